@@ -1,0 +1,366 @@
+"""The six counters at which rooms meet, as Protocols.
+
+1. ``Api``            any room  -> apiserver   (HTTP-shaped requests and answers)
+2. ``Fabric``         node agents -> fabric    (kernel commands, queries, node disk, walks)
+3. ``Sockets``        programs  -> fabric      (TCP and UDP of a network namespace)
+4. ``Cni``            kubelet   -> cni         (environment and stdin in, stdout and code out)
+5. ``ContainerHost``  kubelet   -> any room that implements an image
+6. ``KubeletStreams`` apiserver -> kubelet     (exec, logs, name lookup)
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from podwire.dataplane.commands import Command
+from podwire.dataplane.verdict import WalkAnswer, WalkRequest
+
+# ---------------------------------------------------------------- 1. the API
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who asks. ``groups`` holds system:authenticated, or system:unauthenticated for anonymous."""
+
+    name: str
+    groups: tuple[str, ...] = ("system:authenticated",)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP-shaped request. ``path`` carries no query; header names are lower case."""
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    user: User | None = None
+
+
+class Frame:
+    """One watch event as bytes (``{"type":...,"object":...}`` + newline), made once.
+
+    ``memo`` lets readers in the same process share one decoded, frozen view per view type; a frame
+    read from a socket starts with an empty memo. Key: the view class.
+    """
+
+    __slots__ = ("data", "memo")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.memo: dict[type, Any] = {}
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer: either ``body``, or ``stream`` for a watch (frames until it ends)."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    stream: AsyncIterator[Frame] | None = None
+
+
+class Api(Protocol):
+    """Counter 1. Never raises for an API failure: that is a Response with a Status body.
+
+    Raises ConnectionError when the server cannot be reached (partition, shutdown).
+    """
+
+    async def send(self, request: Request) -> Response:
+        """Perform one request."""
+
+
+# ---------------------------------------------------------------- 2. the fabric
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a command line tool printed, and its exit code."""
+
+    stdout: str = ""
+    stderr: str = ""
+    code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """The hardware facts of a node, as its kubelet finds them at boot."""
+
+    name: str
+    address: str
+    mac: str
+    boot_id: str
+    machine_id: str
+    cpus: int
+    memory_bytes: int
+    kernel_version: str
+
+
+class Fabric(Protocol):
+    """Counter 2: the kernels and disks of all nodes."""
+
+    async def node(self, node: str) -> NodeInfo:
+        """Facts of a node. Raises LookupError for an unknown one."""
+
+    async def execute(self, node: str, commands: Sequence[Command]) -> None:
+        """Run kernel commands in order on one node; stops at the first that fails.
+
+        Raises dataplane.commands.CommandError with the kernel's own message.
+        """
+
+    async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
+        """Run a network tool (ip, iptables-save, conntrack, bridge, sysctl, ss ...) in a netns
+        of a node ("" is the host's). Unknown tools exit 127.
+        """
+
+    async def read_file(self, node: str, path: str) -> bytes:
+        """A file of the node's disk. Raises FileNotFoundError."""
+
+    async def write_file(self, node: str, path: str, data: bytes) -> None:
+        """Create or replace a file of the node's disk."""
+
+    async def remove_file(self, node: str, path: str) -> None:
+        """Remove a file; harmless when absent."""
+
+    async def list_files(self, node: str, prefix: str) -> list[str]:
+        """Sorted paths below a prefix."""
+
+    def watch_files(self, node: str, prefix: str) -> AsyncIterator[str]:
+        """Paths below a prefix as they change; starts with those that exist."""
+
+    async def walk(self, request: WalkRequest) -> WalkAnswer:
+        """Walk a packet on a fork; leaves no counter and no conntrack entry behind."""
+
+    async def ask_datagram(
+        self, node: str, netns: str, address: str, port: int, payload: bytes, timeout_s: float
+    ) -> tuple[WalkAnswer, bytes | None]:
+        """Send one UDP datagram on a fork to whichever program would get it and carry its answer
+        back on the same fork: the walk there, and the reply payload (None: none came).
+        """
+
+
+# ---------------------------------------------------------------- 3. sockets
+
+
+class Stream(Protocol):
+    """A TCP connection."""
+
+    local: tuple[str, int]
+    remote: tuple[str, int]
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes. Raises BrokenPipeError, ConnectionResetError."""
+
+    async def recv(self) -> bytes:
+        """The next bytes, b"" at end of stream. Raises ConnectionResetError, TimeoutError."""
+
+    async def close(self) -> None:
+        """Send FIN after what was sent; returns at once."""
+
+    def abort(self) -> None:
+        """Send RST."""
+
+
+class Listener(Protocol):
+    """A listening TCP socket."""
+
+    local: tuple[str, int]
+
+    async def accept(self) -> Stream:
+        """The next established connection. Raises OSError after close."""
+
+    def close(self) -> None:
+        """Stop listening."""
+
+
+class Datagrams(Protocol):
+    """A UDP socket."""
+
+    local: tuple[str, int]
+
+    async def send_to(self, data: bytes, address: str, port: int) -> None:
+        """Send one datagram."""
+
+    async def recv_from(self) -> tuple[bytes, str, int]:
+        """The next datagram with its source. Raises ConnectionRefusedError when an ICMP port
+        unreachable came back for something this socket sent.
+        """
+
+    def close(self) -> None:
+        """Release the port."""
+
+
+class Sockets(Protocol):
+    """Counter 3: sockets of one network namespace (``netns`` "" is the node's own)."""
+
+    async def listen(self, node: str, netns: str, address: str, port: int) -> Listener:
+        """Listen on TCP. ``address`` "" is any. Raises OSError (EADDRINUSE)."""
+
+    async def connect(
+        self, node: str, netns: str, address: str, port: int, timeout_s: float, source_port: int = 0
+    ) -> Stream:
+        """Connect by TCP. Raises ConnectionRefusedError, TimeoutError,
+        OSError(ENETUNREACH | EHOSTUNREACH).
+        """
+
+    async def bind_udp(self, node: str, netns: str, address: str = "", port: int = 0) -> Datagrams:
+        """Bind UDP; port 0 picks an ephemeral one. Raises OSError (EADDRINUSE)."""
+
+    async def ping(
+        self, node: str, netns: str, address: str, timeout_s: float, sequence: int = 1
+    ) -> float:
+        """One ICMP echo; the round trip in seconds. Raises TimeoutError, OSError."""
+
+
+# ---------------------------------------------------------------- 4. CNI
+
+
+@dataclass(frozen=True, slots=True)
+class CniOutput:
+    """What a plugin process left: stdout (JSON) and exit code."""
+
+    stdout: bytes
+    code: int
+
+
+class Cni(Protocol):
+    """Counter 4: executes a plugin binary on a node (CNI spec 1.1)."""
+
+    async def execute(
+        self, node: str, plugin: str, env: Mapping[str, str], stdin: bytes
+    ) -> CniOutput:
+        """Run ``plugin`` with CNI_* in ``env`` and the configuration on stdin."""
+
+
+# ---------------------------------------------------------------- 5. container host
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """What a runtime hands to a container: already resolved by kubelet."""
+
+    id: str
+    node: str
+    netns: str
+    namespace: str
+    pod: str
+    pod_uid: str
+    pod_ip: str
+    name: str
+    image: str
+    argv: tuple[str, ...]
+    """command + args after $(VAR) expansion; empty: the image's own entrypoint."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[tuple[int, str], ...] = ()
+    """(containerPort, protocol) in order."""
+    hostname: str = ""
+    working_dir: str = "/"
+
+
+class Process(Protocol):
+    """What a modelled program sees of the world. One per running container (or exec)."""
+
+    spec: ContainerSpec
+    sockets: Sockets
+
+    def out(self, line: str) -> None:
+        """Write one line to stdout (the container's log)."""
+
+    def err(self, line: str) -> None:
+        """Write one line to stderr (the container's log)."""
+
+    def read_file(self, path: str) -> bytes:
+        """A file of the container (volumes, /etc/resolv.conf, /etc/hosts). FileNotFoundError."""
+
+    async def write_file(self, path: str, data: bytes) -> None:
+        """Write a file; below a hostPath mount it lands on the node's disk."""
+
+    async def terminated(self) -> str:
+        """Wait for a signal ("TERM", "KILL", "HUP"...); KILL cancels the program instead."""
+
+
+class Container(Protocol):
+    """A started container, seen by kubelet."""
+
+    async def wait(self) -> int:
+        """The exit code, once it exited (137 after KILL, 143 after an unhandled TERM)."""
+
+    def signal(self, name: str) -> None:
+        """Deliver "TERM", "HUP" or "KILL"."""
+
+
+class ContainerHost(Protocol):
+    """Counter 5: a room that implements images."""
+
+    def implements(self, image: str) -> bool:
+        """Whether this room is the implementation of an image reference."""
+
+    async def start(self, process: Process) -> Container:
+        """Start the program. Raises OSError when the command does not exist."""
+
+
+# ---------------------------------------------------------------- 6. kubelet streams
+
+
+class ExecSession(Protocol):
+    """A running command in a container."""
+
+    async def send_stdin(self, data: bytes) -> None:
+        """Bytes for stdin; b"" closes it."""
+
+    def output(self) -> AsyncIterator[tuple[int, bytes]]:
+        """(1, stdout bytes) and (2, stderr bytes) until both end."""
+
+    async def wait(self) -> int:
+        """The exit code."""
+
+    def cancel(self) -> None:
+        """The client went away: kill the command."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """Query of the log subresource."""
+
+    follow: bool = False
+    previous: bool = False
+    timestamps: bool = False
+    tail_lines: int | None = None
+    since_seconds: int | None = None
+    since_time: str = ""
+    limit_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """How a pod (or node) resolves names, and from where."""
+
+    node: str
+    netns: str
+    address: str
+    resolv_conf: str
+    hosts: str
+
+
+class KubeletStreams(Protocol):
+    """Counter 6: what the API server asks of the kubelet of a node.
+
+    Raises ApiError for what the caller did wrong, ConnectionError when the kubelet is gone.
+    """
+
+    async def exec(
+        self, node: str, namespace: str, pod: str, container: str, argv: Sequence[str], tty: bool
+    ) -> ExecSession:
+        """Start a command in a running container."""
+
+    async def logs(
+        self, node: str, namespace: str, pod: str, container: str, options: LogOptions
+    ) -> AsyncIterator[bytes]:
+        """The container's log."""
+
+    async def resolver(self, node: str, namespace: str, pod: str) -> Resolver:
+        """The pod's resolver set-up (pod "" is the node itself)."""

@@ -1,0 +1,192 @@
+"""Commands to a node's kernel, netlink-shaped. Everything that changes a kernel is one of these.
+
+``netns`` "" is the node's own network namespace. Addresses are strings in CIDR or plain form.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class CommandError(Exception):
+    """A command failed; the message is the tool's own (``RTNETLINK answers: File exists``)."""
+
+
+class Command(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag=True, omit_defaults=True
+):
+    """Base of all commands."""
+
+    netns: str = ""
+
+
+class NetnsAdd(Command, frozen=True, kw_only=True):
+    """``ip netns add NAME``: a namespace with only ``lo`` (up, 127.0.0.1/8, ::1/128)."""
+
+    name: str
+
+
+class NetnsDel(Command, frozen=True, kw_only=True):
+    """``ip netns del NAME``: its links (and their veth peers) vanish, its sockets reset."""
+
+    name: str
+
+
+class LinkAdd(Command, frozen=True, kw_only=True):
+    """``ip link add``. ``kind``: veth | bridge | vxlan | dummy."""
+
+    name: str
+    kind: str
+    mac: str = ""
+    mtu_bytes: int = 1500
+    peer_name: str = ""
+    peer_netns: str = ""
+    peer_mac: str = ""
+    vni: int = 0
+    local: str = ""
+    dev: str = ""
+    dst_port: int = 8472
+    learning: bool = True
+
+
+class LinkSet(Command, frozen=True, kw_only=True):
+    """``ip link set`` / ``bridge link set``; None leaves a property alone, master "" detaches."""
+
+    name: str
+    up: bool | None = None
+    master: str | None = None
+    mac: str | None = None
+    mtu_bytes: int | None = None
+    hairpin: bool | None = None
+
+
+class LinkDel(Command, frozen=True, kw_only=True):
+    """``ip link del NAME``."""
+
+    name: str
+
+
+class AddrAdd(Command, frozen=True, kw_only=True):
+    """``ip addr add CIDR dev DEV`` (also makes the connected route)."""
+
+    dev: str
+    cidr: str
+    scope: str = "global"
+
+
+class AddrDel(Command, frozen=True, kw_only=True):
+    """``ip addr del CIDR dev DEV``."""
+
+    dev: str
+    cidr: str
+
+
+class RouteReplace(Command, frozen=True, kw_only=True):
+    """``ip route replace``. ``type``: unicast | blackhole | unreachable | prohibit."""
+
+    dst: str
+    dev: str = ""
+    via: str = ""
+    src: str = ""
+    scope: str = ""
+    proto: str = ""
+    onlink: bool = False
+    type: str = "unicast"
+    table: str = "main"
+    mtu_bytes: int = 0
+
+
+class RouteDel(Command, frozen=True, kw_only=True):
+    """``ip route del``."""
+
+    dst: str
+    dev: str = ""
+    via: str = ""
+    table: str = "main"
+
+
+class NeighReplace(Command, frozen=True, kw_only=True):
+    """``ip neigh replace DST lladdr MAC dev DEV nud STATE``."""
+
+    dev: str
+    dst: str
+    mac: str
+    state: str = "PERMANENT"
+
+
+class NeighDel(Command, frozen=True, kw_only=True):
+    """``ip neigh del DST dev DEV``."""
+
+    dev: str
+    dst: str
+
+
+class FdbReplace(Command, frozen=True, kw_only=True):
+    """``bridge fdb replace MAC dev DEV dst DST self permanent``."""
+
+    dev: str
+    mac: str
+    dst: str = ""
+
+
+class FdbDel(Command, frozen=True, kw_only=True):
+    """``bridge fdb del MAC dev DEV``."""
+
+    dev: str
+    mac: str
+
+
+class RulesRestore(Command, frozen=True, kw_only=True):
+    """``iptables-restore [--noflush]`` of real text; all tables in it commit together or not."""
+
+    text: str
+    noflush: bool = True
+    family: str = "ipv4"
+
+
+class SysctlSet(Command, frozen=True, kw_only=True):
+    """``sysctl -w KEY=VALUE`` (dots, as sysctl prints them)."""
+
+    key: str
+    value: str
+
+
+class ConntrackDelete(Command, frozen=True, kw_only=True):
+    """``conntrack -D``: entries matching every field that is given."""
+
+    proto: str
+    orig_dst: str = ""
+    orig_dport: int = 0
+    reply_src: str = ""
+
+
+AnyCommand = (
+    NetnsAdd
+    | NetnsDel
+    | LinkAdd
+    | LinkSet
+    | LinkDel
+    | AddrAdd
+    | AddrDel
+    | RouteReplace
+    | RouteDel
+    | NeighReplace
+    | NeighDel
+    | FdbReplace
+    | FdbDel
+    | RulesRestore
+    | SysctlSet
+    | ConntrackDelete
+)
+
+
+def encode(command: Command) -> bytes:
+    """A command as JSON, for the command log and the wire."""
+    return msgspec.json.encode(command)
+
+
+def decode(data: bytes) -> Any:
+    """The command that ``encode`` wrote. Raises msgspec.ValidationError."""
+    return msgspec.json.decode(data, type=AnyCommand)
