@@ -280,7 +280,12 @@ class Process(Protocol):
         """Write a file; below a hostPath mount it lands on the node's disk."""
 
     async def terminated(self) -> str:
-        """Wait for a signal ("TERM", "KILL", "HUP"...); KILL cancels the program instead."""
+        """Wait for a signal ("TERM", "HUP" ...); KILL cancels the program instead.
+
+        A program that never waits here ignores TERM, as process 1 of a container does."""
+
+    def deliver(self, signal: str) -> None:
+        """For the container host: a signal arrived."""
 
 
 class Container(Protocol):
