@@ -282,7 +282,8 @@ class Process(Protocol):
     async def terminated(self) -> str:
         """Wait for a signal ("TERM", "HUP" ...); KILL cancels the program instead.
 
-        A program that never waits here ignores TERM, as process 1 of a container does."""
+        A program that never waits here ignores TERM, as process 1 of a container does.
+        """
 
     def deliver(self, signal: str) -> None:
         """For the container host: a signal arrived."""

@@ -43,12 +43,10 @@ class TaskContainer:
             code = await program(self._process)
         except asyncio.CancelledError:
             pass  # KILL: the program has no say, and nobody awaits this task
-        except BaseException:
-            # A program's bug is that container's crash: told where its user looks, in its log.
+        except Exception:  # noqa: BLE001  any bug of a program is that container's crash
             for line in traceback.format_exc().splitlines():
                 self._process.err(line)
             code = 1
-            raise
         finally:
             if not self._code.done():
                 self._code.set_result(code)

@@ -1,4 +1,5 @@
 """Policy verdicts computed from objects alone.
 
-Pure, and ignorant of the dataplane: an independent road to a verdict, so that each can check the other.
+Pure, and ignorant of the dataplane: an independent road to a verdict, so that each can check
+the other.
 """
