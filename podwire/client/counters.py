@@ -276,6 +276,9 @@ class Process(Protocol):
     def read_file(self, path: str) -> bytes:
         """A file of the container (volumes, /etc/resolv.conf, /etc/hosts). FileNotFoundError."""
 
+    def list_files(self, prefix: str) -> list[str]:
+        """Sorted absolute paths of the container's files below a path (what ``ls`` can know)."""
+
     async def write_file(self, path: str, data: bytes) -> None:
         """Write a file; below a hostPath mount it lands on the node's disk."""
 

@@ -1,0 +1,47 @@
+"""What a command in a container sees of the world: the seam between kubelet and the programs.
+
+Kubelet builds one ``ExecEnv`` per ``exec`` (and exec probe, and lifecycle hook) and calls
+``podwire.kubelet.programs.exec_command(env, argv)``; the program host builds one per container
+from its ``Process``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from podwire.client.counters import ContainerSpec, Fabric, Sockets
+from podwire.runtime.ports import Clock, Rng
+
+
+async def no_stdin() -> bytes:
+    """The stdin of a command that was given none: at its end at once."""
+    return b""
+
+
+def no_files(_prefix: str) -> Sequence[str]:
+    """The listing of a container whose files cannot be listed."""
+    return ()
+
+
+@dataclass(slots=True)
+class ExecEnv:
+    """One command's surroundings. Files and sockets are the container's own."""
+
+    spec: ContainerSpec
+    sockets: Sockets
+    fabric: Fabric
+    clock: Clock
+    rng: Rng
+    read_file: Callable[[str], bytes]
+    """A file of the container, by absolute path. Raises FileNotFoundError."""
+    write_file: Callable[[str, bytes], Awaitable[None]]
+    """Create or replace a file of the container."""
+    write_stdout: Callable[[bytes], None]
+    """Bytes as the command writes them; with a tty, stderr is written here too."""
+    write_stderr: Callable[[bytes], None]
+    read_stdin: Callable[[], Awaitable[bytes]] = no_stdin
+    """The next bytes of stdin, b"" at its end (and ever after)."""
+    list_files: Callable[[str], Sequence[str]] = no_files
+    """Sorted absolute paths of the files below a path (what ``ls`` can know)."""
+    tty: bool = False
