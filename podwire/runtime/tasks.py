@@ -1,0 +1,107 @@
+"""Ordered task groups: asyncio's own iterate sets, so their order is not replayable."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+
+
+class Nursery:
+    """Tasks that live no longer than the block.
+
+    Leaving the block waits for all; the first failure cancels the rest (in order of start) and is
+    raised as it is. Cancelling the block cancels all.
+    """
+
+    def __init__(self) -> None:
+        self._children: dict[asyncio.Task[Any], None] = {}
+        self._failure: BaseException | None = None
+        self._idle: asyncio.Future[None] | None = None
+        self._parent: asyncio.Task[Any] | None = None
+        self._inside = False
+        self._interrupted = False
+
+    async def __aenter__(self) -> Self:
+        self._parent = asyncio.current_task()
+        self._inside = True
+        return self
+
+    def start(self, coro: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """Start a child; its name appears in reports."""
+        task = asyncio.get_running_loop().create_task(coro, name=name)
+        self._children[task] = None
+        task.add_done_callback(self._ended)
+        return task
+
+    def cancel(self) -> None:
+        """Cancel every child, in order of start."""
+        for task in list(self._children):
+            task.cancel()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._children.pop(task, None)
+        if not task.cancelled() and task.exception() is not None and self._failure is None:
+            self._failure = task.exception()
+            self.cancel()
+            if self._inside and self._parent is not None:
+                self._interrupted = True
+                self._parent.cancel()
+        if not self._children and self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        self._inside = False
+        ours = self._interrupted and kind is asyncio.CancelledError
+        if ours and self._parent is not None:
+            ours = self._parent.uncancel() == 0
+        if kind is not None:
+            self.cancel()
+        cancelled: BaseException | None = None
+        while self._children:
+            self._idle = asyncio.get_running_loop().create_future()
+            try:
+                await self._idle
+            except asyncio.CancelledError as interrupt:
+                cancelled = interrupt
+                self.cancel()
+        if cancelled is not None or (kind is asyncio.CancelledError and not ours):
+            if cancelled is not None:
+                raise cancelled
+            return False
+        if self._failure is not None:
+            raise self._failure
+        return ours
+
+
+async def first(*coros: Coroutine[Any, Any, Any]) -> tuple[int, Any]:
+    """Run all; return (index, result) of the first to end and cancel the others.
+
+    When several end in the same turn, the one given first counts. Raises what the winner raised.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    tasks = [loop.create_task(coro, name=f"first-{i}") for i, coro in enumerate(coros)]
+
+    def wake(_: asyncio.Task[Any]) -> None:
+        if not done.done():
+            done.set_result(None)
+
+    for task in tasks:
+        task.add_done_callback(wake)
+    try:
+        await done
+        winner = next(i for i, task in enumerate(tasks) if task.done())
+        return winner, tasks[winner].result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
