@@ -89,7 +89,7 @@ def test_an_unknown_field_is_a_bad_request_that_names_the_known_ones() -> None:
     assert caught.value.message == (
         '"foo.bar" is not a known field selector: only "metadata.name", "metadata.namespace"'
     )
-    with pytest.raises(ApiError, match="field label not supported: spec.x"):
+    with pytest.raises(ApiError, match=r"field label not supported: spec\.x"):
         selectors.parse_fields("spec.x=1", kinds.POD)
 
 
