@@ -215,6 +215,16 @@ class Sockets(Protocol):
     ) -> float:
         """One ICMP echo; the round trip in seconds. Raises TimeoutError, OSError."""
 
+    def owned_by(self, owner: str) -> Sockets:
+        """The same counter for one process: sockets opened there belong to ``owner`` (a
+        container's id, say) and close together when it exits.
+        """
+
+    def release(self, owner: str) -> None:
+        """``owner`` exited: its sockets close as a kernel closes them (listeners vanish,
+        connections send FIN, or RST when data lies unread).
+        """
+
 
 # ---------------------------------------------------------------- 4. CNI
 
