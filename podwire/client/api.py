@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Generic
 from urllib.parse import quote
@@ -211,8 +211,10 @@ class Client:
         label_selector: str = "",
         field_selector: str = "",
         initial_events: bool = False,
-    ) -> AsyncIterator[WatchEvent[V]]:
+    ) -> AsyncGenerator[WatchEvent[V], None]:
         """Events from a revision on, bookmarks included; ends when the server ends it.
+
+        Leaving early: ``aclose`` (or contextlib.aclosing) ends the server's stream at once.
 
         With ``initial_events`` (WatchList) the state comes first as ADDED events and then a
         BOOKMARK with annotation ``k8s.io/initial-events-end``.
@@ -228,8 +230,14 @@ class Client:
         )
         response = await self.send("GET", kind.path(namespace), query)
         assert response.stream is not None, "a watch answers with a stream"
-        async for frame in response.stream:
-            yield decode_event(frame, kind.view)
+        stream = response.stream
+        try:
+            async for frame in stream:
+                yield decode_event(frame, kind.view)
+        finally:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await close()
 
 
 def _query(**parameters: str) -> tuple[tuple[str, str], ...]:

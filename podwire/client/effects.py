@@ -11,6 +11,19 @@ from podwire.api.views import Object
 
 
 @dataclass(frozen=True, slots=True)
+class Announce:
+    """Events about an owner that tell how a Create or Delete went.
+
+    ``done`` and ``failed`` are (reason, message); ``{name}`` in a message becomes the object's
+    name, ``{error}`` the API's message. ``done`` is a Normal event, ``failed`` a Warning.
+    """
+
+    about: Object
+    done: tuple[str, str]
+    failed: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Create:
     """Create an object; AlreadyExists counts as done when ``exists_ok``."""
 
@@ -18,12 +31,14 @@ class Create:
     body: JSON
     namespace: str = ""
     exists_ok: bool = False
+    announce: Announce | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
     """JSON merge patch. Put metadata.resourceVersion into ``patch`` for optimistic concurrency;
-    metadata.uid guards against a namesake.
+    metadata.uid guards against a namesake. ``strategic`` merges lists by their keys instead
+    (conditions by type), so that other writers' entries survive.
     """
 
     kind: Kind[Any]
@@ -32,6 +47,7 @@ class Patch:
     namespace: str = ""
     subresource: str = ""
     missing_ok: bool = False
+    strategic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +60,7 @@ class Delete:
     uid: str = ""
     grace_period_seconds: int | None = None
     propagation_policy: str = ""
+    announce: Announce | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +89,16 @@ class Run:
     commands: tuple[Any, ...] = field(default=())
 
 
-Effect = Create | Patch | Delete | Emit | RequeueAfter | Run
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Effects performed concurrently.
+
+    With ``slow_start`` in batches of 1, 2, 4 ... and no further batch after one that had a
+    failure (client-go's slowStartBatch), so that a quota refuses one request and not hundreds.
+    """
+
+    effects: tuple[Create | Delete | Patch, ...]
+    slow_start: bool = False
+
+
+Effect = Create | Patch | Delete | Emit | RequeueAfter | Run | Together

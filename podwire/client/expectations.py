@@ -1,0 +1,90 @@
+"""Read your own writes: no second decision on a cache that has not seen the first one's effects.
+
+client-go's controllers count expected creations and deletions (ControllerExpectations, UID
+tracking); here each own creation or deletion is remembered by uid until the informer has shown it,
+or is known to be past it, so nothing ever expires by time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from podwire.api.kinds import Kind
+from podwire.api.views import Object
+from podwire.client.informer import Informer
+
+
+class Expectations:
+    """What each key still waits to see, for the kinds of the given informers."""
+
+    def __init__(
+        self, informers: Sequence[Informer[Any]], satisfied: Callable[[str], None]
+    ) -> None:
+        """``satisfied(key)`` is called when a key that waited has seen everything."""
+        self._informers = {informer.kind: informer for informer in informers}
+        self._satisfied = satisfied
+        self._created: dict[str, tuple[str, Kind[Any], int]] = {}
+        self._deleted: dict[str, str] = {}
+        self._pending: dict[str, int] = {}
+        for informer in informers:
+            informer.on_change(self._changed)
+            informer.on_progress(partial(self._progressed, informer))
+
+    def pending(self, key: str) -> bool:
+        """Whether the key's own writes are not all in the cache yet."""
+        return key in self._pending
+
+    def created(self, key: str, kind: Kind[Any], made: Object) -> None:
+        """The key created an object."""
+        informer = self._informers.get(kind)
+        uid = made.metadata.uid
+        if informer is None or uid in self._created:
+            return
+        revision = int(made.metadata.resource_version)
+        if informer.resource_version < revision:
+            self._created[uid] = (key, kind, revision)
+            self._pending[key] = self._pending.get(key, 0) + 1
+
+    def deleted(self, key: str, kind: Kind[Any], namespace: str, name: str, uid: str) -> None:
+        """The key deleted an object (or found it gone)."""
+        informer = self._informers.get(kind)
+        if informer is None or uid in self._deleted:
+            return
+        cached = informer.get(namespace, name)
+        if (
+            cached is not None
+            and cached.metadata.uid == uid
+            and not cached.metadata.deletion_timestamp
+        ):
+            self._deleted[uid] = key
+            self._pending[key] = self._pending.get(key, 0) + 1
+
+    def _changed(self, old: Object | None, new: Object | None) -> None:
+        seen = new if new is not None else old
+        assert seen is not None
+        uid = seen.metadata.uid
+        creation = self._created.pop(uid, None)
+        if creation is not None:
+            self._less(creation[0])
+        if uid in self._deleted and (new is None or new.metadata.deletion_timestamp):
+            self._less(self._deleted.pop(uid))
+
+    def _progressed(self, informer: Informer[Any]) -> None:
+        """After a relist: what was created and already deleted again never shows up."""
+        past = [
+            uid
+            for uid, (_, kind, revision) in self._created.items()
+            if kind is informer.kind and revision <= informer.resource_version
+        ]
+        for uid in past:
+            self._less(self._created.pop(uid)[0])
+
+    def _less(self, key: str) -> None:
+        left = self._pending[key] - 1
+        if left:
+            self._pending[key] = left
+        else:
+            del self._pending[key]
+            self._satisfied(key)

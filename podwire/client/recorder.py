@@ -1,0 +1,139 @@
+"""Records v1 Events about objects, as client-go tools/record does.
+
+The same event again (object, field path, reason, message, type) raises ``count`` and
+``lastTimestamp`` of the first one. Not modelled: folding of similar events with different messages
+and the spam filter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+
+from podwire.api import kinds
+from podwire.api.status import ApiError
+from podwire.api.view import JSON
+from podwire.api.views import Object
+from podwire.client.api import Client
+from podwire.client.ctx import Ctx
+from podwire.client.timestamps import timestamp
+
+REMEMBERED = 4096
+"""Events remembered for counting, least recently used out first (upstream's cache size)."""
+
+_BY_VIEW = {kind.view: kind for kind in kinds.ALL if kind.view is not Object}
+
+
+@dataclass(slots=True)
+class _Seen:
+    name: str
+    count: int
+
+
+def reference(about: Object) -> JSON:
+    """The ObjectReference of an object (list items carry no kind: the view tells it)."""
+    kind = _BY_VIEW.get(type(about))
+    meta = about.metadata
+    fields = {
+        "kind": about.kind or (kind.kind if kind else ""),
+        "namespace": meta.namespace,
+        "name": meta.name,
+        "uid": meta.uid,
+        "apiVersion": about.api_version or (kind.api_version if kind else ""),
+        "resourceVersion": meta.resource_version,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+class Recorder:
+    """Writes events in the background, in the order they were recorded."""
+
+    def __init__(self, ctx: Ctx, client: Client, component: str, host: str = "") -> None:
+        self._ctx = ctx
+        self._client = client
+        self._source = {"component": component, **({"host": host} if host else {})}
+        self._log = ctx.log.bind(recorder=component)
+        self._queue: deque[JSON] = deque()
+        self._more = asyncio.Event()
+        self._seen: OrderedDict[tuple[str, ...], _Seen] = OrderedDict()
+
+    def emit(
+        self, about: Object, type: str, reason: str, message: str, field_path: str = ""
+    ) -> None:
+        """Record an event; it is written as soon as ``run`` gets to it."""
+        involved = reference(about)
+        if field_path:
+            involved["fieldPath"] = field_path
+        self.emit_reference(involved, type, reason, message)
+
+    def emit_reference(self, involved: JSON, type: str, reason: str, message: str) -> None:
+        """Record an event about an object known only by its reference."""
+        now = timestamp(self._ctx.clock.now_ns())
+        self._queue.append(
+            {
+                "involvedObject": involved,
+                "reason": reason,
+                "message": message,
+                "source": self._source,
+                "firstTimestamp": now,
+                "lastTimestamp": now,
+                "count": 1,
+                "type": type,
+                "eventTime": None,
+                "reportingComponent": self._source["component"],
+                "reportingInstance": self._source.get("host", ""),
+            }
+        )
+        self._more.set()
+
+    async def run(self) -> None:
+        """Write events until cancelled. One that the server refuses is logged and dropped."""
+        while True:
+            while self._queue:
+                event = self._queue.popleft()
+                try:
+                    await self._write(event)
+                except (ApiError, ConnectionError) as error:
+                    self._log.warning("event dropped", reason=event["reason"], error=str(error))
+            self._more.clear()
+            await self._more.wait()
+
+    async def _write(self, event: JSON) -> None:
+        involved = event["involvedObject"]
+        key = (
+            involved.get("uid", ""), involved.get("kind", ""), involved.get("namespace", ""),
+            involved.get("name", ""), involved.get("fieldPath", ""), event["type"],
+            event["reason"], event["message"],
+        )  # fmt: skip
+        namespace = involved.get("namespace") or "default"
+        seen = self._seen.get(key)
+        if seen is not None:
+            self._seen.move_to_end(key)
+            patch = {"count": seen.count + 1, "lastTimestamp": event["lastTimestamp"]}
+            try:
+                await self._client.patch(kinds.EVENT, seen.name, patch, namespace)
+            except ApiError as error:
+                if error.code != 404:
+                    raise
+            else:
+                seen.count += 1
+                return
+        self._seen[key] = _Seen(await self._create(event, namespace), 1)
+        if len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+
+    async def _create(self, event: JSON, namespace: str) -> str:
+        """Create the event under ``<object>.<nanoseconds in hex>``; the name it got."""
+        ns = self._ctx.clock.now_ns()
+        while True:
+            name = f"{event['involvedObject'].get('name', '')}.{ns:x}"
+            body = {"metadata": {"name": name, "namespace": namespace}, **event}
+            try:
+                await self._client.create(kinds.EVENT, body, namespace)
+            except ApiError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+                ns += 1  # two events of one object in the same nanosecond of virtual time
+            else:
+                return name
