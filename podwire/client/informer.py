@@ -7,8 +7,9 @@ indexes change first, then the handlers run, synchronously and in the order they
 from __future__ import annotations
 
 import asyncio
+import builtins
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, List, TypeVar  # noqa: UP035  Informer.list hides list
+from typing import Any, Generic, TypeVar
 
 from podwire.api.kinds import Kind
 from podwire.api.views import Object
@@ -52,11 +53,11 @@ class Informer(Generic[O]):
         """The revision up to which the cache is known to be complete (0 before the sync)."""
         self._log = ctx.log.bind(informer=kind.resource)
         self._items: dict[str, O] = {}
-        self._sorted: List[O] | None = []
+        self._sorted: list[O] | None = []
         self._by_namespace = _Index[O](lambda item: (item.metadata.namespace,))
         self._indexes: dict[str, _Index[O]] = {}
-        self._handlers: List[OnChange[O]] = []
-        self._progress: List[Callable[[], None]] = []
+        self._handlers: list[OnChange[O]] = []
+        self._progress: list[Callable[[], None]] = []
 
     # ------------------------------------------------------------ reading
 
@@ -68,7 +69,7 @@ class Informer(Generic[O]):
         """The cached object of a ``namespace/name`` key."""
         return self._items.get(key)
 
-    def list(self, namespace: str | None = None) -> List[O]:
+    def list(self, namespace: str | None = None) -> builtins.list[O]:
         """All objects, or those of one namespace, sorted by key. Do not change the list."""
         if namespace is not None:
             return _in_order(self._by_namespace.buckets.get(namespace))
@@ -76,7 +77,7 @@ class Informer(Generic[O]):
             self._sorted = _in_order(self._items)
         return self._sorted
 
-    def by_index(self, name: str, value: str) -> List[O]:
+    def by_index(self, name: str, value: str) -> builtins.list[O]:
         """The objects whose index function gives ``value``, sorted by key."""
         return _in_order(self._indexes[name].buckets.get(value))
 
@@ -102,7 +103,7 @@ class Informer(Generic[O]):
 
     # ------------------------------------------------------------ the reflector's sink
 
-    def replace(self, items: List[O], resource_version: str) -> None:
+    def replace(self, items: builtins.list[O], resource_version: str) -> None:
         """Take over a whole state; what is gone is told as deleted, in key order.
 
         A namesake with another uid is a deletion and an addition.
