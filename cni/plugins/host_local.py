@@ -1,0 +1,222 @@
+"""host-local: addresses of one node's ranges, one file per address on the node's disk.
+
+Source: containernetworking/plugins ipam/host-local (README, backend/allocator): files
+``<dataDir>/<network>/<ip>`` hold ``containerID CR LF ifname``, ``last_reserved_ip.<set>`` the last
+address given; the search starts behind it and wraps around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from podwire.api.view import JSON
+from podwire.cni.call import Call, not_modelled
+from podwire.cni.spec import INTERNAL, INVALID_CONFIG, CniError
+
+DATA_DIR = "/var/lib/cni/networks"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """One range of addresses, ends included."""
+
+    subnet: IPv4Network
+    start: IPv4Address
+    end: IPv4Address
+    gateway: IPv4Address
+
+    def __str__(self) -> str:
+        return f"{self.start}-{self.end}"
+
+
+RangeSet = tuple[Range, ...]
+
+
+def parse_range(conf: JSON) -> Range:
+    """A range with its defaults: all hosts of the subnet, the first one being the gateway."""
+    text = str(conf.get("subnet") or "")
+    if ":" in text:
+        raise not_modelled("an IPv6 range")
+    try:
+        subnet = IPv4Network(text)
+        first, last = subnet.network_address + 1, subnet.broadcast_address - 1
+        chosen = Range(
+            subnet,
+            IPv4Address(conf.get("rangeStart") or first),
+            IPv4Address(conf.get("rangeEnd") or last),
+            IPv4Address(conf.get("gateway") or first),
+        )
+    except ValueError as error:
+        raise CniError(INVALID_CONFIG, f"invalid range: {error}") from None
+    if subnet.prefixlen > 30:
+        raise CniError(INVALID_CONFIG, f"Network {text} too small to allocate from")
+    for what, address in (("RangeStart", chosen.start), ("RangeEnd", chosen.end)):
+        if address not in subnet:
+            raise CniError(INVALID_CONFIG, f"{what} {address} not in network {text}")
+    return chosen
+
+
+def range_sets(ipam: JSON) -> list[RangeSet]:
+    """The range sets of an ``ipam`` section (``subnet`` at the top is the old spelling)."""
+    sets = [tuple(parse_range(r) for r in entry) for entry in ipam.get("ranges") or []]
+    if ipam.get("subnet"):
+        sets.insert(0, (parse_range(ipam),))
+    if not sets:
+        raise CniError(INVALID_CONFIG, "no IP ranges specified")
+    return sets
+
+
+def candidates(ranges: RangeSet, last: str) -> Iterator[tuple[IPv4Address, Range]]:
+    """Every address of a set once, beginning behind ``last``; gateways are never given."""
+    start = next(
+        (
+            (index, IPv4Address(last))
+            for index, r in enumerate(ranges)
+            if last and r.start <= IPv4Address(last) <= r.end
+        ),
+        None,
+    )
+    spans = [(r, int(r.start), int(r.end)) for r in ranges]
+    if start is not None:
+        index, address = start
+        r, low, high = spans[index]
+        spans = [
+            (r, int(address) + 1, high),
+            *spans[index + 1 :],
+            *spans[:index],
+            (r, low, int(address)),
+        ]
+    for r, low, high in spans:
+        for value in range(low, high + 1):
+            if value != int(r.gateway):
+                yield IPv4Address(value), r
+
+
+def allocate(ranges: RangeSet, taken: Mapping[str, bytes], last: str) -> tuple[str, Range] | None:
+    """The next free address of a set and its range; None when there is none."""
+    for address, r in candidates(ranges, last):
+        if str(address) not in taken:
+            return str(address), r
+    return None
+
+
+def owner(container_id: str, ifname: str) -> bytes:
+    """The content of a reservation file."""
+    return f"{container_id}\r\n{ifname}".encode()
+
+
+class HostLocal:
+    """The IPAM plugin of bridge networks."""
+
+    async def add(self, call: Call) -> JSON:
+        """Reserve one address per range set; all or none."""
+        ipam = _ipam(call)
+        sets = range_sets(ipam)
+        folder = _folder(call)
+        fabric, node = call.world.fabric, call.node
+        async with call.world.lock(node, folder):
+            taken = await _reservations(call, folder)
+            _refuse_second(call, taken)
+            given: list[tuple[str, Range]] = []
+            for index, ranges in enumerate(sets):
+                marker = f"{folder}/last_reserved_ip.{index}"
+                found = allocate(ranges, taken, await _last(call, marker))
+                if found is None:
+                    for address, _ in given:
+                        await fabric.remove_file(node, f"{folder}/{address}")
+                    names = ",".join(str(r) for r in ranges)
+                    raise CniError(
+                        INTERNAL,
+                        f"failed to allocate for range {index}: "
+                        f"no IP addresses available in range set: {names}",
+                    )
+                mine = owner(call.container_id, call.ifname)
+                await fabric.write_file(node, f"{folder}/{found[0]}", mine)
+                await fabric.write_file(node, marker, found[0].encode())
+                taken[found[0]] = mine
+                given.append(found)
+        return {
+            "interfaces": [],
+            "ips": [
+                {"address": f"{address}/{r.subnet.prefixlen}", "gateway": str(r.gateway)}
+                for address, r in given
+            ],
+            "routes": [dict(route) for route in ipam.get("routes") or []],
+            "dns": {},
+        }
+
+    async def delete(self, call: Call) -> None:
+        """Give back what this container's interface holds."""
+        folder = _folder(call)
+        mine = owner(call.container_id, call.ifname)
+        async with call.world.lock(call.node, folder):
+            for address, content in (await _reservations(call, folder)).items():
+                if content == mine:
+                    await call.world.fabric.remove_file(call.node, f"{folder}/{address}")
+
+    async def check(self, call: Call) -> None:
+        """Some address must be reserved for this container's interface."""
+        mine = owner(call.container_id, call.ifname)
+        if mine not in (await _reservations(call, _folder(call))).values():
+            raise CniError(
+                INTERNAL,
+                f"host-local: Failed to find address added by container {call.container_id}",
+            )
+
+    async def collect(self, call: Call) -> None:
+        """Free the addresses of containers that the runtime no longer knows."""
+        valid = {
+            owner(str(a.get("containerID", "")), str(a.get("ifname", "")))
+            for a in call.conf.get("cni.dev/valid-attachments") or []
+        }
+        folder = _folder(call)
+        async with call.world.lock(call.node, folder):
+            for address, content in (await _reservations(call, folder)).items():
+                if content not in valid:
+                    await call.world.fabric.remove_file(call.node, f"{folder}/{address}")
+
+    async def status(self, call: Call) -> None:
+        """The configuration must be readable."""
+        range_sets(_ipam(call))
+
+
+def _ipam(call: Call) -> JSON:
+    ipam = call.conf.get("ipam")
+    if not isinstance(ipam, dict):
+        raise CniError(INVALID_CONFIG, "IPAM config missing 'ipam' key")
+    return ipam
+
+
+def _folder(call: Call) -> str:
+    return f"{_ipam(call).get('dataDir') or DATA_DIR}/{call.network}"
+
+
+async def _last(call: Call, marker: str) -> str:
+    try:
+        return (await call.world.fabric.read_file(call.node, marker)).decode()
+    except FileNotFoundError:
+        return ""
+
+
+async def _reservations(call: Call, folder: str) -> dict[str, bytes]:
+    """Every reserved address with the content of its file."""
+    fabric, node = call.world.fabric, call.node
+    found = {}
+    for path in await fabric.list_files(node, f"{folder}/"):
+        name = path.rpartition("/")[2]
+        if name[:1].isdigit():
+            found[name] = await fabric.read_file(node, path)
+    return found
+
+
+def _refuse_second(call: Call, taken: Mapping[str, bytes]) -> None:
+    mine = owner(call.container_id, call.ifname)
+    for address, content in taken.items():
+        if content == mine:
+            raise CniError(
+                INTERNAL,
+                f"{address} has been allocated to {call.container_id}, "
+                "duplicate allocation is not allowed",
+            )
