@@ -1,0 +1,336 @@
+"""HTTP/1.1 over the sockets counter: what probes, health ports and modelled programs speak.
+
+Small and strict: a head of at most 32 KiB, bodies of at most 8 MiB, Content-Length and chunked.
+
+**Modelled TLS.** No bytes are encrypted in the model. A client that speaks https sends one line
+``PODWIRE-TLS host=<server name>`` before its request; a server says with ``tls=`` whether its port
+expects it. So a plain request to a TLS port fails, and the other way round, as in life.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote
+
+from podwire.client.counters import Listener, Stream
+from podwire.runtime.tasks import Nursery
+
+MAX_HEAD_BYTES = 32 * 1024
+MAX_BODY_BYTES = 8 * 1024 * 1024
+TLS_PREFIX = b"PODWIRE-TLS host="
+
+REASONS = {
+    100: "Continue", 200: "OK", 201: "Created", 202: "Accepted", 204: "No Content",
+    301: "Moved Permanently", 302: "Found", 303: "See Other", 304: "Not Modified",
+    307: "Temporary Redirect", 308: "Permanent Redirect", 400: "Bad Request", 401: "Unauthorized",
+    403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout",
+    409: "Conflict", 411: "Length Required", 412: "Precondition Failed", 413: "Content Too Large",
+    417: "Expectation Failed", 418: "I'm a teapot", 429: "Too Many Requests",
+    431: "Request Header Fields Too Large", 500: "Internal Server Error", 501: "Not Implemented",
+    502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
+}  # fmt: skip
+"""Reason phrases by status."""
+
+
+class HttpError(Exception):
+    """The other side does not speak HTTP as it should. ``status`` is what a server answers."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+Headers = list[tuple[str, str]]
+"""Header fields in order, as they were spelled."""
+
+
+def header(headers: Headers, name: str, default: str = "") -> str:
+    """The first field of a name, whatever its letter case."""
+    wanted = name.lower()
+    return next((value for key, value in headers if key.lower() == wanted), default)
+
+
+@dataclass(slots=True)
+class Request:
+    """One request as a server sees it; ``peer`` is the client's address and port."""
+
+    method: str
+    target: str
+    headers: Headers = field(default_factory=list)
+    body: bytes = b""
+    version: str = "HTTP/1.1"
+    peer: tuple[str, int] = ("", 0)
+    local: tuple[str, int] = ("", 0)
+
+    @property
+    def path(self) -> str:
+        """The decoded path."""
+        return unquote(self.target.partition("?")[0])
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query's parameters; the first of each name counts."""
+        pairs = parse_qsl(self.target.partition("?")[2], keep_blank_values=True)
+        return dict(reversed(pairs))
+
+    def header(self, name: str, default: str = "") -> str:
+        """The first header of a name."""
+        return header(self.headers, name, default)
+
+
+@dataclass(slots=True)
+class Response:
+    """One answer. A server adds Content-Length and Connection itself."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Headers = field(default_factory=list)
+    reason: str = ""
+    version: str = "HTTP/1.1"
+
+    def header(self, name: str, default: str = "") -> str:
+        """The first header of a name."""
+        return header(self.headers, name, default)
+
+
+def text(body: str, status: int = 200, kind: str = "text/plain; charset=utf-8") -> Response:
+    """A short text answer."""
+    return Response(status, body.encode(), [("Content-Type", kind)])
+
+
+class Reader:
+    """Reads messages from a connection, keeping what came too early."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._buffer = bytearray()
+        self._ended = False
+
+    async def _fill(self) -> bool:
+        data = b"" if self._ended else await self._stream.recv()
+        self._ended = not data
+        self._buffer += data
+        return bool(data)
+
+    async def line(self) -> bytes:
+        """One line without its end; b"" at the end of the stream. Raises HttpError."""
+        while (at := self._buffer.find(b"\n")) < 0:
+            if len(self._buffer) > MAX_HEAD_BYTES:
+                raise HttpError("header too large", 431)
+            if not await self._fill():
+                rest = bytes(self._buffer)
+                self._buffer.clear()
+                return rest
+        found = bytes(self._buffer[:at]).rstrip(b"\r")
+        del self._buffer[: at + 1]
+        return found
+
+    async def peek(self, prefix: bytes) -> bool:
+        """Whether the next bytes are ``prefix``; False at the end of the stream."""
+        while len(self._buffer) < len(prefix):
+            if not prefix.startswith(self._buffer) or not await self._fill():
+                return False
+        return self._buffer.startswith(prefix)
+
+    async def exactly(self, n: int) -> bytes:
+        """``n`` bytes. Raises HttpError when the stream ends before."""
+        while len(self._buffer) < n:
+            if not await self._fill():
+                raise HttpError("body is cut short")
+        found = bytes(self._buffer[:n])
+        del self._buffer[:n]
+        return found
+
+    async def rest(self) -> bytes:
+        """Everything until the stream ends."""
+        while await self._fill():
+            if len(self._buffer) > MAX_BODY_BYTES:
+                raise HttpError("body too large", 413)
+        found = bytes(self._buffer)
+        self._buffer.clear()
+        return found
+
+    async def fields(self) -> Headers:
+        """Header fields up to the empty line."""
+        found: Headers = []
+        total = 0
+        while line := await self.line():
+            total += len(line)
+            if total > MAX_HEAD_BYTES:
+                raise HttpError("header too large", 431)
+            name, colon, value = line.decode("latin-1").partition(":")
+            if not colon or not name or name != name.strip():
+                raise HttpError("malformed header")
+            found.append((name, value.strip()))
+        return found
+
+    async def body(self, headers: Headers, *, until_end: bool) -> bytes:
+        """The body that the headers announce. Raises HttpError."""
+        if "chunked" in header(headers, "transfer-encoding").lower():
+            return await self._chunked()
+        length = header(headers, "content-length")
+        if not length:
+            return await self.rest() if until_end else b""
+        if not (length.isascii() and length.isdigit()):
+            raise HttpError("malformed Content-Length")
+        if int(length) > MAX_BODY_BYTES:
+            raise HttpError("body too large", 413)
+        return await self.exactly(int(length))
+
+    async def _chunked(self) -> bytes:
+        whole = bytearray()
+        while True:
+            size = (await self.line()).partition(b";")[0].strip()
+            if not size or size.strip(b"0123456789abcdefABCDEF"):
+                raise HttpError("malformed chunk")
+            n = int(size, 16)
+            if len(whole) + n > MAX_BODY_BYTES:
+                raise HttpError("body too large", 413)
+            if n == 0:
+                await self.fields()
+                return bytes(whole)
+            whole += await self.exactly(n)
+            await self.line()
+
+
+# ------------------------------------------------------------------------------------------ server
+
+Handler = Callable[[Request], Awaitable[Response]]
+"""Answers one request."""
+
+
+async def read_request(reader: Reader, stream: Stream) -> Request | None:
+    """The next request, None when the client is done. Raises HttpError."""
+    line = (await reader.line()).decode("latin-1")
+    if not line:
+        return None
+    parts = line.split(" ")
+    if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
+        raise HttpError("malformed request line")
+    headers = await reader.fields()
+    body = await reader.body(headers, until_end=False)
+    return Request(parts[0], parts[1], headers, body, parts[2], stream.remote, stream.local)
+
+
+def encode_response(response: Response, *, head_only: bool = False, close: bool = False) -> bytes:
+    """An answer as bytes."""
+    reason = response.reason or REASONS.get(response.status, "Unknown")
+    lines = [f"{response.version} {response.status} {reason}"]
+    lines += [f"{name}: {value}" for name, value in response.headers]
+    if not header(response.headers, "content-length") and response.status not in {204, 304}:
+        lines.append(f"Content-Length: {len(response.body)}")
+    if close:
+        lines.append("Connection: close")
+    head = "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
+    return head if head_only else head + response.body
+
+
+async def serve_connection(stream: Stream, handler: Handler, *, tls: bool = False) -> None:
+    """Answer the requests of one connection until either side ends it."""
+    reader = Reader(stream)
+    try:
+        if tls:
+            if not await reader.peek(TLS_PREFIX):
+                stream.abort()
+                return
+            await reader.line()
+        while request := await read_request(reader, stream):
+            response = await handler(request)
+            asked = request.header("connection").lower()
+            keep = asked != "close" and (request.version == "HTTP/1.1" or asked == "keep-alive")
+            head_only = request.method == "HEAD"
+            await stream.send(encode_response(response, head_only=head_only, close=not keep))
+            if not keep:
+                break
+        await stream.close()
+    except HttpError as error:
+        body = text(f"{error.status} {REASONS.get(error.status, 'Bad Request')}", error.status)
+        await _say_and_close(stream, encode_response(body, close=True))
+    except (OSError, EOFError):
+        stream.abort()
+
+
+async def _say_and_close(stream: Stream, data: bytes) -> None:
+    try:
+        await stream.send(data)
+        await stream.close()
+    except OSError:
+        stream.abort()
+
+
+async def serve(listener: Listener, handler: Handler, *, tls: bool = False) -> None:
+    """Accept and answer until the listener is closed or this task is cancelled."""
+    async with Nursery() as connections:
+        while True:
+            try:
+                stream = await listener.accept()
+            except OSError:
+                return
+            name = f"http {stream.remote[0]}:{stream.remote[1]}"
+            connections.start(_connection(stream, handler, tls=tls), name=name)
+
+
+async def _connection(stream: Stream, handler: Handler, *, tls: bool) -> None:
+    try:
+        await serve_connection(stream, handler, tls=tls)
+    except BaseException:
+        stream.abort()
+        raise
+
+
+# ------------------------------------------------------------------------------------------ client
+
+
+def encode_request(
+    method: str,
+    target: str,
+    host: str,
+    headers: Mapping[str, str] | Headers = (),  # type: ignore[assignment]
+    body: bytes = b"",
+    *,
+    tls_name: str = "",
+) -> bytes:
+    """A request as bytes; ``tls_name`` puts the modelled TLS line before it."""
+    fields = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+    if not header(fields, "host"):
+        fields.insert(0, ("Host", host))
+    if body and not header(fields, "content-length"):
+        fields.append(("Content-Length", str(len(body))))
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields)]
+    head = "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
+    tls = TLS_PREFIX + tls_name.encode() + b"\r\n" if tls_name else b""
+    return tls + head + body
+
+
+async def read_response(reader: Reader, method: str = "GET") -> Response:
+    """The answer to a request. Raises HttpError (status 0 in it when nothing came at all)."""
+    while True:
+        line = (await reader.line()).decode("latin-1")
+        if not line:
+            raise HttpError("empty reply", 0)
+        version, _, rest = line.partition(" ")
+        code, _, reason = rest.partition(" ")
+        if not version.startswith("HTTP/") or not (code.isascii() and code.isdigit()):
+            raise HttpError("not an HTTP answer", 1)
+        headers = await reader.fields()
+        if int(code) != 100:
+            break
+    bodiless = method == "HEAD" or int(code) in {204, 304}
+    body = b"" if bodiless else await reader.body(headers, until_end=True)
+    return Response(int(code), body, headers, reason, version)
+
+
+async def fetch(
+    stream: Stream,
+    method: str,
+    target: str,
+    host: str,
+    headers: Mapping[str, str] | Headers = (),  # type: ignore[assignment]
+    body: bytes = b"",
+    *,
+    tls_name: str = "",
+) -> Response:
+    """One request on a fresh connection. Raises HttpError, OSError; does not close."""
+    await stream.send(encode_request(method, target, host, headers, body, tls_name=tls_name))
+    return await read_response(Reader(stream), method)
