@@ -37,6 +37,7 @@ class EnvVarSource(View, frozen=True, kw_only=True):
     field_ref: ObjectFieldSelector | None = None
     config_map_key_ref: KeySelector | None = None
     secret_key_ref: KeySelector | None = None
+    resource_field_ref: dict[str, str] | None = None
 
 
 class EnvVar(View, frozen=True, kw_only=True):
@@ -192,6 +193,10 @@ class Volume(View, frozen=True, kw_only=True):
     empty_dir: JSON | None = None
     projected: JSON | None = None
     downward_api: JSON | None = None
+    persistent_volume_claim: JSON | None = None
+    csi: JSON | None = None
+    nfs: JSON | None = None
+    ephemeral: JSON | None = None
 
 
 class Toleration(View, frozen=True, kw_only=True):

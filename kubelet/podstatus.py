@@ -1,0 +1,183 @@
+"""Renders what kubelet knows of a pod as its ``status`` object. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from podwire.api.view import JSON
+from podwire.api.views import Pod, PodSpec
+from podwire.kubelet.core import (
+    RUNNING,
+    TERMINATED,
+    WAITING,
+    Exit,
+    Record,
+    Records,
+    conditions,
+    is_sidecar,
+    phase,
+    qos_class,
+)
+from podwire.kubelet.profile import normalized
+
+GONE = "The container could not be located when the pod was terminated"
+
+
+@dataclass(slots=True)
+class PodFacts:
+    """What the status is made from, beside the container records."""
+
+    host_ip: str
+    start_time: str = ""
+    pod_ips: tuple[str, ...] = ()
+    sandbox_ready: bool = False
+    was_initialized: bool = False
+    over: bool = False
+    """Nothing will run again (completed, failed or terminated)."""
+    reason: str = ""
+    message: str = ""
+
+
+def _terminated(end: Exit) -> JSON:
+    state: JSON = {"exitCode": end.exit_code, "reason": end.reason}
+    if end.message:
+        state["message"] = end.message
+    state["startedAt"] = end.started_at or None
+    state["finishedAt"] = end.finished_at or None
+    if end.container_id:
+        state["containerID"] = end.container_id
+    return {TERMINATED: state}
+
+
+def new_records(spec: PodSpec) -> Records:
+    """The records of a pod that has not started yet."""
+    reason = "PodInitializing" if spec.init_containers else "ContainerCreating"
+    return {
+        c.name: Record(c.name, normalized(c.image), reason=reason)
+        for c in (*spec.init_containers, *spec.containers)
+    }
+
+
+def container_status(record: Record, *, over: bool = False) -> JSON:
+    """One entry of containerStatuses."""
+    last = _terminated(record.last) if record.last else {}
+    if record.state == RUNNING:
+        state: JSON = {RUNNING: {"startedAt": record.started_at}}
+    elif record.state == TERMINATED and record.exit is not None:
+        state = _terminated(record.exit)
+    elif over and record.exit is not None:
+        # A crash loop that will not be tried again shows how it ended.
+        state = _terminated(record.exit)
+    elif over:
+        state = _terminated(Exit(137, "ContainerStatusUnknown", GONE))
+    else:
+        waiting: JSON = {"reason": record.reason}
+        if record.message:
+            waiting["message"] = record.message
+        state = {WAITING: waiting}
+        if record.exit is not None:
+            last = _terminated(record.exit)
+    status: JSON = {
+        "name": record.name,
+        "state": state,
+        "lastState": last,
+        "ready": record.is_ready,
+        "restartCount": record.restart_count,
+        "image": record.image,
+        "imageID": record.image_id,
+        "started": record.state == RUNNING and record.started,
+    }
+    if record.container_id:
+        status["containerID"] = record.container_id
+    return status
+
+
+def init_status(record: Record, *, sidecar: bool, over: bool) -> JSON:
+    """One entry of initContainerStatuses: ready once it completed (a sidecar: while ready)."""
+    status = container_status(record, over=over and sidecar)
+    if not sidecar:
+        end = record.exit
+        status["ready"] = record.state == TERMINATED and end is not None and end.exit_code == 0
+    return status
+
+
+def pod_status(pod: Pod, facts: PodFacts, records: Records, now: str) -> JSON:
+    """The whole status. Conditions keep the transition times of equal earlier ones."""
+    spec = pod.spec
+    now_phase = phase(spec, records, over=facts.over)
+    status: JSON = {
+        "phase": now_phase,
+        "conditions": _conditions(pod, facts, records, now_phase, now),
+        "hostIP": facts.host_ip,
+        "hostIPs": [{"ip": facts.host_ip}],
+        "startTime": facts.start_time,
+        "qosClass": qos_class(spec),
+    }
+    if facts.pod_ips:
+        status["podIP"] = facts.pod_ips[0]
+        status["podIPs"] = [{"ip": ip} for ip in facts.pod_ips]
+    if facts.reason:
+        status["reason"] = facts.reason
+    if facts.message:
+        status["message"] = facts.message
+    if spec.init_containers:
+        status["initContainerStatuses"] = [
+            init_status(records[c.name], sidecar=is_sidecar(c), over=facts.over)
+            for c in spec.init_containers
+        ]
+    mains = [records[c.name] for c in spec.containers]
+    status["containerStatuses"] = [container_status(r, over=facts.over) for r in mains]
+    return status
+
+
+def _conditions(
+    pod: Pod, facts: PodFacts, records: Records, now_phase: str, now: str
+) -> list[JSON]:
+    truths = conditions(
+        pod.spec, records, phase=now_phase,
+        sandbox_ready=facts.sandbox_ready, was_initialized=facts.was_initialized,
+    )  # fmt: skip
+    before = {c.type: c for c in pod.status.conditions}
+    rendered = []
+    for truth in truths:
+        word = "True" if truth.status else "False"
+        old = before.get(truth.type)
+        since = old.last_transition_time if old and old.status == word else now
+        condition: JSON = {
+            "type": truth.type,
+            "status": word,
+            "lastProbeTime": None,
+            "lastTransitionTime": since or now,
+        }
+        if truth.reason:
+            condition["reason"] = truth.reason
+        if truth.message:
+            condition["message"] = truth.message
+        rendered.append(condition)
+    return rendered
+
+
+def changes(before: JSON, after: JSON) -> JSON:
+    """The strategic merge patch of a status: changed keys, and only conditions that changed."""
+    patch: JSON = {}
+    for key, value in after.items():
+        if before.get(key) != value:
+            patch[key] = _changed_conditions(before, value) if key == "conditions" else value
+    for key in before:
+        if key not in after:
+            patch[key] = None
+    return patch
+
+
+def _changed_conditions(before: JSON, after: Sequence[JSON]) -> list[JSON]:
+    old = {c["type"]: c for c in before.get("conditions", ())}
+    changed = []
+    for condition in after:
+        previous = old.get(condition["type"])
+        if previous == condition:
+            continue
+        # Strategic merge keeps absent fields of an element: clear them by name.
+        cleared = {k: None for k in previous or () if k not in condition}
+        changed.append({**condition, **cleared})
+    return changed

@@ -1,0 +1,172 @@
+"""Environment variables and command lines of containers."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podwire.api.views import (
+    ConfigMap,
+    Container,
+    EnvFromSource,
+    EnvVar,
+    EnvVarSource,
+    KeySelector,
+    ObjectFieldSelector,
+    ObjectMeta,
+    Pod,
+    PodSpec,
+    Secret,
+    Service,
+    ServicePort,
+    ServiceSpec,
+)
+from podwire.kubelet.env import (
+    ConfigError,
+    Lookups,
+    MissingObjectError,
+    PodValues,
+    command_line,
+    environment,
+    expand,
+    service_links,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        ("$(A)", "1"),
+        ("x$(A)y$(B)z", "x1y2z"),
+        ("$$(A)", "$(A)"),
+        ("$$$(A)", "$1"),
+        ("$(MISSING)", "$(MISSING)"),
+        ("$A ${A}", "$A ${A}"),
+        ("open $(A", "open $(A"),
+        ("end$", "end$"),
+        ('check="$$(dig x)"', 'check="$(dig x)"'),
+    ],
+)
+def test_references_expand_and_double_dollars_escape(text, expected):
+    """Kubernetes' own rule, not a shell's; the last row is what the DNS conformance pods use."""
+    assert expand(text, {"A": "1", "B": "2"}) == expected
+
+
+@given(st.text(alphabet="a$()B"))
+def test_doubling_every_dollar_makes_any_text_literal(text):
+    """Escaping is complete."""
+    assert expand(text.replace("$", "$$"), {"B": "no", "a": "no"}) == text
+
+
+def values(container_pod: Pod, **objects) -> PodValues:
+    return PodValues(
+        pod=container_pod,
+        host_ip="192.168.0.11",
+        pod_ips=("10.244.0.7",),
+        links=objects.get("links", {}),
+        lookups=Lookups(
+            lambda _, name: objects.get("config_maps", {}).get(name),
+            lambda _, name: objects.get("secrets", {}).get(name),
+        ),
+        hostname="web",
+    )
+
+
+POD = Pod(
+    metadata=ObjectMeta(name="web", namespace="shop", uid="u1", labels={"app": "web"}),
+    spec=PodSpec(node_name="node-1"),
+)
+
+
+def test_variables_come_from_fields_maps_secrets_and_each_other():
+    """Later entries may refer to earlier ones; args see them all."""
+    container = Container(
+        name="c",
+        command=["run", "--ip=$(IP)"],
+        args=["$(GREETING)"],
+        env_from=[EnvFromSource(prefix="CFG_", config_map_ref=KeySelector(name="cm"))],
+        env=[
+            EnvVar(
+                name="IP",
+                value_from=EnvVarSource(field_ref=ObjectFieldSelector(field_path="status.podIP")),
+            ),
+            EnvVar(
+                name="APP",
+                value_from=EnvVarSource(
+                    field_ref=ObjectFieldSelector(field_path="metadata.labels['app']")
+                ),
+            ),
+            EnvVar(
+                name="TOKEN",
+                value_from=EnvVarSource(secret_key_ref=KeySelector(name="s", key="t")),
+            ),
+            EnvVar(name="GREETING", value="$(CFG_HELLO) $(APP)@$(NODE)"),
+        ],
+    )
+    found = environment(
+        container,
+        values(
+            POD,
+            config_maps={"cm": ConfigMap(data={"HELLO": "hi"})},
+            secrets={"s": Secret(data={"t": base64.b64encode(b"xyz").decode()})},
+        ),
+    )
+    assert found["TOKEN"] == "xyz"
+    assert found["GREETING"] == "hi web@$(NODE)"
+    assert command_line(container, found) == ("run", "--ip=10.244.0.7", "hi web@$(NODE)")
+
+
+def test_a_missing_config_map_and_a_missing_key_stop_the_container_unless_optional():
+    """The messages are those of CreateContainerConfigError."""
+
+    def wants(optional: bool, key="k") -> Container:
+        ref = KeySelector(name="cm", key=key, optional=optional)
+        source = EnvVarSource(config_map_key_ref=ref)
+        return Container(name="c", env=[EnvVar(name="X", value_from=source)])
+
+    with pytest.raises(MissingObjectError, match='configmap "cm" not found'):
+        environment(wants(False), values(POD))
+    present = values(POD, config_maps={"cm": ConfigMap(data={"other": "1"})})
+    with pytest.raises(ConfigError, match="couldn't find key k in ConfigMap shop/cm"):
+        environment(wants(False), present)
+    assert "X" not in environment(wants(True), values(POD))
+
+
+def test_service_links_of_the_namespace_and_of_the_api_server():
+    """Documentation "Accessing the Service": names upper-cased, dashes become underscores."""
+
+    def service(namespace, name, address, *ports):
+        return Service(
+            metadata=ObjectMeta(name=name, namespace=namespace),
+            spec=ServiceSpec(cluster_ip=address, ports=list(ports)),
+        )
+
+    services = [
+        service("default", "kubernetes", "10.96.0.1", ServicePort(name="https", port=443)),
+        service("shop", "redis-primary", "10.0.0.11", ServicePort(port=6379)),
+        service("shop", "headless", "None", ServicePort(port=80)),
+        service("elsewhere", "other", "10.0.0.12", ServicePort(port=80)),
+    ]
+    links = service_links(POD, services)
+    assert links == {
+        "KUBERNETES_SERVICE_HOST": "10.96.0.1",
+        "KUBERNETES_SERVICE_PORT": "443",
+        "KUBERNETES_SERVICE_PORT_HTTPS": "443",
+        "KUBERNETES_PORT": "tcp://10.96.0.1:443",
+        "KUBERNETES_PORT_443_TCP": "tcp://10.96.0.1:443",
+        "KUBERNETES_PORT_443_TCP_PROTO": "tcp",
+        "KUBERNETES_PORT_443_TCP_PORT": "443",
+        "KUBERNETES_PORT_443_TCP_ADDR": "10.96.0.1",
+        "REDIS_PRIMARY_SERVICE_HOST": "10.0.0.11",
+        "REDIS_PRIMARY_SERVICE_PORT": "6379",
+        "REDIS_PRIMARY_PORT": "tcp://10.0.0.11:6379",
+        "REDIS_PRIMARY_PORT_6379_TCP": "tcp://10.0.0.11:6379",
+        "REDIS_PRIMARY_PORT_6379_TCP_PROTO": "tcp",
+        "REDIS_PRIMARY_PORT_6379_TCP_PORT": "6379",
+        "REDIS_PRIMARY_PORT_6379_TCP_ADDR": "10.0.0.11",
+    }
+    without = Pod(metadata=POD.metadata, spec=PodSpec(enable_service_links=False))
+    assert "KUBERNETES_SERVICE_HOST" in service_links(without, services)
+    assert "REDIS_PRIMARY_SERVICE_HOST" not in service_links(without, services)
