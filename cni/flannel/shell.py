@@ -1,0 +1,234 @@
+"""The flannel agent's life: configuration, lease, device, rules, then peers as Nodes change."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from ipaddress import IPv4Interface
+
+from podwire.api import kinds
+from podwire.api.status import ApiError
+from podwire.api.views import Node
+from podwire.client.api import STRATEGIC, Client
+from podwire.client.counters import Process, User
+from podwire.client.ctx import Ctx
+from podwire.client.hosting import Program
+from podwire.client.informer import Informer, Informers
+from podwire.client.klog import Klog
+from podwire.client.timestamps import timestamp
+from podwire.cni.call import ABSENT, EXISTS, mac_of
+from podwire.cni.flannel import core
+from podwire.cni.iptables import saved_rules
+from podwire.dataplane.commands import Command, CommandError
+from podwire.runtime.tasks import Nursery, first
+
+NET_CONF = "/etc/kube-flannel/net-conf.json"
+CNI_CONF = "/etc/kube-flannel/cni-conf.json"
+CONFLIST = "/etc/cni/net.d/10-flannel.conflist"
+SUBNET_FILE = "/run/flannel/subnet.env"
+UPLINK = "eth0"
+RETRY_S = 1.0
+"""How long flannel waits after a failed call before it tries again."""
+
+
+class Agent:
+    """One running agent."""
+
+    def __init__(self, ctx: Ctx, process: Process) -> None:
+        self.ctx = ctx
+        self.process = process
+        self.node = process.spec.env.get("NODE_NAME") or process.spec.node
+        self.klog = Klog(process, ctx.clock)
+        groups = (
+            "system:serviceaccounts",
+            f"system:serviceaccounts:{process.spec.namespace}",
+            "system:authenticated",
+        )
+        user = User(f"system:serviceaccount:{process.spec.namespace}:flannel", groups)
+        self.client = Client(ctx.api, user, "flanneld/v0.28.9")
+        self.programmed: dict[str, core.Peer] = {}
+
+    async def run(self) -> int:
+        """Until TERM; 1 when the configuration cannot be served."""
+        try:
+            conf = core.parse_net_conf(self.process.read_file(NET_CONF))
+            conflist = self.process.read_file(CNI_CONF)
+        except (core.NotModelledError, FileNotFoundError, ValueError, KeyError) as error:
+            self.klog.error(
+                "main.go:366", f"Failed to create SubnetManager: {error}"
+            )
+            return 1
+        await self._copy(CONFLIST, conflist)
+        await first(self._serve(conf), self._terminated())
+        return 0
+
+    async def _terminated(self) -> None:
+        await self.process.terminated()
+        self.klog.info("main.go:540", "shutdownHandler sent cancel signal...")
+
+    async def _copy(self, path: str, data: bytes) -> None:
+        """Write a file of the node unless it says the same already (kubelet watches it)."""
+        try:
+            same = await self.ctx.fabric.read_file(self.node, path) == data
+        except FileNotFoundError:
+            same = False
+        if not same:
+            await self.ctx.fabric.write_file(self.node, path, data)
+
+    async def _serve(self, conf: core.NetConf) -> None:
+        factory = Informers(self.client, self.ctx)
+        nodes = factory.informer(kinds.NODE)
+        wake = asyncio.Event()
+        nodes.on_change(lambda old, new: wake.set() if _matters(old, new) else None)
+        async with Nursery() as nursery:
+            nursery.start(factory.run(), name=f"flannel {self.node} informers")
+            await factory.wait_synced()
+            self.klog.info(
+                "main.go:232", f"Created subnet manager: Kubernetes Subnet Manager - {self.node}"
+            )
+            me = await self._lease(nodes, wake)
+            await self._set_up(conf, me)
+            await self._announce(conf, me)
+            self.klog.info("main.go:482", "Running backend.")
+            while True:
+                wake.clear()
+                await self._program(conf, me, core.peers_of(nodes.list(), self.node))
+                await wake.wait()
+
+    async def _lease(self, nodes: Informer[Node], wake: asyncio.Event) -> core.Me:
+        """This node's subnet, once node IPAM gave it one."""
+        info = await self.ctx.fabric.node(self.node)
+        told = False
+        while True:
+            wake.clear()
+            node = nodes.get("", self.node)
+            if node is not None and node.spec.pod_cidr:
+                break
+            if not told:
+                told = True
+                self.klog.error(
+                    "main.go:353",
+                    "Error registering network: failed to acquire lease: "
+                    f'node "{self.node}" pod cidr not assigned',
+                )
+            await wake.wait()
+        network, mtu_bytes = await self._uplink(info.address)
+        return core.Me(
+            node=self.node,
+            subnet=IPv4Interface(node.spec.pod_cidr).network,
+            address=info.address,
+            mac=mac_of(self.ctx.rng.child(f"flannel/{self.node}")),
+            uplink=UPLINK,
+            uplink_network=network.network,
+            uplink_mtu_bytes=mtu_bytes,
+        )
+
+    async def _uplink(self, address: str) -> tuple[IPv4Interface, int]:
+        """The network and MTU of the interface that carries the node's address."""
+        answer = await self.ctx.fabric.tool(self.node, "", ("ip", "addr", "show", "dev", UPLINK))
+        found = re.search(rf"inet ({re.escape(address)}/\d+)", answer.stdout)
+        mtu = re.search(r"mtu (\d+)", answer.stdout)
+        if found is None or mtu is None:
+            raise CommandError(f"{UPLINK} does not carry {address}: {answer.stderr}")
+        self.klog.info("match.go:211", f"Determining IP address of default interface: {UPLINK}")
+        self.klog.info("match.go:264", f"Using interface with name {UPLINK} and address {address}")
+        return IPv4Interface(found[1]), int(mtu[1])
+
+    async def _set_up(self, conf: core.NetConf, me: core.Me) -> None:
+        if conf.backend == "vxlan":
+            self.klog.info(
+                "vxlan.go:141",
+                f"VXLAN config: VNI={conf.vni} Port={conf.port} GBP=false Learning=false "
+                f"DirectRouting={str(conf.direct_routing).lower()}",
+            )
+            address, up = core.device_address(conf, me), core.device_up(conf)
+            await self._run(core.device(conf, me), address, up)
+        argv = self.process.spec.argv
+        masq = not argv or any(word in {"--ip-masq", "--ip-masq=true"} for word in argv)
+        nat = await saved_rules(self.ctx.fabric, self.node, "nat")
+        filter_ = await saved_rules(self.ctx.fabric, self.node, "filter")
+        await self._run(core.rules(conf.network, me.subnet, nat, filter_, ip_masq=masq))
+        text = core.subnet_env(conf, me, ip_masq=masq)
+        await self._copy(SUBNET_FILE, text.encode())
+        self.klog.info("main.go:460", f"Wrote subnet file to {SUBNET_FILE}")
+
+    async def _announce(self, conf: core.NetConf, me: core.Me) -> None:
+        """Annotate the own Node and report its network as available; retried until it works."""
+        patch = {"metadata": {"annotations": core.announcement(conf, me)}}
+        now = timestamp(self.ctx.clock.now_ns())
+        condition = {
+            "type": "NetworkUnavailable",
+            "status": "False",
+            "reason": "FlannelIsUp",
+            "message": "Flannel is running on this node",
+            "lastTransitionTime": now,
+            "lastHeartbeatTime": now,
+        }
+        status = {"status": {"conditions": [condition]}}
+        while True:
+            try:
+                await self.client.patch(kinds.NODE, self.node, patch)
+                await self.client.patch(
+                    kinds.NODE, self.node, status, subresource="status", content_type=STRATEGIC
+                )
+            except (ApiError, ConnectionError) as error:
+                self.klog.error(
+                    "kube.go:544", f"Unable to annotate node {self.node}: {error}"
+                )
+                await self.ctx.clock.sleep(RETRY_S)
+            else:
+                return
+
+    async def _program(self, conf: core.NetConf, me: core.Me, wanted: dict[str, core.Peer]) -> None:
+        for name in [n for n in self.programmed if n not in wanted]:
+            gone = self.programmed[name]
+            self.klog.info("vxlan_network.go:218", f"Subnet removed: {gone.subnet} of {name}")
+        await self._run(*core.program(conf, me, self.programmed, wanted))
+        self.programmed = wanted
+
+    async def _run(self, *commands: Command) -> None:
+        """Commands in order; what is there already, or gone already, is as wanted."""
+        if not commands:
+            return
+        try:
+            await self.ctx.fabric.execute(self.node, commands)
+        except CommandError as error:
+            text = str(error)
+            if len(commands) > 1:
+                for command in commands:
+                    await self._run(command)
+            elif EXISTS not in text and not any(word in text for word in ABSENT):
+                raise
+
+
+def _matters(old: Node | None, new: Node | None) -> bool:
+    """Heartbeats change Nodes all the time; only leases matter here."""
+    if old is None or new is None:
+        return True
+    return old.spec.pod_cidr != new.spec.pod_cidr or core.peer_of(old) != core.peer_of(new)
+
+
+def program(ctx: Ctx) -> Program:
+    """The image's entrypoint: the agent, or ``cp`` as its init container calls it."""
+
+    async def main(process: Process) -> int:
+        argv = process.spec.argv
+        if argv and argv[0].rpartition("/")[2] == "cp":
+            return await _cp(process, argv[1:])
+        return await Agent(ctx, process).run()
+
+    return main
+
+
+async def _cp(process: Process, argv: tuple[str, ...]) -> int:
+    """``cp -f SOURCE TARGET``, with which install-cni puts the conflist into place."""
+    source, target = [word for word in argv if not word.startswith("-")]
+    try:
+        data = process.read_file(source)
+    except FileNotFoundError:
+        if source == "/flannel":
+            return 0  # the plugin binary: podwire's nodes have it built in
+        process.err(f"cp: can't stat '{source}': No such file or directory")
+        return 1
+    await process.write_file(target, data)
+    return 0
