@@ -54,9 +54,7 @@ class Agent:
             conf = core.parse_net_conf(self.process.read_file(NET_CONF))
             conflist = self.process.read_file(CNI_CONF)
         except (core.NotModelledError, FileNotFoundError, ValueError, KeyError) as error:
-            self.klog.error(
-                "main.go:366", f"Failed to create SubnetManager: {error}"
-            )
+            self.klog.error("main.go:366", f"Failed to create SubnetManager: {error}")
             return 1
         await self._copy(CONFLIST, conflist)
         await first(self._serve(conf), self._terminated())
@@ -172,9 +170,7 @@ class Agent:
                     kinds.NODE, self.node, status, subresource="status", content_type=STRATEGIC
                 )
             except (ApiError, ConnectionError) as error:
-                self.klog.error(
-                    "kube.go:544", f"Unable to annotate node {self.node}: {error}"
-                )
+                self.klog.error("kube.go:544", f"Unable to annotate node {self.node}: {error}")
                 await self.ctx.clock.sleep(RETRY_S)
             else:
                 return
