@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from structlog.typing import FilteringBoundLogger
 
 from podwire.runtime.clock import RealClock
+from podwire.runtime.entropy import Secret, of_system
 from podwire.runtime.history import NoHistory
 from podwire.runtime.ids import SeededIds
 from podwire.runtime.log import logger
@@ -21,6 +22,7 @@ class Env:
     clock: Clock
     rng: Rng
     ids: Ids
+    secret: Secret
     trace: TraceLog
     log: FilteringBoundLogger
     seed: int
@@ -33,5 +35,12 @@ def real(seed: int | None = None, log_level: str = "info") -> Env:
     clock = RealClock()
     rng = SeededRng(seed)
     return Env(
-        clock, rng, SeededIds(rng.child("ids")), NoHistory(), logger(clock, log_level), seed, False
+        clock,
+        rng,
+        SeededIds(rng.child("ids")),
+        of_system(),
+        NoHistory(),
+        logger(clock, log_level),
+        seed,
+        False,
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from podwire.runtime.clock import SimClock
+from podwire.runtime.entropy import of_seed
 from podwire.runtime.env import Env
 from podwire.runtime.history import History
 from podwire.runtime.ids import SeededIds
@@ -25,6 +26,7 @@ def env(loop: SimLoop, seed: int, log_level: str = "off", *, keep_history: bool 
         clock,
         rng,
         SeededIds(rng.child("ids")),
+        of_seed(rng),
         History(clock, keep=keep_history),
         logger(clock, log_level),
         seed,

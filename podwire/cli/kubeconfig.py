@@ -1,0 +1,148 @@
+"""Kubeconfig files, handled the way kind does: lock, merge, write, never lose what was there.
+
+Source of the behaviour: kind pkg/cluster/internal/kubeconfig (paths, lock, merge, remove).
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from podwire.runtime.entropy import of_system
+
+
+class KubeconfigError(Exception):
+    """A kubeconfig cannot be read or locked; the message says what to do."""
+
+
+def context_name(cluster: str) -> str:
+    """The context, cluster and user name of a podwire cluster."""
+    return f"podwire-{cluster}"
+
+
+def candidates(explicit: str | None, environ: Mapping[str, str]) -> list[Path]:
+    """The files that ``KUBECONFIG`` (or ``--kubeconfig``) names, in order."""
+    if explicit:
+        return [Path(explicit)]
+    named = [Path(p) for p in environ.get("KUBECONFIG", "").split(os.pathsep) if p]
+    return named or [Path(environ.get("HOME", "/")) / ".kube" / "config"]
+
+
+def write_target(explicit: str | None, environ: Mapping[str, str]) -> Path:
+    """The file to write: the first that exists, else the last (as client-go does)."""
+    paths = candidates(explicit, environ)
+    return next((path for path in paths if path.exists()), paths[-1])
+
+
+def document(cluster: str, server: str, ca: bytes, certificate: bytes, key: bytes) -> Any:
+    """A kubeconfig of one cluster."""
+    name = context_name(cluster)
+
+    def encoded(data: bytes) -> str:
+        return base64.b64encode(data).decode()
+
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {"name": name, "cluster": {"server": server, "certificate-authority-data": encoded(ca)}}
+        ],
+        "users": [
+            {
+                "name": name,
+                "user": {
+                    "client-certificate-data": encoded(certificate),
+                    "client-key-data": encoded(key),
+                },
+            }
+        ],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "current-context": name,
+        "preferences": {},
+    }
+
+
+def merge(path: Path, addition: Any) -> None:
+    """Merge ``addition`` into the file under its lock and make its context current."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path):
+        existing = _read(path)
+        for section in ("clusters", "users", "contexts"):
+            new = {entry["name"]: entry for entry in addition[section]}
+            kept = [e for e in existing.get(section) or [] if e.get("name") not in new]
+            existing[section] = kept + list(new.values())
+        existing.setdefault("apiVersion", "v1")
+        existing.setdefault("kind", "Config")
+        existing.setdefault("preferences", {})
+        existing["current-context"] = addition["current-context"]
+        _write(path, existing)
+
+
+def remove(paths: list[Path], cluster: str) -> list[Path]:
+    """Remove a cluster's entries from every file that has them; the files changed."""
+    name = context_name(cluster)
+    changed = []
+    for path in paths:
+        if not path.exists():
+            continue
+        with _locked(path):
+            existing = _read(path)
+            before = yaml.safe_dump(existing)
+            for section in ("clusters", "users", "contexts"):
+                existing[section] = [
+                    e for e in existing.get(section) or [] if e.get("name") != name
+                ]
+            if existing.get("current-context") == name:
+                existing["current-context"] = ""
+            if yaml.safe_dump(existing) != before:
+                _write(path, existing)
+                changed.append(path)
+    return changed
+
+
+def dump(config: Any) -> str:
+    """A kubeconfig as YAML."""
+    return yaml.safe_dump(config, sort_keys=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text()) if path.exists() else None
+    except yaml.YAMLError as error:
+        raise KubeconfigError(f"{path} is not YAML ({error}); move it away or mend it") from error
+    if loaded is not None and not isinstance(loaded, dict):
+        raise KubeconfigError(f"{path} is not a kubeconfig; move it away or mend it")
+    return loaded or {}
+
+
+def _write(path: Path, config: Any) -> None:
+    """Replace atomically with mode 0600; a link is followed, not replaced."""
+    target = path.resolve()
+    temporary = target.with_name(f".{target.name}.{of_system()(4).hex()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(dump(config))
+    temporary.replace(target)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """client-go's lock: ``<file>.lock``, made exclusively."""
+    lock = path.with_name(path.name + ".lock")
+    try:
+        os.close(os.open(lock, os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        raise KubeconfigError(
+            f"{path} is locked by another program; if none runs, remove {lock} and try again"
+        ) from None
+    try:
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            lock.unlink()
