@@ -1,0 +1,21 @@
+"""What every cluster has from birth: the objects that kubeadm's phases would create.
+
+One file per addon; ``objects(settings, ca_pem)`` is the one ordered list.
+"""
+
+from __future__ import annotations
+
+from podwire.api.view import JSON
+from podwire.sim.addons import base, calico, coredns, flannel, kube_proxy
+from podwire.sim.settings import ClusterSettings
+
+
+def objects(settings: ClusterSettings) -> list[JSON]:
+    """Every bootstrap object, in the order in which it is created."""
+    return [
+        *base.objects(),
+        *kube_proxy.objects(settings),
+        *flannel.objects(),
+        *(calico.objects() if settings.cni == "calico" else ()),
+        *coredns.objects(),
+    ]

@@ -1,0 +1,67 @@
+"""Flannel: ConfigMap, ServiceAccount, DaemonSet.
+
+Source of the shape: flannel Documentation/kube-flannel.yml (here in kube-system).
+"""
+
+from __future__ import annotations
+
+import json
+
+from podwire.api.view import JSON
+from podwire.sim.addons.base import NODE_NAME_ENV, config_map, daemon_set, service_account
+from podwire.sim.settings import POD_CIDR
+
+IMAGE = "ghcr.io/flannel-io/flannel:v0.28.9"
+
+_CNI = {
+    "name": "cbr0",
+    "cniVersion": "0.3.1",
+    "plugins": [
+        {"type": "flannel", "delegate": {"hairpinMode": True, "isDefaultGateway": True}},
+        {"type": "portmap", "capabilities": {"portMappings": True}},
+    ],
+}
+_NET = {"Network": POD_CIDR, "EnableNFTables": False, "Backend": {"Type": "vxlan"}}
+
+
+def objects() -> list[JSON]:
+    """The addon's objects."""
+    labels = {"app": "flannel", "k8s-app": "flannel", "tier": "node"}
+    data = {
+        "cni-conf.json": json.dumps(_CNI, indent=2) + "\n",
+        "net-conf.json": json.dumps(_NET, indent=2) + "\n",
+    }
+    return [
+        service_account("flannel"),
+        config_map("kube-flannel-cfg", data, labels),
+        daemon_set(
+            "kube-flannel-ds",
+            labels,
+            {
+                "serviceAccountName": "flannel",
+                "containers": [
+                    {
+                        "name": "kube-flannel",
+                        "image": IMAGE,
+                        "command": ["/opt/bin/flanneld"],
+                        "args": ["--ip-masq", "--kube-subnet-mgr"],
+                        "env": [NODE_NAME_ENV],
+                        "securityContext": {
+                            "privileged": False,
+                            "capabilities": {"add": ["NET_ADMIN", "NET_RAW"]},
+                        },
+                        "volumeMounts": [
+                            {"name": "run", "mountPath": "/run/flannel"},
+                            {"name": "cni", "mountPath": "/etc/cni/net.d"},
+                            {"name": "flannel-cfg", "mountPath": "/etc/kube-flannel/"},
+                        ],
+                    }
+                ],
+                "volumes": [
+                    {"name": "run", "hostPath": {"path": "/run/flannel"}},
+                    {"name": "cni", "hostPath": {"path": "/etc/cni/net.d"}},
+                    {"name": "flannel-cfg", "configMap": {"name": "kube-flannel-cfg"}},
+                ],
+            },
+        ),
+    ]

@@ -1,0 +1,68 @@
+"""kube-proxy: ConfigMap, ServiceAccount, DaemonSet.
+
+Source of the shape: kubeadm phases/addons/proxy.
+"""
+
+from __future__ import annotations
+
+from podwire.api.view import JSON
+from podwire.sim.addons.base import NODE_NAME_ENV, config_map, daemon_set, service_account
+from podwire.sim.settings import KUBERNETES_VERSION, POD_CIDR, ClusterSettings
+
+_CONFIG = """\
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+bindAddress: 0.0.0.0
+clusterCIDR: {pod_cidr}
+configSyncPeriod: 0s
+conntrack:
+  maxPerCore: null
+  min: null
+  tcpCloseWaitTimeout: null
+  tcpEstablishedTimeout: null
+healthzBindAddress: ""
+hostnameOverride: ""
+iptables:
+  masqueradeAll: false
+  masqueradeBit: null
+  minSyncPeriod: 0s
+  syncPeriod: 0s
+metricsBindAddress: ""
+mode: "{mode}"
+nodePortAddresses: null
+"""
+
+
+def objects(settings: ClusterSettings) -> list[JSON]:
+    """The addon's objects."""
+    labels = {"k8s-app": "kube-proxy"}
+    config = _CONFIG.format(pod_cidr=POD_CIDR, mode=settings.proxy_mode)
+    return [
+        service_account("kube-proxy"),
+        config_map("kube-proxy", {"config.conf": config}, {"app": "kube-proxy"}),
+        daemon_set(
+            "kube-proxy",
+            labels,
+            {
+                "serviceAccountName": "kube-proxy",
+                "containers": [
+                    {
+                        "name": "kube-proxy",
+                        "image": f"registry.k8s.io/kube-proxy:{KUBERNETES_VERSION}",
+                        "imagePullPolicy": "IfNotPresent",
+                        "command": [
+                            "/usr/local/bin/kube-proxy",
+                            "--config=/var/lib/kube-proxy/config.conf",
+                            "--hostname-override=$(NODE_NAME)",
+                        ],
+                        "env": [NODE_NAME_ENV],
+                        "securityContext": {"privileged": True},
+                        "volumeMounts": [
+                            {"name": "kube-proxy", "mountPath": "/var/lib/kube-proxy"}
+                        ],
+                    }
+                ],
+                "volumes": [{"name": "kube-proxy", "configMap": {"name": "kube-proxy"}}],
+            },
+        ),
+    ]

@@ -1,0 +1,56 @@
+"""What a cluster is made of, and the fixed facts of the modelled network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KUBERNETES_VERSION = "v1.37.1"
+SERVICE_CIDR = "10.96.0.0/16"
+POD_CIDR = "10.244.0.0/16"
+DNS_ADDRESS = "10.96.0.10"
+KUBERNETES_ADDRESS = "10.96.0.1"
+CLUSTER_DOMAIN = "cluster.local"
+CONTROL_PLANE = "control-plane"
+CONTROL_PLANE_ADDRESS = "192.168.0.10"
+GATEWAY = "gateway"
+API_PORT = 6443
+MAX_NODES = 200
+"""Node addresses are 192.168.0.11 upward in one /24."""
+
+CNI_PROFILES = ("flannel", "calico")
+PROXY_MODES = ("iptables",)
+TIME_PROFILES = ("fast", "typical", "slow")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """The choices of ``podwire up``. Raises ValueError for one that does not exist."""
+
+    name: str = "podwire"
+    nodes: int = 3
+    cni: str = "flannel"
+    proxy_mode: str = "iptables"
+    time_profile: str = "typical"
+
+    def __post_init__(self) -> None:
+        for field, value, options in (
+            ("cni", self.cni, CNI_PROFILES),
+            ("proxy-mode", self.proxy_mode, PROXY_MODES),
+            ("time-profile", self.time_profile, TIME_PROFILES),
+        ):
+            if value not in options:
+                raise ValueError(
+                    f"{field}: {value!r} is not modelled; choose {' or '.join(options)}"
+                )
+        if not 1 <= self.nodes <= MAX_NODES:
+            raise ValueError(f"nodes: {self.nodes} is not between 1 and {MAX_NODES}")
+
+    @property
+    def node_names(self) -> list[str]:
+        """node-1 .. node-N."""
+        return [f"node-{i}" for i in range(1, self.nodes + 1)]
+
+
+def node_address(index: int) -> str:
+    """The address of node-<index> (1-based)."""
+    return f"192.168.0.{10 + index}"
