@@ -1,0 +1,35 @@
+"""``podwire node exec NODE -- COMMAND...``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from podwire.cli.cluster import call, client, name_option
+
+
+@click.group("node")
+def command() -> None:
+    """Run a command on a modelled node."""
+
+
+@command.command(
+    "exec",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="Example: podwire node exec node-1 -- iptables-save -t nat",
+)
+@name_option
+@click.argument("node")
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
+def execute(name: str, node: str, argv: tuple[str, ...]) -> None:
+    """Run COMMAND in the node's own network namespace; its exit code is this command's."""
+    answer = call(
+        client(name),
+        "POST",
+        f"/apis/podwire.dev/v1alpha1/nodes/{node}/exec",
+        {"argv": list(argv)},
+    )
+    sys.stdout.write(answer["stdout"])
+    sys.stderr.write(answer["stderr"])
+    sys.exit(answer["code"])
