@@ -1,0 +1,56 @@
+# Every verb of the house. `make help` lists them; each sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+
+help: ## help: list the verbs
+	@sed -n 's/^[a-z-]*: .*## \([a-z-]*\): \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml
+	@echo " • Making $(VENV) and installing podwire with its tools (once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off --editable '.[dev]'
+	@$(BIN)/python -m compileall -q podwire apiserver controllers kubelet kube_proxy coredns cni
+	@touch $(STAMP)
+	@echo " ✓ Installed"
+
+setup: $(STAMP) ## setup: make .venv and install everything into it
+
+demo: $(STAMP) ## demo: boot three nodes, apply the article, trace packets, run a chaos scenario
+	@$(BIN)/python examples/demo.py
+
+test: $(STAMP) ## test: all tests that need neither root nor a container engine
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup tests
+
+test-system: $(STAMP) ## test-system: tests that need root (kernel namespaces)
+	@$(BIN)/python -m pytest tests/system
+
+lint: $(STAMP) ## lint: ruff, all rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(STAMP) ## types: mypy --strict
+	@$(BIN)/mypy podwire tests
+
+arch: $(STAMP) ## arch: who may import whom
+	@PYTHONPATH=. $(BIN)/lint-imports
+
+bench: $(STAMP) ## bench: print the figures of docs/benchmarks.md
+	@$(BIN)/python -m benchmarks
+
+sweep: $(STAMP) ## sweep: many seeds of every scenario, full counts of property tests
+	@PODWIRE_SWEEP=1 $(BIN)/python -m pytest -n 2 tests/property tests/stories
+
+goldens: $(STAMP) ## goldens: write the golden files anew (review the diff)
+	@PODWIRE_REWRITE_GOLDENS=1 $(BIN)/python -m pytest -q tests -k golden
+
+wheel: $(STAMP) ## wheel: build the wheel and the sdist into dist/
+	@$(BIN)/python -m pip install --quiet build && $(BIN)/python -m build
+
+clean: ## clean: remove what the verbs made
+	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.PHONY: help setup demo test test-system lint types arch bench sweep goldens wheel clean
