@@ -1,14 +1,10 @@
 """Style is a test: sizes, banned calls, docstrings."""
 
 import ast
-import importlib.util
-from pathlib import Path
 
 import pytest
 
-_spec = importlib.util.spec_from_file_location("house", Path(__file__).with_name("test_house.py"))
-house = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(house)
+from tests.arch import test_house as house
 
 MAX_FILE_LINES = 700
 WANTED_FILE_LINES = 500
