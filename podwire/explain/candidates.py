@@ -31,7 +31,7 @@ from podwire.dataplane.verdict import Branch, Fate, WireEdit
 from podwire.explain.cause import last_step, policies_of, service_of
 from podwire.explain.objects import Objects
 
-_LINK = re.compile(r"link (\S+) (?:-|–|to) ?(\S+)")
+_LINK = re.compile(r"link (\S+) - (\S+)")
 _ADDED_LABELS = re.compile(r"^(pod-template-hash|controller-revision-hash|.*kubernetes\.io/.*)$")
 
 
@@ -57,7 +57,7 @@ def candidates(branch: Branch, objects: Objects) -> Iterator[Candidate]:
     elif branch.fate in {Fate.LINK_DOWN, Fate.NEIGHBOR_UNREACHABLE} and step is not None:
         found = _LINK.search(step.detail)
         if found is not None:
-            a, b = found.group(1), found.group(2).rstrip(")")
+            a, b = found.group(1), found.group(2)
             wires = (WireEdit(a=a, b=b), WireEdit(a=b, b=a))
             yield Candidate(f"bring the link between {a} and {b} up", objects, wires)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from podwire.api.views import Pod, Service
+from podwire.api.views import Object, Pod, Service
 from podwire.dataplane.verdict import Branch, Fate, Flow, Step
 from podwire.explain.objects import Objects
 from podwire.explain.report import Cause, ObjectRef
@@ -62,7 +62,7 @@ def cause(branch: Branch, objects: Objects) -> Cause:
     elif branch.fate is Fate.NO_ENDPOINTS:
         summary, refs = _no_endpoints(rule, objects)
     elif branch.fate is Fate.REFUSED:
-        summary, refs = _refused(flow, objects, step)
+        summary, refs = _refused(flow, objects)
     elif branch.fate is Fate.DELIVERED:
         summary, refs = f"{objects.name_of(flow.dst)} listens on {flow.dst_port}", []
     elif branch.fate is Fate.EXITS_CLUSTER:
@@ -140,6 +140,10 @@ def _no_endpoints(rule: str, objects: Objects) -> tuple[str, list[ObjectRef]]:
     )
 
 
+def _ref(kind: str, about: Object) -> ObjectRef:
+    return ObjectRef(kind=kind, namespace=about.metadata.namespace, name=about.metadata.name)
+
+
 def _why_not_ready(pod: Pod) -> str:
     for status in pod.status.container_statuses:
         for state, about in status.state.items():
@@ -149,7 +153,7 @@ def _why_not_ready(pod: Pod) -> str:
     return (ready.reason or "not ready") if ready else pod.status.phase or "Pending"
 
 
-def _refused(flow: Flow, objects: Objects, step: Step | None) -> tuple[str, list[ObjectRef]]:
+def _refused(flow: Flow, objects: Objects) -> tuple[str, list[ObjectRef]]:
     pod = objects.pod_at(flow.dst)
     if pod is None:
         where = objects.name_of(flow.dst)
@@ -163,8 +167,7 @@ def _refused(flow: Flow, objects: Objects, step: Step | None) -> tuple[str, list
         }
     )
     declared = f"; it declares {', '.join(map(str, ports))}" if ports else ""
-    del step
     return (
         f"nothing listens on {flow.protocol.upper()}/{flow.dst_port} in {pod.key}{declared}",
-        [ObjectRef(kind="Pod", namespace=pod.metadata.namespace, name=pod.metadata.name)],
+        [_ref("Pod", pod)],
     )

@@ -17,12 +17,15 @@ from podwire.api.views import (
 )
 from podwire.dataplane.verdict import Edit
 
-O = TypeVar("O", bound=Object)
+Named = TypeVar("Named", bound=Object)
 
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """Everything a cause or a candidate edit may speak of. Replace a tuple to make an edited set."""
+    """Everything a cause or a candidate edit may speak of.
+
+    Replace a tuple (dataclasses.replace) to make an edited set.
+    """
 
     pods: tuple[Pod, ...] = ()
     services: tuple[Service, ...] = ()
@@ -104,7 +107,7 @@ def _cluster_ips(service: Service) -> list[str]:
     return service.spec.cluster_ips or [service.spec.cluster_ip]
 
 
-def _named(items: Sequence[O], namespace: str, name: str) -> O | None:
+def _named(items: Sequence[Named], namespace: str, name: str) -> Named | None:
     return next(
         (i for i in items if i.metadata.name == name and i.metadata.namespace == namespace), None
     )
