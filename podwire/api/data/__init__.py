@@ -1,1 +1,0 @@
-"""Facts about the Kubernetes API's types, derived by derive.py; see NOTICE for their source."""

@@ -1,0 +1,215 @@
+"""One node's kernel: namespaces, the commands that change them, and packets in and out.
+
+Everything between the namespaces of a node happens inside one call; only frames that leave
+through a physical device come out. Forks are cheap: parent and fork share namespaces until one of
+them touches one, and copies it first.
+"""
+
+from __future__ import annotations
+
+from podwire.dataplane import execute as commands_of
+from podwire.dataplane.commands import Command, CommandError
+from podwire.dataplane.emit import Emit, Recorder
+from podwire.dataplane.link import Link
+from podwire.dataplane.netns import Netns, digest
+from podwire.dataplane.packet import Frame, Packet
+from podwire.dataplane.run import Run
+from podwire.dataplane.stack import arp, ipv4, l2
+from podwire.dataplane.verdict import Fate
+from podwire.runtime.ports import Rng
+
+HOST = ""
+
+
+class Kernel:
+    """The kernel of one host. ``rng`` is its only source of chance; ``shared`` is for forks.
+
+    Not thread-safe and not reentrant: the fabric calls it from one loop.
+    """
+
+    __slots__ = ("_namespaces", "_owned", "node", "rng")
+
+    def __init__(self, node: str, rng: Rng, shared: dict[str, Netns] | None = None) -> None:
+        self.node = node
+        self.rng = rng
+        self._namespaces = {HOST: Netns(HOST)} if shared is None else shared
+        self._owned: dict[str, None] = {HOST: None} if shared is None else {}
+
+    # ------------------------------------------------------------ state
+
+    def fork(self) -> Kernel:
+        """A copy that shares nothing mutable with this kernel; its chance is a stream of its own.
+
+        Both sides lose ownership of the shared namespaces, so whoever writes first copies.
+        """
+        self._owned = {}
+        return Kernel(self.node, self.rng.child("fork"), dict(self._namespaces))
+
+    def find_netns(self, name: str) -> Netns | None:
+        """A namespace to read or write, or None. It is this kernel's own afterwards."""
+        found = self._namespaces.get(name)
+        if found is not None and name not in self._owned:
+            found = self._namespaces[name] = found.clone()
+            self._owned[name] = None
+        return found
+
+    def netns(self, name: str) -> Netns:
+        """A namespace. Raises CommandError in ``ip netns``' words when there is none."""
+        found = self.find_netns(name)
+        if found is None:
+            raise CommandError(f'Cannot open network namespace "{name}": No such file or directory')
+        return found
+
+    def namespaces(self) -> list[str]:
+        """The names of all namespaces, the node's own ("") first."""
+        return list(self._namespaces)
+
+    def add_netns(self, name: str) -> None:
+        """Make a namespace with only ``lo``."""
+        self._namespaces[name] = Netns(name)
+        self._owned[name] = None
+
+    def remove_netns(self, name: str) -> None:
+        """Forget a namespace and all its state."""
+        del self._namespaces[name]
+        self._owned.pop(name, None)
+
+    def state_hash(self) -> str:
+        """A digest of all state that can influence a packet."""
+        return digest([self.node, *(ns.facts() for _, ns in sorted(self._namespaces.items()))])
+
+    # ------------------------------------------------------------ commands
+
+    def execute(self, command: Command, now_ns: int) -> None:
+        """Run one command. Raises CommandError with the tool's own words; then nothing changed."""
+        commands_of.run(self, command, now_ns)
+
+    def add_physical(self, name: str, mac: str, mtu_bytes: int = 1500, *, arp: bool = True) -> None:
+        """Plug in a network card (up at once). ``arp`` False makes it point-to-point."""
+        self.netns(HOST).add_link(
+            Link(name=name, index=0, kind="phys", mac=mac, mtu_bytes=mtu_bytes, up=True, arp=arp)
+        )
+
+    def tool(self, netns: str, argv: list[str], stdin: str, now_ns: int) -> tuple[str, str, int]:
+        """Run a network tool in a namespace: (stdout, stderr, exit code); 127 if not modelled."""
+        from podwire.dataplane.tools import registry  # noqa: PLC0415  # loaded on first use
+
+        return registry.run(self, netns, argv, stdin, now_ns)
+
+    # ------------------------------------------------------------ packets
+
+    def send(
+        self, netns: str, packet: Packet, now_ns: int, recorder: Recorder | None = None
+    ) -> list[Emit]:
+        """Send a packet of a namespace's own; ``src`` "" lets routing pick the address."""
+        run = Run(self, now_ns, recorder)
+        ipv4.output(run, self.netns(netns), packet)
+        return self._drain(run)
+
+    def receive(
+        self, device: str, frame: Frame, now_ns: int, recorder: Recorder | None = None
+    ) -> list[Emit]:
+        """A frame arrives from the wire at a physical device of the host."""
+        run = Run(self, now_ns, recorder)
+        if recorder is not None and frame.packet is not None:
+            recorder.step("wire", device, "receive", f"{frame.src} > {frame.dst}")
+        run.enqueue(HOST, device, frame)
+        return self._drain(run)
+
+    def _drain(self, run: Run) -> list[Emit]:
+        queue = run.queue
+        while queue:
+            name, dev, frame, skb = queue.popleft()
+            ns = self.find_netns(name)
+            link = ns.links.get(dev) if ns is not None else None
+            if ns is None or link is None:
+                continue
+            run.budget -= 1
+            if run.budget < 0:
+                if frame.packet is not None:
+                    run.drop(ns, Fate.LOOP, frame.packet, "the packet circles inside the node")
+                queue.clear()
+                break
+            l2.receive(run, ns, link, frame, skb)
+        return run.emits
+
+    def tick(self, now_ns: int, recorder: Recorder | None = None) -> list[Emit]:
+        """Do what is due: repeat or give up unanswered ARP requests. Call at ``deadline_ns``."""
+        run = Run(self, now_ns, recorder)
+        for name, ns in list(self._namespaces.items()):
+            due = ns.neighbours.deadline_ns()
+            if due is not None and due <= now_ns:
+                arp.tick(run, self.netns(name))
+        return self._drain(run)
+
+    def deadline_ns(self) -> int | None:
+        """When ``tick`` is next needed; None while nothing waits."""
+        dues = (ns.neighbours.deadline_ns() for ns in self._namespaces.values())
+        return min((due for due in dues if due is not None), default=None)
+
+    # ------------------------------------------------------------ questions and sockets
+
+    def source_address(self, netns: str, dst: str) -> str:
+        """The source address routing picks for a destination; "" when there is no route."""
+        ns = self.netns(netns)
+        route = ns.fib.lookup(dst)
+        if route is None or route.type not in {"unicast", "local"}:
+            return ""
+        return ipv4.source_for(ns, route, dst)
+
+    def path_mtu(self, netns: str, dst: str) -> int:
+        """The largest packet that may be sent to an address, in bytes; 0 without a route.
+
+        A TCP's segment size is this less 40. Learns from "fragmentation needed" messages.
+        """
+        ns = self.netns(netns)
+        route = ns.fib.lookup(dst)
+        return ipv4.mtu_for(ns, route, dst) if route is not None and route.dev else 0
+
+    def open_socket(self, netns: str, proto: str, address: str, port: int) -> None:
+        """A socket listens (tcp) or is bound (udp). ``address`` "" is any.
+
+        Raises CommandError ("Address already in use").
+        """
+        try:
+            self.netns(netns).sockets.bind(proto, address, port)
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+
+    def close_socket(self, netns: str, proto: str, address: str, port: int) -> None:
+        """Undo ``open_socket``; harmless when the socket or the namespace is gone."""
+        ns = self.find_netns(netns)
+        if ns is not None:
+            ns.sockets.unbind(proto, address, port)
+
+    def connect_socket(
+        self, netns: str, proto: str, address: str, port: int, remote: str, remote_port: int
+    ) -> None:
+        """A connection exists (or is being made) from ``address:port`` to ``remote``.
+
+        Its packets are delivered; without it (and without a listener) they are answered by RST.
+        """
+        key = (proto, address, port, remote, remote_port)
+        self.netns(netns).sockets.connected[key] = None
+
+    def disconnect_socket(
+        self, netns: str, proto: str, address: str, port: int, remote: str, remote_port: int
+    ) -> None:
+        """Undo ``connect_socket``; harmless when it or the namespace is gone."""
+        ns = self.find_netns(netns)
+        if ns is not None:
+            ns.sockets.connected.pop((proto, address, port, remote, remote_port), None)
+
+    def ephemeral_port(self, netns: str, proto: str, address: str) -> int:
+        """A free port of net.ipv4.ip_local_port_range, by this kernel's chance.
+
+        Raises CommandError ("Cannot assign requested address") when none is left.
+        """
+        ns = self.netns(netns)
+        low, high = (int(n) for n in ns.sysctls.get("net.ipv4.ip_local_port_range").split())
+        start, span = self.rng.below(high - low + 1), high - low + 1
+        for offset in range(span):
+            port = low + (start + offset) % span
+            if ns.sockets.port_free(proto, address, port):
+                return port
+        raise CommandError("Cannot assign requested address")

@@ -1,0 +1,63 @@
+"""Network devices of a namespace and their addresses."""
+
+from __future__ import annotations
+
+import msgspec
+
+from podwire.dataplane.addr import Prefix, mask_int
+
+
+class Address(msgspec.Struct, frozen=True):
+    """An address of a device. ``scope``: global | link | host."""
+
+    ip: str
+    prefix: Prefix
+    scope: str = "global"
+
+    @property
+    def cidr(self) -> str:
+        """``10.244.1.1/24``."""
+        return f"{self.ip}/{self.prefix.length}"
+
+    @property
+    def broadcast(self) -> int | None:
+        """The subnet's broadcast address as an integer; None for /31 and /32."""
+        if self.prefix.length > 30:
+            return None
+        return self.prefix.network | (~mask_int(self.prefix.length) & 0xFFFFFFFF)
+
+
+class Link(msgspec.Struct):
+    """A device. ``kind``: loopback | phys | veth | bridge | vxlan | dummy.
+
+    ``master`` is the bridge it is a port of. ``peer_*`` name a veth's other end; ``dev``,
+    ``local``, ``vni``, ``dst_port`` and ``learning`` belong to a VXLAN device.
+    """
+
+    name: str
+    index: int
+    kind: str
+    mac: str
+    mtu_bytes: int = 1500
+    mtu_fixed: bool = False
+    up: bool = False
+    master: str = ""
+    hairpin: bool = False
+    peer_netns: str = ""
+    peer_name: str = ""
+    vni: int = 0
+    local: str = ""
+    dev: str = ""
+    dst_port: int = 8472
+    learning: bool = True
+    arp: bool = True
+    addresses: tuple[Address, ...] = ()
+
+
+class FdbEntry(msgspec.Struct, frozen=True):
+    """Where a MAC lives: a bridge port, or (``dst``) the far end of a tunnel."""
+
+    port: str
+    dst: str = ""
+    permanent: bool = False
+    seen_ns: int = 0

@@ -1,0 +1,100 @@
+"""Neighbours: which MAC an address of a link has, and what waits until that is known.
+
+A dynamic entry counts as confirmed for ``REACHABLE_NS``; used later it is still used, but asked
+for again, and forgotten when nobody answers. Linux spreads these steps over STALE, DELAY and
+PROBE with randomised times; the outcome for packets is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from podwire.dataplane.skb import Skb
+
+SECOND_NS = 1_000_000_000
+REACHABLE_NS = 30 * SECOND_NS
+RETRANS_NS = SECOND_NS
+MAX_PROBES = 3
+QUEUE_LENGTH = 101
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """A packet queued for a MAC. ``bridged_from`` is the port of a bridged-and-DNATed frame."""
+
+    skb: Skb
+    bridged_from: str = ""
+    frame_src: str = ""
+    forwarded: bool = True
+
+
+class Neighbour(msgspec.Struct):
+    """One entry. ``state``: PERMANENT | NOARP | REACHABLE | INCOMPLETE | FAILED."""
+
+    dev: str
+    ip: str
+    mac: str = ""
+    state: str = "INCOMPLETE"
+    confirmed_ns: int = 0
+    probes: int = 0
+    probe_due_ns: int = 0
+    waiting: tuple[Waiting, ...] = ()
+
+    def usable(self) -> bool:
+        """Whether its MAC may be written into a frame."""
+        return self.state not in {"INCOMPLETE", "FAILED"}
+
+    def shown_state(self, now_ns: int) -> str:
+        """The state as ``ip neigh`` prints it."""
+        if self.state == "REACHABLE":
+            if self.probes:
+                return "PROBE"
+            return "REACHABLE" if now_ns - self.confirmed_ns < REACHABLE_NS else "STALE"
+        return self.state
+
+
+class NeighbourTable:
+    """The neighbours of a namespace by (device, address)."""
+
+    __slots__ = ("entries",)
+
+    def __init__(self) -> None:
+        self.entries: dict[tuple[str, str], Neighbour] = {}
+
+    def clone(self, fresh: Callable[[Skb], Skb]) -> NeighbourTable:
+        """An independent copy; ``fresh`` maps a queued skb to its copy."""
+        copy = NeighbourTable()
+        for key, entry in self.entries.items():
+            twin = msgspec.structs.replace(entry)
+            if entry.waiting:
+                twin.waiting = tuple(
+                    msgspec.structs.replace(w, skb=fresh(w.skb)) for w in entry.waiting
+                )
+            copy.entries[key] = twin
+        return copy
+
+    def get(self, dev: str, ip: str) -> Neighbour | None:
+        """An entry, if there is one."""
+        return self.entries.get((dev, ip))
+
+    def put(self, entry: Neighbour) -> None:
+        """Add or replace an entry."""
+        self.entries[entry.dev, entry.ip] = entry
+
+    def remove_device(self, dev: str) -> None:
+        """Forget the neighbours of a device."""
+        for key in [k for k in self.entries if k[0] == dev]:
+            del self.entries[key]
+
+    def pending(self) -> Iterator[Neighbour]:
+        """Entries that wait for an answer or hold packets, in the order they were made."""
+        return (e for e in list(self.entries.values()) if e.probes or e.waiting)
+
+    def deadline_ns(self) -> int | None:
+        """When the next unanswered request is due to be repeated or given up.
+
+        At once (0) for packets whose neighbour was set by command while they waited.
+        """
+        dues = (e.probe_due_ns for e in self.entries.values() if e.probes or e.waiting)
+        return min(dues, default=None)

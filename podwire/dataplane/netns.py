@@ -1,0 +1,198 @@
+"""One network namespace: everything a kernel keeps per namespace, as plain state."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from podwire.dataplane.addr import Prefix, ip_int
+from podwire.dataplane.fib import Fib, Route
+from podwire.dataplane.link import Address, FdbEntry, Link
+from podwire.dataplane.neigh import NeighbourTable
+from podwire.dataplane.skb import Skb
+from podwire.dataplane.sockets import SocketTable
+from podwire.dataplane.sysctl import Sysctls
+
+
+class Netns:
+    """The state of a namespace. Mutable; a kernel clones it before writing after a fork."""
+
+    __slots__ = (
+        "fdb",
+        "fib",
+        "last_index",
+        "links",
+        "local",
+        "name",
+        "neighbours",
+        "path_mtu",
+        "sockets",
+        "sysctls",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.links: dict[str, Link] = {}
+        self.fib = Fib()
+        self.neighbours = NeighbourTable()
+        self.fdb: dict[str, dict[str, FdbEntry]] = {}
+        self.sysctls = Sysctls()
+        self.sockets = SocketTable()
+        self.local: dict[str, str] = {}
+        """Own addresses and the device that holds each."""
+        self.path_mtu: dict[str, int] = {}
+        """What "fragmentation needed" taught, by destination."""
+        self.last_index = 0
+        lo = self.add_link(Link(name="lo", index=0, kind="loopback", mac="00:00:00:00:00:00"))
+        lo.mtu_bytes = 65536
+        lo.up = True
+        self.add_address(lo, Address("127.0.0.1", Prefix(ip_int("127.0.0.0"), 8), "host"))
+
+    def clone(self) -> Netns:
+        """An independent copy: nothing mutable is shared."""
+        copy = Netns.__new__(Netns)
+        copy.name = self.name
+        copy.links = {name: msgspec.structs.replace(link) for name, link in self.links.items()}
+        copy.fib = self.fib.clone()
+        copy.neighbours = self.neighbours.clone(Skb.copy)
+        copy.fdb = {dev: dict(entries) for dev, entries in self.fdb.items()}
+        copy.sysctls = self.sysctls.clone()
+        copy.sockets = self.sockets.clone()
+        copy.local = dict(self.local)
+        copy.path_mtu = dict(self.path_mtu)
+        copy.last_index = self.last_index
+        return copy
+
+    # ------------------------------------------------------------ devices and addresses
+
+    def add_link(self, link: Link) -> Link:
+        """Register a device under the next interface index."""
+        self.last_index += 1
+        link.index = self.last_index
+        self.links[link.name] = link
+        return link
+
+    def add_address(self, link: Link, address: Address) -> None:
+        """Put an address on a device, with its local, broadcast and connected routes."""
+        link.addresses = (*link.addresses, address)
+        self.local.setdefault(address.ip, link.name)
+        self._local_routes(link, address)
+        if link.up:
+            self.connected_routes(link, address)
+
+    def _local_routes(self, link: Link, address: Address) -> None:
+        prefix = address.prefix if address.scope == "host" else Prefix(ip_int(address.ip), 32)
+        self.fib.put(
+            Route(
+                prefix,
+                dev=link.name,
+                src=address.ip,
+                scope="host",
+                proto="kernel",
+                type="local",
+                table="local",
+            )
+        )
+        if address.broadcast is not None and address.scope != "host":
+            self.fib.put(
+                Route(
+                    Prefix(address.broadcast, 32),
+                    dev=link.name,
+                    src=address.ip,
+                    scope="link",
+                    proto="kernel",
+                    type="broadcast",
+                    table="local",
+                )
+            )
+
+    def connected_routes(self, link: Link, address: Address) -> None:
+        """The route to the subnet of an address (none for a /32 or a host address)."""
+        if address.prefix.length == 32 or address.scope == "host":
+            return
+        self.fib.put(
+            Route(address.prefix, dev=link.name, src=address.ip, scope="link", proto="kernel")
+        )
+
+    def remove_address(self, link: Link, address: Address) -> None:
+        """Take an address off a device, with the routes it brought."""
+        link.addresses = tuple(a for a in link.addresses if a != address)
+        self.local = {
+            a.ip: other.name for other in reversed(self.links.values()) for a in other.addresses
+        }
+        for table in ("local", "main"):
+            for route in self.fib.routes(table):
+                own = route.dev == link.name and route.src == address.ip
+                if own and route.proto == "kernel":
+                    self.fib.remove(route)
+
+    def remove_link(self, name: str) -> None:
+        """Forget a device with all that hangs on it."""
+        link = self.links.pop(name)
+        for address in link.addresses:
+            self.remove_address(link, address)
+        self.fib.remove_device(name)
+        self.neighbours.remove_device(name)
+        self.fdb.pop(name, None)
+        for entries in self.fdb.values():
+            for mac in [m for m, e in entries.items() if e.port == name]:
+                del entries[mac]
+        for port in self.links.values():
+            if port.master == name:
+                port.master = ""
+
+    def ports(self, bridge: str) -> list[Link]:
+        """The ports of a bridge, in the order their devices were made."""
+        return [link for link in self.links.values() if link.master == bridge]
+
+    # ------------------------------------------------------------ questions
+
+    def primary_address(self, dev: str, toward: str = "") -> str:
+        """The source address a device offers (Linux' inet_select_addr): one in the subnet of
+        ``toward`` first, else the first global one of the device, else of any device; "" if none.
+        """
+        link = self.links.get(dev)
+        addresses = [a for a in link.addresses if a.scope != "host"] if link else []
+        if toward:
+            target = ip_int(toward)
+            for address in addresses:
+                if address.prefix.holds(target):
+                    return address.ip
+        if addresses:
+            return addresses[0].ip
+        for other in self.links.values():
+            for address in other.addresses:
+                if address.scope == "global":
+                    return address.ip
+        return ""
+
+    def facts(self) -> list[object]:
+        """All state as plain ordered values, for hashing."""
+        return [
+            self.name,
+            sorted(msgspec.to_builtins(list(self.links.values())), key=lambda d: d["name"]),
+            [
+                sorted(str(msgspec.structs.astuple(r)) for r in table.routes())
+                for _, table in sorted(self.fib.tables.items())
+            ],
+            [msgspec.structs.astuple(r)[:2] for r in self.fib.rules],
+            sorted(
+                (e.dev, e.ip, e.mac, e.state, e.confirmed_ns, e.probes, len(e.waiting))
+                for e in self.neighbours.entries.values()
+            ),
+            sorted(
+                (dev, mac, e.port, e.dst, e.permanent, e.seen_ns)
+                for dev, entries in self.fdb.items()
+                for mac, e in entries.items()
+            ),
+            sorted(self.sysctls.written.items()),
+            sorted((p, n, a) for (p, n), a in self.sockets.bound.items()),
+            sorted(self.sockets.connected),
+            sorted(self.path_mtu.items()),
+        ]
+
+
+def digest(facts: object) -> str:
+    """A short stable hash of plain values."""
+    return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()[:32]

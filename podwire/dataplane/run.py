@@ -1,0 +1,70 @@
+"""The context of one call into a kernel: time, what was emitted, and what is still in flight.
+
+Packets hop between the namespaces of one node through a queue, not by recursion, so a forwarding
+loop ends after ``MAX_HOPS`` devices with fate LOOP instead of exhausting the stack.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from podwire.dataplane.emit import Deliver, Drop, Emit, Recorder, ToWire
+from podwire.dataplane.packet import Frame, Packet
+from podwire.dataplane.verdict import Fate
+
+if TYPE_CHECKING:
+    from podwire.dataplane.kernel import Kernel
+    from podwire.dataplane.netns import Netns
+    from podwire.dataplane.skb import Skb
+
+MAX_HOPS = 1024
+
+
+class Run:
+    """One call's state. ``recorder`` is None unless somebody wants to see the steps."""
+
+    __slots__ = ("budget", "emits", "kernel", "now_ns", "queue", "recorder")
+
+    def __init__(self, kernel: Kernel, now_ns: int, recorder: Recorder | None = None) -> None:
+        self.kernel = kernel
+        self.now_ns = now_ns
+        self.recorder = recorder
+        self.emits: list[Emit] = []
+        self.queue: deque[tuple[str, str, Frame, Skb | None]] = deque()
+        self.budget = MAX_HOPS
+
+    def enqueue(self, netns: str, dev: str, frame: Frame, skb: Skb | None = None) -> None:
+        """A frame arrives at a device of a namespace of this node."""
+        self.queue.append((netns, dev, frame, skb))
+
+    def to_wire(self, ns: Netns, dev: str, frame: Frame) -> None:
+        """A frame leaves the node."""
+        if self.recorder is not None:
+            self.recorder.step("wire", dev, "transmit", f"{frame.src} > {frame.dst}", netns=ns.name)
+        self.emits.append(ToWire(dev, frame))
+
+    def deliver(self, ns: Netns, packet: Packet) -> None:
+        """A packet reaches its socket."""
+        if self.recorder is not None:
+            self.recorder.step("socket", "local", "deliver", str(packet), netns=ns.name)
+        self.emits.append(Deliver(ns.name, packet))
+
+    def drop(
+        self,
+        ns: Netns,
+        fate: Fate,
+        packet: Packet,
+        reason: str,
+        *,
+        stage: str = "route",
+        object: str = "",
+        rule: str = "",
+        chain: str = "",
+    ) -> None:
+        """A packet ends here."""
+        if self.recorder is not None:
+            self.recorder.step(
+                stage, object, "drop", reason, netns=ns.name, rule=rule, before=packet.flow
+            )
+        self.emits.append(Drop(ns.name, fate, packet, reason, rule, chain))

@@ -1,0 +1,122 @@
+"""Frames entering and leaving devices: the one switch over device kinds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from podwire.dataplane.addr import is_broadcast_mac
+from podwire.dataplane.link import Link
+from podwire.dataplane.netns import Netns
+from podwire.dataplane.packet import Frame, Packet, replace
+from podwire.dataplane.run import Run
+from podwire.dataplane.skb import Skb
+from podwire.dataplane.stack import arp, bridge, ipv4, vxlan
+from podwire.dataplane.verdict import Fate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_NOTHING = Packet(src="0.0.0.0", dst="0.0.0.0", protocol="arp")
+
+
+def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = None) -> None:
+    """Hand a frame to a device (dev_queue_xmit). A device that is down drops it."""
+    if not link.up:
+        _down(run, ns, link, frame)
+        return
+    _TRANSMIT[link.kind](run, ns, link, frame, skb)
+
+
+def _down(run: Run, ns: Netns, link: Link, frame: Frame) -> None:
+    run.drop(
+        ns,
+        Fate.LINK_DOWN,
+        frame.packet or _NOTHING,
+        f"device {link.name} is down",
+        stage="link",
+        object=link.name,
+    )
+
+
+def _veth(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:
+    peer_ns = run.kernel.find_netns(link.peer_netns)
+    peer = peer_ns.links.get(link.peer_name) if peer_ns is not None else None
+    if peer_ns is None or peer is None or not peer.up:
+        run.drop(
+            ns,
+            Fate.LINK_DOWN,
+            frame.packet or _NOTHING,
+            f"the peer of {link.name} is down",
+            stage="link",
+            object=link.name,
+        )
+        return
+    if run.recorder is not None and frame.packet is not None:
+        run.recorder.step("link", link.name, peer.name, "veth", netns=ns.name)
+    if peer_ns is not ns and frame.packet is not None and frame.packet.mark:
+        frame = replace(frame, packet=replace(frame.packet, mark=0))
+    run.enqueue(link.peer_netns, link.peer_name, frame)
+
+
+def _phys(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:
+    if frame.packet is not None and frame.packet.mark:
+        frame = replace(frame, packet=replace(frame.packet, mark=0))
+    run.to_wire(ns, link.name, frame)
+
+
+def _loopback(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None) -> None:
+    run.enqueue(ns.name, link.name, frame, skb)
+
+
+def _bridge(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:
+    bridge.transmit(run, ns, link, frame)
+
+
+def _vxlan(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:
+    vxlan.transmit(run, ns, link, frame)
+
+
+def _dummy(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:
+    run.drop(
+        ns,
+        Fate.LOST,
+        frame.packet or _NOTHING,
+        f"dummy device {link.name} discards what is sent to it",
+        stage="link",
+        object=link.name,
+    )
+
+
+_TRANSMIT: dict[str, Callable[[Run, Netns, Link, Frame, Skb | None], None]] = {
+    "veth": _veth,
+    "phys": _phys,
+    "loopback": _loopback,
+    "bridge": _bridge,
+    "vxlan": _vxlan,
+    "dummy": _dummy,
+}
+
+
+def receive(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = None) -> None:
+    """A frame arrived at a device: to its bridge, or up the stack."""
+    if not link.up:
+        _down(run, ns, link, frame)
+        return
+    if link.master:
+        bridge.receive(run, ns, link, frame)
+    else:
+        up(run, ns, link, frame, skb)
+
+
+def up(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = None) -> None:
+    """A frame for this namespace's own stack. One to another MAC is ignored (PACKET_OTHERHOST)."""
+    if frame.dst != link.mac and not is_broadcast_mac(frame.dst):
+        if run.recorder is not None:
+            run.recorder.step("link", link.name, "ignore", f"not to {link.mac}", netns=ns.name)
+        return
+    if frame.arp is not None:
+        arp.receive(run, ns, link, frame.arp)
+    elif frame.packet is not None:
+        if skb is None:
+            skb = Skb(frame.packet, in_dev=link.name)
+        ipv4.receive(run, ns, skb)

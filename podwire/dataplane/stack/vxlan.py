@@ -1,0 +1,118 @@
+"""VXLAN: frames in UDP datagrams between nodes (RFC 7348; Linux' vxlan device)."""
+
+from __future__ import annotations
+
+import zlib
+
+from podwire.dataplane.addr import ZERO_MAC
+from podwire.dataplane.link import FdbEntry, Link
+from podwire.dataplane.netns import Netns
+from podwire.dataplane.packet import Frame, Packet, Vxlan, replace
+from podwire.dataplane.run import Run
+from podwire.dataplane.verdict import Fate, Flow
+
+OVERHEAD_BYTES = 50
+ETHERNET_BYTES = 14
+ARP_BYTES = 28
+FIRST_PORT, PORTS = 32768, 28232
+
+
+def transmit(run: Run, ns: Netns, link: Link, frame: Frame) -> None:
+    """Wrap a frame for the tunnel endpoint that the FDB names, and send that as our own packet.
+
+    The skb's mark stays on the outer packet, so netfilter rules about marks see it again.
+    """
+    from podwire.dataplane.stack import ipv4  # noqa: PLC0415  # the layers call each other
+
+    inner = frame.packet
+    table = ns.fdb.get(link.name, {})
+    entry = table.get(frame.dst) or table.get(ZERO_MAC)
+    if entry is None or not entry.dst:
+        if inner is not None:
+            run.drop(
+                ns,
+                Fate.NEIGHBOR_UNREACHABLE,
+                inner,
+                f"{link.name} has no FDB entry for {frame.dst}",
+                stage="encap",
+                object=link.name,
+            )
+        return
+    route = ns.fib.lookup(entry.dst)
+    if route is not None and route.dev == link.name:
+        if inner is not None:
+            run.drop(
+                ns,
+                Fate.LOOP,
+                inner,
+                f"the tunnel endpoint {entry.dst} is routed into the tunnel",
+                stage="encap",
+                object=link.name,
+            )
+        return
+    outer = Packet(
+        src=link.local,
+        dst=entry.dst,
+        protocol="udp",
+        src_port=_source_port(frame),
+        dst_port=link.dst_port,
+        size_bytes=(inner.size_bytes if inner else ARP_BYTES) + OVERHEAD_BYTES,
+        gso_bytes=inner.gso_bytes + OVERHEAD_BYTES if inner and inner.gso_bytes else 0,
+        dont_fragment=False,
+        mark=inner.mark if inner else 0,
+        payload=Vxlan(link.vni, replace(frame, packet=replace(inner, mark=0)) if inner else frame),
+    )
+    if run.recorder is not None and inner is not None:
+        run.recorder.step(
+            "encap",
+            f"{link.name} vni {link.vni}",
+            "wrap",
+            f"{link.local} -> {entry.dst} udp/{link.dst_port}, mtu {link.mtu_bytes} ok",
+            netns=ns.name,
+            before=inner.flow,
+            after=outer.flow,
+        )
+    ipv4.output(run, ns, outer)
+
+
+def _source_port(frame: Frame) -> int:
+    """The outer source port: a hash of the inner flow, so that paths and queues can spread."""
+    packet = frame.packet
+    if packet is None:
+        key = f"{frame.src}{frame.dst}"
+    else:
+        key = f"{packet.src} {packet.src_port} {packet.dst} {packet.dst_port} {packet.protocol}"
+    return FIRST_PORT + zlib.crc32(key.encode()) % PORTS
+
+
+def receive(run: Run, ns: Netns, outer: Packet, payload: Vxlan) -> bool:
+    """Unwrap a datagram for one of this namespace's VXLAN devices; False when it has none."""
+    for link in ns.links.values():
+        if link.kind != "vxlan" or link.dst_port != outer.dst_port or link.vni != payload.vni:
+            continue
+        frame = payload.frame
+        if link.learning:
+            known = ns.fdb.setdefault(link.name, {}).get(frame.src)
+            if known is None or (not known.permanent and known.dst != outer.src):
+                ns.fdb[link.name][frame.src] = FdbEntry(
+                    port=link.name, dst=outer.src, seen_ns=run.now_ns
+                )
+        if run.recorder is not None:
+            inner: Flow | None = frame.packet.flow if frame.packet else None
+            run.recorder.step(
+                "decap",
+                f"{link.name} vni {link.vni}",
+                "unwrap",
+                f"inner {inner}" if inner else "inner arp",
+                netns=ns.name,
+                before=outer.flow,
+                after=inner,
+            )
+        run.enqueue(ns.name, link.name, frame)
+        return True
+    return False
+
+
+def endpoint_macs(ns: Netns, dev: str) -> list[tuple[str, FdbEntry]]:
+    """The tunnel entries of a device, sorted by MAC."""
+    return sorted(ns.fdb.get(dev, {}).items())
