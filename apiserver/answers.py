@@ -1,0 +1,49 @@
+"""Responses: JSON bodies, Status bodies, plain text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from podwire.api.status import ApiError
+from podwire.client.counters import Response
+
+JSON_TYPE = "application/json"
+
+
+def raw(body: bytes, status: int = 200, content_type: str = JSON_TYPE) -> Response:
+    """Bytes that are encoded already."""
+    return Response(status, body, {"content-type": content_type})
+
+
+def json(body: Any, status: int = 200) -> Response:
+    """A value, encoded."""
+    return raw(msgspec.json.encode(body), status)
+
+
+def error(failure: ApiError) -> Response:
+    """A Status object, with Retry-After when the details name one."""
+    response = json(failure.status(), failure.code)
+    retry = failure.details.get("retryAfterSeconds")
+    if retry:
+        response.headers["retry-after"] = str(retry)
+    return response
+
+
+def text(body: str, status: int = 200) -> Response:
+    """Plain text as Go's http.Error writes it."""
+    response = raw(body.encode(), status, "text/plain; charset=utf-8")
+    response.headers["x-content-type-options"] = "nosniff"
+    return response
+
+
+def page_not_found() -> Response:
+    """What upstream's mux says of a path nobody serves."""
+    return text("404 page not found\n", 404)
+
+
+def quoted_warning(message: str) -> str:
+    """One ``Warning`` header value: code 299, agent ``-``, quoted text (RFC 7234)."""
+    escaped = message.replace("\\", "\\\\").replace('"', '\\"')
+    return f'299 - "{escaped}"'

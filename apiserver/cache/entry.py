@@ -1,0 +1,144 @@
+"""An object as the cache holds it, a change to it, and the frames made of it.
+
+A stored value is the object's JSON without resourceVersion. Its first bytes are the same for every
+object of a kind (apiVersion, kind, the opening of metadata), so the place where resourceVersion is
+spliced in is one number per kind.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from podwire.api.kinds import Kind
+from podwire.client.api import WatchEvent, decoder
+from podwire.client.counters import Frame
+
+
+class Splice:
+    """How values of one kind begin, and how a revision is put into them."""
+
+    __slots__ = ("at", "prefix")
+
+    def __init__(self, kind: Kind[Any]) -> None:
+        head = msgspec.json.encode({"apiVersion": kind.api_version, "kind": kind.kind})
+        self.prefix = head[:-1] + b',"metadata":{'
+        self.at = len(self.prefix)
+
+    def join(self, value: bytes, revision: int) -> bytes:
+        """The object's JSON with its resourceVersion."""
+        at = self.at
+        return b'%b"resourceVersion":"%d",%b' % (value[:at], revision, value[at:])
+
+
+class Representation(Protocol):
+    """Another shape of an object (a Table, metadata only); ``name`` keys its cached frames."""
+
+    name: str
+
+    def event(self, type: str, entry: Entry) -> bytes:
+        """The JSON of a watch event of this type about this object (no newline)."""
+
+
+class Entry:
+    """One object at one revision. Immutable; shared by every reader."""
+
+    __slots__ = ("_view", "added", "key", "kind", "name", "namespace", "revision", "splice", "value")
+
+    def __init__(
+        self, kind: Kind[Any], splice: Splice, key: str, value: bytes, revision: int
+    ) -> None:
+        self.kind = kind
+        self.splice = splice
+        self.key = key
+        self.value = value
+        self.revision = revision
+        parts = key.split("/")
+        self.name = parts[-1]
+        self.namespace = parts[-2] if kind.namespaced else ""
+        self._view: Any = None
+        self.added: dict[str, Frame] = {}
+        """Synthetic ADDED frames by representation, kept because many watchers start alike."""
+
+    @property
+    def data(self) -> bytes:
+        """The object's JSON with its resourceVersion."""
+        return self.splice.join(self.value, self.revision)
+
+    @property
+    def view(self) -> Any:
+        """The object as its kind's frozen view, decoded once."""
+        if self._view is None:
+            self._view = decoder(self.kind.view).decode(self.data)
+        return self._view
+
+    def json(self) -> dict[str, Any]:
+        """A fresh, mutable copy of the object without resourceVersion."""
+        body: dict[str, Any] = msgspec.json.decode(self.value)
+        return body
+
+    def at(self, revision: int) -> Entry:
+        """The same content under another revision: what a DELETED event shows."""
+        return Entry(self.kind, self.splice, self.key, self.value, revision)
+
+    def frame(self, type: str, shape: Representation | None) -> Frame:
+        """A watch event about this object."""
+        if shape is not None:
+            return Frame(shape.event(type, self) + b"\n")
+        frame = Frame(b'{"type":"%b","object":%b}\n' % (type.encode(), self.data))
+        if self._view is not None:
+            frame.memo[self.kind.view] = WatchEvent(type, self._view)
+        return frame
+
+    def added_frame(self, shape: Representation | None) -> Frame:
+        """The ADDED event that starts a watch."""
+        name = "" if shape is None else shape.name
+        frame = self.added.get(name)
+        if frame is None:
+            frame = self.added[name] = self.frame("ADDED", shape)
+        return frame
+
+
+class Change:
+    """One object changed: ``old`` is None for a new one, ``new`` is None for a deleted one."""
+
+    __slots__ = ("_frames", "_gone", "new", "old", "revision")
+
+    def __init__(self, revision: int, old: Entry | None, new: Entry | None) -> None:
+        self.revision = revision
+        self.old = old
+        self.new = new
+        self._gone: Entry | None = None
+        self._frames: dict[tuple[str, str], Frame] = {}
+
+    @property
+    def subject(self) -> Entry:
+        """The object, after the change if it still exists."""
+        entry = self.new or self.old
+        assert entry is not None, "a change has a before or an after"
+        return entry
+
+    def frame(self, type: str, shape: Representation | None) -> Frame:
+        """The event's frame, made once and handed to every watcher that sees this type."""
+        key = (type, "" if shape is None else shape.name)
+        frame = self._frames.get(key)
+        if frame is None:
+            frame = self._frames[key] = self._make(type, shape)
+        return frame
+
+    def _make(self, type: str, shape: Representation | None) -> Frame:
+        if type == "DELETED":
+            assert self.old is not None, "only what existed can be deleted"
+            if self._gone is None:
+                self._gone = self.old.at(self.revision)
+            return self._gone.frame(type, shape)
+        assert self.new is not None, "only a deletion leaves nothing"
+        if type == "ADDED":
+            return self.new.added_frame(shape)
+        return self.new.frame(type, shape)
+
+    def forget_frames(self) -> None:
+        """Give the bytes back; a late reader has them made again."""
+        self._frames.clear()
+        self._gone = None

@@ -1,0 +1,160 @@
+"""All kinds' caches behind the store's one watch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from podwire.api.kinds import Kind
+from podwire.apiserver.cache.entry import Representation
+from podwire.apiserver.cache.fields import TRIGGERS, Selection
+from podwire.apiserver.cache.kind import KindCache
+from podwire.apiserver.cache.watcher import Watcher
+from podwire.client.counters import Frame
+from podwire.runtime.ports import Clock, Rng, Timer
+from podwire.store import Event, KeyValue, Store, Watch
+
+ROOT = "/registry/"
+"""Everything the API server stores lies below this key, so one watch sees every revision."""
+
+_BOOKMARK_S = 60.0
+
+Sink = Callable[[str, bytes | None], None]
+
+
+class Caches:
+    """The state of the cluster as of one revision, and everybody who watches it."""
+
+    def __init__(self, store: Store, clock: Clock, rng: Rng, kinds: Iterable[Kind[Any]]) -> None:
+        self.store = store
+        self.revision = 0
+        self._clock = clock
+        self._rng = rng.child("bookmarks")
+        self._by_kind: dict[Kind[Any], KindCache] = {}
+        self._by_plural: dict[str, KindCache] = {}
+        for kind in kinds:
+            cache = KindCache(kind, f"{ROOT}{kind.plural}/", TRIGGERS.get(kind, {}))
+            self._by_kind[kind] = self._by_plural[kind.plural] = cache
+        self._sinks: dict[str, Sink] = {}
+        self._watch: Watch | None = None
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._bookmark_timer: Timer | None = None
+
+    def of(self, kind: Kind[Any]) -> KindCache:
+        """The cache of a kind."""
+        return self._by_kind[kind]
+
+    def sink(self, folder: str, sink: Sink) -> None:
+        """Have puts (and deletes: None) below ``/registry/<folder>/`` told; before ``start``."""
+        self._sinks[folder] = sink
+
+    async def start(self) -> None:
+        """Load everything and follow the store from there."""
+        page = await self.store.range(ROOT)
+        self.revision = page.revision
+        groups: dict[str, list[KeyValue]] = {}
+        for kv in page.kvs:
+            groups.setdefault(kv.key.split("/", 3)[2], []).append(kv)
+        for plural, cache in self._by_plural.items():
+            cache.load(groups.get(plural, ()), page.revision)
+        for folder, sink in self._sinks.items():
+            for kv in groups.get(folder, ()):
+                sink(kv.key, kv.value)
+        self._watch = await self.store.watch(ROOT, page.revision + 1, self._deliver)
+
+    def stop(self) -> None:
+        """End every watch."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._bookmark_timer is not None:
+            self._bookmark_timer.cancel()
+            self._bookmark_timer = None
+        for cache in self._by_kind.values():
+            for watcher in cache.watchers():
+                watcher.end()
+
+    async def fresh(self) -> int:
+        """Wait until the cache holds what the store held when asked; that revision or later."""
+        wanted = await self.store.revision()
+        if self.revision < wanted:
+            future = asyncio.get_running_loop().create_future()
+            self._waiting.append((wanted, future))
+            await future
+        return self.revision
+
+    def _deliver(self, events: Sequence[Event]) -> None:
+        for event in events:
+            folder = event.key.split("/", 3)[2]
+            cache = self._by_plural.get(folder)
+            if cache is not None:
+                cache.apply(event)
+            elif folder in self._sinks:
+                self._sinks[folder](event.key, event.kv.value if event.kv else None)
+        self.revision = events[-1].revision
+        if self._waiting:
+            due = [future for wanted, future in self._waiting if wanted <= self.revision]
+            self._waiting = [pair for pair in self._waiting if pair[0] > self.revision]
+            for future in due:
+                if not future.done():
+                    future.set_result(None)
+
+    # ------------------------------------------------------------ watching
+
+    def watcher(
+        self,
+        kind: Kind[Any],
+        namespace: str,
+        selection: Selection,
+        shape: Representation | None,
+        *,
+        bookmarks: bool,
+    ) -> Watcher:
+        """A registered watcher of a kind; it sees every change from now on."""
+        cache = self._by_kind[kind]
+        scope = selection.scope(namespace)
+        matches = None if selection.everything else selection.matches
+        watcher = Watcher(
+            matches, shape, lambda left: cache.leave(scope, left), bookmarks=bookmarks
+        )
+        cache.join(scope, watcher)
+        if bookmarks:
+            self._need_bookmarks()
+        return watcher
+
+    def bookmark(
+        self, kind: Kind[Any], shape: Representation | None, *, initial_end: bool = False
+    ) -> Frame:
+        """A BOOKMARK at the cache's revision."""
+        meta: dict[str, Any] = {"resourceVersion": str(self.revision)}
+        if initial_end:
+            meta["annotations"] = {"k8s.io/initial-events-end": "true"}
+        body = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta}
+        wrap = getattr(shape, "bookmark", None)
+        if wrap is not None:
+            return Frame(wrap(kind, meta) + b"\n")
+        return Frame(msgspec.json.encode({"type": "BOOKMARK", "object": body}) + b"\n")
+
+    def _need_bookmarks(self) -> None:
+        """Somebody wants bookmarks: tick about once a minute while anybody does."""
+        if self._bookmark_timer is None:
+            delay_s = self._rng.uniform(0.9 * _BOOKMARK_S, 1.1 * _BOOKMARK_S)
+            self._bookmark_timer = self._clock.call_later(delay_s, self._tick)
+
+    def _tick(self) -> None:
+        self._bookmark_timer = None
+        wanted = False
+        for cache in self._by_kind.values():
+            frames: dict[str, Frame] = {}
+            for watcher in cache.watchers():
+                if watcher.bookmarks:
+                    wanted = True
+                    name = "" if watcher.shape is None else watcher.shape.name
+                    if name not in frames:
+                        frames[name] = self.bookmark(cache.kind, watcher.shape)
+                    watcher.push(frames[name])
+        if wanted:
+            self._need_bookmarks()
+

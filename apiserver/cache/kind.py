@@ -1,0 +1,213 @@
+"""The cache of one kind: its objects, its recent changes, its watchers."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any
+
+from podwire.api.kinds import Kind
+from podwire.apiserver.cache.entry import Change, Entry, Splice
+from podwire.apiserver.cache.watcher import Watcher
+from podwire.store import Event, KeyValue
+
+WINDOW = 1024
+"""Changes kept for watches that resume (and for lists at an older revision)."""
+
+_HOT = 64  # how many of the newest changes keep their frames' bytes
+
+Scope = tuple[str, str, str]
+"""What a watcher can see at most: namespace ("" all), then a field and its value ("" none)."""
+
+Trigger = Callable[[Entry], str]
+
+
+class TooOld(Exception):  # noqa: N818  (a fact about a revision, answered with 410)
+    """The wanted revision lies before the window."""
+
+    def __init__(self, wanted: int, oldest: int) -> None:
+        super().__init__(f"too old resource version: {wanted} ({oldest})")
+        self.wanted = wanted
+        self.oldest = oldest
+
+
+class _Bucket:
+    """Entries with their keys sorted when asked for."""
+
+    __slots__ = ("_order", "entries")
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self._order: list[Entry] | None = None
+
+    def put(self, key: str, entry: Entry) -> None:
+        self.entries[key] = entry
+        self._order = None
+
+    def drop(self, key: str) -> None:
+        self.entries.pop(key, None)
+        self._order = None
+
+    def order(self) -> list[Entry]:
+        if self._order is None:
+            entries = self.entries
+            self._order = [entries[key] for key in sorted(entries)]
+        return self._order
+
+
+class KindCache:
+    """Objects of one kind as of the last delivered revision."""
+
+    def __init__(
+        self, kind: Kind[Any], prefix: str, triggers: dict[str, Trigger], window: int = WINDOW
+    ) -> None:
+        self.kind = kind
+        self.prefix = prefix
+        self.splice = Splice(kind)
+        self.triggers = triggers
+        self.floor = 0
+        """Watches may resume behind this revision, not before it."""
+        self._window = window
+        self._all = _Bucket()
+        self._by_namespace: dict[str, _Bucket] = {}
+        self._history: deque[Change] = deque()
+        self._watchers: dict[Scope, dict[Watcher, None]] = {}
+
+    # ------------------------------------------------------------ reading
+
+    def key(self, namespace: str, name: str) -> str:
+        """The store key of an object."""
+        if self.kind.namespaced:
+            return f"{self.prefix}{namespace}/{name}"
+        return self.prefix + name
+
+    def get(self, namespace: str, name: str) -> Entry | None:
+        """An object now."""
+        return self._all.entries.get(self.key(namespace, name))
+
+    def list(self, namespace: str = "") -> list[Entry]:
+        """Objects now, in key order. The list is shared: do not change it."""
+        if not namespace:
+            return self._all.order()
+        bucket = self._by_namespace.get(namespace)
+        return bucket.order() if bucket is not None else []
+
+    def list_at(self, revision: int, namespace: str = "") -> list[Entry]:
+        """Objects as of an older revision, by undoing the window. Raises TooOld."""
+        if revision < self.floor:
+            raise TooOld(revision, self.floor)
+        then: dict[str, Entry | None] = {}
+        for change in reversed(self._history):
+            if change.revision <= revision:
+                break
+            then[change.subject.key] = change.old
+        now = self.list(namespace)
+        if not then:
+            return now
+        kept = [entry for entry in now if entry.key not in then]
+        kept += [e for e in then.values() if e is not None and namespace in ("", e.namespace)]
+        kept.sort(key=lambda entry: entry.key)
+        return kept
+
+    def entry(self, kv: KeyValue) -> Entry:
+        """An entry of a stored pair (for reads that go to the store)."""
+        return Entry(self.kind, self.splice, kv.key, kv.value, kv.mod_revision)
+
+    # ------------------------------------------------------------ the store's side
+
+    def load(self, kvs: Iterable[KeyValue], revision: int) -> None:
+        """Start from a range read at ``revision``."""
+        self.floor = revision
+        for kv in kvs:
+            self._put(self.entry(kv))
+
+    def apply(self, event: Event) -> None:
+        """Take one store event: remember it and hand it to whom it concerns."""
+        old = self._all.entries.get(event.key)
+        if event.kv is None:
+            if old is None:
+                return
+            new = None
+            self._drop(old)
+        else:
+            new = self.entry(event.kv)
+            self._put(new)
+        change = Change(event.revision, old, new)
+        history = self._history
+        history.append(change)
+        if len(history) > self._window:
+            self.floor = history.popleft().revision
+        if len(history) > _HOT:
+            history[-_HOT - 1].forget_frames()
+        if self._watchers:
+            self._fan_out(change)
+
+    def _put(self, entry: Entry) -> None:
+        self._all.put(entry.key, entry)
+        if entry.namespace:
+            bucket = self._by_namespace.get(entry.namespace)
+            if bucket is None:
+                bucket = self._by_namespace[entry.namespace] = _Bucket()
+            bucket.put(entry.key, entry)
+
+    def _drop(self, entry: Entry) -> None:
+        self._all.drop(entry.key)
+        bucket = self._by_namespace.get(entry.namespace)
+        if bucket is not None:
+            bucket.drop(entry.key)
+            if not bucket.entries:
+                del self._by_namespace[entry.namespace]
+
+    def _fan_out(self, change: Change) -> None:
+        for scope in self._scopes(change):
+            watchers = self._watchers.get(scope)
+            if watchers:
+                for watcher in tuple(watchers):
+                    watcher.see(change)
+
+    def _scopes(self, change: Change) -> list[Scope]:
+        """Where watchers that may care are registered; each scope once."""
+        subject = change.subject
+        narrow = [("", "")]
+        for field, value_of in self.triggers.items():
+            seen = None
+            for entry in (change.old, change.new):
+                if entry is not None:
+                    value = value_of(entry)
+                    if value != seen:
+                        narrow.append((field, value))
+                        seen = value
+        scopes = [("", field, value) for field, value in narrow]
+        if subject.namespace:
+            scopes += [(subject.namespace, field, value) for field, value in narrow]
+        return [scope for scope in scopes if scope in self._watchers]
+
+    # ------------------------------------------------------------ watching
+
+    def since(self, revision: int) -> list[Change]:
+        """Changes after a revision. Raises TooOld."""
+        if revision < self.floor:
+            raise TooOld(revision, self.floor)
+        history = self._history
+        if not history or history[-1].revision <= revision:
+            return []
+        start = bisect_right(history, revision, key=lambda change: change.revision)
+        return list(islice(history, start, None))
+
+    def join(self, scope: Scope, watcher: Watcher) -> None:
+        """Register a watcher; it sees every later change in its scope."""
+        self._watchers.setdefault(scope, {})[watcher] = None
+
+    def leave(self, scope: Scope, watcher: Watcher) -> None:
+        """Forget a watcher."""
+        watchers = self._watchers.get(scope)
+        if watchers is not None:
+            watchers.pop(watcher, None)
+            if not watchers:
+                del self._watchers[scope]
+
+    def watchers(self) -> list[Watcher]:
+        """Every watcher, in order of scope and arrival."""
+        return [watcher for group in self._watchers.values() for watcher in group]

@@ -1,0 +1,118 @@
+"""One watch as its reader sees it: an async iterator over a bounded buffer; no task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from podwire.apiserver.cache.entry import Change, Entry, Representation
+from podwire.client.counters import Frame
+
+Matches = Callable[[Entry], bool]
+
+BUFFER_LIMIT = 1024
+"""Undelivered events at which a reader counts as slow and its watch is ended."""
+
+
+class Watcher:
+    """The stream of a watch. Reading it frame by frame or by ``batch`` costs one wake per turn."""
+
+    def __init__(
+        self,
+        matches: Matches | None,
+        shape: Representation | None,
+        leave: Callable[[Watcher], None],
+        *,
+        bookmarks: bool,
+        limit: int = BUFFER_LIMIT,
+    ) -> None:
+        self.matches = matches
+        self.shape = shape
+        self.bookmarks = bookmarks
+        self.ended = False
+        self.cut_off = False
+        """Whether the watch was ended because its reader is slow."""
+        self._leave = leave
+        self._limit = limit
+        self._buffer: deque[Frame] = deque()
+        self._waiting: asyncio.Future[None] | None = None
+
+    # ------------------------------------------------------------ the cache's side
+
+    def see(self, change: Change) -> None:
+        """Offer a change; it becomes the event this watch's selector makes of it."""
+        old, new = change.old, change.new
+        matches = self.matches
+        was = old is not None and (matches is None or matches(old))
+        is_ = new is not None and (matches is None or matches(new))
+        if is_:
+            self.push(change.frame("MODIFIED" if was else "ADDED", self.shape))
+        elif was:
+            self.push(change.frame("DELETED", self.shape))
+
+    def push(self, frame: Frame) -> None:
+        """Queue a frame; a reader that is too far behind is cut off and must resume."""
+        if self.ended:
+            return
+        if len(self._buffer) >= self._limit:
+            self.cut_off = True
+            self.end()
+            return
+        self._buffer.append(frame)
+        self._wake()
+
+    def begin(self, frames: Iterable[Frame]) -> None:
+        """Queue the opening state, which does not count against the limit."""
+        self._buffer.extend(frames)
+        self._limit += len(self._buffer)
+        self._wake()
+
+    def end(self) -> None:
+        """Deliver what is queued, then finish."""
+        if not self.ended:
+            self.ended = True
+            self._leave(self)
+            self._wake()
+
+    def _wake(self) -> None:
+        waiting = self._waiting
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    # ------------------------------------------------------------ the reader's side
+
+    def __aiter__(self) -> Watcher:
+        return self
+
+    async def __anext__(self) -> Frame:
+        if not self._buffer and not await self._more():
+            raise StopAsyncIteration
+        return self._buffer.popleft()
+
+    async def batch(self) -> list[Frame]:
+        """All frames queued by now (at least one), for one write; empty when the watch ended."""
+        if not self._buffer and not await self._more():
+            return []
+        frames = list(self._buffer)
+        self._buffer.clear()
+        return frames
+
+    async def aclose(self) -> None:
+        """The reader goes away."""
+        self._buffer.clear()
+        self.end()
+
+    async def _more(self) -> bool:
+        while not self._buffer:
+            if self.ended:
+                return False
+            self._waiting = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiting
+            except asyncio.CancelledError:
+                self.end()
+                raise
+            finally:
+                self._waiting = None
+        return True

@@ -1,0 +1,201 @@
+"""What a request means: upstream's RequestInfo, plus parsed query parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from podwire.api import kinds
+from podwire.api.kinds import Kind
+from podwire.api.status import ApiError, Cause
+from podwire.client.counters import Request, User
+
+_NAMESPACE_SUBRESOURCES = ("status", "finalize")
+_OBJECT_VERBS = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_COLLECTION_VERBS = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
+
+
+class Query:
+    """Query parameters read as upstream reads them: the first value wins, unknown ones ignored."""
+
+    __slots__ = ("_pairs",)
+
+    def __init__(self, pairs: tuple[tuple[str, str], ...]) -> None:
+        self._pairs = pairs
+
+    def get(self, name: str) -> str:
+        """The first value, or ''."""
+        for key, value in self._pairs:
+            if key == name:
+                return value
+        return ""
+
+    def has(self, name: str) -> bool:
+        """Whether the parameter is present at all."""
+        return any(key == name for key, _ in self._pairs)
+
+    def all(self, name: str) -> list[str]:
+        """Every value, in order (``command=`` of exec)."""
+        return [value for key, value in self._pairs if key == name]
+
+    def flag(self, name: str) -> bool:
+        """A bool as apimachinery converts it: anything but ``false`` and ``0`` is true."""
+        return self.has(name) and self.get(name).lower() not in {"false", "0"}
+
+    def number(self, name: str) -> int | None:
+        """An integer, None when absent or empty. Raises ApiError BadRequest with Go's message."""
+        text = self.get(name)
+        if not text:
+            return None
+        digits = text[1:] if text[0] in "+-" else text
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
+            raise ApiError("BadRequest", f'strconv.ParseInt: parsing "{text}": invalid syntax')
+        return int(text)
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on a resource. ``name`` is '' for a collection, ``namespace`` '' for none."""
+
+    request: Request
+    user: User
+    kind: Kind[Any]
+    verb: str
+    namespace: str
+    name: str
+    subresource: str
+    query: Query
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    """Texts for ``Warning: 299`` headers of the answer."""
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing may be persisted. Raises ApiError for an unknown dryRun value."""
+        values = [value for value in self.query.all("dryRun") if value]
+        for value in values:
+            if value != "All":
+                why = f'Unsupported value: "{value}": supported values: "All"'
+                raise bad_option(self, "dryRun", "FieldValueNotSupported", why)
+        return bool(values)
+
+    @property
+    def content_type(self) -> str:
+        """The body's media type without parameters; JSON when none was sent."""
+        header = self.request.headers.get("content-type", "")
+        return header.partition(";")[0].strip().lower() or "application/json"
+
+    def not_found(self) -> ApiError:
+        """``pods "x" not found``."""
+        return not_found(self.kind, self.name)
+
+
+def details(kind: Kind[Any], name: str) -> dict[str, Any]:
+    """The ``details`` that name an object in a Status."""
+    found = {"name": name} if name else {}
+    if kind.group:
+        found["group"] = kind.group
+    found["kind"] = kind.plural
+    return found
+
+
+def not_found(kind: Kind[Any], name: str) -> ApiError:
+    """``pods "x" not found``."""
+    return ApiError("NotFound", f'{kind.resource} "{name}" not found', 0, details(kind, name))
+
+
+def already_exists(kind: Kind[Any], name: str) -> ApiError:
+    """``pods "x" already exists``."""
+    message = f'{kind.resource} "{name}" already exists'
+    return ApiError("AlreadyExists", message, 0, details(kind, name))
+
+
+def conflict(kind: Kind[Any], name: str, why: str, subresource: str = "") -> ApiError:
+    """``Operation cannot be fulfilled on pods "x": <why>``."""
+    resource = f"{kind.resource}/{subresource}" if subresource else kind.resource
+    message = f'Operation cannot be fulfilled on {resource} "{name}": {why}'
+    return ApiError("Conflict", message, 0, details(kind, name))
+
+
+def forbidden(kind: Kind[Any], name: str, why: str) -> ApiError:
+    """``pods "x" is forbidden: <why>``."""
+    subject = f'{kind.resource} "{name}"' if name else kind.resource
+    return ApiError("Forbidden", f"{subject} is forbidden: {why}", 0, details(kind, name))
+
+
+_OPTIONS = {
+    "create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions",
+    "delete": "DeleteOptions", "deletecollection": "DeleteOptions", "list": "ListOptions",
+    "watch": "ListOptions",
+}  # fmt: skip
+
+
+def bad_option(call: Call, field: str, reason: str, why: str) -> ApiError:
+    """422 for a query parameter: ``ListOptions.meta.k8s.io "" is invalid: <field>: <why>``."""
+    options = _OPTIONS.get(call.verb, "ListOptions")
+    return ApiError(
+        "Invalid",
+        f'{options}.meta.k8s.io "" is invalid: {field}: {why}',
+        details={"group": "meta.k8s.io", "kind": options},
+        causes=(Cause(reason, why, field),),
+    )
+
+
+MODIFIED = (
+    "the object has been modified; please apply your changes to the latest version and try again"
+)
+"""Why an update lost an optimistic race."""
+
+
+def parse(request: Request, user: User) -> Call | None:
+    """The resource request a path stands for, or None when it names no served resource.
+
+    Raises ApiError MethodNotAllowed for a method that the resource does not have.
+    """
+    parts = [unquote(part) for part in request.path.strip("/").split("/")]
+    if parts[0] == "api" and len(parts) >= 3:
+        group, version, rest = "", parts[1], parts[2:]
+    elif parts[0] == "apis" and len(parts) >= 4:
+        group, version, rest = parts[1], parts[2], parts[3:]
+    else:
+        return None
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) >= 3 and rest[2] not in _NAMESPACE_SUBRESOURCES:
+        namespace, rest = rest[1], rest[2:]
+    kind = kinds.by_plural(group, version, rest[0])
+    if kind is None or len(rest) > 3 or (namespace and not kind.namespaced):
+        return None
+    name = rest[1] if len(rest) > 1 else ""
+    subresource = rest[2] if len(rest) > 2 else ""
+    if subresource and subresource not in kind.subresources:
+        return None
+    if kind.namespaced and name and not namespace:
+        return None
+    call = Call(request, user, kind, "", namespace, name, subresource, Query(request.query))
+    call.verb = _verb(call)
+    return call
+
+
+def _verb(call: Call) -> str:
+    method = call.request.method
+    if call.subresource:
+        # A subresource with its own verb (binding, exec) takes part as create or get.
+        verb = {**_OBJECT_VERBS, "POST": "create"}.get(method, "")
+    elif call.name:
+        verb = _OBJECT_VERBS.get(method, "")
+    else:
+        verb = _COLLECTION_VERBS.get(method, "")
+        if call.kind.namespaced and not call.namespace and verb != "list":
+            verb = ""
+    if verb in {"get", "list"} and not call.subresource and call.query.flag("watch"):
+        verb = "watch"
+    if not verb or (not call.subresource and verb not in call.kind.verbs):
+        raise method_not_allowed()
+    return verb
+
+
+def method_not_allowed() -> ApiError:
+    """405, in upstream's words."""
+    message = "the server does not allow this method on the requested resource"
+    return ApiError("MethodNotAllowed", message)

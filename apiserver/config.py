@@ -1,0 +1,20 @@
+"""Settings of the API server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What kube-apiserver takes as flags; the defaults are those of the modelled cluster."""
+
+    git_version: str = "v1.37.1"
+    service_cidr: str = "10.96.0.0/16"
+    node_port_range: tuple[int, int] = (30000, 32767)
+    event_ttl_s: float = 3600.0
+    body_limit_bytes: int = 3 * 1024 * 1024
+    min_request_timeout_s: float = 1800.0
+    """A watch without timeoutSeconds ends after this up to twice this (seeded)."""
+    advertise_address: str = "192.168.0.10"
+    secure_port: int = 6443

@@ -1,0 +1,58 @@
+"""POST on a collection. Source: apiserver pkg/endpoints/handlers/create.go, rest.BeforeCreate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from podwire.api.status import ApiError
+from podwire.api.view import JSON
+from podwire.apiserver import allocation, answers, calls, objects
+from podwire.apiserver.admission.review import Review, admit
+from podwire.apiserver.cache.entry import Entry
+from podwire.apiserver.calls import Call
+from podwire.apiserver.registry import meta, strategy
+from podwire.apiserver.storage import Lost, write
+from podwire.client.counters import Response
+
+if TYPE_CHECKING:
+    from podwire.apiserver.server import Apiserver
+
+_NAME_ATTEMPTS = 8
+
+
+async def handle(server: Apiserver, call: Call) -> Response:
+    """Create an object: 201 with it."""
+    shape = server.shape(call.request.headers.get("accept", ""))
+    dry_run = call.dry_run
+    obj = objects.decode(call, call.kind)
+    await server.caches.fresh()
+    entry = await create(server, call, obj, dry_run=dry_run)
+    if dry_run:
+        return answers.raw(entry.value, 201)
+    return server.one(entry, shape, 201)
+
+
+async def create(server: Apiserver, call: Call, obj: JSON, *, dry_run: bool) -> Entry:
+    """Default, admit, validate and store a new object. Raises ApiError."""
+    kind = call.kind
+    metadata = obj["metadata"]
+    meta.before_create(server, call, obj)
+    generated = meta.generate_name(server, metadata)
+    name = metadata.get("name", "")
+    admit(Review(server, kind, "CREATE", call.namespace, name, "", obj))
+    strategy.on_create(kind, obj)
+    objects.prepare_create(kind, obj)
+    for _ in range(_NAME_ATTEMPTS):
+        try:
+            return await allocation.create(server, kind, obj, dry_run=dry_run)
+        except Lost:
+            if not generated:
+                raise calls.already_exists(kind, metadata["name"]) from None
+        metadata.pop("name")
+        meta.generate_name(server, metadata)
+    raise ApiError(
+        "AlreadyExists",
+        f'{kind.resource} "{metadata["name"]}" already exists, '
+        "the server was not able to generate a unique name for the object",
+        details={**calls.details(kind, metadata["name"]), "retryAfterSeconds": 1},
+    )

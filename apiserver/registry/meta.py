@@ -1,0 +1,165 @@
+"""Metadata rules that every kind shares. Source: apiserver pkg/registry/rest and registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from podwire.api import kinds, names
+from podwire.api.kinds import Kind
+from podwire.api.status import ApiError, Cause
+from podwire.api.times import format_time
+from podwire.api.view import JSON
+from podwire.apiserver import calls
+from podwire.apiserver.calls import Call
+
+if TYPE_CHECKING:
+    from podwire.apiserver.server import Apiserver
+
+GENERATION = frozenset(
+    (kinds.POD, kinds.DEPLOYMENT, kinds.REPLICA_SET, kinds.STATEFUL_SET, kinds.DAEMON_SET,
+     kinds.ENDPOINT_SLICE, kinds.NETWORK_POLICY, kinds.INGRESS, kinds.INGRESS_CLASS, kinds.JOB,
+     kinds.POD_DISRUPTION_BUDGET)
+)  # fmt: skip
+"""Kinds whose strategy counts generations."""
+
+_KEPT_BY_SERVER = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+_UNSET = (None, "", [], {})
+
+
+def now(server: Apiserver) -> str:
+    """The present as metav1.Time."""
+    return format_time(server.world.clock.now_ns())
+
+
+def invalid(kind: Kind[Any], name: str, *causes: Cause) -> ApiError:
+    """422: ``Kind.group "name" is invalid: ...`` with one cause per field error."""
+    full = f"{kind.kind}.{kind.group}" if kind.group else kind.kind
+    texts = [f"{c.field}: {c.message}" for c in causes]
+    message = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    found: dict[str, Any] = {"name": name} if name else {}
+    if kind.group:
+        found["group"] = kind.group
+    found["kind"] = kind.kind
+    return ApiError("Invalid", f'{full} "{name}" is invalid: {message}', 0, found, causes)
+
+
+def fit_namespace(call: Call, meta: JSON) -> None:
+    """The body's namespace must be the URL's. Raises ApiError BadRequest."""
+    given = meta.get("namespace") or ""
+    if not call.kind.namespaced:
+        meta.pop("namespace", None)
+        if given:
+            message = "the namespace of the provided object does not match the namespace sent on "
+            raise ApiError("BadRequest", message + "the request")
+        return
+    if given and given != call.namespace:
+        message = "the namespace of the provided object does not match the namespace sent on "
+        raise ApiError("BadRequest", message + "the request")
+    meta["namespace"] = call.namespace
+
+
+def fit_name(call: Call, meta: JSON) -> None:
+    """The body's name must be the URL's. Raises ApiError BadRequest."""
+    given = meta.get("name") or ""
+    if not given:
+        raise ApiError("BadRequest", "name must be provided")
+    if given != call.name:
+        message = f"the name of the object ({given}) does not match the name on the URL"
+        raise ApiError("BadRequest", f"{message} ({call.name})")
+
+
+def before_create(server: Apiserver, call: Call, obj: JSON) -> None:
+    """Fill what only the server may say. Raises ApiError."""
+    meta = obj["metadata"]
+    if meta.get("resourceVersion") not in _UNSET:
+        message = "resourceVersion should not be set on objects to be created"
+        raise ApiError("BadRequest", message)
+    for unwanted in ("resourceVersion", "managedFields", "selfLink", "generation"):
+        meta.pop(unwanted, None)
+    for unwanted in ("deletionTimestamp", "deletionGracePeriodSeconds"):
+        meta.pop(unwanted, None)
+    fit_namespace(call, meta)
+    meta["uid"] = server.world.ids.uid()
+    meta["creationTimestamp"] = now(server)
+    if call.kind in GENERATION:
+        meta["generation"] = 1
+
+
+def generate_name(server: Apiserver, meta: JSON) -> bool:
+    """Make ``name`` of ``generateName`` if there is none; whether it did."""
+    if meta.get("name"):
+        return False
+    base = meta.get("generateName") or ""
+    if not base:
+        return False
+    meta["name"] = names.generated_name(base, server.world.ids.suffix())
+    return True
+
+
+def before_update(call: Call, new: JSON, old: JSON, revision: int) -> bool:
+    """Check and complete the metadata of a replacement; whether the body names its revision.
+
+    Raises ApiError Conflict (revision, uid), Invalid.
+    """
+    meta, kept = new["metadata"], old["metadata"]
+    for unwanted in ("managedFields", "selfLink"):
+        meta.pop(unwanted, None)
+    given = meta.pop("resourceVersion", None) or ""
+    if given and given != str(revision):
+        if not str(given).isdigit():
+            why = f'Invalid value: "{given}": must be a valid integer'
+            raise invalid(call.kind, call.name, Cause("FieldValueInvalid", why, _RV))
+        raise calls.conflict(call.kind, call.name, calls.MODIFIED)
+    uid = meta.get("uid")
+    if uid and uid != kept.get("uid"):
+        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {kept['uid']}"
+        raise calls.conflict(call.kind, call.name, why)
+    for field in _KEPT_BY_SERVER:
+        if field in kept:
+            meta[field] = kept[field]
+        else:
+            meta.pop(field, None)
+    if "generation" in kept:
+        meta["generation"] = kept["generation"]
+    else:
+        meta.pop("generation", None)
+    if "deletionTimestamp" in kept:
+        _no_new_finalizers(call, meta, kept)
+    for field in ("labels", "annotations", "finalizers", "ownerReferences"):
+        if field in meta and meta[field] in _UNSET:
+            del meta[field]
+    return bool(given)
+
+
+_RV = "metadata.resourceVersion"
+
+
+def _no_new_finalizers(call: Call, meta: JSON, kept: JSON) -> None:
+    had = kept.get("finalizers") or ()
+    added = [name for name in meta.get("finalizers") or () if name not in had]
+    if added:
+        listed = ", ".join(f'"{name}"' for name in added)
+        why = (
+            "Forbidden: no new finalizers can be added if the object is being deleted, "
+            f"found new finalizers []string{{{listed}}}"
+        )
+        cause = Cause("FieldValueForbidden", why, "metadata.finalizers")
+        raise invalid(call.kind, call.name, cause)
+
+
+def bump_generation(kind: Kind[Any], new: JSON, old: JSON) -> None:
+    """Count up when what the user wants changed."""
+    if kind not in GENERATION or "generation" not in old["metadata"]:
+        return
+    if wants(kind, new) != wants(kind, old):
+        new["metadata"]["generation"] = old["metadata"]["generation"] + 1
+
+
+def wants(kind: Kind[Any], obj: JSON) -> Any:
+    """What a kind's generation counts: its spec, and for some kinds more."""
+    if kind is kinds.ENDPOINT_SLICE:
+        meta = obj["metadata"]
+        return (obj.get("endpoints"), obj.get("ports"), meta.get("labels"))
+    if kind is kinds.DEPLOYMENT:
+        return (obj.get("spec"), obj["metadata"].get("annotations"))
+    return obj.get("spec")

@@ -1,0 +1,88 @@
+"""PUT. Source: apiserver pkg/endpoints/handlers/update.go, registry/generic/registry/store.go."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from podwire.api.status import ApiError
+from podwire.api.view import JSON
+from podwire.apiserver import allocation, answers, calls, objects
+from podwire.apiserver.admission.review import Review, admit
+from podwire.apiserver.cache.entry import Entry
+from podwire.apiserver.calls import Call
+from podwire.apiserver.registry import meta, strategy
+from podwire.apiserver.storage import Lost, remove
+from podwire.client.counters import Response
+
+if TYPE_CHECKING:
+    from podwire.apiserver.server import Apiserver
+
+_ATTEMPTS = 5
+
+Change = Callable[[JSON], JSON]
+"""Makes the wanted object of the current one."""
+
+
+async def handle(server: Apiserver, call: Call) -> Response:
+    """Replace an object (or its status): 200 with the result."""
+    shape = server.shape(call.request.headers.get("accept", ""))
+    dry_run = call.dry_run
+    body = objects.decode(call, call.kind)
+    meta.fit_name(call, body["metadata"])
+    meta.fit_namespace(call, body["metadata"])
+    entry = await change(server, call, lambda _current: body, dry_run=dry_run)
+    return server.one(entry, shape)
+
+
+async def change(server: Apiserver, call: Call, make: Change, *, dry_run: bool) -> Entry:
+    """Read, change, check, write; again when another writer came between and the body names no
+    revision. Raises ApiError.
+    """
+    for _ in range(_ATTEMPTS):
+        await server.caches.fresh()
+        current = server.caches.of(call.kind).get(call.namespace, call.name)
+        if current is None:
+            raise call.not_found()
+        old = current.json()
+        shown = current.json()
+        shown["metadata"]["resourceVersion"] = str(current.revision)
+        new = make(shown)
+        own = new["metadata"].get("resourceVersion") not in {None, "", str(current.revision)}
+        meta.before_update(call, new, old, current.revision)
+        try:
+            return await replace(server, call, new, old, current, dry_run=dry_run)
+        except Lost:
+            if own:
+                break
+    raise calls.conflict(call.kind, call.name, calls.MODIFIED)
+
+
+async def replace(
+    server: Apiserver, call: Call, new: JSON, old: JSON, current: Entry, *, dry_run: bool
+) -> Entry:
+    """Write ``new`` over ``old`` (deleting it when the last finalizer left). Raises Lost."""
+    kind = call.kind
+    strategy.on_update(kind, new, old, call.subresource)
+    admit(
+        Review(server, kind, "UPDATE", call.namespace, call.name, call.subresource, new, old)
+    )
+    objects.prepare_update(kind, new, old, call.subresource)
+    if call.subresource != "status":
+        meta.bump_generation(kind, new, old)
+    if finished(new):
+        return await allocation.delete(server, current, dry_run=dry_run)
+    if new == old:
+        return current
+    return await allocation.update(server, kind, new, old, current, dry_run=dry_run)
+
+
+def finished(obj: JSON) -> bool:
+    """Whether an object that is being deleted has nothing left to wait for."""
+    metadata = obj["metadata"]
+    return (
+        "deletionTimestamp" in metadata
+        and metadata.get("deletionGracePeriodSeconds") == 0
+        and not metadata.get("finalizers")
+        and not (obj.get("kind") == "Namespace" and obj.get("spec", {}).get("finalizers"))
+    )

@@ -1,0 +1,74 @@
+"""GET ?watch=true: resume, synthetic state, WatchList. Source: apiserver storage/cacher."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from podwire.apiserver.cache.kind import TooOld
+from podwire.apiserver.cache.watcher import Watcher
+from podwire.apiserver.calls import Call
+from podwire.apiserver.registry.list import expired, not_newer, select, validate
+from podwire.client.counters import Frame, Response
+
+if TYPE_CHECKING:
+    from podwire.apiserver.server import Apiserver
+
+
+async def handle(server: Apiserver, call: Call) -> Response:
+    """A stream of events from the asked revision on."""
+    shape = server.shape(call.request.headers.get("accept", ""))
+    query = call.query
+    selection = select(call)
+    if call.name:
+        selection.demand_name(call.name)
+    validate(call)
+    timeout_s = _timeout(server, call)
+    bookmarks = query.flag("allowWatchBookmarks")
+    current = await server.caches.fresh()
+    wanted = not_newer(call, current)
+    initial = query.has("sendInitialEvents") and query.flag("sendInitialEvents")
+    legacy = not query.has("sendInitialEvents") and wanted == 0
+    cache = server.caches.of(call.kind)
+    watcher = server.caches.watcher(
+        call.kind, call.namespace, selection, shape, bookmarks=bookmarks
+    )
+    try:
+        if initial or legacy:
+            frames: list[Frame] = [
+                entry.added_frame(shape)
+                for entry in cache.list(call.namespace)
+                if watcher.matches is None or watcher.matches(entry)
+            ]
+            if initial and bookmarks:
+                frames.append(server.caches.bookmark(call.kind, shape, initial_end=True))
+            watcher.begin(frames)
+        elif wanted:
+            for change in cache.since(wanted):
+                if not call.namespace or change.subject.namespace == call.namespace:
+                    watcher.see(change)
+    except TooOld as error:
+        watcher.end()
+        raise expired(str(error)) from None
+
+    server.world.clock.call_later(timeout_s, _time_out, server, call, watcher)
+    return Response(
+        200,
+        b"",
+        {"content-type": "application/json"},
+        watcher,
+    )
+
+
+def _timeout(server: Apiserver, call: Call) -> float:
+    asked = call.query.number("timeoutSeconds")
+    if asked and asked > 0:
+        return float(asked)
+    least = server.config.min_request_timeout_s
+    return server.watch_rng.uniform(least, 2 * least)
+
+
+def _time_out(server: Apiserver, call: Call, watcher: Watcher) -> None:
+    if not watcher.ended:
+        if watcher.bookmarks:
+            watcher.push(server.caches.bookmark(call.kind, watcher.shape))
+        watcher.end()

@@ -1,0 +1,82 @@
+"""The handler table: which function answers which path. Other modules add to it in order.
+
+Paths first (exact, then patterns in the order they were added), then resources by
+(kind, subresource, verb), a kind's own handler before the one for all kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from podwire.api.kinds import Kind
+from podwire.apiserver.calls import Call
+from podwire.client.counters import Request, Response
+
+if TYPE_CHECKING:
+    from podwire.apiserver.server import Apiserver
+
+PathHandler = Callable[["Apiserver", Request], Awaitable[Response]]
+"""Answers a path that is no resource (/version, /openapi/v3/..., discovery)."""
+
+ResourceHandler = Callable[["Apiserver", Call], Awaitable[Response]]
+"""Answers a verb of a resource or subresource."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """``path`` is exact, or a prefix when it ends in ``/*``."""
+
+    path: str
+    handler: PathHandler
+    methods: tuple[str, ...] = ("GET",)
+    open: bool = False
+    """Whether anonymous may ask (health and version only)."""
+
+
+class Routes:
+    """The table. Later additions never override earlier ones."""
+
+    def __init__(self) -> None:
+        self._exact: dict[str, Route] = {}
+        self._prefixes: list[tuple[str, Route]] = []
+        self._resources: dict[tuple[Kind[Any] | None, str, str], ResourceHandler] = {}
+
+    def add(self, route: Route) -> None:
+        """Serve a path. Raises ValueError when it is taken."""
+        if route.path.endswith("/*"):
+            self._prefixes.append((route.path[:-1], route))
+        elif route.path in self._exact:
+            raise ValueError(f"{route.path} is served already")
+        else:
+            self._exact[route.path] = route
+
+    def add_verb(
+        self, verb: str, handler: ResourceHandler, subresource: str = "",
+        kind: Kind[Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Serve a verb of a subresource ("" the resource itself), for one kind or for all."""
+        key = (kind, subresource, verb)
+        if key in self._resources:
+            raise ValueError(f"{key} is served already")
+        self._resources[key] = handler
+
+    def path(self, path: str) -> Route | None:
+        """The route of a path; a trailing slash is forgiven."""
+        found = self._exact.get(path) or self._exact.get(path.rstrip("/") or "/")
+        if found is None:
+            for prefix, route in self._prefixes:
+                if path.startswith(prefix):
+                    return route
+        return found
+
+    def paths(self) -> list[str]:
+        """Every path served beside resources, sorted (the answer to ``GET /``)."""
+        return sorted([*self._exact, *(route.path for _, route in self._prefixes)])
+
+    def verb(self, call: Call) -> ResourceHandler | None:
+        """The handler of a resource call."""
+        resources = self._resources
+        key = (call.kind, call.subresource, call.verb)
+        return resources.get(key) or resources.get((None, call.subresource, call.verb))

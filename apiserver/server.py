@@ -1,0 +1,189 @@
+"""``Apiserver``: handle(request) -> response. The order of a request's stations is in ``handle``.
+
+Source of the order: apiserver pkg/server/config.go (authentication is the binding's work).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from podwire.api import kinds
+from podwire.api.status import ApiError
+from podwire.apiserver import answers, calls, health
+from podwire.apiserver.admission import CHAIN
+from podwire.apiserver.cache.entry import Representation
+from podwire.apiserver.cache.hub import Caches
+from podwire.apiserver.config import Config
+from podwire.apiserver.registry import install
+from podwire.apiserver.routes import Routes
+from podwire.apiserver.world import World
+from podwire.client.counters import KubeletStreams, Request, Response, User
+from podwire.store import Store
+
+ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+"""Who sent no credentials."""
+
+Check = Callable[[str], str | None]
+"""A health check: given the endpoint (healthz, livez, readyz), None or what is wrong."""
+
+Shape = Callable[[str], Representation | None]
+"""Chooses another representation by an Accept media range, or None."""
+
+_LEASE_SHARE_S = 60.0
+
+
+class Apiserver:
+    """One API server over a store. Stateless beside its caches."""
+
+    def __init__(
+        self,
+        world: World,
+        store: Store,
+        config: Config | None = None,
+        kubelets: KubeletStreams | None = None,
+    ) -> None:
+        self.world = world
+        self.store = store
+        self.config = config or Config()
+        self.kubelets = kubelets
+        self.admission = CHAIN
+        self.caches = Caches(store, world.clock, world.rng, kinds.ALL)
+        self.routes = Routes()
+        self.shapes: list[Shape] = []
+        """Other representations than plain JSON, asked in order (Tables, metadata only)."""
+        self.checks: dict[str, Check] = {
+            "ping": lambda _endpoint: None,
+            "log": lambda _endpoint: None,
+            "etcd": lambda _endpoint: None if self._running else "not started",
+            "informer-sync": lambda _endpoint: None if self._running else "caches not synced",
+            "shutdown": lambda endpoint: (
+                "process is shutting down" if self._stopping and endpoint == "readyz" else None
+            ),
+        }
+        self._running = False
+        self._stopping = False
+        self._lease = 0
+        self._lease_until_ns = 0
+        for route in health.ROUTES:
+            self.routes.add(route)
+        install(self)
+
+    async def start(self) -> None:
+        """Load the caches; ready afterwards."""
+        await self.caches.start()
+        self._running = True
+
+    def stop(self) -> None:
+        """End every watch; not ready from now on."""
+        self._stopping = True
+        self.caches.stop()
+
+    # ------------------------------------------------------------ the way of a request
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request. Every failure is a Status; only cancellation passes through."""
+        try:
+            return await self._dispatch(request)
+        except ApiError as error:
+            return answers.error(error)
+        except Exception:  # noqa: BLE001  one bad request must not take the server down
+            self.world.log.exception(
+                "request failed", method=request.method, path=request.path
+            )
+            message = "Internal error occurred: the API server failed; see its log"
+            return answers.error(ApiError("InternalError", message))
+
+    async def _dispatch(self, request: Request) -> Response:
+        if len(request.body) > self.config.body_limit_bytes:
+            limit = self.config.body_limit_bytes
+            message = f"Request entity too large: limit is {limit}"
+            raise ApiError("RequestEntityTooLarge", message)
+        user = request.user or ANONYMOUS
+        route = self.routes.path(request.path)
+        if route is not None:
+            if "system:authenticated" not in user.groups and not route.open:
+                raise _path_forbidden(user, request)
+            if request.method not in route.methods:
+                raise calls.method_not_allowed()
+            return await route.handler(self, request)
+        if "system:authenticated" not in user.groups:
+            raise _forbidden(user, request)
+        call = calls.parse(request, user)
+        if call is None:
+            return answers.page_not_found()
+        handler = self.routes.verb(call)
+        if handler is None:
+            raise calls.method_not_allowed()
+        response = await handler(self, call)
+        if call.warnings:
+            texts = [answers.quoted_warning(text) for text in call.warnings]
+            response.headers["warning"] = ", ".join(texts)
+        return response
+
+    # ------------------------------------------------------------ shared by verbs
+
+    def shape(self, accept: str) -> Representation | None:
+        """The representation an Accept header asks for; None is plain JSON.
+
+        Raises ApiError NotAcceptable when nothing in the header can be served.
+        """
+        if not accept or accept == answers.JSON_TYPE:
+            return None
+        for part in accept.split(","):
+            media = part.strip()
+            for choose in self.shapes:
+                shape = choose(media)
+                if shape is not None:
+                    return shape
+            bare, _, parameters = media.partition(";")
+            if bare in {"application/json", "application/*", "*/*"} and "as=" not in parameters:
+                return None
+        message = "only the following media types are accepted: application/json"
+        raise ApiError("NotAcceptable", message)
+
+    async def event_lease(self) -> int:
+        """A lease for an Event, shared by the events of a minute as upstream shares them."""
+        now_ns = self.world.clock.monotonic_ns()
+        if now_ns >= self._lease_until_ns:
+            self._lease = await self.store.grant(self.config.event_ttl_s + _LEASE_SHARE_S)
+            self._lease_until_ns = now_ns + int(_LEASE_SHARE_S * 1e9)
+        return self._lease
+
+
+def _path_forbidden(user: User, request: Request) -> ApiError:
+    verb = request.method.lower()
+    message = f'forbidden: User "{user.name}" cannot {verb} path "{request.path}"'
+    return ApiError("Forbidden", message)
+
+
+def _forbidden(user: User, request: Request) -> ApiError:
+    """403 in the words of the RBAC authorizer."""
+    try:
+        call = calls.parse(request, user)
+    except ApiError:
+        call = None
+    if call is None:
+        return _path_forbidden(user, request)
+    kind = call.kind
+    resource = f"{kind.plural}/{call.subresource}" if call.subresource else kind.plural
+    where = f' in the namespace "{call.namespace}"' if call.namespace else " at the cluster scope"
+    why = (
+        f'User "{user.name}" cannot {call.verb} resource "{resource}" '
+        f'in API group "{kind.group}"{where}'
+    )
+    return calls.forbidden(kind, call.name, why)
+
+
+class DirectApi:
+    """Counter 1 in the same process, under one identity."""
+
+    def __init__(self, server: Apiserver, user: User) -> None:
+        self._server = server
+        self._user = user
+
+    async def send(self, request: Request) -> Response:
+        """Perform one request; as over a wire, a header cannot choose the user."""
+        if request.user is None:
+            request = replace(request, user=self._user)
+        return await self._server.handle(request)

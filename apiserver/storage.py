@@ -1,0 +1,102 @@
+"""Between registry and store: encode once, commit with a guard, answer with the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from podwire.api import kinds
+from podwire.api.kinds import Kind
+from podwire.api.status import ApiError
+from podwire.api.view import JSON
+from podwire.apiserver.cache.entry import Entry
+from podwire.store import Compare, Delete, Op, Put, ValueTooLarge
+
+if TYPE_CHECKING:
+    from podwire.apiserver.server import Apiserver
+
+_encode = msgspec.json.Encoder().encode
+
+
+def encode(kind: Kind[Any], obj: JSON) -> bytes:
+    """The stored form: apiVersion, kind, metadata first, no resourceVersion."""
+    meta = {key: value for key, value in obj["metadata"].items() if key != "resourceVersion"}
+    body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta}
+    for key, value in obj.items():
+        if key not in body:
+            body[key] = value
+    return _encode(body)
+
+
+class Extra:
+    """Keys that must change in the same transaction (allocations)."""
+
+    __slots__ = ("compares", "ops")
+
+    def __init__(self) -> None:
+        self.compares: list[Compare] = []
+        self.ops: list[Op] = []
+
+
+NO_EXTRA = Extra()
+
+
+class Lost(Exception):  # noqa: N818  (an outcome, not an error)
+    """The guard failed. ``keys`` are those that were not as expected."""
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        super().__init__(", ".join(keys))
+        self.keys = keys
+
+
+async def write(
+    server: Apiserver,
+    kind: Kind[Any],
+    obj: JSON,
+    old: Entry | None,
+    extra: Extra = NO_EXTRA,
+    *,
+    dry_run: bool = False,
+) -> Entry:
+    """Create (``old`` None) or replace an object. Raises Lost when the guard failed."""
+    cache = server.caches.of(kind)
+    meta = obj["metadata"]
+    key = cache.key(meta.get("namespace", ""), meta["name"])
+    value = encode(kind, obj)
+    guard = Compare(key, old.revision if old is not None else 0)
+    if dry_run:
+        current = cache.get(meta.get("namespace", ""), meta["name"])
+        if (current.revision if current is not None else 0) != guard.mod_revision:
+            raise Lost((key,))
+        return Entry(kind, cache.splice, key, value, guard.mod_revision)
+    lease = await server.event_lease() if kind is kinds.EVENT else 0
+    put = Put(key, value, lease)
+    revision = await _txn(server, [guard, *extra.compares], [put, *extra.ops])
+    entry = cache.get(meta.get("namespace", ""), meta["name"])
+    if entry is not None and entry.revision == revision:
+        return entry
+    return Entry(kind, cache.splice, key, value, revision)
+
+
+async def remove(
+    server: Apiserver, entry: Entry, extra: Extra = NO_EXTRA, *, dry_run: bool = False
+) -> Entry:
+    """Delete an object; its last state under the deletion's revision. Raises Lost."""
+    if dry_run:
+        return entry
+    guard = Compare(entry.key, entry.revision)
+    ops = [Delete(entry.key), *extra.ops]
+    revision = await _txn(server, [guard, *extra.compares], ops)
+    return entry.at(revision)
+
+
+async def _txn(server: Apiserver, compares: Sequence[Compare], ops: Sequence[Op]) -> int:
+    try:
+        result = await server.store.txn(compares, ops)
+    except ValueTooLarge as error:
+        raise ApiError("RequestEntityTooLarge", str(error)) from None
+    if not result.succeeded:
+        raise Lost(result.failed)
+    return result.revision
