@@ -19,7 +19,7 @@ async def create(server: Apiserver, kind: Kind[Any], obj: JSON, *, dry_run: bool
 
 
 async def update(
-    server: Apiserver, kind: Kind[Any], new: JSON, old: JSON, current: Entry, *, dry_run: bool
+    server: Apiserver, kind: Kind[Any], new: JSON, current: Entry, *, dry_run: bool
 ) -> Entry:
     """Replace an object. Raises Lost."""
     return await storage.write(server, kind, new, current, dry_run=dry_run)

@@ -29,6 +29,12 @@ def decode(call: Call, kind: Kind[Any]) -> JSON:
     return body
 
 
+def decode_options(call: Call) -> JSON:
+    """DeleteOptions in a body; {} without one."""
+    body = msgspec.json.decode(call.request.body) if call.request.body else {}
+    return body if isinstance(body, dict) else {}
+
+
 def prepare_create(kind: Kind[Any], obj: JSON) -> None:
     """Default and validate a new object in place. Raises ApiError Invalid."""
 
@@ -37,7 +43,7 @@ def prepare_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str) -> N
     """Default and validate a changed object in place. Raises ApiError Invalid."""
 
 
-def patched(call: Call, kind: Kind[Any], current: JSON) -> JSON:
+def patched(call: Call, current: JSON) -> JSON:
     """``current`` with the request's patch applied. Raises ApiError."""
     if call.content_type != "application/merge-patch+json":
         raise ApiError("UnsupportedMediaType", "only merge patches so far")

@@ -5,14 +5,19 @@ Source of the order: apiserver pkg/server/config.go (authentication is the bindi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
+
+import msgspec
 
 from podwire.api import kinds
+from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
+from podwire.api.view import JSON
 from podwire.apiserver import answers, calls, health
 from podwire.apiserver.admission import CHAIN
-from podwire.apiserver.cache.entry import Representation
+from podwire.apiserver.cache.entry import Entry, Representation
 from podwire.apiserver.cache.hub import Caches
 from podwire.apiserver.config import Config
 from podwire.apiserver.registry import install
@@ -50,6 +55,8 @@ class Apiserver:
         self.admission = CHAIN
         self.caches = Caches(store, world.clock, world.rng, kinds.ALL)
         self.routes = Routes()
+        self.watch_rng = world.rng.child("watch")
+        """Draws how long a watch without timeoutSeconds lasts."""
         self.shapes: list[Shape] = []
         """Other representations than plain JSON, asked in order (Tables, metadata only)."""
         self.checks: dict[str, Check] = {
@@ -87,10 +94,8 @@ class Apiserver:
             return await self._dispatch(request)
         except ApiError as error:
             return answers.error(error)
-        except Exception:  # noqa: BLE001  one bad request must not take the server down
-            self.world.log.exception(
-                "request failed", method=request.method, path=request.path
-            )
+        except Exception:
+            self.world.log.exception("request failed", method=request.method, path=request.path)
             message = "Internal error occurred: the API server failed; see its log"
             return answers.error(ApiError("InternalError", message))
 
@@ -141,6 +146,28 @@ class Apiserver:
                 return None
         message = "only the following media types are accepted: application/json"
         raise ApiError("NotAcceptable", message)
+
+    def one(self, entry: Entry, shape: Representation | None, status: int = 200) -> Response:
+        """An answer with one object."""
+        if shape is None:
+            return answers.raw(entry.data, status)
+        return answers.raw(shape.one(entry), status, shape.content_type)
+
+    def many(
+        self,
+        kind: Kind[Any],
+        entries: Sequence[Entry],
+        meta: JSON,
+        shape: Representation | None,
+    ) -> Response:
+        """An answer with a list, joined from the objects' bytes. ``meta`` is its ListMeta."""
+        if shape is not None:
+            return answers.raw(shape.many(kind, entries, meta), 200, shape.content_type)
+        head = msgspec.json.encode(
+            {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": meta}
+        )
+        items = b",".join([entry.data for entry in entries])
+        return answers.raw(b'%b,"items":[%b]}' % (head[:-1], items))
 
     async def event_lease(self) -> int:
         """A lease for an Event, shared by the events of a minute as upstream shares them."""

@@ -12,7 +12,7 @@ from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.apiserver.cache.entry import Entry
-from podwire.store import Compare, Delete, Op, Put, ValueTooLarge
+from podwire.store import Compare, Delete, Op, Put, ValueTooLargeError
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
@@ -95,7 +95,7 @@ async def remove(
 async def _txn(server: Apiserver, compares: Sequence[Compare], ops: Sequence[Op]) -> int:
     try:
         result = await server.store.txn(compares, ops)
-    except ValueTooLarge as error:
+    except ValueTooLargeError as error:
         raise ApiError("RequestEntityTooLarge", str(error)) from None
     if not result.succeeded:
         raise Lost(result.failed)

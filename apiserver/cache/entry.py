@@ -7,11 +7,13 @@ spliced in is one number per kind.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from podwire.api.kinds import Kind
+from podwire.api.view import JSON
 from podwire.client.api import WatchEvent, decoder
 from podwire.client.counters import Frame
 
@@ -36,15 +38,35 @@ class Representation(Protocol):
     """Another shape of an object (a Table, metadata only); ``name`` keys its cached frames."""
 
     name: str
+    content_type: str
+
+    def one(self, entry: Entry) -> bytes:
+        """One object."""
+
+    def many(self, kind: Kind[Any], entries: Sequence[Entry], meta: JSON) -> bytes:
+        """A list; ``meta`` is its ListMeta."""
 
     def event(self, type: str, entry: Entry) -> bytes:
         """The JSON of a watch event of this type about this object (no newline)."""
+
+    def bookmark(self, kind: Kind[Any], meta: JSON) -> bytes:
+        """The JSON of a BOOKMARK event whose object has this metadata (no newline)."""
 
 
 class Entry:
     """One object at one revision. Immutable; shared by every reader."""
 
-    __slots__ = ("_view", "added", "key", "kind", "name", "namespace", "revision", "splice", "value")
+    __slots__ = (
+        "_view",
+        "added",
+        "key",
+        "kind",
+        "name",
+        "namespace",
+        "revision",
+        "splice",
+        "value",
+    )
 
     def __init__(
         self, kind: Kind[Any], splice: Splice, key: str, value: bytes, revision: int

@@ -57,14 +57,19 @@ class Selection:
         self.kind = kind
         self.labels = selectors.parse(labels)
         self.fields = selectors.parse_fields(fields, kind)
-        self._tests = [
-            (getter(kind, r.field), r.value, r.equal) for r in self.fields.requirements
-        ]
+        self._tests = [(getter(kind, r.field), r.value, r.equal) for r in self.fields.requirements]
 
     @property
     def everything(self) -> bool:
         """Whether nothing is filtered out."""
         return self.labels.everything and self.fields.everything
+
+    def demand_name(self, name: str) -> None:
+        """Also demand ``metadata.name`` (a watch on one object's path)."""
+        self.fields = selectors.FieldSelector(
+            (selectors.FieldRequirement("metadata.name", name), *self.fields.requirements)
+        )
+        self._tests.append((_META["metadata.name"], name, True))
 
     def matches(self, entry: Entry) -> bool:
         """Whether an object is selected."""

@@ -132,9 +132,8 @@ class Caches:
         if initial_end:
             meta["annotations"] = {"k8s.io/initial-events-end": "true"}
         body = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta}
-        wrap = getattr(shape, "bookmark", None)
-        if wrap is not None:
-            return Frame(wrap(kind, meta) + b"\n")
+        if shape is not None:
+            return Frame(shape.bookmark(kind, meta) + b"\n")
         return Frame(msgspec.json.encode({"type": "BOOKMARK", "object": body}) + b"\n")
 
     def _need_bookmarks(self) -> None:
@@ -157,4 +156,3 @@ class Caches:
                     watcher.push(frames[name])
         if wanted:
             self._need_bookmarks()
-

@@ -87,14 +87,14 @@ class KindCache:
         """An object now."""
         return self._all.entries.get(self.key(namespace, name))
 
-    def list(self, namespace: str = "") -> list[Entry]:
+    def entries(self, namespace: str = "") -> list[Entry]:
         """Objects now, in key order. The list is shared: do not change it."""
         if not namespace:
             return self._all.order()
         bucket = self._by_namespace.get(namespace)
         return bucket.order() if bucket is not None else []
 
-    def list_at(self, revision: int, namespace: str = "") -> list[Entry]:
+    def entries_at(self, revision: int, namespace: str = "") -> list[Entry]:
         """Objects as of an older revision, by undoing the window. Raises TooOld."""
         if revision < self.floor:
             raise TooOld(revision, self.floor)
@@ -103,7 +103,7 @@ class KindCache:
             if change.revision <= revision:
                 break
             then[change.subject.key] = change.old
-        now = self.list(namespace)
+        now = self.entries(namespace)
         if not then:
             return now
         kept = [entry for entry in now if entry.key not in then]

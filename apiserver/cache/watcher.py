@@ -16,7 +16,9 @@ BUFFER_LIMIT = 1024
 
 
 class Watcher:
-    """The stream of a watch. Reading it frame by frame or by ``batch`` costs one wake per turn."""
+    """The stream of a watch. Reading it costs one wake per loop turn,
+    however many events arrived in it.
+    """
 
     def __init__(
         self,
@@ -90,13 +92,9 @@ class Watcher:
             raise StopAsyncIteration
         return self._buffer.popleft()
 
-    async def batch(self) -> list[Frame]:
-        """All frames queued by now (at least one), for one write; empty when the watch ended."""
-        if not self._buffer and not await self._more():
-            return []
-        frames = list(self._buffer)
-        self._buffer.clear()
-        return frames
+    def pending(self) -> Frame | None:
+        """The next frame if one is queued: what a binding joins into the same write."""
+        return self._buffer.popleft() if self._buffer else None
 
     async def aclose(self) -> None:
         """The reader goes away."""

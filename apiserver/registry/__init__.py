@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from podwire.apiserver.registry import create, delete, get, list, patch, update, watch
+from podwire.apiserver.registry import create, delete, get, patch, update, watch
+from podwire.apiserver.registry import list as list_verb
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
@@ -15,7 +16,7 @@ def install(server: Apiserver) -> None:
     add = server.routes.add_verb
     add("create", create.handle)
     add("get", get.handle)
-    add("list", list.handle)
+    add("list", list_verb.handle)
     add("watch", watch.handle)
     add("update", update.handle)
     add("patch", patch.handle)

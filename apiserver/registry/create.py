@@ -11,7 +11,7 @@ from podwire.apiserver.admission.review import Review, admit
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
 from podwire.apiserver.registry import meta, strategy
-from podwire.apiserver.storage import Lost, write
+from podwire.apiserver.storage import Lost
 from podwire.client.counters import Response
 
 if TYPE_CHECKING:

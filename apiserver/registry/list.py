@@ -15,13 +15,13 @@ import msgspec
 
 from podwire.api.status import ApiError, Cause
 from podwire.api.view import JSON
-from podwire.apiserver import calls
+from podwire.apiserver import answers, calls
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.cache.fields import Selection
 from podwire.apiserver.cache.kind import KindCache, TooOld
 from podwire.apiserver.calls import Call
 from podwire.client.counters import Response
-from podwire.store import Compacted
+from podwire.store import CompactedError
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
@@ -55,10 +55,10 @@ async def handle(server: Apiserver, call: Call) -> Response:
         revision = _wanted(call, current, limit)
     try:
         entries = await _state(server, cache, call.namespace, revision, current)
-    except (TooOld, Compacted):
+    except (TooOld, CompactedError):
         if token:
-            body = _encode_token(-1, after.removeprefix(prefix))
-            raise _expired_continue(body) from None
+            rest = _encode_token(-1, after.removeprefix(prefix))
+            return _expired_continue(rest)
         raise expired(f"The provided resource version is too old: {revision}") from None
     page, more, left = _page(entries, selection, after, limit)
     meta: JSON = {"resourceVersion": str(revision)}
@@ -76,16 +76,10 @@ def select(call: Call) -> Selection:
     try:
         return Selection(call.kind, labels, fields)
     except ApiError as error:
-        if "field" in error.message:
-            error.message = (
-                f'Unable to find "{call.kind.resource}" that match label selector "{labels}", '
-                f'field selector "{fields}": {error.message}'
-            )
-        else:
-            error.message = f"unable to parse requirement: {error.message}".replace(
-                "unable to parse requirement: unable to parse requirement", 
-                "unable to parse requirement",
-            )
+        error.message = (
+            f'Unable to find "{call.kind.resource}" that match label selector "{labels}", '
+            f'field selector "{fields}": {error.message}'
+        )
         raise
 
 
@@ -158,10 +152,11 @@ def expired(message: str) -> ApiError:
     return ApiError("Expired", message)
 
 
-def _expired_continue(token: str) -> ApiError:
-    error = ApiError("Expired", _EXPIRED)
-    error.list_continue = token  # type: ignore[attr-defined]
-    return error
+def _expired_continue(token: str) -> Response:
+    """410 whose ListMeta carries a token for an inconsistent rest of the list."""
+    body = ApiError("Expired", _EXPIRED).status()
+    body["metadata"] = {"continue": token}
+    return answers.json(body, body["code"])
 
 
 def _wanted(call: Call, current: int, limit: int) -> int:
@@ -177,9 +172,9 @@ async def _state(
     server: Apiserver, cache: KindCache, namespace: str, revision: int, current: int
 ) -> Sequence[Entry]:
     if revision == current:
-        return cache.list(namespace)
+        return cache.entries(namespace)
     try:
-        return cache.list_at(revision, namespace)
+        return cache.entries_at(revision, namespace)
     except TooOld:
         prefix = cache.key(namespace, "") if namespace else cache.prefix
         page = await server.store.range(prefix, revision=revision)

@@ -23,7 +23,7 @@ GENERATION = frozenset(
 """Kinds whose strategy counts generations."""
 
 _KEPT_BY_SERVER = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
-_UNSET = (None, "", [], {})
+_UNSET: tuple[Any, ...] = (None, "", [], {})
 
 
 def now(server: Apiserver) -> str:

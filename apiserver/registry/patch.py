@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.apiserver import objects
 from podwire.apiserver.calls import Call
@@ -24,7 +23,7 @@ async def handle(server: Apiserver, call: Call) -> Response:
     dry_run = call.dry_run
 
     def make(current: JSON) -> JSON:
-        new = objects.patched(call, call.kind, current)
+        new = objects.patched(call, current)
         meta.fit_name(call, new["metadata"])
         meta.fit_namespace(call, new["metadata"])
         return new

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from podwire.api.status import ApiError
 from podwire.api.view import JSON
-from podwire.apiserver import allocation, answers, calls, objects
+from podwire.apiserver import allocation, calls, objects
 from podwire.apiserver.admission.review import Review, admit
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
 from podwire.apiserver.registry import meta, strategy
-from podwire.apiserver.storage import Lost, remove
+from podwire.apiserver.storage import Lost
 from podwire.client.counters import Response
 
 if TYPE_CHECKING:
@@ -64,9 +63,7 @@ async def replace(
     """Write ``new`` over ``old`` (deleting it when the last finalizer left). Raises Lost."""
     kind = call.kind
     strategy.on_update(kind, new, old, call.subresource)
-    admit(
-        Review(server, kind, "UPDATE", call.namespace, call.name, call.subresource, new, old)
-    )
+    admit(Review(server, kind, "UPDATE", call.namespace, call.name, call.subresource, new, old))
     objects.prepare_update(kind, new, old, call.subresource)
     if call.subresource != "status":
         meta.bump_generation(kind, new, old)
@@ -74,7 +71,7 @@ async def replace(
         return await allocation.delete(server, current, dry_run=dry_run)
     if new == old:
         return current
-    return await allocation.update(server, kind, new, old, current, dry_run=dry_run)
+    return await allocation.update(server, kind, new, current, dry_run=dry_run)
 
 
 def finished(obj: JSON) -> bool:

@@ -36,7 +36,7 @@ async def handle(server: Apiserver, call: Call) -> Response:
         if initial or legacy:
             frames: list[Frame] = [
                 entry.added_frame(shape)
-                for entry in cache.list(call.namespace)
+                for entry in cache.entries(call.namespace)
                 if watcher.matches is None or watcher.matches(entry)
             ]
             if initial and bookmarks:

@@ -14,19 +14,19 @@ from hashlib import blake2b
 from podwire.runtime.ports import Clock, Timer, TraceLog
 from podwire.store.model import (
     VALUE_LIMIT_BYTES,
-    Compacted,
+    CompactedError,
     Compare,
     Delete,
     Deliver,
     Event,
-    FutureRevision,
+    FutureRevisionError,
     KeyValue,
-    LeaseNotFound,
+    LeaseNotFoundError,
     Op,
     Page,
     Put,
     TxnResult,
-    ValueTooLarge,
+    ValueTooLargeError,
 )
 
 _KEEP_REVISIONS = 8192
@@ -104,9 +104,9 @@ class EmbeddedStore:
 
     def _check(self, revision: int) -> None:
         if revision > self._revision:
-            raise FutureRevision(revision, self._revision)
+            raise FutureRevisionError(revision, self._revision)
         if revision and revision < self._log_base - 1:
-            raise Compacted(revision, self._log_base - 1)
+            raise CompactedError(revision, self._log_base - 1)
 
     def _keys(self, prefix: str) -> list[str]:
         if self._sorted is None:
@@ -138,9 +138,9 @@ class EmbeddedStore:
         for op in ops:
             if isinstance(op, Put):
                 if len(op.value) > VALUE_LIMIT_BYTES:
-                    raise ValueTooLarge
+                    raise ValueTooLargeError
                 if op.lease and op.lease not in self._leases:
-                    raise LeaseNotFound(op.lease)
+                    raise LeaseNotFoundError(op.lease)
         return TxnResult(True, self._commit(ops))
 
     def _commit(self, ops: Sequence[Op]) -> int:
@@ -192,7 +192,7 @@ class EmbeddedStore:
     async def watch(self, prefix: str, revision: int, deliver: Deliver) -> _Watch:
         """See ``Store``."""
         if revision < self._log_base:
-            raise Compacted(revision, self._log_base - 1)
+            raise CompactedError(revision, self._log_base - 1)
         past = [
             event
             for _, events in self._log[revision - self._log_base :]
@@ -215,7 +215,7 @@ class EmbeddedStore:
         """See ``Store``."""
         self._check(revision)
         if revision < self._log_base:
-            raise Compacted(revision, self._log_base - 1)
+            raise CompactedError(revision, self._log_base - 1)
         self._forget_before(revision)
 
     def _forget_before(self, revision: int) -> None:
@@ -244,7 +244,7 @@ class EmbeddedStore:
     async def revoke(self, lease: int) -> None:
         """See ``Store``."""
         if lease not in self._leases:
-            raise LeaseNotFound(lease)
+            raise LeaseNotFoundError(lease)
         self._end(lease)
 
     def _detach(self, kv: KeyValue) -> None:

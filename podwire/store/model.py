@@ -16,7 +16,7 @@ class StoreError(Exception):
     """Base of what an engine refuses."""
 
 
-class Compacted(StoreError):
+class CompactedError(StoreError):
     """The wanted revision is older than what history still holds."""
 
     def __init__(self, wanted: int, compacted: int) -> None:
@@ -25,7 +25,7 @@ class Compacted(StoreError):
         self.compacted = compacted
 
 
-class FutureRevision(StoreError):
+class FutureRevisionError(StoreError):
     """The wanted revision has not happened yet."""
 
     def __init__(self, wanted: int, current: int) -> None:
@@ -34,14 +34,14 @@ class FutureRevision(StoreError):
         self.current = current
 
 
-class ValueTooLarge(StoreError):
+class ValueTooLargeError(StoreError):
     """A value exceeds VALUE_LIMIT_BYTES. The text is etcd's own."""
 
     def __init__(self) -> None:
         super().__init__("etcdserver: request is too large")
 
 
-class LeaseNotFound(StoreError):
+class LeaseNotFoundError(StoreError):
     """A put named a lease that expired or never existed."""
 
     def __init__(self, lease: int) -> None:
@@ -130,34 +130,34 @@ class Store(Protocol):
         """The revision of the last commit (1 for a store never written, as in etcd)."""
 
     async def get(self, key: str, revision: int = 0) -> KeyValue | None:
-        """A key now, or as of ``revision``. Raises Compacted, FutureRevision."""
+        """A key now, or as of ``revision``. Raises CompactedError, FutureRevisionError."""
 
     async def range(
         self, prefix: str, *, revision: int = 0, after: str = "", limit: int = 0
     ) -> Page:
         """Keys that start with ``prefix`` and sort behind ``after``, in key order.
 
-        Raises Compacted, FutureRevision.
+        Raises CompactedError, FutureRevisionError.
         """
 
     async def txn(self, compares: Sequence[Compare], ops: Sequence[Op]) -> TxnResult:
         """Apply all ``ops`` in one revision if every guard holds; nothing otherwise.
 
-        A key may appear in one op only. Raises ValueTooLarge, LeaseNotFound.
+        A key may appear in one op only. Raises ValueTooLargeError, LeaseNotFoundError.
         """
 
     async def watch(self, prefix: str, revision: int, deliver: Deliver) -> Watch:
         """Deliver every event of ``revision`` and later, history first.
 
         ``deliver`` is called from the loop, at commit for an engine in the same process.
-        Raises Compacted.
+        Raises CompactedError.
         """
 
     async def compact(self, revision: int) -> None:
-        """Forget history before ``revision``. Raises Compacted, FutureRevision."""
+        """Forget history before ``revision``. Raises CompactedError, FutureRevisionError."""
 
     async def grant(self, ttl_s: float) -> int:
         """A lease whose keys are deleted when ``ttl_s`` has passed."""
 
     async def revoke(self, lease: int) -> None:
-        """End a lease now: its keys are deleted in one revision. Raises LeaseNotFound."""
+        """End a lease now: its keys are deleted in one revision. Raises LeaseNotFoundError."""

@@ -1,0 +1,229 @@
+"""DELETE of an object and of a collection: grace, finalizers, preconditions, propagation.
+
+Source: apiserver pkg/registry/rest/delete.go (BeforeDelete), registry/generic/registry/store.go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from podwire.api import kinds
+from podwire.api.kinds import Kind
+from podwire.api.status import ApiError
+from podwire.api.times import NS, format_time, parse_time
+from podwire.api.view import JSON
+from podwire.apiserver import allocation, answers, calls, objects
+from podwire.apiserver.admission.review import Review, admit
+from podwire.apiserver.cache.entry import Entry
+from podwire.apiserver.calls import Call
+from podwire.apiserver.registry import list as list_verb
+from podwire.apiserver.storage import Lost, write
+from podwire.client.counters import Response
+
+if TYPE_CHECKING:
+    from podwire.apiserver.server import Apiserver
+
+_ATTEMPTS = 5
+_ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
+_POLICIES = ("Background", "Foreground", "Orphan")
+
+RETURNS_OBJECT = frozenset((kinds.POD, kinds.SERVICE, kinds.SERVICE_ACCOUNT))
+"""Kinds whose strategy answers a completed deletion with the object, not with a Status."""
+
+
+@dataclass(slots=True)
+class Options:
+    """DeleteOptions from body and query."""
+
+    grace_s: int | None = None
+    uid: str = ""
+    resource_version: str = ""
+    propagation: str = ""
+    dry_run: bool = False
+
+
+async def handle(server: Apiserver, call: Call) -> Response:
+    """Delete an object: 200 with it, or with a Status (see RETURNS_OBJECT)."""
+    shape = server.shape(call.request.headers.get("accept", ""))
+    options = parse_options(call)
+    await server.caches.fresh()
+    name = call.name
+    admit(Review(server, call.kind, "DELETE", call.namespace, name, "", {}))
+    entry, gone = await delete(server, call.kind, call.namespace, name, options)
+    if not gone or call.kind in RETURNS_OBJECT:
+        return server.one(entry, shape)
+    return answers.json(_success(call.kind, entry))
+
+
+async def handle_collection(server: Apiserver, call: Call) -> Response:
+    """Delete every selected object; answers with the list of what was there."""
+    shape = server.shape(call.request.headers.get("accept", ""))
+    options = parse_options(call)
+    selection = list_verb.select(call)
+    revision = await server.caches.fresh()
+    entries = server.caches.of(call.kind).entries(call.namespace)
+    chosen = [entry for entry in entries if selection.matches(entry)]
+    for entry in chosen:
+        admit(Review(server, call.kind, "DELETE", entry.namespace, entry.name, "", {}))
+        try:
+            await delete(server, call.kind, entry.namespace, entry.name, options)
+        except ApiError as error:
+            if error.reason != "NotFound":  # somebody else was quicker
+                raise
+    return server.many(call.kind, chosen, {"resourceVersion": str(revision)}, shape)
+
+
+def parse_options(call: Call) -> Options:
+    """DeleteOptions of a call; the query fills what the body leaves out. Raises ApiError."""
+    body = objects.decode_options(call)
+    query = call.query
+    options = Options(dry_run=call.dry_run or bool(body.get("dryRun")))
+    options.grace_s = body.get("gracePeriodSeconds", query.number("gracePeriodSeconds"))
+    conditions = body.get("preconditions") or {}
+    options.uid = conditions.get("uid") or ""
+    options.resource_version = conditions.get("resourceVersion") or ""
+    policy = body.get("propagationPolicy") or query.get("propagationPolicy")
+    orphan = body.get("orphanDependents")
+    if orphan is None and query.has("orphanDependents"):
+        orphan = query.flag("orphanDependents")
+    if policy and orphan is not None:
+        why = "Invalid value: orphanDependents and deletionPropagation cannot be both set"
+        raise calls.bad_option(call, "propagationPolicy", "FieldValueInvalid", why)
+    if policy and policy not in _POLICIES:
+        listed = ", ".join(f'"{p}"' for p in (*_POLICIES, "nil"))
+        why = f'Unsupported value: "{policy}": supported values: {listed}'
+        raise calls.bad_option(call, "propagationPolicy", "FieldValueNotSupported", why)
+    options.propagation = policy or ("Orphan" if orphan else "")
+    return options
+
+
+async def delete(
+    server: Apiserver, kind: Kind[Any], namespace: str, name: str, options: Options
+) -> tuple[Entry, bool]:
+    """Start or complete a deletion: the object as it is now, and whether it is gone.
+
+    Raises ApiError NotFound, Conflict.
+    """
+    for _ in range(_ATTEMPTS):
+        await server.caches.fresh()
+        current = server.caches.of(kind).get(namespace, name)
+        if current is None:
+            raise calls.not_found(kind, name)
+        _preconditions(kind, current, options)
+        try:
+            return await _step(server, kind, current, options)
+        except Lost:
+            continue
+    raise calls.conflict(kind, name, calls.MODIFIED)
+
+
+async def _step(
+    server: Apiserver, kind: Kind[Any], current: Entry, options: Options
+) -> tuple[Entry, bool]:
+    obj = current.json()
+    before = current.json()
+    metadata = obj["metadata"]
+    grace_s = _grace(kind, obj, options)
+    already = "deletionTimestamp" in metadata
+    if already:
+        if not _shorten(metadata, grace_s):
+            grace_s = None if grace_s is None else metadata.get("deletionGracePeriodSeconds", 0)
+        if grace_s is None:
+            metadata.setdefault("deletionGracePeriodSeconds", 0)
+    elif grace_s is not None:
+        _mark(server, metadata, grace_s)
+    _propagation_finalizers(metadata, options)
+    pending = bool(metadata.get("finalizers")) or _namespace_pending(kind, obj)
+    if not already and grace_s is None and pending:
+        _mark(server, metadata, 0)
+    if kind is kinds.NAMESPACE and pending:
+        obj.setdefault("status", {})["phase"] = "Terminating"
+    if obj != before:
+        current = await write(server, kind, obj, current, dry_run=options.dry_run)
+    if pending or grace_s:
+        return current, False
+    return await allocation.delete(server, current, dry_run=options.dry_run), True
+
+
+def _grace(kind: Kind[Any], obj: JSON, options: Options) -> int | None:
+    """The grace period of a kind that has one (Pod), else None. Source: pod strategy."""
+    if kind is not kinds.POD:
+        return None
+    spec = obj.get("spec", {})
+    grace_s: int | None = options.grace_s
+    if "deletionTimestamp" in obj["metadata"] and grace_s is None:
+        grace_s = obj["metadata"].get("deletionGracePeriodSeconds")
+    if grace_s is None:
+        grace_s = spec.get("terminationGracePeriodSeconds", 30)
+    phase = obj.get("status", {}).get("phase")
+    if not spec.get("nodeName") or phase in {"Failed", "Succeeded"}:
+        return 0
+    return grace_s if grace_s >= 0 else 1
+
+
+def _mark(server: Apiserver, metadata: JSON, grace_s: int) -> None:
+    due_ns = server.world.clock.now_ns() + grace_s * NS
+    metadata["deletionTimestamp"] = format_time(due_ns)
+    metadata["deletionGracePeriodSeconds"] = grace_s
+    if metadata.get("generation"):
+        metadata["generation"] += 1
+
+
+def _shorten(metadata: JSON, grace_s: int | None) -> bool:
+    """A deletion under way can only be hastened; whether this one was."""
+    running = metadata.get("deletionGracePeriodSeconds")
+    if grace_s is None or running is None or grace_s >= running:
+        return False
+    started_ns = parse_time(metadata["deletionTimestamp"]) - running * NS
+    metadata["deletionTimestamp"] = format_time(started_ns + grace_s * NS)
+    metadata["deletionGracePeriodSeconds"] = grace_s
+    return True
+
+
+def _propagation_finalizers(metadata: JSON, options: Options) -> None:
+    """Orphan and Foreground are finalizers that the garbage collector removes."""
+    if not options.propagation:
+        return
+    kept = [f for f in metadata.get("finalizers") or () if f not in {_ORPHAN, _FOREGROUND}]
+    if options.propagation == "Orphan":
+        kept.append(_ORPHAN)
+    elif options.propagation == "Foreground":
+        kept.append(_FOREGROUND)
+    if kept:
+        metadata["finalizers"] = kept
+    else:
+        metadata.pop("finalizers", None)
+
+
+def _namespace_pending(kind: Kind[Any], obj: JSON) -> bool:
+    return kind is kinds.NAMESPACE and bool(obj.get("spec", {}).get("finalizers"))
+
+
+def _preconditions(kind: Kind[Any], current: Entry, options: Options) -> None:
+    if options.uid:
+        uid = current.view.metadata.uid
+        if options.uid != uid:
+            why = (
+                f"Precondition failed: UID in precondition: {options.uid}, "
+                f"UID in object meta: {uid}"
+            )
+            raise calls.conflict(kind, current.name, why)
+    if options.resource_version and options.resource_version != str(current.revision):
+        why = (
+            f"Precondition failed: ResourceVersion in precondition: {options.resource_version}, "
+            f"ResourceVersion in object meta: {current.revision}"
+        )
+        raise calls.conflict(kind, current.name, why)
+
+
+def _success(kind: Kind[Any], entry: Entry) -> JSON:
+    found = calls.details(kind, entry.name)
+    found["uid"] = entry.view.metadata.uid
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "details": found,
+    }
