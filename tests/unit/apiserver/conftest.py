@@ -51,7 +51,7 @@ class World:
         pairs = tuple((name.replace("__", ""), value) for name, value in query.items())
         return await self.server.handle(Request(method, path, pairs, headers, data, user))
 
-    async def json(self, method: str, path: str, body: Any = None, **query: str) -> Any:
+    async def json(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """The decoded answer of ``raw``."""
         return msgspec.json.decode((await self.raw(method, path, body, **query)).body)
 
