@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from podwire.api.view import JSON
@@ -59,11 +59,38 @@ def new_records(spec: PodSpec) -> Records:
     }
 
 
+def adopt(records: Records, pod: Pod, now: str, now_ns: int) -> None:
+    """Take over from an earlier kubelet: what ran then has ended with it."""
+    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
+    mains = {c.name for c in pod.spec.containers}
+    for status in statuses:
+        record = records.get(status.name)
+        if record is None or not status.container_id:
+            continue
+        record.restart_count = status.restart_count
+        record.container_id, record.image_id = status.container_id, status.image_id
+        if status.name not in mains:
+            record.restart_count += 1  # init containers run again in a new sandbox
+            continue
+        ended = status.state.get(TERMINATED)
+        if ended is None:
+            began = status.state.get(RUNNING, {}).get("startedAt", "")
+            record.exit = Exit(255, "Unknown", "", began, now, now_ns, status.container_id)
+        else:
+            record.state = TERMINATED
+            record.exit = Exit(
+                ended.get("exitCode", 0), ended.get("reason", ""), ended.get("message", ""),
+                ended.get("startedAt") or "", ended.get("finishedAt") or "", now_ns,
+                status.container_id,
+            )  # fmt: skip
+
+
 def container_status(record: Record, *, over: bool = False) -> JSON:
     """One entry of containerStatuses."""
     last = _terminated(record.last) if record.last else {}
     if record.state == RUNNING:
         state: JSON = {RUNNING: {"startedAt": record.started_at}}
+        last = _terminated(record.exit) if record.exit else {}
     elif record.state == TERMINATED and record.exit is not None:
         state = _terminated(record.exit)
     elif over and record.exit is not None:
@@ -102,13 +129,17 @@ def init_status(record: Record, *, sidecar: bool, over: bool) -> JSON:
     return status
 
 
-def pod_status(pod: Pod, facts: PodFacts, records: Records, now: str) -> JSON:
+Since = Mapping[str, tuple[str, str]]
+"""Per condition type: its last status and the time of its last transition."""
+
+
+def pod_status(pod: Pod, facts: PodFacts, records: Records, since: Since, now: str) -> JSON:
     """The whole status. Conditions keep the transition times of equal earlier ones."""
     spec = pod.spec
     now_phase = phase(spec, records, over=facts.over)
     status: JSON = {
         "phase": now_phase,
-        "conditions": _conditions(pod, facts, records, now_phase, now),
+        "conditions": _conditions(pod, facts, records, now_phase, since, now),
         "hostIP": facts.host_ip,
         "hostIPs": [{"ip": facts.host_ip}],
         "startTime": facts.start_time,
@@ -132,18 +163,18 @@ def pod_status(pod: Pod, facts: PodFacts, records: Records, now: str) -> JSON:
 
 
 def _conditions(
-    pod: Pod, facts: PodFacts, records: Records, now_phase: str, now: str
+    pod: Pod, facts: PodFacts, records: Records, now_phase: str, before: Since, now: str
 ) -> list[JSON]:
     truths = conditions(
         pod.spec, records, phase=now_phase,
         sandbox_ready=facts.sandbox_ready, was_initialized=facts.was_initialized,
     )  # fmt: skip
-    before = {c.type: c for c in pod.status.conditions}
     rendered = []
     for truth in truths:
         word = "True" if truth.status else "False"
-        old = before.get(truth.type)
-        since = old.last_transition_time if old and old.status == word else now
+        status, since = before.get(truth.type, ("", ""))
+        if status != word:
+            since = now
         condition: JSON = {
             "type": truth.type,
             "status": word,

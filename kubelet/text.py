@@ -1,34 +1,13 @@
-"""How Kubernetes writes times and durations."""
+"""How Go prints durations and container runtimes stamp log lines. Pure."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-NS = 1_000_000_000
+from podwire.api.times import NS, format_time
 
 
-def rfc3339(ns: int) -> str:
-    """metav1.Time: seconds, in UTC (``2026-01-01T00:00:00Z``)."""
-    return datetime.fromtimestamp(ns // NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def rfc3339_micro(ns: int) -> str:
-    """metav1.MicroTime: exactly six decimals."""
-    whole, rest = divmod(ns, NS)
-    stamp = datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{stamp}.{rest // 1000:06d}Z"
-
-
-def rfc3339_nano(ns: int) -> str:
-    """The timestamp of a log line: nine decimals."""
-    whole, rest = divmod(ns, NS)
-    stamp = datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{stamp}.{rest:09d}Z"
-
-
-def parse_rfc3339(stamp: str) -> int:
-    """Nanoseconds of a timestamp. Raises ValueError."""
-    return int(datetime.fromisoformat(stamp).timestamp() * 1_000_000) * 1000
+def nano_time(ns: int) -> str:
+    """The timestamp of a log line: RFC 3339 with nine decimals."""
+    return f"{format_time(ns)[:-1]}.{ns % NS:09d}Z"
 
 
 def go_duration(ns: int) -> str:

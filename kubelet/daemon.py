@@ -1,0 +1,122 @@
+"""``run(ctx)``: one kubelet, from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from podwire.api import kinds
+from podwire.api.views import ConfigMap, Object, Pod, Secret
+from podwire.client.api import Client
+from podwire.client.counters import User
+from podwire.client.ctx import Ctx
+from podwire.client.informer import Informers
+from podwire.client.recorder import Recorder
+from podwire.kubelet.disk import NodeDisk
+from podwire.kubelet.images import Images
+from podwire.kubelet.network import NodeNetwork, collect_garbage
+from podwire.kubelet.node import NodeAgent
+from podwire.kubelet.state import Kubelet, KubeletConfig
+from podwire.kubelet.status import StatusManager
+from podwire.kubelet.worker import PodWorker
+from podwire.runtime.tasks import Nursery
+
+
+async def run(ctx: Ctx) -> None:
+    """Be the kubelet of ``ctx.config.node`` until cancelled.
+
+    When cancelled, its programs end and their sockets close; what it told the kernel stays.
+    """
+    config: KubeletConfig = ctx.config
+    node = config.node
+    info = await ctx.fabric.node(node)
+    user = User(f"system:node:{node}", ("system:nodes", "system:authenticated"))
+    client = Client(ctx.api, user, "kubelet")
+    factory = Informers(client, ctx)
+    rng = ctx.rng.child(f"kubelet/{node}")
+    async with Nursery() as nursery:
+        kubelet = Kubelet(
+            ctx=ctx,
+            config=config,
+            profile=config.profile,
+            client=client,
+            info=info,
+            rng=rng,
+            nursery=nursery,
+            recorder=Recorder(ctx, client, "kubelet", node),
+            statuses=StatusManager(client, ctx.clock, nursery, ctx.log),
+            images=Images(ctx.clock, rng, config.profile, config.preloaded_images),
+            disk=NodeDisk(ctx.fabric, node, nursery),
+            network=NodeNetwork(ctx.fabric, node),
+            services=factory.informer(kinds.SERVICE),
+            config_maps=factory.informer(kinds.CONFIG_MAP),
+            secrets=factory.informer(kinds.SECRET),
+        )
+        await _serve(kubelet, factory)
+
+
+async def _serve(kubelet: Kubelet, factory: Informers) -> None:
+    ctx, config, nursery = kubelet.ctx, kubelet.config, kubelet.nursery
+    agent = NodeAgent(kubelet)
+    kubelet.network.on_change = agent.kick
+    left = await collect_garbage(ctx.fabric, ctx.cni, config.node)
+    if left:
+        ctx.log.info("removed sandboxes of an earlier kubelet", node=config.node, count=left)
+    nursery.start(kubelet.network.watch(), name=f"kubelet {config.node} network")
+    nursery.start(kubelet.recorder.run(), name=f"kubelet {config.node} events")
+    nursery.start(agent.run(), name=f"kubelet {config.node} status")
+    nursery.start(agent.renew_lease(), name=f"kubelet {config.node} lease")
+    pods = factory.informer(kinds.POD, field_selector=f"spec.nodeName={config.node}")
+    nodes = factory.informer(kinds.NODE, field_selector=f"metadata.name={config.node}")
+    nursery.start(factory.run(), name=f"kubelet {config.node} informers")
+    if config.streams is not None:
+        config.streams.register(kubelet)
+    try:
+        await factory.wait_synced()
+        nodes.on_change(agent.observe)
+        kubelet.config_maps.on_change(partial(_source_changed, kubelet, "configmap"))
+        kubelet.secrets.on_change(partial(_source_changed, kubelet, "secret"))
+        pods.on_change(partial(_pod_changed, kubelet))
+        await asyncio.get_running_loop().create_future()  # until cancelled
+    finally:
+        if config.streams is not None:
+            config.streams.unregister(kubelet)
+
+
+def _pod_changed(kubelet: Kubelet, old: Pod | None, new: Pod | None) -> None:
+    """Lead a change of a pod object to the pod's worker."""
+    if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
+        ended = kubelet.workers.get(old.metadata.uid)
+        if ended is not None:
+            ended.removed()
+            if ended.done:
+                del kubelet.workers[old.metadata.uid]
+    if new is None:
+        return
+    worker = kubelet.workers.get(new.metadata.uid)
+    if worker is None:
+        worker = kubelet.workers[new.metadata.uid] = PodWorker(kubelet, new)
+        kubelet.nursery.start(_live(kubelet, worker), name=f"pod {new.key} {new.metadata.uid}")
+    worker.update(new)
+
+
+async def _live(kubelet: Kubelet, worker: PodWorker) -> None:
+    try:
+        await worker.run()
+    finally:
+        worker.done = True
+        if worker.gone:
+            kubelet.workers.pop(worker.pod.metadata.uid, None)
+
+
+def _source_changed(
+    kubelet: Kubelet,
+    kind: str,
+    old: ConfigMap | Secret | None,
+    new: ConfigMap | Secret | None,
+) -> None:
+    about: Object | None = new or old
+    assert about is not None, "a change has a before or an after"
+    for worker in list(kubelet.workers.values()):
+        if worker.pod.metadata.namespace == about.metadata.namespace:
+            worker.source_changed(kind, about.metadata.name)

@@ -1,0 +1,126 @@
+"""Images on a node: pulled one at a time, kept, and told about in events.
+
+Messages and reasons as pkg/kubelet/images. A registry below ``.invalid`` (RFC 2606) never answers;
+any other image exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable
+
+from podwire.api.times import NS
+from podwire.api.views import Container
+from podwire.kubelet.core import Backoff
+from podwire.kubelet.profile import Profile, image_bytes, normalized
+from podwire.kubelet.text import go_duration
+from podwire.runtime.ports import Clock, Rng
+
+Emit = Callable[[str, str, str], None]
+"""(event type, reason, message)"""
+
+_REFERENCE = re.compile(
+    r"[a-z0-9]+([._:/-]+[a-z0-9_]+)*(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?", re.ASCII
+)
+
+
+class ImageError(Exception):
+    """The image is not there: ``reason`` and message become the container's waiting state."""
+
+    def __init__(self, reason: str, message: str, retry_ns: int) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.retry_ns = retry_ns
+        """When to try again, from now."""
+
+
+class Images:
+    """The image store of one node."""
+
+    def __init__(
+        self, clock: Clock, rng: Rng, profile: Profile, preloaded: Iterable[str] = ()
+    ) -> None:
+        self._clock = clock
+        self._rng = rng
+        self._profile = profile
+        self._present = dict.fromkeys(normalized(image) for image in preloaded)
+        self._backoff = Backoff()
+        self._failed_ns: dict[str, int] = {}
+        self._one_at_a_time = asyncio.Lock()
+
+    def list(self) -> list[str]:
+        """The images present, in the order they came."""
+        return list(self._present)
+
+    async def ensure(self, container: Container, pod_uid: str, emit: Emit) -> None:
+        """Have the container's image here, by its pull policy. Raises ImageError."""
+        image = container.image
+        if not _REFERENCE.fullmatch(image):
+            message = (
+                f'Failed to apply default image tag "{image}": couldn\'t parse image name '
+                f'"{image}": invalid reference format'
+            )
+            emit("Warning", "InspectFailed", message)
+            raise ImageError("InvalidImageName", message, 10 * NS)
+        full = normalized(image)
+        policy = container.image_pull_policy or (
+            "Always" if full.endswith(":latest") else "IfNotPresent"
+        )
+        if policy != "Always" and full in self._present:
+            emit("Normal", "Pulled", f'Container image "{image}" already present on machine')
+            return
+        if policy == "Never":
+            message = f'Container image "{image}" is not present with pull policy of Never'
+            emit("Warning", "ErrImageNeverPull", message)
+            raise ImageError("ErrImageNeverPull", message, 10 * NS)
+        self._check_backoff(f"{pod_uid}_{image}", image, emit)
+        await self._pull(image, full, f"{pod_uid}_{image}", emit)
+
+    def _check_backoff(self, key: str, image: str, emit: Emit) -> None:
+        now = self._clock.monotonic_ns()
+        remaining = self._backoff.remaining_ns(key, self._failed_ns.get(key, now), now)
+        if key in self._failed_ns and remaining:
+            emit("Normal", "BackOff", f'Back-off pulling image "{image}"')
+            message = f'Back-off pulling image "{image}"'
+            raise ImageError("ImagePullBackOff", message, remaining)
+
+    async def _pull(self, image: str, full: str, key: str, emit: Emit) -> None:
+        emit("Normal", "Pulling", f'Pulling image "{image}"')
+        asked = self._clock.monotonic_ns()
+        async with self._one_at_a_time:
+            began = self._clock.monotonic_ns()
+            host = full.partition("/")[0]
+            seconds = self._profile.resolve_s
+            broken = host.partition(":")[0].endswith(".invalid")
+            size = image_bytes(image)
+            if full not in self._present and not broken:
+                seconds += size / self._profile.pull_bytes_per_s
+            await self._clock.sleep(self._profile.take(seconds, self._rng))
+            ended = self._clock.monotonic_ns()
+        if broken:
+            self._refuse(image, full, host, key, ended, emit)
+        self._present[full] = None
+        emit(
+            "Normal", "Pulled",
+            f'Successfully pulled image "{image}" in {go_duration(ended - began)} '
+            f"({go_duration(ended - asked)} including waiting). Image size: {size} bytes.",
+        )  # fmt: skip
+
+    def _refuse(self, image: str, full: str, host: str, key: str, now: int, emit: Emit) -> None:
+        repository, _, tag = full.partition("/")[2].rpartition(":")
+        why = (
+            f'failed to pull and unpack image "{full}": failed to resolve reference "{full}": '
+            f'failed to do request: Head "https://{host}/v2/{repository}/manifests/{tag}": '
+            f"dial tcp: lookup {host}: no such host"
+        )
+        emit("Warning", "Failed", f'Failed to pull image "{image}": {why}')
+        emit("Warning", "Failed", "Error: ErrImagePull")
+        self._backoff.next(key, self._failed_ns.get(key, now), now)
+        self._failed_ns[key] = now
+        # The container is looked at again soon, and then says that it backs off.
+        raise ImageError("ErrImagePull", why, self._profile_resync_ns())
+
+    def _profile_resync_ns(self) -> int:
+        return int(self._profile.resync_s * NS)

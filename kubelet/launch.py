@@ -1,0 +1,132 @@
+"""From a container's spec to a running instance: image, environment, mounts, program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from podwire.api.views import Container, Pod, Service
+from podwire.client.counters import Container as Running
+from podwire.client.counters import ContainerHost, ContainerSpec
+from podwire.kubelet import dns
+from podwire.kubelet.env import PodValues, command_line, environment, service_links
+from podwire.kubelet.files import FileView, ReadOnly, Source
+from podwire.kubelet.logs import ContainerLog
+from podwire.kubelet.network import Sandbox
+from podwire.kubelet.process import ContainerProcess
+from podwire.kubelet.state import Kubelet
+from podwire.kubelet.volumes import PodVolumes
+
+GENERIC_REASON = "GenericProgram"
+
+
+@dataclass(frozen=True, slots=True)
+class PodFiles:
+    """The three files that kubelet manages for every container of a pod."""
+
+    resolv_conf: str
+    hosts: str
+    hostname: str
+
+
+async def pod_files(kubelet: Kubelet, pod: Pod, pod_ip: str) -> PodFiles:
+    """Make them; warnings about the resolver become events."""
+    config = kubelet.config
+    host = dns.parse(await node_text(kubelet, "/etc/resolv.conf"))
+    conf, warnings = dns.pod_resolv_conf(pod, host, config.cluster_dns, config.cluster_domain)
+    for reason, message in warnings:
+        kubelet.event(pod, "Warning", reason, message)
+    node_hosts = await node_text(kubelet, "/etc/hosts") if pod.spec.host_network else ""
+    return PodFiles(
+        conf.render(),
+        dns.hosts_file(pod, pod_ip, config.cluster_domain, node_hosts),
+        dns.hostname(pod, config.node),
+    )
+
+
+async def node_text(kubelet: Kubelet, path: str) -> str:
+    """A text file of the node; '' when it does not exist."""
+    try:
+        return (await kubelet.ctx.fabric.read_file(kubelet.config.node, path)).decode()
+    except FileNotFoundError:
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the containers of one pod share."""
+
+    pod: Pod
+    sandbox: Sandbox
+    pod_ips: tuple[str, ...]
+    files: PodFiles
+    volumes: PodVolumes
+
+
+def make_process(
+    kubelet: Kubelet, around: Surroundings, container: Container, id: str, log: ContainerLog
+) -> ContainerProcess:
+    """The surroundings of one container instance. Raises ConfigError."""
+    pod, config = around.pod, kubelet.config
+    values = PodValues(
+        pod=pod,
+        host_ip=kubelet.info.address,
+        pod_ips=around.pod_ips,
+        links=service_links(pod, _linked_services(kubelet, pod)),
+        lookups=kubelet.lookups,
+        hostname=around.files.hostname,
+    )
+    variables = environment(container, values)
+    mounts: list[tuple[str, Source]] = [
+        ("/etc/resolv.conf", ReadOnly({"": around.files.resolv_conf.encode()})),
+        ("/etc/hosts", ReadOnly({"": around.files.hosts.encode()})),
+        ("/etc/hostname", ReadOnly({"": f"{around.files.hostname}\n".encode()})),
+        *around.volumes.mounts(container),
+    ]
+    spec = ContainerSpec(
+        id=id,
+        node=config.node,
+        netns=around.sandbox.netns,
+        namespace=pod.metadata.namespace,
+        pod=pod.metadata.name,
+        pod_uid=pod.metadata.uid,
+        pod_ip=around.pod_ips[0],
+        name=container.name,
+        image=container.image,
+        argv=command_line(container, variables),
+        env=variables,
+        ports=tuple((p.container_port, p.protocol) for p in container.ports),
+        hostname=around.files.hostname,
+        working_dir=container.working_dir or "/",
+    )
+    return ContainerProcess(spec, kubelet.ctx.sockets.owned_by(id), FileView(mounts), log)
+
+
+def _linked_services(kubelet: Kubelet, pod: Pod) -> list[Service]:
+    services = kubelet.services.list(pod.metadata.namespace)
+    api_server = kubelet.services.get("default", "kubernetes")
+    if api_server is not None and pod.metadata.namespace != "default":
+        return [api_server, *services]
+    return services
+
+
+def host_of(kubelet: Kubelet, image: str) -> ContainerHost:
+    """The first room that implements the image (the last one implements every image)."""
+    for host in kubelet.ctx.hosts:
+        if host.implements(image):
+            return host
+    raise OSError(2, f'image "{image}" has no container host')
+
+
+async def start(kubelet: Kubelet, process: ContainerProcess) -> Running:
+    """Start the program. Raises OSError with the runtime's message when it cannot be."""
+    return await host_of(kubelet, process.spec.image).start(process)
+
+
+def start_failure(error: OSError, argv: tuple[str, ...]) -> str:
+    """The runtime's message for a command that could not be started."""
+    words = f'exec: "{argv[0]}": ' if argv else ""
+    return (
+        "failed to create containerd task: failed to create shim task: OCI runtime create failed: "
+        "runc create failed: unable to start container process: error during container init: "
+        f"{words}{error.strerror or error}"
+    )

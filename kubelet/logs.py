@@ -1,0 +1,101 @@
+"""The log of one container instance: bounded, with times and streams, readable while it grows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+
+from podwire.api.times import NS, TimeError, parse_time
+from podwire.client.counters import LogOptions
+from podwire.kubelet.text import nano_time
+from podwire.runtime.ports import Clock
+
+LIMIT_BYTES = 1_000_000
+"""What is kept of one instance's log; older lines are dropped (upstream rotates at 10 MiB)."""
+
+
+class ContainerLog:
+    """Lines with their time in nanoseconds and their stream (stdout, stderr)."""
+
+    def __init__(self, clock: Clock, limit_bytes: int = LIMIT_BYTES) -> None:
+        self._clock = clock
+        self._limit = limit_bytes
+        self._lines: deque[tuple[int, str, bytes]] = deque()
+        self._first = 0
+        self._size = 0
+        self._ended = False
+        self._readers: list[asyncio.Future[None]] = []
+
+    def write(self, stream: str, line: str) -> None:
+        """Append what a program wrote (several lines become several)."""
+        now = self._clock.now_ns()
+        for part in line.split("\n"):
+            data = part.encode()
+            self._lines.append((now, stream, data))
+            self._size += len(data) + 1
+        while self._size > self._limit and len(self._lines) > 1:
+            self._size -= len(self._lines.popleft()[2]) + 1
+            self._first += 1
+        self._wake()
+
+    def end(self) -> None:
+        """The container ended: followers stop after the last line."""
+        self._ended = True
+        self._wake()
+
+    def text(self) -> str:
+        """Everything kept, for messages and tests."""
+        return "".join(f"{line.decode(errors='replace')}\n" for _, _, line in self._lines)
+
+    def _wake(self) -> None:
+        readers, self._readers = self._readers, []
+        for reader in readers:
+            if not reader.done():
+                reader.set_result(None)
+
+    async def read(self, options: LogOptions) -> AsyncIterator[bytes]:
+        """The lines that ``options`` ask for; with follow, until the container ends."""
+        left = options.limit_bytes
+        at = self._start(options)
+        while True:
+            at = max(at, self._first)
+            chunk = b"".join(
+                self._render(self._lines[i - self._first], timestamps=options.timestamps)
+                for i in range(at, self._first + len(self._lines))
+            )
+            at = self._first + len(self._lines)
+            if left is not None:
+                chunk = chunk[:left]
+                left -= len(chunk)
+            if chunk:
+                yield chunk
+            if self._ended or not options.follow or left == 0:
+                return
+            if at < self._first + len(self._lines):
+                continue  # lines came while the reader was busy
+            more: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._readers.append(more)
+            await more
+
+    def _start(self, options: LogOptions) -> int:
+        since = 0
+        if options.since_seconds is not None:
+            since = self._clock.now_ns() - options.since_seconds * NS
+        elif options.since_time:
+            try:
+                since = parse_time(options.since_time)
+            except TimeError:
+                since = 0
+        at = self._first
+        for time_ns, _, _ in self._lines:
+            if time_ns >= since:
+                break
+            at += 1
+        end = self._first + len(self._lines)
+        return at if options.tail_lines is None else max(at, end - options.tail_lines)
+
+    @staticmethod
+    def _render(line: tuple[int, str, bytes], *, timestamps: bool) -> bytes:
+        stamp = f"{nano_time(line[0])} ".encode() if timestamps else b""
+        return stamp + line[2] + b"\n"

@@ -1,0 +1,237 @@
+"""The Node object and its Lease: registration, heartbeats, conditions.
+
+Behaviour of pkg/kubelet/nodestatus and pkg/kubelet (kubelet_node_status.go): status is posted
+when it changed and at least every 5 minutes; the Lease is renewed every 10 s and lasts 40 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from podwire.api import kinds
+from podwire.api.status import ApiError
+from podwire.api.times import format_micro_time, format_time
+from podwire.api.view import JSON
+from podwire.api.views import Node
+from podwire.client.api import STRATEGIC
+from podwire.kubelet.state import RUNTIME_VERSION, VERSION, Kubelet
+from podwire.runtime.tasks import first
+
+LEASE_NAMESPACE = "kube-node-lease"
+LEASE_DURATION_S = 40
+LEASE_RENEW_S = 10.0
+LEASE_JITTER = 0.04
+REPORT_S = 300.0
+RETRY_S = 1.0
+KUBELET_PORT = 10250
+
+NOT_READY = (
+    "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
+    "message:Network plugin returns error: cni plugin not initialized"
+)
+
+_PRESSURES = (
+    ("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    ("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+)
+
+
+class NodeAgent:
+    """Keeps this node's Node object and Lease true."""
+
+    def __init__(self, kubelet: Kubelet) -> None:
+        self._kubelet = kubelet
+        self._name = kubelet.config.node
+        self._changed = asyncio.Event()
+        self._registered = asyncio.Event()
+        self._since: dict[str, tuple[str, str]] = {}
+        self._uid = ""
+
+    def kick(self) -> None:
+        """Something that the status tells has changed: post it."""
+        self._changed.set()
+
+    def observe(self, _old: Node | None, new: Node | None) -> None:
+        """The Node object changed: post again when someone else overwrote the Ready condition."""
+        if new is None or not self._registered.is_set():
+            return
+        ready = next((c.status for c in new.status.conditions if c.type == "Ready"), "")
+        if ready == "Unknown":
+            self.kick()
+
+    # ------------------------------------------------------------ status
+
+    def _conditions(self) -> list[JSON]:
+        now = format_time(self._kubelet.now_ns())
+        ready = self._kubelet.network.ready.is_set()
+        wanted = [(name, "False", reason, message) for name, reason, message in _PRESSURES]
+        wanted.append(
+            ("Ready", "True", "KubeletReady", "kubelet is posting ready status")
+            if ready
+            else ("Ready", "False", "KubeletNotReady", NOT_READY)
+        )
+        conditions = []
+        for name, status, reason, message in wanted:
+            before = self._since.get(name)
+            since = before[1] if before and before[0] == status else now
+            self._since[name] = (status, since)
+            conditions.append(
+                {
+                    "type": name,
+                    "status": status,
+                    "reason": reason,
+                    "message": message,
+                    "lastHeartbeatTime": now,
+                    "lastTransitionTime": since,
+                }
+            )
+        return conditions
+
+    def _status(self) -> JSON:
+        info, config = self._kubelet.info, self._kubelet.config
+        capacity = {
+            "cpu": str(info.cpus),
+            "ephemeral-storage": "98831908Ki",
+            "hugepages-1Gi": "0",
+            "hugepages-2Mi": "0",
+            "memory": f"{info.memory_bytes // 1024}Ki",
+            "pods": str(config.max_pods),
+        }
+        return {
+            "capacity": capacity,
+            "allocatable": capacity,
+            "conditions": self._conditions(),
+            "addresses": [
+                {"type": "InternalIP", "address": info.address},
+                {"type": "Hostname", "address": self._name},
+            ],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
+            "nodeInfo": {
+                "machineID": info.machine_id,
+                "systemUUID": info.machine_id,
+                "bootID": info.boot_id,
+                "kernelVersion": info.kernel_version,
+                "osImage": "podwire",
+                "containerRuntimeVersion": RUNTIME_VERSION,
+                "kubeletVersion": VERSION,
+                "kubeProxyVersion": "",
+                "operatingSystem": "linux",
+                "architecture": "amd64",
+            },
+        }
+
+    def _body(self) -> JSON:
+        labels = {
+            "beta.kubernetes.io/arch": "amd64",
+            "beta.kubernetes.io/os": "linux",
+            "kubernetes.io/arch": "amd64",
+            "kubernetes.io/hostname": self._name,
+            "kubernetes.io/os": "linux",
+            **self._kubelet.config.labels,
+        }
+        return {
+            "metadata": {
+                "name": self._name,
+                "labels": labels,
+                "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+            },
+            "spec": {},
+            "status": self._status(),
+        }
+
+    # ------------------------------------------------------------ tasks
+
+    async def run(self) -> None:
+        """Register, then post the status when it changed and every 5 minutes."""
+        await self._retrying(self._register)
+        self._registered.set()
+        kubelet = self._kubelet
+        while True:
+            await first(self._changed.wait(), kubelet.ctx.clock.sleep(REPORT_S))
+            if self._changed.is_set():
+                await kubelet.spend(kubelet.profile.observe_s)
+            self._changed.clear()
+            await self._retrying(self._post)
+
+    async def _register(self) -> None:
+        kubelet = self._kubelet
+        body = self._body()
+        try:
+            node = await kubelet.client.create(kinds.NODE, body)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            patch = {"metadata": {k: body["metadata"][k] for k in ("labels", "annotations")}}
+            node = await kubelet.client.patch(kinds.NODE, self._name, patch)
+            await self._post()
+        else:
+            kubelet.recorder.emit(node, "Normal", "Starting", "Starting kubelet.")
+            if not node.status.conditions:
+                await self._post()
+        self._uid = node.metadata.uid
+
+    async def _post(self) -> None:
+        was_ready = self._since.get("Ready", ("", ""))[0]
+        node = await self._kubelet.client.patch(
+            kinds.NODE, self._name, {"status": self._status()},
+            subresource="status", content_type=STRATEGIC,
+        )  # fmt: skip
+        is_ready = self._since["Ready"][0]
+        if was_ready != is_ready:
+            reason = "NodeReady" if is_ready == "True" else "NodeNotReady"
+            message = f"Node {self._name} status is now: {reason}"
+            self._kubelet.recorder.emit(node, "Normal", reason, message)
+
+    async def renew_lease(self) -> None:
+        """Hold this node's Lease until cancelled."""
+        await self._registered.wait()
+        kubelet = self._kubelet
+        await self._retrying(self._create_lease)
+        while True:
+            jitter = 1 + LEASE_JITTER * kubelet.rng.random()
+            await kubelet.ctx.clock.sleep(LEASE_RENEW_S * jitter)
+            await self._retrying(self._renew)
+
+    async def _create_lease(self) -> None:
+        owner = {"apiVersion": "v1", "kind": "Node", "name": self._name, "uid": self._uid}
+        body = {
+            "metadata": {
+                "name": self._name,
+                "namespace": LEASE_NAMESPACE,
+                "ownerReferences": [owner],
+            },
+            "spec": {
+                "holderIdentity": self._name,
+                "leaseDurationSeconds": LEASE_DURATION_S,
+                "renewTime": format_micro_time(self._kubelet.now_ns()),
+            },
+        }
+        try:
+            await self._kubelet.client.create(kinds.LEASE, body, LEASE_NAMESPACE)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            await self._renew()
+
+    async def _renew(self) -> None:
+        patch = {"spec": {"renewTime": format_micro_time(self._kubelet.now_ns())}}
+        try:
+            await self._kubelet.client.patch(kinds.LEASE, self._name, patch, LEASE_NAMESPACE)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            await self._create_lease()
+
+    async def _retrying(self, call: Callable[[], Awaitable[None]]) -> None:
+        delay_s = RETRY_S
+        while True:
+            try:
+                await call()
+            except (ApiError, ConnectionError) as error:
+                self._kubelet.ctx.log.warning("node not reported", error=str(error))
+                await self._kubelet.ctx.clock.sleep(delay_s)
+                delay_s = min(2 * delay_s, 7.0)
+            else:
+                return

@@ -1,0 +1,129 @@
+"""What the parts of one kubelet share, and the settings it is started with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from podwire.api.views import ConfigMap, Pod, Secret, Service
+from podwire.client.api import Client
+from podwire.client.counters import Container, NodeInfo
+from podwire.client.ctx import Ctx
+from podwire.client.informer import Informer
+from podwire.client.recorder import Recorder
+from podwire.kubelet.core import Backoff
+from podwire.kubelet.disk import NodeDisk
+from podwire.kubelet.env import Lookups
+from podwire.kubelet.images import Images
+from podwire.kubelet.network import NodeNetwork
+from podwire.kubelet.process import ContainerProcess
+from podwire.kubelet.profile import PROFILES, Profile
+from podwire.kubelet.status import StatusManager
+from podwire.runtime.ports import Rng
+from podwire.runtime.tasks import Nursery
+
+if TYPE_CHECKING:
+    from podwire.kubelet.streams import Streams
+    from podwire.kubelet.worker import PodWorker
+
+VERSION = "v1.37.1"
+RUNTIME_VERSION = "containerd://2.1.4"
+
+NODE_IMAGE = (
+    "registry.k8s.io/pause:3.10.1",
+    "registry.k8s.io/kube-proxy:v1.37.1",
+    "registry.k8s.io/coredns/coredns:v1.14.7",
+    "ghcr.io/flannel-io/flannel:v0.28.9",
+    "quay.io/calico/node:v3.32.0",
+)
+"""What a fresh node's disk image already holds, as kind's node image does."""
+
+
+@dataclass(frozen=True, slots=True)
+class KubeletConfig:
+    """The settings of one kubelet; names as in KubeletConfiguration where it has them."""
+
+    node: str
+    time_profile: str = "typical"
+    cluster_dns: tuple[str, ...] = ("10.96.0.10",)
+    cluster_domain: str = "cluster.local"
+    max_pods: int = 110
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """More labels for the Node object (a zone, a role)."""
+    preloaded_images: tuple[str, ...] = NODE_IMAGE
+    streams: Streams | None = None
+    """Where exec and logs of all nodes meet (counter 6); None: this kubelet serves none."""
+
+    @property
+    def profile(self) -> Profile:
+        """The modelled durations. Raises KeyError for an unknown profile."""
+        return PROFILES[self.time_profile]
+
+
+@dataclass(slots=True)
+class Instance:
+    """One run of a container, from its start to its exit."""
+
+    name: str
+    id: str
+    process: ContainerProcess
+    container: Container
+    started_ns: int
+    tasks: Nursery
+    """Probes and commands inside the container: they end with it."""
+    stopping: bool = False
+
+
+@dataclass(slots=True)
+class Kubelet:
+    """One node's kubelet."""
+
+    ctx: Ctx
+    config: KubeletConfig
+    profile: Profile
+    client: Client
+    info: NodeInfo
+    rng: Rng
+    nursery: Nursery
+    recorder: Recorder
+    statuses: StatusManager
+    images: Images
+    disk: NodeDisk
+    network: NodeNetwork
+    services: Informer[Service]
+    config_maps: Informer[ConfigMap]
+    secrets: Informer[Secret]
+    backoff: Backoff = field(default_factory=Backoff)
+    workers: dict[str, PodWorker] = field(default_factory=dict)
+    """By pod uid."""
+
+    @property
+    def lookups(self) -> Lookups:
+        """Where environment variables and volumes find ConfigMaps and Secrets."""
+        return Lookups(self.config_maps.get, self.secrets.get)
+
+    def now_ns(self) -> int:
+        """Wall time."""
+        return self.ctx.clock.now_ns()
+
+    async def spend(self, duration_s: float) -> None:
+        """Let a modelled duration pass."""
+        await self.ctx.clock.sleep(self.profile.take(duration_s, self.rng))
+
+    def event(self, pod: Pod, type: str, reason: str, message: str, container: str = "") -> None:
+        """Record an event about a pod or one of its containers."""
+        path = ""
+        if container:
+            init = any(c.name == container for c in pod.spec.init_containers)
+            path = f"spec.{'initContainers' if init else 'containers'}{{{container}}}"
+        self.recorder.emit(pod, type, reason, message, path)
+
+    def find(self, namespace: str, name: str) -> PodWorker | None:
+        """The worker of a pod by name (the newest, when a namesake is still ending)."""
+        found = None
+        for worker in self.workers.values():
+            meta = worker.pod.metadata
+            if meta.name == name and meta.namespace == namespace:
+                found = worker
+        return found

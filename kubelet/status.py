@@ -1,0 +1,115 @@
+"""Writes pod statuses: the newest wins, one request per pod in flight, only what changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from structlog.typing import FilteringBoundLogger
+
+from podwire.api import kinds
+from podwire.api.status import ApiError
+from podwire.api.view import JSON
+from podwire.api.views import Pod
+from podwire.client.api import STRATEGIC, Client
+from podwire.kubelet.podstatus import changes
+from podwire.runtime.ports import Clock
+from podwire.runtime.tasks import Nursery
+
+RETRY_FIRST_S = 0.5
+RETRY_MAX_S = 10.0
+"""Upstream's status sync period."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    namespace: str
+    name: str
+    uid: str
+    wanted: JSON = field(default_factory=dict)
+    sent: JSON = field(default_factory=dict)
+    delete: bool = False
+    busy: bool = False
+
+
+class StatusManager:
+    """The one writer of the statuses of a node's pods."""
+
+    def __init__(
+        self, client: Client, clock: Clock, nursery: Nursery, log: FilteringBoundLogger
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._nursery = nursery
+        self._log = log
+        self._entries: dict[str, _Entry] = {}
+
+    def set(self, pod: Pod, status: JSON) -> None:
+        """Want this status; calls within one turn of the loop become one request."""
+        entry = self._entry(pod)
+        entry.wanted = status
+        self._kick(entry)
+
+    def delete(self, pod: Pod) -> None:
+        """Want the pod object gone, after its last status was written."""
+        entry = self._entry(pod)
+        entry.delete = True
+        self._kick(entry)
+
+    def forget(self, pod: Pod) -> None:
+        """The object is gone: nothing is left to write."""
+        self._entries.pop(pod.metadata.uid, None)
+
+    def _entry(self, pod: Pod) -> _Entry:
+        meta = pod.metadata
+        return self._entries.setdefault(meta.uid, _Entry(meta.namespace, meta.name, meta.uid))
+
+    def _kick(self, entry: _Entry) -> None:
+        if not entry.busy:
+            entry.busy = True
+            name = f"status {entry.namespace}/{entry.name}"
+            self._nursery.start(self._sync(entry), name=name)
+
+    async def _sync(self, entry: _Entry) -> None:
+        delay_s = RETRY_FIRST_S
+        try:
+            while self._entries.get(entry.uid) is entry:
+                try:
+                    if not await self._step(entry):
+                        return
+                    delay_s = RETRY_FIRST_S
+                except (ApiError, ConnectionError) as error:
+                    if isinstance(error, ApiError) and error.code in {404, 409}:
+                        self.forget_uid(entry.uid)  # gone, or a namesake took its place
+                        return
+                    self._log.warning("pod status not written", pod=entry.name, error=str(error))
+                    await self._clock.sleep(delay_s)
+                    delay_s = min(2 * delay_s, RETRY_MAX_S)
+        finally:
+            entry.busy = False
+
+    def forget_uid(self, uid: str) -> None:
+        """As ``forget``, by uid."""
+        self._entries.pop(uid, None)
+
+    async def _step(self, entry: _Entry) -> bool:
+        """One request; False when nothing is left to do."""
+        if entry.wanted is not entry.sent:
+            wanted = entry.wanted
+            patch = changes(entry.sent, wanted)
+            if patch:
+                await self._client.patch(
+                    kinds.POD,
+                    entry.name,
+                    {"metadata": {"uid": entry.uid}, "status": patch},
+                    entry.namespace,
+                    subresource="status",
+                    content_type=STRATEGIC,
+                )
+            entry.sent = wanted
+            return True
+        if entry.delete:
+            await self._client.delete(
+                kinds.POD, entry.name, entry.namespace, uid=entry.uid, grace_period_seconds=0
+            )
+            self.forget_uid(entry.uid)
+        return False

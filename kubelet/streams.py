@@ -1,0 +1,113 @@
+"""Counter 6: exec, logs and resolvers of all nodes' pods. Every kubelet registers here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from podwire.api.status import ApiError
+from podwire.client.counters import ExecSession, LogOptions, Resolver
+from podwire.kubelet.core import WAITING
+from podwire.kubelet.exec import Session
+from podwire.kubelet.launch import node_text
+from podwire.kubelet.logs import ContainerLog
+from podwire.kubelet.state import Kubelet
+from podwire.kubelet.worker import PodWorker
+
+
+class Streams:
+    """The direct binding of KubeletStreams."""
+
+    def __init__(self) -> None:
+        self._kubelets: dict[str, Kubelet] = {}
+
+    def register(self, kubelet: Kubelet) -> None:
+        """A kubelet serves its node from now on."""
+        self._kubelets[kubelet.config.node] = kubelet
+
+    def unregister(self, kubelet: Kubelet) -> None:
+        """A kubelet stopped."""
+        if self._kubelets.get(kubelet.config.node) is kubelet:
+            del self._kubelets[kubelet.config.node]
+
+    def _kubelet(self, node: str) -> Kubelet:
+        kubelet = self._kubelets.get(node)
+        if kubelet is None:
+            raise ConnectionError(f"dial tcp {node}:10250: connect: connection refused")
+        return kubelet
+
+    def _worker(self, node: str, namespace: str, pod: str) -> PodWorker:
+        worker = self._kubelet(node).find(namespace, pod)
+        if worker is None:
+            raise ApiError("NotFound", f'pod "{pod}" does not exist on node "{node}"')
+        return worker
+
+    async def exec(
+        self, node: str, namespace: str, pod: str, container: str, argv: Sequence[str], tty: bool
+    ) -> ExecSession:
+        """Start a command in a running container. Raises ApiError, ConnectionError."""
+        worker = self._worker(node, namespace, pod)
+        name = _container(worker, container)
+        if not argv:
+            raise ApiError("BadRequest", "you must specify at least 1 command for the container")
+        instance = worker.instances.get(name)
+        if instance is None:
+            raise ApiError("NotFound", f'container not found ("{name}")')
+        return Session(worker.kubelet, instance, argv, tty)
+
+    async def logs(
+        self, node: str, namespace: str, pod: str, container: str, options: LogOptions
+    ) -> AsyncIterator[bytes]:
+        """The log of a container instance. Raises ApiError, ConnectionError."""
+        worker = self._worker(node, namespace, pod)
+        log = _log(worker, _container(worker, container), previous=options.previous)
+        return log.read(options)
+
+    async def resolver(self, node: str, namespace: str, pod: str) -> Resolver:
+        """How a pod, or the node itself (pod ""), resolves names."""
+        kubelet = self._kubelet(node)
+        if not pod:
+            conf = await node_text(kubelet, "/etc/resolv.conf")
+            hosts = await node_text(kubelet, "/etc/hosts")
+            return Resolver(node, "", kubelet.info.address, conf, hosts)
+        around = self._worker(node, namespace, pod).around
+        if around is None:
+            raise ApiError("BadRequest", f'pod "{pod}" has no network yet')
+        return Resolver(
+            node, around.sandbox.netns, around.pod_ips[0], around.files.resolv_conf,
+            around.files.hosts,
+        )  # fmt: skip
+
+
+def _container(worker: PodWorker, name: str) -> str:
+    spec, pod = worker.pod.spec, worker.pod.metadata.name
+    mains = [c.name for c in spec.containers]
+    if not name:
+        if len(mains) > 1:
+            raise ApiError(
+                "BadRequest",
+                f"a container name must be specified for pod {pod}, "
+                f"choose one of: [{' '.join(mains)}]",
+            )
+        return mains[0]
+    if name not in worker.records:
+        raise ApiError("BadRequest", f"container {name} is not valid for pod {pod}")
+    return name
+
+
+def _log(worker: PodWorker, name: str, *, previous: bool) -> ContainerLog:
+    kept, record = worker.logs.get(name, []), worker.records[name]
+    pod = worker.pod.metadata.name
+    if previous:
+        # While a crash loop waits, the newest log is the one of the instance that crashed.
+        running = name in worker.instances
+        ended = kept[:-1] if running else kept
+        if not ended:
+            message = f'previous terminated container "{name}" in pod "{pod}" not found'
+            raise ApiError("BadRequest", message)
+        return ended[-1]
+    if not kept:
+        reason = record.reason if record.state == WAITING else "ContainerCreating"
+        raise ApiError(
+            "BadRequest", f'container "{name}" in pod "{pod}" is waiting to start: {reason}'
+        )
+    return kept[-1]

@@ -1,0 +1,186 @@
+"""A pod's volumes: rendered from ConfigMaps, Secrets and the pod itself, or from the node's disk.
+
+Changes reach the files of running containers after the kubelet's sync delay, as in life; mounts
+with subPath never change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from podwire.api.view import JSON
+from podwire.api.views import Container, Pod, Volume
+from podwire.kubelet.disk import NodeDisk
+from podwire.kubelet.env import (
+    ConfigError,
+    Lookups,
+    config_map_data,
+    field_ref,
+    resource_field,
+    secret_data,
+)
+from podwire.kubelet.files import HostFiles, ReadOnly, Source, SubPath, Writable, normal
+
+TOKEN = b"not modelled: service account tokens are not issued yet\n"
+
+
+class MountError(Exception):
+    """A volume cannot be set up; the message follows ``MountVolume.SetUp failed ...``."""
+
+
+Object = tuple[str, str]
+"""("configmap" | "secret", name) in the pod's namespace."""
+
+
+def references(volume: Volume) -> list[Object]:
+    """The ConfigMaps and Secrets a volume is made from."""
+    found: list[Object] = []
+    if volume.config_map is not None:
+        found.append(("configmap", volume.config_map.name))
+    if volume.secret is not None:
+        found.append(("secret", volume.secret.secret_name))
+    for source in (volume.projected or {}).get("sources", ()):
+        if "configMap" in source:
+            found.append(("configmap", source["configMap"].get("name", "")))
+        if "secret" in source:
+            found.append(("secret", source["secret"].get("name", "")))
+    return found
+
+
+class PodVolumes:
+    """The mounted volumes of one pod, shared by its containers."""
+
+    def __init__(
+        self,
+        pod: Callable[[], Pod],
+        lookups: Lookups,
+        disk: NodeDisk,
+        addresses: Callable[[], tuple[str, tuple[str, ...]]],
+    ) -> None:
+        self._pod = pod
+        self._lookups = lookups
+        self._disk = disk
+        self._addresses = addresses
+        self._mounted: dict[str, Source] = {}
+        volumes = pod().spec.volumes
+        self._users = {ref: None for volume in volumes for ref in references(volume)}
+
+    def uses(self, kind: str, name: str) -> bool:
+        """Whether a volume is made from this ConfigMap or Secret."""
+        return (kind, name) in self._users
+
+    async def mount(self) -> list[tuple[str, str]]:
+        """Set up what is not mounted yet; the (volume, message) of those that failed."""
+        failures = []
+        for volume in self._pod().spec.volumes:
+            if volume.name in self._mounted:
+                continue
+            try:
+                self._mounted[volume.name] = await self._set_up(volume)
+            except (MountError, ConfigError) as error:
+                failures.append((volume.name, str(error)))
+        return failures
+
+    def refresh(self) -> None:
+        """Bring rendered files up to date; a vanished source keeps the old content."""
+        for volume in self._pod().spec.volumes:
+            mounted = self._mounted.get(volume.name)
+            if isinstance(mounted, ReadOnly):
+                try:
+                    mounted.files = self._render(volume)
+                except (MountError, ConfigError):
+                    continue
+
+    async def _set_up(self, volume: Volume) -> Source:
+        if volume.host_path is not None:
+            await self._disk.mirror(volume.host_path.path)
+            return HostFiles(self._disk, volume.host_path.path)
+        for name in ("persistent_volume_claim", "csi", "nfs", "ephemeral"):
+            if getattr(volume, name) is not None:
+                raise MountError(f"volume source {name} is not modelled")
+        if volume.config_map or volume.secret or volume.projected or volume.downward_api:
+            return ReadOnly(self._render(volume))
+        return Writable()
+
+    def _render(self, volume: Volume) -> dict[str, bytes]:
+        if source := volume.config_map:
+            items = [(item.key, item.path) for item in source.items]
+            return self._keys("configmap", source.name, items, optional=source.optional)
+        if secret := volume.secret:
+            items = [(item.key, item.path) for item in secret.items]
+            return self._keys("secret", secret.secret_name, items, optional=secret.optional)
+        if volume.downward_api:
+            return self._downward(volume.downward_api)
+        files: dict[str, bytes] = {}
+        for part in (volume.projected or {}).get("sources", ()):
+            files.update(self._projected(part))
+        return files
+
+    def _projected(self, part: JSON) -> dict[str, bytes]:
+        for key, kind in (("configMap", "configmap"), ("secret", "secret")):
+            if source := part.get(key):
+                items = [(item["key"], item["path"]) for item in source.get("items") or ()]
+                return self._keys(
+                    kind, source.get("name", ""), items, optional=bool(source.get("optional"))
+                )
+        if "downwardAPI" in part:
+            return self._downward(part["downwardAPI"])
+        if "serviceAccountToken" in part:
+            return {part["serviceAccountToken"].get("path", "token"): TOKEN}
+        raise MountError(f"projected source {sorted(part)} is not modelled")
+
+    def _keys(
+        self, kind: str, name: str, items: Sequence[tuple[str, str]], *, optional: bool
+    ) -> dict[str, bytes]:
+        namespace = self._pod().metadata.namespace
+        data: Mapping[str, bytes]
+        if kind == "configmap":
+            config_map = self._lookups.config_map(namespace, name)
+            found: Any = config_map
+            data = config_map_data(config_map) if config_map else {}
+        else:
+            secret = self._lookups.secret(namespace, name)
+            found = secret
+            data = secret_data(secret) if secret else {}
+        if found is None and not optional:
+            raise MountError(f'{kind} "{name}" not found')
+        if not items:
+            return dict(data)
+        files = {}
+        for key, path in items:
+            if key in data:
+                files[path] = data[key]
+            elif not optional:
+                noun = "ConfigMap" if kind == "configmap" else "Secret"
+                raise MountError(f"references non-existent {noun.lower()} key: {key}")
+        return files
+
+    def _downward(self, source: JSON) -> dict[str, bytes]:
+        host_ip, pod_ips = self._addresses()
+        files = {}
+        for item in source.get("items") or ():
+            if ref := item.get("fieldRef"):
+                value = field_ref(
+                    self._pod(), ref.get("fieldPath", ""), host_ip=host_ip, pod_ips=pod_ips
+                )
+            else:
+                value = resource_field(self._pod(), "", item.get("resourceFieldRef") or {})
+            files[item["path"]] = value.encode()
+        return files
+
+    def mounts(self, container: Container) -> list[tuple[str, Source]]:
+        """The container's mounts. Raises ConfigError for a volume that does not exist."""
+        found: list[tuple[str, Source]] = []
+        for mount in container.volume_mounts:
+            source = self._mounted.get(mount.name)
+            if source is None:
+                raise ConfigError(f'volume "{mount.name}" is not mounted')
+            if mount.sub_path:
+                if isinstance(source, ReadOnly):  # a subPath mount never sees an update
+                    source = ReadOnly(source.files)
+                source = SubPath(source, mount.sub_path)
+            if mount.read_only and isinstance(source, Writable):
+                source = ReadOnly(source.files)
+            found.append((normal(mount.mount_path), source))
+        return found

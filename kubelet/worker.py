@@ -1,0 +1,470 @@
+"""One ordered task per pod: from Pending to its end.
+
+Behaviour of pkg/kubelet (podWorkers, syncPod, computePodActions): volumes, sandbox, init
+containers, main containers, restarts; a deletion interrupts whatever is going on and leads to
+``termination.terminate``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any, TypeVar
+
+from podwire.api.times import NS, format_time
+from podwire.api.views import Container, Pod
+from podwire.client.counters import Container as Running
+from podwire.kubelet import launch, probes, termination
+from podwire.kubelet.core import (
+    RUNNING,
+    TERMINATED,
+    WAITING,
+    Exit,
+    initialized,
+    is_sidecar,
+    plan,
+)
+from podwire.kubelet.env import ConfigError
+from podwire.kubelet.hooks import run_hook
+from podwire.kubelet.images import Emit, ImageError
+from podwire.kubelet.logs import ContainerLog
+from podwire.kubelet.network import Sandbox, SandboxError
+from podwire.kubelet.podstatus import PodFacts, adopt, new_records, pod_status
+from podwire.kubelet.process import ContainerProcess
+from podwire.kubelet.state import Instance, Kubelet
+from podwire.kubelet.text import go_duration
+from podwire.kubelet.volumes import PodVolumes
+from podwire.runtime.tasks import Nursery, first
+
+T = TypeVar("T")
+LOGS_KEPT = 2
+"""The running (or last) instance's log and the one before (kubectl logs --previous)."""
+MOUNT_RETRY_MAX_S = 122.0
+TERMINAL = ("Succeeded", "Failed")
+
+
+class PodWorker:
+    """The life of one pod on this node."""
+
+    def __init__(self, kubelet: Kubelet, pod: Pod) -> None:
+        self.kubelet = kubelet
+        self.pod = pod
+        self.records = new_records(pod.spec)
+        self.facts = PodFacts(host_ip=kubelet.info.address)
+        self.sandbox: Sandbox | None = None
+        self.around: launch.Surroundings | None = None
+        self.instances: dict[str, Instance] = {}
+        self.logs: dict[str, list[ContainerLog]] = {}
+        self.volumes = PodVolumes(
+            lambda: self.pod,
+            kubelet.lookups,
+            kubelet.disk,
+            lambda: (self.facts.host_ip, self.facts.pod_ips),
+        )
+        self.ending = asyncio.Event()
+        """Set when the pod is to be terminated (deleted, or its object is gone)."""
+        self.gone = False
+        """The object no longer exists."""
+        self.done = False
+        """``run`` has returned."""
+        self.released = False
+        """The sandbox was given back and the last status told."""
+        self.stopper: termination.Stopper | None = None
+        self.nursery = Nursery()
+        self._followers: dict[str, asyncio.Task[None]] = {}
+        self._wake = asyncio.Event()
+        self._busy: asyncio.Task[Any] | None = None
+        self._since = {c.type: (c.status, c.last_transition_time) for c in pod.status.conditions}
+
+    # ------------------------------------------------------------ what others tell
+
+    def update(self, pod: Pod) -> None:
+        """A newer version of the object arrived."""
+        relabelled = pod.metadata.labels != self.pod.metadata.labels or (
+            pod.metadata.annotations != self.pod.metadata.annotations
+        )
+        self.pod = pod
+        if relabelled:
+            self.refresh_volumes_later()
+        if pod.metadata.deletion_timestamp:
+            self.ending.set()
+            if self.stopper is not None:
+                self.stopper.shorten(pod.metadata.deletion_grace_period_seconds or 0)
+
+    def removed(self) -> None:
+        """The object is gone: whatever still runs is an orphan."""
+        self.gone = True
+        self.kubelet.statuses.forget(self.pod)
+        self.ending.set()
+
+    def source_changed(self, kind: str, name: str) -> None:
+        """A ConfigMap or Secret of the namespace changed."""
+        if self.volumes.uses(kind, name):
+            self.refresh_volumes_later()
+        self._wake.set()
+
+    def refresh_volumes_later(self) -> None:
+        """Bring volumes up to date after the kubelet's sync delay."""
+        kubelet = self.kubelet
+        delay_s = kubelet.profile.take(kubelet.profile.volume_sync_s, kubelet.rng)
+        kubelet.ctx.clock.call_later(delay_s, self.volumes.refresh)
+
+    # ------------------------------------------------------------ the life
+
+    async def run(self) -> None:
+        """Live until the pod object may go (and went), or until kubelet is stopped."""
+        if self.pod.status.phase in TERMINAL:
+            await self.ending.wait()
+            self._finish_object()
+            return
+        adopt(self.records, self.pod, format_time(self.kubelet.now_ns()), self.kubelet.now_ns())
+        try:
+            async with self.nursery as nursery:
+                await first(self._live(), self.ending.wait())
+                if self._busy is not None:
+                    await self._busy
+                if not self.ending.is_set():  # completed: its object stays until it is deleted
+                    await self.ending.wait()
+                if not self.released:
+                    await termination.terminate(self)
+                nursery.cancel()
+        finally:
+            self.kill_everything()
+        self._finish_object()
+
+    def _finish_object(self) -> None:
+        if not self.gone:
+            self.kubelet.statuses.delete(self.pod)
+
+    def kill_everything(self) -> None:
+        """Kubelet stops (or the pod is over): programs end now, their sockets close."""
+        for instance in list(self.instances.values()):
+            instance.container.signal("KILL")
+            self._close(instance)
+
+    async def _live(self) -> None:
+        self.facts.start_time = self.pod.status.start_time or format_time(self.kubelet.now_ns())
+        self.publish()
+        await self._mount()
+        await self._ensure_sandbox()
+        while True:
+            self._wake.clear()
+            spec, facts = self.pod.spec, self.facts
+            if not facts.was_initialized and initialized(spec, self.records):
+                facts.was_initialized = True
+            step = plan(spec, self.records, was_initialized=facts.was_initialized)
+            if step.over:
+                await termination.complete(self)
+                return
+            wait_ns = await self._start_all(step.start)
+            self.publish()
+            if not facts.was_initialized and initialized(spec, self.records):
+                continue
+            if wait_ns is None:
+                await self._wake.wait()
+            else:
+                await first(self._wake.wait(), self.kubelet.ctx.clock.sleep(wait_ns / NS))
+
+    async def _uninterrupted(self, work: Coroutine[Any, Any, T], name: str) -> T:
+        """Await a piece of work that a deletion must not cut in half."""
+        task = self._busy = self.nursery.start(work, name=f"{name} {self.pod.key}")
+        return await asyncio.shield(task)
+
+    async def _mount(self) -> None:
+        delay_s = self.kubelet.profile.resync_s
+        while failures := await self.volumes.mount():
+            for volume, message in failures:
+                text = f'MountVolume.SetUp failed for volume "{volume}" : {message}'
+                self.kubelet.event(self.pod, "Warning", "FailedMount", text)
+            self._wake.clear()
+            await first(self._wake.wait(), self.kubelet.ctx.clock.sleep(delay_s))
+            delay_s = min(2 * delay_s, MOUNT_RETRY_MAX_S)
+
+    # ------------------------------------------------------------ the sandbox
+
+    async def _ensure_sandbox(self) -> None:
+        kubelet = self.kubelet
+        while True:
+            if not self.pod.spec.host_network and not kubelet.network.ready.is_set():
+                kubelet.event(
+                    self.pod, "Warning", "NetworkNotReady",
+                    "network is not ready: container runtime network not ready: NetworkReady=false "
+                    "reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin "
+                    "not initialized",
+                )  # fmt: skip
+                await kubelet.network.ready.wait()
+            failure = await self._uninterrupted(self._set_up_sandbox(), "sandbox")
+            if not failure:
+                break
+            kubelet.event(
+                self.pod, "Warning", "FailedCreatePodSandBox",
+                f"Failed to create pod sandbox: rpc error: code = Unknown desc = {failure}",
+            )  # fmt: skip
+            await kubelet.spend(kubelet.profile.resync_s)
+        self.publish()
+
+    async def _set_up_sandbox(self) -> str:
+        """Create a sandbox; the failure's message, or ''. Leaves nothing behind on failure."""
+        kubelet, ctx = self.kubelet, self.kubelet.ctx
+        await kubelet.spend(kubelet.profile.sandbox_s)
+        host = self.pod.spec.host_network
+        sandbox_id = kubelet.rng.bytes(32).hex()
+        netns = "" if host else f"cni-{ctx.ids.uid()}"
+        sandbox = Sandbox(ctx.fabric, ctx.cni, kubelet.config.node, sandbox_id, netns)
+        conflist = kubelet.network.conflist
+        if host:
+            sandbox.ips = (kubelet.info.address,)
+        elif conflist is None:
+            return "cni plugin not initialized"
+        else:
+            try:
+                await sandbox.set_up(self.pod, conflist)
+            except SandboxError as error:
+                await sandbox.tear_down()
+                return str(error)
+        self.sandbox = sandbox
+        self.facts.pod_ips, self.facts.sandbox_ready = sandbox.ips, True
+        files = await launch.pod_files(kubelet, self.pod, sandbox.ips[0])
+        self.around = launch.Surroundings(self.pod, sandbox, sandbox.ips, files, self.volumes)
+        return ""
+
+    # ------------------------------------------------------------ containers
+
+    async def _start_all(self, names: tuple[str, ...]) -> int | None:
+        """Start containers in order; nanoseconds until the first of those that must wait."""
+        soonest: int | None = None
+        for name in names:
+            wait_ns = self._held_back(name)
+            if wait_ns is None:
+                container = self.container(name)
+                wait_ns = await self._start_one(container)
+            if wait_ns is not None:
+                soonest = wait_ns if soonest is None else min(soonest, wait_ns)
+        return soonest
+
+    def container(self, name: str) -> Container:
+        """A container of the spec by name."""
+        spec = self.pod.spec
+        return next(c for c in (*spec.init_containers, *spec.containers) if c.name == name)
+
+    def _held_back(self, name: str) -> int | None:
+        """The rest of a crash loop's delay; notes the attempt when there is none."""
+        record, kubelet = self.records[name], self.kubelet
+        if record.exit is None:
+            return None
+        meta = self.pod.metadata
+        key, now = f"{meta.uid}/{name}", kubelet.now_ns()
+        since = record.exit.finished_ns
+        remaining = kubelet.backoff.remaining_ns(key, since, now)
+        if not remaining:
+            if record.state == TERMINATED or record.reason == "CrashLoopBackOff":
+                kubelet.backoff.next(key, since, now)
+            return None
+        pod = f"{meta.name}_{meta.namespace}({meta.uid})"
+        if record.state == TERMINATED:
+            kubelet.event(
+                self.pod, "Warning", "BackOff",
+                f"Back-off restarting failed container {name} in pod {pod}", name,
+            )  # fmt: skip
+        delay = go_duration(kubelet.backoff.delay_ns(key))
+        record.state, record.reason = WAITING, "CrashLoopBackOff"
+        record.message = f"back-off {delay} restarting failed container={name} pod={pod}"
+        return remaining
+
+    async def _start_one(self, container: Container) -> int | None:
+        """Pull, create, start one container; nanoseconds to wait when it has to be retried."""
+        kubelet = self.kubelet
+        emit = partial(_emit, kubelet, self.pod, container.name)
+        try:
+            await kubelet.images.ensure(container, self.pod.metadata.uid, emit)
+        except ImageError as error:
+            self._waiting(container.name, error.reason, error.message)
+            return error.retry_ns
+        instance = await self._uninterrupted(
+            self._create_and_start(container, emit), f"start {container.name}"
+        )
+        if instance is not None:
+            emit("Normal", "Started", f"Started container {container.name}")
+            await self._started(container, instance)
+        return None
+
+    def _waiting(self, name: str, reason: str, message: str) -> None:
+        record = self.records[name]
+        record.state, record.reason, record.message = WAITING, reason, message
+
+    async def _create_and_start(self, container: Container, emit: Emit) -> Instance | None:
+        """None when it could not be started: the record says why."""
+        kubelet, name = self.kubelet, container.name
+        assert self.around is not None, "containers start in a sandbox"
+        await kubelet.spend(kubelet.profile.create_s)
+        container_id = kubelet.rng.bytes(32).hex()
+        log = ContainerLog(kubelet.ctx.clock)
+        around = self.around
+        try:
+            process = launch.make_process(kubelet, around, container, container_id, log)
+        except ConfigError as error:
+            emit("Warning", "Failed", f"Error: {error}")
+            # Tried again when a ConfigMap or Secret of the namespace changes.
+            self._waiting(name, "CreateContainerConfigError", str(error))
+            return None
+        emit("Normal", "Created", f"Created container: {name}")
+        await kubelet.spend(kubelet.profile.start_s)
+        kept = self.logs.setdefault(name, [])
+        kept.append(log)
+        del kept[:-LOGS_KEPT]
+        if self.records[name].exit is not None:
+            self.records[name].restart_count += 1
+        try:
+            running = await launch.start(kubelet, process)
+        except OSError as error:
+            message = launch.start_failure(error, process.spec.argv)
+            emit("Warning", "Failed", f"Error: {message}")
+            self._ended(
+                name, 128, f"containerd://{container_id}", kubelet.now_ns(), "StartError", message
+            )
+            log.end()
+            self._wake.set()
+            return None
+        started: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
+        self._followers[name] = self.nursery.start(
+            self._follow(name, container_id, process, running, started),
+            name=f"container {self.pod.key}/{name}",
+        )
+        return await started
+
+    async def _started(self, container: Container, instance: Instance) -> None:
+        """Run postStart, then show the container as running and begin to probe it."""
+        hook = container.lifecycle.post_start if container.lifecycle else None
+        if hook is not None:
+            failure = await run_hook(self.kubelet, instance, self.target(container), hook)
+            if failure:
+                self.kubelet.event(
+                    self.pod, "Warning", "FailedPostStartHook", "PostStartHook failed",
+                    container.name,
+                )  # fmt: skip
+                self.restart(container.name, "FailedPostStartHook")
+        if container.name not in self.instances:
+            return  # it exited meanwhile
+        record = self.records[container.name]
+        record.state, record.reason, record.message = RUNNING, "", ""
+        record.started_at = format_time(instance.started_ns)
+        record.container_id = f"containerd://{instance.id}"
+        record.started = container.startup_probe is None
+        record.ready = container.readiness_probe is None
+        if container.startup_probe is not None:
+            self._probe(container, instance, "startup")
+        else:
+            self._probe_life(container, instance)
+        self.publish()
+
+    def target(self, container: Container) -> probes.Target:
+        """Where probes and hooks of a container go."""
+        return probes.Target(self.pod, container, self.facts.pod_ips[0])
+
+    def _probe(self, container: Container, instance: Instance, kind: str) -> None:
+        report = partial(self._verdict, container, instance)
+        instance.tasks.start(
+            probes.probe_forever(
+                self.kubelet, instance, self.target(container), kind, report
+            ),
+            name=f"{kind} probe {self.pod.key}/{container.name}",
+        )  # fmt: skip
+
+    def _probe_life(self, container: Container, instance: Instance) -> None:
+        for kind in ("liveness", "readiness"):
+            if getattr(container, f"{kind}_probe") is not None:
+                self._probe(container, instance, kind)
+
+    def _verdict(self, container: Container, instance: Instance, kind: str, good: bool) -> None:
+        record = self.records[container.name]
+        if kind == "readiness":
+            record.ready = good
+        elif kind == "startup" and good:
+            record.started = True
+            self._probe_life(container, instance)
+        elif not good and not instance.stopping:
+            self.restart(
+                container.name,
+                f"Container {container.name} failed {kind} probe, will be restarted",
+            )
+        self.publish()
+        self._wake.set()
+
+    def restart(self, name: str, message: str) -> None:
+        """Stop a container that is to be started anew by its restart policy."""
+        instance = self.instances[name]
+        self.nursery.start(
+            termination.stop(self, instance, self._grace_s(), message),
+            name=f"restart {self.pod.key}/{name}",
+        )
+
+    def _grace_s(self) -> float:
+        return float(self.pod.spec.termination_grace_period_seconds)
+
+    async def _follow(
+        self,
+        name: str,
+        id: str,
+        process: ContainerProcess,
+        running: Running,
+        started: asyncio.Future[Instance],
+    ) -> None:
+        """Hold the instance's tasks, wait for its exit and take it into the record."""
+        kubelet = self.kubelet
+        async with Nursery() as tasks:
+            instance = Instance(name, id, process, running, kubelet.now_ns(), tasks)
+            self.instances[name] = instance
+            started.set_result(instance)
+            code = await running.wait()
+            self._close(instance)
+            tasks.cancel()
+        finished = kubelet.now_ns()
+        await kubelet.spend(kubelet.profile.observe_s)
+        reason = "Completed" if code == 0 else "Error"
+        self._ended(name, code, f"containerd://{id}", finished, reason, "", instance.started_ns)
+        self.publish()
+        self._wake.set()
+
+    async def quiet(self) -> None:
+        """Wait until the exit of every container has been taken into the records."""
+        for follower in list(self._followers.values()):
+            await follower
+
+    def _close(self, instance: Instance) -> None:
+        """The program ended: its sockets close, its log is complete."""
+        if self.instances.get(instance.name) is instance:
+            del self.instances[instance.name]
+        self.kubelet.ctx.sockets.release(instance.id)
+        instance.process.log.end()
+
+    def _ended(
+        self, name: str, code: int, container_id: str, finished_ns: int, reason: str,
+        message: str, started_ns: int | None = None,
+    ) -> None:  # fmt: skip
+        record = self.records[name]
+        record.last = record.exit
+        record.exit = Exit(
+            code, reason, message, format_time(started_ns or finished_ns),
+            format_time(finished_ns), finished_ns, container_id,
+        )  # fmt: skip
+        record.state, record.container_id = TERMINATED, container_id
+        if not is_sidecar(self.container(name)):
+            record.started = False
+
+    # ------------------------------------------------------------ telling
+
+    def publish(self) -> None:
+        """Tell the API what the pod looks like now."""
+        if self.gone:
+            return
+        now = format_time(self.kubelet.now_ns())
+        status = pod_status(self.pod, self.facts, self.records, self._since, now)
+        self._since = {
+            c["type"]: (c["status"], c["lastTransitionTime"]) for c in status["conditions"]
+        }
+        self.kubelet.statuses.set(self.pod, status)
+
+
+def _emit(kubelet: Kubelet, pod: Pod, container: str, type: str, reason: str, message: str) -> None:
+    kubelet.event(pod, type, reason, message, container)
