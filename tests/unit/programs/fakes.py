@@ -1,0 +1,125 @@
+"""A container that is not there: files in a dict, output in lists, sockets on a flat network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from podwire.client.counters import ContainerSpec, ToolResult
+from podwire.kubelet.programs.env import ExecEnv
+from podwire.runtime.env import Env
+from tests.unit.programs.flatnet import FlatNet
+
+RESOLV_CONF = b"""nameserver 10.96.0.10
+search default.svc.cluster.local svc.cluster.local cluster.local
+options ndots:5
+"""
+
+
+def spec(image: str, *argv: str, ip: str = "10.244.1.5", **more: Any) -> ContainerSpec:
+    fields: dict[str, Any] = {
+        "id": "c0ffee", "node": "node-1", "netns": f"cni-{ip}", "namespace": "default",
+        "pod": "web-1", "pod_uid": "uid-1", "pod_ip": ip, "name": "c", "image": image,
+        "argv": argv, "hostname": "web-1", "env": {"HOSTNAME": "web-1"},
+    }  # fmt: skip
+    return ContainerSpec(**{**fields, **more})
+
+
+class FakeProcess:
+    """Implements the Process protocol."""
+
+    def __init__(self, net: FlatNet, of: ContainerSpec, files: Mapping[str, bytes] = {}) -> None:
+        self.spec = of
+        self.sockets = net
+        self.lines: list[str] = []
+        self.errors: list[str] = []
+        self.files = {"/etc/resolv.conf": RESOLV_CONF, "/etc/hosts": b"127.0.0.1 localhost\n"}
+        self.files.update(files)
+        self._news = asyncio.Event()
+        self._signals: asyncio.Queue[str] = asyncio.Queue()
+        net.add(of.node, of.netns, of.pod_ip)
+
+    def out(self, line: str) -> None:
+        self.lines.append(line)
+        self._news.set()
+
+    async def printed(self, start: str) -> None:
+        """Wait until a line that starts so was printed."""
+        while not any(line.startswith(start) for line in self.lines):
+            self._news.clear()
+            await self._news.wait()
+
+    def err(self, line: str) -> None:
+        self.errors.append(line)
+
+    def read_file(self, path: str) -> bytes:
+        try:
+            return self.files[path]
+        except KeyError:
+            raise FileNotFoundError(path) from None
+
+    def list_files(self, prefix: str) -> list[str]:
+        base = prefix.rstrip("/") + "/"
+        return sorted(path for path in self.files if path == prefix or path.startswith(base))
+
+    async def write_file(self, path: str, data: bytes) -> None:
+        self.files[path] = data
+
+    async def terminated(self) -> str:
+        return await self._signals.get()
+
+    def deliver(self, signal: str) -> None:
+        self._signals.put_nowait(signal)
+
+
+class FakeFabric:
+    """Answers only ``tool``."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str, tuple[str, ...]]] = []
+
+    async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
+        self.calls.append((node, netns, tuple(argv)))
+        return ToolResult(f"ran {' '.join(argv)}\n", "", 0)
+
+
+class Captured:
+    """An ExecEnv with its output kept."""
+
+    def __init__(self, env: Env, process: FakeProcess, stdin: Sequence[bytes] = ()) -> None:
+        self.stdout = b""
+        self.stderr = b""
+        self._stdin = list(stdin)
+        self.fabric = FakeFabric()
+        fabric: Any = self.fabric
+        self.env = ExecEnv(
+            spec=process.spec,
+            sockets=process.sockets,
+            fabric=fabric,
+            clock=env.clock,
+            rng=env.rng,
+            read_file=process.read_file,
+            write_file=process.write_file,
+            write_stdout=self._out,
+            write_stderr=self._err,
+            read_stdin=self._read,
+            list_files=process.list_files,
+        )
+
+    def _out(self, data: bytes) -> None:
+        self.stdout += data
+
+    def _err(self, data: bytes) -> None:
+        self.stderr += data
+
+    async def _read(self) -> bytes:
+        return self._stdin.pop(0) if self._stdin else b""
+
+    @property
+    def text(self) -> str:
+        return self.stdout.decode()
+
+    @property
+    def errors(self) -> str:
+        return self.stderr.decode()
