@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from podwire.client.counters import ContainerSpec, ToolResult
+from podwire.client.counters import ContainerSpec, Sockets, ToolResult
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.runtime.env import Env
 from tests.unit.programs.flatnet import FlatNet
@@ -31,7 +31,7 @@ class FakeProcess:
 
     def __init__(self, net: FlatNet, of: ContainerSpec, files: Mapping[str, bytes] = {}) -> None:
         self.spec = of
-        self.sockets = net
+        self.sockets: Sockets = net
         self.lines: list[str] = []
         self.errors: list[str] = []
         self.files = {"/etc/resolv.conf": RESOLV_CONF, "/etc/hosts": b"127.0.0.1 localhost\n"}
