@@ -16,7 +16,7 @@ import errno
 from collections import deque
 from dataclasses import dataclass, field
 
-SYN, ACK, FIN, RST = 1, 2, 4, 8
+from podwire.dataplane.packet import ACK, FIN, RST, SYN, flag_letters
 
 MS = 1_000_000
 SECOND = 1000 * MS
@@ -95,8 +95,7 @@ class Segment:
         return len(self.data) + (1 if self.flags & (SYN | FIN) else 0)
 
     def __str__(self) -> str:
-        names = ((SYN, "S"), (FIN, "F"), (RST, "R"), (ACK, "."))
-        letters = "".join(letter for bit, letter in names if self.flags & bit)
+        letters = flag_letters(self.flags)
         return f"[{letters}] seq {self.seq} ack {self.ack} len {len(self.data)}"
 
 
@@ -178,8 +177,6 @@ class Connection:
 
     def write(self, data: bytes, now_ns: int) -> None:
         """Queue bytes. Raises BrokenPipeError after finish or when the connection is over."""
-        if self.error is not None:
-            raise self.error
         if self.finishing or self.state in OVER:
             raise BrokenPipeError(errno.EPIPE, "Broken pipe")
         if not data:

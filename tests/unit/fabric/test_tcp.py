@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from podwire.dataplane.packet import ACK, FIN, RST, SYN
 from podwire.fabric import tcp
-from podwire.fabric.tcp import ACK, FIN, MS, RST, SECOND, SYN, Connection, Segment, State
+from podwire.fabric.tcp import MS, SECOND, Connection, Segment, State
 
 Fault = Callable[[Segment, int], list[int]]
 """Given a segment and its delay: the delays at which copies of it arrive."""

@@ -1,0 +1,425 @@
+"""The hardware of the cluster: hosts on one wire, and every packet's way between them.
+
+``Fabric`` implements counters 2 and 3. Kernels decide, the wire carries, sockets speak; this file
+moves what one of them emits to the next.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from structlog.typing import FilteringBoundLogger
+
+from podwire.client.counters import NodeInfo, Stream, ToolResult
+from podwire.dataplane.commands import Command, CommandError, NetnsDel
+from podwire.dataplane.emit import Deliver, Drop, Emit, ToWire
+from podwire.dataplane.kernel import Kernel
+from podwire.dataplane.packet import ACK, SYN, Frame, Packet
+from podwire.dataplane.verdict import Fate, WalkAnswer, WalkRequest
+from podwire.dataplane.world import World
+from podwire.fabric import commands as machine_commands
+from podwire.fabric import host as hosts
+from podwire.fabric.control_plane import Service
+from podwire.fabric.host import GIB, KERNEL_VERSION, Host
+from podwire.fabric.icmp import os_error
+from podwire.fabric.publications import Publications
+from podwire.fabric.questions import Questions
+from podwire.fabric.sockets import OwnedSockets, SocketLayer
+from podwire.fabric.streams import TcpListener, TcpSocket
+from podwire.fabric.udp import UdpSocket
+from podwire.fabric.wire import NIC, Wire
+from podwire.runtime.ports import Clock, Ids, Rng, TraceLog
+
+ETHERNET_BYTES = 14
+LOCAL_DELAY_S = 20e-6
+"""One way between two sockets of the same node."""
+
+# What a routing decision that fails at once means to the program that sends.
+_SEND_ERRNO = {
+    Fate.NO_ROUTE: errno.ENETUNREACH,
+    Fate.NULL_ROUTED: errno.EINVAL,
+    Fate.MTU_EXCEEDED: errno.EMSGSIZE,
+}
+
+
+class Fabric:
+    """Counters 2 (``counters.Fabric``) and 3 (``counters.Sockets``) as one object.
+
+    ``link_delay_s`` is one way between hosts; zero (with zero ``local_delay_s``) suits real time,
+    where the machine's own latency is enough.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        rng: Rng,
+        ids: Ids,
+        trace: TraceLog,
+        log: FilteringBoundLogger,
+        *,
+        link_delay_s: float = 200e-6,
+        link_jitter_s: float = 20e-6,
+        local_delay_s: float = LOCAL_DELAY_S,
+    ) -> None:
+        self.clock = clock
+        self.rng = rng
+        self.ids = ids
+        self.trace = trace
+        self.log = log
+        self.hosts: dict[str, Host] = {}
+        self.world = World()
+        self.wire = Wire(
+            self.world, clock, rng.child("wire"), link_delay_s, link_jitter_s, self._lost
+        )
+        self.sockets = SocketLayer(clock, rng.child("sockets"), self)
+        self.publications = Publications(self, clock, log)
+        self._questions = Questions(self)
+        self._local_delay_s = local_delay_s
+        self._local: dict[tuple[str, str], deque[Packet]] = {}
+
+    # ------------------------------------------------------------ declaring hardware
+
+    def add_node(
+        self, name: str, address: str, mac: str = "", cpus: int = 4, memory_bytes: int = 8 * GIB
+    ) -> NodeInfo:
+        """A node on the underlay: eth0, default route by the gateway, forwarding on, a disk."""
+        return self._add_host(name, address, mac, cpus, memory_bytes, hosts.GATEWAY_ADDRESS)
+
+    def add_gateway(self, address: str = hosts.GATEWAY_ADDRESS) -> NodeInfo:
+        """Host ``gateway``: routes the outside, and knows no route to any pod."""
+        return self._add_host("gateway", address, "", 2, 2 * GIB, "")
+
+    def add_control_plane(self, address: str = hosts.CONTROL_PLANE_ADDRESS) -> NodeInfo:
+        """Host ``control-plane``: where the modelled API server's address lives."""
+        return self._add_host("control-plane", address, "", 4, 8 * GIB, hosts.GATEWAY_ADDRESS)
+
+    def _add_host(
+        self, name: str, address: str, mac: str, cpus: int, memory_bytes: int, router: str
+    ) -> NodeInfo:
+        info = NodeInfo(
+            name=name,
+            address=address,
+            mac=mac or hosts.mac_of(address),
+            boot_id=self.ids.uid(),
+            machine_id=self.ids.uid().replace("-", ""),
+            cpus=cpus,
+            memory_bytes=memory_bytes,
+            kernel_version=KERNEL_VERSION,
+        )
+        host = Host(info, self._boot(info, router))
+        hosts.write_boot_files(host)
+        self.hosts[name] = host
+        self.wire.attach(name, info.mac, lambda frame: self._receive(host, frame))
+        return info
+
+    def _boot(self, info: NodeInfo, router: str) -> Kernel:
+        rng = self.rng.child(f"kernel/{info.name}/{info.boot_id}")
+        return self.world.add(
+            hosts.boot_kernel(info, rng, self.clock.monotonic_ns(), router=router)
+        )
+
+    def power_off(self, node: str) -> None:
+        """Pull the plug: sockets vanish without a word, nothing answers any more."""
+        host = self._host(node)
+        host.powered = False
+        self.wire.power(node, on=False)
+        self.sockets.reset_node(node)
+        self.trace.record("power", node, "off")
+
+    def power_on(self, node: str) -> NodeInfo:
+        """Boot again: a new boot id and an empty kernel; the disk is as it was."""
+        host = self._host(node)
+        info = host.info
+        host.info = NodeInfo(
+            name=info.name,
+            address=info.address,
+            mac=info.mac,
+            boot_id=self.ids.uid(),
+            machine_id=info.machine_id,
+            cpus=info.cpus,
+            memory_bytes=info.memory_bytes,
+            kernel_version=info.kernel_version,
+        )
+        router = "" if node == "gateway" else hosts.GATEWAY_ADDRESS
+        host.kernel = self._boot(host.info, router)
+        host.powered = True
+        self.wire.power(node, on=True)
+        self.trace.record("power", node, "on")
+        return host.info
+
+    async def close(self) -> None:
+        """Close what reaches into the real world."""
+        await self.publications.close()
+
+    # ------------------------------------------------------------ counter 2: kernels
+
+    async def node(self, node: str) -> NodeInfo:
+        """Facts of a node. Raises LookupError for an unknown one."""
+        return self._host(node).info
+
+    async def execute(self, node: str, commands: Sequence[Command]) -> None:
+        """Run kernel commands in order; stops at the first that fails. Raises CommandError."""
+        host = self._running(node)
+        now_ns = self.clock.monotonic_ns()
+        for command in commands:
+            if isinstance(command, NetnsDel):
+                self.sockets.reset_netns(node, command.name)
+            host.kernel.execute(command, now_ns)
+            self.trace.record("node", node, str(command))
+        self._arm(host)
+
+    async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
+        """Run a tool; network tools are the kernel's. Unknown ones exit 127."""
+        host = self._running(node)
+        found = machine_commands.run(host, argv, stdin)
+        if found is not None:
+            return found
+        now_ns = self.clock.monotonic_ns()
+        stdout, stderr, code = host.kernel.tool(netns, list(argv), stdin, now_ns)
+        return ToolResult(stdout, stderr, code)
+
+    # ------------------------------------------------------------ counter 2: disks
+
+    async def read_file(self, node: str, path: str) -> bytes:
+        """A file of the node's disk. Raises FileNotFoundError."""
+        return self._host(node).disk.read(path)
+
+    async def write_file(self, node: str, path: str, data: bytes) -> None:
+        """Create or replace a file of the node's disk."""
+        self._host(node).disk.write(path, data)
+
+    async def remove_file(self, node: str, path: str) -> None:
+        """Remove a file; harmless when absent."""
+        self._host(node).disk.remove(path)
+
+    async def list_files(self, node: str, prefix: str) -> list[str]:
+        """Sorted paths below a prefix."""
+        return self._host(node).disk.paths(prefix)
+
+    def watch_files(self, node: str, prefix: str) -> AsyncIterator[str]:
+        """Paths below a prefix as they change; starts with those that exist."""
+        return self._host(node).disk.watch(prefix)
+
+    # ------------------------------------------------------------ counter 2: questions
+
+    async def walk(self, request: WalkRequest) -> WalkAnswer:
+        """Walk a packet on a fork; leaves no counter and no conntrack entry behind."""
+        return self._questions.walk(request)
+
+    async def ask_datagram(
+        self, node: str, netns: str, address: str, port: int, payload: bytes, timeout_s: float
+    ) -> tuple[WalkAnswer, bytes | None]:
+        """Ask a UDP program on a fork: the walk there and back, and its answer."""
+        return await self._questions.ask_datagram(node, netns, address, port, payload, timeout_s)
+
+    # ------------------------------------------------------------ counter 3
+
+    async def listen(self, node: str, netns: str, address: str, port: int) -> TcpListener:
+        """Listen on TCP. Raises OSError (EADDRINUSE)."""
+        return await self.sockets.listen(node, netns, address, port)
+
+    async def connect(
+        self, node: str, netns: str, address: str, port: int, timeout_s: float, source_port: int = 0
+    ) -> TcpSocket:
+        """Connect by TCP. Raises ConnectionRefusedError, TimeoutError, OSError."""
+        return await self.sockets.connect(node, netns, address, port, timeout_s, source_port)
+
+    async def bind_udp(self, node: str, netns: str, address: str = "", port: int = 0) -> UdpSocket:
+        """Bind UDP; port 0 picks an ephemeral one. Raises OSError (EADDRINUSE)."""
+        return await self.sockets.bind_udp(node, netns, address, port)
+
+    async def ping(
+        self, node: str, netns: str, address: str, timeout_s: float, sequence: int = 1
+    ) -> float:
+        """One ICMP echo; the round trip in seconds. Raises TimeoutError, OSError."""
+        return await self.sockets.ping(node, netns, address, timeout_s, sequence)
+
+    def owned_by(self, owner: str) -> OwnedSockets:
+        """Counter 3 for one process."""
+        return self.sockets.owned_by(owner)
+
+    def release(self, owner: str) -> None:
+        """A process exited: its sockets close."""
+        self.sockets.release(owner)
+
+    def reset_owner(self, owner: str) -> None:
+        """A process was lost with its kubelet: its connections are reset."""
+        self.sockets.reset_owner(owner)
+
+    async def serve(
+        self, node: str, port: int, handler: Callable[[Stream], Awaitable[None]]
+    ) -> Service:
+        """A service on a host itself: ``handler`` gets every accepted connection."""
+        listener = await self.sockets.listen(node, "", "", port, f"service {node}:{port}")
+        return Service(listener, handler, self.log)
+
+    # ------------------------------------------------------------ what sockets need
+
+    def require_netns(self, node: str, netns: str) -> None:
+        """Raises OSError when the node or the namespace does not exist."""
+        host = self.hosts.get(node)
+        if host is None or not host.powered:
+            raise os_error(errno.ENODEV)
+        if netns not in host.kernel.namespaces():
+            raise os_error(errno.ENOENT)
+
+    def route(self, node: str, netns: str, address: str) -> tuple[str, int]:
+        """Source address and path MTU toward an address. Raises OSError (ENETUNREACH)."""
+        kernel = self._kernel(node)
+        try:
+            source = kernel.source_address(netns, address)
+            mtu_bytes = kernel.path_mtu(netns, address)
+        except CommandError:
+            raise os_error(errno.ENETUNREACH) from None
+        if not source or not mtu_bytes:
+            raise os_error(errno.ENETUNREACH)
+        return source, mtu_bytes
+
+    def send(self, node: str, netns: str, packet: Packet) -> None:
+        """Output of a locally made packet. Raises OSError when the kernel refuses it at once."""
+        host = self._host(node)
+        if not host.powered:
+            return
+        try:
+            emits = host.kernel.send(netns, packet, self.clock.monotonic_ns())
+        except CommandError:
+            raise os_error(errno.ENETUNREACH) from None
+        refused = self._carry(host, emits, packet)
+        self._arm(host)
+        if refused:
+            raise os_error(refused)
+
+    def open_socket(
+        self,
+        node: str,
+        netns: str,
+        protocol: str,
+        address: str,
+        port: int,
+        remote: str = "",
+        remote_port: int = 0,
+    ) -> None:
+        """Tell the kernel of a socket. Raises OSError (EADDRINUSE)."""
+        kernel = self._kernel(node)
+        if remote:
+            kernel.connect_socket(netns, protocol, address, port, remote, remote_port)
+            return
+        try:
+            kernel.open_socket(netns, protocol, address, port)
+        except CommandError:
+            raise os_error(errno.EADDRINUSE) from None
+
+    def close_socket(
+        self,
+        node: str,
+        netns: str,
+        protocol: str,
+        address: str,
+        port: int,
+        remote: str = "",
+        remote_port: int = 0,
+    ) -> None:
+        """Undo ``open_socket``; harmless when the node is gone."""
+        host = self.hosts.get(node)
+        if host is None:
+            return
+        if remote:
+            host.kernel.disconnect_socket(netns, protocol, address, port, remote, remote_port)
+        else:
+            host.kernel.close_socket(netns, protocol, address, port)
+
+    # ------------------------------------------------------------ packets on their way
+
+    def _carry(self, host: Host, emits: list[Emit], sent: Packet | None = None) -> int:
+        """Move emits on. The errno that ended ``sent`` at once, 0 if it was not refused."""
+        refused = 0
+        for emit in emits:
+            if isinstance(emit, ToWire):
+                self._to_wire(host, emit)
+            elif isinstance(emit, Deliver):
+                if sent is None:
+                    self._record(host, emit.netns, "DELIVERED", emit.packet)
+                    self.sockets.deliver(host.info.name, emit.netns, emit.packet)
+                else:
+                    self._deliver_soon(host.info.name, emit.netns, emit.packet)
+            elif isinstance(emit, Drop):
+                self._record(host, emit.netns, emit.fate.value, emit.packet)
+                same = sent is not None and emit.packet.payload is sent.payload
+                if same and emit.fate in _SEND_ERRNO and emit.packet.ttl == 64:
+                    refused = _SEND_ERRNO[emit.fate]
+        return refused
+
+    def _to_wire(self, host: Host, emit: ToWire) -> None:
+        frame = emit.frame
+        size_bytes = (frame.packet.size_bytes if frame.packet else 28) + ETHERNET_BYTES
+        if emit.device == NIC:
+            self.wire.transmit(host.info.name, frame.dst, frame, size_bytes)
+        elif frame.packet is not None:
+            self._record(host, "", "EXITS_CLUSTER", frame.packet)
+
+    def _deliver_soon(self, node: str, netns: str, packet: Packet) -> None:
+        key = (node, netns)
+        queue = self._local.get(key)
+        if queue is None:
+            queue = self._local[key] = deque()
+        queue.append(packet)
+        self.clock.call_later(self._local_delay_s, self._deliver_next, key, queue)
+
+    def _deliver_next(self, key: tuple[str, str], queue: deque[Packet]) -> None:
+        packet = queue.popleft()
+        host = self.hosts.get(key[0])
+        if host is not None and host.powered:
+            self._record(host, key[1], "DELIVERED", packet)
+            self.sockets.deliver(*key, packet)
+
+    def _receive(self, host: Host, frame: Frame) -> None:
+        self._carry(host, host.kernel.receive(NIC, frame, self.clock.monotonic_ns()))
+        self._arm(host)
+
+    def _arm(self, host: Host) -> None:
+        """Keep a timer for the kernel's own next deadline (unanswered ARP requests)."""
+        deadline_ns = host.kernel.deadline_ns()
+        if deadline_ns is None:
+            return
+        if host.kernel_timer is not None:
+            if host.kernel_timer_ns <= deadline_ns:
+                return
+            host.kernel_timer.cancel()
+        host.kernel_timer_ns = deadline_ns
+        delay_s = max(deadline_ns - self.clock.monotonic_ns(), 0) / 1e9
+        host.kernel_timer = self.clock.call_later(delay_s, self._tick, host)
+
+    def _tick(self, host: Host) -> None:
+        host.kernel_timer = None
+        if host.powered:
+            self._carry(host, host.kernel.tick(self.clock.monotonic_ns()))
+            self._arm(host)
+
+    def _lost(self, node: str, frame: Frame, why: str) -> None:
+        if frame.packet is not None and node in self.hosts:
+            self._record(self.hosts[node], "", f"LOST {why}", frame.packet)
+
+    def _record(self, host: Host, netns: str, fate: str, packet: Packet) -> None:
+        """History hears of first packets and of what went wrong, not of every data segment."""
+        if packet.protocol == "tcp" and packet.tcp_flags & (SYN | ACK) != SYN:
+            return
+        self.trace.record("verdict", host.info.name, netns, fate, str(packet))
+
+    # ------------------------------------------------------------ small things
+
+    def _host(self, node: str) -> Host:
+        host = self.hosts.get(node)
+        if host is None:
+            raise LookupError(f"no node named {node!r}")
+        return host
+
+    def _running(self, node: str) -> Host:
+        host = self._host(node)
+        if not host.powered:
+            raise ConnectionError(f"node {node} has no power")
+        return host
+
+    def _kernel(self, node: str) -> Kernel:
+        return self._host(node).kernel

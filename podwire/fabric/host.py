@@ -1,0 +1,90 @@
+"""One host of the cluster: its kernel, disk, network card and the facts of its hardware."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from podwire.client.counters import NodeInfo
+from podwire.dataplane.commands import AddrAdd, Command, LinkAdd, LinkSet, RouteReplace, SysctlSet
+from podwire.dataplane.kernel import Kernel
+from podwire.fabric.disk import Disk
+from podwire.fabric.wire import NIC
+from podwire.runtime.ports import Rng
+
+GIB = 2**30
+KERNEL_VERSION = "6.12.0-podwire"
+NIC_MTU_BYTES = 1500
+PREFIX_LENGTH = 24
+GATEWAY_ADDRESS = "192.168.0.1"
+CONTROL_PLANE_ADDRESS = "192.168.0.10"
+OUTSIDE_DEVICE = "outside0"
+UPLINK = "wan0"
+UPLINK_MAC = "02:42:00:00:00:01"
+OUTSIDE_ADDRESS = "203.0.113.10"
+"""An address of the documentation range (RFC 5737) where modelled outside servers listen."""
+
+
+@dataclass(slots=True, eq=False)
+class Host:
+    """A machine on the underlay. ``kernel`` is replaced when it reboots."""
+
+    info: NodeInfo
+    kernel: Kernel
+    disk: Disk = field(default_factory=Disk)
+    powered: bool = True
+    kernel_timer: Any = None
+    kernel_timer_ns: int = 0
+
+
+def mac_of(address: str) -> str:
+    """A locally administered MAC that shows the host's address: 02:42:c0:a8:00:0b."""
+    return "02:42:" + ":".join(f"{int(part):02x}" for part in address.split("."))
+
+
+def boot_kernel(info: NodeInfo, rng: Rng, now_ns: int, *, router: str) -> Kernel:
+    """A freshly booted kernel with ``eth0`` configured.
+
+    ``router`` is the default route; a host without one is the gateway itself.
+    """
+    kernel = Kernel(info.name, rng)
+    kernel.add_physical(NIC, info.mac, NIC_MTU_BYTES)
+    commands: list[Command] = [AddrAdd(dev=NIC, cidr=f"{info.address}/{PREFIX_LENGTH}")]
+    if router:
+        commands.append(RouteReplace(dst="default", via=router, dev=NIC))
+    commands.append(SysctlSet(key="net.ipv4.ip_forward", value="1"))
+    for command in commands:
+        kernel.execute(command, now_ns)
+    if not router:
+        open_outside(kernel, now_ns)
+    return kernel
+
+
+def open_outside(gateway: Kernel, now_ns: int, address: str = OUTSIDE_ADDRESS) -> None:
+    """Make a kernel the edge of the cluster: an uplink where packets leave for good, private
+    addresses that go nowhere, and an outside address for modelled servers to listen on.
+    """
+    gateway.add_physical(UPLINK, UPLINK_MAC, arp=False)
+    commands: list[Command] = [
+        RouteReplace(dst="default", dev=UPLINK),
+        RouteReplace(dst="10.0.0.0/8", type="unreachable"),
+        LinkAdd(name=OUTSIDE_DEVICE, kind="dummy"),
+        LinkSet(name=OUTSIDE_DEVICE, up=True),
+        AddrAdd(dev=OUTSIDE_DEVICE, cidr=f"{address}/32"),
+    ]
+    for command in commands:
+        gateway.execute(command, now_ns)
+
+
+def write_boot_files(host: Host) -> None:
+    """What an installer leaves on a node's disk."""
+    name, address = host.info.name, host.info.address
+    disk = host.disk
+    disk.write("/etc/hostname", f"{name}\n".encode())
+    disk.write("/etc/hosts", f"127.0.0.1 localhost\n{address} {name}\n".encode())
+    disk.write("/etc/resolv.conf", f"nameserver {GATEWAY_ADDRESS}\n".encode())
+    disk.write("/etc/machine-id", f"{host.info.machine_id}\n".encode())
+    disk.write(
+        "/etc/os-release",
+        b'PRETTY_NAME="podwire (modelled node)"\nNAME="podwire"\nID=podwire\n',
+    )

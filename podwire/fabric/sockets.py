@@ -1,0 +1,210 @@
+"""Counter 3: the sockets of all namespaces of all nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import Protocol
+
+from podwire.dataplane.packet import Packet
+from podwire.fabric.icmp import echo_request, os_error
+from podwire.fabric.space import Space
+from podwire.fabric.streams import TcpListener, TcpSocket
+from podwire.fabric.udp import UdpSocket
+from podwire.runtime.ports import Clock, Rng
+
+
+class SocketHardware(Protocol):
+    """What sockets need from the kernels below them."""
+
+    def require_netns(self, node: str, netns: str) -> None:
+        """Raises OSError (ENODEV, ENOENT) when the node or the namespace does not exist."""
+
+    def route(self, node: str, netns: str, address: str) -> tuple[str, int]:
+        """Source address and path MTU toward an address. Raises OSError (ENETUNREACH ...)."""
+
+    def send(self, node: str, netns: str, packet: Packet) -> None:
+        """Output of a locally made packet. Raises OSError when routing refuses it."""
+
+    def open_socket(
+        self,
+        node: str,
+        netns: str,
+        protocol: str,
+        address: str,
+        port: int,
+        remote: str = "",
+        remote_port: int = 0,
+    ) -> None:
+        """Tell the kernel of a socket. Raises OSError (EADDRINUSE)."""
+
+    def close_socket(
+        self,
+        node: str,
+        netns: str,
+        protocol: str,
+        address: str,
+        port: int,
+        remote: str = "",
+        remote_port: int = 0,
+    ) -> None:
+        """Undo ``open_socket``."""
+
+
+class SocketLayer:
+    """Implements ``counters.Sockets``; one ``Space`` per namespace, made on first use."""
+
+    def __init__(self, clock: Clock, rng: Rng, hardware: SocketHardware) -> None:
+        self.clock = clock
+        self.rng = rng
+        self.hardware = hardware
+        self._spaces: dict[tuple[str, str], Space] = {}
+
+    # ------------------------------------------------------------ the counter
+
+    async def listen(
+        self, node: str, netns: str, address: str, port: int, owner: str = ""
+    ) -> TcpListener:
+        """Listen on TCP; port 0 picks one. Raises OSError (EADDRINUSE)."""
+        return self._require(node, netns).listen(address, port, owner)
+
+    async def connect(
+        self,
+        node: str,
+        netns: str,
+        address: str,
+        port: int,
+        timeout_s: float,
+        source_port: int = 0,
+        owner: str = "",
+    ) -> TcpSocket:
+        """Connect by TCP. Raises ConnectionRefusedError, TimeoutError,
+        OSError(ENETUNREACH | EHOSTUNREACH | EADDRNOTAVAIL).
+        """
+        socket = self._require(node, netns).connect(address, port, source_port, owner)
+        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        socket.opened = opened
+        timer = self.clock.call_later(timeout_s, _give_up, socket)
+        try:
+            socket.settle()
+            await opened
+        except asyncio.CancelledError:
+            socket.abort()
+            raise
+        finally:
+            timer.cancel()
+        return socket
+
+    async def bind_udp(
+        self, node: str, netns: str, address: str = "", port: int = 0, owner: str = ""
+    ) -> UdpSocket:
+        """Bind UDP; port 0 picks an ephemeral one. Raises OSError (EADDRINUSE)."""
+        return self._require(node, netns).bind_udp(address, port, owner)
+
+    async def ping(
+        self, node: str, netns: str, address: str, timeout_s: float, sequence: int = 1
+    ) -> float:
+        """One ICMP echo; the round trip in seconds. Raises TimeoutError, OSError."""
+        space = self._require(node, netns)
+        source, _ = space.route(address)
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ident = space.echoes.register(sequence, answered)
+        begun_ns = space.now_ns()
+        try:
+            space.send(echo_request(source, address, ident, sequence))
+            async with asyncio.timeout(timeout_s):
+                await answered
+        finally:
+            space.echoes.forget(ident, sequence)
+        return (space.now_ns() - begun_ns) / 1e9
+
+    def owned_by(self, owner: str) -> OwnedSockets:
+        """The counter for one process."""
+        return OwnedSockets(self, owner)
+
+    def release(self, owner: str) -> None:
+        """``owner`` exited: its sockets close as a kernel closes them."""
+        for space in list(self._spaces.values()):
+            space.release(owner)
+
+    # ------------------------------------------------------------ for the hardware
+
+    def deliver(self, node: str, netns: str, packet: Packet) -> None:
+        """The kernel delivers a packet to this namespace."""
+        space = self._spaces.get((node, netns))
+        if space is not None:
+            space.deliver(packet)
+
+    def reset_owner(self, owner: str) -> None:
+        """Abort every socket of an owner (its kubelet is gone)."""
+        for space in list(self._spaces.values()):
+            space.reset(owner)
+
+    def reset_netns(self, node: str, netns: str) -> None:
+        """Abort every socket of a namespace, before it goes."""
+        space = self._spaces.pop((node, netns), None)
+        if space is not None:
+            space.reset()
+
+    def reset_node(self, node: str) -> None:
+        """Abort every socket of a node (power is off: nobody hears the RST)."""
+        for key in [key for key in self._spaces if key[0] == node]:
+            self.reset_netns(*key)
+
+    def space(self, node: str, netns: str) -> Space | None:
+        """The sockets of a namespace, if it has had any."""
+        return self._spaces.get((node, netns))
+
+    def spaces(self) -> list[Space]:
+        """All namespaces that have had sockets, in order of first use."""
+        return list(self._spaces.values())
+
+    def _require(self, node: str, netns: str) -> Space:
+        space = self._spaces.get((node, netns))
+        if space is None:
+            self.hardware.require_netns(node, netns)
+            space = self._spaces[node, netns] = Space(self, node, netns)
+        return space
+
+
+def _give_up(socket: TcpSocket) -> None:
+    socket.conn.abort(os_error(errno.ETIMEDOUT))
+    socket.settle()
+
+
+class OwnedSockets:
+    """``counters.Sockets`` whose sockets belong to one process."""
+
+    def __init__(self, layer: SocketLayer, owner: str) -> None:
+        self._layer = layer
+        self._owner = owner
+
+    async def listen(self, node: str, netns: str, address: str, port: int) -> TcpListener:
+        """As ``SocketLayer.listen``."""
+        return await self._layer.listen(node, netns, address, port, self._owner)
+
+    async def connect(
+        self, node: str, netns: str, address: str, port: int, timeout_s: float, source_port: int = 0
+    ) -> TcpSocket:
+        """As ``SocketLayer.connect``."""
+        return await self._layer.connect(
+            node, netns, address, port, timeout_s, source_port, self._owner
+        )
+
+    async def bind_udp(self, node: str, netns: str, address: str = "", port: int = 0) -> UdpSocket:
+        """As ``SocketLayer.bind_udp``."""
+        return await self._layer.bind_udp(node, netns, address, port, self._owner)
+
+    async def ping(
+        self, node: str, netns: str, address: str, timeout_s: float, sequence: int = 1
+    ) -> float:
+        """As ``SocketLayer.ping``."""
+        return await self._layer.ping(node, netns, address, timeout_s, sequence)
+
+    def owned_by(self, owner: str) -> OwnedSockets:
+        """The counter for another process."""
+        return self._layer.owned_by(owner)
+
+    def release(self, owner: str) -> None:
+        """As ``SocketLayer.release``."""
+        self._layer.release(owner)

@@ -1,0 +1,294 @@
+"""Programs in namespaces talk by TCP, UDP and ICMP through kernels and the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+
+import pytest
+
+from podwire.dataplane.commands import NetnsDel
+from podwire.fabric.hardware import Fabric
+from podwire.fabric.wire import Netem
+from podwire.runtime.env import Env
+from podwire.runtime.tasks import Nursery
+from tests.unit.fabric.world import bare, cluster, run
+
+
+async def echo_server(fabric: Fabric, node: str, netns: str, port: int) -> None:
+    """Answers everything in capitals until the peer ends, one connection after the other."""
+    listener = await fabric.owned_by("echo").listen(node, netns, "", port)
+    while True:
+        stream = await listener.accept()
+        while data := await stream.recv():
+            await stream.send(data.upper())
+        await stream.close()
+
+
+def test_a_pod_asks_a_pod_of_another_node() -> None:
+    async def story(env: Env) -> list[object]:
+        fabric = await cluster(env)
+        async with Nursery() as nursery:
+            nursery.start(echo_server(fabric, "node-2", "pod-2", 80), name="server")
+            await env.clock.sleep(0.001)
+            stream = await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, timeout_s=1)
+            await stream.send(b"hello")
+            answer = await stream.recv()
+            await stream.close()
+            rest = await stream.recv()
+            nursery.cancel()
+        return [answer, rest, stream.local[0], stream.remote]
+
+    assert run(story) == [b"HELLO", b"", "10.244.1.2", ("10.244.2.2", 80)]
+
+
+def test_nobody_listening_is_connection_refused() -> None:
+    async def story(env: Env) -> None:
+        fabric = await cluster(env)
+        for node, netns in (("node-1", "pod-1"), ("node-2", "pod-2"), ("node-1", "")):
+            with pytest.raises(ConnectionRefusedError):
+                await fabric.connect(node, netns, "10.244.2.2", 81, timeout_s=5)
+
+    run(story)
+
+
+def test_a_cut_wire_is_a_timeout_after_the_time_given() -> None:
+    async def story(env: Env) -> float:
+        fabric = await cluster(env)
+        await fabric.ping("node-1", "pod-1", "10.244.2.2", timeout_s=1)  # all MACs are known now
+        fabric.wire.set_link("node-1", "node-2", up=False)
+        begun = env.clock.monotonic_ns()
+        with pytest.raises(TimeoutError):
+            await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, timeout_s=2.5)
+        return (env.clock.monotonic_ns() - begun) / 1e9
+
+    assert run(story) == pytest.approx(2.5)
+
+
+def test_a_host_without_power_is_unreachable_after_three_unanswered_arp_requests() -> None:
+    async def story(env: Env) -> tuple[int | None, float]:
+        fabric = bare(env)
+        fabric.power_off("node-2")
+        begun = env.clock.monotonic_ns()
+        with pytest.raises(OSError) as caught:
+            await fabric.connect("node-1", "", "192.168.0.12", 80, timeout_s=30)
+        return caught.value.errno, (env.clock.monotonic_ns() - begun) / 1e9
+
+    code, seconds = run(story)
+    assert code == errno.EHOSTUNREACH
+    assert seconds == pytest.approx(3, abs=0.1)
+
+
+def test_without_a_route_connect_fails_at_once() -> None:
+    async def story(env: Env) -> int | None:
+        fabric = await cluster(env)
+        await fabric.execute("node-1", [])
+        with pytest.raises(OSError) as caught:
+            await fabric.connect("gateway", "", "10.244.1.2", 80, timeout_s=30)
+        return caught.value.errno
+
+    assert run(story) == errno.ENETUNREACH
+
+
+def test_a_port_can_be_taken_once() -> None:
+    async def story(env: Env) -> None:
+        fabric = await cluster(env)
+        listener = await fabric.listen("node-1", "pod-1", "", 80)
+        with pytest.raises(OSError) as caught:
+            await fabric.listen("node-1", "pod-1", "10.244.1.2", 80)
+        assert caught.value.errno == errno.EADDRINUSE
+        await fabric.listen("node-1", "", "", 80)  # another namespace, another port space
+        listener.close()
+        await fabric.listen("node-1", "pod-1", "", 80)
+
+    run(story)
+
+
+def test_after_our_close_the_peer_can_still_answer() -> None:
+    async def story(env: Env) -> bytes:
+        fabric = await cluster(env)
+        listener = await fabric.listen("node-2", "pod-2", "", 80)
+        client = await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, timeout_s=1)
+        server = await listener.accept()
+        await client.send(b"question")
+        await client.close()
+        assert await server.recv() == b"question"
+        assert await server.recv() == b""
+        await server.send(b"late answer")
+        await server.close()
+        return await client.recv()
+
+    assert run(story) == b"late answer"
+
+
+def test_deleting_a_namespace_resets_its_connections() -> None:
+    async def story(env: Env) -> None:
+        fabric = await cluster(env)
+        listener = await fabric.listen("node-2", "pod-2", "", 80)
+        client = await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, timeout_s=1)
+        await listener.accept()
+        await fabric.execute("node-2", [NetnsDel(name="pod-2")])
+        with pytest.raises(ConnectionResetError):
+            await client.recv()
+        with pytest.raises(OSError):
+            await listener.accept()
+
+    run(story)
+
+
+def test_a_process_that_exits_closes_its_connections_and_frees_its_ports() -> None:
+    async def story(env: Env) -> None:
+        fabric = await cluster(env)
+        mine = fabric.owned_by("container-1")
+        listener = await mine.listen("node-2", "pod-2", "", 80)
+        idle = await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, timeout_s=1)
+        await listener.accept()
+        unread = await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, timeout_s=1)
+        await listener.accept()
+        await unread.send(b"never read")
+        await env.clock.sleep(0.01)
+        fabric.release("container-1")
+        assert await idle.recv() == b""
+        with pytest.raises(ConnectionResetError):
+            await unread.recv()
+        with pytest.raises(ConnectionRefusedError):
+            await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, timeout_s=1)
+        await fabric.listen("node-2", "pod-2", "", 80)
+
+    run(story)
+
+
+def test_a_lost_kubelet_resets_its_programs() -> None:
+    async def story(env: Env) -> None:
+        fabric = await cluster(env)
+        listener = await fabric.owned_by("kubelet-2").listen("node-2", "pod-2", "", 80)
+        client = await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, timeout_s=1)
+        await listener.accept()
+        fabric.reset_owner("kubelet-2")
+        with pytest.raises(ConnectionResetError):
+            await client.recv()
+
+    run(story)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_megabyte_crosses_a_bad_wire_unharmed(seed: int) -> None:
+    async def story(env: Env) -> bool:
+        fabric = await cluster(env)
+        listener = await fabric.listen("node-2", "pod-2", "", 80)
+        bad = Netem(loss=0.1, delay_s=0.005, jitter_s=0.004, duplicate=0.1, reorder=0.2)
+        fabric.wire.set_netem("node-1", bad)
+        fabric.wire.set_netem("node-2", bad)
+        client = await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, timeout_s=60)
+        server = await listener.accept()
+        sent = env.rng.bytes(1_000_000)
+
+        async def write() -> None:
+            await client.send(sent)
+            await client.close()
+
+        received = b""
+        async with Nursery() as nursery:
+            nursery.start(write(), name="writer")
+            while data := await server.recv():
+                received += data
+        return received == sent
+
+    assert run(story, seed)
+
+
+def test_datagrams_go_there_and_back() -> None:
+    async def story(env: Env) -> tuple[bytes, str, int]:
+        fabric = await cluster(env)
+        server = await fabric.bind_udp("node-2", "pod-2", "", 53)
+        client = await fabric.bind_udp("node-1", "pod-1")
+        await client.send_to(b"ask", "10.244.2.2", 53)
+        data, address, port = await server.recv_from()
+        assert (data, address) == (b"ask", "10.244.1.2")
+        await server.send_to(b"tell", address, port)
+        return await client.recv_from()
+
+    assert run(story) == (b"tell", "10.244.2.2", 53)
+
+
+def test_a_datagram_to_a_closed_port_comes_back_as_connection_refused() -> None:
+    async def story(env: Env) -> None:
+        fabric = await cluster(env)
+        client = await fabric.bind_udp("node-1", "pod-1")
+        await client.send_to(b"ask", "10.244.2.2", 53)
+        with pytest.raises(ConnectionRefusedError):
+            await client.recv_from()
+
+    run(story)
+
+
+def test_a_server_is_not_told_that_its_client_left() -> None:
+    """Linux reports ICMP errors only to connected sockets; a DNS server must survive them."""
+
+    async def story(env: Env) -> bytes:
+        fabric = await cluster(env)
+        server = await fabric.bind_udp("node-2", "pod-2", "", 53)
+        await server.send_to(b"answer", "10.244.1.2", 40000)
+        await env.clock.sleep(0.1)
+        client = await fabric.bind_udp("node-1", "pod-1")
+        await client.send_to(b"ask", "10.244.2.2", 53)
+        return (await server.recv_from())[0]
+
+    assert run(story) == b"ask"
+
+
+def test_closing_a_datagram_socket_wakes_its_reader() -> None:
+    async def story(env: Env) -> int | None:
+        fabric = await cluster(env)
+        socket = await fabric.bind_udp("node-1", "pod-1")
+        env.clock.call_later(1, socket.close)
+        with pytest.raises(OSError) as caught:
+            await socket.recv_from()
+        return caught.value.errno
+
+    assert run(story) == errno.EBADF
+
+
+def test_ping_measures_the_round_trip_and_times_out() -> None:
+    async def story(env: Env) -> float:
+        fabric = await cluster(env, link_delay_s=0.001, link_jitter_s=0.0)
+        await fabric.ping("node-1", "pod-1", "10.244.2.2", timeout_s=1)
+        seconds = await fabric.ping("node-1", "pod-1", "10.244.2.2", timeout_s=1, sequence=2)
+        fabric.wire.set_link("node-2", "node-1", up=False, both=False)
+        with pytest.raises(TimeoutError):
+            await fabric.ping("node-1", "pod-1", "10.244.2.2", timeout_s=1)
+        return seconds
+
+    assert run(story) == pytest.approx(0.002, abs=0.0001)
+
+
+def test_a_cancelled_connect_leaves_nothing_behind() -> None:
+    async def story(env: Env) -> None:
+        fabric = await cluster(env)
+        fabric.wire.set_link("node-1", "node-2", up=False)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, 60, source_port=50000)
+        space = fabric.sockets.space("node-1", "pod-1")
+        assert space is not None
+        assert not space.tcp
+
+    run(story)
+
+
+def test_the_same_seed_gives_the_same_history() -> None:
+    async def story(env: Env) -> str:
+        fabric = await cluster(env)
+        async with Nursery() as nursery:
+            nursery.start(echo_server(fabric, "node-2", "pod-2", 80), name="server")
+            await env.clock.sleep(0.001)
+            for _ in range(3):
+                stream = await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, timeout_s=1)
+                await stream.send(b"x")
+                await stream.recv()
+                await stream.close()
+            nursery.cancel()
+        return env.trace.hash  # type: ignore[attr-defined,no-any-return]
+
+    assert run(story, 7) == run(story, 7)
+    assert run(story, 7) != run(story, 8)
