@@ -87,7 +87,7 @@ class Client(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.answers: asyncio.Queue[bytes] = asyncio.Queue()
 
-    def datagram_received(self, data: bytes, addr: Any) -> None:  # noqa: ARG002
+    def datagram_received(self, data: bytes, addr: Any) -> None:
         self.answers.put_nowait(data)
 
 
