@@ -1,0 +1,287 @@
+"""The patches of the API: JSON patch, JSON merge patch, strategic merge patch.
+
+All are pure: they return a new object and leave the original as it was.
+Source: RFC 6902, RFC 7386, apiserver endpoints/handlers/patch.go for errors and status codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from podwire.api import codec, strategic
+from podwire.api.codec import Decoded
+from podwire.api.kinds import Kind
+from podwire.api.schema import type_of
+from podwire.api.status import ApiError, Cause
+from podwire.api.structure import describe, fresh
+from podwire.api.view import JSON
+
+JSON_PATCH_TYPE = "application/json-patch+json"
+MERGE_PATCH_TYPE = "application/merge-patch+json"
+STRATEGIC_PATCH_TYPE = "application/strategic-merge-patch+json"
+APPLY_PATCH_TYPE = "application/apply-patch+yaml"
+ACCEPTED = (JSON_PATCH_TYPE, MERGE_PATCH_TYPE, STRATEGIC_PATCH_TYPE)
+MAX_OPERATIONS = 10_000
+
+
+class PatchError(ValueError):
+    """A JSON patch that does not apply; the message is close to upstream's library's."""
+
+
+def apply_patch(
+    kind: Kind[Any],
+    content_type: str,
+    original: JSON,
+    patch: bytes,
+    field_validation: str = codec.WARN,
+) -> Decoded:
+    """The patched object, structurally checked; ``original`` is left alone.
+
+    Raises ApiError: 400 for a malformed patch, 413, 415 for another content type (server-side
+    apply is not modelled), 422 when it does not apply or its outcome is no object of the kind.
+    """
+    media = content_type.partition(";")[0].strip().lower()
+    if len(patch) > codec.MAX_BODY_BYTES:
+        message = f"Request entity too large: limit is {codec.MAX_BODY_BYTES}"
+        raise ApiError("RequestEntityTooLarge", message)
+    if media == APPLY_PATCH_TYPE:
+        message = "server-side apply (application/apply-patch+yaml) is not modelled"
+        raise ApiError("UnsupportedMediaType", message)
+    struct = type_of(kind)
+    accepted = ACCEPTED if struct is not None else ACCEPTED[:2]
+    if media not in accepted:
+        raise codec.unsupported_media_type(accepted)
+    try:
+        change = codec.load_json(patch)
+    except codec.JsonError as error:
+        raise ApiError("BadRequest", f"error decoding patch: {error}") from None
+    duplicates = codec.duplicate_fields(patch) if media != JSON_PATCH_TYPE else []
+    try:
+        if media == JSON_PATCH_TYPE:
+            patched = json_patch(original, change)
+        elif media == MERGE_PATCH_TYPE or struct is None:
+            patched = merge_patch(original, _need_map(change))
+        else:
+            patched = strategic.merge(struct, original, _need_map(change))
+    except PatchError as error:
+        raise _does_not_apply(str(error)) from None
+    except strategic.StrategicError as error:
+        raise ApiError("BadRequest", str(error)) from None
+    return _checked(kind, patched, field_validation, duplicates)
+
+
+def _need_map(change: Any) -> JSON:
+    if not isinstance(change, dict):
+        go_type = "map[string]interface {}"
+        why = f"json: cannot unmarshal {describe(change)} into Go value of type {go_type}"
+        raise ApiError("BadRequest", f"error decoding patch: {why}")
+    return change
+
+
+def _does_not_apply(why: str) -> ApiError:
+    message = "the server rejected our request due to an error in our request"
+    return ApiError("Invalid", message, causes=(Cause("UnexpectedServerResponse", why),))
+
+
+def _checked(kind: Kind[Any], patched: Any, validation: str, duplicates: list[str]) -> Decoded:
+    """The outcome through the structural check; what is wrong with it is the patch's fault."""
+    try:
+        return codec.check(patched, kind.api_version, kind.kind, validation, duplicates)
+    except ApiError as error:
+        why = error.message.partition(": ")[2] or error.message
+        if why.startswith("strict decoding error"):
+            raise ApiError("BadRequest", why) from None
+        message = f' "" is invalid: patch: Invalid value: "": {why}'
+        cause = Cause("FieldValueInvalid", f'Invalid value: "": {why}', "patch")
+        raise ApiError("Invalid", message, causes=(cause,)) from None
+
+
+def merge_patch(original: Any, patch: Any) -> Any:
+    """RFC 7386: objects merge, null deletes, everything else replaces."""
+    if not isinstance(patch, dict):
+        return fresh(patch)
+    found = dict(original) if isinstance(original, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            found.pop(name, None)
+        else:
+            found[name] = merge_patch(found.get(name), value)
+    return found
+
+
+def json_patch(original: JSON, operations: Any) -> Any:
+    """RFC 6902. Raises ApiError BadRequest (malformed) or PatchError (does not apply)."""
+    if not isinstance(operations, list):
+        why = f"json: cannot unmarshal {describe(operations)} into Go value of type jsonpatch.Patch"
+        raise ApiError("BadRequest", f"error decoding patch: {why}")
+    if len(operations) > MAX_OPERATIONS:
+        message = (
+            f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, "
+            f"got {len(operations)}"
+        )
+        raise ApiError("RequestEntityTooLarge", f"Request entity too large: {message}")
+    document = fresh(original)
+    for operation in operations:
+        document = _operate(document, operation)
+    return document
+
+
+def _operate(document: Any, operation: Any) -> Any:
+    name = operation.get("op") if isinstance(operation, dict) else None
+    verb = _VERBS.get(name) if isinstance(name, str) else None
+    if verb is None:
+        raise PatchError(f"Unexpected kind: {name}")
+    path = operation.get("path")
+    if not isinstance(path, str):
+        raise PatchError(f"{name} operation does not apply: missing path")
+    try:
+        return verb(document, path, operation)
+    except KeyError as error:
+        why = error.args[0]
+        raise PatchError(f"{name} operation does not apply: {why}") from None
+
+
+def _tokens(path: str) -> list[str]:
+    if not path:
+        return []
+    if not path.startswith("/"):
+        raise KeyError(f"doc is missing path: {path}: missing value")
+    return [part.replace("~1", "/").replace("~0", "~") for part in path[1:].split("/")]
+
+
+def _index(token: str, length: int, path: str) -> int:
+    """A list index; negative ones count from the end, as upstream's library has it."""
+    digits = token.removeprefix("-")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 9:
+        raise KeyError(f"doc is missing path: {path}: missing value")
+    at = int(token)
+    if at < 0:
+        at += length
+    if not 0 <= at < length:
+        raise KeyError(f"Unable to access invalid index: {token}: invalid index referenced")
+    return at
+
+
+def _step(node: Any, token: str, path: str) -> Any:
+    if isinstance(node, dict) and token in node:
+        return node[token]
+    if isinstance(node, list):
+        return node[_index(token, len(node), path)]
+    raise KeyError(f"doc is missing path: {path}: missing value")
+
+
+def _lookup(document: Any, path: str) -> Any:
+    for token in _tokens(path):
+        document = _step(document, token, path)
+    return document
+
+
+def _parent(document: Any, path: str) -> tuple[Any, str]:
+    *way, last = _tokens(path)
+    for token in way:
+        document = _step(document, token, path)
+    if not isinstance(document, dict | list):
+        raise KeyError(f"doc is missing path: {path}: missing value")
+    return document, last
+
+
+def _value(operation: JSON) -> Any:
+    if "value" not in operation:
+        raise KeyError("missing value")
+    return fresh(operation["value"])
+
+
+def _put(document: Any, path: str, value: Any) -> Any:
+    if not path:
+        return value
+    parent, last = _parent(document, path)
+    if isinstance(parent, dict):
+        parent[last] = value
+    elif last == "-":
+        parent.append(value)
+    else:
+        parent.insert(_index(last, len(parent) + 1, path), value)
+    return document
+
+
+def _add(document: Any, path: str, operation: JSON) -> Any:
+    return _put(document, path, _value(operation))
+
+
+def _remove(document: Any, path: str, _operation: JSON) -> Any:
+    if not path:
+        raise KeyError("doc is missing key: : missing value")
+    parent, last = _parent(document, path)
+    if isinstance(parent, list):
+        del parent[_index(last, len(parent), path)]
+    elif last in parent:
+        del parent[last]
+    else:
+        raise KeyError(f"doc is missing key: {path}: missing value")
+    return document
+
+
+def _replace(document: Any, path: str, operation: JSON) -> Any:
+    value = _value(operation)
+    if not path:
+        return value
+    parent, last = _parent(document, path)
+    if isinstance(parent, list):
+        parent[_index(last, len(parent), path)] = value
+    elif last in parent:
+        parent[last] = value
+    else:
+        raise KeyError(f"doc is missing key: {path}: missing value")
+    return document
+
+
+def _from(operation: JSON) -> str:
+    source = operation.get("from")
+    if not isinstance(source, str):
+        raise KeyError("missing from")
+    return source
+
+
+def _move(document: Any, path: str, operation: JSON) -> Any:
+    source = _from(operation)
+    if path.startswith(f"{source}/"):
+        raise KeyError(f"doc is missing path: {path}: missing value")
+    value = _lookup(document, source)
+    if source == path:
+        return document
+    return _put(_remove(document, source, operation), path, value)
+
+
+def _copy(document: Any, path: str, operation: JSON) -> Any:
+    return _put(document, path, fresh(_lookup(document, _from(operation))))
+
+
+def _test(document: Any, path: str, operation: JSON) -> Any:
+    wanted = operation.get("value")
+    try:
+        found = _lookup(document, path)
+    except KeyError:
+        if wanted is None:
+            return document
+        raise PatchError(f"testing path {path} failed: missing value") from None
+    if not _same(found, wanted):
+        raise PatchError(f"testing value {path} failed: test failed")
+    return document
+
+
+def _same(one: Any, two: Any) -> bool:
+    """Equality of JSON values: 1 is not true, 1 is 1.0."""
+    if isinstance(one, bool) or isinstance(two, bool):
+        return one is two
+    if isinstance(one, dict) and isinstance(two, dict):
+        return one.keys() == two.keys() and all(_same(one[k], two[k]) for k in one)
+    if isinstance(one, list) and isinstance(two, list):
+        return len(one) == len(two) and all(map(_same, one, two))
+    return bool(one == two)
+
+
+_VERBS: dict[str, Callable[[Any, str, JSON], Any]] = {
+    "add": _add, "remove": _remove, "replace": _replace, "move": _move, "copy": _copy,
+    "test": _test,
+}  # fmt: skip
