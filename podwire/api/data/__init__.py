@@ -1,0 +1,1 @@
+"""Facts about the Kubernetes API's types, derived by derive.py; see NOTICE for their source."""
