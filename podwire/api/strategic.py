@@ -52,7 +52,7 @@ def _merge_map(original: JSON, patch: JSON, type: Type | None) -> JSON:
         return _plain_map({k: v for k, v in patch.items() if k != DIRECTIVE})
     if directive == "delete":
         return {}
-    if directive not in {None, "merge"}:
+    if directive is not None and directive != "merge":
         raise StrategicError(f"unknown patch type found: {directive}")
     found = dict(original)
     _retain_keys(found, patch)
@@ -204,7 +204,7 @@ def _merge_list(original: list[Any], patch: list[Any], field: Field) -> list[Any
         directive = _directive(item)
         if directive == "delete":
             gone[key(item)] = None
-        elif directive in {None, "merge"}:
+        elif directive is None or directive == "merge":
             changes.setdefault(key(item), []).append(item)
         else:
             raise StrategicError(f"unknown patch type found: {directive}")
