@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from structlog.typing import FilteringBoundLogger
 
 from podwire.client.counters import NodeInfo, Stream, ToolResult
-from podwire.dataplane.commands import Command, CommandError, NetnsDel
+from podwire.dataplane.commands import Command, CommandError, NetnsDel, encode
 from podwire.dataplane.emit import Deliver, Drop, Emit, ToWire
 from podwire.dataplane.kernel import Kernel
 from podwire.dataplane.packet import ACK, SYN, Frame, Packet
@@ -21,6 +21,7 @@ from podwire.dataplane.verdict import Fate, WalkAnswer, WalkRequest
 from podwire.dataplane.world import World
 from podwire.fabric import commands as machine_commands
 from podwire.fabric import host as hosts
+from podwire.fabric import tables
 from podwire.fabric.control_plane import Service
 from podwire.fabric.host import GIB, KERNEL_VERSION, Host
 from podwire.fabric.icmp import os_error
@@ -166,13 +167,15 @@ class Fabric:
         for command in commands:
             if isinstance(command, NetnsDel):
                 self.sockets.reset_netns(node, command.name)
+            self.trace.record("node", node, encode(command))
             host.kernel.execute(command, now_ns)
-            self.trace.record("node", node, str(command))
         self._arm(host)
 
     async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
         """Run a tool; network tools are the kernel's. Unknown ones exit 127."""
         host = self._running(node)
+        if argv and argv[0] == "ss":
+            return tables.ss(self.sockets.space(node, netns), argv[1:])
         found = machine_commands.run(host, argv, stdin)
         if found is not None:
             return found
@@ -287,7 +290,6 @@ class Fabric:
         except CommandError:
             raise os_error(errno.ENETUNREACH) from None
         refused = self._carry(host, emits, packet)
-        self._arm(host)
         if refused:
             raise os_error(refused)
 
@@ -335,10 +337,13 @@ class Fabric:
     def _carry(self, host: Host, emits: list[Emit], sent: Packet | None = None) -> int:
         """Move emits on. The errno that ended ``sent`` at once, 0 if it was not refused."""
         refused = 0
+        asks = True
         for emit in emits:
             if isinstance(emit, ToWire):
+                asks = emit.frame.arp is not None
                 self._to_wire(host, emit)
             elif isinstance(emit, Deliver):
+                asks = False
                 if sent is None:
                     self._record(host, emit.netns, "DELIVERED", emit.packet)
                     self.sockets.deliver(host.info.name, emit.netns, emit.packet)
@@ -349,6 +354,8 @@ class Fabric:
                 same = sent is not None and emit.packet.payload is sent.payload
                 if same and emit.fate in _SEND_ERRNO and emit.packet.ttl == 64:
                     refused = _SEND_ERRNO[emit.fate]
+        if asks:  # nothing went anywhere, or a question did: something may wait for an answer
+            self._arm(host)
         return refused
 
     def _to_wire(self, host: Host, emit: ToWire) -> None:
@@ -376,7 +383,6 @@ class Fabric:
 
     def _receive(self, host: Host, frame: Frame) -> None:
         self._carry(host, host.kernel.receive(NIC, frame, self.clock.monotonic_ns()))
-        self._arm(host)
 
     def _arm(self, host: Host) -> None:
         """Keep a timer for the kernel's own next deadline (unanswered ARP requests)."""

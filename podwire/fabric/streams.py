@@ -217,9 +217,15 @@ class TcpListener:
         self.local = (address, port)
         self.owner = owner
         self.closed = False
+        self.backlog = BACKLOG
         self._half_open = 0
         self._ready: deque[TcpSocket] = deque()
         self._acceptors = Waiters()
+
+    @property
+    def waiting(self) -> int:
+        """Connections that nobody has accepted yet."""
+        return len(self._ready)
 
     async def accept(self) -> TcpSocket:
         """The next established connection. Raises OSError (EBADF) after close."""
@@ -247,7 +253,7 @@ class TcpListener:
         if not segment.flags & SYN or segment.flags & ACK:
             self.space.refuse(packet)
             return
-        if self._half_open + len(self._ready) >= BACKLOG:
+        if self._half_open + len(self._ready) >= self.backlog:
             return  # the client will repeat its SYN
         self._half_open += 1
         local, remote = (packet.dst, packet.dst_port), (packet.src, packet.src_port)

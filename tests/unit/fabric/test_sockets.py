@@ -292,3 +292,89 @@ def test_the_same_seed_gives_the_same_history() -> None:
 
     assert run(story, 7) == run(story, 7)
     assert run(story, 7) != run(story, 8)
+
+
+def test_a_program_reaches_its_own_namespace_by_loopback_and_by_address() -> None:
+    async def story(env: Env) -> list[str]:
+        fabric = await cluster(env)
+        listener = await fabric.listen("node-1", "pod-1", "", 80)
+        seen = []
+        for address in ("127.0.0.1", "10.244.1.2"):
+            await fabric.connect("node-1", "pod-1", address, 80, timeout_s=1)
+            seen.append((await listener.accept()).remote[0])
+        private = await fabric.listen("node-1", "pod-1", "127.0.0.1", 81)
+        with pytest.raises(ConnectionRefusedError):
+            await fabric.connect("node-1", "", "10.244.1.2", 81, timeout_s=1)
+        private.close()
+        return seen
+
+    assert run(story) == ["127.0.0.1", "10.244.1.2"]
+
+
+def test_there_is_no_ipv6_and_no_unknown_namespace() -> None:
+    async def story(env: Env) -> list[int | None]:
+        fabric = await cluster(env)
+        codes = []
+        for node, netns, address in (
+            ("node-1", "pod-1", "fd00::1"),
+            ("node-1", "nowhere", "10.244.1.2"),
+            ("node-9", "", "10.244.1.2"),
+        ):
+            with pytest.raises(OSError) as caught:
+                await fabric.connect(node, netns, address, 80, timeout_s=1)
+            codes.append(caught.value.errno)
+        return codes
+
+    assert run(story) == [errno.ENETUNREACH, errno.ENOENT, errno.ENODEV]
+
+
+def test_a_full_backlog_makes_clients_wait_for_accept() -> None:
+    async def story(env: Env) -> float:
+        fabric = await cluster(env)
+        listener = await fabric.listen("node-2", "pod-2", "", 80)
+        listener.backlog = 1
+        await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, timeout_s=1)
+        env.clock.call_later(0.5, lambda: setattr(listener, "backlog", 2))
+        begun = env.clock.monotonic_ns()
+        await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, timeout_s=5)
+        return (env.clock.monotonic_ns() - begun) / 1e9
+
+    assert run(story) == pytest.approx(1, abs=0.01)  # the second SYN
+
+
+def test_the_outside_has_servers_and_everything_else_out_there_is_silent() -> None:
+    async def story(env: Env) -> str:
+        fabric = await cluster(env)
+        listener = await fabric.listen("gateway", "", "203.0.113.10", 443)
+        await fabric.connect("node-1", "", "203.0.113.10", 443, timeout_s=1)
+        server = await listener.accept()
+        with pytest.raises(TimeoutError):
+            await fabric.connect("node-1", "", "198.51.100.7", 443, timeout_s=3)
+        with pytest.raises(OSError) as caught:
+            await fabric.connect("node-1", "", "10.250.0.1", 443, timeout_s=3)
+        assert caught.value.errno == errno.EHOSTUNREACH
+        return server.remote[0]
+
+    assert run(story) == "192.168.0.11"
+
+
+def test_ss_shows_who_listens_and_who_talks() -> None:
+    async def story(env: Env) -> tuple[str, str, int]:
+        fabric = await cluster(env)
+        await fabric.listen("node-2", "pod-2", "", 80)
+        await fabric.bind_udp("node-2", "pod-2", "10.244.2.2", 53)
+        await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, 1, source_port=40000)
+        await env.clock.sleep(1)
+        listening = await fabric.tool("node-2", "pod-2", ["ss", "-tuln"])
+        talking = await fabric.tool("node-2", "pod-2", ["ss", "-tnH"])
+        odd = await fabric.tool("node-2", "pod-2", ["ss", "--kill"])
+        return listening.stdout, talking.stdout, odd.code
+
+    listening, talking, odd = run(story)
+    assert listening.splitlines() == [
+        "Netid State  Recv-Q Send-Q Local Address:Port Peer Address:Port",
+        "udp   UNCONN 0      0      10.244.2.2:53      0.0.0.0:*",
+        "tcp   LISTEN 1      128    0.0.0.0:80         0.0.0.0:*",
+    ]
+    assert talking == "ESTAB 0 0 10.244.2.2:80 10.244.1.2:40000\n"
+    assert odd == 255
