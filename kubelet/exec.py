@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 
 from podwire.kubelet import programs
 from podwire.kubelet.programs.env import ExecEnv
@@ -54,22 +55,24 @@ class Session:
             list_files=instance.process.list_files,
             tty=tty,
         )
+        self._release = partial(ctx.sockets.release, owner)
         self._task = instance.tasks.start(
-            self._run(kubelet, env, list(argv), owner), name=f"exec {instance.name} {argv[0]}"
+            self._run(env, list(argv)), name=f"exec {instance.name} {argv[0]}"
         )
+        # A callback, because a task that is cancelled before its first step never runs at all.
+        self._task.add_done_callback(self._ended)
 
-    async def _run(self, kubelet: Kubelet, env: ExecEnv, argv: list[str], owner: str) -> None:
-        code = KILLED
+    async def _run(self, env: ExecEnv, argv: list[str]) -> int:
         try:
-            code = await _command(env, argv)
+            return await _command(env, argv)
         except Exception:  # noqa: BLE001  any bug of a command is that command's failure
             env.write_stderr(traceback.format_exc().encode())
-            code = 1
-        finally:
-            kubelet.ctx.sockets.release(owner)
-            self._output.put_nowait((0, b""))
-            if not self._code.done():
-                self._code.set_result(code)
+            return 1
+
+    def _ended(self, task: asyncio.Task[int]) -> None:
+        self._release()
+        self._output.put_nowait((0, b""))
+        self._code.set_result(KILLED if task.cancelled() else task.result())
 
     def _write(self, stream: int, data: bytes) -> None:
         if data:

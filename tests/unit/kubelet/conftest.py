@@ -59,6 +59,10 @@ class Node:
         self.fabric.disk["/etc/cni/net.d/10-flannel.conflist"] = json.dumps(CONFLIST).encode()
         self.fabric._tell("/etc/cni/net.d/10-flannel.conflist")
 
+    def restart(self):
+        """Start the (next) kubelet."""
+        self.kubelet = self.nursery.start(daemon.run(self.ctx), name="kubelet")
+
     # ------------------------------------------------------------ programs, by image
 
     async def _sleeper(self, process):
@@ -188,7 +192,8 @@ def simulate():
             for name in ("default", "kube-node-lease"):
                 await node.client.create(kinds.NAMESPACE, {"metadata": {"name": name}})
             async with Nursery() as nursery:
-                node.kubelet = nursery.start(daemon.run(node.ctx), name="kubelet")
+                node.nursery = nursery
+                node.restart()
                 result = await story(node)
                 nursery.cancel()
             server.stop()

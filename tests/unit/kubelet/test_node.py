@@ -1,0 +1,83 @@
+"""The Node object and its Lease."""
+
+from podwire.api import kinds
+from podwire.api.times import NS, parse_time
+
+
+async def node_when(node, wanted):
+    stream = node.client.watch(kinds.NODE, initial_events=True)
+    async for event in stream:
+        if event.type != "BOOKMARK" and wanted(event.object):
+            await stream.aclose()
+            return event.object
+    raise AssertionError
+
+
+def ready_of(node):
+    return next((c for c in node.status.conditions if c.type == "Ready"), None)
+
+
+def test_a_node_registers_not_ready_until_a_cni_is_installed(simulate):
+    """The message is the one every kubeadm user knows."""
+
+    async def story(node):
+        seen = await node_when(node, lambda n: n.status.conditions)
+        condition = ready_of(seen)
+        assert (condition.status, condition.reason) == ("False", "KubeletNotReady")
+        assert condition.message == (
+            "container runtime network not ready: NetworkReady=false "
+            "reason:NetworkPluginNotReady message:Network plugin returns error: "
+            "cni plugin not initialized"
+        )
+        assert seen.metadata.labels["kubernetes.io/hostname"] == "node-1"
+        assert seen.internal_ip == "192.168.0.11"
+        assert seen.status.allocatable["pods"] == "110"
+        assert seen.status.node_info["kubeletVersion"] == "v1.37.1"
+        await node.pod()
+        await node.env.clock.sleep(1)
+        (event,) = await node.events("NetworkNotReady")
+        assert "cni plugin not initialized" in event[1]
+        node.plug_in()
+        seen = await node_when(node, lambda n: n.ready)
+        assert [c.type for c in seen.status.conditions] == [
+            "MemoryPressure",
+            "DiskPressure",
+            "PIDPressure",
+            "Ready",
+        ]
+        await node.ready()
+
+    simulate(story, network=False)
+
+
+def test_the_lease_is_renewed_every_ten_seconds(simulate):
+    """40 s long, held by the node, owned by the Node object."""
+
+    async def story(node):
+        await node.env.clock.sleep(95)
+        lease = await node.client.get(kinds.LEASE, "node-1", "kube-node-lease")
+        assert lease.spec.holder_identity == "node-1"
+        assert lease.spec.lease_duration_seconds == 40
+        assert lease.metadata.owner_references[0].kind == "Node"
+        age = node.env.clock.now_ns() - parse_time(lease.spec.renew_time)
+        assert 0 <= age <= 11 * NS
+
+    simulate(story)
+
+
+def test_the_status_is_posted_every_five_minutes_and_at_once_when_somebody_says_unknown(simulate):
+    """The node controller marks a node Unknown when its Lease expires; a living kubelet objects."""
+
+    async def story(node):
+        first = await node_when(node, lambda n: n.ready)
+        await node.env.clock.sleep(301)
+        later = await node.client.get(kinds.NODE, "node-1")
+        beat = parse_time(ready_of(later).last_heartbeat_time)
+        assert beat - parse_time(ready_of(first).last_heartbeat_time) == 300 * NS
+        assert ready_of(later).last_transition_time == ready_of(first).last_transition_time
+        unknown = [{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}]
+        patch = {"status": {"conditions": unknown}}
+        await node.client.patch(kinds.NODE, "node-1", patch, subresource="status")
+        await node_when(node, lambda n: n.ready)
+
+    simulate(story)

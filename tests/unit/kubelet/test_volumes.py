@@ -1,0 +1,188 @@
+"""Files, variables and volumes as programs find them."""
+
+import base64
+
+from podwire.api import kinds
+
+
+async def config_map(node, name, **data):
+    body = {"metadata": {"name": name}, "data": data}
+    return await node.client.create(kinds.CONFIG_MAP, body, "default")
+
+
+def container(*mounts, name="c", **extra):
+    return {
+        "name": name,
+        "image": "sleeper",
+        "volumeMounts": [{"name": n, "mountPath": p, **more} for n, p, more in mounts],
+        **extra,
+    }
+
+
+def test_a_config_map_is_a_folder_of_files_and_follows_its_object_after_a_while(simulate):
+    """But a subPath mount never changes."""
+
+    async def story(node):
+        await config_map(node, "cm", greeting="hi", other="x")
+        await node.pod(
+            containers=[container(("v", "/etc/app", {}), ("v", "/g", {"subPath": "greeting"}))],
+            volumes=[{"name": "v", "configMap": {"name": "cm"}}],
+        )
+        await node.ready()
+        (process,) = node.started
+        assert process.list_files("/etc/app") == ["/etc/app/greeting", "/etc/app/other"]
+        assert process.read_file("/etc/app/greeting") == b"hi"
+        await node.client.patch(kinds.CONFIG_MAP, "cm", {"data": {"greeting": "hello"}}, "default")
+        await node.env.clock.sleep(0.1)
+        assert process.read_file("/etc/app/greeting") == b"hi"
+        await node.env.clock.sleep(60)
+        assert process.read_file("/etc/app/greeting") == b"hello"
+        assert process.read_file("/g") == b"hi"
+
+    simulate(story)
+
+
+def test_a_missing_config_map_holds_the_pod_in_container_creating(simulate):
+    """The event says which one; the pod starts when it appears."""
+
+    async def story(node):
+        await node.pod(
+            containers=[container(("v", "/etc/app", {}))],
+            volumes=[{"name": "v", "configMap": {"name": "late"}}],
+        )
+        pod = await node.until(lambda p: p.status.container_statuses)
+        assert pod.status.container_statuses[0].state["waiting"]["reason"] == "ContainerCreating"
+        await node.env.clock.sleep(1)
+        assert (
+            "FailedMount",
+            'MountVolume.SetUp failed for volume "v" : configmap "late" not found',
+        ) in (await node.events("FailedMount"))
+        await config_map(node, "late", k="v")
+        await node.ready()
+
+    simulate(story)
+
+
+def test_a_missing_secret_key_keeps_the_container_from_being_created(simulate):
+    """CreateContainerConfigError, until the Secret is as it should be."""
+
+    async def story(node):
+        ref = {"name": "T", "valueFrom": {"secretKeyRef": {"name": "s", "key": "t"}}}
+        await node.pod(containers=[{"name": "c", "image": "sleeper", "env": [ref]}])
+        pod = await node.until(
+            lambda p: (
+                p.status.container_statuses
+                and p.status.container_statuses[0].state["waiting"]["reason"]
+                == "CreateContainerConfigError"
+            )
+        )
+        assert pod.status.container_statuses[0].state["waiting"]["message"] == (
+            'secret "s" not found'
+        )
+        body = {"metadata": {"name": "s"}, "data": {"t": base64.b64encode(b"42").decode()}}
+        await node.client.create(kinds.SECRET, body, "default")
+        await node.ready()
+        assert node.started[0].spec.env["T"] == "42"
+
+    simulate(story)
+
+
+def test_an_empty_dir_is_shared_by_the_containers_and_outlives_their_restarts(simulate):
+    """The container's own files do not."""
+
+    async def story(node):
+        node.exits["c"] = [1, 0]
+        batch = {**container(("shared", "/data", {})), "image": "batch"}
+        other = container(("shared", "/elsewhere", {}), name="d")
+        await node.pod(
+            containers=[batch, other],
+            volumes=[{"name": "shared", "emptyDir": {}}],
+            restartPolicy="OnFailure",
+        )
+        await node.until(lambda p: p.status.phase == "Running")
+        first = next(p for p in node.started if p.spec.name == "c")
+        await first.write_file("/data/x", b"1")
+        await first.write_file("/var/y", b"2")
+        await node.until(lambda p: p.status.container_statuses[0].restart_count == 1)
+        second = [p for p in node.started if p.spec.name == "c"][-1]
+        assert second is not first
+        assert second.read_file("/data/x") == b"1"
+        assert second.list_files("/var") == []
+        assert next(p for p in node.started if p.spec.name == "d").read_file("/elsewhere/x") == b"1"
+
+    simulate(story)
+
+
+def test_a_host_path_is_the_nodes_disk_in_both_directions(simulate):
+    """How flannel installs its conflist and kube-proxy sees the lock."""
+
+    async def story(node):
+        node.fabric.disk["/run/flannel/subnet.env"] = b"A=1\n"
+        await node.pod(
+            containers=[container(("run", "/run/flannel", {}))],
+            volumes=[{"name": "run", "hostPath": {"path": "/run/flannel"}}],
+        )
+        await node.ready()
+        (process,) = node.started
+        assert process.read_file("/run/flannel/subnet.env") == b"A=1\n"
+        await process.write_file("/run/flannel/new", b"x")
+        assert node.fabric.disk["/run/flannel/new"] == b"x"
+        await node.fabric.write_file("node-1", "/run/flannel/subnet.env", b"A=2\n")
+        await node.env.clock.sleep(0.001)
+        assert process.read_file("/run/flannel/subnet.env") == b"A=2\n"
+
+    simulate(story)
+
+
+def test_projected_and_downward_volumes(simulate):
+    """What kube-api-access mounts, and labels as a file."""
+
+    async def story(node):
+        await config_map(node, "kube-root-ca.crt", **{"ca.crt": "PEM"})
+        body = [
+            {"serviceAccountToken": {"path": "token"}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca"}]}},
+            {
+                "downwardAPI": {
+                    "items": [{"path": "ns", "fieldRef": {"fieldPath": "metadata.namespace"}}]
+                }
+            },
+        ]
+        await node.pod(
+            containers=[container(("all", "/var/run/secrets", {}))],
+            volumes=[{"name": "all", "projected": {"sources": body}}],
+        )
+        await node.ready()
+        (process,) = node.started
+        assert process.read_file("/var/run/secrets/ca") == b"PEM"
+        assert process.read_file("/var/run/secrets/ns") == b"default"
+        assert b"not modelled" in process.read_file("/var/run/secrets/token")
+
+    simulate(story)
+
+
+def test_programs_find_resolver_hosts_hostname_and_service_links(simulate):
+    """The three lines of resolv.conf, and the variables of Services that exist already."""
+
+    async def story(node):
+        body = {
+            "metadata": {"name": "backend"},
+            "spec": {"clusterIP": "10.96.7.7", "ports": [{"port": 80}]},
+        }
+        await node.client.create(kinds.SERVICE, body, "default")
+        await node.pod(containers=[container(command=["run", "$(BACKEND_SERVICE_HOST)"])])
+        await node.ready()
+        (process,) = node.started
+        assert process.read_file("/etc/resolv.conf").decode() == (
+            "search default.svc.cluster.local svc.cluster.local cluster.local\n"
+            "nameserver 10.96.0.10\n"
+            "options ndots:5\n"
+        )
+        assert process.read_file("/etc/hosts").endswith(b"10.244.0.2\tp\n")
+        assert process.read_file("/etc/hostname") == b"p\n"
+        assert process.spec.argv == ("run", "10.96.7.7")
+        resolver = await node.streams.resolver("node-1", "default", "p")
+        assert resolver.address == "10.244.0.2"
+        assert (await node.streams.resolver("node-1", "", "")).netns == ""
+
+    simulate(story)
