@@ -17,7 +17,7 @@ from podwire.cni.spec import INVALID_CONFIG, CniError
 from podwire.dataplane.commands import Command, CommandError
 from podwire.runtime.ports import Rng
 
-EXISTS = "File exists"
+EXISTS = ("File exists", "already assigned")
 ABSENT = ("Cannot find device", "No such", "does not exist", "Cannot assign", "not found")
 
 
@@ -76,7 +76,7 @@ class Call:
         try:
             await self.run([command])
         except CommandError as error:
-            if EXISTS not in str(error):
+            if not any(word in str(error) for word in EXISTS):
                 raise
             return False
         return True

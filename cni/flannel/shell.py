@@ -193,7 +193,7 @@ class Agent:
             if len(commands) > 1:
                 for command in commands:
                     await self._run(command)
-            elif EXISTS not in text and not any(word in text for word in ABSENT):
+            elif not any(word in text for word in (*EXISTS, *ABSENT)):
                 raise
 
 

@@ -61,6 +61,8 @@ def structured(message: str, values: dict[str, Any]) -> str:
             parts.append(f"{key}={str(value).lower()}")
         elif isinstance(value, (int, float)):
             parts.append(f"{key}={value}")
+        elif isinstance(value, (list, tuple)):
+            parts.append(f"{key}=[{','.join(_quote(str(v)) for v in value)}]")
         else:
             parts.append(f"{key}={_quote(str(value))}")
     return " ".join(parts)

@@ -80,14 +80,15 @@ class FakeFabric:
         elif isinstance(command, c.AddrAdd):
             key = (command.netns, command.dev, command.cidr)
             if key in self.addresses:
-                raise c.CommandError("RTNETLINK answers: File exists")
+                raise c.CommandError("Error: ipv4: Address already assigned.")
             self.addresses.add(key)
         elif isinstance(command, c.RulesRestore):
             self.rules.restore(command.text)
 
     async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
         if argv[0] == "iptables-save":
-            return ToolResult(self.rules.save(argv[2]))
+            tables = argv[2:3] or tuple(BUILTIN)
+            return ToolResult("".join(self.rules.save(table) for table in tables))
         if argv[:2] in {("ip", "addr"), ("ip", "link")}:
             device = argv[-1]
             if (netns, device) not in self.links and device not in {"lo", "eth0"}:

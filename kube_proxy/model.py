@@ -1,0 +1,202 @@
+"""Services and EndpointSlices as kube-proxy sees them: service ports, endpoints, their choice.
+
+Source: kubernetes pkg/proxy (serviceport.go, endpointslicecache.go, topology.go).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from podwire.api.views import EndpointSlice, Service
+from podwire.kube_proxy.names import service_port_name
+
+PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
+ZONE_LABEL = "topology.kubernetes.io/zone"
+DEFAULT_AFFINITY_S = 10800
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """One port of a Service that needs rules."""
+
+    name: str
+    """``ns/name:port``."""
+    protocol: str
+    """tcp, udp or sctp."""
+    port_name: str
+    cluster_ip: str
+    port: int
+    node_port: int
+    external_ips: tuple[str, ...]
+    lb_ips: tuple[str, ...]
+    source_ranges: tuple[str, ...]
+    internal_local: bool
+    external_local: bool
+    affinity_s: int
+    health_check_node_port: int
+
+    @property
+    def externally_accessible(self) -> bool:
+        """Whether a packet may arrive by NodePort, load balancer or external IP."""
+        return bool(self.node_port or self.lb_ips or self.external_ips)
+
+    @property
+    def uses_cluster(self) -> bool:
+        """Whether some of its traffic may go to any endpoint."""
+        return not self.internal_local or self.externally_accessible
+
+    @property
+    def uses_local(self) -> bool:
+        """Whether some of its traffic may go to this node's endpoints only."""
+        return self.internal_local or (self.external_local and self.externally_accessible)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
+    """One endpoint of one service port; ordered by its text, as upstream sorts."""
+
+    text: str
+    """``ip:port``."""
+    ip: str
+    port: int
+    node: str
+    ready: bool
+    serving: bool
+    terminating: bool
+    zone_hints: tuple[str, ...] = ()
+    node_hints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What endpoint choice needs to know of this node."""
+
+    name: str
+    zone: str = ""
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which endpoints a node uses."""
+
+    cluster: tuple[Endpoint, ...]
+    local: tuple[Endpoint, ...]
+    any: bool
+    """Whether the service port has an endpoint anywhere that could answer."""
+
+    @property
+    def reachable(self) -> tuple[Endpoint, ...]:
+        """Cluster and local endpoints without doubles, sorted."""
+        return tuple(sorted({e.text: e for e in (*self.cluster, *self.local)}.values()))
+
+
+def service_ports(service: Service) -> tuple[ServicePort, ...]:
+    """The ports of a Service that kube-proxy serves (none of headless or foreign ones)."""
+    spec, meta = service.spec, service.metadata
+    if spec.type == "ExternalName" or spec.cluster_ip in {"", "None"}:
+        return ()
+    if PROXY_NAME_LABEL in meta.labels:
+        return ()
+    affinity = 0
+    if spec.session_affinity == "ClientIP":
+        conf = spec.session_affinity_config
+        client = conf.client_ip if conf else None
+        affinity = client.timeout_seconds if client else DEFAULT_AFFINITY_S
+    external_local = spec.external_traffic_policy == "Local"
+    lb_ips = tuple(
+        i.ip for i in service.status.load_balancer.ingress
+        if i.ip and i.ip_mode != "Proxy" and _is_v4(i.ip)
+    )  # fmt: skip
+    ranges = (r.strip() for r in spec.load_balancer_source_ranges)
+    cluster_ip = next((ip for ip in (spec.cluster_ip, *spec.cluster_ips) if _is_v4(ip)), "")
+    if not cluster_ip:
+        return ()
+    return tuple(
+        ServicePort(
+            name=service_port_name(meta.namespace, meta.name, port.name),
+            protocol=port.protocol.lower(),
+            port_name=port.name,
+            cluster_ip=cluster_ip,
+            port=port.port,
+            node_port=port.node_port,
+            external_ips=tuple(ip for ip in spec.external_ips if _is_v4(ip)),
+            lb_ips=lb_ips,
+            source_ranges=tuple(r for r in ranges if r and ":" not in r),
+            internal_local=spec.internal_traffic_policy == "Local",
+            external_local=external_local,
+            affinity_s=affinity,
+            health_check_node_port=spec.health_check_node_port if external_local else 0,
+        )
+        for port in spec.ports
+    )
+
+
+def endpoints_of(port: ServicePort, slices: Iterable[EndpointSlice]) -> tuple[Endpoint, ...]:
+    """The endpoints of a service port, sorted by text; doubles count once."""
+    found: dict[str, Endpoint] = {}
+    for entry in slices:
+        if entry.address_type != "IPv4" or entry.metadata.deletion_timestamp:
+            continue
+        numbers = [
+            p.port for p in entry.ports
+            if p.name == port.port_name and p.protocol.lower() == port.protocol and p.port
+        ]  # fmt: skip
+        for number in numbers:
+            for endpoint in entry.endpoints:
+                if not endpoint.addresses:
+                    continue
+                ip, conditions = endpoint.addresses[0], endpoint.conditions
+                hints = endpoint.hints or {}
+                made = Endpoint(
+                    text=f"{ip}:{number}",
+                    ip=ip,
+                    port=number,
+                    node=endpoint.node_name,
+                    ready=conditions.ready is not False,
+                    serving=conditions.serving is not False,
+                    terminating=conditions.terminating is True,
+                    zone_hints=tuple(h["name"] for h in hints.get("forZones") or ()),
+                    node_hints=tuple(h["name"] for h in hints.get("forNodes") or ()),
+                )
+                known = found.get(made.text)
+                if known is None or (made.ready and not known.ready):
+                    found[made.text] = made
+    return tuple(sorted(found.values()))
+
+
+def has_hints(endpoints: Iterable[Endpoint]) -> bool:
+    """Whether the choice may depend on the node's name or zone."""
+    return any(e.zone_hints or e.node_hints for e in endpoints)
+
+
+def categorize(port: ServicePort, endpoints: Sequence[Endpoint], node: NodeFacts) -> Choice:
+    """Which endpoints the node uses; terminating ones only where nothing is ready."""
+    ready = [e for e in endpoints if e.ready]
+    fallback = [e for e in endpoints if e.serving and e.terminating]
+    cluster: list[Endpoint] = []
+    if port.uses_cluster:
+        cluster = _near(ready, node) or fallback
+    local: list[Endpoint] = []
+    if port.uses_local:
+        local = [e for e in ready if e.node == node.name]
+        local = local or [e for e in fallback if e.node == node.name]
+    return Choice(tuple(cluster), tuple(local), bool(ready or fallback))
+
+
+def _near(ready: list[Endpoint], node: NodeFacts) -> list[Endpoint]:
+    """PreferSameNode, else PreferSameZone, else all: only when every endpoint carries hints."""
+    if ready and all(e.node_hints for e in ready):
+        same = [e for e in ready if node.name in e.node_hints]
+        if same:
+            return same
+    if ready and node.zone and all(e.zone_hints for e in ready):
+        same = [e for e in ready if node.zone in e.zone_hints]
+        if same:
+            return same
+    return ready
+
+
+def _is_v4(ip: str) -> bool:
+    return bool(ip) and ip != "None" and ":" not in ip

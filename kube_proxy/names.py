@@ -1,0 +1,38 @@
+"""Chain names and probabilities of the iptables mode.
+
+Source: kubernetes pkg/proxy/iptables (portProtoHash, servicePortEndpointChainName,
+computeProbability): base32 of SHA-256, first 16 characters.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import lru_cache
+
+
+def service_port_name(namespace: str, name: str, port: str) -> str:
+    """``ns/name:port``, or ``ns/name`` for a port without a name."""
+    return f"{namespace}/{name}:{port}" if port else f"{namespace}/{name}"
+
+
+def _hash(text: str) -> str:
+    return base64.b32encode(hashlib.sha256(text.encode()).digest())[:16].decode()
+
+
+@lru_cache(maxsize=65536)
+def port_hash(service_port: str, protocol: str) -> str:
+    """The hash that KUBE-SVC-, -SVL-, -FW- and -EXT- share; ``protocol`` in lower case."""
+    return _hash(service_port + protocol)
+
+
+@lru_cache(maxsize=65536)
+def endpoint_chain(service_port: str, protocol: str, endpoint: str) -> str:
+    """``KUBE-SEP-...`` of one endpoint (``ip:port``) of a service port."""
+    return "KUBE-SEP-" + _hash(service_port + protocol + endpoint)
+
+
+@lru_cache(maxsize=4096)
+def probability(n: int) -> str:
+    """1/n as kube-proxy writes it."""
+    return f"{1.0 / n:.10f}"

@@ -1,0 +1,73 @@
+"""Runs a sync soon after it is asked for, but not too often.
+
+Source: kubernetes pkg/proxy/runner (BoundedFrequencyRunner): a token bucket that refills one run
+per ``min_interval_s`` and holds ``burst``; requests meanwhile fold into one run; a failed run
+is repeated after ``retry_s``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from podwire.runtime.ports import Clock, Timer
+
+BURST = 2
+
+
+class Runner:
+    """``run`` answers whether it worked."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        run: Callable[[], Awaitable[bool]],
+        *,
+        min_interval_s: float,
+        retry_s: float,
+        burst: int = BURST,
+    ) -> None:
+        self._clock = clock
+        self._run = run
+        self._interval_ns = int(min_interval_s * 1e9)
+        self._retry_s = retry_s
+        self._burst = burst
+        self._tokens = float(burst)
+        self._last_ns = clock.monotonic_ns()
+        self._wanted = asyncio.Event()
+        self._retry: Timer | None = None
+
+    def request(self) -> None:
+        """Ask for a run; asked twice before it starts, it runs once."""
+        self._wanted.set()
+
+    def _delay_s(self) -> float:
+        """Take a token, or how long until there is one."""
+        now = self._clock.monotonic_ns()
+        if self._interval_ns <= 0:
+            return 0.0
+        refill = (now - self._last_ns) / self._interval_ns
+        self._tokens = min(float(self._burst), self._tokens + refill)
+        self._last_ns = now
+        if self._tokens >= 1.0:
+            self._tokens -= 1.0
+            return 0.0
+        missing_ns = int((1.0 - self._tokens) * self._interval_ns) + 1
+        return missing_ns / 1e9
+
+    async def loop(self) -> None:
+        """Serve requests until cancelled."""
+        try:
+            while True:
+                await self._wanted.wait()
+                while delay_s := self._delay_s():
+                    await self._clock.sleep(delay_s)
+                self._wanted.clear()
+                if self._retry is not None:
+                    self._retry.cancel()
+                    self._retry = None
+                if not await self._run():
+                    self._retry = self._clock.call_later(self._retry_s, self.request)
+        finally:
+            if self._retry is not None:
+                self._retry.cancel()
