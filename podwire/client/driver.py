@@ -1,6 +1,7 @@
 """The one driver of all controllers: queue, effects, retries, events.
 
-``reconcile(key) -> list[Effect]`` is plain synchronous code over informer caches. The driver
+``reconcile(key) -> list[Effect]`` is plain synchronous code over informer caches (a coroutine where
+upstream asks the API server live: garbage collector, namespaces). The driver
 performs the effects in order; the first that fails ends the pass and the key comes back after its
 backoff (5 ms .. 1000 s, as client-go's default controller rate limiter without its token bucket).
 A conflict or a missing object is the cache lagging behind, not an error.
@@ -9,7 +10,7 @@ A conflict or a missing object is the cache lagging behind, not an error.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from podwire.api.status import ApiError
@@ -23,6 +24,7 @@ from podwire.client.effects import (
     Effect,
     Emit,
     Patch,
+    Replace,
     RequeueAfter,
     Run,
     Together,
@@ -34,7 +36,10 @@ from podwire.client.workqueue import WorkQueue
 from podwire.dataplane.commands import CommandError
 from podwire.runtime.tasks import Nursery
 
-Reconcile = Callable[[str], Sequence[Effect]]
+NAMESPACE_TERMINATING = "NamespaceTerminating"
+"""The Status cause of a create in a namespace that is being deleted."""
+
+Reconcile = Callable[[str], Sequence[Effect] | Awaitable[Sequence[Effect]]]
 OnFailure = Callable[[str, Effect, ApiError], None]
 
 
@@ -99,7 +104,10 @@ class Driver:
 
     async def _process(self, key: str) -> None:
         try:
-            for effect in self._reconcile(key):
+            effects = self._reconcile(key)
+            if isinstance(effects, Awaitable):
+                effects = await effects
+            for effect in effects:
                 await self._perform(key, effect)
         except ApiError as error:
             lagging = error.code in {404, 409}
@@ -118,7 +126,7 @@ class Driver:
 
     async def _perform(self, key: str, effect: Effect) -> None:
         match effect:
-            case Create() | Delete() | Patch():
+            case Create() | Delete() | Patch() | Replace():
                 await self._write(key, effect)
             case Emit():
                 self.recorder.emit(
@@ -144,7 +152,7 @@ class Driver:
                     raise answer
             size *= 2
 
-    async def _write(self, key: str, effect: Create | Delete | Patch) -> None:
+    async def _write(self, key: str, effect: Create | Delete | Patch | Replace) -> None:
         try:
             match effect:
                 case Create():
@@ -153,6 +161,8 @@ class Driver:
                     await self._delete(key, effect)
                 case Patch():
                     await self._patch(effect)
+                case Replace():
+                    await self._replace(effect)
         except ApiError as error:
             if self._on_failure is not None:
                 self._on_failure(key, effect, error)
@@ -164,6 +174,8 @@ class Driver:
         except ApiError as error:
             if effect.exists_ok and error.reason == "AlreadyExists":
                 return
+            if any(cause.reason == NAMESPACE_TERMINATING for cause in error.causes):
+                return  # whatever is created there goes away anyway
             name = effect.body.get("metadata", {}).get("name", "")
             self._announce(effect.announce, name, error)
             raise
@@ -205,6 +217,13 @@ class Driver:
             if not (effect.missing_ok and error.code == 404):
                 raise
 
+    async def _replace(self, effect: Replace) -> None:
+        try:
+            await self._client.update(effect.kind, effect.body, effect.subresource)
+        except ApiError as error:
+            if not (effect.missing_ok and error.code == 404):
+                raise
+
     def _announce(
         self, announce: Announce | None, name: str, error: ApiError | None = None
     ) -> None:
@@ -213,6 +232,8 @@ class Driver:
         type_, (reason, message) = (
             ("Normal", announce.done) if error is None else ("Warning", announce.failed)
         )
+        if not reason:
+            return
         text = message.replace("{name}", name)
         if error is not None:
             text = text.replace("{error}", error.message)

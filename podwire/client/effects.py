@@ -15,7 +15,8 @@ class Announce:
     """Events about an owner that tell how a Create or Delete went.
 
     ``done`` and ``failed`` are (reason, message); ``{name}`` in a message becomes the object's
-    name, ``{error}`` the API's message. ``done`` is a Normal event, ``failed`` a Warning.
+    name, ``{error}`` the API's message. ``done`` is a Normal event, ``failed`` a Warning; an empty
+    reason tells nothing.
     """
 
     about: Object
@@ -48,6 +49,16 @@ class Patch:
     subresource: str = ""
     missing_ok: bool = False
     strategic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """PUT of an object or a subresource (for subresources that know no patch: finalize)."""
+
+    kind: Kind[Any]
+    body: JSON
+    subresource: str = ""
+    missing_ok: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +108,8 @@ class Together:
     failure (client-go's slowStartBatch), so that a quota refuses one request and not hundreds.
     """
 
-    effects: tuple[Create | Delete | Patch, ...]
+    effects: tuple[Create | Delete | Patch | Replace, ...]
     slow_start: bool = False
 
 
-Effect = Create | Patch | Delete | Emit | RequeueAfter | Run | Together
+Effect = Create | Patch | Replace | Delete | Emit | RequeueAfter | Run | Together

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from podwire.api import kinds
 from podwire.api.status import ApiError
+from podwire.api.times import format_time
 from podwire.api.view import JSON
 from podwire.api.views import Object
 from podwire.client.api import Client
 from podwire.client.ctx import Ctx
-from podwire.client.timestamps import timestamp
 
 REMEMBERED = 4096
 """Events remembered for counting, least recently used out first (upstream's cache size)."""
@@ -69,7 +69,7 @@ class Recorder:
 
     def emit_reference(self, involved: JSON, type: str, reason: str, message: str) -> None:
         """Record an event about an object known only by its reference."""
-        now = timestamp(self._ctx.clock.now_ns())
+        now = format_time(self._ctx.clock.now_ns())
         self._queue.append(
             {
                 "involvedObject": involved,

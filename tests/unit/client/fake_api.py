@@ -16,10 +16,10 @@ import msgspec
 from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
+from podwire.api.times import format_time
 from podwire.api.view import JSON
 from podwire.client.counters import Frame, Request, Response
 from podwire.client.ctx import Ctx
-from podwire.client.timestamps import timestamp
 from podwire.runtime.env import Env
 
 Hook = Callable[[Request], ApiError | None]
@@ -58,7 +58,7 @@ class FakeApi:
         key = f"{meta['namespace']}/{meta['name']}" if kind.namespaced else meta["name"]
         old = self.objects.get((kind, key))
         meta.setdefault("uid", old["metadata"]["uid"] if old else self.env.ids.uid())
-        meta.setdefault("creationTimestamp", timestamp(self.env.clock.now_ns()))
+        meta.setdefault("creationTimestamp", format_time(self.env.clock.now_ns()))
         meta.setdefault("generation", 1)
         return self._store(kind, key, body, "MODIFIED" if old else "ADDED")
 
@@ -124,7 +124,7 @@ class FakeApi:
         if (kind, key) in self.objects:
             raise ApiError("AlreadyExists", f'{kind.resource} "{meta["name"]}" already exists')
         meta["uid"] = self.env.ids.uid()
-        meta["creationTimestamp"] = timestamp(self.env.clock.now_ns())
+        meta["creationTimestamp"] = format_time(self.env.clock.now_ns())
         meta["generation"] = 1
         made = self._store(kind, key, {**body, "metadata": meta}, "ADDED")
         return _ok(made, 201)
@@ -177,7 +177,7 @@ class FakeApi:
         if meta.get("deletionTimestamp") and finalizers == meta.get("finalizers", []):
             return _ok(current)
         meta["finalizers"] = finalizers
-        meta["deletionTimestamp"] = timestamp(self.env.clock.now_ns())
+        meta["deletionTimestamp"] = format_time(self.env.clock.now_ns())
         if kind is kinds.POD:
             meta["deletionGracePeriodSeconds"] = grace
         return _ok(self._store(kind, key, {**current, "metadata": meta}, "MODIFIED"))

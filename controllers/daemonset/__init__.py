@@ -1,0 +1,1 @@
+"""DaemonSet: one pod per node that fits; the scheduler binds it to the node it names."""

@@ -1,0 +1,73 @@
+"""Which nodes a DaemonSet wants a pod on, and the pod it wants there (pure).
+
+Source: kubernetes pkg/controller/daemon (NodeShouldRunDaemonPod) and daemon/util.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from podwire.api import kinds
+from podwire.api.view import JSON
+from podwire.api.views import DaemonSet, Node, PodSpec, Toleration
+from podwire.client.placement import HARD, NO_EXECUTE, NO_SCHEDULE, affinity_matches, untolerated
+from podwire.controllers.common import pod_from_template, template_json
+from podwire.controllers.history import HASH
+
+_TOLERATED = (
+    ("node.kubernetes.io/not-ready", NO_EXECUTE),
+    ("node.kubernetes.io/unreachable", NO_EXECUTE),
+    ("node.kubernetes.io/disk-pressure", NO_SCHEDULE),
+    ("node.kubernetes.io/memory-pressure", NO_SCHEDULE),
+    ("node.kubernetes.io/pid-pressure", NO_SCHEDULE),
+    ("node.kubernetes.io/unschedulable", NO_SCHEDULE),
+)
+_HOST_NETWORK_TOLERATED = ("node.kubernetes.io/network-unavailable", NO_SCHEDULE)
+
+
+def daemon_tolerations(spec: JSON) -> list[JSON]:
+    """The tolerations every daemon pod gets besides its own."""
+    wanted = [*_TOLERATED, *([_HOST_NETWORK_TOLERATED] if spec.get("hostNetwork") else [])]
+    added = [{"key": k, "operator": "Exists", "effect": e} for k, e in wanted]
+    own = [t for t in spec.get("tolerations") or [] if t not in added]
+    return [*own, *added]
+
+
+def daemon_spec(ds: DaemonSet) -> PodSpec:
+    """The template's pod spec with the daemon tolerations, as a view."""
+    spec = {**ds.spec.template.spec, "tolerations": daemon_tolerations(ds.spec.template.spec)}
+    return msgspec.convert(spec, PodSpec)
+
+
+def should_run(spec: PodSpec, node: Node) -> tuple[bool, bool]:
+    """Whether the node should have a pod, and whether one that runs there may stay."""
+    if spec.node_name and spec.node_name != node.metadata.name:
+        return False, False
+    if not affinity_matches(spec, node):
+        return False, False
+    tolerations: list[Toleration] = spec.tolerations
+    if untolerated(node.spec.taints, tolerations, HARD) is not None:
+        return False, untolerated(node.spec.taints, tolerations, (NO_EXECUTE,)) is None
+    return True, True
+
+
+def pod_body(ds: DaemonSet, node: str, digest: str) -> JSON:
+    """The pod for one node: pinned by matchFields, so that the scheduler binds it there."""
+    body = pod_from_template(template_json(ds.spec.template), ds, kinds.DAEMON_SET)
+    spec: JSON = dict(body["spec"])
+    spec["tolerations"] = daemon_tolerations(spec)
+    spec["affinity"] = _pinned(spec.get("affinity") or {}, node)
+    meta = body["metadata"]
+    meta["labels"] = {**meta.get("labels", {}), HASH: digest}
+    return {"metadata": meta, "spec": spec}
+
+
+def _pinned(affinity: JSON, node: str) -> JSON:
+    """The affinity with every required term replaced by, or none narrowed to, the node's name."""
+    field = {"key": "metadata.name", "operator": "In", "values": [node]}
+    required = {"nodeSelectorTerms": [{"matchFields": [field]}]}
+    node_affinity: dict[str, Any] = dict(affinity.get("nodeAffinity") or {})
+    node_affinity["requiredDuringSchedulingIgnoredDuringExecution"] = required
+    return {**affinity, "nodeAffinity": node_affinity}

@@ -1,0 +1,1 @@
+"""Deployment: rolls ReplicaSets; never touches a pod."""

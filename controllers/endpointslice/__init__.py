@@ -1,0 +1,1 @@
+"""EndpointSlices: which pods stand behind each Service, in slices of at most 100."""

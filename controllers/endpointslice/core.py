@@ -1,0 +1,171 @@
+"""Changes few slices, and only where they differ (pure).
+
+Source: kubernetes staging endpointslice/reconciler.go (reconcileByPortMapping).
+Not modelled: dual stack (IPv4 only), topology hints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from podwire.api import kinds
+from podwire.api.view import JSON, to_json
+from podwire.api.views import EndpointSlice, Node, Pod, Service
+from podwire.client.effects import Create, Delete, Effect, Patch
+from podwire.controllers.common import owner_json
+from podwire.controllers.endpointslice.desired import (
+    CONTROLLER,
+    MANAGED_BY,
+    PortGroup,
+    Ports,
+    groups,
+    port_json,
+    slice_labels,
+)
+
+MAX_ENDPOINTS = 100
+"""Endpoints per slice (--max-endpoints-per-slice)."""
+TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A slice being worked on: the stored one (or None) and the endpoints it will hold."""
+
+    stored: EndpointSlice | None
+    ports: Ports
+    endpoints: dict[str, JSON]
+    changed: bool = False
+
+
+def reconcile(
+    service: Service,
+    pods: Sequence[Pod],
+    slices: Sequence[EndpointSlice],
+    nodes: Mapping[str, Node],
+    trigger_time: str,
+) -> list[Effect]:
+    """One pass. ``slices``: those labelled with the Service's name; ``pods``: those it selects.
+
+    ``trigger_time``: when the change that caused this pass happened ("" unknown).
+    """
+    if service.metadata.deletion_timestamp:
+        return []
+    mine = [s for s in slices if s.metadata.labels.get(MANAGED_BY) == CONTROLLER]
+    wanted = groups(service, pods, nodes)
+    usable: dict[Ports, list[EndpointSlice]] = {}
+    doomed: list[EndpointSlice] = []
+    for item in mine:
+        ports = _ports(item)
+        fits = item.address_type == "IPv4" and not item.metadata.deletion_timestamp
+        if fits and ports in wanted:
+            usable.setdefault(ports, []).append(item)
+        elif not item.metadata.deletion_timestamp:
+            doomed.append(item)
+    drafts: list[_Draft] = []
+    for ports, group in wanted.items():
+        drafts += _distribute(group, usable.get(ports, []))
+    keep = [draft for draft in drafts if draft.endpoints]
+    doomed += [d.stored for d in drafts if not d.endpoints and d.stored is not None]
+    if not keep:
+        # Never none: a placeholder says "this Service has no endpoints".
+        placeholder = next((s for s in doomed if not s.ports and not s.endpoints), None)
+        if placeholder is None and doomed:
+            placeholder = doomed[0]
+        keep = [_Draft(placeholder, (), {}, changed=placeholder is not None)]
+        doomed = [s for s in doomed if s is not placeholder]
+    return [
+        *(effect for draft in keep for effect in _write(service, draft, trigger_time)),
+        *(_delete(item) for item in doomed),
+    ]
+
+
+def _ports(item: EndpointSlice) -> Ports:
+    return tuple((p.name, p.protocol, p.port or 0, p.app_protocol) for p in item.ports)
+
+
+def _distribute(group: PortGroup, stored: Sequence[EndpointSlice]) -> list[_Draft]:
+    """Keep endpoints where they are; put new ones first into slices that change anyway."""
+    left = dict(group.endpoints)
+    drafts: list[_Draft] = []
+    for item in stored:
+        draft = _Draft(item, group.ports, {})
+        for found in item.endpoints:
+            uid = found.target_ref.uid if found.target_ref else ""
+            wanted = left.pop(uid, None)
+            if wanted is None:
+                draft.changed = True
+                continue
+            draft.endpoints[uid] = wanted
+            draft.changed = draft.changed or wanted != _as_json(found)
+        drafts.append(draft)
+    # Fill slices that are written anyway, fullest first; then one with room; then new ones.
+    for draft in sorted((d for d in drafts if d.changed), key=lambda d: -len(d.endpoints)):
+        _fill(draft, left)
+    if left and len(left) < MAX_ENDPOINTS:
+        room = [d for d in drafts if len(d.endpoints) + len(left) <= MAX_ENDPOINTS]
+        if room:
+            best = max(room, key=lambda d: len(d.endpoints))
+            best.changed = True
+            _fill(best, left)
+    while left:
+        draft = _Draft(None, group.ports, {})
+        _fill(draft, left)
+        drafts.append(draft)
+    return drafts
+
+
+def _fill(draft: _Draft, left: dict[str, JSON]) -> None:
+    for uid in list(left)[: MAX_ENDPOINTS - len(draft.endpoints)]:
+        draft.endpoints[uid] = left.pop(uid)
+
+
+def _as_json(found: object) -> JSON:
+    """A stored endpoint in the form that ``desired.endpoint`` makes."""
+    made: JSON = to_json(found)  # type: ignore[arg-type]
+    return made
+
+
+def _write(service: Service, draft: _Draft, trigger_time: str) -> list[Effect]:
+    labels = slice_labels(service)
+    endpoints = list(draft.endpoints.values())
+    ports = port_json(draft.ports)
+    namespace = service.metadata.namespace
+    if draft.stored is None:
+        meta: JSON = {
+            "generateName": f"{service.metadata.name}-",
+            "namespace": namespace,
+            "labels": labels,
+            "ownerReferences": [owner_json(service, kinds.SERVICE)],
+        }
+        if trigger_time:
+            meta["annotations"] = {TRIGGER_TIME: trigger_time}
+        body = {
+            "metadata": meta, "addressType": "IPv4", "endpoints": endpoints, "ports": ports
+        }  # fmt: skip
+        return [Create(kinds.ENDPOINT_SLICE, body, namespace)]
+    stored = draft.stored.metadata
+    patch: JSON = {}
+    if draft.changed:
+        if endpoints != [_as_json(e) for e in draft.stored.endpoints]:
+            patch["endpoints"] = endpoints
+        if draft.ports != _ports(draft.stored):
+            patch["ports"] = ports
+    changed: JSON = {k: v for k, v in labels.items() if stored.labels.get(k) != v}
+    changed |= dict.fromkeys(k for k in stored.labels if k not in labels)
+    if not patch and not changed:
+        return []
+    notes = {TRIGGER_TIME: trigger_time or None}
+    patch["metadata"] = {
+        "uid": stored.uid,
+        "resourceVersion": stored.resource_version,
+        **({"labels": changed} if changed else {}),
+        **({"annotations": notes} if trigger_time or TRIGGER_TIME in stored.annotations else {}),
+    }
+    return [Patch(kinds.ENDPOINT_SLICE, stored.name, patch, namespace)]
+
+
+def _delete(item: EndpointSlice) -> Delete:
+    meta = item.metadata
+    return Delete(kinds.ENDPOINT_SLICE, meta.name, meta.namespace, uid=meta.uid)

@@ -1,0 +1,120 @@
+"""The endpoints a Service should have (pure).
+
+Source: kubernetes staging endpointslice (utils.go, reconciler.go) and
+endpointslice/util/controller_utils.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from podwire.api.podports import target_port
+from podwire.api.view import JSON
+from podwire.api.views import Node, Pod, Service
+
+ZONE = "topology.kubernetes.io/zone"
+HEADLESS = "service.kubernetes.io/headless"
+SERVICE_NAME = "kubernetes.io/service-name"
+MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+CONTROLLER = "endpointslice-controller.k8s.io"
+
+Ports = tuple[tuple[str, str, int, str], ...]
+"""(name, protocol, port, appProtocol) of each port."""
+
+
+@dataclass(slots=True)
+class PortGroup:
+    """Endpoints that share the same resolved ports; keyed by pod uid."""
+
+    ports: Ports
+    endpoints: dict[str, JSON] = field(default_factory=dict)
+
+
+def in_endpoints(pod: Pod, *, terminating: bool) -> bool:
+    """Whether a pod belongs into endpoints at all (ShouldPodBeInEndpoints)."""
+    if pod.status.phase in {"Succeeded", "Failed"} or not pod.status.pod_ip:
+        return False
+    return terminating or not pod.metadata.deletion_timestamp
+
+
+def pod_ports(service: Service, pod: Pod) -> Ports:
+    """The Service's ports as this pod serves them; names the pod does not know are left out."""
+    found = []
+    for port in service.spec.ports:
+        number = target_port(pod, port)
+        if number is not None:
+            found.append((port.name, port.protocol, number, port.app_protocol))
+    return tuple(found)
+
+
+def hostname_of(service: Service, pod: Pod) -> str:
+    """The hostname a pod has in its headless Service's domain, or ""."""
+    return pod.spec.hostname if pod.spec.subdomain == service.metadata.name else ""
+
+
+def endpoint(service: Service, pod: Pod, node: Node | None) -> JSON:
+    """One endpoint."""
+    serving = pod.ready
+    terminating = bool(pod.metadata.deletion_timestamp)
+    published = service.spec.publish_not_ready_addresses
+    meta = pod.metadata
+    made: JSON = {
+        "addresses": [pod.status.pod_ip],
+        "conditions": {
+            "ready": published or (serving and not terminating),
+            "serving": serving,
+            "terminating": terminating,
+        },
+        "targetRef": {
+            "kind": "Pod",
+            "namespace": meta.namespace,
+            "name": meta.name,
+            "uid": meta.uid,
+        },
+    }
+    optional = {
+        "hostname": hostname_of(service, pod),
+        "nodeName": pod.spec.node_name,
+        "zone": node.metadata.labels.get(ZONE, "") if node is not None else "",
+    }
+    made.update({name: value for name, value in optional.items() if value})
+    return made
+
+
+def groups(
+    service: Service, pods: Sequence[Pod], nodes: Mapping[str, Node]
+) -> dict[Ports, PortGroup]:
+    """All endpoints of a Service, grouped by their ports."""
+    found: dict[Ports, PortGroup] = {}
+    for pod in pods:
+        if not in_endpoints(pod, terminating=True):
+            continue
+        ports = pod_ports(service, pod)
+        group = found.setdefault(ports, PortGroup(ports))
+        made = endpoint(service, pod, nodes.get(pod.spec.node_name))
+        group.endpoints[pod.metadata.uid] = made
+    return found
+
+
+def port_json(ports: Ports) -> list[JSON]:
+    """``ports`` of a slice."""
+    return [
+        {
+            "name": name,
+            "protocol": protocol,
+            "port": number,
+            **({"appProtocol": app} if app else {}),
+        }
+        for name, protocol, number, app in ports
+    ]
+
+
+def slice_labels(service: Service) -> dict[str, str]:
+    """A slice's labels: the Service's own and those that tie it to Service and controller."""
+    labels = {k: v for k, v in service.metadata.labels.items() if k != HEADLESS}
+    if service.headless:
+        labels[HEADLESS] = ""
+    labels[SERVICE_NAME] = service.metadata.name
+    labels[MANAGED_BY] = CONTROLLER
+    return labels

@@ -1,0 +1,30 @@
+"""The one ordered list of controllers, by upstream's names (kube-controller-manager)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from podwire.client.driver import Driver
+from podwire.controllers.daemonset import shell as daemonset
+from podwire.controllers.deployment import shell as deployment
+from podwire.controllers.endpoints import shell as endpoints
+from podwire.controllers.endpointslice import shell as endpointslice
+from podwire.controllers.nodeipam import shell as nodeipam
+from podwire.controllers.replicaset import shell as replicaset
+from podwire.controllers.rootca import shell as rootca
+from podwire.controllers.serviceaccount import shell as serviceaccount
+from podwire.controllers.world import World
+
+Build = Callable[[World], Driver]
+
+CONTROLLERS: tuple[tuple[str, Build], ...] = (
+    ("serviceaccount-controller", serviceaccount.build),
+    ("root-ca-certificate-publisher-controller", rootca.build),
+    ("node-ipam-controller", nodeipam.build),
+    ("daemonset-controller", daemonset.build),
+    ("deployment-controller", deployment.build),
+    ("replicaset-controller", replicaset.build),
+    ("endpoints-controller", endpoints.build),
+    ("endpointslice-controller", endpointslice.build),
+)
+"""Name and builder, in order of start."""

@@ -1,0 +1,1 @@
+"""ReplicaSet: keeps the wanted number of pods; knows nothing of rollouts."""

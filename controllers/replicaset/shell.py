@@ -1,0 +1,91 @@
+"""ReplicaSet's informers and queue."""
+
+from __future__ import annotations
+
+from podwire.api import kinds, selectors
+from podwire.api.status import ApiError
+from podwire.api.views import Object, Pod, ReplicaSet
+from podwire.client.driver import Driver, split_key
+from podwire.client.effects import Create, Effect
+from podwire.controllers.common import owned_by_kind, owner_index, pod_active
+from podwire.controllers.replicaset import core
+from podwire.controllers.world import World
+
+
+class ReplicaSetController:
+    """Maps pods to the ReplicaSets that care, and runs the core."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._sets = world.informers.informer(kinds.REPLICA_SET)
+        self._pods = world.informers.informer(kinds.POD)
+        self._failures: dict[str, tuple[str, ApiError]] = {}
+        self._sets.add_index("owner", owner_index)
+        self._pods.add_index("owner", owner_index)
+        self.driver = world.driver(
+            "replicaset",
+            self._reconcile,
+            expect=(self._pods,),
+            on_failure=self._failed,
+            component="replicaset-controller",
+            workers=5,
+        )
+        self._sets.on_change(self._set_changed)
+        self._pods.on_change(self._pod_changed)
+
+    def _set_changed(self, old: ReplicaSet | None, new: ReplicaSet | None) -> None:
+        item = new if new is not None else old
+        assert item is not None
+        self.driver.add(item.key)
+
+    def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
+        mine = [self._owner(pod) for pod in (old, new)]
+        for key in dict.fromkeys(key for key in mine if key):
+            self.driver.add(key)
+        if new is not None and new.metadata.controller() is None:
+            for item in self._sets.list(new.metadata.namespace):
+                if selectors.compile(item.spec.selector).matches(new.metadata.labels):
+                    self.driver.add(item.key)
+
+    def _owner(self, pod: Pod | None) -> str:
+        reference = owned_by_kind(pod, kinds.REPLICA_SET)
+        if pod is None or reference is None:
+            return ""
+        item = self._sets.get(pod.metadata.namespace, reference.name)
+        return item.key if item is not None and item.metadata.uid == reference.uid else ""
+
+    def _failed(self, key: str, effect: Effect, error: ApiError) -> None:
+        reason = "FailedCreate" if isinstance(effect, Create) else "FailedDelete"
+        if error.code not in {404, 409}:
+            self._failures[key] = (reason, error)
+
+    def _reconcile(self, key: str) -> list[Effect]:
+        item = self._sets.by_key(key)
+        failure = self._failures.pop(key, None)
+        if item is None:
+            return []
+        namespace = split_key(key)[0]
+        candidates = [
+            *self._pods.by_index("owner", item.metadata.uid),
+            *self._pods.by_index("owner", f"orphan/{namespace}"),
+        ]
+        related = self._related(item) if len(candidates) > item.spec.replicas else []
+        return core.reconcile(item, candidates, related, self._world.now_ns(), failure)
+
+    def _related(self, item: ReplicaSet) -> list[Pod]:
+        """Active pods of all ReplicaSets with the same owner."""
+        reference = item.metadata.controller()
+        family: list[Object] = (
+            [item] if reference is None else [*self._sets.by_index("owner", reference.uid)]
+        )
+        return [
+            pod
+            for member in family
+            for pod in self._pods.by_index("owner", member.metadata.uid)
+            if pod_active(pod)
+        ]
+
+
+def build(world: World) -> Driver:
+    """The ReplicaSet controller."""
+    return ReplicaSetController(world).driver

@@ -1,0 +1,1 @@
+"""Root CA publisher: ConfigMap ``kube-root-ca.crt`` in every active namespace."""

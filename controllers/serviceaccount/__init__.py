@@ -1,0 +1,1 @@
+"""ServiceAccount: every active namespace has the account ``default``."""

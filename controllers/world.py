@@ -1,0 +1,48 @@
+"""What each controller is built from: client, shared informers, settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from podwire.client.api import Client
+from podwire.client.ctx import Ctx
+from podwire.client.driver import Driver, OnFailure, Reconcile
+from podwire.client.informer import Informer, Informers
+from podwire.controllers.config import ControllersConfig
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Shared by all controllers of one process."""
+
+    ctx: Ctx
+    client: Client
+    informers: Informers
+    config: ControllersConfig
+
+    def driver(
+        self,
+        name: str,
+        reconcile: Reconcile,
+        *,
+        expect: tuple[Informer[Any], ...] = (),
+        on_failure: OnFailure | None = None,
+        component: str = "",
+        workers: int = 1,
+    ) -> Driver:
+        """A driver on the shared client."""
+        return Driver(
+            self.ctx,
+            self.client,
+            name,
+            reconcile,
+            workers,
+            expect=expect,
+            on_failure=on_failure,
+            component=component,
+        )
+
+    def now_ns(self) -> int:
+        """Nanoseconds since the epoch."""
+        return self.ctx.clock.now_ns()
