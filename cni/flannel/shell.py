@@ -8,6 +8,7 @@ from ipaddress import IPv4Interface
 
 from podwire.api import kinds
 from podwire.api.status import ApiError
+from podwire.api.times import format_time
 from podwire.api.views import Node
 from podwire.client.api import STRATEGIC, Client
 from podwire.client.counters import Process, User
@@ -15,7 +16,6 @@ from podwire.client.ctx import Ctx
 from podwire.client.hosting import Program
 from podwire.client.informer import Informer, Informers
 from podwire.client.klog import Klog
-from podwire.client.timestamps import timestamp
 from podwire.cni.call import ABSENT, EXISTS, mac_of
 from podwire.cni.flannel import core
 from podwire.cni.iptables import saved_rules
@@ -153,7 +153,7 @@ class Agent:
     async def _announce(self, conf: core.NetConf, me: core.Me) -> None:
         """Annotate the own Node and report its network as available; retried until it works."""
         patch = {"metadata": {"annotations": core.announcement(conf, me)}}
-        now = timestamp(self.ctx.clock.now_ns())
+        now = format_time(self.ctx.clock.now_ns())
         condition = {
             "type": "NetworkUnavailable",
             "status": "False",
