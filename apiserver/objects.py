@@ -29,6 +29,18 @@ def decode(call: Call, kind: Kind[Any]) -> JSON:
     return body
 
 
+def decode_as(call: Call, api_version: str, kind: str) -> JSON:
+    """The request's body as a kind that is not served by itself (Scale, Binding)."""
+    body: JSON = msgspec.json.decode(call.request.body)
+    return body
+
+
+def patched_as(call: Call, current: JSON) -> JSON:
+    """``current`` with the request's patch applied, for kinds not served by themselves."""
+    merged: JSON = _merge(current, msgspec.json.decode(call.request.body))
+    return merged
+
+
 def decode_options(call: Call) -> JSON:
     """DeleteOptions in a body; {} without one."""
     body = msgspec.json.decode(call.request.body) if call.request.body else {}

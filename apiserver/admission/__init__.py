@@ -5,9 +5,20 @@ The order below is the order of upstream's recommended plugins that are modelled
 
 from __future__ import annotations
 
+from podwire.apiserver.admission import (
+    default_tolerations,
+    namespace_lifecycle,
+    priority,
+    service_account,
+)
 from podwire.apiserver.admission.review import Plugin, Review
 
-CHAIN: tuple[Plugin, ...] = ()
+CHAIN: tuple[Plugin, ...] = (
+    namespace_lifecycle.admit,
+    service_account.admit,
+    priority.admit,
+    default_tolerations.admit,
+)
 """Every plugin, in the one order in which they run."""
 
 __all__ = ["CHAIN", "Plugin", "Review"]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from podwire.apiserver.registry import create, delete, get, patch, update, watch
+from podwire.apiserver import podstreams
+from podwire.apiserver.registry import (
+    binding, create, delete, finalize, get, patch, scale, update, watch
+)
 from podwire.apiserver.registry import list as list_verb
 
 if TYPE_CHECKING:
@@ -22,7 +25,13 @@ def install(server: Apiserver) -> None:
     add("patch", patch.handle)
     add("delete", delete.handle)
     add("deletecollection", delete.handle_collection)
-    for subresource in ("status",):
-        add("get", get.handle, subresource)
-        add("update", update.handle, subresource)
-        add("patch", patch.handle, subresource)
+    add("get", get.handle, "status")
+    add("update", update.handle, "status")
+    add("patch", patch.handle, "status")
+    add("get", scale.get, "scale")
+    add("update", scale.put, "scale")
+    add("patch", scale.patch, "scale")
+    add("create", binding.handle, "binding")
+    add("update", finalize.handle, "finalize")
+    for verb, subresource, handler in podstreams.HANDLERS:
+        add(verb, handler, subresource)

@@ -38,7 +38,7 @@ async def create(server: Apiserver, call: Call, obj: JSON, *, dry_run: bool) -> 
     metadata = obj["metadata"]
     meta.before_create(server, call, obj)
     generated = meta.generate_name(server, metadata)
-    name = metadata.get("name", "")
+    name = metadata["generateName"] if generated else metadata.get("name", "")
     admit(Review(server, kind, "CREATE", call.namespace, name, "", obj))
     strategy.on_create(kind, obj)
     objects.prepare_create(kind, obj)

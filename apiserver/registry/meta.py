@@ -96,8 +96,8 @@ def generate_name(server: Apiserver, meta: JSON) -> bool:
     return True
 
 
-def before_update(call: Call, new: JSON, old: JSON, revision: int) -> bool:
-    """Check and complete the metadata of a replacement; whether the body names its revision.
+def before_update(call: Call, new: JSON, old: JSON, revision: int) -> None:
+    """Check and complete the metadata of a replacement.
 
     Raises ApiError Conflict (revision, uid), Invalid.
     """
@@ -128,7 +128,6 @@ def before_update(call: Call, new: JSON, old: JSON, revision: int) -> bool:
     for field in ("labels", "annotations", "finalizers", "ownerReferences"):
         if field in meta and meta[field] in _UNSET:
             del meta[field]
-    return bool(given)
 
 
 _RV = "metadata.resourceVersion"

@@ -43,7 +43,7 @@ def on_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str) -> None:
             _keep(new["metadata"], old["metadata"], "labels")
         if kind is kinds.POD:
             _keep(new["metadata"], old["metadata"], "ownerReferences")
-    elif "status" in kind.subresources:
+    elif subresource != "finalize" and "status" in kind.subresources:
         _keep(new, old, "status")
         if kind is kinds.NAMESPACE:
             _keep(new, old, "spec")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from podwire.api.view import JSON
 from podwire.apiserver import allocation, calls, objects
 from podwire.apiserver.admission.review import Review, admit
+from podwire.apiserver.allocation import services
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
 from podwire.apiserver.registry import meta, strategy
@@ -30,13 +31,17 @@ async def handle(server: Apiserver, call: Call) -> Response:
     body = objects.decode(call, call.kind)
     meta.fit_name(call, body["metadata"])
     meta.fit_namespace(call, body["metadata"])
-    entry = await change(server, call, lambda _current: body, dry_run=dry_run)
+
+    def make(_current: JSON) -> JSON:
+        return {**body, "metadata": dict(body["metadata"])}
+
+    entry = await change(server, call, make, dry_run=dry_run)
     return server.one(entry, shape)
 
 
 async def change(server: Apiserver, call: Call, make: Change, *, dry_run: bool) -> Entry:
-    """Read, change, check, write; again when another writer came between and the body names no
-    revision. Raises ApiError.
+    """Read, change, check, write; again when another writer came between.
+    A body that names a revision is refused then. Raises ApiError.
     """
     for _ in range(_ATTEMPTS):
         await server.caches.fresh()
@@ -47,13 +52,11 @@ async def change(server: Apiserver, call: Call, make: Change, *, dry_run: bool) 
         shown = current.json()
         shown["metadata"]["resourceVersion"] = str(current.revision)
         new = make(shown)
-        own = new["metadata"].get("resourceVersion") not in {None, "", str(current.revision)}
         meta.before_update(call, new, old, current.revision)
         try:
             return await replace(server, call, new, old, current, dry_run=dry_run)
         except Lost:
-            if own:
-                break
+            continue  # a body that names its revision is refused on the next round
     raise calls.conflict(call.kind, call.name, calls.MODIFIED)
 
 
@@ -64,6 +67,8 @@ async def replace(
     kind = call.kind
     strategy.on_update(kind, new, old, call.subresource)
     admit(Review(server, kind, "UPDATE", call.namespace, call.name, call.subresource, new, old))
+    if kind is kinds.SERVICE and call.subresource != "status":
+        services.carry_over(new["spec"], old["spec"])
     objects.prepare_update(kind, new, old, call.subresource)
     if call.subresource != "status":
         meta.bump_generation(kind, new, old)
@@ -71,7 +76,7 @@ async def replace(
         return await allocation.delete(server, current, dry_run=dry_run)
     if new == old:
         return current
-    return await allocation.update(server, kind, new, current, dry_run=dry_run)
+    return await allocation.update(server, kind, new, old, current, dry_run=dry_run)
 
 
 def finished(obj: JSON) -> bool:

@@ -1,0 +1,40 @@
+"""DefaultTolerationSeconds: pods leave a node that is not ready after five minutes.
+
+Source: upstream plugin/pkg/admission/defaulttolerationseconds.
+"""
+
+from __future__ import annotations
+
+from podwire.api import kinds
+from podwire.api.view import JSON
+from podwire.apiserver.admission.review import Review
+
+SECONDS = 300
+"""--default-not-ready-toleration-seconds and its twin."""
+
+_KEYS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+
+
+def admit(review: Review) -> None:
+    """Add the two tolerations unless the pod has its own."""
+    if review.kind is not kinds.POD or review.subresource or review.operation == "DELETE":
+        return
+    spec = review.obj.setdefault("spec", {})
+    tolerations = spec.get("tolerations") or []
+    missing = [key for key in _KEYS if not any(_covers(t, key) for t in tolerations)]
+    if missing:
+        spec["tolerations"] = tolerations + [
+            {
+                "key": key,
+                "operator": "Exists",
+                "effect": "NoExecute",
+                "tolerationSeconds": SECONDS,
+            }
+            for key in missing
+        ]
+
+
+def _covers(toleration: JSON, key: str) -> bool:
+    return (toleration.get("key") or key) == key and (
+        toleration.get("effect") or "NoExecute"
+    ) == "NoExecute"

@@ -1,0 +1,217 @@
+"""Which addresses and ports a Service needs, and the keys its write must take or give back.
+
+Source: upstream pkg/registry/core/service/storage/{alloc,storage}.go.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from podwire.api import kinds
+from podwire.api.status import Cause
+from podwire.api.view import JSON
+from podwire.apiserver.allocation.ranges import IPS, PORTS, Ranges, Refused
+from podwire.apiserver.registry.meta import invalid
+from podwire.apiserver.storage import Extra
+from podwire.store import Compare, Delete, Put
+
+_HEADLESS = "None"
+
+
+def copied(spec: JSON) -> JSON:
+    """A spec that can be filled without touching the original."""
+    copy: JSON = msgspec.json.decode(msgspec.json.encode(spec))
+    return copy
+
+
+def needs_ip(spec: JSON) -> bool:
+    """Whether a Service of this spec has a cluster IP of its own."""
+    return spec.get("type", "ClusterIP") != "ExternalName" and spec.get("clusterIP") != _HEADLESS
+
+
+def needs_node_ports(spec: JSON) -> bool:
+    """Whether its ports get node ports."""
+    kind = spec.get("type")
+    return kind == "NodePort" or (
+        kind == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False
+    )
+
+
+def needs_health_port(spec: JSON) -> bool:
+    """Whether a load balancer probes nodes for local endpoints."""
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+
+
+def held(spec: JSON) -> dict[str, None]:
+    """The keys that a stored Service holds."""
+    keys: dict[str, None] = {}
+    if not spec:
+        return keys
+    if needs_ip(spec):
+        for ip in spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else []):
+            keys[IPS + ip] = None
+    for port in spec.get("ports") or ():
+        if port.get("nodePort"):
+            keys[f"{PORTS}{port['nodePort']}"] = None
+    if spec.get("healthCheckNodePort"):
+        keys[f"{PORTS}{spec['healthCheckNodePort']}"] = None
+    return keys
+
+
+def release(extra: Extra, keys: dict[str, None]) -> None:
+    """Give keys back."""
+    extra.ops += [Delete(key) for key in keys]
+
+
+def carry_over(new: JSON, old: JSON) -> None:
+    """Before validation of an update: keep what the writer left out, drop what its type lost."""
+    if needs_ip(old) and needs_ip(new):
+        if not new.get("clusterIP") and not new.get("clusterIPs"):
+            new["clusterIP"] = old["clusterIP"]
+            new["clusterIPs"] = old["clusterIPs"]
+        elif not new.get("clusterIPs") and new.get("clusterIP") == old.get("clusterIP"):
+            new["clusterIPs"] = old["clusterIPs"]
+    if needs_ip(old) and new.get("type") == "ExternalName":
+        for field in ("clusterIP", "clusterIPs"):
+            if new.get(field) == old.get(field):
+                new.pop(field, None)
+        for field in ("ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
+            new.pop(field, None)
+    _carry_node_ports(new, old)
+    if needs_health_port(old):
+        if needs_health_port(new):
+            if not new.get("healthCheckNodePort"):
+                new["healthCheckNodePort"] = old.get("healthCheckNodePort", 0)
+        elif new.get("healthCheckNodePort") == old.get("healthCheckNodePort"):
+            new.pop("healthCheckNodePort", None)
+
+
+def _carry_node_ports(new: JSON, old: JSON) -> None:
+    had = {
+        (port.get("protocol", "TCP"), port.get("port")): port["nodePort"]
+        for port in old.get("ports") or ()
+        if port.get("nodePort")
+    }
+    if needs_node_ports(old) and needs_node_ports(new):
+        used = {port["nodePort"]: None for port in new.get("ports") or () if port.get("nodePort")}
+        for port in new.get("ports") or ():
+            known = had.get((port.get("protocol", "TCP"), port.get("port")))
+            if not port.get("nodePort") and known is not None and known not in used:
+                port["nodePort"] = known
+    elif needs_node_ports(old):
+        kept = list(had.values())
+        for port in new.get("ports") or ():
+            if port.get("nodePort") in kept:
+                del port["nodePort"]
+
+
+def plan(ranges: Ranges, meta: JSON, spec: JSON, old_spec: JSON) -> Extra:
+    """Fill ``spec`` and say which keys its write takes and gives back.
+
+    Raises ApiError Invalid for a wanted address or port that cannot be had.
+    """
+    name = meta["name"]
+    have = held(old_spec)
+    taken: dict[str, None] = {}
+    if needs_ip(spec):
+        _plan_ip(ranges, name, spec, have, taken)
+    elif spec.get("clusterIP") == _HEADLESS:
+        spec.setdefault("clusterIPs", [_HEADLESS])
+        _families(spec)
+    _plan_ports(ranges, name, spec, have, taken)
+    extra = Extra()
+    owner = f"{meta['namespace']}/{name}".encode()
+    for key in taken:
+        if key not in have:
+            extra.compares.append(Compare(key, 0))
+            extra.ops.append(Put(key, owner))
+    still = held(spec)
+    release(extra, {key: None for key in have if key not in still})
+    return extra
+
+
+def _plan_ip(
+    ranges: Ranges, name: str, spec: JSON, have: dict[str, None], taken: dict[str, None]
+) -> None:
+    wanted = spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "")
+    if not wanted:
+        wanted = ranges.free_ip()
+        taken[IPS + wanted] = None
+    elif IPS + wanted in have:
+        taken[IPS + wanted] = None
+    else:
+        try:
+            taken[ranges.ip_key(wanted)] = None
+        except Refused as refused:
+            why = f'Invalid value: ["{wanted}"]: {refused}'
+            cause = Cause("FieldValueInvalid", why, "spec.clusterIPs")
+            raise invalid(kinds.SERVICE, name, cause) from None
+    spec["clusterIP"] = wanted
+    spec["clusterIPs"] = [wanted]
+    _families(spec)
+
+
+def _families(spec: JSON) -> None:
+    spec.setdefault("ipFamilies", ["IPv4"])
+    spec.setdefault("ipFamilyPolicy", "SingleStack")
+
+
+def _plan_ports(
+    ranges: Ranges, name: str, spec: JSON, have: dict[str, None], taken: dict[str, None]
+) -> None:
+    ports: list[dict[str, Any]] = spec.get("ports") or []
+    chosen: dict[int, None] = {}
+    by_port: dict[tuple[int, str], int] = {}
+    for i, port in enumerate(ports):
+        wanted = port.get("nodePort")
+        if wanted:
+            _take_port(ranges, name, f"spec.ports[{i}].nodePort", wanted, have, taken, chosen)
+            by_port[port["port"], port.get("protocol", "TCP")] = wanted
+    if needs_node_ports(spec):
+        for port in ports:
+            if port.get("nodePort"):
+                continue
+            protocol = port.get("protocol", "TCP")
+            # The same number serves TCP and UDP of one Service port, as upstream pairs them.
+            twin = next(
+                (
+                    node_port
+                    for (number, other), node_port in by_port.items()
+                    if number == port["port"] and other != protocol
+                ),
+                None,
+            )
+            port["nodePort"] = twin if twin is not None else ranges.free_port(chosen)
+            chosen[port["nodePort"]] = None
+            taken[f"{PORTS}{port['nodePort']}"] = None
+            by_port[port["port"], protocol] = port["nodePort"]
+    if needs_health_port(spec):
+        wanted = spec.get("healthCheckNodePort")
+        if wanted:
+            _take_port(ranges, name, "spec.healthCheckNodePort", wanted, have, taken, chosen)
+        else:
+            spec["healthCheckNodePort"] = ranges.free_port(chosen)
+            taken[f"{PORTS}{spec['healthCheckNodePort']}"] = None
+
+
+def _take_port(
+    ranges: Ranges,
+    name: str,
+    field: str,
+    wanted: int,
+    have: dict[str, None],
+    taken: dict[str, None],
+    chosen: dict[int, None],
+) -> None:
+    key = f"{PORTS}{wanted}"
+    chosen[wanted] = None
+    if key in have or key in taken:
+        taken[key] = None
+        return
+    try:
+        taken[ranges.port_key(wanted)] = None
+    except Refused as refused:
+        cause = Cause("FieldValueInvalid", f"Invalid value: {wanted}: {refused}", field)
+        raise invalid(kinds.SERVICE, name, cause) from None
