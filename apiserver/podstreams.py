@@ -15,7 +15,14 @@ from podwire.api.views import Pod
 from podwire.apiserver import answers
 from podwire.apiserver.calls import Call
 from podwire.apiserver.routes import ResourceHandler
-from podwire.client.counters import ExecSession, Frame, KubeletStreams, LogOptions, Request, Response
+from podwire.client.counters import (
+    ExecSession,
+    Frame,
+    KubeletStreams,
+    LogOptions,
+    Request,
+    Response,
+)
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
@@ -52,7 +59,7 @@ async def log(server: Apiserver, call: Call) -> Response:
 
 
 async def refuse_plain(_server: Apiserver, _call: Call) -> Response:
-    """exec without an upgrade of the connection."""
+    """Exec without an upgrade of the connection."""
     raise ApiError("BadRequest", "Upgrade request required")
 
 
@@ -172,5 +179,3 @@ def _at_least(call: Call, name: str, least: int) -> int | None:
 def _bad_option(field: str, why: str) -> ApiError:
     message = f'PodLogOptions "" is invalid: {field}: {why}'
     return ApiError("Invalid", message, details={"kind": "PodLogOptions"})
-
-

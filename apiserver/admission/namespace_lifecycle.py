@@ -31,8 +31,7 @@ def admit(review: Review) -> None:
         error = calls.forbidden(
             review.kind,
             review.name,
-            f"unable to create new content in namespace {namespace} because it is being "
-            "terminated",
+            f"unable to create new content in namespace {namespace} because it is being terminated",
         )
         message = f"namespace {namespace} is being terminated"
         error.causes = (Cause("NamespaceTerminating", message, "metadata.namespace"),)

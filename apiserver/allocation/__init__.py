@@ -51,17 +51,13 @@ async def delete(server: Apiserver, current: Entry, *, dry_run: bool) -> Entry:
 async def _service(
     server: Apiserver, obj: JSON, old_spec: JSON, current: Entry | None, *, dry_run: bool
 ) -> Entry:
-    key = server.caches.of(kinds.SERVICE).key(
-        obj["metadata"]["namespace"], obj["metadata"]["name"]
-    )
+    key = server.caches.of(kinds.SERVICE).key(obj["metadata"]["namespace"], obj["metadata"]["name"])
     wanted = obj["spec"]
     for _ in range(_ATTEMPTS):
         obj["spec"] = spec = services.copied(wanted)
         extra = services.plan(server.ranges, obj["metadata"], spec, old_spec)
         try:
-            return await storage.write(
-                server, kinds.SERVICE, obj, current, extra, dry_run=dry_run
-            )
+            return await storage.write(server, kinds.SERVICE, obj, current, extra, dry_run=dry_run)
         except Lost as lost:
             if key in lost.keys:
                 raise

@@ -68,8 +68,7 @@ class Ranges:
         low, high = self.ports
         if not low <= port <= high:
             raise Refused(
-                "provided port is not in the valid range. "
-                f"The range of valid ports is {low}-{high}"
+                f"provided port is not in the valid range. The range of valid ports is {low}-{high}"
             )
         key = f"{PORTS}{port}"
         if key in self._taken:
@@ -84,7 +83,9 @@ class Ranges:
         def text(offset: int) -> str:
             return str(ipaddress.IPv4Address(base + offset))
 
-        offset = self._pick(1, self._addresses + 1, band, lambda n: IPS + text(n) not in self._taken)
+        offset = self._pick(
+            1, self._addresses + 1, band, lambda n: IPS + text(n) not in self._taken
+        )
         if offset is None:
             message = "failed to allocate a serviceIP: range is full"
             raise ApiError("InternalError", message)

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 from podwire.apiserver import podstreams
 from podwire.apiserver.registry import (
-    binding, create, delete, finalize, get, patch, scale, update, watch
+    binding,
+    create,
+    delete,
+    finalize,
+    get,
+    patch,
+    scale,
+    update,
+    watch,
 )
 from podwire.apiserver.registry import list as list_verb
 

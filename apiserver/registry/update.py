@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from podwire.api import kinds
 from podwire.api.view import JSON
 from podwire.apiserver import allocation, calls, objects
 from podwire.apiserver.admission.review import Review, admit

@@ -81,6 +81,7 @@ async def build(env: Env, **config: Any) -> World:
     client = Client(DirectApi(server, ADMIN))
     for name in ("default", "kube-system"):
         await client.create(kinds.NAMESPACE, {"metadata": {"name": name}})
+        await client.create(kinds.SERVICE_ACCOUNT, {"metadata": {"name": "default"}}, name)
     return World(env, store, server, client)
 
 
@@ -95,7 +96,7 @@ def simulate() -> Callable[..., None]:
             world.server.stop()
             world.store.close()
 
-        sim.run(main, seed)
+        sim.run(main, seed, log_level="error")
 
     return run
 

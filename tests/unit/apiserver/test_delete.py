@@ -1,0 +1,182 @@
+"""Deletion: grace, finalizers, preconditions, propagation, namespaces."""
+
+from __future__ import annotations
+
+from podwire.api import kinds
+
+POD, CM, NS = kinds.POD, kinds.CONFIG_MAP, kinds.NAMESPACE
+
+
+def pod(name: str, **spec) -> dict:
+    return {
+        "metadata": {"name": name},
+        "spec": {"containers": [{"name": "c", "image": "nginx"}], **spec},
+    }
+
+
+async def scheduled(w, name: str) -> None:
+    await w.client.create(POD, pod(name), "default")
+    body = {"apiVersion": "v1", "kind": "Binding", "target": {"kind": "Node", "name": "node-1"}}
+    answer = await w.raw("POST", POD.path("default", name, "binding"), body)
+    assert answer.status == 201
+
+
+def test_a_scheduled_pod_is_deleted_by_its_kubelet(simulate, take):
+    """The first delete sets the deadline, the kubelet's own with grace 0 removes it."""
+
+    async def story(w):
+        await scheduled(w, "a")
+        stream = w.client.watch(POD, resource_version=str(await w.store.revision()))
+        await w.client.delete(POD, "a", "default")
+        dying = await w.client.get(POD, "a", "default")
+        assert dying.metadata.deletion_timestamp == "2026-01-01T00:00:30Z"
+        assert dying.metadata.deletion_grace_period_seconds == 30
+        await w.client.delete(POD, "a", "default")  # again: nothing happens
+        assert await w.client.get(POD, "a", "default") == dying
+        await w.client.delete(POD, "a", "default", grace_period_seconds=0)
+        assert (await w.refused(w.client.get(POD, "a", "default"))).reason == "NotFound"
+        events = await take(stream, 3)
+        assert events == [("MODIFIED", "a"), ("MODIFIED", "a"), ("DELETED", "a")]
+
+    simulate(story)
+
+
+def test_a_deadline_can_only_come_nearer(simulate):
+    """A second delete with a shorter grace moves the deadline, a longer one does not."""
+
+    async def story(w):
+        await scheduled(w, "a")
+        await w.client.delete(POD, "a", "default")
+        await w.client.delete(POD, "a", "default", grace_period_seconds=60)
+        later = await w.client.get(POD, "a", "default")
+        assert later.metadata.deletion_grace_period_seconds == 30
+        await w.client.delete(POD, "a", "default", grace_period_seconds=5)
+        sooner = await w.client.get(POD, "a", "default")
+        assert sooner.metadata.deletion_timestamp == "2026-01-01T00:00:05Z"
+
+    simulate(story)
+
+
+def test_an_unscheduled_pod_goes_at_once(simulate):
+    """There is no kubelet to wait for; the answer is the pod, not a Status."""
+
+    async def story(w):
+        await w.client.create(POD, pod("a"), "default")
+        answer = await w.json("DELETE", POD.path("default", "a"))
+        assert answer["kind"] == "Pod"
+        assert await w.names(POD) == []
+
+    simulate(story)
+
+
+def test_a_finalizer_keeps_an_object_until_it_is_removed(simulate):
+    """And no new one can be added meanwhile."""
+
+    async def story(w):
+        await w.config_map("a", finalizers=["example.com/hold"])
+        shown = await w.json("DELETE", CM.path("default", "a"))
+        assert shown["metadata"]["deletionGracePeriodSeconds"] == 0
+        more = {"metadata": {"finalizers": ["example.com/hold", "example.com/more"]}}
+        error = await w.refused(w.client.patch(CM, "a", more, "default"))
+        assert error.reason == "Invalid"
+        assert "no new finalizers can be added if the object is being deleted" in error.message
+        await w.client.patch(CM, "a", {"metadata": {"finalizers": None}}, "default")
+        assert (await w.refused(w.client.get(CM, "a", "default"))).reason == "NotFound"
+
+    simulate(story)
+
+
+def test_orphan_and_foreground_are_finalizers_for_the_garbage_collector(simulate):
+    """Background deletes at once."""
+
+    async def story(w):
+        for policy, finalizer in (("Orphan", "orphan"), ("Foreground", "foregroundDeletion")):
+            name = policy.lower()
+            await w.config_map(name)
+            await w.client.delete(CM, name, "default", propagation_policy=policy)
+            waiting = await w.client.get(CM, name, "default")
+            assert waiting.metadata.finalizers == [finalizer]
+        await w.config_map("b")
+        await w.client.delete(CM, "b", "default", propagation_policy="Background")
+        assert await w.names() == ["foreground", "orphan"]
+
+    simulate(story)
+
+
+def test_a_delete_guarded_by_uid_spares_the_namesake(simulate):
+    """The controller that meant the old object does not delete the new one."""
+
+    async def story(w):
+        await w.config_map("a")
+        error = await w.refused(w.client.delete(CM, "a", "default", uid="other"))
+        assert error.reason == "Conflict"
+        assert "Precondition failed: UID in precondition: other, UID in object meta: " in (
+            error.message
+        )
+
+    simulate(story)
+
+
+def test_a_completed_deletion_answers_with_a_status_that_names_the_uid(simulate):
+    """kubectl delete waits for that uid to be gone."""
+
+    async def story(w):
+        made = await w.config_map("a")
+        answer = await w.json("DELETE", CM.path("default", "a"))
+        assert answer["status"] == "Success"
+        assert answer["details"] == {
+            "name": "a", "kind": "configmaps", "uid": made.metadata.uid,
+        }  # fmt: skip
+
+    simulate(story)
+
+
+def test_deleting_a_collection_honours_the_selector(simulate):
+    """Only what is selected goes; the answer lists it."""
+
+    async def story(w):
+        await w.config_map("a", labels={"x": "1"})
+        await w.config_map("b")
+        answer = await w.json("DELETE", CM.path("default"), labelSelector="x=1")
+        assert [item["metadata"]["name"] for item in answer["items"]] == ["a"]
+        assert await w.names() == ["b"]
+
+    simulate(story)
+
+
+def test_a_namespace_terminates_until_its_controller_finalizes_it(simulate):
+    """No new content meanwhile; then it is gone and content is NotFound."""
+
+    async def story(w):
+        await w.client.create(NS, {"metadata": {"name": "x"}})
+        await w.config_map("a", "x")
+        shown = await w.json("DELETE", NS.path("", "x"))
+        assert shown["status"]["phase"] == "Terminating"
+        error = await w.refused(w.config_map("b", "x"))
+        assert error.reason == "Forbidden"
+        assert error.message == (
+            'configmaps "b" is forbidden: unable to create new content in namespace x because '
+            "it is being terminated"
+        )
+        assert error.causes[0].reason == "NamespaceTerminating"
+        await w.client.delete(CM, "a", "x")
+        body = await w.client.get_json(NS, "x")
+        body["spec"]["finalizers"] = []
+        await w.client.update(NS, body, "finalize")
+        assert (await w.refused(w.client.get(NS, "x"))).reason == "NotFound"
+        error = await w.refused(w.config_map("b", "x"))
+        assert error.message == 'namespaces "x" not found'
+
+    simulate(story)
+
+
+def test_the_default_namespace_cannot_be_deleted(simulate):
+    """NamespaceLifecycle protects the namespaces every cluster has."""
+
+    async def story(w):
+        error = await w.refused(w.client.delete(NS, "default"))
+        assert error.message == (
+            'namespaces "default" is forbidden: this namespace may not be deleted'
+        )
+
+    simulate(story)
