@@ -4,47 +4,46 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
+from podwire.api import codec, patch
 from podwire.api.kinds import Kind
-from podwire.api.status import ApiError
 from podwire.api.view import JSON
+from podwire.apiserver import calls
 from podwire.apiserver.calls import Call
+
+_VALIDATIONS = (codec.IGNORE, codec.WARN, codec.STRICT)
+
+
+def field_validation(call: Call) -> str:
+    """The call's ?fieldValidation=, Warn by default. Raises ApiError Invalid."""
+    asked = call.query.get("fieldValidation")
+    if asked and asked not in _VALIDATIONS:
+        listed = ", ".join(f'"{name}"' for name in ("", *_VALIDATIONS))
+        why = f'Unsupported value: "{asked}": supported values: {listed}'
+        raise calls.bad_option(call, "fieldValidation", "FieldValueNotSupported", why)
+    return asked or codec.WARN
 
 
 def decode(call: Call, kind: Kind[Any]) -> JSON:
-    """The request's body as an object of ``kind``; warnings go to the call.
-
-    Raises ApiError BadRequest, UnsupportedMediaType.
-    """
-    try:
-        body = msgspec.json.decode(call.request.body)
-    except msgspec.DecodeError as error:
-        raise ApiError("BadRequest", f"couldn't decode body: {error}") from None
-    if not isinstance(body, dict):
-        raise ApiError("BadRequest", "couldn't get version/kind; json parse error")
-    body.setdefault("apiVersion", kind.api_version)
-    body.setdefault("kind", kind.kind)
-    body.setdefault("metadata", {})
-    return body
+    """The request's body as an object of ``kind``; warnings go to the call. Raises ApiError."""
+    return decode_as(call, kind.api_version, kind.kind)
 
 
 def decode_as(call: Call, api_version: str, kind: str) -> JSON:
-    """The request's body as a kind that is not served by itself (Scale, Binding)."""
-    body: JSON = msgspec.json.decode(call.request.body)
-    return body
-
-
-def patched_as(call: Call, current: JSON) -> JSON:
-    """``current`` with the request's patch applied, for kinds not served by themselves."""
-    merged: JSON = _merge(current, msgspec.json.decode(call.request.body))
-    return merged
+    """The request's body as a kind that need not be served by itself (Scale, Binding)."""
+    found = codec.decode_as(
+        call.content_type, call.request.body, api_version, kind, field_validation(call)
+    )
+    call.warnings += found.warnings
+    found.obj.setdefault("metadata", {})
+    return found.obj
 
 
 def decode_options(call: Call) -> JSON:
-    """DeleteOptions in a body; {} without one."""
-    body = msgspec.json.decode(call.request.body) if call.request.body else {}
-    return body if isinstance(body, dict) else {}
+    """DeleteOptions in a body; {} without one. Raises ApiError."""
+    body = call.request.body
+    if not body:
+        return {}
+    return codec.decode_as(call.content_type, body, "v1", "DeleteOptions", codec.IGNORE).obj
 
 
 def prepare_create(kind: Kind[Any], obj: JSON) -> None:
@@ -55,21 +54,14 @@ def prepare_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str) -> N
     """Default and validate a changed object in place. Raises ApiError Invalid."""
 
 
-def patched(call: Call, current: JSON) -> JSON:
-    """``current`` with the request's patch applied. Raises ApiError."""
-    if call.content_type != "application/merge-patch+json":
-        raise ApiError("UnsupportedMediaType", "only merge patches so far")
-    merged: JSON = _merge(current, msgspec.json.decode(call.request.body))
-    return merged
+def patched(call: Call, current: JSON, kind: Kind[Any] | None = None) -> JSON:
+    """``current`` with the request's patch applied; ``kind`` when it is not the call's own.
 
-
-def _merge(target: Any, patch: Any) -> Any:
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = _merge(result.get(key), value)
-    return result
+    Raises ApiError.
+    """
+    body = call.request.body
+    validation = field_validation(call)
+    found = patch.apply_patch(kind or call.kind, call.content_type, current, body, validation)
+    call.warnings[:] = found.warnings
+    found.obj.setdefault("metadata", {})
+    return found.obj

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from podwire.api import selectors
+from podwire.api.kinds import Kind
 from podwire.api.status import ApiError, Cause
 from podwire.api.view import JSON
+from podwire.api.views import Object
 from podwire.apiserver import answers, objects
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
@@ -19,7 +21,8 @@ from podwire.client.counters import Response
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
 
-API_VERSION, KIND = "autoscaling/v1", "Scale"
+SCALE = Kind(Object, "autoscaling", "v1", "Scale", "scales", "scale")
+"""The subresource's own kind; it is served nowhere else."""
 
 
 async def get(server: Apiserver, call: Call) -> Response:
@@ -33,13 +36,13 @@ async def get(server: Apiserver, call: Call) -> Response:
 
 async def put(server: Apiserver, call: Call) -> Response:
     """Set spec.replicas from a whole Scale."""
-    scale = objects.decode_as(call, API_VERSION, KIND)
+    scale = objects.decode(call, SCALE)
     return await _set(server, call, lambda _current: scale)
 
 
 async def patch(server: Apiserver, call: Call) -> Response:
     """Set spec.replicas from a patch of the Scale."""
-    return await _set(server, call, lambda current: objects.patched_as(call, current))
+    return await _set(server, call, lambda current: objects.patched(call, current, SCALE))
 
 
 async def _set(server: Apiserver, call: Call, make: Any) -> Response:
@@ -66,7 +69,7 @@ async def _set(server: Apiserver, call: Call, make: Any) -> Response:
 def _check(name: str, replicas: Any) -> None:
     if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
         why = f"Invalid value: {replicas}: must be greater than or equal to 0"
-        found = {"name": name, "group": "autoscaling", "kind": KIND}
+        found = {"name": name, "group": "autoscaling", "kind": SCALE.kind}
         message = f'Scale.autoscaling "{name}" is invalid: spec.replicas: {why}'
         cause = Cause("FieldValueInvalid", why, "spec.replicas")
         raise ApiError("Invalid", message, 0, found, (cause,))
@@ -86,8 +89,8 @@ def of(entry: Entry) -> JSON:
     if selector is not None:
         found["selector"] = str(selectors.from_json(selector))
     return {
-        "kind": KIND,
-        "apiVersion": API_VERSION,
+        "kind": SCALE.kind,
+        "apiVersion": SCALE.api_version,
         "metadata": shown,
         "spec": {"replicas": replicas} if replicas else {},
         "status": found,

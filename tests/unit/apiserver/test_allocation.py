@@ -12,7 +12,7 @@ from podwire.client.counters import User
 SVC = kinds.SERVICE
 
 
-def service(name: str, *ports: dict, **spec) -> dict:
+def service(name: str, *ports: dict[str, object], **spec) -> dict[str, object]:
     return {"metadata": {"name": name}, "spec": {"ports": list(ports) or [{"port": 80}], **spec}}
 
 
@@ -52,9 +52,7 @@ def test_an_address_outside_the_range_is_refused(simulate):
 
     async def story(w):
         for wanted in ("10.97.0.1", "10.96.0.0", "10.96.255.255"):
-            error = await w.refused(
-                w.client.create(SVC, service("a", clusterIP=wanted), "default")
-            )
+            error = await w.refused(w.client.create(SVC, service("a", clusterIP=wanted), "default"))
             assert "The range of valid IPs is 10.96.0.0/16" in error.message
 
     simulate(story)
@@ -119,10 +117,8 @@ def test_a_service_of_type_external_name_needs_nothing(simulate):
     """Neither does a headless one."""
 
     async def story(w):
-        await w.client.create(
-            SVC, {"metadata": {"name": "e"}, "spec": {"type": "ExternalName", "externalName": "x.y"}},
-            "default",
-        )  # fmt: skip
+        body = {"metadata": {"name": "e"}, "spec": {"type": "ExternalName", "externalName": "x.y"}}
+        await w.client.create(SVC, body, "default")
         made = await w.client.create(SVC, service("h", clusterIP="None"), "default")
         assert made.spec.cluster_ips == ["None"]
         assert await keys(w) == []

@@ -7,7 +7,7 @@ from podwire.api import kinds
 POD, CM, NS = kinds.POD, kinds.CONFIG_MAP, kinds.NAMESPACE
 
 
-def pod(name: str, **spec) -> dict:
+def pod(name: str, **spec) -> dict[str, object]:
     return {
         "metadata": {"name": name},
         "spec": {"containers": [{"name": "c", "image": "nginx"}], **spec},

@@ -1,0 +1,171 @@
+"""status, scale, binding, log and exec."""
+
+from __future__ import annotations
+
+import pytest
+
+from podwire.api import kinds
+from podwire.api.status import ApiError
+from podwire.apiserver import podstreams
+from podwire.client.counters import Request, User
+
+POD, DEPLOY = kinds.POD, kinds.DEPLOYMENT
+MERGE = "application/merge-patch+json"
+
+
+def deployment(name: str, replicas: int = 2) -> dict[str, object]:
+    labels = {"app": name}
+    containers = [{"name": "c", "image": "nginx"}]
+    return {
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}},
+        },
+    }
+
+
+def pod(name: str, *containers: str) -> dict[str, object]:
+    listed = [{"name": c, "image": "nginx"} for c in containers or ("c",)]
+    return {"metadata": {"name": name}, "spec": {"containers": listed}}
+
+
+def binding(node: str) -> dict[str, object]:
+    return {"apiVersion": "v1", "kind": "Binding", "target": {"kind": "Node", "name": node}}
+
+
+def test_status_changes_only_through_its_subresource_and_spec_only_without(simulate):
+    """And only a changed spec makes a new generation."""
+
+    async def story(w):
+        body = {**deployment("web"), "status": {"replicas": 9}}
+        made = await w.client.create(DEPLOY, body, "default")
+        assert (made.status.replicas, made.metadata.generation) == (0, 1)
+        both = {"spec": {"replicas": 5}, "status": {"replicas": 5}}
+        one = await w.client.patch(DEPLOY, "web", both, "default", subresource="status")
+        assert (one.spec.replicas, one.status.replicas, one.metadata.generation) == (2, 5, 1)
+        both = {"spec": {"replicas": 7}, "status": {"replicas": 7}}
+        two = await w.client.patch(DEPLOY, "web", both, "default")
+        assert (two.spec.replicas, two.status.replicas, two.metadata.generation) == (7, 5, 2)
+
+    simulate(story)
+
+
+def test_scale_reads_and_sets_replicas(simulate):
+    """kubectl scale patches it; the selector is text there."""
+
+    async def story(w):
+        await w.client.create(DEPLOY, deployment("web"), "default")
+        path = DEPLOY.path("default", "web", "scale")
+        scale = await w.json("GET", path)
+        assert scale["kind"] == "Scale"
+        assert scale["spec"] == {"replicas": 2}
+        assert scale["status"] == {"replicas": 0, "selector": "app=web"}
+        patched = await w.json("PATCH", path, {"spec": {"replicas": 5}}, content_type=MERGE)
+        assert patched["spec"]["replicas"] == 5
+        scale["spec"]["replicas"] = 3
+        assert (await w.raw("PUT", path, scale)).status == 409
+        del scale["metadata"]["resourceVersion"]
+        assert (await w.raw("PUT", path, scale)).status == 200
+        after = await w.client.get(DEPLOY, "web", "default")
+        assert (after.spec.replicas, after.metadata.generation) == (3, 3)
+        bad = await w.json("PATCH", path, {"spec": {"replicas": -1}}, content_type=MERGE)
+        assert "must be greater than or equal to 0" in bad["message"]
+
+    simulate(story)
+
+
+def test_a_pod_is_bound_once(simulate):
+    """The second scheduler to decide is told so."""
+
+    async def story(w):
+        await w.client.create(POD, pod("a"), "default")
+        path = POD.path("default", "a", "binding")
+        assert (await w.raw("POST", path, binding("node-1"))).status == 201
+        bound = await w.client.get(POD, "a", "default")
+        assert bound.spec.node_name == "node-1"
+        assert [c.type for c in bound.status.conditions] == ["PodScheduled"]
+        error = await w.json("POST", path, binding("node-2"))
+        assert error["reason"] == "Conflict"
+        assert error["message"] == (
+            'Operation cannot be fulfilled on pods/binding "a": '
+            'pod a is already assigned to node "node-1"'
+        )
+
+    simulate(story)
+
+
+def test_the_container_of_log_and_exec_must_be_clear(simulate):
+    """With two containers one must be named, and it must exist."""
+
+    async def story(w):
+        await w.client.create(POD, pod("two", "a", "b"), "default")
+        answer = await w.json("GET", POD.path("default", "two", "log"))
+        assert answer["message"] == (
+            "a container name must be specified for pod two, choose one of: [a b]"
+        )
+        answer = await w.json("GET", POD.path("default", "two", "log"), container="x")
+        assert answer["message"] == "container x is not valid for pod two"
+        assert (await w.raw("GET", POD.path("default", "two", "exec"))).status == 400
+
+    simulate(story)
+
+
+class Kubelets:
+    """A kubelet that logs two lines and starts any command."""
+
+    async def logs(self, node, namespace, pod, container, options):
+        async def lines():
+            yield f"{node}/{namespace}/{pod}/{container} tail={options.tail_lines}\n".encode()
+            yield b"end\n"
+
+        return lines()
+
+    async def exec(self, node, namespace, pod, container, argv, tty):
+        return (node, container, tuple(argv), tty)
+
+    async def resolver(self, node, namespace, pod):
+        raise LookupError(pod)
+
+
+def test_logs_are_the_kubelets_bytes(simulate):
+    """Streamed as plain text; an unscheduled pod has none."""
+
+    async def story(w):
+        w.server.kubelets = Kubelets()
+        await w.client.create(POD, pod("a"), "default")
+        path = POD.path("default", "a", "log")
+        assert (await w.raw("GET", path)).stream is None
+        await w.raw("POST", POD.path("default", "a", "binding"), binding("node-1"))
+        answer = await w.raw("GET", path, tailLines="3")
+        text = b"".join([frame.data async for frame in answer.stream])
+        assert text == b"node-1/default/a/c tail=3\nend\n"
+        assert answer.headers["content-type"] == "text/plain"
+        assert (await w.raw("GET", path, tailLines="-1")).status == 422
+
+    simulate(story)
+
+
+def test_exec_reaches_the_kubelet_of_a_running_container(simulate):
+    """And says what is missing otherwise."""
+
+    async def story(w):
+        w.server.kubelets = Kubelets()
+        await w.client.create(POD, pod("a"), "default")
+        query = (("command", "echo"), ("command", "hi"), ("stdin", "true"))
+
+        def ask(user=User("admin")):  # noqa: B008
+            path = POD.path("default", "a", "exec")
+            return podstreams.open_exec(w.server, Request("GET", path, query, user=user))
+
+        assert "does not have a host assigned" in (await w.refused(ask())).message
+        await w.raw("POST", POD.path("default", "a", "binding"), binding("node-1"))
+        assert (await w.refused(ask())).message == 'container not found ("c")'
+        status = {"containerStatuses": [{"name": "c", "state": {"running": {}}}]}
+        await w.client.patch(POD, "a", {"status": status}, "default", subresource="status")
+        assert await ask() == (("node-1", "c", ("echo", "hi"), False), True)
+        with pytest.raises(ApiError, match="cannot get"):
+            await ask(User("nobody", ("system:unauthenticated",)))
+
+    simulate(story)
