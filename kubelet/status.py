@@ -78,8 +78,8 @@ class StatusManager:
                         return
                     delay_s = RETRY_FIRST_S
                 except (ApiError, ConnectionError) as error:
-                    if isinstance(error, ApiError) and error.code in {404, 409}:
-                        self.forget_uid(entry.uid)  # gone, or a namesake took its place
+                    if isinstance(error, ApiError) and _is_gone(error):
+                        self.forget_uid(entry.uid)
                         return
                     self._log.warning("pod status not written", pod=entry.name, error=str(error))
                     await self._clock.sleep(delay_s)
@@ -113,3 +113,8 @@ class StatusManager:
             )
             self.forget_uid(entry.uid)
         return False
+
+
+def _is_gone(error: ApiError) -> bool:
+    """Whether the pod of our uid no longer exists (a namesake may have taken its place)."""
+    return error.code == 404 or (error.code == 409 and "UID in precondition" in error.message)

@@ -338,7 +338,7 @@ class PodWorker:
         hook = container.lifecycle.post_start if container.lifecycle else None
         if hook is not None:
             failure = await run_hook(self.kubelet, instance, self.target(container), hook)
-            if failure:
+            if failure and container.name in self.instances:
                 self.kubelet.event(
                     self.pod, "Warning", "FailedPostStartHook", "PostStartHook failed",
                     container.name,
