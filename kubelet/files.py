@@ -41,7 +41,7 @@ class ReadOnly:
 
     async def write(self, rel: str, data: bytes) -> None:
         """Refused: raises OSError (EROFS)."""
-        raise OSError(errno.EROFS, "Read-only file system", f"{rel} ({len(data)} bytes)")
+        raise _read_only(rel, data)
 
 
 class Writable:
@@ -116,6 +116,18 @@ class SubPath:
         await self._source.write(self._inner(rel), data)
 
 
+class Guarded:
+    """A volumeMount with readOnly: the volume's live content, without writing."""
+
+    def __init__(self, source: Source) -> None:
+        self.read = source.read
+        self.list = source.list
+
+    async def write(self, rel: str, data: bytes) -> None:
+        """Refused: raises OSError (EROFS)."""
+        raise _read_only(rel, data)
+
+
 class FileView:
     """All files of one container instance."""
 
@@ -154,6 +166,10 @@ class FileView:
             if mount == wanted or mount.startswith(below) or below.startswith(f"{mount}/"):
                 paths.update(dict.fromkeys(f"{mount}/{r}" if r else mount for r in source.list()))
         return sorted(path for path in paths if path == wanted or path.startswith(below))
+
+
+def _read_only(rel: str, data: bytes) -> OSError:
+    return OSError(errno.EROFS, "Read-only file system", f"{rel} ({len(data)} bytes)")
 
 
 def normal(path: str) -> str:

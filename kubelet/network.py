@@ -120,10 +120,14 @@ class Sandbox:
 
     async def _add(self, plugin: JSON, conflist: JSON, previous: JSON | None) -> JSON:
         output = await self._call("ADD", plugin, conflist, previous)
-        if output.code == 0:
-            result: JSON = msgspec.json.decode(output.stdout)
-            return result
-        message = _error_message(output.stdout)
+        message = _error_message(output.stdout) if output.code else ""
+        if not output.code:
+            try:
+                result: JSON = msgspec.json.decode(output.stdout)
+            except msgspec.DecodeError as error:
+                message = f"error unmarshaling result: {error}"
+            else:
+                return result
         raise SandboxError(
             f'failed to setup network for sandbox "{self.id}": '
             f'plugin type="{plugin.get("type")}" failed (add): {message}'

@@ -20,7 +20,7 @@ from podwire.kubelet.env import (
     resource_field,
     secret_data,
 )
-from podwire.kubelet.files import HostFiles, ReadOnly, Source, SubPath, Writable, normal
+from podwire.kubelet.files import Guarded, HostFiles, ReadOnly, Source, SubPath, Writable, normal
 
 TOKEN = b"not modelled: service account tokens are not issued yet\n"
 
@@ -180,7 +180,7 @@ class PodVolumes:
                 if isinstance(source, ReadOnly):  # a subPath mount never sees an update
                     source = ReadOnly(source.files)
                 source = SubPath(source, mount.sub_path)
-            if mount.read_only and isinstance(source, Writable):
-                source = ReadOnly(source.files)
+            if mount.read_only:
+                source = Guarded(source)
             found.append((normal(mount.mount_path), source))
         return found

@@ -191,6 +191,9 @@ def simulate():
             node = Node(env, server, profile, network)
             for name in ("default", "kube-node-lease"):
                 await node.client.create(kinds.NAMESPACE, {"metadata": {"name": name}})
+            await node.client.create(
+                kinds.SERVICE_ACCOUNT, {"metadata": {"name": "default"}}, "default"
+            )
             async with Nursery() as nursery:
                 node.nursery = nursery
                 node.restart()

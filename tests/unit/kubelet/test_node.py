@@ -2,6 +2,7 @@
 
 from podwire.api import kinds
 from podwire.api.times import NS, parse_time
+from podwire.kubelet import tables
 
 
 async def node_when(node, wanted):
@@ -79,5 +80,35 @@ def test_the_status_is_posted_every_five_minutes_and_at_once_when_somebody_says_
         patch = {"status": {"conditions": unknown}}
         await node.client.patch(kinds.NODE, "node-1", patch, subresource="status")
         await node_when(node, lambda n: n.ready)
+
+    simulate(story)
+
+
+def test_a_nodes_pods_and_containers_print_as_crictl_prints_them(simulate):
+    """State prints itself."""
+
+    async def story(node):
+        await node.pod("web", image="sleeper:v1")
+        pod = await node.ready("web")
+        kubelet = node.streams._kubelets["node-1"]
+        header, row = tables.pods(kubelet).splitlines()
+        assert header.split()[:3] == ["POD", "ID", "STATE"]
+        assert row.split()[1:] == [
+            "Ready",
+            "web",
+            "default",
+            "0",
+            "10.244.0.2",
+            *node.fabric.netns(),
+        ]
+        (row,) = tables.containers(kubelet).splitlines()[1:]
+        container_id = pod.status.container_statuses[0].container_id.removeprefix("containerd://")
+        assert row.split()[:5] == [
+            container_id[:13],
+            "docker.io/library/sleeper:v1",
+            "Running",
+            "c",
+            "0",
+        ]
 
     simulate(story)

@@ -2,6 +2,8 @@
 
 import base64
 
+import pytest
+
 from podwire.api import kinds
 
 
@@ -130,6 +132,25 @@ def test_a_host_path_is_the_nodes_disk_in_both_directions(simulate):
         await node.fabric.write_file("node-1", "/run/flannel/subnet.env", b"A=2\n")
         await node.env.clock.sleep(0.001)
         assert process.read_file("/run/flannel/subnet.env") == b"A=2\n"
+
+    simulate(story)
+
+
+def test_a_read_only_mount_shows_what_others_write_but_takes_nothing(simulate):
+    """EROFS, as in life."""
+
+    async def story(node):
+        reader = container(("shared", "/in", {"readOnly": True}), name="d")
+        await node.pod(
+            containers=[container(("shared", "/out", {})), reader],
+            volumes=[{"name": "shared", "emptyDir": {}}],
+        )
+        await node.ready()
+        writer, reader = node.started
+        await writer.write_file("/out/x", b"1")
+        assert reader.read_file("/in/x") == b"1"
+        with pytest.raises(OSError, match="Read-only file system"):
+            await reader.write_file("/in/y", b"2")
 
     simulate(story)
 
