@@ -189,12 +189,31 @@ def _conditions(
     return rendered
 
 
+_MERGED_LISTS = ("podIPs", "hostIPs")
+"""Lists that a strategic merge would add to: an address of an earlier sandbox must not stay."""
+
+
+def stored_addresses(pod: Pod) -> JSON:
+    """The part of a stored status that the first patch must know to replace it."""
+    status = pod.status
+    lists = {"podIPs": status.pod_ips, "hostIPs": status.host_ips}
+    found: JSON = {key: [{"ip": i.ip} for i in items] for key, items in lists.items() if items}
+    return {**found, "podIP": status.pod_ip} if status.pod_ip else found
+
+
 def changes(before: JSON, after: JSON) -> JSON:
     """The strategic merge patch of a status: changed keys, and only conditions that changed."""
     patch: JSON = {}
     for key, value in after.items():
-        if before.get(key) != value:
-            patch[key] = _changed_conditions(before, value) if key == "conditions" else value
+        if before.get(key) == value:
+            continue
+        if key == "conditions":
+            patch[key] = _changed_conditions(before, value)
+        elif key in _MERGED_LISTS:
+            gone = [ip for ip in before.get(key, ()) if ip not in value]
+            patch[key] = [*value, *({"$patch": "delete", **ip} for ip in gone)]
+        else:
+            patch[key] = value
     for key in before:
         if key not in after:
             patch[key] = None

@@ -11,7 +11,7 @@ from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.api.views import Pod
 from podwire.client.api import STRATEGIC, Client
-from podwire.kubelet.podstatus import changes
+from podwire.kubelet.podstatus import changes, stored_addresses
 from podwire.runtime.ports import Clock
 from podwire.runtime.tasks import Nursery
 
@@ -61,7 +61,13 @@ class StatusManager:
 
     def _entry(self, pod: Pod) -> _Entry:
         meta = pod.metadata
-        return self._entries.setdefault(meta.uid, _Entry(meta.namespace, meta.name, meta.uid))
+        entry = self._entries.get(meta.uid)
+        if entry is None:
+            entry = _Entry(meta.namespace, meta.name, meta.uid)
+            # Until the first write only the addresses matter: they would be merged.
+            entry.wanted = entry.sent = stored_addresses(pod)
+            self._entries[meta.uid] = entry
+        return entry
 
     def _kick(self, entry: _Entry) -> None:
         if not entry.busy:

@@ -313,6 +313,7 @@ class PodStatus(View, frozen=True, kw_only=True):
     message: str = ""
     reason: str = ""
     host_ip: str = ""
+    host_ips: list[PodIP] = []
     pod_ip: str = ""
     pod_ips: list[PodIP] = []
     start_time: str = ""

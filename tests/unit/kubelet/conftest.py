@@ -3,15 +3,13 @@
 import asyncio
 import json
 from contextlib import aclosing
-from dataclasses import replace
 
-import msgspec
 import pytest
 
 from podwire.api import kinds
 from podwire.apiserver.server import Apiserver, DirectApi
 from podwire.client import http1
-from podwire.client.api import MERGE, STRATEGIC, Client
+from podwire.client.api import Client
 from podwire.client.counters import LogOptions, User
 from podwire.client.ctx import Ctx
 from podwire.client.hosting import RoomHost
@@ -36,7 +34,7 @@ class Node:
 
     def __init__(self, env, server, profile, network=True):
         self.env, self.server = env, server
-        self.api = StrategicConditions(DirectApi(server, ADMIN))
+        self.api = DirectApi(server, ADMIN)
         self.client = Client(self.api)
         self.fabric, self.cni = FakeFabric(), FakeCni()
         self.sockets = FakeSockets(self.cni, env.clock)
@@ -152,31 +150,6 @@ class Node:
 
 
 IMAGES = ("sleeper", "stubborn", "batch", "web")
-
-
-class StrategicConditions:
-    """The server's strategic merge patch, as far as statuses need it (conditions by type)."""
-
-    def __init__(self, api):
-        self._api = api
-
-    async def send(self, request):
-        if request.headers.get("content-type") == STRATEGIC:
-            patch = msgspec.json.decode(request.body)
-            path = request.path.removesuffix("/status")
-            current = msgspec.json.decode(
-                (await self._api.send(replace(request, method="GET", path=path, body=b""))).body
-            )
-            if "conditions" in patch["status"]:
-                merged = {c["type"]: c for c in current.get("status", {}).get("conditions", ())}
-                for condition in patch["status"]["conditions"]:
-                    new = {**merged.get(condition["type"], {}), **condition}
-                    kept = {k: v for k, v in new.items() if v is not None}
-                    merged[condition["type"]] = kept
-                patch["status"]["conditions"] = list(merged.values())
-            headers = {**request.headers, "content-type": MERGE}
-            request = replace(request, headers=headers, body=msgspec.json.encode(patch))
-        return await self._api.send(request)
 
 
 @pytest.fixture

@@ -197,6 +197,7 @@ def test_a_stopped_kubelet_ends_its_programs_and_answers_nobody(simulate):
         )
         assert len(node.fabric.netns()) == 1
         assert pod.status.pod_ip != first.status.pod_ip
+        assert [ip.ip for ip in pod.status.pod_ips] == [pod.status.pod_ip]
         last = pod.status.container_statuses[0].last_state["terminated"]
         assert (last["exitCode"], last["reason"]) == (255, "Unknown")
 
