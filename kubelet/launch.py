@@ -93,6 +93,7 @@ def make_process(
         name=container.name,
         image=container.image,
         argv=command_line(container, variables),
+        has_command=bool(container.command),
         env=variables,
         ports=tuple((p.container_port, p.protocol) for p in container.ports),
         hostname=around.files.hostname,

@@ -264,6 +264,8 @@ class ContainerSpec:
     image: str
     argv: tuple[str, ...]
     """command + args after $(VAR) expansion; empty: the image's own entrypoint."""
+    has_command: bool = False
+    """Whether the pod gives a ``command``; without one, argv are the entrypoint's arguments."""
     env: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[tuple[int, str], ...] = ()
     """(containerPort, protocol) in order."""
