@@ -1,10 +1,11 @@
-"""The seam to ``podwire.api``: decoding, defaulting, validation and patching of bodies."""
+"""Bodies of calls through ``podwire.api``: decoding, patching, warnings."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from podwire.api import codec, patch
+from podwire.api import codec
+from podwire.api import objects as api
 from podwire.api.kinds import Kind
 from podwire.api.view import JSON
 from podwire.apiserver import calls
@@ -30,7 +31,7 @@ def decode(call: Call, kind: Kind[Any]) -> JSON:
 
 def decode_as(call: Call, api_version: str, kind: str) -> JSON:
     """The request's body as a kind that need not be served by itself (Scale, Binding)."""
-    found = codec.decode_as(
+    found = api.decode_as(
         call.content_type, call.request.body, api_version, kind, field_validation(call)
     )
     call.warnings += found.warnings
@@ -43,15 +44,7 @@ def decode_options(call: Call) -> JSON:
     body = call.request.body
     if not body:
         return {}
-    return codec.decode_as(call.content_type, body, "v1", "DeleteOptions", codec.IGNORE).obj
-
-
-def prepare_create(kind: Kind[Any], obj: JSON) -> None:
-    """Default and validate a new object in place. Raises ApiError Invalid."""
-
-
-def prepare_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str) -> None:
-    """Default and validate a changed object in place. Raises ApiError Invalid."""
+    return api.decode_as(call.content_type, body, "v1", "DeleteOptions", codec.IGNORE).obj
 
 
 def patched(call: Call, current: JSON, kind: Kind[Any] | None = None) -> JSON:
@@ -61,7 +54,7 @@ def patched(call: Call, current: JSON, kind: Kind[Any] | None = None) -> JSON:
     """
     body = call.request.body
     validation = field_validation(call)
-    found = patch.apply_patch(kind or call.kind, call.content_type, current, body, validation)
+    found = api.apply_patch(kind or call.kind, call.content_type, current, body, validation)
     call.warnings[:] = found.warnings
     found.obj.setdefault("metadata", {})
     return found.obj

@@ -11,9 +11,9 @@ import msgspec
 
 from podwire.api import kinds
 from podwire.api.status import Cause
+from podwire.api.validation.field import invalid_error
 from podwire.api.view import JSON
 from podwire.apiserver.allocation.ranges import IPS, PORTS, Ranges, Refused
-from podwire.apiserver.registry.meta import invalid
 from podwire.apiserver.storage import Extra
 from podwire.store import Compare, Delete, Put
 
@@ -65,48 +65,6 @@ def release(extra: Extra, keys: dict[str, None]) -> None:
     extra.ops += [Delete(key) for key in keys]
 
 
-def carry_over(new: JSON, old: JSON) -> None:
-    """Before validation of an update: keep what the writer left out, drop what its type lost."""
-    if needs_ip(old) and needs_ip(new):
-        if not new.get("clusterIP") and not new.get("clusterIPs"):
-            new["clusterIP"] = old["clusterIP"]
-            new["clusterIPs"] = old["clusterIPs"]
-        elif not new.get("clusterIPs") and new.get("clusterIP") == old.get("clusterIP"):
-            new["clusterIPs"] = old["clusterIPs"]
-    if needs_ip(old) and new.get("type") == "ExternalName":
-        for field in ("clusterIP", "clusterIPs"):
-            if new.get(field) == old.get(field):
-                new.pop(field, None)
-        for field in ("ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
-            new.pop(field, None)
-    _carry_node_ports(new, old)
-    if needs_health_port(old):
-        if needs_health_port(new):
-            if not new.get("healthCheckNodePort"):
-                new["healthCheckNodePort"] = old.get("healthCheckNodePort", 0)
-        elif new.get("healthCheckNodePort") == old.get("healthCheckNodePort"):
-            new.pop("healthCheckNodePort", None)
-
-
-def _carry_node_ports(new: JSON, old: JSON) -> None:
-    had = {
-        (port.get("protocol", "TCP"), port.get("port")): port["nodePort"]
-        for port in old.get("ports") or ()
-        if port.get("nodePort")
-    }
-    if needs_node_ports(old) and needs_node_ports(new):
-        used = {port["nodePort"]: None for port in new.get("ports") or () if port.get("nodePort")}
-        for port in new.get("ports") or ():
-            known = had.get((port.get("protocol", "TCP"), port.get("port")))
-            if not port.get("nodePort") and known is not None and known not in used:
-                port["nodePort"] = known
-    elif needs_node_ports(old):
-        kept = list(had.values())
-        for port in new.get("ports") or ():
-            if port.get("nodePort") in kept:
-                del port["nodePort"]
-
-
 def plan(ranges: Ranges, meta: JSON, spec: JSON, old_spec: JSON) -> Extra:
     """Fill ``spec`` and say which keys its write takes and gives back.
 
@@ -147,7 +105,7 @@ def _plan_ip(
         except Refused as refused:
             why = f'Invalid value: ["{wanted}"]: {refused}'
             cause = Cause("FieldValueInvalid", why, "spec.clusterIPs")
-            raise invalid(kinds.SERVICE, name, cause) from None
+            raise invalid_error(kinds.SERVICE, name, [cause]) from None
     spec["clusterIP"] = wanted
     spec["clusterIPs"] = [wanted]
     _families(spec)
@@ -214,4 +172,4 @@ def _take_port(
         taken[ranges.port_key(wanted)] = None
     except Refused as refused:
         cause = Cause("FieldValueInvalid", f"Invalid value: {wanted}: {refused}", field)
-        raise invalid(kinds.SERVICE, name, cause) from None
+        raise invalid_error(kinds.SERVICE, name, [cause]) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from podwire.api.objects import prepare_create
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.apiserver import allocation, answers, calls, objects
@@ -41,7 +42,8 @@ async def create(server: Apiserver, call: Call, obj: JSON, *, dry_run: bool) -> 
     name = metadata["generateName"] if generated else metadata.get("name", "")
     admit(Review(server, kind, "CREATE", call.namespace, name, "", obj))
     strategy.on_create(kind, obj)
-    objects.prepare_create(kind, obj)
+    prepare_create(kind, obj)
+    strategy.after_defaults(kind, obj)
     for _ in range(_NAME_ATTEMPTS):
         try:
             return await allocation.create(server, kind, obj, dry_run=dry_run)

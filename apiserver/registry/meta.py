@@ -8,6 +8,7 @@ from podwire.api import kinds, names
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError, Cause
 from podwire.api.times import format_time
+from podwire.api.validation.field import invalid_error
 from podwire.api.view import JSON
 from podwire.apiserver import calls
 from podwire.apiserver.calls import Call
@@ -29,18 +30,6 @@ _UNSET: tuple[Any, ...] = (None, "", [], {})
 def now(server: Apiserver) -> str:
     """The present as metav1.Time."""
     return format_time(server.world.clock.now_ns())
-
-
-def invalid(kind: Kind[Any], name: str, *causes: Cause) -> ApiError:
-    """422: ``Kind.group "name" is invalid: ...`` with one cause per field error."""
-    full = f"{kind.kind}.{kind.group}" if kind.group else kind.kind
-    texts = [f"{c.field}: {c.message}" for c in causes]
-    message = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-    found: dict[str, Any] = {"name": name} if name else {}
-    if kind.group:
-        found["group"] = kind.group
-    found["kind"] = kind.kind
-    return ApiError("Invalid", f'{full} "{name}" is invalid: {message}', 0, found, causes)
 
 
 def fit_namespace(call: Call, meta: JSON) -> None:
@@ -108,7 +97,7 @@ def before_update(call: Call, new: JSON, old: JSON, revision: int) -> None:
     if given and given != str(revision):
         if not str(given).isdigit():
             why = f'Invalid value: "{given}": must be a valid integer'
-            raise invalid(call.kind, call.name, Cause("FieldValueInvalid", why, _RV))
+            raise invalid_error(call.kind, call.name, [Cause("FieldValueInvalid", why, _RV)])
         raise calls.conflict(call.kind, call.name, calls.MODIFIED)
     uid = meta.get("uid")
     if uid and uid != kept.get("uid"):
@@ -123,27 +112,12 @@ def before_update(call: Call, new: JSON, old: JSON, revision: int) -> None:
         meta["generation"] = kept["generation"]
     else:
         meta.pop("generation", None)
-    if "deletionTimestamp" in kept:
-        _no_new_finalizers(call, meta, kept)
     for field in ("labels", "annotations", "finalizers", "ownerReferences"):
         if field in meta and meta[field] in _UNSET:
             del meta[field]
 
 
 _RV = "metadata.resourceVersion"
-
-
-def _no_new_finalizers(call: Call, meta: JSON, kept: JSON) -> None:
-    had = kept.get("finalizers") or ()
-    added = [name for name in meta.get("finalizers") or () if name not in had]
-    if added:
-        listed = ", ".join(f'"{name}"' for name in added)
-        why = (
-            "Forbidden: no new finalizers can be added if the object is being deleted, "
-            f"found new finalizers []string{{{listed}}}"
-        )
-        cause = Cause("FieldValueForbidden", why, "metadata.finalizers")
-        raise invalid(call.kind, call.name, cause)
 
 
 def bump_generation(kind: Kind[Any], new: JSON, old: JSON) -> None:

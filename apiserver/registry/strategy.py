@@ -6,6 +6,7 @@ from typing import Any
 
 from podwire.api import kinds
 from podwire.api.kinds import Kind
+from podwire.api.qos import qos_class
 from podwire.api.view import JSON
 
 _KEEPS_STATUS_ON_CREATE = frozenset((kinds.NODE,))
@@ -28,6 +29,12 @@ def on_create(kind: Kind[Any], obj: JSON) -> None:
         obj["status"] = {"loadBalancer": {}}
     else:
         obj.setdefault("status", {})
+
+
+def after_defaults(kind: Kind[Any], obj: JSON) -> None:
+    """What follows from the defaulted object: a pod's quality of service."""
+    if kind is kinds.POD:
+        obj["status"]["qosClass"] = qos_class(obj["spec"])
 
 
 def on_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from podwire.api import kinds
+from podwire.api.objects import prepare_update
 from podwire.api.view import JSON
 from podwire.apiserver import allocation, calls, objects
 from podwire.apiserver.admission.review import Review, admit
-from podwire.apiserver.allocation import services
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
 from podwire.apiserver.registry import meta, strategy
@@ -68,9 +67,7 @@ async def replace(
     kind = call.kind
     strategy.on_update(kind, new, old, call.subresource)
     admit(Review(server, kind, "UPDATE", call.namespace, call.name, call.subresource, new, old))
-    if kind is kinds.SERVICE and call.subresource != "status":
-        services.carry_over(new["spec"], old["spec"])
-    objects.prepare_update(kind, new, old, call.subresource)
+    prepare_update(kind, new, old, call.subresource)
     if call.subresource != "status":
         meta.bump_generation(kind, new, old)
     if finished(new):

@@ -48,7 +48,7 @@ class World:
         if body is not None:
             headers["content-type"] = content_type
             data = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        pairs = tuple((name.replace("__", ""), value) for name, value in query.items())
+        pairs = tuple((name.rstrip("_"), value) for name, value in query.items())
         return await self.server.handle(Request(method, path, pairs, headers, data, user))
 
     async def json(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
