@@ -85,7 +85,7 @@ class TcpSocket:
     async def recv(self) -> bytes:
         """The next bytes, b"" at end of stream. Raises ConnectionResetError, TimeoutError."""
         while True:
-            data = self.conn.read(self.space.now_ns())
+            data = self.conn.read()
             if data:
                 if self.conn.out:
                     self.settle()

@@ -186,7 +186,7 @@ class Connection:
         self._push(now_ns)
         self._schedule()
 
-    def read(self, now_ns: int) -> bytes:
+    def read(self) -> bytes:
         """Take what arrived (b"" when nothing did); may open the window again."""
         if not self.incoming:
             return b""
@@ -195,8 +195,6 @@ class Connection:
         self.buffered -= len(data)
         if before < WINDOW_BYTES // 4 and self.state not in OVER and not self.eof:
             self._send_ack()
-            self._schedule()
-        self._push(now_ns)
         return data
 
     def finish(self, now_ns: int) -> None:

@@ -27,9 +27,9 @@ def faithful(_segment: Segment, delay_ns: int) -> list[int]:
 class Pair:
     """A client and a server end with a wire of 1 ms between them."""
 
-    def __init__(self, fault: Fault = faithful, *, mss: int = 1460) -> None:
+    def __init__(self, fault: Fault = faithful) -> None:
         self.now = 0
-        self.client = Connection(1000, mss)
+        self.client = Connection(1000, 1460)
         self.server = Connection(9000, 1460)
         self.server_listens = True
         self.fault = fault
@@ -83,9 +83,9 @@ class Pair:
         assert self.client.state is State.ESTAB
 
 
-def read_all(end: Connection, now_ns: int) -> bytes:
+def read_all(end: Connection) -> bytes:
     parts = []
-    while data := end.read(now_ns):
+    while data := end.read():
         parts.append(data)
     return b"".join(parts)
 
@@ -96,11 +96,11 @@ def test_a_request_and_its_answer_take_eight_segments() -> None:
     pair.connect()
     pair.client.write(b"GET /", pair.now)
     pair.run(lambda: bool(pair.server.incoming))
-    assert read_all(pair.server, pair.now) == b"GET /"
+    assert read_all(pair.server) == b"GET /"
     pair.server.write(b"200", pair.now)
     pair.server.finish(pair.now)
     pair.run(lambda: pair.client.eof)
-    assert read_all(pair.client, pair.now) == b"200"
+    assert read_all(pair.client) == b"200"
     pair.client.finish(pair.now)
     pair.run(lambda: pair.server.state is State.CLOSED)
     assert pair.seen == [
@@ -138,11 +138,11 @@ def test_after_our_fin_the_peer_may_still_speak() -> None:
     pair.client.write(b"question", pair.now)
     pair.client.finish(pair.now)
     pair.run(lambda: pair.server.eof)
-    assert read_all(pair.server, pair.now) == b"question"
+    assert read_all(pair.server) == b"question"
     pair.run(lambda: pair.client.state is State.FIN_WAIT_2)
     pair.server.write(b"a late answer", pair.now)
     pair.run(lambda: bool(pair.client.incoming))
-    assert read_all(pair.client, pair.now) == b"a late answer"
+    assert read_all(pair.client) == b"a late answer"
     with pytest.raises(BrokenPipeError):
         pair.client.write(b"more", pair.now)
 
@@ -207,7 +207,7 @@ def test_an_abort_tells_the_peer_which_still_reads_what_came_before() -> None:
     pair.run(lambda: bool(pair.server.incoming))
     pair.client.abort()
     pair.run(lambda: pair.server.state is State.CLOSED)
-    assert read_all(pair.server, pair.now) == b"last words"
+    assert read_all(pair.server) == b"last words"
     assert isinstance(pair.server.error, ConnectionResetError)
 
 
@@ -222,7 +222,7 @@ def test_a_slow_reader_stops_the_writer_and_starts_it_again() -> None:
     assert pair.client.state is State.ESTAB
     received = 0
     while received < 600 * 1024:
-        received += len(read_all(pair.server, pair.now))
+        received += len(read_all(pair.server))
         assert pair.step()
     assert pair.client.queued == 0
 
@@ -248,9 +248,11 @@ def test_a_packet_too_big_message_shrinks_the_slices() -> None:
 
 
 def test_the_smaller_of_both_segment_sizes_wins() -> None:
-    pair = Pair(mss=1410)
-    pair.connect()
-    assert (pair.client.mss, pair.server.mss) == (1410, 1410)
+    for smaller in ("client", "server"):
+        pair = Pair()
+        getattr(pair, smaller).mss = 1410
+        pair.connect()
+        assert (pair.client.mss, pair.server.mss) == (1410, 1410)
 
 
 def test_segments_outside_the_window_are_not_believed() -> None:
@@ -289,8 +291,8 @@ def test_bytes_arrive_complete_and_in_order_whatever_the_wire_does(
     got = {"client": b"", "server": b""}
 
     def pump() -> bool:
-        got["server"] += read_all(pair.server, pair.now)
-        got["client"] += read_all(pair.client, pair.now)
+        got["server"] += read_all(pair.server)
+        got["client"] += read_all(pair.client)
         if pair.server.eof and not pair.server.finishing:
             pair.server.write(got["server"][::-1], pair.now)
             pair.server.finish(pair.now)
@@ -317,3 +319,190 @@ def test_every_transition_leads_to_another_state() -> None:
             assert before is not after
     assert {State.ESTAB, State.CLOSE_WAIT} <= tcp.ON_OUR_FIN.keys()
     assert str(Segment(FIN | ACK, 1, 2)) == "[F.] seq 1 ack 2 len 0"
+
+
+class Losing:
+    """A fault that swallows chosen segments and counts everything."""
+
+    def __init__(self, *numbers: int) -> None:
+        self.numbers = numbers
+        self.count = 0
+
+    def __call__(self, _segment: Segment, delay_ns: int) -> list[int]:
+        self.count += 1
+        return [] if self.count in self.numbers else [delay_ns]
+
+
+def test_a_quiet_connection_sends_nothing_and_needs_no_timer() -> None:
+    pair = Pair()
+    pair.connect()
+    pair.client.write(b"once", pair.now)
+    pair.run(lambda: False)
+    assert len(pair.seen) == 5  # the handshake, the data, and its delayed ACK
+    assert (pair.client.deadline_ns, pair.server.deadline_ns) == (0, 0)
+
+
+def test_a_lost_handshake_ack_is_made_good_by_the_repeated_syn_ack() -> None:
+    pair = Pair(Losing(3))
+    pair.client.open(0)
+    pair.run(lambda: pair.server.state is State.ESTAB)
+    assert pair.seen[3:] == [
+        "< [S.] seq 9000 ack 1001 len 0",
+        "> [.] seq 1001 ack 9001 len 0",
+    ]
+    assert pair.now == SECOND + 3 * MS
+
+
+def test_a_repeated_syn_gets_the_same_syn_ack() -> None:
+    pair = Pair(Losing(2))
+    pair.client.open(0)
+    pair.run(lambda: pair.client.state is State.ESTAB)
+    assert pair.seen.count("< [S.] seq 9000 ack 1001 len 0") >= 2
+    assert pair.now < 2 * SECOND
+
+
+def test_three_duplicate_acks_repeat_the_hole_without_waiting_for_the_timer() -> None:
+    pair = Pair()
+    pair.connect()
+    begun = pair.now
+    pair.fault = Losing(1)
+    for chunk in (b"a", b"b", b"c", b"d", b"e"):
+        pair.client.write(chunk, pair.now)
+    pair.run(lambda: pair.server.buffered == 5)
+    assert read_all(pair.server) == b"abcde"
+    assert pair.now - begun < 10 * MS
+    assert sum(s.startswith("> ") and s.endswith("len 1") for s in pair.seen) == 6
+
+
+def test_after_a_timeout_the_rest_of_a_lost_flight_follows_ack_by_ack() -> None:
+    """One RTO for the whole flight, not one for each of its segments."""
+    pair = Pair()
+    pair.connect()
+    begun = pair.now
+    pair.fault = Losing(*range(1, 11))
+    for _ in range(10):
+        pair.client.write(b"x", pair.now)
+    pair.run(lambda: pair.server.buffered == 10)
+    waits = pair.now - begun - tcp.MIN_RTO_NS
+    assert 0 <= waits <= 10 * (tcp.DELAYED_ACK_NS + 2 * MS)
+
+
+def test_progress_restarts_the_count_of_retries_and_the_timer() -> None:
+    """Fifteen losses spread over a long transfer are no reason to give up."""
+    pair = Pair()
+    pair.connect()
+    for _ in range(20):
+        pair.fault = Losing(1, 2)
+        received = pair.server.buffered
+        pair.client.write(b"x", pair.now)
+        pair.run(lambda received=received: pair.server.buffered > received)  # type: ignore[misc]
+        pair.fault = faithful
+        limit = pair.now + SECOND
+        pair.run(lambda limit=limit: pair.now > limit)  # type: ignore[misc]
+    assert pair.server.buffered == 20
+    assert pair.client.retries == 0
+
+
+def test_the_retransmission_timer_follows_the_measured_round_trip() -> None:
+    pair = Pair(lambda _segment, _delay: [300 * MS])
+    pair.connect()
+    for _ in range(20):
+        pair.client.write(b"x", pair.now)
+        pair.run(lambda: not pair.client.sent)
+    before = len(pair.seen)
+    pair.client.write(b"y", pair.now)
+    pair.run(lambda: not pair.client.sent)
+    assert len(pair.seen) - before == 2  # data and ACK: nothing was repeated in vain
+    assert 800 * MS <= pair.client.rto_ns < 2 * SECOND
+
+
+def test_a_lost_window_update_is_found_out_by_probing() -> None:
+    pair = Pair()
+    pair.connect()
+    pair.client.write(bytes(tcp.WINDOW_BYTES + 10), pair.now)
+    pair.run(lambda: pair.server.buffered == tcp.WINDOW_BYTES)
+    limit = pair.now + 3600 * SECOND  # much longer than any retransmission would go on
+    pair.run(lambda: pair.now > limit)
+    assert pair.client.error is None
+    read_all(pair.server)
+    pair.server.out.clear()  # the window update never leaves
+    pair.run(lambda: pair.server.buffered == 10)
+    assert pair.client.queued == 0
+
+
+def test_a_reader_that_makes_room_says_so_at_once() -> None:
+    pair = Pair()
+    pair.connect()
+    pair.client.write(bytes(tcp.WINDOW_BYTES + 10), pair.now)
+    pair.run(lambda: pair.server.buffered == tcp.WINDOW_BYTES)
+    pair.run(lambda: not pair.client.sent)
+    begun = pair.now
+    read_all(pair.server)
+    pair.run(lambda: pair.server.buffered == 10)
+    assert pair.now - begun <= 2 * MS
+
+
+def test_a_single_segment_is_acknowledged_late_and_a_pair_at_once() -> None:
+    pair = Pair()
+    pair.connect()
+    begun = pair.now
+    pair.client.write(b"x", pair.now)
+    pair.run(lambda: not pair.client.sent)
+    assert pair.now - begun == 2 * MS + tcp.DELAYED_ACK_NS
+    begun = pair.now
+    pair.client.write(bytes(2 * 1460), pair.now)
+    pair.run(lambda: not pair.client.sent)
+    assert pair.now - begun == 2 * MS
+
+
+def test_a_peer_that_repeats_old_data_is_told_where_we_are() -> None:
+    pair = Pair()
+    pair.connect()
+    pair.server.on_segment(Segment(ACK, 1001, 9001, data=b"abc"), pair.now)
+    pair.server.on_segment(Segment(ACK, 1001, 9001, data=b"abc"), pair.now)
+    assert [s.ack for s in pair.server.out] == [1004]
+    pair.server.on_segment(Segment(ACK, 1001, 9001, data=b"abcdef"), pair.now)
+    assert read_all(pair.server) == b"abcdef"
+
+
+def test_closing_before_the_handshake_ends_forgets_the_attempt() -> None:
+    pair = Pair()
+    pair.client.open(0)
+    pair.client.finish(0)
+    assert pair.client.state is State.CLOSED
+    assert pair.client.deadline_ns == 0
+
+
+def test_finishing_twice_sends_one_fin() -> None:
+    pair = Pair()
+    pair.connect()
+    pair.client.finish(pair.now)
+    pair.client.finish(pair.now)
+    assert [str(s)[:4] for s in pair.client.out] == ["[F.]"]
+
+
+def test_both_ends_closing_at_once_meet_in_time_wait() -> None:
+    pair = Pair()
+    pair.connect()
+    pair.client.finish(pair.now)
+    pair.server.finish(pair.now)
+    pair.step()
+    assert (pair.client.state, pair.server.state) == (State.CLOSING, State.CLOSING)
+    pair.run(lambda: pair.client.state is State.TIME_WAIT and pair.server.state is State.TIME_WAIT)
+    assert (pair.client.state, pair.server.state) == (State.TIME_WAIT, State.TIME_WAIT)
+
+
+def test_the_last_data_carries_the_fin() -> None:
+    pair = Pair()
+    pair.client.open(0)
+    pair.client.write(b"all", 0)
+    pair.run(lambda: pair.client.state is State.ESTAB)
+    pair.client.out.clear()
+    early = Connection(1, 1460)
+    early.state, early.snd_wnd = State.ESTAB, 10
+    early.write(b"x" * 15, 0)
+    early.out.clear()
+    early.finish(0)
+    assert not early.out  # five bytes wait for the window, and FIN waits for them
+    early.on_segment(Segment(ACK, 0, 11, window=10), 0)
+    assert [(str(s)[:4], len(s.data)) for s in early.out] == [("[F.]", 5)]
