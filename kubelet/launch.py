@@ -125,9 +125,20 @@ async def start(kubelet: Kubelet, process: ContainerProcess) -> Running:
 
 def start_failure(error: OSError, argv: tuple[str, ...]) -> str:
     """The runtime's message for a command that could not be started."""
+    why = str(error.strerror or error)
+    if isinstance(error, FileNotFoundError):
+        why = "executable file not found in $PATH"
     words = f'exec: "{argv[0]}": ' if argv else ""
     return (
         "failed to create containerd task: failed to create shim task: OCI runtime create failed: "
         "runc create failed: unable to start container process: error during container init: "
-        f"{words}{error.strerror or error}"
+        f"{words}{why}: unknown"
     )
+
+
+def termination_message(process: ContainerProcess) -> str:
+    """What the program left in /dev/termination-log, at most 4096 bytes."""
+    try:
+        return process.read_file("/dev/termination-log")[:4096].decode(errors="replace")
+    except FileNotFoundError:
+        return ""

@@ -165,6 +165,10 @@ class NodeAgent:
                 raise
             patch = {"metadata": {k: body["metadata"][k] for k in ("labels", "annotations")}}
             node = await kubelet.client.patch(kinds.NODE, self._name, patch)
+            boot_id = node.status.node_info.get("bootID")
+            if boot_id and boot_id != kubelet.info.boot_id:
+                message = f"Node {self._name} has been rebooted, boot id: {kubelet.info.boot_id}"
+                kubelet.recorder.emit(node, "Warning", "Rebooted", message)
             await self._post()
         else:
             kubelet.recorder.emit(node, "Normal", "Starting", "Starting kubelet.")

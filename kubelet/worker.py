@@ -422,7 +422,8 @@ class PodWorker:
         finished = kubelet.now_ns()
         await kubelet.spend(kubelet.profile.observe_s)
         reason = "Completed" if code == 0 else "Error"
-        self._ended(name, code, f"containerd://{id}", finished, reason, "", instance.started_ns)
+        said = launch.termination_message(process)
+        self._ended(name, code, f"containerd://{id}", finished, reason, said, instance.started_ns)
         self.publish()
         self._wake.set()
 

@@ -14,11 +14,12 @@ class FakeFabric:
     def __init__(self):
         self.disk = {"/etc/resolv.conf": b"nameserver 192.168.0.1\n", "/etc/hosts": b"# node\n"}
         self.log = []
+        self.boot_id = "boot-1"
         self._watches = []
 
     async def node(self, node):
         return NodeInfo(
-            node, "192.168.0.11", "02:00:00:00:00:0b", "boot-1", "machine-1", 4, 2**33, "6.12.0"
+            node, "192.168.0.11", "02:00:00:00:00:0b", self.boot_id, "machine-1", 4, 2**33, "6.12"
         )
 
     async def execute(self, node, commands):

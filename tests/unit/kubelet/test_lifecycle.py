@@ -263,6 +263,41 @@ def test_images_that_cannot_be_pulled_end_in_image_pull_back_off(simulate):
     simulate(story)
 
 
+def test_a_command_that_does_not_exist_ends_in_a_start_error(simulate):
+    """Exit code 128 and containerd's words; then the crash loop."""
+
+    async def story(node):
+        class Broken:
+            def implements(self, image):
+                return image == "broken"
+
+            async def start(self, process):
+                raise FileNotFoundError(2, "No such file or directory", process.spec.argv[0])
+
+        object.__setattr__(node.ctx, "hosts", (*node.ctx.hosts, Broken()))
+        await node.pod(containers=[{"name": "c", "image": "broken", "command": ["nope"]}])
+        pod = await node.until(lambda p: state(p) == ("waiting", "CrashLoopBackOff"))
+        last = pod.status.container_statuses[0].last_state["terminated"]
+        assert (last["exitCode"], last["reason"]) == (128, "StartError")
+        assert last["message"].endswith('exec: "nope": executable file not found in $PATH: unknown')
+
+    simulate(story)
+
+
+def test_what_a_program_leaves_in_its_termination_log_is_shown(simulate):
+    """terminationMessagePath, the default one."""
+
+    async def story(node):
+        await node.pod()
+        await node.ready()
+        await node.started[0].write_file("/dev/termination-log", b"so long")
+        await node.delete()
+        last = await node.until(lambda p: state(p)[0] == "terminated")
+        assert last.status.container_statuses[0].state["terminated"]["message"] == "so long"
+
+    simulate(story)
+
+
 def test_the_second_pod_finds_the_image_on_the_node(simulate):
     """imagePullPolicy IfNotPresent; a real pull tells its size and duration."""
 

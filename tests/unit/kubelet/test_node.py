@@ -84,6 +84,27 @@ def test_the_status_is_posted_every_five_minutes_and_at_once_when_somebody_says_
     simulate(story)
 
 
+def test_a_reboot_is_told_and_the_pods_start_again(simulate):
+    """Another boot id, an empty kernel, the same disk: leftovers of the CNI are undone first."""
+
+    async def story(node):
+        await node.pod()
+        await node.ready()
+        node.kubelet.cancel()
+        await node.env.clock.sleep(0.1)
+        node.fabric.boot_id = "boot-2"
+        node.restart()
+        await node.until(lambda p: p.ready and p.status.container_statuses[0].restart_count == 1)
+        await node.env.clock.sleep(0.1)
+        assert await node.events("Rebooted", name="node-1") == [
+            ("Rebooted", "Node node-1 has been rebooted, boot id: boot-2")
+        ]
+        verbs = [verb for verb, _ in node.cni.verbs()]
+        assert verbs == ["ADD", "ADD", "DEL", "DEL", "ADD", "ADD"]
+
+    simulate(story)
+
+
 def test_a_nodes_pods_and_containers_print_as_crictl_prints_them(simulate):
     """State prints itself."""
 
