@@ -9,10 +9,16 @@ from podwire.controllers.daemonset import shell as daemonset
 from podwire.controllers.deployment import shell as deployment
 from podwire.controllers.endpoints import shell as endpoints
 from podwire.controllers.endpointslice import shell as endpointslice
+from podwire.controllers.garbagecollector import shell as garbagecollector
+from podwire.controllers.namespace import shell as namespace
 from podwire.controllers.nodeipam import shell as nodeipam
+from podwire.controllers.nodelifecycle import shell as nodelifecycle
+from podwire.controllers.podgc import shell as podgc
 from podwire.controllers.replicaset import shell as replicaset
 from podwire.controllers.rootca import shell as rootca
 from podwire.controllers.serviceaccount import shell as serviceaccount
+from podwire.controllers.statefulset import shell as statefulset
+from podwire.controllers.tainteviction import shell as tainteviction
 from podwire.controllers.world import World
 
 Build = Callable[[World], Driver]
@@ -24,7 +30,13 @@ CONTROLLERS: tuple[tuple[str, Build], ...] = (
     ("daemonset-controller", daemonset.build),
     ("deployment-controller", deployment.build),
     ("replicaset-controller", replicaset.build),
+    ("statefulset-controller", statefulset.build),
     ("endpoints-controller", endpoints.build),
     ("endpointslice-controller", endpointslice.build),
+    ("node-lifecycle-controller", nodelifecycle.build),
+    ("taint-eviction-controller", tainteviction.build),
+    ("pod-garbage-collector-controller", podgc.build),
+    ("namespace-controller", namespace.build),
+    ("garbage-collector-controller", garbagecollector.build),
 )
 """Name and builder, in order of start."""

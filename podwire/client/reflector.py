@@ -10,6 +10,8 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import Generic, Protocol, TypeVar
 
+import msgspec
+
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.views import Object
@@ -100,6 +102,9 @@ class Reflector(Generic[O]):
             except ApiError as error:
                 if self._recover(error):
                     continue
+            except msgspec.DecodeError as error:
+                # An object that the view cannot hold is the server's or the view's bug.
+                self._log.error("object not understood, retrying", error=str(error))
             else:
                 if self._heard > heard:
                     continue  # a served stream that ended: resume at once

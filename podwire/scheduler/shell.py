@@ -157,7 +157,6 @@ class Scheduler:
             "status": "False",
             "reason": "Unschedulable",
             "message": message,
-            "lastProbeTime": None,
             "lastTransitionTime": known.last_transition_time if known and same else now,
         }
         meta = pod.metadata

@@ -15,7 +15,7 @@ import msgspec
 
 from podwire.api import kinds
 from podwire.api.kinds import Kind
-from podwire.api.status import ApiError
+from podwire.api.status import ApiError, Cause
 from podwire.api.times import format_time
 from podwire.api.view import JSON
 from podwire.client.counters import Frame, Request, Response
@@ -118,6 +118,10 @@ class FakeApi:
         meta = dict(body.get("metadata") or {})
         if kind.namespaced:
             meta["namespace"] = namespace
+            within = self.objects.get((kinds.NAMESPACE, namespace))
+            if within is not None and within["metadata"].get("deletionTimestamp"):
+                cause = Cause("NamespaceTerminating", f"namespace {namespace} is being terminated")
+                raise ApiError("Forbidden", "because it is being terminated", causes=(cause,))
         if not meta.get("name"):
             meta["name"] = meta.get("generateName", "") + self.env.ids.suffix()
         key = f"{namespace}/{meta['name']}" if kind.namespaced else meta["name"]
@@ -283,7 +287,7 @@ def merge(target: Any, patch: Any, strategic: bool = False) -> Any:
         elif strategic and name == "conditions":
             kept = {c["type"]: c for c in result.get(name, [])}
             for condition in value:
-                kept[condition["type"]] = {**kept.get(condition["type"], {}), **condition}
+                kept[condition["type"]] = merge(kept.get(condition["type"]), condition)
             result[name] = list(kept.values())
         else:
             result[name] = merge(result.get(name), value, strategic)

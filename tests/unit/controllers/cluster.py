@@ -7,7 +7,7 @@ from typing import Any
 
 from podwire.api import kinds
 from podwire.api.kinds import Kind
-from podwire.api.times import format_time
+from podwire.api.times import format_micro_time, format_time
 from podwire.api.view import JSON
 from podwire.api.views import Pod
 from podwire.client.api import Client
@@ -34,6 +34,8 @@ class Cluster:
         self.stop_s = 1.0
         self.broken: Callable[[Pod], bool] = lambda _: False
         self._addresses = 0
+        self.silent: dict[str, None] = {}
+        """Nodes whose kubelet stopped renewing its Lease."""
         self.seen_pods: dict[str, int] = {}
         self.most_pods = 0
         informers = Informers(Client(self.api), self.ctx)
@@ -93,6 +95,18 @@ class Cluster:
             "spec": spec,
             "status": {"allocatable": allocatable, "conditions": [ready]},
         })  # fmt: skip
+        self._renew(name)
+
+    def _renew(self, name: str) -> None:
+        """A kubelet's heartbeat, every 10 seconds."""
+        if (kinds.NODE, name) not in self.api.objects:
+            return
+        if name not in self.silent:
+            now = format_micro_time(self.env.clock.now_ns())
+            meta = {"name": name, "namespace": "kube-node-lease"}
+            spec = {"holderIdentity": name, "renewTime": now}
+            self.api.put(kinds.LEASE, {"metadata": meta, "spec": spec})
+        self.env.clock.call_later(10, self._renew, name)
 
     def namespace(self, name: str) -> None:
         spec = {"finalizers": ["kubernetes"]}

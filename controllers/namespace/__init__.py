@@ -1,0 +1,1 @@
+"""Namespace: empties a terminating namespace through the API, then lets it go."""

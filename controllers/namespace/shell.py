@@ -1,0 +1,61 @@
+"""Namespace's informers and queue.
+
+What a namespace holds is asked live: a cache that lags behind could call it empty too early.
+"""
+
+from __future__ import annotations
+
+from podwire.api import kinds
+from podwire.api.views import Namespace, Object
+from podwire.client.driver import Driver
+from podwire.client.effects import Effect, RequeueAfter
+from podwire.controllers.namespace import core
+from podwire.controllers.world import World
+
+CONTENT = tuple(kind for kind in kinds.ALL if kind.namespaced and "list" in kind.verbs)
+
+
+class NamespaceController:
+    """Works on namespaces that are being deleted."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._namespaces = world.informers.informer(kinds.NAMESPACE)
+        self.driver = world.driver("namespace", self._reconcile, workers=5)
+        self._namespaces.on_change(self._namespace_changed)
+        for kind in CONTENT:
+            if kind is kinds.EVENT:
+                continue  # too many to watch; see core.only_events
+            world.informers.informer(kind).on_change(self._content_changed)
+
+    def _namespace_changed(self, _: Namespace | None, new: Namespace | None) -> None:
+        if new is not None and new.metadata.deletion_timestamp:
+            self.driver.add(new.key)
+
+    def _content_changed(self, old: Object | None, new: Object | None) -> None:
+        """The end of an object may be what a terminating namespace waits for."""
+        if new is not None or old is None:
+            return
+        namespace = self._namespaces.by_key(old.metadata.namespace)
+        if namespace is not None and namespace.metadata.deletion_timestamp:
+            self.driver.add(namespace.key)
+
+    async def _reconcile(self, key: str) -> list[Effect]:
+        namespace = self._namespaces.by_key(key)
+        if namespace is None or not namespace.metadata.deletion_timestamp:
+            return []
+        contents = []
+        for kind in CONTENT:
+            listed = await self._world.client.list(kind, key)
+            if listed.items:
+                contents.append(core.Content(kind, listed.items))
+        deletions = core.deletions(contents)
+        report = core.report(namespace, contents, self._world.now_ns())
+        done = [] if contents else core.finalize(namespace)
+        again = [RequeueAfter(0)] if core.only_events(contents) else []
+        return [*deletions, *report, *done, *again]
+
+
+def build(world: World) -> Driver:
+    """The namespace controller."""
+    return NamespaceController(world).driver

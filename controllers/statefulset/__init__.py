@@ -1,0 +1,1 @@
+"""StatefulSet: pods with stable names, one after the other; never two pods of one identity."""

@@ -1,0 +1,58 @@
+"""When a pod must leave its node (pure). Source: kubernetes pkg/controller/tainteviction."""
+
+from __future__ import annotations
+
+from podwire.api import kinds
+from podwire.api.times import NS, format_time
+from podwire.api.view import JSON
+from podwire.api.views import Node, Pod
+from podwire.client.effects import Delete, Effect, Emit, Patch, RequeueAfter
+from podwire.client.placement import NO_EXECUTE, tolerates
+from podwire.controllers.common import since_epoch
+
+FOREVER = None
+
+
+def due_ns(pod: Pod, node: Node, now_ns: int) -> int | None:
+    """When the pod is to be deleted; None when it may stay.
+
+    Each taint counts from when it was added; the shortest toleration of all taints decides.
+    """
+    found: list[int] = []
+    for taint in node.spec.taints:
+        if taint.effect != NO_EXECUTE:
+            continue
+        covering = [t for t in pod.spec.tolerations if tolerates(t, taint)]
+        if not covering:
+            return now_ns
+        limits = [t.toleration_seconds for t in covering if t.toleration_seconds is not None]
+        if limits:
+            since_ns = since_epoch(taint.time_added) or now_ns
+            found.append(since_ns + max(0, min(limits)) * NS)
+    return min(found) if found else FOREVER
+
+
+def reconcile(pod: Pod, node: Node, now_ns: int) -> list[Effect]:
+    """Delete the pod if its time is over, or come back when it is."""
+    due = due_ns(pod, node, now_ns)
+    if due is None:
+        return []
+    if due > now_ns:
+        return [RequeueAfter((due - now_ns) / NS)]
+    meta = pod.metadata
+    condition: JSON = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "DeletionByTaintManager",
+        "message": "Taint manager: deleting due to NoExecute taint",
+        "lastTransitionTime": format_time(now_ns),
+    }
+    patch = {"metadata": {"uid": meta.uid}, "status": {"conditions": [condition]}}
+    return [
+        Emit(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {pod.key}"),
+        Patch(
+            kinds.POD, meta.name, patch, meta.namespace, "status", strategic=True,
+            missing_ok=True,
+        ),
+        Delete(kinds.POD, meta.name, meta.namespace, uid=meta.uid),
+    ]  # fmt: skip
