@@ -147,6 +147,8 @@ class FakeApi:
             if wanted.get(field) and wanted[field] != old["metadata"][field]:
                 raise ApiError("Conflict", f'Operation cannot be fulfilled on "{key}"')
         new = msgspec.json.decode(msgspec.json.encode(new))
+        if sub == "finalize":
+            new = {**old, "spec": {**old.get("spec", {}), **new.get("spec", {})}}
         if sub == "status":
             new = {**old, "metadata": new["metadata"], "status": new.get("status", {})}
         if new.get("spec") != old.get("spec"):
