@@ -59,6 +59,8 @@ class SocketLayer:
         self.rng = rng
         self.hardware = hardware
         self._spaces: dict[tuple[str, str], Space] = {}
+        self._used_by: dict[str, dict[Space, None]] = {}
+        """Where each owner has opened sockets."""
 
     # ------------------------------------------------------------ the counter
 
@@ -66,7 +68,7 @@ class SocketLayer:
         self, node: str, netns: str, address: str, port: int, owner: str = ""
     ) -> TcpListener:
         """Listen on TCP; port 0 picks one. Raises OSError (EADDRINUSE)."""
-        return self._require(node, netns).listen(address, port, owner)
+        return self._require(node, netns, owner).listen(address, port, owner)
 
     async def connect(
         self,
@@ -81,7 +83,7 @@ class SocketLayer:
         """Connect by TCP. Raises ConnectionRefusedError, TimeoutError,
         OSError(ENETUNREACH | EHOSTUNREACH | EADDRNOTAVAIL).
         """
-        socket = self._require(node, netns).connect(address, port, source_port, owner)
+        socket = self._require(node, netns, owner).connect(address, port, source_port, owner)
         opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         socket.opened = opened
         timer = self.clock.call_later(timeout_s, _give_up, socket)
@@ -99,7 +101,7 @@ class SocketLayer:
         self, node: str, netns: str, address: str = "", port: int = 0, owner: str = ""
     ) -> UdpSocket:
         """Bind UDP; port 0 picks an ephemeral one. Raises OSError (EADDRINUSE)."""
-        return self._require(node, netns).bind_udp(address, port, owner)
+        return self._require(node, netns, owner).bind_udp(address, port, owner)
 
     async def ping(
         self, node: str, netns: str, address: str, timeout_s: float, sequence: int = 1
@@ -124,7 +126,7 @@ class SocketLayer:
 
     def release(self, owner: str) -> None:
         """``owner`` exited: its sockets close as a kernel closes them."""
-        for space in list(self._spaces.values()):
+        for space in self._used_by.pop(owner, {}):
             space.release(owner)
 
     # ------------------------------------------------------------ for the hardware
@@ -137,7 +139,7 @@ class SocketLayer:
 
     def reset_owner(self, owner: str) -> None:
         """Abort every socket of an owner (its kubelet is gone)."""
-        for space in list(self._spaces.values()):
+        for space in self._used_by.pop(owner, {}):
             space.reset(owner)
 
     def reset_netns(self, node: str, netns: str) -> None:
@@ -159,11 +161,13 @@ class SocketLayer:
         """All namespaces that have had sockets, in order of first use."""
         return list(self._spaces.values())
 
-    def _require(self, node: str, netns: str) -> Space:
+    def _require(self, node: str, netns: str, owner: str = "") -> Space:
         space = self._spaces.get((node, netns))
         if space is None:
             self.hardware.require_netns(node, netns)
             space = self._spaces[node, netns] = Space(self, node, netns)
+        if owner:
+            self._used_by.setdefault(owner, {})[space] = None
         return space
 
 
