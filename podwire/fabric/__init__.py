@@ -6,7 +6,7 @@ call it at counters 2 and 3; it calls nobody.
 - ``hardware``: ``Fabric``, the hosts and every packet's way between kernel, wire and socket
 - ``host``, ``disk``, ``commands``: one machine, its files, and looking around on it
 - ``wire``: the underlay segment with its delays and faults
-- ``sockets`` > ``space`` > ``streams`` (over the pure ``tcp``), ``udp``, ``icmp``: what programs use
+- ``sockets``, ``space``, ``streams`` (over the pure ``tcp``), ``udp``, ``icmp``: what programs use
 - ``questions``: walks and datagrams on forks
 - ``publications``, ``control_plane``: doors to real sockets, and services of a host itself
 - ``tables``: its state as the tables people know

@@ -174,7 +174,7 @@ class Fabric:
     async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
         """Run a tool; network tools are the kernel's. Unknown ones exit 127."""
         host = self._running(node)
-        if argv and argv[0] == "ss":
+        if argv and argv[0].rpartition("/")[2] == "ss":
             return tables.ss(self.sockets.space(node, netns), argv[1:])
         found = machine_commands.run(host, argv, stdin)
         if found is not None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from podwire.dataplane.packet import ACK, ICMP_ECHO_REPLY, RST, SYN, Packet
 from podwire.fabric.icmp import Echoes, error_of, os_error
+from podwire.fabric.segment import Segment, State
 from podwire.fabric.streams import HEADERS_BYTES, TcpListener, TcpSocket
-from podwire.fabric.tcp import Connection, Segment, State
+from podwire.fabric.tcp import Connection
 from podwire.fabric.udp import UdpSocket
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.packet import ACK, RST, SYN, Packet
-from podwire.fabric import tcp
 from podwire.fabric.icmp import again, os_error
-from podwire.fabric.tcp import Connection, Segment, State
+from podwire.fabric.segment import HANDSHAKE, Segment, State
+from podwire.fabric.tcp import Connection
 from podwire.fabric.waiters import Waiters
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class TcpSocket:
     def exit(self) -> None:
         """The process is gone: FIN, or RST when data lies unread (tcp_close)."""
         self.orphan = True
-        if self.conn.incoming or self.conn.state in tcp.HANDSHAKE:
+        if self.conn.incoming or self.conn.state in HANDSHAKE:
             self.abort()
         else:
             self.close_soon()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from podwire.client.counters import ToolResult
+from podwire.fabric.segment import State
 from podwire.fabric.space import Space
-from podwire.fabric.tcp import State
 
 _HEADER = ("Netid", "State", "Recv-Q", "Send-Q", "Local Address:Port", "Peer Address:Port")
 _FLAGS = "tulanpH"

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podwire.dataplane.packet import ACK, FIN, RST, SYN
+from podwire.fabric import segment as words
 from podwire.fabric import tcp
-from podwire.fabric.tcp import MS, SECOND, Connection, Segment, State
+from podwire.fabric.segment import WINDOW_BYTES, Segment, State
+from podwire.fabric.tcp import MS, SECOND, Connection
 
 Fault = Callable[[Segment, int], list[int]]
 """Given a segment and its delay: the delays at which copies of it arrive."""
@@ -215,10 +217,10 @@ def test_a_slow_reader_stops_the_writer_and_starts_it_again() -> None:
     pair = Pair()
     pair.connect()
     pair.client.write(bytes(600 * 1024), pair.now)
-    pair.run(lambda: pair.server.buffered == tcp.WINDOW_BYTES)
+    pair.run(lambda: pair.server.buffered == WINDOW_BYTES)
     limit = pair.now + 600 * SECOND
     pair.run(lambda: pair.now > limit)
-    assert pair.client.queued == 600 * 1024 - tcp.WINDOW_BYTES
+    assert pair.client.queued == 600 * 1024 - WINDOW_BYTES
     assert pair.client.state is State.ESTAB
     received = 0
     while received < 600 * 1024:
@@ -314,10 +316,10 @@ def test_bytes_arrive_complete_and_in_order_whatever_the_wire_does(
 
 def test_every_transition_leads_to_another_state() -> None:
     """The tables have no self-loop, and FIN has a meaning wherever data has."""
-    for table in (tcp.ON_OUR_FIN, tcp.ON_PEER_FIN, tcp.ON_FIN_ACKED):
+    for table in (words.ON_OUR_FIN, words.ON_PEER_FIN, words.ON_FIN_ACKED):
         for before, after in table.items():
             assert before is not after
-    assert {State.ESTAB, State.CLOSE_WAIT} <= tcp.ON_OUR_FIN.keys()
+    assert {State.ESTAB, State.CLOSE_WAIT} <= words.ON_OUR_FIN.keys()
     assert str(Segment(FIN | ACK, 1, 2)) == "[F.] seq 1 ack 2 len 0"
 
 
@@ -419,8 +421,8 @@ def test_the_retransmission_timer_follows_the_measured_round_trip() -> None:
 def test_a_lost_window_update_is_found_out_by_probing() -> None:
     pair = Pair()
     pair.connect()
-    pair.client.write(bytes(tcp.WINDOW_BYTES + 10), pair.now)
-    pair.run(lambda: pair.server.buffered == tcp.WINDOW_BYTES)
+    pair.client.write(bytes(WINDOW_BYTES + 10), pair.now)
+    pair.run(lambda: pair.server.buffered == WINDOW_BYTES)
     limit = pair.now + 3600 * SECOND  # much longer than any retransmission would go on
     pair.run(lambda: pair.now > limit)
     assert pair.client.error is None
@@ -433,8 +435,8 @@ def test_a_lost_window_update_is_found_out_by_probing() -> None:
 def test_a_reader_that_makes_room_says_so_at_once() -> None:
     pair = Pair()
     pair.connect()
-    pair.client.write(bytes(tcp.WINDOW_BYTES + 10), pair.now)
-    pair.run(lambda: pair.server.buffered == tcp.WINDOW_BYTES)
+    pair.client.write(bytes(WINDOW_BYTES + 10), pair.now)
+    pair.run(lambda: pair.server.buffered == WINDOW_BYTES)
     pair.run(lambda: not pair.client.sent)
     begun = pair.now
     read_all(pair.server)
