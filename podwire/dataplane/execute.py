@@ -11,6 +11,7 @@ from podwire.dataplane.commands import CommandError
 from podwire.dataplane.fib import Route
 from podwire.dataplane.link import Address, FdbEntry, Link
 from podwire.dataplane.neigh import Neighbour
+from podwire.dataplane.netfilter.restore import restore
 from podwire.dataplane.netns import Netns
 
 if TYPE_CHECKING:
@@ -348,8 +349,23 @@ def _sysctl_set(kernel: Kernel, command: c.SysctlSet, _now_ns: int) -> None:
     ns.sysctls.set(command.key, command.value)
 
 
-def _not_yet(_kernel: Kernel, command: c.Command, _now_ns: int) -> None:
-    raise CommandError(f"not modelled: {type(command).__name__}")
+def _rules_restore(kernel: Kernel, command: c.RulesRestore, _now_ns: int) -> None:
+    ns = kernel.netns(command.netns)
+    if command.family != "ipv4":
+        if command.family != "ipv6":
+            raise CommandError(f"not modelled: rules of family {command.family}")
+        return  # no IPv6 packet exists here, so its rules never decide anything
+    restore(ns.netfilter, command.text, noflush=command.noflush)
+
+
+def _conntrack_delete(kernel: Kernel, command: c.ConntrackDelete, now_ns: int) -> None:
+    kernel.netns(command.netns).conntrack.delete(
+        command.proto,
+        now_ns,
+        orig_dst=command.orig_dst,
+        orig_dport=command.orig_dport,
+        reply_src=command.reply_src,
+    )
 
 
 _VERBS: dict[type[c.Command], Callable[[Kernel, Any, int], None]] = {
@@ -366,7 +382,7 @@ _VERBS: dict[type[c.Command], Callable[[Kernel, Any, int], None]] = {
     c.NeighDel: _neigh_del,
     c.FdbReplace: _fdb_replace,
     c.FdbDel: _fdb_del,
-    c.RulesRestore: _not_yet,
+    c.RulesRestore: _rules_restore,
     c.SysctlSet: _sysctl_set,
-    c.ConntrackDelete: _not_yet,
+    c.ConntrackDelete: _conntrack_delete,
 }

@@ -11,6 +11,7 @@ from podwire.dataplane import execute as commands_of
 from podwire.dataplane.commands import Command, CommandError
 from podwire.dataplane.emit import Emit, Recorder
 from podwire.dataplane.link import Link
+from podwire.dataplane.netfilter.env import Chance, RngChance
 from podwire.dataplane.netns import Netns, digest
 from podwire.dataplane.packet import Frame, Packet
 from podwire.dataplane.run import Run
@@ -27,11 +28,12 @@ class Kernel:
     Not thread-safe and not reentrant: the fabric calls it from one loop.
     """
 
-    __slots__ = ("_namespaces", "_owned", "node", "rng")
+    __slots__ = ("_namespaces", "_owned", "chance", "node", "rng")
 
     def __init__(self, node: str, rng: Rng, shared: dict[str, Netns] | None = None) -> None:
         self.node = node
         self.rng = rng
+        self.chance: Chance = RngChance(rng.child("statistic"))
         self._namespaces = {HOST: Netns(HOST)} if shared is None else shared
         self._owned: dict[str, None] = {HOST: None} if shared is None else {}
 

@@ -7,9 +7,11 @@ import hashlib
 import msgspec
 
 from podwire.dataplane.addr import Prefix, ip_int
+from podwire.dataplane.conntrack import Conntrack, Entry
 from podwire.dataplane.fib import Fib, Route
 from podwire.dataplane.link import Address, FdbEntry, Link
 from podwire.dataplane.neigh import NeighbourTable
+from podwire.dataplane.netfilter.tables import Netfilter
 from podwire.dataplane.skb import Skb
 from podwire.dataplane.sockets import SocketTable
 from podwire.dataplane.sysctl import Sysctls
@@ -19,6 +21,7 @@ class Netns:
     """The state of a namespace. Mutable; a kernel clones it before writing after a fork."""
 
     __slots__ = (
+        "conntrack",
         "fdb",
         "fib",
         "last_index",
@@ -26,6 +29,7 @@ class Netns:
         "local",
         "name",
         "neighbours",
+        "netfilter",
         "path_mtu",
         "sockets",
         "sysctls",
@@ -43,6 +47,8 @@ class Netns:
         """Own addresses and the device that holds each."""
         self.path_mtu: dict[str, int] = {}
         """What "fragmentation needed" taught, by destination."""
+        self.netfilter = Netfilter()
+        self.conntrack = Conntrack()
         self.last_index = 0
         lo = self.add_link(Link(name="lo", index=0, kind="loopback", mac="00:00:00:00:00:00"))
         lo.mtu_bytes = 65536
@@ -55,7 +61,9 @@ class Netns:
         copy.name = self.name
         copy.links = {name: msgspec.structs.replace(link) for name, link in self.links.items()}
         copy.fib = self.fib.clone()
-        copy.neighbours = self.neighbours.clone(Skb.copy)
+        copy.netfilter = self.netfilter.clone()
+        copy.conntrack, entries = self.conntrack.clone()
+        copy.neighbours = self.neighbours.clone(lambda skb: _twin(skb, entries))
         copy.fdb = {dev: dict(entries) for dev, entries in self.fdb.items()}
         copy.sysctls = self.sysctls.clone()
         copy.sockets = self.sockets.clone()
@@ -190,7 +198,17 @@ class Netns:
             sorted((p, n, a) for (p, n), a in self.sockets.bound.items()),
             sorted(self.sockets.connected),
             sorted(self.path_mtu.items()),
+            self.netfilter.facts(),
+            self.conntrack.facts(),
         ]
+
+
+def _twin(skb: Skb, entries: dict[int, Entry]) -> Skb:
+    """A copy of a queued skb that refers to the copies of conntrack's entries."""
+    copy = skb.copy()
+    if skb.ct is not None:
+        copy.ct = entries.get(id(skb.ct)) or msgspec.structs.replace(skb.ct)
+    return copy
 
 
 def digest(facts: object) -> str:

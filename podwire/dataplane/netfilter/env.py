@@ -1,0 +1,48 @@
+"""What matches and targets may look at besides the packet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from podwire.runtime.ports import Rng
+
+if TYPE_CHECKING:
+    from podwire.dataplane.netns import Netns
+
+
+class UnknownModelError(Exception):
+    """A packet met a match or target that is not modelled; the message names it."""
+
+
+class Chance(Protocol):
+    """Decides ``-m statistic --mode random``. A walk substitutes one that tries both ways."""
+
+    def statistic(self, chain: str, choices: int, probability: float) -> bool:
+        """Whether a rule of ``chain`` matches; the chain decides among ``choices`` outcomes."""
+
+
+class RngChance:
+    """Chance from a kernel's own stream."""
+
+    __slots__ = ("_rng",)
+
+    def __init__(self, rng: Rng) -> None:
+        self._rng = rng
+
+    def statistic(self, chain: str, choices: int, probability: float) -> bool:
+        """Draw once."""
+        del chain, choices
+        return self._rng.random() < probability
+
+
+class Env:
+    """The surroundings of one evaluation. ``chain`` is the compiled chain being walked."""
+
+    __slots__ = ("chain", "chance", "now_ns", "ns", "table")
+
+    def __init__(self, ns: Netns, now_ns: int, chance: Chance, table: str) -> None:
+        self.ns = ns
+        self.now_ns = now_ns
+        self.chance = chance
+        self.table = table
+        self.chain: Any = None

@@ -1,0 +1,241 @@
+"""One rule: its text parsed once, whoever and however often it is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from podwire.dataplane.addr import Prefix, parse_prefix
+from podwire.dataplane.netfilter import matches as m
+from podwire.dataplane.netfilter import targets
+from podwire.dataplane.netfilter.text import RuleError, split
+
+PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "132": "sctp", "58": "icmpv6"}
+NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17, "sctp": 132, "udplite": 136, "esp": 50, "ah": 51}
+IMPLICIT = ("tcp", "udp", "icmp")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Rule:
+    """A parsed rule. Equal texts give the same object, so identity is equality.
+
+    ``target`` is None for a rule that jumps (``jump``, ``goto``) or has no target at all. ``text``
+    is what iptables-save prints after ``-A CHAIN``.
+    """
+
+    src: Prefix | None
+    not_src: bool
+    dst: Prefix | None
+    not_dst: bool
+    in_dev: str
+    not_in: bool
+    out_dev: str
+    not_out: bool
+    protocol: str
+    not_protocol: bool
+    matches: tuple[m.Match, ...]
+    target: targets.Target | None
+    jump: str
+    goto: bool
+    text: str
+
+    @property
+    def comment(self) -> str:
+        """The text of its comment match, which names the object it comes from; "" if none."""
+        return next((x.text for x in self.matches if isinstance(x, m.Comment)), "")
+
+    @property
+    def verb(self) -> str:
+        """What follows ``-j`` or ``-g``; "" for a rule that only counts."""
+        return self.target.name if self.target is not None else self.jump
+
+
+class _Draft:
+    """Words of a rule sorted into header, matches and target."""
+
+    def __init__(self) -> None:
+        self.header: dict[str, tuple[str, bool]] = {}
+        self.matches: list[tuple[str, list[str]]] = []
+        self.verb = ""
+        self.goto = False
+        self.target_words: list[str] = []
+
+
+_HEADER = {
+    "-s": "src",
+    "--source": "src",
+    "--src": "src",
+    "-d": "dst",
+    "--destination": "dst",
+    "--dst": "dst",
+    "-i": "in",
+    "--in-interface": "in",
+    "-o": "out",
+    "--out-interface": "out",
+    "-p": "protocol",
+    "--protocol": "protocol",
+    "--proto": "protocol",
+}
+_OF_PROTOCOL = (
+    "--dport",
+    "--sport",
+    "--destination-port",
+    "--source-port",
+    "--syn",
+    "--tcp-flags",
+    "--icmp-type",
+)
+
+
+@lru_cache(maxsize=1 << 17)
+def parse(text: str) -> Rule:
+    """The rule of the words after ``-A CHAIN``. Raises RuleError."""
+    return from_words(tuple(split(text)))
+
+
+@lru_cache(maxsize=1 << 17)
+def from_words(words: tuple[str, ...]) -> Rule:
+    """The rule of words as a shell hands them over. Raises RuleError."""
+    return _canonical(_build(_sort(list(words))))
+
+
+@lru_cache(maxsize=1 << 17)
+def _intern(text: str) -> list[Rule]:
+    """One cell per canonical text: filled by the first rule that prints so."""
+    del text
+    return []
+
+
+def _canonical(rule: Rule) -> Rule:
+    cell = _intern(rule.text)
+    if not cell:
+        cell.append(rule)
+    return cell[0]
+
+
+def _sort(words: list[str]) -> _Draft:
+    draft = _Draft()
+    bucket: list[str] | None = None
+    i = 0
+    while i < len(words):
+        word = words[i]
+        inverted = word == "!"
+        if inverted:
+            i += 1
+            word = words[i] if i < len(words) else ""
+        following = words[i + 1] if i + 1 < len(words) else ""
+        if word in _HEADER and following:
+            if following == "!" and i + 2 < len(words):
+                inverted, following, i = True, words[i + 2], i + 1
+            draft.header[_HEADER[word]] = (following, inverted)
+            i += 2
+        elif word in {"-m", "--match"} and following:
+            bucket = []
+            draft.matches.append((following, bucket))
+            i += 2
+        elif word in {"-j", "--jump", "-g", "--goto"} and following:
+            draft.verb, draft.goto = following, word in {"-g", "--goto"}
+            bucket = draft.target_words
+            i += 2
+        else:
+            if word in _OF_PROTOCOL:
+                bucket = _protocol_bucket(draft)
+            if bucket is None or (word.startswith("-") and not word.startswith("--")):
+                raise RuleError(f'unknown option "{word}"')
+            i = _take(words, i, bucket, inverted=inverted)
+    return draft
+
+
+def _take(words: list[str], i: int, bucket: list[str], *, inverted: bool) -> int:
+    """Copy an option with its arguments into a match's or target's words; where to go on."""
+    if inverted:
+        bucket.append("!")
+    bucket.append(words[i])
+    i += 1
+    # an argument may look like anything after --comment and the like; options have one at least
+    if bucket[-1] in {"--comment", "--log-prefix"} and i < len(words):
+        bucket.append(words[i])
+        return i + 1
+    while i < len(words) and not words[i].startswith("-"):
+        if words[i] == "!" and (i + 1 >= len(words) or words[i + 1].startswith("-")):
+            break
+        bucket.append(words[i])
+        i += 1
+    return i
+
+
+def _protocol_bucket(draft: _Draft) -> list[str]:
+    """The words of the protocol's own match, which ``-p`` loads without ``-m``."""
+    protocol = draft.header.get("protocol", ("", False))[0]
+    protocol = PROTOCOLS.get(protocol, protocol)
+    for name, words in reversed(draft.matches):
+        if name in IMPLICIT or (name not in m.NAMES):
+            return words
+    if protocol not in IMPLICIT:
+        raise RuleError("a port or type needs -p tcp, udp or icmp")
+    implied: list[str] = []
+    draft.matches.append((protocol, implied))
+    return implied
+
+
+def _network(text: str) -> Prefix | None:
+    try:
+        prefix = parse_prefix(text)
+    except ValueError:
+        raise RuleError(f"host/network `{text}' not found") from None
+    return prefix if prefix.length else None
+
+
+def _build(draft: _Draft) -> Rule:
+    header = draft.header
+    src, not_src = header.get("src", ("0.0.0.0/0", False))
+    dst, not_dst = header.get("dst", ("0.0.0.0/0", False))
+    protocol, not_protocol = header.get("protocol", ("all", False))
+    protocol = PROTOCOLS.get(protocol, protocol.lower())
+    found = tuple(m.parse(name, words) for name, words in draft.matches)
+    target = targets.parse(draft.verb, draft.target_words) if draft.verb else None
+    if target is None and draft.target_words:
+        raise RuleError(f"Couldn't load target `{draft.verb}':No such file or directory")
+    if target is not None and draft.goto:
+        raise RuleError(f"goto '{draft.verb}' is not a chain")
+    in_dev, not_in = header.get("in", ("", False))
+    out_dev, not_out = header.get("out", ("", False))
+    rule = Rule(
+        src=_network(src),
+        not_src=not_src,
+        dst=_network(dst),
+        not_dst=not_dst,
+        in_dev=in_dev,
+        not_in=not_in,
+        out_dev=out_dev,
+        not_out=not_out,
+        protocol="" if protocol in {"all", "0"} else protocol,
+        not_protocol=not_protocol,
+        matches=found,
+        target=target,
+        jump=draft.verb if target is None else "",
+        goto=draft.goto,
+        text="",
+    )
+    object.__setattr__(rule, "text", _save(rule))
+    return rule
+
+
+def _save(rule: Rule) -> str:
+    words = []
+    for option, value, inverted in (
+        ("-s", rule.src, rule.not_src),
+        ("-d", rule.dst, rule.not_dst),
+        ("-i", rule.in_dev, rule.not_in),
+        ("-o", rule.out_dev, rule.not_out),
+        ("-p", rule.protocol, rule.not_protocol),
+    ):
+        if value:
+            words.append(f"{'! ' if inverted else ''}{option} {value}")
+    words += [match.save() for match in rule.matches]
+    if rule.verb:
+        words.append(f"{'-g' if rule.goto else '-j'} {rule.verb}")
+        options = rule.target.save() if rule.target is not None else ""
+        if options:
+            words.append(options)
+    return " ".join(words)

@@ -1,0 +1,181 @@
+"""The netfilter state of a namespace: tables of chains, counters, recent lists.
+
+Chains are immutable and shared by all namespaces that loaded the same rules; what differs per
+namespace (counters) is kept apart and only where something was counted.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from podwire.dataplane.netfilter import matches as m
+from podwire.dataplane.netfilter.compile import Compiled
+from podwire.dataplane.netfilter.rule import Rule
+
+SECOND_NS = 1_000_000_000
+RECENT_LIST_LENGTH = 100
+RECENT_STAMPS = 20
+
+BASE_CHAINS = {
+    "raw": ("PREROUTING", "OUTPUT"),
+    "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
+    "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
+    "filter": ("INPUT", "FORWARD", "OUTPUT"),
+    "security": ("INPUT", "FORWARD", "OUTPUT"),
+}
+
+# Where each table (and conntrack) sits in each hook: the one place this order is written.
+HOOKS: dict[str, tuple[str, ...]] = {
+    "PREROUTING": ("raw", "conntrack", "mangle", "nat"),
+    "INPUT": ("mangle", "filter", "security", "nat", "confirm"),
+    "FORWARD": ("mangle", "filter", "security"),
+    "OUTPUT": ("raw", "conntrack", "mangle", "nat", "filter", "security"),
+    "POSTROUTING": ("mangle", "nat", "confirm"),
+}
+
+
+@lru_cache(maxsize=1 << 16)
+def compiled(name: str, rules: tuple[Rule, ...]) -> Compiled:
+    """A chain made ready to walk, once per distinct content."""
+    return Compiled(name, rules)
+
+
+class Chain:
+    """A chain of a table. ``policy`` is "" for a user's chain."""
+
+    __slots__ = ("code", "name", "policy", "rules")
+
+    def __init__(self, name: str, policy: str, rules: tuple[Rule, ...]) -> None:
+        self.name = name
+        self.policy = policy
+        self.rules = rules
+        self.code = compiled(name, rules)
+
+
+Table = dict[str, Chain]
+
+
+def fresh_table(name: str) -> Table:
+    """A table as the kernel makes it: empty base chains that accept."""
+    return {chain: Chain(chain, "ACCEPT", ()) for chain in BASE_CHAINS[name]}
+
+
+class Netfilter:
+    """All tables of a namespace. Tables and chains are replaced, never changed."""
+
+    __slots__ = ("counters", "nth", "plan", "policy_counters", "recents", "tables", "tracks")
+
+    def __init__(self) -> None:
+        self.tables: dict[str, Table] = {}
+        self.counters: dict[tuple[str, str], list[int]] = {}
+        """(table, chain) -> packets, bytes, packets, bytes ... of its rules, once one matched."""
+        self.policy_counters: dict[tuple[str, str], list[int]] = {}
+        self.recents: dict[str, dict[str, tuple[int, ...]]] = {}
+        self.nth: dict[tuple[str, str, m.Statistic], int] = {}
+        self.plan: dict[str, tuple[str, ...]] = {}
+        self.tracks = False
+        """Whether connections are tracked: a nat table, or a rule that asks for their state."""
+
+    def clone(self) -> Netfilter:
+        """An independent copy; chains are shared."""
+        copy = Netfilter()
+        copy.tables = dict(self.tables)
+        copy.counters = {key: list(values) for key, values in self.counters.items()}
+        copy.policy_counters = {k: list(v) for k, v in self.policy_counters.items()}
+        copy.recents = {name: dict(seen) for name, seen in self.recents.items()}
+        copy.nth = dict(self.nth)
+        copy.plan = self.plan
+        copy.tracks = self.tracks
+        return copy
+
+    def replan(self) -> None:
+        """Work out which stages each hook has now; call after tables changed."""
+        rules = (r for table in self.tables.values() for c in table.values() for r in c.rules)
+        self.tracks = (
+            self.tracks
+            or "nat" in self.tables
+            or any(isinstance(x, m.CtState) for r in rules for x in r.matches)
+        )
+        self.plan = {
+            hook: tuple(
+                stage
+                for stage in stages
+                if (self.tracks if stage in {"conntrack", "confirm"} else stage in self.tables)
+            )
+            for hook, stages in HOOKS.items()
+        }
+
+    # ------------------------------------------------------------ counting
+
+    def hit(self, table: str, chain: Chain, index: int, size_bytes: int) -> None:
+        """A rule matched a packet."""
+        key = (table, chain.name)
+        counts = self.counters.get(key)
+        if counts is None:
+            counts = self.counters[key] = [0] * (2 * len(chain.rules))
+        counts[2 * index] += 1
+        counts[2 * index + 1] += size_bytes
+
+    def hit_policy(self, table: str, chain: str, size_bytes: int) -> None:
+        """A packet came to the end of a base chain."""
+        counts = self.policy_counters.setdefault((table, chain), [0, 0])
+        counts[0] += 1
+        counts[1] += size_bytes
+
+    def counts(self, table: str, chain: str, index: int) -> tuple[int, int]:
+        """Packets and bytes of a rule."""
+        counts = self.counters.get((table, chain))
+        return (counts[2 * index], counts[2 * index + 1]) if counts else (0, 0)
+
+    # ------------------------------------------------------------ matches that remember
+
+    def count_nth(self, table: str, chain: str, statistic: m.Statistic) -> bool:
+        """``statistic --mode nth``: whether this packet's turn has come (xt_statistic)."""
+        key = (table, chain, statistic)
+        last = self.nth.get(key, statistic.packet)
+        now = 0 if last == statistic.every - 1 else last + 1
+        self.nth[key] = now
+        return now == 0
+
+    def recent(self, match: m.Recent, address: str, now_ns: int) -> bool:
+        """``-m recent``: check or update a list (xt_recent; the order of the dict is its LRU)."""
+        seen = self.recents.setdefault(match.list_name, {})
+        stamps = seen.get(address)
+        if match.verb == "set":
+            _touch(seen, address, now_ns)
+            return True
+        if stamps is None:
+            return False
+        if match.verb == "remove":
+            del seen[address]
+            return True
+        since = now_ns - match.seconds * SECOND_NS
+        hits = sum(1 for stamp in stamps if not match.seconds or stamp >= since)
+        found = hits >= max(match.hitcount, 1)
+        if match.reap:
+            oldest = next(iter(seen))
+            if seen[oldest][-1] < since:
+                del seen[oldest]
+        if match.verb == "update" and found:
+            _touch(seen, address, now_ns)
+        return found
+
+    def facts(self) -> list[object]:
+        """State as plain ordered values, for hashing."""
+        return [
+            [
+                (table, [(c.name, c.policy, [r.text for r in c.rules]) for c in chains.values()])
+                for table, chains in sorted(self.tables.items())
+            ],
+            sorted(self.counters.items()),
+            sorted(self.policy_counters.items()),
+            [(name, list(seen.items())) for name, seen in sorted(self.recents.items())],
+            sorted((t, c, s.save(), n) for (t, c, s), n in self.nth.items()),
+        ]
+
+
+def _touch(seen: dict[str, tuple[int, ...]], address: str, now_ns: int) -> None:
+    stamps = seen.pop(address, ())
+    if not stamps and len(seen) >= RECENT_LIST_LENGTH:
+        del seen[next(iter(seen))]
+    seen[address] = (*stamps, now_ns)[-RECENT_STAMPS:]
