@@ -36,6 +36,9 @@ class Rules:
                 chains[verb[1:]] = []
             elif verb == "-X":
                 del chains[rest]
+            elif verb == "-D":
+                chain, _, rule = rest.partition(" ")
+                chains[chain].remove(rule)
             elif verb in {"-A", "-I"}:
                 chain, _, rule = rest.partition(" ")
                 chains[chain].insert(len(chains[chain]) if verb == "-A" else 0, rule)

@@ -1,0 +1,165 @@
+"""The policy agent's life: watch, build, program the difference, keep the jumps in front."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from podwire.api import kinds
+from podwire.api.views import Namespace, NetworkPolicy, Pod
+from podwire.client.api import Client
+from podwire.client.counters import Process, User
+from podwire.client.ctx import Ctx
+from podwire.client.hosting import Program
+from podwire.client.informer import Informer, Informers
+from podwire.cni.calico import core
+from podwire.cni.calico.peers import is_workload
+from podwire.cni.iptables import saved_rules
+from podwire.dataplane.commands import CommandError, RulesRestore, SysctlSet
+from podwire.runtime.tasks import Nursery, first
+
+T = TypeVar("T")
+
+APPLY_BASE_S = 0.005
+"""What an iptables-restore of one table costs."""
+APPLY_PER_RULE_S = 0.000_15
+CHECK_FIRST_S = 0.05
+CHECK_LAST_S = 90.0
+"""After a write the rules are checked soon, then ever more seldom (felix: postWriteInterval up to
+IptablesRefreshInterval); other agents insert their jumps in front."""
+
+
+class Agent:
+    """One running agent."""
+
+    def __init__(self, ctx: Ctx, process: Process) -> None:
+        self.ctx, self.process = ctx, process
+        spec = process.spec
+        self.node = spec.env.get("NODENAME") or spec.env.get("NODE_NAME") or spec.node
+        groups = (
+            "system:serviceaccounts",
+            f"system:serviceaccounts:{spec.namespace}",
+            "system:authenticated",
+        )
+        user = User(f"system:serviceaccount:{spec.namespace}:calico-node", groups)
+        self.client = Client(ctx.api, user, "calico-node/v3.32.0")
+        self.programmed: core.Chains = {}
+        self.dirty = asyncio.Event()
+        self.written = asyncio.Event()
+
+    def say(self, level: str, source: str, text: str) -> None:
+        """One line as felix writes them."""
+        seconds, rest = divmod(self.ctx.clock.now_ns(), 1_000_000_000)
+        moment = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        self.process.out(f"{moment}.{rest // 1_000_000:03d} [{level}][1] felix/{source}: {text}")
+
+    async def run(self) -> int:
+        """Until TERM; the rules stay."""
+        await first(self._serve(), self.process.terminated())
+        return 0
+
+    async def _serve(self) -> None:
+        factory = Informers(self.client, self.ctx)
+        pods = factory.informer(kinds.POD)
+        namespaces = factory.informer(kinds.NAMESPACE)
+        policies = factory.informer(kinds.NETWORK_POLICY)
+        pods.on_change(self._when(_pod_matters))
+        namespaces.on_change(self._when(_namespace_matters))
+        policies.on_change(self._when(_policy_matters))
+        async with Nursery() as nursery:
+            nursery.start(factory.run(), name=f"calico-node {self.node} informers")
+            await factory.wait_synced()
+            self.say("INFO", "int_dataplane.go 1234", "Received in-sync message from datastore")
+            await self._start()
+            nursery.start(self._stay_first(), name=f"calico-node {self.node} checks")
+            while True:
+                await self.dirty.wait()
+                self.dirty.clear()
+                await self._apply(pods, namespaces, policies)
+
+    def _when(self, matters: Callable[[T, T], bool]) -> Callable[[T | None, T | None], None]:
+        """A handler that wakes the agent for changes that can change rules."""
+
+        def handler(old: T | None, new: T | None) -> None:
+            if old is None or new is None or matters(old, new):
+                self.dirty.set()
+
+        return handler
+
+    async def _start(self) -> None:
+        """Bridged packets must meet iptables; chains of an earlier life are taken over."""
+        key = "net.bridge.bridge-nf-call-iptables"
+        saved = await saved_rules(self.ctx.fabric, self.node, "filter")
+        self.programmed = core.leftovers(saved)
+        await self.ctx.fabric.execute(self.node, [SysctlSet(key=key, value="1")])
+        self.dirty.set()
+
+    async def _apply(
+        self,
+        pods: Informer[Pod],
+        namespaces: Informer[Namespace],
+        policies: Informer[NetworkPolicy],
+    ) -> None:
+        wanted = core.build(self.node, pods.list(), namespaces.list(), policies.list())
+        update = core.update(self.programmed, wanted)
+        if update is None:
+            return
+        await self.ctx.clock.sleep(APPLY_BASE_S + update.rules * APPLY_PER_RULE_S)
+        try:
+            await self.ctx.fabric.execute(self.node, [RulesRestore(text=update.text)])
+            self.programmed = update.chains
+            await self._hook()
+        except CommandError as error:
+            self.say("ERROR", "table.go 980", f"Failed to execute iptables-restore: {error}")
+            self.ctx.clock.call_later(1.0, self.dirty.set)
+            return
+        self.written.set()
+
+    async def _hook(self) -> None:
+        saved = await saved_rules(self.ctx.fabric, self.node, "filter")
+        text = core.hook_text(saved)
+        if text:
+            await self.ctx.fabric.execute(self.node, [RulesRestore(text=text)])
+
+    async def _stay_first(self) -> None:
+        """Check that nobody inserted a jump in front of the agent's."""
+        while True:
+            await self.written.wait()
+            self.written.clear()
+            delay_s = CHECK_FIRST_S
+            while not self.written.is_set():
+                await self.ctx.clock.sleep(delay_s)
+                delay_s = min(delay_s * 2, CHECK_LAST_S)
+                try:
+                    await self._hook()
+                except CommandError as error:
+                    self.say("ERROR", "table.go 720", f"Failed to check the rules: {error}")
+
+
+def _pod_matters(old: Pod, new: Pod) -> bool:
+    if is_workload(old) != is_workload(new):
+        return True
+    return is_workload(new) and (
+        old.status.pod_ip != new.status.pod_ip
+        or old.metadata.labels != new.metadata.labels
+        or old.metadata.uid != new.metadata.uid
+    )
+
+
+def _namespace_matters(old: Namespace, new: Namespace) -> bool:
+    return old.metadata.labels != new.metadata.labels
+
+
+def _policy_matters(old: NetworkPolicy, new: NetworkPolicy) -> bool:
+    return old.spec != new.spec
+
+
+def program(ctx: Ctx) -> Program:
+    """The image's entrypoint."""
+
+    async def main(process: Process) -> int:
+        return await Agent(ctx, process).run()
+
+    return main
