@@ -344,6 +344,8 @@ class PodWorker:
                     container.name,
                 )  # fmt: skip
                 self.restart(container.name, "FailedPostStartHook")
+        # The program has a head start: kubelet learns from the runtime that it runs.
+        await self.kubelet.spend(self.kubelet.profile.observe_s)
         if container.name not in self.instances:
             return  # it exited meanwhile
         record = self.records[container.name]
