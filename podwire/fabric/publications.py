@@ -266,7 +266,11 @@ class _Session:
         self.task.cancel()
 
     async def _run(self) -> None:
-        modelled = await self._relay.bind()
+        try:
+            modelled = await self._relay.bind()
+        except OSError:  # the host has no power: silence, as on a wire
+            self._relay.forget(self._client, self)
+            return
         try:
             async with Nursery() as nursery:
                 nursery.start(self._inward(modelled), name="publication udp inward")
@@ -288,6 +292,7 @@ class _Session:
                 data, _, _ = await modelled.recv_from()
             except OSError as error:
                 if error.errno == errno.EBADF:
+                    self.end()  # its host lost power; the next datagram starts anew
                     return
                 continue  # an ICMP error: a real client behind a relay cannot be told
             self._relay.to_client(data, self._client)

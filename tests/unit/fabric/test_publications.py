@@ -111,6 +111,28 @@ async def test_each_real_udp_client_has_a_modelled_port_of_its_own() -> None:
     await fabric.close()
 
 
+async def test_a_udp_publication_survives_a_reboot_of_the_host_it_starts_from() -> None:
+    _, fabric = await real_cluster()
+    server = await fabric.bind_udp("node-2", "", "", 53)
+    host = await fabric.publications.publish("192.168.0.12", 53, "udp", via=("node-1", ""))
+    loop = asyncio.get_running_loop()
+    transport, client = await loop.create_datagram_endpoint(Client, remote_addr=host)
+    transport.sendto(b"before")
+    first = await server.recv_from()
+    ((_, relay),) = fabric.publications._open.values()
+    (session,) = relay._sessions.values()  # type: ignore[union-attr]
+    fabric.power_off("node-1")
+    await asyncio.gather(session.task, return_exceptions=True)
+    fabric.power_on("node-1")
+    transport.sendto(b"after")
+    second = await server.recv_from()
+    assert (first[0], second[0]) == (b"before", b"after")
+    await server.send_to(b"answer", second[1], second[2])
+    assert await client.answers.get() == b"answer"
+    transport.close()
+    await fabric.close()
+
+
 async def test_publishing_twice_gives_the_same_port_and_unpublishing_frees_it() -> None:
     _, fabric = await real_cluster()
     host, port = await fabric.publications.publish("10.244.2.2", 80, via=VIA)
