@@ -1,7 +1,7 @@
 """Images on a node: pulled one at a time, kept, and told about in events.
 
-Messages and reasons as pkg/kubelet/images. A registry below ``.invalid`` (RFC 2606) never answers;
-any other image exists.
+Messages and reasons as pkg/kubelet/images (the back-off repeats why: kubernetes PR 127918).
+A registry below ``.invalid`` (RFC 2606) never answers; any other image exists.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Images:
         self._present = dict.fromkeys(normalized(image) for image in preloaded)
         self._backoff = Backoff()
         self._failed_ns: dict[str, int] = {}
+        self._why: dict[str, str] = {}
         self._one_at_a_time = asyncio.Lock()
 
     def list(self) -> list[str]:
@@ -82,8 +83,10 @@ class Images:
         now = self._clock.monotonic_ns()
         remaining = self._backoff.remaining_ns(key, self._failed_ns.get(key, now), now)
         if key in self._failed_ns and remaining:
-            emit("Normal", "BackOff", f'Back-off pulling image "{image}"')
             message = f'Back-off pulling image "{image}"'
+            emit("Normal", "BackOff", message)
+            emit("Warning", "Failed", "Error: ImagePullBackOff")
+            message = f"{message}: ErrImagePull: {self._why[key]}"
             raise ImageError("ImagePullBackOff", message, remaining)
 
     async def _pull(self, image: str, full: str, key: str, emit: Emit) -> None:
@@ -118,7 +121,7 @@ class Images:
         emit("Warning", "Failed", f'Failed to pull image "{image}": {why}')
         emit("Warning", "Failed", "Error: ErrImagePull")
         self._backoff.next(key, self._failed_ns.get(key, now), now)
-        self._failed_ns[key] = now
+        self._failed_ns[key], self._why[key] = now, why
         # The container is looked at again soon, and then says that it backs off.
         raise ImageError("ErrImagePull", why, self._profile_resync_ns())
 

@@ -256,7 +256,11 @@ def test_images_that_cannot_be_pulled_end_in_image_pull_back_off(simulate):
         await node.until(lambda p: state(p) == ("waiting", "ErrImagePull"))
         pod = await node.until(lambda p: state(p) == ("waiting", "ImagePullBackOff"))
         message = pod.status.container_statuses[0].state["waiting"]["message"]
-        assert message == 'Back-off pulling image "registry.invalid/team/app:v1"'
+        assert message.startswith(
+            'Back-off pulling image "registry.invalid/team/app:v1": ErrImagePull: '
+            'failed to pull and unpack image "registry.invalid/team/app:v1": '
+        )
+        assert message.endswith("dial tcp: lookup registry.invalid: no such host")
         await node.delete()
         await node.gone()
 
