@@ -1,0 +1,224 @@
+"""All node agents on the modelled kernels: what a program's socket gets is the verdict.
+
+Flannel wires two nodes, the CNI plugins plug pods in, kube-proxy and the policy agent program
+their text; then pods connect to each other by real packets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any
+
+from podwire.api import kinds
+from podwire.api.view import to_json
+from podwire.client.counters import ToolResult
+from podwire.cni.calico.shell import Agent
+from podwire.cni.flannel.shell import program as flannel
+from podwire.cni.runtime import CniPlugins
+from podwire.dataplane import commands as c
+from podwire.dataplane.netfilter import show
+from podwire.fabric.hardware import Fabric
+from podwire.kube_proxy.core import Shared
+from podwire.kube_proxy.shell import KubeProxy
+from podwire.runtime.env import Env
+from podwire.runtime.tasks import Nursery
+from tests.unit.client.fake_api import FakeApi, make_ctx
+from tests.unit.cni.test_flannel import FakeProcess
+from tests.unit.cni.test_plugins import CONF
+from tests.unit.fabric.world import run
+from tests.unit.kube_proxy.conftest import endpoints, service
+from tests.unit.kube_proxy.test_shell import FakeProcess as ProxyProcess
+from tests.unit.netpol.conftest import namespace, pod, policy
+
+
+class Lab(Fabric):
+    """The real fabric, with iptables-save and ip addr as far as agents read them."""
+
+    async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
+        if argv[0] == "iptables-save":
+            nf = self.hosts[node].kernel.netns(netns).netfilter
+            return ToolResult(show.save(nf, argv[2] if len(argv) > 2 else ""))
+        if argv[:2] == ("ip", "addr"):
+            address = self.hosts[node].info.address
+            return ToolResult(f"2: eth0: <UP> mtu 1500\n    inet {address}/24 scope global eth0\n")
+        return await super().tool(node, netns, argv, stdin)
+
+
+class Cluster:
+    """Two nodes with their agents and as many pods as a story wants."""
+
+    def __init__(self, env: Env) -> None:
+        self.env, self.api = env, FakeApi(env)
+        self.fabric = Lab(env.clock, env.rng.child("fabric"), env.ids, env.trace, env.log)
+        self.fabric.add_gateway()
+        self.ctx = make_ctx(env, self.api)
+        object.__setattr__(self.ctx, "fabric", self.fabric)
+        self.cni = CniPlugins(self.fabric, env.rng)
+        self.pods: dict[str, tuple[str, str]] = {}
+
+    async def boot(self, nursery: Nursery) -> None:
+        for name in ("default", "other"):
+            self.api.put(kinds.NAMESPACE, to_json(namespace(name)))
+        for number in (1, 2):
+            name, address = f"node-{number}", f"192.168.0.1{number}"
+            self.fabric.add_node(name, address)
+            self.api.put(kinds.NODE, {
+                "metadata": {"name": name},
+                "spec": {"podCIDR": f"10.244.{number}.0/24"},
+                "status": {"addresses": [{"type": "InternalIP", "address": address}]},
+            })  # fmt: skip
+            process = FakeProcess()
+            process.spec = _on(process.spec, name)
+            nursery.start(_start(flannel(self.ctx), process), name=f"flannel {name}")
+            agent = FakeProcess()
+            agent.spec = _on(agent.spec, name)
+            nursery.start(Agent(self.ctx, agent).run(), name=f"calico {name}")
+            proxy = ProxyProcess()
+            proxy.spec = _on(proxy.spec, name, f"--hostname-override={name}")
+            proxy.sockets = self.fabric.owned_by(f"proxy {name}")
+            nursery.start(KubeProxy(self.ctx, proxy, Shared()).run(), name=f"proxy {name}")
+        await self.env.clock.sleep(2)
+
+    async def pod(self, name: str, node: str, port: int = 8080) -> str:
+        """Plug a pod in and let it answer its name; its address."""
+        netns = f"cni-{name}"
+        await self.fabric.execute(node, [c.NetnsAdd(name=netns)])
+        env = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": name, "CNI_IFNAME": "eth0",
+               "CNI_NETNS": f"/var/run/netns/{netns}", "CNI_PATH": "/opt/cni/bin"}  # fmt: skip
+        out = await self.cni.execute(node, "flannel", env, json.dumps(CONF).encode())
+        assert out.code == 0, out.stdout
+        ip = str(json.loads(out.stdout)["ips"][0]["address"].partition("/")[0])
+        self.pods[name] = (node, netns)
+        self.api.put(kinds.POD, to_json(pod(name, ip, node)))
+        listener = await self.fabric.listen(node, netns, "", port)
+
+        async def serve() -> None:
+            while True:
+                stream = await listener.accept()
+                await stream.send(f"{name} {stream.remote[0]}".encode())
+                await stream.close()
+
+        self.server = asyncio.get_running_loop().create_task(serve(), name=f"serve {name}")
+        return ip
+
+    async def ask(self, source: str, address: str, port: int) -> str:
+        """What a connection from a pod (or a node) brings: the answer, REFUSED or TIMEOUT."""
+        node, netns = self.pods.get(source, (source, ""))
+        try:
+            stream = await self.fabric.connect(node, netns, address, port, 3.0)
+        except ConnectionRefusedError:
+            return "REFUSED"
+        except TimeoutError:
+            return "TIMEOUT"
+        answer = await stream.recv()
+        await stream.close()
+        return answer.decode()
+
+
+async def _start(program: Any, process: Any) -> int:
+    return int(await program(process))
+
+
+def _on(spec: Any, node: str, *argv: str) -> Any:
+    return replace(spec, node=node, argv=(*spec.argv[:2], *argv))
+
+
+def story(body: Callable[[Cluster], Coroutine[Any, Any, None]]) -> None:
+    async def main(env: Env) -> None:
+        cluster = Cluster(env)
+        async with Nursery() as nursery:
+            await cluster.boot(nursery)
+            await body(cluster)
+            nursery.cancel()
+
+    run(main)
+
+
+def test_pods_reach_each_other_on_one_node_and_across_nodes():
+    """Bridge on one node, VXLAN between two; sources are the pods' own addresses."""
+
+    async def body(k: Cluster) -> None:
+        near, same, far = [await k.pod(n, w) for n, w in
+                           (("a", "node-1"), ("b", "node-1"), ("c", "node-2"))]  # fmt: skip
+        assert await k.ask("a", same, 8080) == f"b {near}"
+        assert await k.ask("a", far, 8080) == f"c {near}"
+        assert await k.ask("node-1", far, 8080) == "c 10.244.1.0", "flannel.1's own address"
+        assert await k.ask("a", far, 81) == "REFUSED"
+
+    story(body)
+
+
+def test_a_service_spreads_and_masquerades_as_upstream_does():
+    """ClusterIP from a pod keeps the source, a hairpin shows the bridge, a NodePort the node."""
+
+    async def body(k: Cluster) -> None:
+        one, two = await k.pod("a", "node-1"), await k.pod("c", "node-2")
+        k.api.put(
+            kinds.SERVICE,
+            to_json(service("web", "10.96.0.50", [("", 80, 30080, "TCP")], type="NodePort")),
+        )
+        k.api.put(kinds.ENDPOINT_SLICE, to_json(endpoints("web", f"{one}@node-1", f"{two}@node-2")))
+        await k.env.clock.sleep(2)
+        answers = {await k.ask("a", "10.96.0.50", 80) for _ in range(20)}
+        assert answers == {"a 10.244.1.1", f"c {one}"}, "hairpin shows cni0"
+        outside = {await k.ask("gateway", "192.168.0.11", 30080) for _ in range(20)}
+        assert outside == {"a 10.244.1.1", "c 10.244.1.0"}
+        k.api.put(kinds.ENDPOINT_SLICE, to_json(endpoints("web")))
+        await k.env.clock.sleep(2)
+        assert await k.ask("a", "10.96.0.50", 80) == "REFUSED"
+        assert await k.ask("gateway", "192.168.0.12", 30080) == "REFUSED"
+
+    story(body)  # fmt: skip
+
+
+def test_a_policy_denies_by_silence_and_admits_whom_it_names():
+    """Same node and across: the named peer passes, others time out; the own node always passes,
+    and a Service does not get around the policy.
+    """
+
+    async def body(k: Cluster) -> None:
+        web = await k.pod("web", "node-1")
+        for name, node in (("api", "node-2"), ("near", "node-1"), ("far", "node-2")):
+            await k.pod(name, node)
+        k.api.put(kinds.SERVICE, to_json(service("web", "10.96.0.50")))
+        k.api.put(kinds.ENDPOINT_SLICE, to_json(endpoints("web", f"{web}@node-1")))
+        allow = [{"from": [{"podSelector": {"matchLabels": {"app": "api"}}}]}]
+        k.api.put(
+            kinds.NETWORK_POLICY,
+            to_json(policy("lock", {"matchLabels": {"app": "web"}}, ingress=allow)),
+        )
+        await k.env.clock.sleep(2)
+        for address, port in ((web, 8080), ("10.96.0.50", 80)):
+            assert (await k.ask("api", address, port)).startswith("web")
+            assert await k.ask("near", address, port) == "TIMEOUT"
+            assert await k.ask("far", address, port) == "TIMEOUT"
+        assert (await k.ask("node-1", web, 8080)).startswith("web")
+        assert (await k.ask("web", "10.96.0.50", 80)).startswith("web"), "itself by its Service"
+        k.api.remove(kinds.NETWORK_POLICY, "default/lock")
+        await k.env.clock.sleep(2)
+        assert (await k.ask("near", web, 8080)).startswith("web")
+
+    story(body)  # fmt: skip
+
+
+def test_an_egress_policy_stops_a_pod_at_its_own_node():
+    """Everything but the named peer times out; what it is asked still gets answers."""
+
+    async def body(k: Cluster) -> None:
+        api = await k.pod("api", "node-1")
+        web, far = await k.pod("web", "node-1"), await k.pod("far", "node-2")
+        out = [{"to": [{"podSelector": {"matchLabels": {"app": "far"}}}]}]
+        k.api.put(
+            kinds.NETWORK_POLICY,
+            to_json(policy("cage", {"matchLabels": {"app": "api"}}, egress=out, types=["Egress"])),
+        )
+        await k.env.clock.sleep(2)
+        assert (await k.ask("api", far, 8080)).startswith("far")
+        assert await k.ask("api", web, 8080) == "TIMEOUT"
+        assert await k.ask("api", "192.168.0.11", 22) == "TIMEOUT", "its own node too"
+        assert (await k.ask("web", api, 8080)).startswith("api")
+
+    story(body)  # fmt: skip
