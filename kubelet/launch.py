@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from podwire.api.views import Container, Pod, Service
 from podwire.client.counters import Container as Running
@@ -17,6 +18,25 @@ from podwire.kubelet.state import Kubelet
 from podwire.kubelet.volumes import PodVolumes
 
 GENERIC_REASON = "GenericProgram"
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A container host that can tell which model an image runs as."""
+
+    def describe(self, image: str) -> str:
+        """The model's name; ``generic`` for an image that nobody modelled."""
+
+
+def generic_notice(kubelet: Kubelet, image: str) -> str:
+    """What to tell about an image that runs as the generic program; '' for a modelled one."""
+    host = host_of(kubelet, image)
+    if not isinstance(host, Describes) or host.describe(image) != "generic":
+        return ""
+    return (
+        f'Image "{image}" is not modelled: it runs as the generic program, which listens on its '
+        "containerPorts and answers HTTP with 200"
+    )
 
 
 @dataclass(frozen=True, slots=True)

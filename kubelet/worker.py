@@ -286,6 +286,9 @@ class PodWorker:
         )
         if instance is not None:
             emit("Normal", "Started", f"Started container {container.name}")
+            notice = launch.generic_notice(kubelet, container.image)
+            if notice and not self.records[container.name].restart_count:
+                emit("Normal", launch.GENERIC_REASON, notice)
             await self._started(container, instance)
         return None
 

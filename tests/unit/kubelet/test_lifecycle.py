@@ -2,6 +2,7 @@
 
 from podwire.api import kinds
 from podwire.api.times import parse_time
+from podwire.client.hosting import RoomHost
 
 HTTP = {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 2}
 
@@ -284,6 +285,28 @@ def test_a_command_that_does_not_exist_ends_in_a_start_error(simulate):
         last = pod.status.container_statuses[0].last_state["terminated"]
         assert (last["exitCode"], last["reason"]) == (128, "StartError")
         assert last["message"].endswith('exec: "nope": executable file not found in $PATH: unknown')
+
+    simulate(story)
+
+
+def test_an_image_that_nobody_modelled_says_so_once(simulate):
+    """One event per container, whatever happens to it later."""
+
+    async def story(node):
+        class Everything(RoomHost):
+            def implements(self, image):
+                return True
+
+            def describe(self, image):
+                return "generic"
+
+        everything = Everything((), node._batch)
+        object.__setattr__(node.ctx, "hosts", (*node.ctx.hosts, everything))
+        node.exits["c"] = [1, 0]
+        await node.pod(image="shop/cart:v7", restartPolicy="OnFailure")
+        await node.until(lambda p: p.status.phase == "Succeeded")
+        (notice,) = await node.events("GenericProgram")
+        assert notice[1].startswith('Image "shop/cart:v7" is not modelled')
 
     simulate(story)
 
