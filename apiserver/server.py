@@ -179,8 +179,15 @@ class Apiserver:
         head = msgspec.json.encode(
             {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": meta}
         )
-        items = b",".join([entry.data for entry in entries])
-        return answers.raw(b'%b,"items":[%b]}' % (head[:-1], items))
+        splice = self.caches.of(kind).splice
+        parts: list[bytes | memoryview] = [head[:-1], b',"items":[']
+        for entry in entries:
+            splice.extend(parts, entry.value, entry.revision)
+            parts.append(b",")
+        if entries:
+            parts.pop()
+        parts.append(b"]}")
+        return answers.raw(b"".join(parts))
 
     async def event_lease(self) -> int:
         """A lease for an Event, shared by the events of a minute as upstream shares them."""

@@ -21,17 +21,21 @@ from podwire.client.counters import Frame
 class Splice:
     """How values of one kind begin, and how a revision is put into them."""
 
-    __slots__ = ("at", "prefix")
+    __slots__ = ("at", "head")
 
     def __init__(self, kind: Kind[Any]) -> None:
-        head = msgspec.json.encode({"apiVersion": kind.api_version, "kind": kind.kind})
-        self.prefix = head[:-1] + b',"metadata":{'
-        self.at = len(self.prefix)
+        opening = msgspec.json.encode({"apiVersion": kind.api_version, "kind": kind.kind})
+        opening = opening[:-1] + b',"metadata":{'
+        self.at = len(opening)
+        self.head = opening + b'"resourceVersion":"'
 
     def join(self, value: bytes, revision: int) -> bytes:
         """The object's JSON with its resourceVersion."""
-        at = self.at
-        return b'%b"resourceVersion":"%d",%b' % (value[:at], revision, value[at:])
+        return b'%b%d",%b' % (self.head, revision, value[self.at :])
+
+    def extend(self, parts: list[bytes | memoryview], value: bytes, revision: int) -> None:
+        """Append the same in pieces, for a list's one join: each byte is copied once (4x)."""
+        parts += (self.head, b'%d",' % revision, memoryview(value)[self.at :])
 
 
 class Representation(Protocol):

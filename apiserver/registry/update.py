@@ -49,8 +49,7 @@ async def change(server: Apiserver, call: Call, make: Change, *, dry_run: bool) 
         if current is None:
             raise call.not_found()
         old = current.json()
-        shown = current.json()
-        shown["metadata"]["resourceVersion"] = str(current.revision)
+        shown = {**old, "metadata": {**old["metadata"], "resourceVersion": str(current.revision)}}
         new = make(shown)
         meta.before_update(call, new, old, current.revision)
         try:
