@@ -68,6 +68,10 @@ def reconcile(
         drafts += _distribute(group, usable.get(ports, []))
     keep = [draft for draft in drafts if draft.endpoints]
     doomed += [d.stored for d in drafts if not d.endpoints and d.stored is not None]
+    for draft in keep:
+        if draft.stored is None and doomed:
+            # Rather rewrite a slice that is not wanted any more than create and delete.
+            draft.stored, draft.changed = doomed.pop(), True
     if not keep:
         # Never none: a placeholder says "this Service has no endpoints".
         placeholder = next((s for s in doomed if not s.ports and not s.endpoints), None)

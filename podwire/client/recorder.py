@@ -57,6 +57,7 @@ class Recorder:
         self._queue: deque[JSON] = deque()
         self._more = asyncio.Event()
         self._seen: OrderedDict[tuple[str, ...], _Seen] = OrderedDict()
+        self._last_ns = 0
 
     def emit(
         self, about: Object, type: str, reason: str, message: str, field_path: str = ""
@@ -125,8 +126,10 @@ class Recorder:
 
     async def _create(self, event: JSON, namespace: str) -> str:
         """Create the event under ``<object>.<nanoseconds in hex>``; the name it got."""
-        ns = self._ctx.clock.now_ns()
+        # Virtual time may stand still between two events: their names must differ all the same.
+        ns = max(self._ctx.clock.now_ns(), self._last_ns + 1)
         while True:
+            self._last_ns = ns
             name = f"{event['involvedObject'].get('name', '')}.{ns:x}"
             body = {"metadata": {"name": name, "namespace": namespace}, **event}
             try:
@@ -134,6 +137,6 @@ class Recorder:
             except ApiError as error:
                 if error.reason != "AlreadyExists":
                     raise
-                ns += 1  # two events of one object in the same nanosecond of virtual time
+                ns += 1  # another recorder had the same nanosecond
             else:
                 return name

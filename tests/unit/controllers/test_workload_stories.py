@@ -213,3 +213,22 @@ def test_on_delete_waits_for_the_user():
         assert c.live_pods()[0]["spec"]["containers"][0]["image"] == "agent:2"
 
     play(story)
+
+
+def test_late_watch_events_never_give_a_node_two_daemon_pods():
+    """Events arrive 2 s late while nodes change all the time."""
+
+    async def story(c: Cluster) -> None:
+        for n in range(1, 5):
+            c.node(f"node-{n}")
+        c.api.put(kinds.DAEMON_SET, workload("agent", 0))
+        for second in range(40):
+            await c.env.clock.sleep(1)
+            c.node("node-1", labels={"tick": str(second)})
+            assert len(c.live_pods()) <= 4
+        await c.env.clock.sleep(120)
+        assert sorted(p["spec"]["nodeName"] for p in c.live_pods()) == [
+            f"node-{n}" for n in range(1, 5)
+        ]
+
+    play(story, watch_delay_s=2.0)
