@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.status import Cause
-from podwire.api.validation import meta
+from podwire.api.validation import config, meta, network, pod, service, workloads
 from podwire.api.validation.field import Errors, invalid_error
 from podwire.api.view import JSON
 
@@ -43,4 +44,25 @@ def _metadata(errors: Errors, kind: Kind[Any], new: JSON, old: JSON | None) -> N
         meta.metadata_update(errors, new["metadata"], old["metadata"])
 
 
-_BY_KIND: dict[Kind[Any], Check] = {}
+_BY_KIND: dict[Kind[Any], Check] = {
+    kinds.POD: pod.check_pod,
+    kinds.SERVICE: service.check_service,
+    kinds.DEPLOYMENT: workloads.check_deployment,
+    kinds.REPLICA_SET: workloads.check_replica_set,
+    kinds.STATEFUL_SET: workloads.check_stateful_set,
+    kinds.DAEMON_SET: workloads.check_daemon_set,
+    kinds.JOB: workloads.check_job,
+    kinds.CONTROLLER_REVISION: workloads.check_controller_revision,
+    kinds.NETWORK_POLICY: network.check_network_policy,
+    kinds.ENDPOINT_SLICE: network.check_endpoint_slice,
+    kinds.ENDPOINTS: network.check_endpoints,
+    kinds.INGRESS: network.check_ingress,
+    kinds.CONFIG_MAP: config.check_config_map,
+    kinds.SECRET: config.check_secret,
+    kinds.NODE: config.check_node,
+    kinds.LEASE: config.check_lease,
+    kinds.EVENT: config.check_event,
+    kinds.ROLE_BINDING: config.check_role_binding,
+    kinds.CLUSTER_ROLE_BINDING: config.check_role_binding,
+    kinds.POD_DISRUPTION_BUDGET: config.check_disruption_budget,
+}

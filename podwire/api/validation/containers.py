@@ -1,0 +1,307 @@
+"""Validation of containers: ports, environment, mounts, resources, probes, hooks.
+
+Source: kubernetes pkg/apis/core/validation (validateContainerCommon and what it calls).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from podwire.api import names, quantity
+from podwire.api.validation.field import NEGATIVE, Errors
+from podwire.api.view import JSON
+
+PROTOCOLS = ("SCTP", "TCP", "UDP")
+_PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+_MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
+_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
+_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "fileKeyRef", "secretKeyRef")
+_STANDARD_RESOURCES = ("cpu", "memory", "ephemeral-storage")
+_FIELD_PATHS = (
+    "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName",
+    "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs",
+)  # fmt: skip
+_NOT_EPHEMERAL = (
+    "ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy",
+)  # fmt: skip
+
+
+def check_containers(errors: Errors, path: str, spec: JSON, volumes: list[str]) -> None:
+    """All containers of a pod spec; ``volumes`` are the names that mounts may refer to."""
+    regular = spec.get("containers") or []
+    if not regular:
+        errors.required(f"{path}.containers")
+    grace = spec.get("terminationGracePeriodSeconds")
+    seen: dict[str, None] = {}
+    for i, container in enumerate(regular):
+        where = f"{path}.containers[{i}]"
+        _common(errors, where, container, volumes)
+        _unique_name(errors, where, container, seen)
+        _probes_and_hooks(errors, where, container, grace)
+    _host_ports(errors, f"{path}.containers", regular)
+    for i, container in enumerate(spec.get("initContainers") or ()):
+        where = f"{path}.initContainers[{i}]"
+        _common(errors, where, container, volumes)
+        _init_only(errors, where, container, grace)
+        _unique_name(errors, where, container, seen)
+        _host_ports(errors, f"{path}.initContainers", [container])
+    others = dict(seen)
+    for i, container in enumerate(spec.get("ephemeralContainers") or ()):
+        where = f"{path}.ephemeralContainers[{i}]"
+        _common(errors, where, container, volumes)
+        _unique_name(errors, where, container, seen)
+        target = container.get("targetContainerName")
+        if target and target not in others:
+            errors.not_found(f"{where}.targetContainerName", target)
+        for name in _NOT_EPHEMERAL:
+            if name in container:
+                errors.forbidden(f"{where}.{name}", "cannot be set for an Ephemeral Container")
+
+
+def _unique_name(errors: Errors, path: str, container: JSON, seen: dict[str, None]) -> None:
+    name = container.get("name", "")
+    if name in seen:
+        errors.duplicate(f"{path}.name", name)
+    elif name:
+        seen[name] = None
+
+
+def _common(errors: Errors, path: str, container: JSON, volumes: list[str]) -> None:
+    name = container.get("name", "")
+    if name:
+        errors.complaints(f"{path}.name", name, names.dns1123_label(name))
+    else:
+        errors.required(f"{path}.name")
+    image = container.get("image", "")
+    if not image:
+        errors.required(f"{path}.image")
+    elif image != image.strip():
+        errors.invalid(f"{path}.image", image, "must not have leading or trailing whitespace")
+    policy = container.get("terminationMessagePolicy", "")
+    errors.one_of(f"{path}.terminationMessagePolicy", policy, _MESSAGE_POLICIES)
+    _ports(errors, f"{path}.ports", container.get("ports") or [])
+    _environment(errors, path, container)
+    _mounts(errors, f"{path}.volumeMounts", container.get("volumeMounts") or [], volumes)
+    pull = container.get("imagePullPolicy", "")
+    errors.one_of(f"{path}.imagePullPolicy", pull, _PULL_POLICIES)
+    check_resources(errors, f"{path}.resources", container.get("resources") or {})
+
+
+def _init_only(errors: Errors, path: str, container: JSON, grace: int | None) -> None:
+    """Init containers have no probes and hooks, unless they are sidecars."""
+    if "restartPolicy" in container:
+        errors.one_of(
+            f"{path}.restartPolicy", container["restartPolicy"], ("Always", "Never", "OnFailure")
+        )
+    if container.get("restartPolicy") == "Always":
+        _probes_and_hooks(errors, path, container, grace)
+        return
+    for name in ("lifecycle", *_PROBES):
+        if name in container:
+            detail = "may not be set for init containers without restartPolicy=Always"
+            errors.forbidden(f"{path}.{name}", detail)
+
+
+def _ports(errors: Errors, path: str, ports: list[JSON]) -> None:
+    seen: dict[str, None] = {}
+    for i, port in enumerate(ports):
+        where = f"{path}[{i}]"
+        name = port.get("name", "")
+        if name:
+            complaints = names.port_name(name)
+            errors.complaints(f"{where}.name", name, complaints)
+            if not complaints and name in seen:
+                errors.duplicate(f"{where}.name", name)
+            seen[name] = None
+        number = port.get("containerPort", 0)
+        if number == 0:
+            errors.required(f"{where}.containerPort")
+        else:
+            errors.complaints(f"{where}.containerPort", number, names.port_number(number))
+        host = port.get("hostPort", 0)
+        if host:
+            errors.complaints(f"{where}.hostPort", host, names.port_number(host))
+        errors.one_of(f"{where}.protocol", port.get("protocol", ""), PROTOCOLS)
+
+
+def _host_ports(errors: Errors, path: str, containers: list[JSON]) -> None:
+    seen: dict[str, None] = {}
+    for i, container in enumerate(containers):
+        for j, port in enumerate(container.get("ports") or ()):
+            if not port.get("hostPort"):
+                continue
+            key = f"{port.get('protocol')}/{port.get('hostIP', '')}/{port['hostPort']}"
+            if key in seen:
+                errors.duplicate(f"{path}[{i}].ports[{j}].hostPort", key)
+            seen[key] = None
+
+
+def _environment(errors: Errors, path: str, container: JSON) -> None:
+    for i, variable in enumerate(container.get("env") or ()):
+        where = f"{path}.env[{i}]"
+        name = variable.get("name", "")
+        if name:
+            errors.complaints(f"{where}.name", name, names.env_var_name(name))
+        else:
+            errors.required(f"{where}.name")
+        if "valueFrom" in variable:
+            _value_from(errors, f"{where}.valueFrom", variable)
+    for i, source in enumerate(container.get("envFrom") or ()):
+        where = f"{path}.envFrom[{i}]"
+        if source.get("prefix"):
+            complaints = names.env_var_name(source["prefix"])
+            errors.complaints(f"{where}.prefix", source["prefix"], complaints)
+        given = [name for name in ("configMapRef", "secretRef") if name in source]
+        if not given:
+            errors.invalid(where, "", "must specify one of: `configMapRef` or `secretRef`")
+        elif len(given) > 1:
+            errors.invalid(where, "", "may not have more than one field specified at a time")
+        for name in given:
+            if not source[name].get("name"):
+                errors.required(f"{where}.{name}.name")
+
+
+def _value_from(errors: Errors, path: str, variable: JSON) -> None:
+    source = variable["valueFrom"]
+    given = [name for name in _SOURCES if name in source]
+    if not given:
+        listed = ", ".join(f"`{name}`" for name in _SOURCES[:-1])
+        errors.invalid(path, "", f"must specify one of: {listed} or `{_SOURCES[-1]}`")
+    elif variable.get("value"):
+        errors.invalid(path, "", "may not be specified when `value` is not empty")
+    elif len(given) > 1:
+        errors.invalid(path, "", "may not have more than one field specified at a time")
+    for name in given:
+        reference = source[name]
+        if name == "fieldRef":
+            check_field_path(errors, f"{path}.fieldRef", reference, _FIELD_PATHS)
+        elif name in {"configMapKeyRef", "secretKeyRef"}:
+            if not reference.get("name"):
+                errors.required(f"{path}.{name}.name")
+            key = reference.get("key", "")
+            if key:
+                errors.complaints(f"{path}.{name}.key", key, names.config_key(key))
+            else:
+                errors.required(f"{path}.{name}.key")
+
+
+def check_field_path(errors: Errors, path: str, ref: JSON, supported: tuple[str, ...]) -> None:
+    """A downward API field; labels and annotations may be asked for by key."""
+    field = ref.get("fieldPath", "")
+    if not field:
+        errors.required(f"{path}.fieldPath")
+        return
+    base, bracket, _ = field.partition("['")
+    if bracket and field.endswith("']") and base in {"metadata.labels", "metadata.annotations"}:
+        return
+    errors.one_of(f"{path}.fieldPath", field, supported)
+
+
+def _mounts(errors: Errors, path: str, mounts: list[JSON], volumes: list[str]) -> None:
+    seen: dict[str, None] = {}
+    for i, mount in enumerate(mounts):
+        where = f"{path}[{i}]"
+        name = mount.get("name", "")
+        if not name:
+            errors.required(f"{where}.name")
+        if name not in volumes:
+            errors.not_found(f"{where}.name", name)
+        target = mount.get("mountPath", "")
+        if not target:
+            errors.required(f"{where}.mountPath")
+        if target in seen:
+            errors.invalid(f"{where}.mountPath", target, "must be unique")
+        seen[target] = None
+        check_local_path(errors, f"{where}.subPath", mount.get("subPath", ""))
+
+
+def check_local_path(errors: Errors, path: str, text: str) -> None:
+    """A path that stays below where it starts."""
+    if text.startswith("/"):
+        errors.invalid(path, text, "must be a relative path")
+    if ".." in text.split("/"):
+        errors.invalid(path, text, "must not contain '..'")
+
+
+def check_resources(errors: Errors, path: str, resources: JSON) -> None:
+    """Names and amounts; a request may not exceed its limit."""
+    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    for group, amounts in (("limits", limits), ("requests", requests)):
+        for name, amount in amounts.items():
+            where = f"{path}.{group}[{name}]"
+            _resource_name(errors, where, name)
+            if quantity.parse(amount).nano < 0:
+                errors.invalid(where, amount, NEGATIVE)
+    for name, amount in requests.items():
+        limit = limits.get(name)
+        if limit is not None and quantity.parse(amount).nano > quantity.parse(limit).nano:
+            detail = f"must be less than or equal to {name} limit of {limit}"
+            errors.invalid(f"{path}.requests", amount, detail)
+
+
+def _resource_name(errors: Errors, path: str, name: str) -> None:
+    errors.complaints(path, name, names.label_key(name))
+    if "/" not in name and name not in _STANDARD_RESOURCES and not name.startswith("hugepages-"):
+        errors.invalid(path, name, "must be a standard resource type or fully qualified")
+        errors.invalid(path, name, "must be a standard resource for containers")
+
+
+def _probes_and_hooks(errors: Errors, path: str, container: JSON, grace: int | None) -> None:
+    lifecycle = container.get("lifecycle") or {}
+    for name in ("postStart", "preStop"):
+        if name in lifecycle:
+            _handler(errors, f"{path}.lifecycle.{name}", lifecycle[name], grace)
+    for name in _PROBES:
+        if name not in container:
+            continue
+        probe, where = container[name], f"{path}.{name}"
+        _handler(errors, where, probe, grace)
+        for number in (
+            "initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold",
+            "failureThreshold",
+        ):  # fmt: skip
+            errors.not_negative(f"{where}.{number}", probe.get(number))
+        own = probe.get("terminationGracePeriodSeconds")
+        if own is not None and own <= 0:
+            errors.invalid(f"{where}.terminationGracePeriodSeconds", own, "must be greater than 0")
+        if name == "readinessProbe":
+            if own is not None:
+                detail = "must not be set for readinessProbes"
+                errors.invalid(f"{where}.terminationGracePeriodSeconds", own, detail)
+        elif probe.get("successThreshold") != 1:
+            errors.invalid(f"{where}.successThreshold", probe.get("successThreshold"), "must be 1")
+
+
+def _handler(errors: Errors, path: str, handler: JSON, grace: int | None) -> None:
+    given = [name for name in _HANDLERS if name in handler]
+    if not given:
+        errors.required(path, "must specify a handler type")
+        return
+    for name in given[1:]:
+        errors.forbidden(f"{path}.{name}", "may not specify more than 1 handler type")
+    name = given[0]
+    action, where = handler[name], f"{path}.{name}"
+    if name == "exec":
+        if not action.get("command"):
+            errors.required(f"{where}.command")
+    elif name == "sleep":
+        seconds = action.get("seconds", 0)
+        if grace is not None and not 0 <= seconds <= grace:
+            detail = f"must be non-negative and less than terminationGracePeriodSeconds ({grace})"
+            errors.invalid(where, seconds, detail)
+    else:
+        check_port(errors, f"{where}.port", action.get("port", 0))
+    if name == "httpGet":
+        errors.one_of(f"{where}.scheme", action.get("scheme", ""), ("HTTP", "HTTPS"))
+        for header in action.get("httpHeaders") or ():
+            complaints = names.http_header_name(header.get("name", ""))
+            errors.complaints(f"{where}.httpHeaders", header.get("name", ""), complaints)
+
+
+def check_port(errors: Errors, path: str, port: Any) -> None:
+    """A port by number or by name."""
+    if isinstance(port, int):
+        errors.complaints(path, port, names.port_number(port))
+    else:
+        errors.complaints(path, port, names.port_name(port))
