@@ -121,13 +121,21 @@ class Found(msgspec.Struct, frozen=True):
 class Conntrack:
     """The table of a namespace: each confirmed entry under both its tuples."""
 
-    __slots__ = ("_inserted", "by_tuple", "dropped", "found", "last_id")
+    __slots__ = (
+        "_inserted",
+        "by_tuple",
+        "dropped",
+        "early_dropped",
+        "found",
+        "insert_failed",
+        "invalid",
+        "last_id",
+    )
 
     def __init__(self) -> None:
         self.by_tuple: dict[Tuple, tuple[Entry, bool]] = {}
         self.last_id = 0
-        self.found = 0
-        self.dropped = 0
+        self.found = self.invalid = self.dropped = self.early_dropped = self.insert_failed = 0
         self._inserted = 0
 
     def clone(self) -> tuple[Conntrack, dict[int, Entry]]:
@@ -173,6 +181,7 @@ class Conntrack:
         if entry.confirmed:
             return True
         if self.find(entry.orig, now_ns) or self.find(entry.reply, now_ns):
+            self.insert_failed += 1
             return False
         entry.confirmed = True
         self.by_tuple[entry.orig] = (entry, False)
@@ -197,6 +206,12 @@ class Conntrack:
 
     def track(self, packet: Packet, sysctls: Sysctls, now_ns: int) -> Found:
         """Which connection a packet belongs to (nf_conntrack_in). A new one is not yet visible."""
+        found = self._track(packet, sysctls, now_ns)
+        if found.state == "INVALID":
+            self.invalid += 1
+        return found
+
+    def _track(self, packet: Packet, sysctls: Sysctls, now_ns: int) -> Found:
         if packet.protocol == "icmp" and packet.icmp_type in ICMP_ERRORS:
             return self._related(packet, now_ns)
         key = tuple_of(packet)
@@ -257,6 +272,7 @@ class Conntrack:
         for entry in self.entries(now_ns):
             if not entry.assured:
                 self.remove(entry)
+                self.early_dropped += 1
                 return True
         return False
 

@@ -90,30 +90,22 @@ class Netns:
             self.connected_routes(link, address)
 
     def _local_routes(self, link: Link, address: Address) -> None:
-        prefix = address.prefix if address.scope == "host" else Prefix(ip_int(address.ip), 32)
-        self.fib.put(
-            Route(
-                prefix,
-                dev=link.name,
-                src=address.ip,
-                scope="host",
-                proto="kernel",
-                type="local",
-                table="local",
-            )
+        """Table local: the address itself, a loopback's whole network, the broadcast address."""
+        own = Route(
+            Prefix(ip_int(address.ip), 32),
+            dev=link.name,
+            src=address.ip,
+            scope="host",
+            proto="kernel",
+            type="local",
+            table="local",
         )
-        if address.broadcast is not None and address.scope != "host":
-            self.fib.put(
-                Route(
-                    Prefix(address.broadcast, 32),
-                    dev=link.name,
-                    src=address.ip,
-                    scope="link",
-                    proto="kernel",
-                    type="broadcast",
-                    table="local",
-                )
-            )
+        self.fib.put(own)
+        if address.scope == "host" and address.prefix.length < 32:
+            self.fib.put(msgspec.structs.replace(own, prefix=address.prefix))
+        if address.broadcast is not None:
+            last = Prefix(address.broadcast, 32)
+            self.fib.put(msgspec.structs.replace(own, prefix=last, scope="link", type="broadcast"))
 
     def connected_routes(self, link: Link, address: Address) -> None:
         """The route to the subnet of an address (none for a /32 or a host address)."""

@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from podwire.dataplane.commands import CommandError
+from podwire.dataplane.tools import bridge, conntrack, ip, iptables, ss, sysctl
+from podwire.dataplane.tools.words import Result
+
 if TYPE_CHECKING:
     from podwire.dataplane.kernel import Kernel
 
-Result = tuple[str, str, int]
 Tool = Callable[["Kernel", str, list[str], str, int], Result]
 
-TOOLS: dict[str, Tool] = {}
+TOOLS: dict[str, Tool] = {
+    "ip": ip.run,
+    "bridge": bridge.run,
+    "iptables": iptables.run,
+    "iptables-save": iptables.save,
+    "iptables-restore": iptables.restore,
+    "ip6tables": iptables.nothing,
+    "ip6tables-save": iptables.nothing,
+    "ip6tables-restore": iptables.nothing,
+    "conntrack": conntrack.run,
+    "sysctl": sysctl.run,
+    "ss": ss.run,
+}
 
 
 def run(kernel: Kernel, netns: str, argv: list[str], stdin: str, now_ns: int) -> Result:
@@ -20,4 +35,7 @@ def run(kernel: Kernel, netns: str, argv: list[str], stdin: str, now_ns: int) ->
     tool = TOOLS.get(name)
     if tool is None:
         return "", f"{name}: command not modelled\n", 127
-    return tool(kernel, netns, argv[1:], stdin, now_ns)
+    try:
+        return tool(kernel, netns, argv[1:], stdin, now_ns)
+    except CommandError as error:
+        return "", f"{error}\n", 1

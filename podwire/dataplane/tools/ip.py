@@ -1,0 +1,67 @@
+"""``ip``: options and objects; each object's printing and changing is a file of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from podwire.dataplane.commands import CommandError
+from podwire.dataplane.tools import ip_link, ip_neigh, ip_route
+from podwire.dataplane.tools.options import Options
+from podwire.dataplane.tools.words import (
+    Result,
+    UsageError,
+    Words,
+    abbreviates,
+    not_modelled,
+    unknown_object,
+)
+
+if TYPE_CHECKING:
+    from podwire.dataplane.kernel import Kernel
+
+VERSION = "ip utility, iproute2-6.1.0, libbpf 1.1.2\n"
+OBJECTS = ("address", "link", "route", "rule", "neighbour", "neighbor", "netns")
+
+
+def run(kernel: Kernel, netns: str, argv: list[str], _stdin: str, now_ns: int) -> Result:
+    """Run ``ip`` with its arguments."""
+    options = Options()
+    words = Words(argv)
+    try:
+        while words.peek().startswith("-"):
+            option = words.next()
+            if option in {"-n", "-netns"}:
+                netns = words.next()
+            elif option in {"-V", "-Version"}:
+                return VERSION, "", 0
+            else:
+                options.take(option)
+        name = words.next() if words else "help"
+        found = abbreviates(name, *OBJECTS)
+        if not found:
+            return "", unknown_object(name, "ip").text, 1
+        return _object(kernel, netns, found, words, options, now_ns), "", 0
+    except UsageError as error:
+        return "", error.text, error.code
+    except CommandError as error:
+        code = 2 if str(error).startswith(("RTNETLINK", "Error: ")) else 1
+        return "", f"{error}\n", code
+
+
+def _object(
+    kernel: Kernel, netns: str, name: str, words: Words, options: Options, now_ns: int
+) -> str:
+    if name == "netns":
+        if words and not abbreviates(words.next(), "list", "show"):
+            raise not_modelled("ip netns with this verb")
+        return "".join(f"{ns}\n" for ns in kernel.namespaces() if ns)
+    ns = kernel.netns(netns)
+    if name == "address":
+        return ip_link.addresses(kernel, ns, words, options, now_ns)
+    if name == "link":
+        return ip_link.links(kernel, ns, words, options, now_ns)
+    if name == "route":
+        return ip_route.routes(kernel, ns, words, options, now_ns)
+    if name == "rule":
+        return ip_route.rules(ns, words, options)
+    return ip_neigh.neighbours(kernel, ns, words, options, now_ns)

@@ -1,0 +1,33 @@
+"""Options that all objects of ``ip`` and ``bridge`` share."""
+
+from __future__ import annotations
+
+from podwire.dataplane.tools.words import UsageError, not_modelled
+
+
+class Options:
+    """``-4 -6 -br -d -o -c``; JSON and statistics are not modelled."""
+
+    def __init__(self) -> None:
+        self.family = ""
+        self.brief = False
+        self.details = False
+        self.oneline = False
+
+    def take(self, option: str) -> None:
+        """One option word. Raises UsageError."""
+        name = option.lstrip("-")
+        if name in {"4", "6"}:
+            self.family = name
+        elif len(name) > 1 and "brief".startswith(name):
+            self.brief = True
+        elif name and "details".startswith(name):
+            self.details = True
+        elif name and "oneline".startswith(name):
+            self.oneline = True
+        elif name.startswith("c") or name in {"N", "Numeric"}:
+            return
+        elif name[:1] in {"j", "p", "s", "r", "f"}:
+            raise not_modelled(f"option -{name}")
+        else:
+            raise UsageError(f'Option "{option}" is unknown, try "ip -help".')

@@ -1,0 +1,178 @@
+"""Network tools print what the real ones print (captured from iproute2 6.1 on a node like this)."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from podwire.dataplane import commands as c
+from podwire.dataplane.kernel import Kernel
+from podwire.runtime.rng import SeededRng
+from tests.unit.dataplane.lab import Lab, syn, udp
+from tests.unit.dataplane.services import load, service
+
+GOLDEN = (Path(__file__).parent / "golden" / "tools.txt").read_text()
+SESSIONS = [
+    (head, body, int(code))
+    for head, body, code in re.findall(r"(?ms)^\$ ([^\n]+)\n(.*?)^\[(\d+)\]\n", GOLDEN)
+]
+
+
+@pytest.fixture(scope="module")
+def node():
+    """The node the goldens were captured on: cni0 with one pod, flannel.1 with one peer."""
+    kernel = Kernel("node-1", SeededRng(1))
+    for command in (
+        c.LinkAdd(name="cni0", kind="bridge", mtu_bytes=1450),
+        c.LinkSet(name="cni0", up=True),
+        c.AddrAdd(dev="cni0", cidr="10.244.1.1/24"),
+        c.NetnsAdd(name="pod"),
+        c.LinkAdd(name="veth1", kind="veth", peer_name="eth0", peer_netns="pod", mtu_bytes=1450),
+        c.LinkSet(name="veth1", master="cni0", up=True, hairpin=True),
+        c.LinkSet(netns="pod", name="eth0", up=True),
+    ):
+        kernel.execute(command, 0)
+    kernel.add_physical("eth0", "3e:27:97:5d:26:14")
+    for command in (
+        c.AddrAdd(dev="eth0", cidr="192.168.0.11/24"),
+        c.RouteReplace(dst="default", via="192.168.0.1", dev="eth0"),
+        c.LinkAdd(
+            name="flannel.1",
+            kind="vxlan",
+            vni=1,
+            local="192.168.0.11",
+            dev="eth0",
+            learning=False,
+            mac="02:00:00:00:01:01",
+        ),
+        c.LinkSet(name="flannel.1", up=True),
+        c.AddrAdd(dev="flannel.1", cidr="10.244.1.0/32"),
+        c.RouteReplace(dst="10.244.2.0/24", via="10.244.2.0", dev="flannel.1", onlink=True),
+        c.NeighReplace(dev="flannel.1", dst="10.244.2.0", mac="02:00:00:00:01:02"),
+        c.FdbReplace(dev="flannel.1", mac="02:00:00:00:01:02", dst="192.168.0.12"),
+        c.RouteReplace(dst="10.9.0.0/16", type="blackhole"),
+        c.RouteReplace(dst="10.8.0.0/16", type="unreachable"),
+        c.SysctlSet(key="net.ipv4.ip_forward", value="1"),
+    ):
+        kernel.execute(command, 0)
+    return kernel
+
+
+@pytest.mark.parametrize(("command", "text", "code"), SESSIONS, ids=[s[0] for s in SESSIONS])
+def test_tools_print_what_the_real_ones_print(node, command, text, code):
+    """Standard output and error together, and the exit code."""
+    out, err, got = node.tool("", command.split(), "", 0)
+    assert (out + err, got) == (text, code)
+
+
+def test_a_pods_own_view_names_the_far_interface_index():
+    """eth0@if.. and the peer's namespace."""
+    lab = Lab(nodes=1)
+    kernel = lab.world.kernels["node-1"]
+    out, _, code = kernel.tool("a1", ["ip", "addr"], "", 0)
+    assert code == 0
+    assert re.search(r"2: eth0@if5: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1450", out)
+    assert "    inet 10.244.1.2/24 scope global eth0\n" in out
+    assert "link-netnsid 0" in out
+    out, _, _ = kernel.tool("", ["ip", "link", "show", "vetha1"], "", 0)
+    assert out.startswith("5: vetha1@if2: ")
+    assert "link-netns a1" in out
+
+
+def test_a_veth_whose_peer_is_down_has_no_carrier():
+    """NO-CARRIER and LOWERLAYERDOWN."""
+    lab = Lab(nodes=1)
+    lab.run("node-1", c.LinkSet(netns="a1", name="eth0", up=False))
+    out, _, _ = lab.world.kernels["node-1"].tool("", ["ip", "link", "show", "vetha1"], "", 0)
+    assert "<NO-CARRIER,BROADCAST,MULTICAST,UP>" in out
+    assert "state LOWERLAYERDOWN" in out
+
+
+def test_commands_typed_at_a_node_change_it():
+    """ip, bridge, sysctl and iptables write as well as read."""
+    lab = Lab(nodes=1)
+    kernel = lab.world.kernels["node-1"]
+
+    def tool(text):
+        out, err, code = kernel.tool("", text.split(), "", lab.now)
+        assert (err, code) == ("", 0), text
+        return out
+
+    tool("ip route add 10.50.0.0/16 via 192.168.0.1")
+    assert tool("ip route get 10.50.1.1").startswith("10.50.1.1 via 192.168.0.1 dev eth0")
+    tool("ip link set vetha1 down")
+    assert "state DOWN" in tool("ip link show vetha1")
+    tool("sysctl -w net.ipv4.conf.all.rp_filter=1")
+    assert tool("sysctl -n net.ipv4.conf.all.rp_filter") == "1\n"
+    tool("iptables -t nat -A POSTROUTING -s 10.244.0.0/16 -j MASQUERADE")
+    tool("iptables -I FORWARD 1 -p tcp --dport 80 -j DROP")
+    assert tool("iptables -S FORWARD") == (
+        "-P FORWARD ACCEPT\n-A FORWARD -p tcp -m tcp --dport 80 -j DROP\n"
+    )
+    tool("iptables -C FORWARD -p tcp --dport 80 -j DROP")
+    tool("iptables -D FORWARD 1")
+    assert tool("iptables -S FORWARD") == "-P FORWARD ACCEPT\n"
+    tool("bridge link set dev vethb1 hairpin off")
+    assert "hairpin off" in tool("bridge -d link show dev vethb1")
+
+
+def test_counters_count_packets_and_bytes():
+    """-v shows what matched, -c saves it, -Z forgets it."""
+    lab = Lab(nodes=1)
+    kernel = lab.world.kernels["node-1"]
+    kernel.tool("", ["iptables", "-A", "FORWARD", "-p", "udp", "-j", "ACCEPT"], "", 0)
+    for sport in range(40000, 40003):
+        lab.send("node-1", "a1", udp("10.244.1.3", 9, sport=sport, size=100))
+    out, _, _ = kernel.tool("", ["iptables", "-nvL", "FORWARD"], "", 0)
+    assert "    3   300 ACCEPT     17   --" in out
+    out, _, _ = kernel.tool("", ["iptables-save", "-c", "-t", "filter"], "", 0)
+    assert "[3:300] -A FORWARD -p udp -j ACCEPT\n" in out
+    kernel.tool("", ["iptables", "-Z", "FORWARD"], "", 0)
+    out, _, _ = kernel.tool("", ["iptables-save", "-c", "-t", "filter"], "", 0)
+    assert "[0:0] -A FORWARD -p udp -j ACCEPT\n" in out
+
+
+def test_conntrack_lists_translated_connections():
+    """The line has the state, both tuples and what is left of the timeout."""
+    lab = Lab()
+    load(lab, service("web", "10.96.0.10", 80, [("10.244.2.2", 8080)]))
+    lab.listen("node-2", "a2", 8080)
+    lab.send("node-1", "a1", syn("10.96.0.10", 80))
+    lab.now += 7 * 10**9
+    kernel = lab.world.kernels["node-1"]
+    out, err, code = kernel.tool("", ["conntrack", "-L", "-p", "tcp"], "", lab.now)
+    assert out == (
+        "tcp      6 113 SYN_SENT src=10.244.1.2 dst=10.96.0.10 sport=40000 dport=80 [UNREPLIED] "
+        "src=10.244.2.2 dst=10.244.1.2 sport=8080 dport=40000 mark=0 use=1\n"
+    )
+    assert (err, code) == (
+        "conntrack v1.4.7 (conntrack-tools): 1 flow entries have been shown.\n",
+        0,
+    )
+    out, _, _ = kernel.tool("", ["conntrack", "-D", "-d", "10.96.0.10"], "", lab.now)
+    assert out.count("\n") == 1
+    assert kernel.tool("", ["conntrack", "-L", "-p", "tcp"], "", lab.now)[0] == ""
+
+
+def test_a_tool_that_is_not_modelled_exits_127_and_an_option_says_so():
+    """Never a guess."""
+    kernel = Kernel("n", SeededRng(1))
+    assert kernel.tool("", ["tcpdump"], "", 0)[2] == 127
+    _, err, code = kernel.tool("", ["ip", "-j", "route"], "", 0)
+    assert (err, code) == ("not modelled: option -j\n", 1)
+    _, err, code = kernel.tool("nope", ["ip", "route"], "", 0)
+    assert (err, code) == (
+        'Cannot open network namespace "nope": No such file or directory\n',
+        1,
+    )
+
+
+def test_ss_shows_listeners_and_connections():
+    """As in the tables people know."""
+    kernel = Kernel("n", SeededRng(1))
+    kernel.open_socket("", "tcp", "", 80)
+    kernel.connect_socket("", "tcp", "127.0.0.1", 40000, "127.0.0.1", 80)
+    out, _, _ = kernel.tool("", ["ss", "-tlnp"], "", 0)
+    assert re.search(r"(?m)^LISTEN +0 +4096 +0\.0\.0\.0:80 +0\.0\.0\.0:\* *$", out)
+    out, _, _ = kernel.tool("", ["ss", "-tnH"], "", 0)
+    assert re.search(r"^ESTAB +0 +0 +127\.0\.0\.1:40000 +127\.0\.0\.1:80 *$", out)
