@@ -10,7 +10,7 @@ from podwire.api.view import JSON
 from podwire.client.counters import CniOutput, Fabric
 from podwire.cni import spec
 from podwire.cni.call import Call, Plugin, World
-from podwire.cni.plugins import bridge, flannel, host_local, loopback, portmap
+from podwire.cni.plugins import bridge, calico, flannel, host_local, loopback, portmap
 from podwire.cni.spec import CniError
 from podwire.dataplane.commands import CommandError
 from podwire.runtime.ports import Rng
@@ -31,6 +31,7 @@ PLUGINS: dict[str, Plugin] = {
     "bridge": bridge.Bridge(),
     "flannel": flannel.Flannel(),
     "portmap": portmap.Portmap(),
+    "calico": calico.Calico(),
 }
 """The content of /opt/cni/bin on every node."""
 

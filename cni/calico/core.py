@@ -15,6 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 
+import msgspec
+from msgspec.structs import replace
+
 from podwire.api import selectors
 from podwire.api.views import (
     Namespace,
@@ -60,6 +63,27 @@ def policy_chain(prefix: str, key: str) -> str:
     namespace, _, name = key.partition("/")
     digest = hashlib.sha256(f"{namespace}/knp.default.{name}".encode()).digest()
     return f"{prefix}_{base64.urlsafe_b64encode(digest).decode()}"[:MAX_CHAIN]
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """A pod that the CNI plugin just plugged in, and its address."""
+
+    namespace: str
+    pod: str
+    ip: str
+
+
+def with_endpoints(pods: Iterable[Pod], endpoints: Iterable[Endpoint]) -> list[Pod]:
+    """The pods, with the addresses of their newest endpoints instead of their status'."""
+    known = {f"{e.namespace}/{e.pod}": e.ip for e in endpoints}
+    if not known:
+        return list(pods)
+    return [
+        replace(pod, status=replace(pod.status, pod_ip=known[pod.key]))
+        if known.get(pod.key, pod.status.pod_ip) != pod.status.pod_ip
+        else pod
+        for pod in pods
+    ]
 
 
 @dataclass(frozen=True, slots=True)

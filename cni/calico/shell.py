@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
+import msgspec
+
 from podwire.api import kinds
 from podwire.api.views import Namespace, NetworkPolicy, Pod
 from podwire.client.api import Client
@@ -17,6 +19,7 @@ from podwire.client.informer import Informer, Informers
 from podwire.cni.calico import core
 from podwire.cni.calico.peers import is_workload
 from podwire.cni.iptables import saved_rules
+from podwire.cni.plugins.calico import ENDPOINTS_DIR, STATUS_DIR
 from podwire.dataplane.commands import CommandError, RulesRestore, SysctlSet
 from podwire.runtime.tasks import Nursery, first
 
@@ -25,6 +28,18 @@ T = TypeVar("T")
 APPLY_BASE_S = 0.005
 """What an iptables-restore of one table costs."""
 APPLY_PER_RULE_S = 0.000_15
+CONFLIST = "/etc/cni/net.d/10-canal.conflist"
+"""Sorts before flannel's own, which has no policy plugin."""
+CONFLIST_TEXT = b"""{
+  "name": "cbr0",
+  "cniVersion": "0.3.1",
+  "plugins": [
+    {"type": "flannel", "delegate": {"hairpinMode": true, "isDefaultGateway": true}},
+    {"type": "calico", "policy_setup_timeout_seconds": 10},
+    {"type": "portmap", "capabilities": {"portMappings": true}}
+  ]
+}
+"""
 CHECK_FIRST_S = 0.05
 CHECK_LAST_S = 90.0
 """After a write the rules are checked soon, then ever more seldom (felix: postWriteInterval up to
@@ -46,6 +61,9 @@ class Agent:
         user = User(f"system:serviceaccount:{spec.namespace}:calico-node", groups)
         self.client = Client(ctx.api, user, "calico-node/v3.32.0")
         self.programmed: core.Chains = {}
+        self.endpoints: dict[str, core.Endpoint] = {}
+        """By container id, as the CNI plugin announced them; the newest last."""
+        self.answered: dict[str, None] = {}
         self.dirty = asyncio.Event()
         self.written = asyncio.Event()
 
@@ -73,6 +91,7 @@ class Agent:
             await factory.wait_synced()
             self.say("INFO", "int_dataplane.go 1234", "Received in-sync message from datastore")
             await self._start()
+            nursery.start(self._follow_endpoints(), name=f"calico-node {self.node} endpoints")
             nursery.start(self._stay_first(), name=f"calico-node {self.node} checks")
             while True:
                 await self.dirty.wait()
@@ -94,7 +113,33 @@ class Agent:
         saved = await saved_rules(self.ctx.fabric, self.node, "filter")
         self.programmed = core.leftovers(saved)
         await self.ctx.fabric.execute(self.node, [SysctlSet(key=key, value="1")])
+        await self.ctx.fabric.write_file(self.node, CONFLIST, CONFLIST_TEXT)
         self.dirty.set()
+
+    async def _follow_endpoints(self) -> None:
+        """Pods that are being set up have an address before the API knows it."""
+        fabric = self.ctx.fabric
+        async for path in fabric.watch_files(self.node, ENDPOINTS_DIR):
+            container_id = path.removeprefix(ENDPOINTS_DIR)
+            self.endpoints.pop(container_id, None)
+            try:
+                data = await fabric.read_file(self.node, path)
+            except FileNotFoundError:
+                if container_id in self.answered:
+                    del self.answered[container_id]
+                    await fabric.remove_file(self.node, STATUS_DIR + container_id)
+            else:
+                self.endpoints[container_id] = msgspec.json.decode(data, type=core.Endpoint)
+            self.dirty.set()
+
+    async def _answer(self, announced: list[str]) -> None:
+        """Tell the plugin that these endpoints' policies are in force."""
+        for container_id in announced:
+            if container_id not in self.endpoints or container_id in self.answered:
+                continue
+            self.answered[container_id] = None
+            path = STATUS_DIR + container_id
+            await self.ctx.fabric.write_file(self.node, path, b"programmed\n")
 
     async def _apply(
         self,
@@ -102,9 +147,16 @@ class Agent:
         namespaces: Informer[Namespace],
         policies: Informer[NetworkPolicy],
     ) -> None:
-        wanted = core.build(self.node, pods.list(), namespaces.list(), policies.list())
+        announced = [
+            container_id
+            for container_id, endpoint in self.endpoints.items()
+            if pods.get(endpoint.namespace, endpoint.pod) is not None
+        ]
+        current = core.with_endpoints(pods.list(), self.endpoints.values())
+        wanted = core.build(self.node, current, namespaces.list(), policies.list())
         update = core.update(self.programmed, wanted)
         if update is None:
+            await self._answer(announced)
             return
         await self.ctx.clock.sleep(APPLY_BASE_S + update.rules * APPLY_PER_RULE_S)
         try:
@@ -116,6 +168,7 @@ class Agent:
             self.ctx.clock.call_later(1.0, self.dirty.set)
             return
         self.written.set()
+        await self._answer(announced)
 
     async def _hook(self) -> None:
         saved = await saved_rules(self.ctx.fabric, self.node, "filter")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -110,6 +111,11 @@ class FakeFabric:
 
     async def write_file(self, node: str, path: str, data: bytes) -> None:
         self.disk[path] = data
+
+    async def watch_files(self, node: str, prefix: str) -> AsyncIterator[str]:
+        for path in await self.list_files(node, prefix):
+            yield path
+        await asyncio.get_running_loop().create_future()
 
     async def remove_file(self, node: str, path: str) -> None:
         self.disk.pop(path, None)

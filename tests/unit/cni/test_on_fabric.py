@@ -222,3 +222,44 @@ def test_an_egress_policy_stops_a_pod_at_its_own_node():
         assert (await k.ask("web", api, 8080)).startswith("api")
 
     story(body)  # fmt: skip
+
+
+def test_a_pod_is_isolated_before_the_api_knows_its_address():
+    """The chained calico plugin waits: when ADD returns, the drop is programmed."""
+
+    async def body(k: Cluster) -> None:
+        files = await k.fabric.list_files("node-1", "/etc/cni/net.d/")
+        assert files[0] == "/etc/cni/net.d/10-canal.conflist"
+        conflist = json.loads(await k.fabric.read_file("node-1", files[0]))
+        wait = {**conflist["plugins"][1], "name": "cbr0", "cniVersion": "0.3.1"}
+        await k.pod("other", "node-1")
+        web = await k.pod("web", "node-1")
+        k.api.put(kinds.NETWORK_POLICY, to_json(policy("lock", {"matchLabels": {"app": "web"}})))
+        unknown = pod("web", "", "node-1")
+        k.api.put(kinds.POD, to_json(unknown))
+        await k.env.clock.sleep(2)
+        assert (await k.ask("other", web, 8080)).startswith("web"), "the agent knows no address"
+        env = {
+            "CNI_CONTAINERID": "web",
+            "CNI_IFNAME": "eth0",
+            "CNI_PATH": "/opt/cni/bin",
+            "CNI_NETNS": "/var/run/netns/cni-web",
+            "CNI_COMMAND": "ADD",
+            "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web",
+        }
+        wait["prevResult"] = {
+            "cniVersion": "0.3.1",
+            "interfaces": [],
+            "ips": [{"version": "4", "address": f"{web}/24"}],
+        }
+        started = k.env.clock.monotonic_ns()
+        out = await k.cni.execute("node-1", "calico", env, json.dumps(wait).encode())
+        assert out.code == 0, out.stdout
+        assert k.env.clock.monotonic_ns() - started < 1_000_000_000
+        assert await k.ask("other", web, 8080) == "TIMEOUT"
+        env["CNI_COMMAND"] = "DEL"
+        await k.cni.execute("node-1", "calico", env, json.dumps(wait).encode())
+        await k.env.clock.sleep(1)
+        assert await k.fabric.list_files("node-1", "/var/run/calico/") == []
+
+    story(body)  # fmt: skip
