@@ -78,5 +78,7 @@ class Routes:
     def verb(self, call: Call) -> ResourceHandler | None:
         """The handler of a resource call."""
         resources = self._resources
-        key = (call.kind, call.subresource, call.verb)
-        return resources.get(key) or resources.get((None, call.subresource, call.verb))
+        own = resources.get((call.kind, call.subresource, call.verb))
+        if own is not None or "get" not in call.kind.verbs:
+            return own  # what cannot be read back is not stored: only its own handler serves it
+        return resources.get((None, call.subresource, call.verb))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from podwire.apiserver.cache.entry import Change, Entry, Representation
 from podwire.client.counters import Frame
+from podwire.runtime.ports import Timer
 
 Matches = Callable[[Entry], bool]
 
@@ -35,6 +36,8 @@ class Watcher:
         self.ended = False
         self.cut_off = False
         """Whether the watch was ended because its reader is slow."""
+        self.deadline: Timer | None = None
+        """Ends the watch after its timeout; forgotten when it ends before."""
         self._leave = leave
         self._limit = limit
         self._buffer: deque[Frame] = deque()
@@ -74,6 +77,9 @@ class Watcher:
         """Deliver what is queued, then finish."""
         if not self.ended:
             self.ended = True
+            if self.deadline is not None:
+                self.deadline.cancel()
+                self.deadline = None
             self._leave(self)
             self._wake()
 

@@ -122,24 +122,25 @@ async def _step(
     server: Apiserver, kind: Kind[Any], current: Entry, options: Options
 ) -> tuple[Entry, bool]:
     obj = current.json()
-    before = current.json()
     metadata = obj["metadata"]
-    grace_s = _grace(kind, obj, options)
-    already = "deletionTimestamp" in metadata
-    if already:
+    grace_s: int | None
+    if "deletionTimestamp" in metadata:
+        grace_s = options.grace_s
         if not _shorten(metadata, grace_s):
-            grace_s = None if grace_s is None else metadata.get("deletionGracePeriodSeconds", 0)
-        if grace_s is None:
-            metadata.setdefault("deletionGracePeriodSeconds", 0)
-    elif grace_s is not None:
-        _mark(server, metadata, grace_s)
+            return current, False  # a deletion under way can only be hastened
+    else:
+        grace_s = _grace(kind, obj, options)
+        if grace_s is not None:
+            _mark(server, metadata, grace_s)
     _propagation_finalizers(metadata, options)
-    pending = bool(metadata.get("finalizers")) or _namespace_pending(kind, obj)
-    if not already and grace_s is None and pending:
-        _mark(server, metadata, 0)
-    if kind is kinds.NAMESPACE and pending:
+    pending = bool(metadata.get("finalizers"))
+    if kind is kinds.NAMESPACE and (pending or obj["spec"].get("finalizers")):
+        pending = True
+        _mark(server, metadata, None)
         obj.setdefault("status", {})["phase"] = "Terminating"
-    if obj != before:
+    elif pending and grace_s is None:
+        _mark(server, metadata, 0)
+    if pending or grace_s is not None:
         current = await write(server, kind, obj, current, dry_run=options.dry_run)
     if pending or grace_s:
         return current, False
@@ -151,27 +152,26 @@ def _grace(kind: Kind[Any], obj: JSON, options: Options) -> int | None:
     if kind is not kinds.POD:
         return None
     spec = obj.get("spec", {})
-    grace_s: int | None = options.grace_s
-    if "deletionTimestamp" in obj["metadata"] and grace_s is None:
-        grace_s = obj["metadata"].get("deletionGracePeriodSeconds")
-    if grace_s is None:
-        grace_s = spec.get("terminationGracePeriodSeconds", 30)
     phase = obj.get("status", {}).get("phase")
     if not spec.get("nodeName") or phase in {"Failed", "Succeeded"}:
         return 0
+    grace_s: int | None = options.grace_s
+    if grace_s is None:
+        grace_s = spec.get("terminationGracePeriodSeconds", 30)
     return grace_s if grace_s >= 0 else 1
 
 
-def _mark(server: Apiserver, metadata: JSON, grace_s: int) -> None:
-    due_ns = server.world.clock.now_ns() + grace_s * NS
+def _mark(server: Apiserver, metadata: JSON, grace_s: int | None) -> None:
+    due_ns = server.world.clock.now_ns() + (grace_s or 0) * NS
     metadata["deletionTimestamp"] = format_time(due_ns)
-    metadata["deletionGracePeriodSeconds"] = grace_s
+    if grace_s is not None:
+        metadata["deletionGracePeriodSeconds"] = grace_s
     if metadata.get("generation"):
         metadata["generation"] += 1
 
 
 def _shorten(metadata: JSON, grace_s: int | None) -> bool:
-    """A deletion under way can only be hastened; whether this one was."""
+    """Bring the deadline nearer; whether it was brought nearer."""
     running = metadata.get("deletionGracePeriodSeconds")
     if grace_s is None or running is None or grace_s >= running:
         return False
@@ -194,10 +194,6 @@ def _propagation_finalizers(metadata: JSON, options: Options) -> None:
         metadata["finalizers"] = kept
     else:
         metadata.pop("finalizers", None)
-
-
-def _namespace_pending(kind: Kind[Any], obj: JSON) -> bool:
-    return kind is kinds.NAMESPACE and bool(obj.get("spec", {}).get("finalizers"))
 
 
 def _preconditions(kind: Kind[Any], current: Entry, options: Options) -> None:

@@ -79,9 +79,8 @@ async def replace(
 def finished(obj: JSON) -> bool:
     """Whether an object that is being deleted has nothing left to wait for."""
     metadata = obj["metadata"]
-    return (
-        "deletionTimestamp" in metadata
-        and metadata.get("deletionGracePeriodSeconds") == 0
-        and not metadata.get("finalizers")
-        and not (obj.get("kind") == "Namespace" and obj.get("spec", {}).get("finalizers"))
-    )
+    if "deletionTimestamp" not in metadata or metadata.get("finalizers"):
+        return False
+    if obj.get("kind") == "Namespace":
+        return not obj.get("spec", {}).get("finalizers")
+    return bool(metadata.get("deletionGracePeriodSeconds") == 0)

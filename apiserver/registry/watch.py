@@ -50,7 +50,8 @@ async def handle(server: Apiserver, call: Call) -> Response:
         watcher.end()
         raise expired(str(error)) from None
 
-    server.world.clock.call_later(timeout_s, _time_out, server, call, watcher)
+    clock = server.world.clock
+    watcher.deadline = clock.call_later(timeout_s, _time_out, server, call, watcher)
     return Response(
         200,
         b"",
@@ -68,7 +69,6 @@ def _timeout(server: Apiserver, call: Call) -> float:
 
 
 def _time_out(server: Apiserver, call: Call, watcher: Watcher) -> None:
-    if not watcher.ended:
-        if watcher.bookmarks:
-            watcher.push(server.caches.bookmark(call.kind, watcher.shape))
-        watcher.end()
+    if watcher.bookmarks:
+        watcher.push(server.caches.bookmark(call.kind, watcher.shape))
+    watcher.end()

@@ -57,6 +57,24 @@ def test_a_deadline_can_only_come_nearer(simulate):
     simulate(story)
 
 
+def test_a_finished_pod_needs_no_grace(simulate):
+    """Unless its deletion already runs: then nothing hastens it but a shorter grace."""
+
+    async def story(w):
+        done = {"status": {"phase": "Succeeded"}}
+        for name in ("a", "b"):
+            await scheduled(w, name)
+        await w.client.patch(POD, "a", done, "default", subresource="status")
+        await w.client.delete(POD, "a", "default")
+        assert await w.names(POD) == ["b"]
+        await w.client.delete(POD, "b", "default")
+        await w.client.patch(POD, "b", done, "default", subresource="status")
+        await w.client.delete(POD, "b", "default")
+        assert await w.names(POD) == ["b"]
+
+    simulate(story)
+
+
 def test_an_unscheduled_pod_goes_at_once(simulate):
     """There is no kubelet to wait for; the answer is the pod, not a Status."""
 
@@ -152,6 +170,7 @@ def test_a_namespace_terminates_until_its_controller_finalizes_it(simulate):
         await w.config_map("a", "x")
         shown = await w.json("DELETE", NS.path("", "x"))
         assert shown["status"]["phase"] == "Terminating"
+        assert "deletionGracePeriodSeconds" not in shown["metadata"]
         error = await w.refused(w.config_map("b", "x"))
         assert error.reason == "Forbidden"
         assert error.message == (

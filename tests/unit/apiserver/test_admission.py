@@ -1,0 +1,89 @@
+"""What admission adds to pods, and what it refuses."""
+
+from __future__ import annotations
+
+from podwire.api import kinds
+
+POD = kinds.POD
+
+
+def pod(name: str, **spec) -> dict[str, object]:
+    containers = [{"name": "c", "image": "nginx"}]
+    return {"metadata": {"name": name}, "spec": {"containers": containers, **spec}}
+
+
+def test_a_pod_gets_an_account_two_tolerations_a_priority_and_a_class(simulate):
+    """What kubectl get pod -o yaml shows beyond what was written."""
+
+    async def story(w):
+        await w.client.create(POD, pod("a"), "default")
+        shown = await w.client.get_json(POD, "a", "default")
+        spec = shown["spec"]
+        assert spec["serviceAccountName"] == "default"
+        assert spec["priority"] == 0
+        assert spec["preemptionPolicy"] == "PreemptLowerPriority"
+        assert [(t["key"], t["effect"], t["tolerationSeconds"]) for t in spec["tolerations"]] == [
+            ("node.kubernetes.io/not-ready", "NoExecute", 300),
+            ("node.kubernetes.io/unreachable", "NoExecute", 300),
+        ]
+        assert shown["status"]["phase"] == "Pending"
+        assert shown["status"]["qosClass"] == "BestEffort"
+
+    simulate(story)
+
+
+def test_a_pods_own_tolerations_are_respected(simulate):
+    """A DaemonSet's pods stay on a node that is not ready."""
+
+    async def story(w):
+        own = [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"}]
+        await w.client.create(POD, pod("a", tolerations=own), "default")
+        shown = await w.client.get_json(POD, "a", "default")
+        keys = [(t["key"], t.get("tolerationSeconds")) for t in shown["spec"]["tolerations"]]
+        assert keys == [
+            ("node.kubernetes.io/not-ready", None),
+            ("node.kubernetes.io/unreachable", 300),
+        ]
+
+    simulate(story)
+
+
+def test_a_pod_of_a_missing_account_is_forbidden(simulate):
+    """The message users know from namespaces that are seconds old."""
+
+    async def story(w):
+        await w.client.delete(kinds.SERVICE_ACCOUNT, "default", "default")
+        error = await w.refused(w.client.create(POD, pod("a"), "default"))
+        assert error.reason == "Forbidden"
+        assert error.message == (
+            'pods "a" is forbidden: error looking up service account default/default: '
+            'serviceaccount "default" not found'
+        )
+
+    simulate(story)
+
+
+def test_priority_classes_are_the_two_built_in_ones(simulate):
+    """Others do not exist here, and the number cannot be chosen freely."""
+
+    async def story(w):
+        body = pod("a", priorityClassName="system-node-critical")
+        await w.client.create(POD, body, "kube-system")
+        shown = await w.client.get_json(POD, "a", "kube-system")
+        assert shown["spec"]["priority"] == 2000001000
+        error = await w.refused(w.client.create(POD, pod("b", priorityClassName="x"), "default"))
+        assert error.message == ('pods "b" is forbidden: no PriorityClass with name x was found')
+        error = await w.refused(w.client.create(POD, pod("b", priority=7), "default"))
+        assert "the integer value of priority (7) must not be provided" in error.message
+
+    simulate(story)
+
+
+def test_what_can_only_be_created_is_not_stored(simulate):
+    """A Trace without the handler that answers it is refused."""
+
+    async def story(w):
+        answer = await w.raw("POST", kinds.TRACE.path(), {})
+        assert answer.status == 405
+
+    simulate(story)
