@@ -83,6 +83,10 @@ def keep_allocated(new: JSON, old: JSON) -> None:
         _keep_node_ports(mine, theirs)
     elif new_type not in _NODE_PORT_TYPES:
         _drop_node_ports(mine, theirs)
+    if new_type not in _NODE_PORT_TYPES and not mine.get("externalIPs"):
+        _drop_unchanged(mine, theirs, "externalTrafficPolicy")
+    if new_type != "LoadBalancer":
+        _drop_unchanged(mine, theirs, "allocateLoadBalancerNodePorts", "loadBalancerClass")
     if not _needs_health_check_port(mine):
         if mine.get("healthCheckNodePort") == theirs.get("healthCheckNodePort"):
             mine.pop("healthCheckNodePort", None)
