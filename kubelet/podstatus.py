@@ -85,8 +85,11 @@ def adopt(records: Records, pod: Pod, now: str, now_ns: int) -> None:
             )  # fmt: skip
 
 
-def container_status(record: Record, *, over: bool = False) -> JSON:
-    """One entry of containerStatuses."""
+def container_status(record: Record, *, over: bool = False, initialized: bool = True) -> JSON:
+    """One entry of containerStatuses.
+
+    In a pod that is ``over``, what never ran counts as lost, unless the pod never got so far.
+    """
     last = _terminated(record.last) if record.last else {}
     if record.state == RUNNING:
         state: JSON = {RUNNING: {"startedAt": record.started_at}}
@@ -96,7 +99,7 @@ def container_status(record: Record, *, over: bool = False) -> JSON:
     elif over and record.exit is not None:
         # A crash loop that will not be tried again shows how it ended.
         state = _terminated(record.exit)
-    elif over:
+    elif over and initialized:
         state = _terminated(Exit(137, "ContainerStatusUnknown", GONE))
     else:
         waiting: JSON = {"reason": record.reason}
@@ -158,7 +161,10 @@ def pod_status(pod: Pod, facts: PodFacts, records: Records, since: Since, now: s
             for c in spec.init_containers
         ]
     mains = [records[c.name] for c in spec.containers]
-    status["containerStatuses"] = [container_status(r, over=facts.over) for r in mains]
+    done = facts.was_initialized or not spec.init_containers
+    status["containerStatuses"] = [
+        container_status(r, over=facts.over, initialized=done) for r in mains
+    ]
     return status
 
 

@@ -72,8 +72,18 @@ async def stop(
         return
     instance.stopping = True
     stopper = stopper or Stopper(worker, grace_s)
+    worker.kubelet.event(worker.pod, "Normal", "Killing", message, instance.name)
+    try:
+        await _stop(worker, instance, stopper)
+    except asyncio.CancelledError:
+        instance.stopping = False  # whoever takes over begins anew
+        raise
+    finally:
+        stopper.disarm(instance)
+
+
+async def _stop(worker: PodWorker, instance: Instance, stopper: Stopper) -> None:
     kubelet, name = worker.kubelet, instance.name
-    kubelet.event(worker.pod, "Normal", "Killing", message, name)
     container = worker.container(name)
     hook = container.lifecycle.pre_stop if container.lifecycle else None
     if hook is not None and stopper.left_s() > 0:
@@ -84,13 +94,9 @@ async def stop(
             failure = "PreStopHook did not end within the grace period"
         if failure:
             kubelet.event(worker.pod, "Warning", "FailedPreStopHook", "PreStopHook failed", name)
-    if hook is not None:
-        stopper.arm(instance, MINIMUM_GRACE_S)
-    else:
-        stopper.arm(instance)
+    stopper.arm(instance, MINIMUM_GRACE_S if hook is not None else 0.0)
     instance.container.signal("TERM")
     await instance.container.wait()
-    stopper.disarm(instance)
 
 
 async def _stop_all(worker: PodWorker, grace_s: float) -> None:

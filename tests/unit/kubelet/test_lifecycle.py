@@ -199,6 +199,39 @@ def test_init_containers_run_one_after_the_other_before_the_main_ones(simulate):
     simulate(story)
 
 
+def test_a_failed_init_container_of_a_never_pod_fails_the_pod(simulate):
+    """The main containers stay where they were: never initialized."""
+
+    async def story(node):
+        node.exits["i"] = [9]
+        init = [{"name": "i", "image": "batch"}]
+        await node.pod(initContainers=init, restartPolicy="Never")
+        pod = await node.until(lambda p: p.status.phase == "Failed")
+        assert state(pod) == ("waiting", "PodInitializing")
+        assert pod.status.init_container_statuses[0].state["terminated"]["exitCode"] == 9
+
+    simulate(story)
+
+
+def test_a_deletion_in_the_middle_of_a_sidecars_end_still_ends_everything(simulate):
+    """The job is done, its sidecar is slow to stop, and then somebody deletes the pod."""
+
+    async def story(node):
+        node.exits["c"] = [0]
+        hook = {"preStop": {"sleep": {"seconds": 20}}}
+        sidecar = {"name": "s", "image": "sleeper", "restartPolicy": "Always", "lifecycle": hook}
+        await node.pod(image="batch", initContainers=[sidecar], restartPolicy="Never")
+        await node.until(lambda p: state(p)[0] == "terminated")
+        await node.env.clock.sleep(1)
+        began = node.env.clock.now_ns()
+        await node.delete(grace_s=5)
+        await node.gone()
+        assert (node.env.clock.now_ns() - began) / 1e9 < 8
+        assert node.fabric.netns() == []
+
+    simulate(story)
+
+
 def test_a_sidecar_starts_first_and_stops_last(simulate):
     """Documentation "Sidecar Containers"."""
 
