@@ -131,25 +131,22 @@ def plan(spec: PodSpec, records: Records, *, was_initialized: bool) -> Plan:
 
 
 def phase(spec: PodSpec, records: Records, *, over: bool) -> str:
-    """The pod's phase (documentation "Pod phase"). ``over``: nothing will run again."""
-    policy = spec.restart_policy
+    """The pod's phase (documentation "Pod phase").
+
+    ``over``: every container has ended for good. Before that no phase is final, whatever the exit
+    codes promise: sidecars may still run (status manager, mergePodStatus).
+    """
     for container in spec.init_containers:
         record = records[container.name]
-        if is_sidecar(container):
-            if not record.started and not over:
-                return "Pending"
-        elif record.exit is None or record.exit.exit_code != 0 or record.state == RUNNING:
-            failed = record.exit is not None and record.state != RUNNING
-            return "Failed" if over or (failed and policy == "Never") else "Pending"
+        done = record.started if is_sidecar(container) else _succeeded(record)
+        if not done and not (over and is_sidecar(container)):
+            return "Failed" if over else "Pending"
     mains = [records[c.name] for c in spec.containers]
     if any(r.exit is None and r.state != RUNNING for r in mains):
         return "Failed" if over else "Pending"
-    if any(r.state == RUNNING for r in mains):
+    if not over:
         return "Running"
-    failed = any(r.exit is not None and r.exit.exit_code != 0 for r in mains)
-    if over or policy == "Never" or (policy == "OnFailure" and not failed):
-        return "Failed" if failed else "Succeeded"
-    return "Running"
+    return "Succeeded" if all(_succeeded(r) for r in mains) else "Failed"
 
 
 @dataclass(frozen=True, slots=True)
