@@ -175,10 +175,10 @@ def test_a_pre_stop_hook_that_outlasts_the_grace_period_leaves_term_two_seconds(
     async def story(node):
         hook = {"preStop": {"sleep": {"seconds": 60}}}
         container = {"name": "c", "image": "stubborn", "lifecycle": hook}
-        await node.pod(containers=[container], terminationGracePeriodSeconds=3)
+        await node.pod(containers=[container], terminationGracePeriodSeconds=120)
         await node.ready()
         began = node.env.clock.now_ns()
-        await node.delete()
+        await node.delete(grace_s=3)
         await node.gone()
         assert 5 <= (node.env.clock.now_ns() - began) / 1e9 < 5.2
         assert await node.events("FailedPreStopHook") == [
