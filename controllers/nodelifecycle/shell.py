@@ -54,8 +54,13 @@ class NodeLifecycleController:
             return
         name = new.metadata.name
         if old is None:
-            now_ns = self._world.now_ns()
-            self._health[name] = Health(now_ns, self._config.node_startup_grace_period_s)
+            # A node that never reported gets more time to start.
+            known = any(c.type == "Ready" for c in new.status.conditions)
+            config = self._config
+            grace_s = (
+                config.node_monitor_grace_period_s if known else config.node_startup_grace_period_s
+            )
+            self._health[name] = Health(self._world.now_ns(), grace_s)
             message = f"Node {name} event: Registered Node {name} in Controller"
             self.driver.recorder.emit(new, "Normal", "RegisteredNode", message)
         elif _heartbeats(old) != _heartbeats(new) and core.ready_status(new) != "Unknown":

@@ -38,6 +38,8 @@ class FakeApi:
         self.watch_list = watch_list
         self.requests: list[Request] = []
         self.refuse: Hook | None = None
+        self.lose: Callable[[Request], bool] = lambda _: False
+        """Whether the answer to a request is lost on its way back."""
         self._watchers: list[asyncio.Queue[Any]] = []
 
     # -------------------------------------------------------- for tests
@@ -85,9 +87,12 @@ class FakeApi:
             error = self.refuse(request) if self.refuse else None
             if error is not None:
                 raise error
-            return self._handle(request)
+            response = self._handle(request)
         except ApiError as error:
-            return Response(error.code, msgspec.json.encode(error.status()))
+            response = Response(error.code, msgspec.json.encode(error.status()))
+        if self.lose(request):
+            raise ConnectionError("connection reset by peer")
+        return response
 
     def _handle(self, request: Request) -> Response:
         kind, namespace, name, sub = parse(request.path)

@@ -36,6 +36,7 @@ class Cluster:
         self._addresses = 0
         self.silent: dict[str, None] = {}
         """Nodes whose kubelet stopped renewing its Lease."""
+        self.unready: dict[str, None] = {}
         self.seen_pods: dict[str, int] = {}
         self.most_pods = 0
         informers = Informers(Client(self.api), self.ctx)
@@ -56,6 +57,8 @@ class Cluster:
                 self.env.clock.call_later(self.stop_s, self._stopped, new.key, new.metadata.uid)
         elif not new.status.pod_ip and (old is None or not old.spec.node_name):
             self.env.clock.call_later(self.start_s, self._started, new)
+        elif old is not None and old.ready and not new.ready:
+            self.env.clock.call_later(1, self._repair, new)
 
     def _started(self, pod: Pod) -> None:
         body = self.api.objects.get((kinds.POD, pod.key))
@@ -75,6 +78,17 @@ class Cluster:
             **({"podIP": more["pod_ip"]} if more else {}),
         }
         self.api.put(kinds.POD, {**body, "status": status})
+
+    def _repair(self, pod: Pod) -> None:
+        """A kubelet overwrites what others made of its pod's status."""
+        known = (kinds.POD, pod.key) in self.api.objects
+        if pod.key not in self.unready and pod.spec.node_name not in self.silent and known:
+            self.set_ready(pod.key, "True")
+
+    def fail(self, key: str) -> None:
+        """The pod's readiness probe fails from now on."""
+        self.unready[key] = None
+        self.set_ready(key, "False")
 
     def _stopped(self, key: str, uid: str) -> None:
         body = self.api.objects.get((kinds.POD, key))
@@ -106,7 +120,18 @@ class Cluster:
             meta = {"name": name, "namespace": "kube-node-lease"}
             spec = {"holderIdentity": name, "renewTime": now}
             self.api.put(kinds.LEASE, {"metadata": meta, "spec": spec})
+            self._revive(name)
         self.env.clock.call_later(10, self._renew, name)
+
+    def _revive(self, name: str) -> None:
+        """A living kubelet repairs what others wrote about its node and pods meanwhile."""
+        node = self.api.get(kinds.NODE, name)
+        ready = next(x for x in node["status"]["conditions"] if x["type"] == "Ready")
+        if ready["status"] == "True":
+            return
+        now = format_time(self.env.clock.now_ns())
+        fresh = {"type": "Ready", "status": "True", "lastTransitionTime": now}
+        self.api.put(kinds.NODE, {**node, "status": {**node["status"], "conditions": [fresh]}})
 
     def namespace(self, name: str) -> None:
         spec = {"finalizers": ["kubernetes"]}

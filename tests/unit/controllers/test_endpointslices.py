@@ -264,7 +264,7 @@ def test_a_service_follows_its_pods_through_a_rollout():
 
         assert len(ready()) == 3
         victim = c.live_pods()[0]["metadata"]["name"]
-        c.set_ready(f"default/{victim}", "False")
+        c.fail(f"default/{victim}")
         await c.env.clock.sleep(2)
         assert len(ready()) == 2
         subsets = c.api.get(kinds.ENDPOINTS, "default/web")["subsets"]
