@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
 from podwire.api import kinds
 from podwire.api.view import to_json
-from podwire.client.counters import ToolResult
 from podwire.cni.calico.shell import Agent
 from podwire.cni.flannel.shell import program as flannel
 from podwire.cni.runtime import CniPlugins
 from podwire.dataplane import commands as c
-from podwire.dataplane.netfilter import show
 from podwire.fabric.hardware import Fabric
 from podwire.kube_proxy.core import Shared
 from podwire.kube_proxy.shell import KubeProxy
@@ -34,25 +32,12 @@ from tests.unit.kube_proxy.test_shell import FakeProcess as ProxyProcess
 from tests.unit.netpol.conftest import namespace, pod, policy
 
 
-class Lab(Fabric):
-    """The real fabric, with iptables-save and ip addr as far as agents read them."""
-
-    async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
-        if argv[0] == "iptables-save":
-            nf = self.hosts[node].kernel.netns(netns).netfilter
-            return ToolResult(show.save(nf, argv[2] if len(argv) > 2 else ""))
-        if argv[:2] == ("ip", "addr"):
-            address = self.hosts[node].info.address
-            return ToolResult(f"2: eth0: <UP> mtu 1500\n    inet {address}/24 scope global eth0\n")
-        return await super().tool(node, netns, argv, stdin)
-
-
 class Cluster:
     """Two nodes with their agents and as many pods as a story wants."""
 
     def __init__(self, env: Env) -> None:
         self.env, self.api = env, FakeApi(env)
-        self.fabric = Lab(env.clock, env.rng.child("fabric"), env.ids, env.trace, env.log)
+        self.fabric = Fabric(env.clock, env.rng.child("fabric"), env.ids, env.trace, env.log)
         self.fabric.add_gateway()
         self.ctx = make_ctx(env, self.api)
         object.__setattr__(self.ctx, "fabric", self.fabric)
