@@ -149,7 +149,7 @@ class KubeProxy:
         return Proxier(settings, facts(node, self.node), self.shared)
 
     async def _sysctls(self, config: configuration.Config) -> None:
-        info = await self.ctx.fabric.node(self.node)
+        info = await self.ctx.fabric.node(self.process.spec.node)
         wanted = max(config.conntrack_max_per_core * info.cpus, config.conntrack_min)
         self.klog.info_s("conntrack.go:60", "Setting nf_conntrack_max", nfConntrackMax=wanted)
         values = {
@@ -170,7 +170,7 @@ class KubeProxy:
             values["net.ipv4.conf.all.route_localnet"] = 1
         commands = [SysctlSet(key=key, value=str(value)) for key, value in values.items()]
         try:
-            await self.ctx.fabric.execute(self.node, commands)
+            await self.ctx.fabric.execute(self.process.spec.node, commands)
         except CommandError as error:
             self.klog.error_s("server.go:690", "Unable to set sysctl", err=str(error))
 
@@ -178,7 +178,7 @@ class KubeProxy:
         spec = self.process.spec
         try:
             return await self.process.sockets.listen(
-                self.node, spec.netns, "" if address == "0.0.0.0" else address, port
+                spec.node, spec.netns, "" if address == "0.0.0.0" else address, port
             )
         except OSError as error:
             self.klog.error_s("server.go:405", "Unable to listen", port=port, err=str(error))
@@ -225,7 +225,7 @@ class KubeProxy:
             if plan is not None:
                 await clock.sleep(RESTORE_BASE_S + plan.rules * RESTORE_PER_RULE_S)
                 await self.ctx.fabric.execute(
-                    self.node, [RulesRestore(text=plan.text), *plan.conntrack]
+                    self.process.spec.node, [RulesRestore(text=plan.text), *plan.conntrack]
                 )
                 proxier.committed(plan)
         except CommandError as error:
@@ -254,13 +254,15 @@ class KubeProxy:
         saved = await self._saved()
         text = jump_text(saved)
         if text:
-            await self.ctx.fabric.execute(self.node, [RulesRestore(text=text)])
+            await self.ctx.fabric.execute(self.process.spec.node, [RulesRestore(text=text)])
         nat = saved.get("nat", ())
         return [line[1:].partition(" ")[0] for line in nat if line.startswith(":")]
 
     async def _saved(self, *arguments: str) -> dict[str, list[str]]:
         """What iptables-save prints, by table. Raises CommandError."""
-        answer = await self.ctx.fabric.tool(self.node, "", ("iptables-save", *arguments))
+        answer = await self.ctx.fabric.tool(
+            self.process.spec.node, "", ("iptables-save", *arguments)
+        )
         if answer.code:
             raise CommandError(answer.stderr.strip() or f"iptables-save exited {answer.code}")
         tables: dict[str, list[str]] = {}
