@@ -21,8 +21,7 @@ def default_service(obj: JSON) -> None:
     for port in spec.get("ports") or ():
         port.setdefault("protocol", "TCP")
         port["targetPort"] = port.get("targetPort") or port["port"]
-    external = kind in _NODE_PORT_TYPES or (kind == "ClusterIP" and spec.get("externalIPs"))
-    if external:
+    if _is_exposed(spec):
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if kind in _CLUSTER_IP_TYPES:
         spec.setdefault("internalTrafficPolicy", "Cluster")
@@ -32,6 +31,12 @@ def default_service(obj: JSON) -> None:
         for ingress in obj["status"]["loadBalancer"].get("ingress") or ():
             if ingress.get("ip"):
                 ingress.setdefault("ipMode", "VIP")
+
+
+def _is_exposed(spec: JSON) -> bool:
+    """Whether traffic from outside may reach the Service."""
+    kind = spec.get("type", "ClusterIP")
+    return kind in _NODE_PORT_TYPES or (kind == "ClusterIP" and bool(spec.get("externalIPs")))
 
 
 def _affinity(spec: JSON) -> None:
@@ -83,13 +88,12 @@ def keep_allocated(new: JSON, old: JSON) -> None:
         _keep_node_ports(mine, theirs)
     elif new_type not in _NODE_PORT_TYPES:
         _drop_node_ports(mine, theirs)
-    if new_type not in _NODE_PORT_TYPES and not mine.get("externalIPs"):
-        _drop_unchanged(mine, theirs, "externalTrafficPolicy")
-    if new_type != "LoadBalancer":
+    if old_type == "LoadBalancer" != new_type:
         _drop_unchanged(mine, theirs, "allocateLoadBalancerNodePorts", "loadBalancerClass")
+    if _is_exposed(theirs) and not _is_exposed(mine):
+        _drop_unchanged(mine, theirs, "externalTrafficPolicy")
     if not _needs_health_check_port(mine):
-        if mine.get("healthCheckNodePort") == theirs.get("healthCheckNodePort"):
-            mine.pop("healthCheckNodePort", None)
+        _drop_unchanged(mine, theirs, "healthCheckNodePort")
     elif not mine.get("healthCheckNodePort") and theirs.get("healthCheckNodePort"):
         mine["healthCheckNodePort"] = theirs["healthCheckNodePort"]
 

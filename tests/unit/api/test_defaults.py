@@ -203,6 +203,19 @@ def test_an_update_keeps_what_was_allocated() -> None:
     assert plain["spec"]["clusterIPs"] == ["10.96.0.9"]
 
 
+def test_a_change_of_type_drops_what_the_new_type_cannot_have() -> None:
+    """kubectl patch changes the type only and does not know what came with it."""
+    old = {"spec": {"type": "LoadBalancer", "externalTrafficPolicy": "Cluster"}}
+    old["spec"]["allocateLoadBalancerNodePorts"] = True  # type: ignore[assignment]
+    new = copy.deepcopy(old)
+    new["spec"]["type"] = "ClusterIP"
+    service.keep_allocated(new, old)
+    assert new["spec"] == {"type": "ClusterIP"}
+    asked = {"spec": {"type": "ClusterIP", "externalTrafficPolicy": "Local"}}
+    service.keep_allocated(asked, old)
+    assert asked["spec"]["externalTrafficPolicy"] == "Local"
+
+
 def test_small_kinds() -> None:
     """Namespace, Secret, NetworkPolicy, EndpointSlice, RoleBinding, Node."""
     namespace = defaulted(kinds.NAMESPACE, {"metadata": {"name": "shop"}})
