@@ -56,7 +56,7 @@ def apply_patch(
         change = codec.load_json(patch)
     except codec.JsonError as error:
         raise ApiError("BadRequest", f"error decoding patch: {error}") from None
-    duplicates = codec.duplicate_fields(patch) if media != JSON_PATCH_TYPE else []
+    duplicates = codec.duplicate_fields(patch, change) if media != JSON_PATCH_TYPE else []
     try:
         if media == JSON_PATCH_TYPE:
             patched = json_patch(original, change)
