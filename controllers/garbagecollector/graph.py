@@ -25,9 +25,14 @@ class Graph:
     def put(self, item: Item) -> None:
         """An object appeared or changed."""
         uid = item.object.metadata.uid
+        known = self._items.get(uid)
+        references = item.object.metadata.owner_references
+        if known is not None and known.object.metadata.owner_references == references:
+            self._items[uid] = item
+            return
         self.remove(uid)
         self._items[uid] = item
-        for reference in item.object.metadata.owner_references:
+        for reference in references:
             self._dependents.setdefault(reference.uid, {})[uid] = None
 
     def remove(self, uid: str) -> Object | None:

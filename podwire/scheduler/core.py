@@ -67,6 +67,19 @@ def decide(pod: Pod, wanted: Demand, nodes: Sequence[NodeState], rng: Rng) -> De
     return Decision(rng.choice(leaders).node.metadata.name)
 
 
+def not_modelled(spec: PodSpec) -> list[str]:
+    """The wishes of a pod that are ignored here; whoever schedules it should say so."""
+    found = []
+    affinity = spec.affinity
+    if affinity is not None and affinity.pod_affinity:
+        found.append("spec.affinity.podAffinity")
+    if affinity is not None and affinity.pod_anti_affinity:
+        found.append("spec.affinity.podAntiAffinity")
+    if spec.topology_spread_constraints:
+        found.append("spec.topologySpreadConstraints")
+    return found
+
+
 # ---------------------------------------------------------------- filters
 
 

@@ -17,7 +17,7 @@ from podwire.client.ctx import Ctx
 from podwire.client.informer import Informers
 from podwire.client.recorder import Recorder
 from podwire.runtime.tasks import Nursery
-from podwire.scheduler.core import Decision, decide
+from podwire.scheduler.core import Decision, decide, not_modelled
 from podwire.scheduler.queue import SchedulingQueue, Waiting
 from podwire.scheduler.resources import Cluster, demand
 
@@ -98,6 +98,10 @@ class Scheduler:
 
     def _decide(self, waiting: Waiting) -> Decision:
         pod = waiting.pod
+        ignored = not_modelled(pod.spec) if waiting.attempts == 1 else []
+        if ignored:
+            message = f"{', '.join(ignored)}: not modelled, ignored"
+            self._recorder.emit(pod, "Warning", "NotModelled", message)
         wanted = demand(pod)
         decision = decide(pod, wanted, self._cluster.ordered(), self._rng)
         uid = pod.metadata.uid

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from podwire.api import kinds
+from podwire.api.kinds import Kind
+from podwire.api.status import ApiError
+from podwire.client.counters import Request
+from podwire.controllers.common import safe_hash
 from tests.unit.controllers.cluster import Cluster, play, template, workload
 
 
@@ -243,3 +249,109 @@ def test_the_same_seed_gives_the_same_history():
     ]
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
+
+
+def test_a_refused_pod_shows_as_replica_failure_until_it_is_allowed():
+    """FailedCreate on the ReplicaSet, ReplicaFailure on both, then gone."""
+
+    async def story(c: Cluster) -> None:
+        c.node("node-1")
+
+        def refuse(request: Request) -> ApiError | None:
+            if request.method == "POST" and request.path.endswith("/pods"):
+                return ApiError("Forbidden", 'pods "web-x" is forbidden: exceeded quota')
+            return None
+
+        def failures(kind: Kind[Any]) -> list[tuple[str, str]]:
+            conditions = c.api.all(kind)[0]["status"]["conditions"]
+            return [
+                (x["reason"], x["message"]) for x in conditions if x["type"] == "ReplicaFailure"
+            ]
+
+        c.api.refuse = refuse
+        c.api.put(kinds.DEPLOYMENT, workload("web", 2))
+        await c.env.clock.sleep(30)
+        words = [("FailedCreate", 'pods "web-x" is forbidden: exceeded quota')]
+        assert failures(kinds.REPLICA_SET) == words
+        assert failures(kinds.DEPLOYMENT) == words
+        (name,) = c.names(kinds.REPLICA_SET)
+        assert c.events(name) == [f"FailedCreate: Error creating: {words[0][1]}"]
+        c.api.refuse = None
+        await c.env.clock.sleep(60)
+        assert len(c.live_pods()) == 2
+        assert "conditions" not in c.api.all(kinds.REPLICA_SET)[0]["status"]
+        assert failures(kinds.DEPLOYMENT) == []
+
+    play(story)
+
+
+def test_pausing_holds_the_rollout_and_resuming_lets_it_go():
+    """Progressing says DeploymentPaused, then DeploymentResumed, then the end."""
+
+    async def story(c: Cluster) -> None:
+        c.node("node-1")
+        c.api.put(kinds.DEPLOYMENT, workload("web", 2))
+        await c.env.clock.sleep(30)
+
+        def progressing() -> str:
+            conditions = c.api.get(kinds.DEPLOYMENT, "default/web")["status"]["conditions"]
+            return str(next(x["reason"] for x in conditions if x["type"] == "Progressing"))
+
+        c.change(kinds.DEPLOYMENT, "default/web", paused=True)
+        await c.env.clock.sleep(5)
+        assert progressing() == "DeploymentPaused"
+        c.change(kinds.DEPLOYMENT, "default/web", template=template("web", "nginx:2"))
+        await c.env.clock.sleep(30)
+        assert images(c) == ["nginx:1"] * 2
+        c.change(kinds.DEPLOYMENT, "default/web", paused=False)
+        await c.env.clock.sleep(30)
+        assert images(c) == ["nginx:2"] * 2
+        assert progressing() == "NewReplicaSetAvailable"
+
+    play(story)
+
+
+def test_scaling_is_told_with_both_sizes():
+    """kubectl scale: up to 5, down to 1."""
+
+    async def story(c: Cluster) -> None:
+        c.node("node-1")
+        c.api.put(kinds.DEPLOYMENT, workload("web", 2))
+        for size in (5, 1):
+            await c.env.clock.sleep(30)
+            c.change(kinds.DEPLOYMENT, "default/web", replicas=size)
+        await c.env.clock.sleep(30)
+        assert len(c.live_pods()) == 1
+        (name,) = c.names(kinds.REPLICA_SET)
+        assert c.events("web") == [
+            f"ScalingReplicaSet: Scaled up replica set {name} from 0 to 2",
+            f"ScalingReplicaSet: Scaled up replica set {name} from 2 to 5",
+            f"ScalingReplicaSet: Scaled down replica set {name} from 5 to 1",
+        ]
+        notes = c.api.get(kinds.REPLICA_SET, f"default/{name}")["metadata"]["annotations"]
+        assert notes["deployment.kubernetes.io/desired-replicas"] == "1"
+
+    play(story)
+
+
+def test_a_foreign_replica_set_with_the_same_name_makes_the_hash_change():
+    """collisionCount goes up, the rollout goes on under another name."""
+
+    async def story(c: Cluster) -> None:
+        c.node("node-1")
+        wanted = workload("web", 1)
+        wanted["spec"]["template"]["metadata"]["labels"] = {"x": "y"}
+        wanted["spec"]["selector"] = {"matchLabels": {"x": "y"}}
+        await c.env.clock.sleep(1)
+        digest = safe_hash(wanted["spec"]["template"])
+        body = workload("web", 0)
+        body["metadata"]["name"] = f"web-{digest}"
+        body["spec"]["selector"] = {"matchLabels": {"other": "one"}}
+        c.api.put(kinds.REPLICA_SET, body)
+        c.api.put(kinds.DEPLOYMENT, wanted)
+        await c.env.clock.sleep(20)
+        status = c.api.get(kinds.DEPLOYMENT, "default/web")["status"]
+        assert status["collisionCount"] == 1
+        assert status["availableReplicas"] == 1
+
+    play(story)

@@ -147,3 +147,18 @@ def test_pods_of_other_schedulers_are_left_alone():
         assert c.events("p") == []
 
     play(story)
+
+
+def test_a_wish_that_is_not_modelled_is_said_to_be_ignored():
+    """Pod anti-affinity: the pod is placed, one Warning says what was not looked at."""
+
+    async def story(c: Cluster) -> None:
+        c.node("node-1")
+        term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {}}
+        wish = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+        c.api.put(kinds.POD, body("p", affinity=wish))
+        await c.env.clock.sleep(5)
+        assert where(c, "p") == "node-1"
+        assert "NotModelled: spec.affinity.podAntiAffinity: not modelled, ignored" in c.events("p")
+
+    play(story)
