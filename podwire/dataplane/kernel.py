@@ -113,8 +113,6 @@ class Kernel:
     ) -> list[Emit]:
         """A frame arrives from the wire at a physical device of the host."""
         run = Run(self, now_ns, recorder)
-        if recorder is not None and frame.packet is not None:
-            recorder.step("wire", device, "receive", f"{frame.src} > {frame.dst}")
         run.enqueue(HOST, device, frame)
         return self._drain(run)
 

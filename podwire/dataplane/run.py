@@ -40,8 +40,8 @@ class Run:
 
     def to_wire(self, ns: Netns, dev: str, frame: Frame) -> None:
         """A frame leaves the node."""
-        if self.recorder is not None:
-            self.recorder.step("wire", dev, "transmit", f"{frame.src} > {frame.dst}", netns=ns.name)
+        if self.recorder is not None and frame.packet is not None:
+            self.recorder.step("link", dev, "transmit", f"to {frame.dst}", netns=ns.name)
         self.emits.append(ToWire(dev, frame))
 
     def deliver(self, ns: Netns, packet: Packet) -> None:

@@ -99,6 +99,9 @@ class Branch(_Record, frozen=True, kw_only=True):
 
     fate: Fate
     hops: list[Hop]
+    """The way there, up to the step that ended it."""
+    reply_hops: list[Hop] = []
+    """The way back: of the answer when it was walked, of an error when one was sent."""
     drawn: bool = False
     probability: float = 1.0
     draws: list[Draw] = []

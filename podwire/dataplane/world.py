@@ -19,6 +19,8 @@ from podwire.dataplane.emit import ToWire
 from podwire.dataplane.kernel import HOST, Kernel
 from podwire.dataplane.netns import digest
 from podwire.dataplane.packet import Frame
+from podwire.dataplane.verdict import WalkAnswer, WalkRequest
+from podwire.runtime.ports import Rng
 
 Port = tuple[str, str]
 """A node and one of its physical devices."""
@@ -114,6 +116,12 @@ class World:
         host = self.kernels[port[0]].find_netns(HOST)
         link = host.links.get(port[1]) if host is not None else None
         return link.mac if link is not None else ""
+
+    def walk(self, request: WalkRequest, rng: Rng, now_ns: int) -> WalkAnswer:
+        """Walk a packet on forks (see ``walk.walk``); this world stays as it was."""
+        from podwire.dataplane.walk import walk  # noqa: PLC0415  # walks know the world
+
+        return walk(self, request, rng, now_ns)
 
     def carry(self, node: str, emit: ToWire) -> list[Target]:
         """Where an emitted frame goes: ``targets`` of a ``ToWire`` of ``node``."""

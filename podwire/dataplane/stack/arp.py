@@ -64,8 +64,6 @@ def _ask(run: Run, ns: Netns, link: Link, entry: Neighbour) -> None:
         sender_ip=ns.primary_address(link.name, entry.ip),
         target_ip=entry.ip,
     )
-    if run.recorder is not None:
-        run.recorder.step("neigh", link.name, "ask", f"who has {entry.ip}", netns=ns.name)
     l2.transmit(run, ns, link, Frame(src=link.mac, dst=BROADCAST_MAC, arp=message))
 
 
@@ -117,6 +115,8 @@ def release(run: Run, ns: Netns, link: Link, entry: Neighbour) -> None:
     from podwire.dataplane.stack import bridge, l2  # noqa: PLC0415
 
     waiting, entry.waiting = entry.waiting, ()
+    if waiting:
+        record(run, ns, entry)
     for item in waiting:
         packet = item.skb.packet
         if item.bridged_from:
@@ -156,6 +156,14 @@ def tick(run: Run, ns: Netns) -> None:
                 object=entry.dev,
             )
             icmp.error(run, ns, item.skb, ICMP_UNREACHABLE, HOST_UNREACHABLE)
+
+
+def record(run: Run, ns: Netns, entry: Neighbour) -> None:
+    """Note which MAC a packet is sent to."""
+    if run.recorder is not None:
+        state = entry.shown_state(run.now_ns).lower()
+        detail = f"{entry.ip} lladdr {entry.mac}"
+        run.recorder.step("neigh", entry.dev, state, detail, netns=ns.name)
 
 
 def queue_for(skb: Skb) -> Waiting:

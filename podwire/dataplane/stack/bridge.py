@@ -85,8 +85,7 @@ def forward(run: Run, ns: Netns, bridge: Link, port: Link, frame: Frame, skb: Sk
     """Decide where a frame from a port goes (br_handle_frame_finish): up, one port, or all."""
     if is_broadcast_mac(frame.dst):
         _up(run, ns, bridge, frame, skb)
-        for other in ns.ports(bridge.name):
-            _to_port(run, ns, bridge, port, other, frame, skb)
+        _flood(run, ns, bridge, port, frame, skb)
         return
     ports = ns.ports(bridge.name)
     if frame.dst == bridge.mac or any(p.mac == frame.dst for p in ports):
@@ -107,8 +106,16 @@ def forward(run: Run, ns: Netns, bridge: Link, port: Link, frame: Frame, skb: Sk
         elif target is not None:
             _to_port(run, ns, bridge, port, target, frame, skb)
         return
-    for other in ports:
-        _to_port(run, ns, bridge, port, other, frame, skb)
+    _flood(run, ns, bridge, port, frame, skb)
+
+
+def _flood(run: Run, ns: Netns, bridge: Link, source: Link, frame: Frame, skb: Skb | None) -> None:
+    """To every port that has a carrier (one without is disabled), as an own copy each."""
+    from podwire.dataplane.stack import l2  # noqa: PLC0415
+
+    for port in ns.ports(bridge.name):
+        if l2.carrier(run, port):
+            _to_port(run, ns, bridge, source, port, frame, skb)
 
 
 def lookup(run: Run, ns: Netns, bridge: Link, mac: str) -> FdbEntry | None:
@@ -167,5 +174,5 @@ def transmit(run: Run, ns: Netns, bridge: Link, frame: Frame) -> None:
         l2.transmit(run, ns, ns.links[known.port], frame)
         return
     for port in ns.ports(bridge.name):
-        if port.up:
+        if port.up and l2.carrier(run, port):
             l2.transmit(run, ns, port, frame)

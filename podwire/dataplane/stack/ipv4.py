@@ -297,12 +297,5 @@ def finish(run: Run, ns: Netns, skb: Skb, route: Route) -> None:
     neighbour = arp.resolve(run, ns, link, hop, arp.queue_for(skb))
     if neighbour is None:
         return
-    if run.recorder is not None:
-        run.recorder.step(
-            "neigh",
-            link.name,
-            neighbour.shown_state(run.now_ns).lower(),
-            f"{hop} lladdr {neighbour.mac}",
-            netns=ns.name,
-        )
+    arp.record(run, ns, neighbour)
     l2.transmit(run, ns, link, Frame(src=link.mac, dst=neighbour.mac, packet=packet), skb)

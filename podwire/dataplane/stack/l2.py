@@ -38,6 +38,15 @@ def _down(run: Run, ns: Netns, link: Link, frame: Frame) -> None:
     )
 
 
+def carrier(run: Run, link: Link) -> bool:
+    """Whether the far end of a device is there: a veth's peer must be up."""
+    if link.kind != "veth":
+        return True
+    peer_ns = run.kernel.find_netns(link.peer_netns)
+    peer = peer_ns.links.get(link.peer_name) if peer_ns is not None else None
+    return peer is not None and peer.up
+
+
 def _veth(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:
     peer_ns = run.kernel.find_netns(link.peer_netns)
     peer = peer_ns.links.get(link.peer_name) if peer_ns is not None else None
@@ -111,7 +120,7 @@ def receive(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = Non
 def up(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = None) -> None:
     """A frame for this namespace's own stack. One to another MAC is ignored (PACKET_OTHERHOST)."""
     if frame.dst != link.mac and not is_broadcast_mac(frame.dst):
-        if run.recorder is not None:
+        if run.recorder is not None and frame.packet is not None:
             run.recorder.step("link", link.name, "ignore", f"not to {link.mac}", netns=ns.name)
         return
     if frame.arp is not None:

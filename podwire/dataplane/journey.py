@@ -1,0 +1,169 @@
+"""Carrying a packet through a world at once, hop by hop, until it and its echoes are at rest."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from podwire.dataplane.emit import Deliver, Drop, Emit, Recorder, ToWire
+from podwire.dataplane.kernel import HOST
+from podwire.dataplane.packet import ICMP_ERRORS, RST, Packet
+from podwire.dataplane.verdict import Fate, Flow, Hop, Step
+
+if TYPE_CHECKING:
+    from podwire.dataplane.world import World
+
+SECOND_NS = 1_000_000_000
+PATIENCE_S = 4
+"""How long unanswered ARP requests are waited for (three, a second apart)."""
+MAX_FRAMES = 4096
+
+
+class Journey:
+    """What became of one packet. Runs on a fork and changes it.
+
+    ``events`` are the decisive things that happened, in order: (node, Deliver | Drop).
+    """
+
+    def __init__(self, world: World, now_ns: int) -> None:
+        self.world = world
+        self.now_ns = now_ns
+        self.hops: list[Hop] = []
+        self.events: list[tuple[str, Deliver | Drop]] = []
+        self.wires = 0
+        self._frames = 0
+        self._pending: deque[tuple[str, Emit]] = deque()
+
+    def send(self, node: str, netns: str, packet: Packet) -> None:
+        """Send a packet of a namespace's own and follow it, with patience for ARP."""
+        recorder = Recorder()
+        emits = self.world.kernels[node].send(netns, packet, self.now_ns, recorder)
+        self._note(node, recorder, emits)
+        self._carry()
+        for _ in range(PATIENCE_S):
+            if all(kernel.deadline_ns() is None for kernel in self.world.kernels.values()):
+                return
+            self.now_ns += SECOND_NS
+            for name, kernel in self.world.kernels.items():
+                recorder = Recorder()
+                self._note(name, recorder, kernel.tick(self.now_ns, recorder))
+            self._carry()
+
+    def _note(self, node: str, recorder: Recorder, emits: list[Emit]) -> None:
+        if recorder.steps:
+            if self.hops and self.hops[-1].node == node:
+                self.hops[-1].steps.extend(recorder.steps)
+            else:
+                self.hops.append(Hop(node=node, steps=recorder.steps))
+        self._pending.extend((node, emit) for emit in emits)
+
+    def _carry(self) -> None:
+        while self._pending:
+            node, emit = self._pending.popleft()
+            if isinstance(emit, ToWire):
+                self._frames += 1
+                if self._frames > MAX_FRAMES:
+                    self._lost(node, emit, Fate.LOOP, "the frame circles on the wires")
+                    self._pending.clear()
+                    return
+                self._wire(node, emit)
+            else:
+                self.events.append((node, emit))
+
+    def _wire(self, node: str, emit: ToWire) -> None:
+        frame = emit.frame
+        if not self.world.attached(node, emit.device):
+            self._lost(node, emit, Fate.EXITS_CLUSTER, f"left through {emit.device} of {node}")
+            return
+        targets = self.world.targets(node, emit.device, frame)
+        for target in targets:
+            if not target.up:
+                wanted = len(targets) == 1 or self._asks_for(emit, target.node)
+                if wanted:
+                    self._record_wire(node, target.node, emit, "down")
+                    self._lost(node, emit, Fate.LINK_DOWN, f"link {node} - {target.node} is down")
+                continue
+            if len(targets) == 1:
+                self._record_wire(node, target.node, emit, "carry")
+            kernel = self.world.kernels[target.node]
+            recorder = Recorder()
+            emits = kernel.receive(target.device, frame, self.now_ns, recorder)
+            self._note(target.node, recorder, emits)
+
+    def _asks_for(self, emit: ToWire, node: str) -> bool:
+        """Whether a broadcast is an ARP request for an address of that host."""
+        host = self.world.kernels[node].find_netns(HOST)
+        arp = emit.frame.arp
+        return arp is not None and host is not None and arp.target_ip in host.local
+
+    def _record_wire(self, a: str, b: str, emit: ToWire, result: str) -> None:
+        packet = emit.frame.packet
+        if packet is None and result != "down":
+            return
+        self.wires += 1
+        detail = f"{packet.size_bytes} bytes" if packet is not None else "ARP request"
+        step = Step(stage="wire", object=f"{a} - {b}", result=result, detail=detail)
+        self.hops.append(Hop(node="", steps=[step]))
+
+    def _lost(self, node: str, emit: ToWire, fate: Fate, reason: str) -> None:
+        packet = emit.frame.packet
+        if packet is None:
+            packet = Packet(src="0.0.0.0", dst="0.0.0.0", protocol="arp")
+        self.events.append((node, Drop(HOST, fate, packet, reason)))
+
+
+ENDS = ("drop", "down")
+"""Results of steps that end a packet."""
+
+
+def cut(hops: list[Hop]) -> tuple[list[Hop], list[Hop]]:
+    """Hops up to the step that ended the packet, and what happened because of it."""
+    before: list[Hop] = []
+    for i, hop in enumerate(hops):
+        for j, step in enumerate(hop.steps):
+            if step.result in ENDS:
+                before.append(Hop(node=hop.node, steps=hop.steps[: j + 1]))
+                rest = Hop(node=hop.node, steps=hop.steps[j + 1 :])
+                return before, [rest, *hops[i + 1 :]] if rest.steps else hops[i + 1 :]
+        before.append(hop)
+    return before, []
+
+
+def is_error(packet: Packet) -> bool:
+    """Whether a packet says that another one failed: an ICMP error, or RST."""
+    if packet.protocol == "icmp":
+        return packet.icmp_type in ICMP_ERRORS
+    return packet.protocol == "tcp" and bool(packet.tcp_flags & RST)
+
+
+def arrival(journey: Journey, at: tuple[str, str] | None = None) -> tuple[str, Deliver] | None:
+    """The first packet that reached a socket (of ``at``, if given) and is not an error."""
+    for node, event in journey.events:
+        if isinstance(event, Deliver) and not is_error(event.packet):
+            return (node, event) if at in {None, (node, event.netns)} else None
+    return None
+
+
+def ending(journey: Journey, origin: tuple[str, str]) -> tuple[Fate, str, str, Flow | None]:
+    """Fate, node, namespace and flow of a packet that reached no socket.
+
+    The first loss of the packet itself decides; a refusal counts as one only if word of it came
+    back to ``origin``, otherwise what stopped that word does.
+    """
+    losses = [(n, e) for n, e in journey.events if isinstance(e, Drop)]
+    own = [(n, e) for n, e in losses if not is_error(e.packet) and e.packet.protocol != "arp"]
+    links = [(n, e) for n, e in losses if e.fate is Fate.LINK_DOWN]
+    told = any(
+        isinstance(e, Deliver) and is_error(e.packet) and (n, e.netns) == origin
+        for n, e in journey.events
+    )
+    if links and (not own or own[0][1].fate is Fate.NEIGHBOR_UNREACHABLE):
+        own = links
+    if not own:
+        return (Fate.LOST, *origin, None)
+    node, drop = own[0]
+    if drop.fate in {Fate.REFUSED, Fate.NO_ENDPOINTS} and not told:
+        errors = [(n, e) for n, e in losses if is_error(e.packet)]
+        if errors:
+            node, drop = errors[0]
+    return drop.fate, node, drop.netns, drop.packet.flow

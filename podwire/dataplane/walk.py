@@ -1,0 +1,232 @@
+"""Walking a packet: all load-balancing branches, one of them drawn, each there and back.
+
+Every branch runs on a fork of its own with a script for the ``statistic`` rules it meets; where
+the script ends, a rule is first taken, and the other way is put on the list of branches to try.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from podwire.dataplane.journey import Journey, arrival, cut, ending
+from podwire.dataplane.packet import ICMP_ECHO, SYN, Packet, answer_to, replace
+from podwire.dataplane.verdict import GOOD_FATES, Branch, Draw, Fate, Flow, WalkAnswer, WalkRequest
+from podwire.runtime.ports import Rng
+
+if TYPE_CHECKING:
+    from podwire.dataplane.world import World
+
+FIRST_PORT, PORTS = 32768, 28232
+WIRE_DELAY_NS = 200_000
+MAX_BRANCHES = 4096
+
+
+class Decision(NamedTuple):
+    """What one random rule decided."""
+
+    chain: str
+    choices: int
+    probability: float
+    taken: bool
+
+
+class Script:
+    """Chance that follows a script and notes what it met beyond it (``env.Chance``)."""
+
+    def __init__(self, script: tuple[bool, ...]) -> None:
+        self.script = script
+        self.decisions: list[Decision] = []
+
+    def statistic(self, chain: str, choices: int, probability: float) -> bool:
+        """The script's answer; beyond its end, yes."""
+        met = len(self.decisions)
+        taken = self.script[met] if met < len(self.script) else True
+        self.decisions.append(Decision(chain, choices, probability, taken))
+        return taken
+
+    @property
+    def probability(self) -> float:
+        """How likely this branch is."""
+        share = 1.0
+        for d in self.decisions:
+            share *= d.probability if d.taken else 1 - d.probability
+        return share
+
+    def drawn_by(self, draw: float) -> bool:
+        """Whether a number in [0, 1) leads down this branch.
+
+        A rule matches when what is left of the draw is below its probability; the rest is
+        stretched back to [0, 1) for the next one.
+        """
+        for d in self.decisions:
+            if (draw < d.probability) != d.taken:
+                return False
+            draw = draw / d.probability if d.taken else (draw - d.probability) / (1 - d.probability)
+        return True
+
+    def draws(self) -> list[Draw]:
+        """The decisions as people see them: one outcome of ``n`` per chain."""
+        found: list[Draw] = []
+        run: list[Decision] = []
+        for decision in self.decisions:
+            if run and (run[-1].taken or run[-1].chain != decision.chain):
+                found.append(_draw(run))
+                run = []
+            run.append(decision)
+        return [*found, _draw(run)] if run else found
+
+
+def _draw(run: list[Decision]) -> Draw:
+    share = 1.0
+    for d in run:
+        share *= d.probability if d.taken else 1 - d.probability
+    taken = len(run) - 1 if run[-1].taken else len(run)
+    return Draw(chain=run[0].chain, n=run[0].choices, taken=taken, probability=share)
+
+
+class Arrival(NamedTuple):
+    """Where the drawn branch arrived, on a fork that the answer can be sent through."""
+
+    world: World
+    node: str
+    netns: str
+    packet: Packet
+    now_ns: int
+
+
+def walk(world: World, request: WalkRequest, rng: Rng, now_ns: int) -> WalkAnswer:
+    """Walk a packet on forks of a world, which itself stays as it was.
+
+    Raises CommandError when an edit fails, LookupError for an unknown node or namespace.
+    """
+    return ask(world, request, rng, now_ns)[0]
+
+
+def ask(
+    world: World, request: WalkRequest, rng: Rng, now_ns: int
+) -> tuple[WalkAnswer, Arrival | None]:
+    """``walk``, and where the drawn branch arrived (None: nowhere) for whoever answers it."""
+    base = _prepared(world, request, now_ns)
+    packet = first_packet(base, request, rng)
+    draw = rng.random() if request.draw is None else request.draw
+    branches: list[Branch] = []
+    arrived: Arrival | None = None
+    todo: list[tuple[bool, ...]] = [()]
+    while todo and len(branches) < MAX_BRANCHES:
+        script = Script(todo.pop())
+        branch, end = _branch(base, request, packet, script, now_ns)
+        drawn = script.drawn_by(draw)
+        branches.append(_finished(branch, script, drawn=drawn))
+        if drawn:
+            arrived = end
+        taken = tuple(d.taken for d in script.decisions)
+        known = len(script.script)
+        todo += [(*taken[:i], False) for i in range(known, len(taken))]
+    answer = WalkAnswer(branches=branches, src=packet.src, src_port=packet.src_port, draw=draw)
+    return answer, arrived
+
+
+def _prepared(world: World, request: WalkRequest, now_ns: int) -> World:
+    """A fork with the request's edits."""
+    fork = world.fork()
+    for edit in request.edits:
+        if edit.node not in fork.kernels:
+            raise LookupError(f"no node {edit.node}")
+        fork.kernels[edit.node].execute(edit.command, now_ns)
+    for wire in request.wire_edits:
+        fork.set_link(wire.a, wire.b, up=wire.up)
+    if request.node not in fork.kernels:
+        raise LookupError(f"no node {request.node}")
+    if fork.kernels[request.node].find_netns(request.netns) is None:
+        raise LookupError(f"no network namespace {request.netns} on {request.node}")
+    return fork
+
+
+def first_packet(world: World, request: WalkRequest, rng: Rng) -> Packet:
+    """The packet a client would send first; its socket is opened on the (forked) world."""
+    kernel = world.kernels[request.node]
+    src = request.src or kernel.source_address(request.netns, request.dst)
+    port = request.src_port or FIRST_PORT + rng.below(PORTS)
+    icmp = request.protocol == "icmp"
+    if not icmp:
+        ends = (request.protocol, src, port, request.dst, request.dst_port)
+        kernel.connect_socket(request.netns, *ends)
+    return Packet(
+        src=src,
+        dst=request.dst,
+        protocol=request.protocol,
+        src_port=0 if icmp else port,
+        dst_port=0 if icmp else request.dst_port,
+        tcp_flags=SYN if request.protocol == "tcp" else 0,
+        icmp_type=ICMP_ECHO if icmp else 0,
+        icmp_id=port if icmp else 0,
+        size_bytes=request.size_bytes,
+        dont_fragment=request.dont_fragment,
+    )
+
+
+def _branch(
+    base: World, request: WalkRequest, packet: Packet, script: Script, now_ns: int
+) -> tuple[Branch, Arrival | None]:
+    """One walk from start to fate."""
+    world = base.fork()
+    for kernel in world.kernels.values():
+        kernel.chance = script
+    origin = (request.node, request.netns)
+    there = Journey(world, now_ns)
+    there.send(*origin, packet)
+    got = arrival(there)
+    if got is None:
+        fate, node, netns, flow = ending(there, origin)
+        return _as_branch(there, None, fate, node, netns, flow), None
+    node, delivered = got
+    flow = delivered.packet.flow
+    if packet.protocol == "icmp":
+        # the kernel of the far end answered already: what was delivered is the answer, at home
+        fate = Fate.DELIVERED if (node, delivered.netns) == origin else Fate.LOST
+        return _as_branch(there, None, fate, node, delivered.netns, flow), None
+    end = Arrival(world, node, delivered.netns, delivered.packet, there.now_ns)
+    if not request.reply:
+        return _as_branch(there, None, Fate.DELIVERED, node, delivered.netns, flow), end
+    return _round_trip(there, end, origin), end
+
+
+def _round_trip(there: Journey, end: Arrival, origin: tuple[str, str]) -> Branch:
+    # the end stays as it is for whoever wants to answer in earnest: the echo walks on a fork
+    back = Journey(end.world.fork(), end.now_ns)
+    for name, kernel in back.world.kernels.items():
+        kernel.chance = end.world.kernels[name].chance
+    back.send(end.node, end.netns, answer_to(end.packet))
+    if arrival(back, origin) is not None:
+        flow = end.packet.flow
+        return _as_branch(there, back, Fate.DELIVERED, end.node, end.netns, flow)
+    fate, node, netns, flow_lost = ending(back, (end.node, end.netns))
+    return _as_branch(there, back, fate, node, netns, flow_lost)
+
+
+def _as_branch(
+    there: Journey,
+    back: Journey | None,
+    fate: Fate,
+    node: str,
+    netns: str,
+    flow: Flow | None,
+) -> Branch:
+    hops, after = there.hops, []
+    if back is not None:
+        after = back.hops if fate is Fate.DELIVERED else cut(back.hops)[0]
+    elif fate not in GOOD_FATES:
+        hops, after = cut(hops)
+    return Branch(
+        fate=fate,
+        hops=hops,
+        reply_hops=after,
+        node=node,
+        netns=netns,
+        flow=flow,
+        latency_ns=there.wires * WIRE_DELAY_NS,
+    )
+
+
+def _finished(branch: Branch, script: Script, *, drawn: bool) -> Branch:
+    return replace(branch, drawn=drawn, probability=script.probability, draws=script.draws())
