@@ -27,7 +27,8 @@ class Profile:
     create_s: float
     start_s: float
     observe_s: float
-    """Until kubelet notices what happened in the runtime (a container exit, a conflist)."""
+    """Until kubelet notices what happened in the runtime (a start, an exit, a conflist). A program
+    has this long before its first probe: longer than a round trip to the API server."""
     resync_s: float
     """Until a failed sandbox or mount is tried again."""
     volume_sync_s: float
@@ -40,7 +41,7 @@ class Profile:
 
 
 PROFILES = {
-    "fast": Profile("fast", 0.002, 20_000 * MB, 0.002, 0.001, 0.001, 0.001, 0.05, 0.5),
+    "fast": Profile("fast", 0.002, 20_000 * MB, 0.002, 0.001, 0.001, 0.005, 0.05, 0.5),
     "typical": Profile("typical", 0.35, 60 * MB, 0.25, 0.05, 0.08, 0.4, 2.0, 45.0),
     "slow": Profile("slow", 1.5, 12 * MB, 1.2, 0.3, 0.4, 1.0, 10.0, 75.0),
 }
