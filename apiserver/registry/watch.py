@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from podwire.apiserver.cache.kind import TooOld
 from podwire.apiserver.cache.watcher import Watcher
 from podwire.apiserver.calls import Call
@@ -47,17 +49,18 @@ async def handle(server: Apiserver, call: Call) -> Response:
                 if not call.namespace or change.subject.namespace == call.namespace:
                     watcher.see(change)
     except TooOld as error:
+        # Upstream answers 200 and says it in the stream once the request itself was in order.
+        gone = {"type": "ERROR", "object": expired(str(error)).status()}
+        watcher.begin([Frame(msgspec.json.encode(gone) + b"\n")])
         watcher.end()
-        raise expired(str(error)) from None
-
+        return _stream(watcher)
     clock = server.world.clock
     watcher.deadline = clock.call_later(timeout_s, _time_out, server, call, watcher)
-    return Response(
-        200,
-        b"",
-        {"content-type": "application/json"},
-        watcher,
-    )
+    return _stream(watcher)
+
+
+def _stream(watcher: Watcher) -> Response:
+    return Response(200, b"", {"content-type": "application/json"}, watcher)
 
 
 def _timeout(server: Apiserver, call: Call) -> float:

@@ -91,16 +91,33 @@ def test_a_quiet_watch_gets_a_bookmark_about_every_minute(simulate):
 
 
 def test_a_revision_before_the_window_is_gone(simulate):
-    """410 Expired, in upstream's words."""
+    """An ERROR event with 410 Expired ends the stream, in upstream's words."""
 
     async def story(w):
         await w.config_map("a")
         for i in range(1100):
             await w.client.patch(CM, "a", {"data": {"k": str(i)}}, "default")
         answer = await w.raw("GET", CM.path(), watch="true", resourceVersion="2")
-        assert answer.status == 410
-        assert b'"reason":"Expired"' in answer.body
-        assert b"too old resource version: 2 (" in answer.body
+        frames = [frame.data async for frame in answer.stream]
+        assert len(frames) == 1
+        assert frames[0].startswith(b'{"type":"ERROR"')
+        assert b"too old resource version: 2 (" in frames[0]
+        error = await w.refused(anext(w.client.watch(CM, resource_version="2")))
+        assert (error.reason, error.code) == ("Expired", 410)
+
+    simulate(story)
+
+
+def test_a_reader_that_leaves_is_forgotten(simulate, take):
+    """Neither its buffer nor its deadline outlives it."""
+
+    async def story(w):
+        stream = w.client.watch(CM)
+        await w.config_map("a")
+        assert await take(stream, 1) == [("ADDED", "a")]
+        assert len(w.server.caches.of(CM).watchers()) == 1
+        await stream.aclose()
+        assert w.server.caches.of(CM).watchers() == []
 
     simulate(story)
 
