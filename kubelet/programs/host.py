@@ -1,0 +1,94 @@
+"""``ProgramHost``: the container host for every image that no room implements."""
+
+from __future__ import annotations
+
+import errno
+
+from podwire.client.counters import Container, Process
+from podwire.client.ctx import Ctx
+from podwire.client.hosting import TaskContainer
+from podwire.kubelet.programs.env import ExecEnv
+from podwire.kubelet.programs.image import Image
+from podwire.kubelet.programs.registry import command_line, image_of
+
+GENERIC_COMMAND = "podwire-generic"
+
+
+class _Lines:
+    """Bytes to whole lines, as a container runtime cuts them for the log."""
+
+    def __init__(self, process: Process, *, error: bool) -> None:
+        self._line = process.err if error else process.out
+        self._rest = b""
+
+    def write(self, data: bytes) -> None:
+        """Add bytes; each finished line goes out."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._line(line.decode(errors="replace"))
+
+    def end(self) -> None:
+        """The process is over: an unfinished line goes out too."""
+        if self._rest:
+            self._line(self._rest.decode(errors="replace"))
+            self._rest = b""
+
+
+class ProgramHost:
+    """Implements all images; stand it last in ``ctx.hosts``."""
+
+    def __init__(self, ctx: Ctx) -> None:
+        self._ctx = ctx
+
+    def implements(self, image: str) -> bool:  # noqa: ARG002  every image is this host's
+        """Always: an unknown image runs as the generic program."""
+        return True
+
+    def describe(self, image: str) -> str:
+        """The model's name, or ``generic``: kubelet then records the Event that says so."""
+        return image_of(image).name
+
+    async def start(self, process: Process) -> Container:
+        """Start the program of one container.
+
+        Raises OSError(ENOENT) when the image is known and its command is not in it.
+        """
+        # The shell is imported by the first container, not by every command line.
+        from podwire.kubelet.shell.find import find  # noqa: PLC0415
+
+        image = image_of(process.spec.image)
+        argv = process.spec.argv
+        known = bool(argv) and find(image, argv[0]) is not None
+        argv = command_line(image, argv, known)
+        if image.generic and not known:
+            argv = (GENERIC_COMMAND, *argv)
+        elif argv and find(image, argv[0]) is None:
+            raise OSError(errno.ENOENT, "executable file not found in $PATH", argv[0])
+
+        async def program(process: Process) -> int:
+            return await self._run(process, image, argv)
+
+        return TaskContainer(program, process)
+
+    async def _run(self, process: Process, image: Image, argv: tuple[str, ...]) -> int:
+        from podwire.kubelet.programs.execute import execute  # noqa: PLC0415  see start
+
+        out, err = _Lines(process, error=False), _Lines(process, error=True)
+        spec, ctx = process.spec, self._ctx
+        env = ExecEnv(
+            spec=spec,
+            sockets=process.sockets,
+            fabric=ctx.fabric,
+            clock=ctx.clock,
+            rng=ctx.rng.child(f"program/{spec.namespace}/{spec.pod}/{spec.name}"),
+            read_file=process.read_file,
+            write_file=process.write_file,
+            write_stdout=out.write,
+            write_stderr=err.write,
+            list_files=process.list_files,
+        )
+        try:
+            return await execute(env, image, argv, process.terminated)
+        finally:
+            out.end()
+            err.end()

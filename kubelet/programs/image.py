@@ -1,0 +1,31 @@
+"""What podwire knows of an image: its program, its C library, the commands found in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from podwire.client.resolver import GLIBC
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One modelled image (or family of images)."""
+
+    name: str
+    """What ``ProgramHost.describe`` says."""
+    repositories: tuple[str, ...]
+    """Ends of repository names, any registry: ``nginx`` also fits ``docker.io/library/nginx``."""
+    entrypoint: tuple[str, ...] = ()
+    """Put before the arguments when the container gives only arguments."""
+    default: tuple[str, ...] = ()
+    """Arguments (or the whole command, without an entrypoint) when the container gives none."""
+    programs: Mapping[str, str] = field(default_factory=dict)
+    """Base name of a binary -> ``module`` of ``podwire.kubelet.programs`` that models it."""
+    tools: tuple[str, ...] | None = None
+    """Commands of the mini-shell found in it; None: all."""
+    libc: str = GLIBC
+    busybox: bool = False
+    """Whether nslookup, nc, wget, ping and the shell are busybox's."""
+    generic: bool = False
+    """Whether this is nobody's image: unknown binaries of process 1 run the generic program."""

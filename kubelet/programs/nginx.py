@@ -1,0 +1,132 @@
+"""nginx with its default site: the welcome page, files below the web root, access log."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from podwire.client import http1
+from podwire.kubelet.programs.serving import Server, in_use
+from podwire.kubelet.shell.command import Command
+
+VERSION = "nginx/1.29.3"
+ROOT = "/usr/share/nginx/html"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TYPES = {
+    "html": "text/html", "txt": "text/plain", "css": "text/css", "json": "application/json",
+    "js": "application/javascript", "png": "image/png", "svg": "image/svg+xml",
+}  # fmt: skip
+WELCOME = """<!DOCTYPE html>
+<html>
+<head>
+<title>Welcome to nginx!</title>
+</head>
+<body>
+<h1>Welcome to nginx!</h1>
+<p>This is podwire's model of nginx with its default site.</p>
+</body>
+</html>
+"""
+
+
+def _error(status: int) -> http1.Response:
+    title = f"{status} {http1.REASONS[status]}"
+    body = (
+        f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n"
+        f"<center><h1>{title}</h1></center>\r\n<hr><center>{VERSION}</center>\r\n"
+        "</body>\r\n</html>\r\n"
+    )
+    return http1.Response(status, body.encode(), [("Content-Type", "text/html")])
+
+
+class _Site:
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        self.root, self.ports = _configuration(command)
+
+    def now(self) -> datetime:
+        return _EPOCH + timedelta(microseconds=self.command.env.clock.now_ns() // 1000)
+
+    async def answer(self, request: http1.Request) -> http1.Response:
+        """A file of the root, the welcome page, or an error page; one access log line."""
+        response = self._find(request)
+        date = f"{self.now():%a, %d %b %Y %H:%M:%S} GMT"
+        response.headers = [("Server", VERSION), ("Date", date), *response.headers]
+        forwarded = request.header("x-forwarded-for", "-")
+        self.command.out(
+            f"{request.peer[0]} - - [{self.now():%d/%b/%Y:%H:%M:%S} +0000] "
+            f'"{request.method} {request.target} {request.version}" {response.status} '
+            f'{len(response.body)} "{request.header("referer", "-")}" '
+            f'"{request.header("user-agent", "-")}" "{forwarded}"\n'
+        )
+        return response
+
+    def _find(self, request: http1.Request) -> http1.Response:
+        if request.method not in {"GET", "HEAD"}:
+            return _error(405)
+        path = request.path
+        if ".." in path.split("/"):
+            return _error(400)
+        if path.endswith("/"):
+            path += "index.html"
+        kind = _TYPES.get(path.rpartition(".")[2], "application/octet-stream")
+        try:
+            body = self.command.env.read_file(self.root + path)
+        except (FileNotFoundError, IsADirectoryError):
+            if path != "/index.html" or self.root != ROOT or self._mounted():
+                missing = self.root + path
+                self.command.err(f'[error] open() "{missing}" failed (2: No such file)\n')
+                return _error(403 if path == "/index.html" else 404)
+            body = WELCOME.encode()
+        return http1.Response(200, body, [("Content-Type", kind), ("Accept-Ranges", "bytes")])
+
+    def _mounted(self) -> bool:
+        """A volume over the web root hides the page that the image ships."""
+        return bool(self.command.env.list_files(self.root))
+
+
+def _configuration(command: Command) -> tuple[str, list[tuple[int, bool]]]:
+    """Root and (port, TLS) from a mounted default.conf; other directives are not modelled."""
+    for path in ("/etc/nginx/conf.d/default.conf", "/etc/nginx/nginx.conf"):
+        try:
+            text = command.env.read_file(path).decode(errors="replace")
+        except FileNotFoundError:
+            continue
+        text = re.sub(r"#.*", "", text)
+        for word in ("proxy_pass", "upstream", "return", "rewrite", "stream"):
+            if re.search(rf"\b{word}\b", text):
+                command.err(f"podwire: '{word}' in {path} is not modelled\n")
+        root = re.search(r"\broot\s+([^;\s]+)", text)
+        found = re.findall(r"\blisten\s+(?:[\d.]+:|\[::\]:)?(\d{1,5})([^;]*);", text)
+        ports = {int(port): " ssl" in rest for port, rest in found}
+        return root[1] if root else ROOT, list(ports.items()) or [(80, False)]
+    port = 8080 if "unprivileged" in command.spec.image else 80
+    return ROOT, [(port, False)]
+
+
+async def run(command: Command) -> int:
+    """``nginx -g 'daemon off;'``: QUIT is graceful, TERM fast; both exit 0."""
+    words = command.args[1:] if command.args[:1] == ["nginx"] else command.args
+    if words and not words[0].startswith("-"):
+        return command.fail(f"exec: {words[0]}: not found", 127)
+    if words[:1] == ["-v"]:
+        command.err(f"nginx version: {VERSION}\n")
+        return 0
+    if words[:1] in (["-t"], ["-T"]):
+        command.err("nginx: configuration file /etc/nginx/nginx.conf test is successful\n")
+        return 0
+    site = _Site(command)
+    async with Server(command) as server:
+        for port, tls in site.ports:
+            try:
+                await server.http(port, site.answer, tls=tls)
+            except OSError as error:
+                command.err(f"nginx: [emerg] bind() to 0.0.0.0:{port} failed: {in_use(error)}\n")
+                return 1
+        stamp = f"{site.now():%Y/%m/%d %H:%M:%S}"
+        command.err(f"{stamp} [notice] 1#1: {VERSION}\n")
+        command.err(f"{stamp} [notice] 1#1: start worker processes\n")
+        name = await server.until_signal()
+    number = {"TERM": 15, "INT": 2, "QUIT": 3}.get(name, 15)
+    command.err(f"{site.now():%Y/%m/%d %H:%M:%S} [notice] 1#1: signal {number} received, exiting\n")
+    return 0

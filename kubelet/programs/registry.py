@@ -1,0 +1,81 @@
+"""The one ordered list of modelled images; the first that fits counts."""
+
+from __future__ import annotations
+
+from podwire.client.hosting import repository
+from podwire.client.resolver import MUSL
+from podwire.kubelet.programs.image import Image
+from podwire.kubelet.shell.tools import SERVER_TOOLS
+
+_AGNHOST = Image(
+    "agnhost", ("agnhost",), entrypoint=("/agnhost",), default=("pause",),
+    programs={"agnhost": "agnhost"}, libc=MUSL,
+)  # fmt: skip
+_NGINX = {"nginx": "nginx", "docker-entrypoint.sh": "nginx", "nginx-debug": "nginx"}
+
+IMAGES: tuple[Image, ...] = (
+    _AGNHOST,
+    Image(
+        "nginx", ("nginx", "nginx-unprivileged"), entrypoint=("/docker-entrypoint.sh",),
+        default=("nginx", "-g", "daemon off;"), programs=_NGINX, tools=SERVER_TOOLS,
+    ),
+    Image(
+        "http-echo", ("hashicorp/http-echo",), entrypoint=("/http-echo",),
+        programs={"http-echo": "http_echo"}, tools=(),
+    ),
+    Image(
+        "whoami", ("traefik/whoami", "containous/whoami"), entrypoint=("/whoami",),
+        programs={"whoami": "whoami"}, tools=(),
+    ),
+    Image("pause", ("pause",), entrypoint=("/pause",), programs={"pause": "pause"}, tools=()),
+    Image("coredns", ("coredns/coredns", "coredns"), tools=()),
+    Image("kube-proxy", ("kube-proxy",)),
+    Image("busybox", ("busybox",), default=("sh",), busybox=True),
+    Image("alpine", ("alpine", "frrouting/frr"), default=("/bin/sh",), libc=MUSL, busybox=True),
+    Image("netshoot", ("netshoot",), default=("zsh",), libc=MUSL),
+    Image("curl", ("curlimages/curl", "curl/curl"), entrypoint=("curl",), libc=MUSL, busybox=True),
+    Image("dnsutils", ("dnsutils", "jessie-dnsutils"), default=("sleep", "3600")),
+    Image("debian", ("debian", "ubuntu", "fedora", "rockylinux"), default=("bash",)),
+)  # fmt: skip
+
+GENERIC = Image("generic", (), programs={"podwire-generic": "generic"}, generic=True)
+"""Every other image."""
+
+_found: dict[str, Image] = {}
+
+
+def image_of(reference: str) -> Image:
+    """What podwire knows of an image reference; GENERIC when nothing."""
+    image = _found.get(reference)
+    if image is None:
+        image = _found[reference] = _find(reference)
+    return image
+
+
+def _find(reference: str) -> Image:
+    name = repository(reference)
+    for image in IMAGES:
+        if any(name == end or name.endswith(f"/{end}") for end in image.repositories):
+            tag = reference[len(name) :]
+            return _on_alpine(image) if "alpine" in tag and not image.busybox else image
+    return GENERIC
+
+
+def _on_alpine(image: Image) -> Image:
+    """An ``-alpine`` tag: the same program beside busybox and musl."""
+    return Image(
+        image.name, image.repositories, image.entrypoint, image.default, image.programs,
+        libc=MUSL, busybox=True,
+    )  # fmt: skip
+
+
+def command_line(image: Image, argv: tuple[str, ...], known: bool) -> tuple[str, ...]:
+    """What process 1 runs. The container gave ``argv``; ``known`` tells whether its first word is
+    a command of the image. A word that is neither known nor a path is an argument for the image's
+    entrypoint: the container runtime's counter does not tell ``command`` from ``args``.
+    """
+    if not argv:
+        return image.entrypoint + image.default
+    if known or not image.entrypoint or argv[0].startswith("/"):
+        return argv
+    return image.entrypoint + argv

@@ -1,0 +1,83 @@
+"""What modelled servers share: listening, serving HTTP, ending on a signal."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Awaitable, Callable
+from typing import Self
+
+from podwire.client import http1
+from podwire.client.counters import Datagrams, Listener
+from podwire.kubelet.shell.command import Command
+from podwire.runtime.tasks import Nursery
+
+TERMINATED = 143
+Answer = Callable[[bytes, str, int], Awaitable[bytes]]
+"""(datagram, source address, source port) -> reply; b"" for none."""
+
+
+class Server:
+    """A server process: start ports, then ``until_signal``. Use as an async context manager."""
+
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        self.tasks = Nursery()
+        self._open: list[Listener | Datagrams] = []
+
+    async def __aenter__(self) -> Self:
+        await self.tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> bool:
+        for socket in self._open:
+            socket.close()
+        self.tasks.cancel()
+        return await self.tasks.__aexit__(*error)  # type: ignore[arg-type]
+
+    async def listen(self, port: int) -> Listener:
+        """A TCP port. Raises OSError."""
+        spec = self.command.spec
+        listener = await self.command.env.sockets.listen(spec.node, spec.netns, "", port)
+        self._open.append(listener)
+        return listener
+
+    async def http(self, port: int, handler: http1.Handler, *, tls: bool = False) -> None:
+        """Serve HTTP on a port. Raises OSError."""
+        serving = http1.serve(await self.listen(port), handler, tls=tls)
+        self.tasks.start(serving, name=f"http :{port}")
+
+    async def udp(self, port: int, answer: Answer) -> None:
+        """Answer datagrams on a port. Raises OSError."""
+        spec = self.command.spec
+        socket = await self.command.env.sockets.bind_udp(spec.node, spec.netns, "", port)
+        self._open.append(socket)
+        self.tasks.start(_datagrams(socket, answer), name=f"udp :{port}")
+
+    async def until_signal(self, *names: str) -> str:
+        """Wait for one of some signals (TERM, INT, QUIT by default); for ever without signals."""
+        wanted = names or ("TERM", "INT", "QUIT")
+        if self.command.signals is None:
+            await self.command.env.clock.sleep(10 * 365 * 86400.0)
+            return ""
+        while (name := await self.command.signals()) not in wanted:
+            pass
+        return name
+
+
+async def _datagrams(socket: Datagrams, answer: Answer) -> None:
+    while True:
+        try:
+            data, address, port = await socket.recv_from()
+        except ConnectionRefusedError:
+            continue  # a client that went away before its answer came
+        except OSError:
+            return
+        reply = await answer(data, address, port)
+        if reply:
+            await socket.send_to(reply, address, port)
+
+
+def in_use(error: OSError) -> str:
+    """Go's words for a failed bind."""
+    taken = error.errno == errno.EADDRINUSE
+    return "address already in use" if taken else error.strerror or str(error)

@@ -1,0 +1,286 @@
+"""Commands that act on the shell itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from podwire.kubelet.shell.flow import Flow
+from podwire.runtime.tasks import first
+
+if TYPE_CHECKING:
+    from podwire.kubelet.shell.executor import Shell
+    from podwire.kubelet.shell.streams import Streams
+
+Builtin = Callable[["Shell", list[str], "Streams"], Awaitable[int]]
+
+
+def _say(streams: Streams, text: str) -> None:
+    streams.out(text.encode(errors="surrogateescape"))
+
+
+def _fail(shell: Shell, streams: Streams, message: str, code: int = 1) -> int:
+    streams.err(f"{shell.name}: {message}\n".encode(errors="surrogateescape"))
+    return code
+
+
+def _number(args: list[str], default: int) -> int:
+    return int(args[0]) if args and args[0].isascii() and args[0].isdigit() else default
+
+
+async def colon(_shell: Shell, _args: list[str], _streams: Streams) -> int:
+    """``:``: do nothing, successfully."""
+    return 0
+
+
+async def cd(shell: Shell, args: list[str], streams: Streams) -> int:
+    """``cd [DIR]``: directories exist when a file lies below them."""
+    target = args[0] if args else shell.variables.get("HOME", "/root")
+    if target == "-":
+        target = shell.variables.get("OLDPWD", shell.cwd)
+    path = _normal(shell.absolute(target))
+    usual = ("/", "/root", "/tmp", "/etc", "/var", "/home", "/usr", "/bin", "/proc", "/sys")  # noqa: S108
+    if path not in usual and not shell.env.list_files(path):
+        return _fail(shell, streams, f"cd: can't cd to {target}: No such file or directory", 2)
+    shell.variables["OLDPWD"], shell.state.cwd = shell.cwd, path
+    shell.variables["PWD"] = path
+    return 0
+
+
+def _normal(path: str) -> str:
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            parts[-1:] = []
+        elif part not in {"", "."}:
+            parts.append(part)
+    return "/" + "/".join(parts)
+
+
+async def pwd(shell: Shell, _args: list[str], streams: Streams) -> int:
+    """``pwd``."""
+    _say(streams, f"{shell.cwd}\n")
+    return 0
+
+
+async def exit_(shell: Shell, args: list[str], _streams: Streams) -> int:
+    """``exit [N]``."""
+    raise Flow("exit", _number(args, shell.status) % 256)
+
+
+async def return_(shell: Shell, args: list[str], _streams: Streams) -> int:
+    """``return [N]``."""
+    raise Flow("return", _number(args, shell.status) % 256)
+
+
+async def break_(_shell: Shell, args: list[str], _streams: Streams) -> int:
+    """``break [N]``."""
+    raise Flow("break", max(_number(args, 1), 1))
+
+
+async def continue_(_shell: Shell, args: list[str], _streams: Streams) -> int:
+    """``continue [N]``."""
+    raise Flow("continue", max(_number(args, 1), 1))
+
+
+async def export(shell: Shell, args: list[str], streams: Streams) -> int:
+    """``export [NAME[=VALUE]...]``."""
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        if not name.isidentifier():
+            return _fail(shell, streams, f"export: {arg}: bad variable name", 2)
+        if equals:
+            shell.variables[name] = value
+        shell.state.exported[name] = None
+    if not args:
+        for name in sorted(shell.state.exported):
+            _say(streams, f"export {name}='{shell.variables.get(name, '')}'\n")
+    return 0
+
+
+async def unset(shell: Shell, args: list[str], _streams: Streams) -> int:
+    """``unset NAME...``."""
+    for name in args:
+        shell.variables.pop(name, None)
+        shell.state.functions.pop(name, None)
+    return 0
+
+
+async def local(shell: Shell, args: list[str], _streams: Streams) -> int:
+    """``local NAME[=VALUE]``: assigns; the scope of functions is not modelled."""
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        if equals:
+            shell.variables[name] = value
+    return 0
+
+
+async def set_(shell: Shell, args: list[str], streams: Streams) -> int:
+    """``set [-e] [-x] [-u] [+...] [-- ARGS]``."""
+    rest = list(args)
+    while rest and rest[0][:1] in {"-", "+"} and len(rest[0]) > 1:
+        word = rest.pop(0)
+        if word == "--":
+            shell.state.args = rest
+            return 0
+        if word[1:] == "o":
+            option = rest.pop(0) if rest else ""
+            if option not in {"pipefail", "errexit", "nounset", "xtrace"}:
+                return _fail(shell, streams, f"set: illegal option -o {option}", 2)
+            word = word[0] + {"errexit": "e", "xtrace": "x"}.get(option, "")
+        if "e" in word:
+            shell.state.errexit = word[0] == "-"
+        if "x" in word:
+            shell.state.xtrace = word[0] == "-"
+    if rest:
+        shell.state.args = rest
+    elif not args:
+        for name in sorted(shell.variables):
+            _say(streams, f"{name}='{shell.variables[name]}'\n")
+    return 0
+
+
+async def shift(shell: Shell, args: list[str], streams: Streams) -> int:
+    """``shift [N]``."""
+    n = _number(args, 1)
+    if n > len(shell.args):
+        return _fail(shell, streams, "shift: can't shift that many", 2)
+    shell.state.args = shell.args[n:]
+    return 0
+
+
+async def read(shell: Shell, args: list[str], streams: Streams) -> int:
+    """``read [-r] [-p PROMPT] NAME...``."""
+    names = list(args)
+    while names and names[0].startswith("-"):
+        if names.pop(0) == "-p" and names:
+            streams.err(names.pop(0).encode())
+    line = await streams.stdin.line()
+    text = line.decode(errors="surrogateescape").rstrip("\n")
+    names = names or ["REPLY"]
+    words = text.split(None, len(names) - 1)
+    for i, name in enumerate(names):
+        shell.variables[name] = words[i].strip() if i < len(words) else ""
+    return 0 if line.endswith(b"\n") else 1
+
+
+async def eval_(shell: Shell, args: list[str], streams: Streams) -> int:
+    """``eval WORDS``."""
+    return await shell.run_text(" ".join(args), streams)
+
+
+async def source(shell: Shell, args: list[str], streams: Streams) -> int:
+    """``. FILE``."""
+    if not args:
+        return _fail(shell, streams, ".: filename argument required", 2)
+    try:
+        text = shell.env.read_file(shell.absolute(args[0])).decode(errors="surrogateescape")
+    except FileNotFoundError:
+        return _fail(shell, streams, f".: can't open '{args[0]}': No such file or directory", 2)
+    return await shell.run_text(text, streams)
+
+
+async def exec_(shell: Shell, args: list[str], streams: Streams) -> int:
+    """``exec COMMAND``: the command takes the shell's place and gets its signals."""
+    if not args:
+        return 0
+    status = await shell.external(args, streams, {}, shell.signals)
+    raise Flow("exit", status)
+
+
+async def command(shell: Shell, args: list[str], streams: Streams) -> int:
+    """``command [-v] NAME``."""
+    from podwire.kubelet.shell.find import find  # noqa: PLC0415  find knows the shell as a tool
+
+    if args and args[0] in {"-v", "-V"}:
+        name = args[1] if len(args) > 1 else ""
+        if name in BUILTINS or name in shell.state.functions:
+            _say(streams, f"{name}\n")
+            return 0
+        if find(shell.image, name) is None:
+            return 127
+        _say(streams, f"{name if '/' in name else f'/usr/bin/{name}'}\n")
+        return 0
+    if args and args[0] in BUILTINS:
+        return await BUILTINS[args[0]](shell, args[1:], streams)
+    return await shell.external(args, streams) if args else 0
+
+
+async def type_(shell: Shell, args: list[str], streams: Streams) -> int:
+    """``type NAME``."""
+    from podwire.kubelet.shell.find import find  # noqa: PLC0415  find knows the shell as a tool
+
+    status = 0
+    for name in args:
+        if name in BUILTINS:
+            _say(streams, f"{name} is a shell builtin\n")
+        elif find(shell.image, name) is not None:
+            _say(streams, f"{name} is /usr/bin/{name}\n")
+        else:
+            _say(streams, f"{name}: not found\n")
+            status = 127
+    return status
+
+
+async def trap(shell: Shell, args: list[str], _streams: Streams) -> int:
+    """``trap ACTION SIGNAL...``: acts between commands, as in life."""
+    words = [word for word in args if word != "--"]
+    if len(words) < 2:
+        return 0
+    for name in words[1:]:
+        signal = name.upper().removeprefix("SIG")
+        signal = {"15": "TERM", "2": "INT", "1": "HUP", "3": "QUIT"}.get(signal, signal)
+        if words[0] == "-":
+            shell.traps.pop(signal, None)
+        else:
+            shell.traps[signal] = words[0]
+    if shell.signals is not None and shell.listening is None:
+        shell.listening = shell.jobs.start(_listen(shell), name="trap")
+    return 0
+
+
+async def _listen(shell: Shell) -> None:
+    assert shell.signals is not None, "only a shell that gets signals listens"
+    while True:
+        signal = await shell.signals()
+        if signal in shell.traps:
+            shell.pending.append(signal)
+            shell.wake.set()
+
+
+async def wait(shell: Shell, _args: list[str], _streams: Streams) -> int:
+    """``wait``: for background jobs; a trapped signal interrupts it."""
+    status = 0
+    for job in list(shell.background):
+        shell.wake.clear()
+        which, result = await first(_ended(job), _woken(shell))
+        if which == 1:
+            return 143
+        shell.background.remove(job)
+        status = int(result)
+    return status
+
+
+async def _ended(job: asyncio.Task[int]) -> int:
+    return await asyncio.shield(job)
+
+
+async def _woken(shell: Shell) -> int:
+    await shell.wake.wait()
+    return 0
+
+
+async def umask(_shell: Shell, _args: list[str], streams: Streams) -> int:
+    """``umask``."""
+    _say(streams, "0022\n")
+    return 0
+
+
+BUILTINS: dict[str, Builtin] = {
+    ":": colon, ".": source, "break": break_, "cd": cd, "command": command, "continue": continue_,
+    "eval": eval_, "exec": exec_, "exit": exit_, "export": export, "local": local, "pwd": pwd,
+    "read": read, "return": return_, "set": set_, "shift": shift, "source": source, "trap": trap,
+    "type": type_, "umask": umask, "unset": unset, "wait": wait,
+}  # fmt: skip
+"""By name."""

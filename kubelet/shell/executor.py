@@ -1,0 +1,505 @@
+"""Walks a script's tree: the shell itself."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from podwire.kubelet.programs.env import ExecEnv
+from podwire.kubelet.programs.image import Image
+from podwire.kubelet.shell import expand, syntax
+from podwire.kubelet.shell.builtins import BUILTINS
+from podwire.kubelet.shell.command import (
+    ClosedPipeError,
+    Command,
+    Input,
+    Pipe,
+    UsageError,
+)
+from podwire.kubelet.shell.find import find
+from podwire.kubelet.shell.flow import Flow
+from podwire.kubelet.shell.lexer import ShellSyntaxError
+from podwire.kubelet.shell.parser import parse
+from podwire.kubelet.shell.streams import Redirected, Streams, redirect
+from podwire.kubelet.shell.syntax import Node
+from podwire.kubelet.shell.tty import Tty
+from podwire.runtime.ports import Clock
+from podwire.runtime.tasks import Nursery
+
+MAX_STEPS = 100_000
+"""Commands within one second of the clock: a loop that never sleeps ends."""
+MAX_NESTING = 60
+SIGPIPE = 141
+
+
+@dataclass(slots=True)
+class Budget:
+    """Steps per second of the clock, shared by a shell and all it starts."""
+
+    clock: Clock
+    main: bool = False
+    """Whether this is process 1 of the container (or its child), not an exec."""
+    second: int = -1
+    steps: int = 0
+    nesting: int = 0
+
+    def step(self) -> None:
+        """Count one command. Raises UsageError when it never rests."""
+        second = self.clock.monotonic_ns() // 1_000_000_000
+        if second != self.second:
+            self.second, self.steps = second, 0
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise UsageError(f"more than {MAX_STEPS} commands in one second: not modelled")
+
+
+@dataclass(slots=True)
+class State:
+    """What subshells copy."""
+
+    variables: dict[str, str]
+    exported: dict[str, None]
+    args: list[str]
+    functions: dict[str, Node]
+    cwd: str = "/"
+    errexit: bool = False
+    xtrace: bool = False
+    status: int = 0
+
+    def copy(self) -> State:
+        """An independent copy."""
+        return State(
+            dict(self.variables), dict(self.exported), list(self.args), dict(self.functions),
+            self.cwd, self.errexit, self.xtrace, self.status,
+        )  # fmt: skip
+
+
+class Shell:
+    """One shell process (or subshell)."""
+
+    def __init__(
+        self,
+        env: ExecEnv,
+        image: Image,
+        state: State,
+        name: str,
+        budget: Budget,
+        jobs: Nursery,
+        signals: Callable[[], Awaitable[str]] | None = None,
+    ) -> None:
+        self.env = env
+        self.image = image
+        self.state = state
+        self.name = name
+        self.budget = budget
+        self.jobs = jobs
+        self.signals = signals
+        self.traps: dict[str, str] = {}
+        self.pending: list[str] = []
+        self.wake = asyncio.Event()
+        self.listening: asyncio.Task[None] | None = None
+        self.background: list[asyncio.Task[int]] = []
+        self._streams: Streams | None = None
+        self._tested = 0
+        self._captured = 0
+        self._only: Node | None = None
+        self.tty: Tty | None = None
+
+    # ------------------------------------------------------------------ expand.Scope
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """All variables."""
+        return self.state.variables
+
+    @property
+    def args(self) -> list[str]:
+        """Positional parameters."""
+        return self.state.args
+
+    @property
+    def status(self) -> int:
+        """``$?``."""
+        return self.state.status
+
+    @property
+    def cwd(self) -> str:
+        """The working directory."""
+        return self.state.cwd
+
+    def list_files(self) -> Sequence[str]:
+        """The container's files."""
+        return self.env.list_files("/")
+
+    async def capture(self, body: Node) -> str:
+        """The output of ``$(body)``; its status becomes the command's when nothing else runs."""
+        assert self._streams is not None, "expansion happens inside a command"
+        pipe = Pipe()
+        streams = Streams(self._streams.stdin, pipe.write, self._streams.err)
+        self._captured = await self.subshell().finish(body, streams)
+        self.state.status = self._captured
+        return pipe.taken().decode(errors="surrogateescape").replace("\0", "")
+
+    # ------------------------------------------------------------------ running
+
+    def subshell(self) -> Shell:
+        """A copy with its own state. Raises UsageError when nested too deep."""
+        shell = Shell(self.env, self.image, self.state.copy(), self.name, self.budget, self.jobs)
+        shell._tested = self._tested
+        return shell
+
+    async def finish(self, node: Node, streams: Streams) -> int:
+        """Run to the end of a (sub)shell: ``exit`` stops here."""
+        self.budget.nesting += 1
+        try:
+            if self.budget.nesting > MAX_NESTING:
+                raise UsageError("nested too deep")
+            return await self.run(node, streams)
+        except Flow as flow:
+            return flow.value if flow.kind in {"exit", "return"} else 0
+        finally:
+            self.budget.nesting -= 1
+
+    async def run_text(self, text: str, streams: Streams) -> int:
+        """Parse and run; a syntax error is status 2. ``exit`` passes through."""
+        try:
+            node = parse(text)
+        except ShellSyntaxError as error:
+            streams.err(f"{self.name}: {error}\n".encode())
+            return 2
+        return await self.run(node, streams)
+
+    async def run(self, node: Node, streams: Streams) -> int:
+        """Run a node; its status."""
+        try:
+            status = await self._dispatch(node, streams)
+        except RecursionError:
+            raise UsageError("nested too deep") from None
+        self.state.status = status
+        if self.pending and self.traps:
+            await self._run_traps(streams)
+        return status
+
+    async def _dispatch(self, node: Node, streams: Streams) -> int:
+        match node:
+            case syntax.Simple():
+                return await self._simple(node, streams)
+            case syntax.Sequence():
+                return await self._sequence(node, streams)
+            case syntax.AndOr():
+                return await self._and_or(node, streams)
+            case syntax.Pipeline():
+                return await self._pipeline(node, streams)
+            case syntax.Group():
+                return await self._group(node, streams)
+            case syntax.If():
+                for condition, body in node.branches:
+                    if await self._test(condition, streams) == 0:
+                        return await self.run(body, streams)
+                return await self.run(node.otherwise, streams)
+            case syntax.For():
+                return await self._for(node, streams)
+            case syntax.While():
+                return await self._while(node, streams)
+            case syntax.Case():
+                return await self._case(node, streams)
+            case syntax.Function():
+                self.state.functions[node.name] = node.body
+                return 0
+
+    async def _test(self, node: Node, streams: Streams) -> int:
+        """Run a condition: ``set -e`` does not act inside."""
+        self._tested += 1
+        try:
+            return await self.run(node, streams)
+        finally:
+            self._tested -= 1
+
+    async def _sequence(self, node: syntax.Sequence, streams: Streams) -> int:
+        status = 0
+        for item, background in node.items:
+            if background:
+                self._start(item, streams)
+                status = 0
+                continue
+            status = await self.run(item, streams)
+            checked = isinstance(item, (syntax.Simple, syntax.Pipeline, syntax.Group))
+            if status and self.state.errexit and not self._tested and checked:
+                raise Flow("exit", status)
+        return status
+
+    def _start(self, node: Node, streams: Streams) -> None:
+        shell = self.subshell()
+
+        async def job() -> int:
+            try:
+                return await shell.finish(node, streams)
+            except (UsageError, ClosedPipeError) as error:
+                streams.err(f"{self.name}: {error}\n".encode())
+                return 1
+
+        task = self.jobs.start(job(), name=f"job of {self.name}")
+        self.background.append(task)
+        self.state.variables["!"] = str(len(self.background) + 1)
+
+    async def _and_or(self, node: syntax.AndOr, streams: Streams) -> int:
+        status = await self._test(node.first, streams)
+        for i, (op, item) in enumerate(node.rest):
+            if (op == "&&") != (status == 0):
+                continue
+            last = i == len(node.rest) - 1
+            status = await (self.run if last else self._test)(item, streams)
+            if last and status and self.state.errexit and not self._tested:
+                raise Flow("exit", status)
+        return status
+
+    async def _pipeline(self, node: syntax.Pipeline, streams: Streams) -> int:
+        if len(node.commands) == 1:
+            status = await self._test(node.commands[0], streams)
+        else:
+            status = await self._piped(node.commands, streams)
+        return int(status == 0) if node.negated else status
+
+    async def _piped(self, commands: Sequence[Node], streams: Streams) -> int:
+        pipes = [Pipe() for _ in commands[1:]]
+        tasks: list[asyncio.Task[int]] = []
+        async with Nursery() as stages:
+            for i, command in enumerate(commands):
+                source = pipes[i - 1] if i else None
+                sink = pipes[i] if i < len(pipes) else None
+                stdin = Input(source.read) if source is not None else streams.stdin
+                own = Streams(stdin, sink.write if sink is not None else streams.out, streams.err)
+                stage = self._stage(self.subshell(), command, own, source, sink)
+                tasks.append(stages.start(stage, name=f"pipe stage {i}"))
+        return tasks[-1].result()
+
+    async def _stage(
+        self, shell: Shell, node: Node, streams: Streams, source: Pipe | None, sink: Pipe | None
+    ) -> int:
+        try:
+            return await shell.finish(node, streams)
+        except ClosedPipeError:
+            return SIGPIPE
+        except UsageError as error:
+            streams.err(f"{self.name}: {error}\n".encode())
+            return error.code
+        finally:
+            if sink is not None:
+                sink.end()
+            if source is not None:
+                source.leave()
+
+    async def _group(self, node: syntax.Group, streams: Streams) -> int:
+        inner = await self._redirected(node.redirects, streams)
+        if inner is None:
+            return 1
+        try:
+            if node.subshell:
+                return await self.subshell().finish(node.body, inner.streams)
+            return await self.run(node.body, inner.streams)
+        finally:
+            await inner.flush(self.env.write_file)
+
+    async def _for(self, node: syntax.For, streams: Streams) -> int:
+        self._streams = streams
+        items = list(self.args) if node.words is None else await expand.fields(self, node.words)
+        status = 0
+        for item in items:
+            self.variables[node.name] = item
+            go_on, status = await self._iteration(node.body, streams)
+            if not go_on:
+                break
+        return status
+
+    async def _while(self, node: syntax.While, streams: Streams) -> int:
+        status = 0
+        while (await self._test(node.condition, streams) == 0) != node.until:
+            go_on, status = await self._iteration(node.body, streams)
+            if not go_on:
+                break
+        return status
+
+    async def _iteration(self, body: Node, streams: Streams) -> tuple[bool, int]:
+        """Run a loop's body once: whether to go on, and the status."""
+        self.budget.step()
+        await asyncio.sleep(0)  # a loop that never waits must let others run
+        try:
+            return True, await self.run(body, streams)
+        except Flow as flow:
+            if flow.kind not in {"break", "continue"}:
+                raise
+            if flow.value > 1:
+                raise Flow(flow.kind, flow.value - 1) from None
+            return flow.kind == "continue", 0
+
+    async def _case(self, node: syntax.Case, streams: Streams) -> int:
+        self._streams = streams
+        word = await expand.text(self, node.word)
+        for patterns, body in node.arms:
+            for wanted in patterns:
+                if fnmatch.fnmatchcase(word, await expand.pattern(self, wanted)):
+                    return await self.run(body, streams)
+        return 0
+
+    # ------------------------------------------------------------------ simple commands
+
+    async def _simple(self, node: syntax.Simple, streams: Streams) -> int:
+        self.budget.step()
+        self._streams = streams
+        self._captured = 0
+        try:
+            words = await expand.fields(self, node.words)
+            assigned = [(name, await expand.text(self, word)) for name, word in node.assignments]
+        except expand.ExpansionError as error:
+            streams.err(f"{self.name}: {error}\n".encode())
+            return 2
+        if self.state.xtrace:
+            shown = [f"{name}={value}" for name, value in assigned] + words
+            streams.err(f"+ {' '.join(shown)}\n".encode(errors="surrogateescape"))
+        inner = await self._redirected(node.redirects, streams)
+        if inner is None:
+            return 1
+        try:
+            if not words:
+                self.variables.update(assigned)
+                return self._captured
+            signals = self.signals if node is self._only else None
+            return await self._call(words, dict(assigned), inner.streams, signals)
+        finally:
+            await inner.flush(self.env.write_file)
+
+    async def _redirected(
+        self, redirects: Sequence[syntax.Redirect], streams: Streams
+    ) -> Redirected | None:
+        self._streams = streams
+        try:
+            wanted = [(one, await expand.text(self, one.target)) for one in redirects]
+            return redirect(streams, wanted, self.absolute, self.env.read_file)
+        except (UsageError, expand.ExpansionError) as error:
+            streams.err(f"{self.name}: {error}\n".encode())
+            return None
+
+    def absolute(self, name: str) -> str:
+        """A file name as an absolute path."""
+        return name if name.startswith("/") else f"{self.cwd.rstrip('/')}/{name}"
+
+    async def _call(
+        self,
+        words: list[str],
+        assigned: dict[str, str],
+        streams: Streams,
+        signals: Callable[[], Awaitable[str]] | None,
+    ) -> int:
+        builtin = BUILTINS.get(words[0])
+        if builtin is not None:
+            self.variables.update(assigned)
+            return await builtin(self, words[1:], streams)
+        function = self.state.functions.get(words[0])
+        if function is not None:
+            return await self._function(function, words[1:], streams)
+        return await self.external(words, streams, assigned, signals)
+
+    async def _function(self, body: Node, args: list[str], streams: Streams) -> int:
+        self.budget.nesting += 1
+        saved, self.state.args = self.state.args, args
+        try:
+            if self.budget.nesting > MAX_NESTING:
+                raise UsageError("nested too deep")
+            return await self.run(body, streams)
+        except Flow as flow:
+            if flow.kind != "return":
+                raise
+            return flow.value
+        finally:
+            self.state.args = saved
+            self.budget.nesting -= 1
+
+    async def external(
+        self,
+        words: Sequence[str],
+        streams: Streams,
+        assigned: dict[str, str] | None = None,
+        signals: Callable[[], Awaitable[str]] | None = None,
+    ) -> int:
+        """Run a command that is not the shell's own; 127 when there is none."""
+        tool = find(self.image, words[0])
+        if tool is None and self.image.generic and self.budget.main:
+            tool = find(self.image, "podwire-generic")  # nobody's image, nobody's binary
+        if tool is None:
+            what = "not found" if "/" not in words[0] else "No such file or directory"
+            streams.err(f"{self.name}: {words[0]}: {what}\n".encode(errors="surrogateescape"))
+            return 127
+        exported = {
+            name: self.variables[name] for name in self.state.exported if name in self.variables
+        }
+        command = Command(
+            words, self.env, self.image, self, {**exported, **(assigned or {})}, streams.stdin,
+            streams.out, streams.err, self.cwd, signals,
+        )  # fmt: skip
+        try:
+            return await tool(command)
+        except UsageError as error:
+            return command.fail(str(error), error.code)
+        except OSError as error:
+            return command.fail(error.strerror or type(error).__name__)
+
+    async def _run_traps(self, streams: Streams) -> None:
+        while self.pending:
+            action = self.traps.get(self.pending.pop(0))
+            if action:
+                status = self.state.status
+                await self.run_text(action, streams)
+                self.state.status = status
+
+    # ------------------------------------------------------------------ command.Runner
+
+    async def run_argv(self, argv: Sequence[str], command: Command) -> int:
+        """Run another command with a command's streams."""
+        streams = Streams(command.stdin, command.write_out, command.write_err)
+        return await self.external(argv, streams, dict(command.variables), command.signals)
+
+    async def run_script(self, text: str, name: str, args: Sequence[str], command: Command) -> int:
+        """Run a script in a fresh shell with a command's streams."""
+        shell = self.fresh_shell(name, args, command)
+        node = parse_or_none(text, name, command.write_err)
+        if node is None:
+            return 2
+        streams = Streams(command.stdin, command.write_out, command.write_err)
+        shell.take_over(node)
+        return await shell.finish(node, streams)
+
+    def fresh_shell(self, name: str, args: Sequence[str], command: Command) -> Shell:
+        """A new shell process with the environment of a command."""
+        variables = dict(command.variables)
+        state = State(variables, dict.fromkeys(variables), list(args), {}, command.cwd)
+        signals = command.signals
+        shell = Shell(self.env, self.image, state, name, self.budget, self.jobs, signals)
+        shell.tty = self.tty
+        return shell
+
+    async def run_foreground(self, node: Node, streams: Streams) -> int:
+        """Run a node; Ctrl-C on the terminal ends it."""
+        if self.tty is None:
+            return await self.run(node, streams)
+        self.state.status = await self.tty.foreground(self.run(node, streams))
+        return self.state.status
+
+    def take_over(self, node: Node) -> None:
+        """A script of a single command is replaced by it (as ash and dash do): mark it."""
+        while isinstance(node, syntax.Sequence) and len(node.items) == 1:
+            inner, background = node.items[0]
+            if background:
+                return
+            node = inner
+        self._only = node if isinstance(node, syntax.Simple) else None
+
+
+def parse_or_none(text: str, name: str, err: Callable[[bytes], None]) -> Node | None:
+    """The tree of a script, or None after a message on stderr."""
+    try:
+        return parse(text)
+    except ShellSyntaxError as error:
+        err(f"{name}: {error}\n".encode())
+        return None

@@ -1,0 +1,35 @@
+"""The commands of modelled containers: one file per tool or family, each with ``run(command)``."""
+
+from __future__ import annotations
+
+_NETWORK = (
+    "arp", "bridge", "conntrack", "ethtool", "ifconfig", "ip", "ip6tables", "ip6tables-save",
+    "iptables", "iptables-legacy", "iptables-nft", "iptables-save", "ipvsadm", "netstat", "nft",
+    "route", "ss", "sysctl", "tc", "traceroute", "tracepath",
+)  # fmt: skip
+"""Run by the fabric in the pod's network namespace."""
+
+_OWN_FILE = (
+    "cat", "curl", "cut", "date", "dig", "echo", "env", "getent", "grep", "head", "host",
+    "hostname", "httpd", "id", "ls", "nc", "nslookup", "ping", "printf", "ps", "sed", "seq", "sh",
+    "sleep", "sort", "tail", "tee", "test", "timeout", "touch", "tr", "uname", "uniq", "uptime",
+    "wc", "wget", "xargs", "yes",
+)  # fmt: skip
+
+TOOLS: dict[str, str] = {
+    **dict.fromkeys(_NETWORK, "fabric"),
+    **{name: name for name in _OWN_FILE},
+    "true": "status", "false": "status", "[": "test", "bash": "sh", "ash": "sh", "zsh": "sh",
+    "dash": "sh", "printenv": "env", "whoami": "id", "egrep": "grep", "fgrep": "grep",
+    "netcat": "nc", "ping6": "ping", "which": "which", "nproc": "uname", "rm": "touch",
+    "mkdir": "touch", "busybox": "busybox", "basename": "names", "dirname": "names",
+}  # fmt: skip
+"""Command name -> module."""
+
+SERVER_TOOLS = (
+    "sh", "bash", "dash", "cat", "ls", "echo", "printf", "env", "printenv", "grep", "egrep",
+    "fgrep", "head", "tail", "sed", "sort", "uniq", "wc", "tr", "cut", "seq", "sleep", "date",
+    "hostname", "id", "whoami", "uname", "nproc", "test", "[", "true", "false", "basename",
+    "dirname", "tee", "touch", "rm", "mkdir", "curl", "getent", "timeout", "xargs", "which", "yes",
+)  # fmt: skip
+"""What a Debian-based server image has: no dig, no ip, no ping, no ps."""

@@ -1,0 +1,17 @@
+"""ip, ss, iptables, conntrack ...: the kernel answers, in the pod's network namespace."""
+
+from __future__ import annotations
+
+from podwire.kubelet.shell.command import Command
+
+
+async def run(command: Command) -> int:
+    """Hand the words to the fabric; stdin only where a tool reads one."""
+    reads = command.name.endswith("-restore") or command.args[:1] == ["-f"]
+    text = (await command.stdin.all()).decode(errors="replace") if reads else ""
+    argv = [command.name, *command.args]
+    spec = command.spec
+    result = await command.env.fabric.tool(spec.node, spec.netns, argv, text)
+    command.out(result.stdout)
+    command.err(result.stderr)
+    return result.code
