@@ -257,8 +257,6 @@ def record_line(rr: RR) -> str:
     owner = rr.name
     head = owner + ("\t" * max((24 - len(owner) + 7) // 8, 1) if len(owner) < 24 else " ")
     data = dnswire.data_text(rr)
-    if rr.type == SOA:
-        data = dnswire.data_text(rr)
     return (
         f"{head}{rr.ttl}\t{dnswire.class_name(rr.rclass)}\t{dnswire.type_name(rr.type)}\t{data}\n"
     )

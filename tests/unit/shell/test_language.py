@@ -83,8 +83,8 @@ def sh(script: str, **more: Sequence[bytes]) -> tuple[int, str]:
         ("echo c b a | xargs -n1 | sort | uniq -c | tr -s ' '", " 1 a\n 1 b\n 1 c\n"),
         ("command -v curl && type cd; hostname -i",
          "/usr/bin/curl\ncd is a shell builtin\n10.244.1.5\n"),
-        ('for i in `seq 1 2`; do check="$(echo x)" && test -n "$check" && '
-         "echo OK > /results/$i; done; cat /results/1 /results/2", "OK\nOK\n"),
+        (('for i in `seq 1 2`; do check="$(echo x)" && test -n "$check" && '
+         "echo OK > /results/$i; done; cat /results/1 /results/2"), "OK\nOK\n"),
     ],
 )  # fmt: skip
 def test_scripts_print_what_a_posix_shell_prints(script: str, output: str) -> None:
