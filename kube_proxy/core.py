@@ -269,23 +269,6 @@ def settings_of(config: Config, node_ips: tuple[str, ...], pod_cidr: str) -> Set
     )
 
 
-def full_text(
-    services: Iterable[Service],
-    slices: Iterable[EndpointSlice],
-    node: NodeFacts,
-    settings: Settings,
-) -> str:
-    """What kube-proxy of a node would program for these objects, whatever is there already."""
-    proxier = Proxier(settings, node, Shared())
-    for service in services:
-        proxier.service(None, service)
-    for entry in slices:
-        proxier.slice(None, entry)
-    plan = proxier.plan(full=True)
-    assert plan is not None, "a full plan always has a text"
-    return plan.text
-
-
 def _local_match(config: Config, pod_cidr: str) -> str:
     mode = config.detect_local_mode
     if mode == "ClusterCIDR":

@@ -33,9 +33,9 @@ RESTORE_PER_RULE_S = 0.000_15
 TERMINATED = 143
 
 
-def host(ctx: Ctx) -> ContainerHost:
-    """The container host of kube-proxy; its nodes share what is rendered."""
-    shared = Shared()
+def host(ctx: Ctx, shared: Shared | None = None) -> ContainerHost:
+    """The container host of kube-proxy; nodes given the same ``shared`` share what is rendered."""
+    shared = shared if shared is not None else Shared()
 
     async def program(process: Process) -> int:
         return await KubeProxy(ctx, process, shared).run()

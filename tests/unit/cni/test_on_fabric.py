@@ -45,6 +45,7 @@ class Cluster:
         self.pods: dict[str, tuple[str, str]] = {}
 
     async def boot(self, nursery: Nursery) -> None:
+        self.nursery = nursery
         for name in ("default", "other"):
             self.api.put(kinds.NAMESPACE, to_json(namespace(name)))
         for number in (1, 2):
@@ -86,7 +87,7 @@ class Cluster:
                 await stream.send(f"{name} {stream.remote[0]}".encode())
                 await stream.close()
 
-        self.server = asyncio.get_running_loop().create_task(serve(), name=f"serve {name}")
+        self.nursery.start(serve(), name=f"serve {name}")
         return ip
 
     async def ask(self, source: str, address: str, port: int) -> str:
@@ -248,3 +249,75 @@ def test_a_pod_is_isolated_before_the_api_knows_its_address():
         assert await k.fabric.list_files("node-1", "/var/run/calico/") == []
 
     story(body)  # fmt: skip
+
+
+def test_traffic_policies_and_affinity_on_the_wire():
+    """Local keeps the client's address and serves only where a backend is; affinity sticks."""
+
+    async def body(k: Cluster) -> None:
+        one = await k.pod("a", "node-1")
+        two = await k.pod("b", "node-2")
+        await k.pod("asker", "node-1")
+        k.api.put(
+            kinds.SERVICE,
+            to_json(
+                service(
+                    "edge",
+                    "10.96.0.60",
+                    [("", 80, 30060, "TCP")],
+                    type="NodePort",
+                    externalTrafficPolicy="Local",
+                )
+            ),
+        )
+        k.api.put(kinds.ENDPOINT_SLICE, to_json(endpoints("edge", f"{two}@node-2")))
+        k.api.put(
+            kinds.SERVICE, to_json(service("near", "10.96.0.61", internalTrafficPolicy="Local"))
+        )
+        k.api.put(kinds.ENDPOINT_SLICE, to_json(endpoints("near", f"{two}@node-2")))
+        k.api.put(
+            kinds.SERVICE, to_json(service("sticky", "10.96.0.62", sessionAffinity="ClientIP"))
+        )
+        k.api.put(
+            kinds.ENDPOINT_SLICE, to_json(endpoints("sticky", f"{one}@node-1", f"{two}@node-2"))
+        )
+        await k.env.clock.sleep(3)
+        assert await k.ask("gateway", "192.168.0.12", 30060) == "b 192.168.0.1"
+        assert await k.ask("gateway", "192.168.0.11", 30060) == "TIMEOUT"
+        assert (await k.ask("asker", "192.168.0.11", 30060)).startswith("b"), "short circuit"
+        assert await k.ask("asker", "10.96.0.61", 80) == "TIMEOUT"
+        assert (await k.ask("b", "10.96.0.61", 80)).startswith("b")
+        assert len({await k.ask("asker", "10.96.0.62", 80) for _ in range(12)}) == 1
+
+    story(body)  # fmt: skip
+
+
+def test_a_udp_client_with_a_fixed_port_follows_the_endpoint():
+    """The old flow is forgotten with the endpoint, so the next datagram reaches the new one."""
+
+    async def body(k: Cluster) -> None:
+        first, second = await k.pod("a", "node-1"), await k.pod("b", "node-2")
+        for name in ("a", "b"):
+            node, netns = k.pods[name]
+            server = await k.fabric.bind_udp(node, netns, "", 53)
+            k.nursery.start(_answer(server, name), name=f"udp {name}")
+        ports = [("", 53, 0, "UDP")]
+        k.api.put(kinds.SERVICE, to_json(service("dns", "10.96.0.53", ports)))
+        udp = [("", 53, "UDP")]
+        k.api.put(kinds.ENDPOINT_SLICE, to_json(endpoints("dns", first, ports=udp)))
+        await k.env.clock.sleep(2)
+        client = await k.fabric.bind_udp("node-1", "cni-a", "", 40000)
+        for ip, expected in ((first, b"a"), (second, b"b"), (first, b"a")):
+            k.api.put(kinds.ENDPOINT_SLICE, to_json(endpoints("dns", ip, ports=udp)))
+            await k.env.clock.sleep(2)
+            await client.send_to(b"?", "10.96.0.53", 53)
+            async with asyncio.timeout(3):
+                assert (await client.recv_from())[0] == expected
+
+    story(body)
+
+
+async def _answer(server: Any, name: str) -> None:
+    while True:
+        _, address, port = await server.recv_from()
+        await server.send_to(name.encode(), address, port)
