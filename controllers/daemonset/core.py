@@ -1,6 +1,6 @@
 """DaemonSet's decisions (pure). Source: kubernetes pkg/controller/daemon.
 
-Not modelled: ``rollingUpdate.maxSurge`` (treated as 0).
+Not modelled: ``rollingUpdate.maxSurge`` (treated as 0; an event says so).
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ _CREATED = ("SuccessfulCreate", "Created pod: {name}")
 _NOT_CREATED = ("FailedCreate", "Error creating: {error}")
 _DELETED = ("SuccessfulDelete", "Deleted pod: {name}")
 _NOT_DELETED = ("FailedDelete", "Error deleting: {error}")
+_SURGE = "spec.updateStrategy.rollingUpdate.maxSurge is not modelled, maxUnavailable is used"
 _REQUIRED = (
     "currentNumberScheduled",
     "numberMisscheduled",
@@ -182,7 +183,8 @@ def _roll(ds: DaemonSet, places: Sequence[_OnNode], digest: str, now_ns: int) ->
         return []
     rolling = strategy.get("rollingUpdate") or {}
     wanted = sum(place.wanted for place in places)
-    allowed = scaled(rolling.get("maxUnavailable", 1), wanted, round_up=True)
+    # With maxSurge users set maxUnavailable 0; an update must still get somewhere.
+    allowed = max(1, scaled(rolling.get("maxUnavailable", 1), wanted, round_up=True))
     unavailable = 0
     replaceable: list[Pod] = []
     healthy: list[Pod] = []
@@ -199,7 +201,10 @@ def _roll(ds: DaemonSet, places: Sequence[_OnNode], digest: str, now_ns: int) ->
         if pod.metadata.labels.get(history.HASH) != digest:
             (healthy if available else replaceable).append(pod)
     chosen = [*replaceable, *healthy[: max(0, allowed - unavailable)]]
-    return [_delete(ds, chosen)] if chosen else []
+    if not chosen:
+        return []
+    surge = rolling.get("maxSurge") not in {None, 0, "0%"}
+    return [*([Emit(ds, "Warning", "NotModelled", _SURGE)] if surge else []), _delete(ds, chosen)]
 
 
 def _status(ds: DaemonSet, places: Sequence[_OnNode], digest: str, now_ns: int) -> list[Effect]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from podwire.api import kinds, selectors
 from podwire.api.view import JSON, to_json
 from podwire.api.views import ControllerRevision, Pod, StatefulSet
-from podwire.client.effects import Announce, Create, Delete, Effect, Patch, RequeueAfter
+from podwire.client.effects import Announce, Create, Delete, Effect, Emit, Patch, RequeueAfter
 from podwire.controllers import history
 from podwire.controllers.common import (
     claim,
@@ -24,6 +24,8 @@ from podwire.controllers.common import (
 )
 from podwire.controllers.history import HASH, Revisions, template_of
 from podwire.controllers.statefulset.identity import ordinal, pod_body, start
+
+_CLAIMS = "spec.volumeClaimTemplates: persistent volumes are not modelled, each is an emptyDir"
 
 
 @dataclass(slots=True)
@@ -157,6 +159,8 @@ def _advance(step: _Set) -> list[Effect]:
         pod = step.pods.get(number)
         if pod is None:
             effects.append(step.create(number))
+            if step.sts.spec.volume_claim_templates:
+                effects.append(Emit(step.sts, "Warning", "NotModelled", _CLAIMS))
             if step.ordered:
                 return effects
         elif pod.metadata.deletion_timestamp:

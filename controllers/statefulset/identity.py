@@ -1,7 +1,7 @@
 """Names, labels and bodies of a StatefulSet's pods (pure).
 
-Source: kubernetes pkg/controller/statefulset/stateful_set_utils.go. Not modelled:
-volumeClaimTemplates.
+Source: kubernetes pkg/controller/statefulset/stateful_set_utils.go. Not modelled: persistent
+volumes; a claim of volumeClaimTemplates becomes an emptyDir of the same name (an event says so).
 """
 
 from __future__ import annotations
@@ -43,4 +43,8 @@ def pod_body(sts: StatefulSet, number: int, template: JSON, revision: str) -> JS
     spec = {**body["spec"], "hostname": name}
     if sts.spec.service_name:
         spec["subdomain"] = sts.spec.service_name
+    claims = [t.get("metadata", {}).get("name", "") for t in sts.spec.volume_claim_templates]
+    if claims:
+        own = [v for v in spec.get("volumes") or [] if v.get("name") not in claims]
+        spec["volumes"] = [*({"name": claim, "emptyDir": {}} for claim in claims), *own]
     return {"metadata": meta, "spec": spec}

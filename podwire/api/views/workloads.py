@@ -92,6 +92,7 @@ class StatefulSetSpec(View, frozen=True, kw_only=True):
     revision_history_limit: int = 10
     min_ready_seconds: int = 0
     ordinals: dict[str, int] | None = None
+    volume_claim_templates: list[JSON] = []
 
 
 class StatefulSet(Object, frozen=True, kw_only=True):

@@ -232,3 +232,26 @@ def test_late_watch_events_never_give_a_node_two_daemon_pods():
         ]
 
     play(story, watch_delay_s=2.0)
+
+
+def test_what_is_not_modelled_is_said_and_does_not_stop_the_workload():
+    """volumeClaimTemplates become emptyDirs; a DaemonSet's maxSurge is replaced by one down."""
+
+    async def story(c: Cluster) -> None:
+        c.node("node-1")
+        claims = [{"metadata": {"name": "data"}}]
+        c.api.put(kinds.STATEFUL_SET, workload("db", 1, volumeClaimTemplates=claims))
+        rolling = {"maxSurge": 1, "maxUnavailable": 0}
+        strategy = {"type": "RollingUpdate", "rollingUpdate": rolling}
+        c.api.put(kinds.DAEMON_SET, workload("agent", 0, updateStrategy=strategy))
+        await c.env.clock.sleep(20)
+        spec = c.api.get(kinds.POD, "default/db-0")["spec"]
+        assert spec["volumes"] == [{"name": "data", "emptyDir": {}}]
+        assert any(e.startswith("NotModelled: ") for e in c.events("db"))
+        c.change(kinds.DAEMON_SET, "default/agent", template=template("agent", "agent:2"))
+        await c.env.clock.sleep(30)
+        images = [p["spec"]["containers"][0]["image"] for p in c.live_pods()]
+        assert images == ["agent:2", "nginx:1"]
+        assert any(e.startswith("NotModelled: ") for e in c.events("agent"))
+
+    play(story)
