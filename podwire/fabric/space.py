@@ -131,12 +131,16 @@ class Space:
                 return candidate
         raise os_error(errno.EADDRNOTAVAIL if address else errno.EADDRINUSE)
 
+    def is_bound(self, protocol: str, port: int) -> bool:
+        """Whether a listening or datagram socket has a port, on any address."""
+        return (protocol, port) in self._bound
+
     def _port_free(
         self, protocol: str, candidate: int, source: str, address: str, port: int
     ) -> bool:
         if (source, candidate, address, port) in self.tcp:
             return False
-        return (protocol, candidate) not in self._bound
+        return not self.is_bound(protocol, candidate)
 
     def _open(self, protocol: str, address: str, port: int) -> None:
         self.layer.hardware.open_socket(self.node, self.netns, protocol, address, port)

@@ -35,8 +35,7 @@ class UdpSocket:
         self.closed = False
         self.dropped = 0
         """Datagrams lost because the receive buffer was full."""
-        self.shadows: dict[tuple[str, int], asyncio.Future[bytes]] = {}
-        """Questions asked on a fork: an answer to one of these sources goes back there."""
+        self._shadows: dict[tuple[str, int], asyncio.Future[bytes | None]] = {}
         self._inbox: deque[tuple[bytes, str, int] | OSError] = deque()
         self._held = 0
         self._readers = Waiters()
@@ -47,11 +46,12 @@ class UdpSocket:
             raise os_error(errno.EBADF)
         if len(data) > MAX_PAYLOAD_BYTES:
             raise os_error(errno.EMSGSIZE)
-        shadow = self.shadows.pop((address, port), None)
-        if shadow is not None:
-            if not shadow.done():
-                shadow.set_result(data)
-            return
+        if self._shadows:
+            shadow = self._shadows.pop((address, port), None)
+            if shadow is not None:
+                if not shadow.done():
+                    shadow.set_result(data)
+                return
         source, mtu_bytes = self.space.route(address)
         size_bytes = len(data) + HEADERS_BYTES
         self.space.send(
@@ -87,9 +87,9 @@ class UdpSocket:
         if not self.closed:
             self.closed = True
             self.space.forget_udp(self)
-            for shadow in self.shadows.values():
-                shadow.cancel()
-            self.shadows.clear()
+            for shadow in list(self._shadows.values()):
+                if not shadow.done():
+                    shadow.set_result(None)
             self._readers.wake_all()
 
     def arrived(self, data: bytes, address: str, port: int) -> None:
@@ -100,6 +100,19 @@ class UdpSocket:
         self._held += len(data)
         self._inbox.append((data, address, port))
         self._readers.wake_one()
+
+    def arrived_on_fork(self, data: bytes, address: str, port: int) -> asyncio.Future[bytes | None]:
+        """A datagram that reached this socket on a fork: the program reads it like any other, but
+        what it sends back to that source is the future's result and leaves no live packet.
+
+        None: the socket closed instead. Cancel the future to stop waiting.
+        """
+        answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        source = (address, port)
+        self._shadows[source] = answer
+        answer.add_done_callback(lambda _: self._shadows.pop(source, None))
+        self.arrived(data, address, port)
+        return answer
 
     def failed(self, error: OSError) -> None:
         """An ICMP error about something this socket sent."""
