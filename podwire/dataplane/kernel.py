@@ -142,6 +142,16 @@ class Kernel:
                 arp.tick(run, self.netns(name))
         return self._drain(run)
 
+    def forget_waiting(self) -> None:
+        """Drop what waits for an unanswered ARP request. For forks: the live world's answer never
+        reaches them, and a walk must not meet packets of others on its way.
+        """
+        for name, ns in list(self._namespaces.items()):
+            if any(entry.waiting for entry in ns.neighbours.entries.values()):
+                neighbours = self.netns(name).neighbours
+                for key in [k for k, e in neighbours.entries.items() if e.waiting]:
+                    del neighbours.entries[key]
+
     def deadline_ns(self) -> int | None:
         """When ``tick`` is next needed; None while nothing waits."""
         dues = (ns.neighbours.deadline_ns() for ns in self._namespaces.values())

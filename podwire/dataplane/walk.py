@@ -129,6 +129,8 @@ def ask(
 def _prepared(world: World, request: WalkRequest, now_ns: int) -> World:
     """A fork with the request's edits."""
     fork = world.fork()
+    for kernel in fork.kernels.values():
+        kernel.forget_waiting()
     for edit in request.edits:
         if edit.node not in fork.kernels:
             raise LookupError(f"no node {edit.node}")
