@@ -29,13 +29,26 @@ CONFLIST = {
 }
 
 
+class Link:
+    """The way to the API server, which a story can cut."""
+
+    def __init__(self, api):
+        self._api = api
+        self.up = True
+
+    async def send(self, request):
+        if not self.up:
+            raise ConnectionError("connect: network is unreachable")
+        return await self._api.send(request)
+
+
 class Node:
     """What a story has to work with."""
 
     def __init__(self, env, server, profile, network=True):
         self.env, self.server = env, server
-        self.api = DirectApi(server, ADMIN)
-        self.client = Client(self.api)
+        self.link = Link(DirectApi(server, ADMIN))
+        self.client = Client(DirectApi(server, ADMIN))
         self.fabric, self.cni = FakeFabric(), FakeCni()
         self.sockets = FakeSockets(self.cni, env.clock)
         self.streams = Streams()
@@ -49,7 +62,7 @@ class Node:
         hosts = [RoomHost((image,), getattr(self, f"_{image}")) for image in IMAGES]
         config = KubeletConfig("node-1", profile, streams=self.streams)
         self.ctx = Ctx(
-            self.api, self.fabric, self.sockets, self.cni, tuple(hosts), self.streams,
+            self.link, self.fabric, self.sockets, self.cni, tuple(hosts), self.streams,
             env.clock, env.rng, env.ids, env.trace, env.log, config,
         )  # fmt: skip
 

@@ -375,6 +375,25 @@ def test_the_second_pod_finds_the_image_on_the_node(simulate):
     simulate(story, profile="typical")
 
 
+def test_pods_live_on_while_the_api_server_is_out_of_reach(simulate):
+    """A restart during the partition happens, and is told afterwards."""
+
+    async def story(node):
+        node.exits["c"] = [1]
+        await node.pod(image="batch")
+        await node.until(lambda p: state(p)[0] == "running")
+        node.link.up = False
+        node.exits["c"].append(1)
+        await node.env.clock.sleep(8)
+        assert len(node.started) == 2
+        assert state(await node.until(bool)) == ("running", "")
+        node.link.up = True
+        pod = await node.until(lambda p: state(p) == ("waiting", "CrashLoopBackOff"))
+        assert pod.status.container_statuses[0].restart_count == 1
+
+    simulate(story)
+
+
 def test_the_same_seed_gives_the_same_history(simulate):
     """And another seed another one."""
 
