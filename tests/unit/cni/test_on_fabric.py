@@ -321,3 +321,59 @@ async def _answer(server: Any, name: str) -> None:
     while True:
         _, address, port = await server.recv_from()
         await server.send_to(name.encode(), address, port)
+
+
+def test_a_host_port_leads_into_the_pod_until_it_is_unplugged():
+    """portmap behind flannel: from outside and from the node itself; DEL closes the door."""
+
+    async def body(k: Cluster) -> None:
+        web = await k.pod("web", "node-1")
+        conf = {
+            "cniVersion": "0.3.1",
+            "name": "cbr0",
+            "runtimeConfig": {"portMappings": [{"hostPort": 8081, "containerPort": 8080}]},
+            "prevResult": {
+                "cniVersion": "0.3.1",
+                "interfaces": [],
+                "ips": [{"version": "4", "address": f"{web}/24"}],
+            },
+        }
+        env = {
+            "CNI_CONTAINERID": "web",
+            "CNI_IFNAME": "eth0",
+            "CNI_PATH": "/opt/cni/bin",
+            "CNI_NETNS": "/var/run/netns/cni-web",
+            "CNI_COMMAND": "ADD",
+        }
+        out = await k.cni.execute("node-1", "portmap", env, json.dumps(conf).encode())
+        assert out.code == 0, out.stdout
+        assert await k.ask("gateway", "192.168.0.11", 8081) == "web 192.168.0.1"
+        assert (await k.ask("node-1", "192.168.0.11", 8081)).startswith("web")
+        assert (await k.ask("web", "192.168.0.11", 8081)) == "web 10.244.1.1", "hairpin"
+        check = {**conf, "cniVersion": "1.0.0"}
+        env["CNI_COMMAND"] = "CHECK"
+        out = await k.cni.execute("node-1", "portmap", env, json.dumps(check).encode())
+        assert out.code == 0, out.stdout
+        env["CNI_COMMAND"] = "DEL"
+        await k.cni.execute("node-1", "portmap", env, json.dumps(conf).encode())
+        assert await k.ask("gateway", "192.168.0.11", 8081) == "REFUSED"
+
+    story(body)  # fmt: skip
+
+
+def test_flannel_may_start_again_and_forgets_nodes_that_leave():
+    """A second start finds everything in place; a deleted Node takes its route along."""
+
+    async def body(k: Cluster) -> None:
+        near, far = await k.pod("a", "node-1"), await k.pod("b", "node-2")
+        again = FakeProcess()
+        k.nursery.start(_start(flannel(k.ctx), again), name="flannel again")
+        await k.env.clock.sleep(2)
+        assert again.lines[-1].endswith("Running backend.")
+        assert await k.ask("a", far, 8080) == f"b {near}"
+        k.api.remove(kinds.NODE, "node-2")
+        await k.env.clock.sleep(2)
+        routes = await k.fabric.tool("node-1", "", ("ip", "route"))
+        assert "flannel.1" not in routes.stdout
+
+    story(body)
