@@ -22,6 +22,11 @@ from podwire.client.ctx import Ctx
 REMEMBERED = 4096
 """Events remembered for counting, least recently used out first (upstream's cache size)."""
 
+TRIES, RETRY_S = 12, 10.0
+"""How often, and after how many seconds, an unreachable server is asked again."""
+MAX_QUEUED = 1000
+"""Events waiting to be written; more are dropped."""
+
 _BY_VIEW = {kind.view: kind for kind in kinds.ALL if kind.view is not Object}
 
 
@@ -54,6 +59,7 @@ class Recorder:
         self._client = client
         self._source = {"component": component, **({"host": host} if host else {})}
         self._log = ctx.log.bind(recorder=component)
+        self._rng = ctx.rng.child(f"events {component} {host}")
         self._queue: deque[JSON] = deque()
         self._more = asyncio.Event()
         self._seen: OrderedDict[tuple[str, ...], _Seen] = OrderedDict()
@@ -70,6 +76,9 @@ class Recorder:
 
     def emit_reference(self, involved: JSON, type: str, reason: str, message: str) -> None:
         """Record an event about an object known only by its reference."""
+        if len(self._queue) >= MAX_QUEUED:
+            self._log.warning("event dropped", reason=reason, error="too many events wait")
+            return
         now = format_time(self._ctx.clock.now_ns())
         self._queue.append(
             {
@@ -89,16 +98,30 @@ class Recorder:
         self._more.set()
 
     async def run(self) -> None:
-        """Write events until cancelled. One that the server refuses is logged and dropped."""
+        """Write events until cancelled; one that cannot be written is logged and dropped."""
         while True:
             while self._queue:
                 event = self._queue.popleft()
-                try:
-                    await self._write(event)
-                except (ApiError, ConnectionError) as error:
-                    self._log.warning("event dropped", reason=event["reason"], error=str(error))
+                await self._deliver(event)
             self._more.clear()
             await self._more.wait()
+
+    async def _deliver(self, event: JSON) -> None:
+        """Write one event; an unreachable server is asked again, a refusal is final."""
+        error: Exception | None = None
+        for attempt in range(TRIES):
+            try:
+                await self._write(event)
+            except ConnectionError as lost:
+                error = lost
+                # The first wait is random, so that not all recorders come back at once.
+                await self._ctx.clock.sleep(RETRY_S * (1 if attempt else self._rng.random()))
+            except ApiError as refused:
+                error = refused
+                break
+            else:
+                return
+        self._log.warning("event dropped", reason=event["reason"], error=str(error))
 
     async def _write(self, event: JSON) -> None:
         involved = event["involvedObject"]

@@ -275,3 +275,31 @@ def test_an_object_created_and_deleted_unseen_blocks_nobody():
         assert passes == ["k", "k"]
 
     story(body)
+
+
+def test_events_survive_a_short_partition():
+    """An unreachable server is asked again; the event keeps the time at which it happened."""
+
+    async def body(w: World) -> None:
+        w.api.put(kinds.CONFIG_MAP, cm("a"))
+        await w.env.clock.sleep(1)
+        item = w.config_maps.get("default", "a")
+        assert item is not None
+
+        def cut(request: Any) -> ApiError | None:
+            if request.method == "POST":
+                raise ConnectionError("no route to host")
+            return None
+
+        w.api.refuse = cut
+        driver = w.driver(lambda _: [Emit(item, "Normal", "Greeted", "hello")])
+        driver.add("k")
+        await w.env.clock.sleep(30)
+        assert w.events() == []
+        w.api.refuse = None
+        await w.env.clock.sleep(15)
+        assert w.events() == ["Normal Greeted x1: hello"]
+        (event,) = w.api.all(kinds.EVENT)
+        assert event["firstTimestamp"] == "2026-01-01T00:00:01Z"
+
+    story(body)
