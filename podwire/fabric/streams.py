@@ -94,6 +94,8 @@ class TcpSocket:
                 raise again(self.conn.error)
             if self.conn.eof:
                 return b""
+            if self.conn.orphan:
+                self.conn.adopted()
             await self._readers.wait()
 
     async def close(self) -> None:

@@ -92,6 +92,7 @@ class Connection:
     outgoing: deque[bytes] = field(default_factory=deque)
     queued: int = 0
     finishing: bool = False
+    orphan: bool = False
     sent: deque[_Sent] = field(default_factory=deque)
     retries: int = 0
     dup_acks: int = 0
@@ -212,8 +213,16 @@ class Connection:
 
     def orphaned(self, now_ns: int) -> None:
         """Nobody reads this end any more: FIN_WAIT_2 ends after ``tcp_fin_timeout``."""
+        self.orphan = True
         if self.state is State.FIN_WAIT_2 and not self.linger_at:
             self.linger_at = now_ns + FIN_TIMEOUT_NS
+            self._schedule()
+
+    def adopted(self) -> None:
+        """Somebody reads after all: FIN was a half-close, and the peer may take its time."""
+        self.orphan = False
+        if self.state is State.FIN_WAIT_2:
+            self.linger_at = 0
             self._schedule()
 
     # ------------------------------------------------------------ receiving
@@ -435,7 +444,7 @@ class Connection:
         if state is self.state:
             return
         self.state = state
-        if state is State.TIME_WAIT:
+        if state is State.TIME_WAIT or (state is State.FIN_WAIT_2 and self.orphan):
             self.linger_at = now_ns + FIN_TIMEOUT_NS
         elif state is State.CLOSED:
             self._end(self.error)

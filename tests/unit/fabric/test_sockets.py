@@ -121,6 +121,40 @@ def test_after_our_close_the_peer_can_still_answer() -> None:
     assert run(story) == b"late answer"
 
 
+def test_a_peer_that_never_closes_cannot_hold_a_closed_connection_forever() -> None:
+    async def story(env: Env) -> list[int]:
+        fabric = await cluster(env)
+        listener = await fabric.listen("node-2", "pod-2", "", 80)
+        client = await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, timeout_s=1)
+        await listener.accept()
+        await client.close()
+        space = fabric.sockets.space("node-1", "pod-1")
+        assert space is not None
+        counts = []
+        for _ in range(2):
+            await env.clock.sleep(59)
+            counts.append(len(space.tcp))
+        return counts
+
+    assert run(story) == [1, 0]
+
+
+def test_a_half_closed_reader_may_wait_for_hours() -> None:
+    async def story(env: Env) -> bytes:
+        fabric = await cluster(env)
+        listener = await fabric.listen("node-2", "pod-2", "", 80)
+        client = await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, timeout_s=1)
+        server = await listener.accept()
+        await client.close()
+        async with Nursery() as nursery:
+            reading = nursery.start(client.recv(), name="reader")
+            await env.clock.sleep(7200)
+            await server.send(b"at last")
+        return reading.result()
+
+    assert run(story) == b"at last"
+
+
 def test_deleting_a_namespace_resets_its_connections() -> None:
     async def story(env: Env) -> None:
         fabric = await cluster(env)
