@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 from podwire.kubelet import programs
@@ -17,16 +17,6 @@ from podwire.kubelet.state import Instance, Kubelet
 KILLED = 137
 MAX_OUTPUT_BYTES = 10_240
 """What a probe keeps of a command's output (pkg/probe/exec)."""
-
-
-async def _not_modelled(env: ExecEnv, argv: Sequence[str]) -> int:
-    env.write_stderr(f"{argv[0]}: not modelled\n".encode())
-    return 127
-
-
-_command: Callable[[ExecEnv, Sequence[str]], Awaitable[int]] = getattr(
-    programs, "exec_command", _not_modelled
-)
 
 
 class Session:
@@ -64,7 +54,7 @@ class Session:
 
     async def _run(self, env: ExecEnv, argv: list[str]) -> int:
         try:
-            return await _command(env, argv)
+            return await programs.exec_command(env, argv)
         except Exception:  # noqa: BLE001  any bug of a command is that command's failure
             env.write_stderr(traceback.format_exc().encode())
             return 1

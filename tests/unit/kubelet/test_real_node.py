@@ -12,6 +12,7 @@ from podwire.cni import hosts as cni_hosts
 from podwire.cni.runtime import CniPlugins
 from podwire.fabric.hardware import Fabric
 from podwire.kubelet import daemon
+from podwire.kubelet.programs.host import ProgramHost
 from podwire.kubelet.state import KubeletConfig
 from podwire.kubelet.streams import Streams
 from podwire.runtime import sim
@@ -53,6 +54,12 @@ WEB = {
             "readinessProbe": {"httpGet": {"port": 8080}, "periodSeconds": 1},
         }
     ],
+}
+
+
+CART = {
+    "nodeName": "node-1",
+    "containers": [{"name": "c", "image": "shop/cart:v1", "ports": [{"containerPort": 80}]}],
 }
 
 
@@ -106,7 +113,7 @@ def test_from_a_bare_node_to_a_pod_that_answers_its_probe():
             api, fabric, fabric, CniPlugins(fabric, env.rng), (), streams, env.clock, env.rng,
             env.ids, env.trace, env.log, KubeletConfig("node-1", "typical", streams=streams),
         )  # fmt: skip
-        hosts = (*cni_hosts.hosts(ctx), RoomHost(("web",), web))
+        hosts = (*cni_hosts.hosts(ctx), RoomHost(("web",), web), ProgramHost(ctx))
         object.__setattr__(ctx, "hosts", hosts)
         async with Nursery() as nursery:
             nursery.start(daemon.run(ctx), name="kubelet")
@@ -114,7 +121,7 @@ def test_from_a_bare_node_to_a_pod_that_answers_its_probe():
             assert not node.ready
             spec = {"spec": {"podCIDR": "10.244.0.0/24", "podCIDRs": ["10.244.0.0/24"]}}
             await client.patch(kinds.NODE, "node-1", spec)
-            for name, body in (("flannel", FLANNEL), ("web", WEB)):
+            for name, body in (("flannel", FLANNEL), ("web", WEB), ("cart", CART)):
                 await client.create(
                     kinds.POD, {"metadata": {"name": name}, "spec": body}, "default"
                 )
@@ -129,6 +136,25 @@ def test_from_a_bare_node_to_a_pod_that_answers_its_probe():
             stream = await fabric.connect("node-1", "", "10.244.0.2", 8080, 1.0)
             answer = await http1.fetch(stream, "GET", "/", "web")
             assert answer.body == b"10.244.0.1"
+            argv = ["sh", "-c", "hostname; cat /etc/resolv.conf | head -n 1; exit 7"]
+            session = await streams.exec("node-1", "default", "web", "c", argv, False)
+            output = b"".join([data async for _, data in session.output()])
+            assert (
+                output == b"web\nsearch default.svc.cluster.local svc.cluster.local cluster.local\n"
+            )
+            assert await session.wait() == 7
+            pod = await when(
+                client, kinds.POD, lambda p: p.metadata.name == "cart" and p.ready, "default"
+            )
+            stream = await fabric.connect("node-1", "", pod.status.pod_ip, 80, 1.0)
+            answer = await http1.fetch(stream, "GET", "/", "cart")
+            assert answer.header("x-podwire-modelled") == "generic"
+            await env.clock.sleep(1)
+            events = (await client.list(kinds.EVENT, "default")).items
+            assert [e.involved_object.name for e in events if e.reason == "GenericProgram"] == [
+                "cart"
+            ]
+            await client.delete(kinds.POD, "cart", "default", grace_period_seconds=1)
             await client.delete(kinds.POD, "web", "default", grace_period_seconds=1)
             await env.clock.sleep(5)
             leases = await fabric.list_files("node-1", "/var/lib/cni/networks/cbr0/10.")

@@ -6,7 +6,7 @@ import pytest
 
 from podwire.api.status import ApiError
 from podwire.client.counters import LogOptions
-from podwire.kubelet import exec as exec_seam
+from podwire.kubelet import programs
 from podwire.kubelet.logs import ContainerLog
 from podwire.runtime import sim
 
@@ -113,7 +113,7 @@ async def cat(env, argv):
 
 def test_exec_carries_stdin_stdout_stderr_and_the_exit_code(simulate, monkeypatch):
     """With a tty there is one output stream, as in life."""
-    monkeypatch.setattr(exec_seam, "_command", cat)
+    monkeypatch.setattr(programs, "exec_command", cat)
 
     async def story(node):
         await node.pod()
@@ -132,7 +132,7 @@ def test_exec_carries_stdin_stdout_stderr_and_the_exit_code(simulate, monkeypatc
 
 def test_commands_end_with_their_container_and_with_their_client(simulate, monkeypatch):
     """137, and nothing keeps running."""
-    monkeypatch.setattr(exec_seam, "_command", cat)
+    monkeypatch.setattr(programs, "exec_command", cat)
 
     async def story(node):
         await node.pod(image="stubborn")
@@ -159,7 +159,7 @@ def test_exec_probes_judge_by_exit_code_and_time(simulate, monkeypatch):
         env.write_stdout(b"disk is on fire")
         return 1
 
-    monkeypatch.setattr(exec_seam, "_command", command)
+    monkeypatch.setattr(programs, "exec_command", command)
 
     async def story(node):
         for name, word in (("p", "check"), ("q", "hang")):
