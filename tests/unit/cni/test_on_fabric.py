@@ -18,9 +18,12 @@ from podwire.cni.calico.shell import Agent
 from podwire.cni.flannel.shell import program as flannel
 from podwire.cni.runtime import CniPlugins
 from podwire.dataplane import commands as c
+from podwire.dataplane.verdict import Fate, WalkRequest
 from podwire.fabric.hardware import Fabric
 from podwire.kube_proxy.core import Shared
 from podwire.kube_proxy.shell import KubeProxy
+from podwire.netpol.evaluator import Evaluator
+from podwire.netpol.verdict import Denied
 from podwire.runtime.env import Env
 from podwire.runtime.tasks import Nursery
 from tests.unit.client.fake_api import FakeApi, make_ctx
@@ -375,5 +378,74 @@ def test_flannel_may_start_again_and_forgets_nodes_that_leave():
         await k.env.clock.sleep(2)
         routes = await k.fabric.tool("node-1", "", ("ip", "route"))
         assert "flannel.1" not in routes.stdout
+
+    story(body)
+
+
+POLICIES = (
+    policy("lock", {"matchLabels": {"app": "web"}}, ingress=[
+        {"from": [{"podSelector": {"matchLabels": {"app": "api"}}}], "ports": [{"port": 8080}]},
+        {"from": [{"ipBlock": {"cidr": "10.244.0.0/16", "except": ["10.244.1.0/24"]}}],
+         "ports": [{"port": 9000, "endPort": 9010}]},
+    ]),
+    policy("cage", {"matchLabels": {"app": "far"}}, types=["Egress"], egress=[
+        {"to": [{"podSelector": {}}], "ports": [{"port": 8080}]},
+    ]),
+    policy("shut", {"matchExpressions": [{"key": "app", "operator": "In", "values": ["near"]}]},
+           types=["Ingress", "Egress"]),
+)  # fmt: skip
+
+
+def test_walks_on_the_kernels_agree_with_the_verdicts_over_objects():
+    """Every pair of pods, and a node to every pod, four ports: denied by rules iff denied by the
+    evaluator, in the same direction.
+    """
+
+    async def body(k: Cluster) -> None:
+        where = {"web": "node-1", "near": "node-1", "api": "node-2", "far": "node-2"}
+        objects = [pod(name, await k.pod(name, node), node) for name, node in where.items()]
+        for item in POLICIES:
+            k.api.put(kinds.NETWORK_POLICY, to_json(item))
+        await k.env.clock.sleep(2)
+        nodes = {
+            "192.168.0.11": "node-1",
+            "192.168.0.12": "node-2",
+            "10.244.1.1": "node-1",
+            "10.244.2.1": "node-2",
+        }
+        evaluator = Evaluator(objects, [namespace("default")], POLICIES, nodes)
+        places = {p.status.pod_ip: (p.spec.node_name, f"cni-{p.metadata.name}") for p in objects}
+        sources = {**places, "192.168.0.11": ("node-1", "")}
+        for src, (node, netns) in sources.items():
+            for dst in places:
+                for port in (80, 8080, 9005, 9010):
+                    request = WalkRequest(node=node, netns=netns, dst=dst, dst_port=port)
+                    answer = await k.fabric.walk(request)
+                    verdict = evaluator.verdict(answer.src, dst, "TCP", port)
+                    denied = verdict.direction if isinstance(verdict, Denied) else ""
+                    fate = {"Ingress": Fate.DENIED_IN, "Egress": Fate.DENIED_OUT}.get(denied)
+                    got = answer.drawn.fate
+                    assert (got is fate) if fate else got in {Fate.DELIVERED, Fate.REFUSED}, (
+                        src,
+                        dst,
+                        port,
+                        got,
+                        verdict,
+                    )
+
+    story(body)  # fmt: skip
+
+
+def test_a_walk_names_the_service_that_has_no_endpoints():
+    """The rule's comment carries the object: explain reads it."""
+
+    async def body(k: Cluster) -> None:
+        await k.pod("a", "node-1")
+        k.api.put(kinds.SERVICE, to_json(service("empty", "10.96.0.70")))
+        await k.env.clock.sleep(2)
+        request = WalkRequest(node="node-1", netns="cni-a", dst="10.96.0.70", dst_port=80)
+        branch = (await k.fabric.walk(request)).drawn
+        assert branch.fate is Fate.NO_ENDPOINTS
+        assert '"default/empty has no endpoints"' in branch.hops[-1].steps[-1].rule
 
     story(body)
