@@ -4,7 +4,8 @@ Small and strict: a head of at most 32 KiB, bodies of at most 8 MiB, Content-Len
 
 **Modelled TLS.** No bytes are encrypted in the model. A client that speaks https sends one line
 ``PODWIRE-TLS host=<server name>`` before its request; a server says with ``tls=`` whether its port
-expects it. So a plain request to a TLS port fails, and the other way round, as in life.
+expects it, and then answers it with ``PODWIRE-TLS ok`` before its first response. So a plain
+request to a TLS port fails, and the other way round, as in life.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from podwire.runtime.tasks import Nursery
 MAX_HEAD_BYTES = 32 * 1024
 MAX_BODY_BYTES = 8 * 1024 * 1024
 TLS_PREFIX = b"PODWIRE-TLS host="
+TLS_ACCEPTED = b"PODWIRE-TLS ok\r\n"
 
 REASONS = {
     100: "Continue", 200: "OK", 201: "Created", 202: "Accepted", 204: "No Content",
@@ -235,6 +237,7 @@ async def serve_connection(stream: Stream, handler: Handler, *, tls: bool = Fals
                 stream.abort()
                 return
             await reader.line()
+            await stream.send(TLS_ACCEPTED)
         while request := await read_request(reader, stream):
             response = await handler(request)
             asked = request.header("connection").lower()
@@ -321,6 +324,13 @@ async def read_response(reader: Reader, method: str = "GET") -> Response:
     return Response(int(code), body, headers, reason, version)
 
 
+async def read_tls(reader: Reader) -> None:
+    """The server's answer to the modelled TLS line. Raises HttpError (status 2): it speaks none."""
+    if not await reader.peek(TLS_ACCEPTED):
+        raise HttpError("wrong version number", 2)
+    await reader.line()
+
+
 async def fetch(
     stream: Stream,
     method: str,
@@ -333,4 +343,7 @@ async def fetch(
 ) -> Response:
     """One request on a fresh connection. Raises HttpError, OSError; does not close."""
     await stream.send(encode_request(method, target, host, headers, body, tls_name=tls_name))
-    return await read_response(Reader(stream), method)
+    reader = Reader(stream)
+    if tls_name:
+        await read_tls(reader)
+    return await read_response(reader, method)

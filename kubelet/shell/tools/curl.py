@@ -147,10 +147,15 @@ class _Curl:
             self._say("* Request completely sent off")
         try:
             await stream.send(data)
-            response = await http1.read_response(http1.Reader(stream), method)
+            reader = http1.Reader(stream)
+            if url.scheme == "https":
+                await http1.read_tls(reader)
+            response = await http1.read_response(reader, method)
         except HttpError as error:
             if error.status == 0:
                 raise CurlError(EMPTY, "Empty reply from server") from None
+            if error.status == 2:
+                raise CurlError(TLS, "TLS connect error: wrong version number") from None
             if error.status == 1:
                 raise CurlError(1, "Received HTTP/0.9 when not allowed") from None
             raise CurlError(PARTIAL, "transfer closed with outstanding read data") from None

@@ -206,7 +206,7 @@ class _Printer:
         if shown["question"]:
             out(";; QUESTION SECTION:\n" if shown["comments"] else "")
             for one in answer.questions:
-                out(f";{_padded(one.name, 23)}\tIN\t{dnswire.type_name(one.type)}\n")
+                out(question_line(one))
             out("\n" if shown["comments"] else "")
         for section in _SECTIONS:
             records: list[RR] = getattr(answer, section)
@@ -245,18 +245,31 @@ class _Printer:
         )
 
 
-def _padded(text: str, column: int) -> str:
-    """Tabs up to a column, as BIND's master file style does; a space when past it."""
-    if len(text) >= column + 1:
-        return text + ("" if column == 23 else " ")
-    return text + "\t" * ((column + 1 - len(text) + 7) // 8 - (column == 23))
+_COLUMNS = (24, 32, 40, 48)
+"""Where TTL, class, type and data begin (BIND's debug style)."""
+
+
+def _columns(cells: list[tuple[int, str]]) -> str:
+    """Cells at columns: tabs up to the column, one space when it is passed already."""
+    text, column = "", 0
+    for wanted, cell in cells:
+        if text and column >= wanted:
+            text, column = f"{text} ", column + 1
+        elif text:
+            text += "\t" * ((wanted - column + 7) // 8)
+            column = wanted
+        text, column = text + cell, column + len(cell)
+    return text
 
 
 def record_line(rr: RR) -> str:
     """One record in zone file form, columns as dig's."""
-    owner = rr.name
-    head = owner + ("\t" * max((24 - len(owner) + 7) // 8, 1) if len(owner) < 24 else " ")
-    data = dnswire.data_text(rr)
-    return (
-        f"{head}{rr.ttl}\t{dnswire.class_name(rr.rclass)}\t{dnswire.type_name(rr.type)}\t{data}\n"
-    )
+    cells = [str(rr.ttl), dnswire.class_name(rr.rclass), dnswire.type_name(rr.type)]
+    cells.append(dnswire.data_text(rr))
+    return _columns([(0, rr.name), *zip(_COLUMNS, cells, strict=True)]) + "\n"
+
+
+def question_line(question: Question) -> str:
+    """The question as a comment."""
+    kind = dnswire.type_name(question.type)
+    return ";" + _columns([(0, question.name), (_COLUMNS[1], "IN"), (_COLUMNS[2], kind)]) + "\n"

@@ -138,18 +138,21 @@ async def _tcp(command: Command, options: Options, ips: tuple[str, ...], port: i
 
 
 async def _relay(command: Command, stream: Stream, wait_s: float) -> None:
-    """Stdin to the peer, the peer to stdout, until the peer ends (or is idle too long)."""
+    """Stdin to the peer, the peer to stdout. busybox closes its half when stdin ends and goes
+    when the peer ends; openbsd's stays until both ended, or until ``wait_s`` without traffic.
+    """
 
     async def send() -> None:
         try:
             while data := await command.stdin.some():
                 await stream.send(data)
-            await stream.close()
+            if command.image.busybox:
+                await stream.close()
         except OSError:
             return  # the receiving side sees the same end and tells
 
     async with Nursery() as tasks:
-        tasks.start(send(), name="nc stdin")
+        sending = tasks.start(send(), name="nc stdin")
         try:
             while True:
                 async with asyncio.timeout(wait_s or None):
@@ -157,8 +160,12 @@ async def _relay(command: Command, stream: Stream, wait_s: float) -> None:
                 if not data:
                     break
                 command.write_out(data)
+            if not command.image.busybox:
+                async with asyncio.timeout(wait_s or None):
+                    await asyncio.shield(sending)
         except (ConnectionResetError, TimeoutError):
-            stream.abort()
+            sending.cancel()
+        await stream.close()
         tasks.cancel()
 
 

@@ -98,7 +98,12 @@ async def test_a_plain_request_to_a_tls_port_is_cut_off() -> None:
     """The model keeps the difference between http and https."""
     assert await talk(b"GET / HTTP/1.1\r\n\r\n", tls=True) == b""
     hello = http1.encode_request("GET", "/", "h", tls_name="h")
-    assert b"200 OK" in await talk(hello, tls=True)
+    assert (await talk(hello, tls=True)).startswith(b"PODWIRE-TLS ok\r\nHTTP/1.1 200 OK")
+    client, server = pair()
+    task = asyncio.ensure_future(http1.serve_connection(server, echo))
+    with pytest.raises(http1.HttpError, match="wrong version number"):
+        await http1.fetch(client, "GET", "/", "h", tls_name="h")
+    await task
 
 
 async def test_a_client_reads_what_a_server_writes() -> None:
