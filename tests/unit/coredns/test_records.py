@@ -23,6 +23,7 @@ from podwire.client import dnswire
 from podwire.coredns import core
 from podwire.coredns.core import Zone
 from podwire.coredns.records import Records, dashed, undashed
+from podwire.coredns.tables import zone_file
 
 ZONE = Zone("cluster.local.", 30, "insecure", ("10.244.1.2",))
 
@@ -228,3 +229,12 @@ def test_any_name_is_answered(name: str, qtype: str) -> None:
     assert found.exists in {True, False}
     core.reversed_address(f"{name}.in-addr.arpa.")
     core.reversed_address(f"{name}.ip6.arpa.")
+
+
+def test_the_records_print_as_a_zone_file(records: Records) -> None:
+    """One line per record; what does not exist does not show."""
+    text = zone_file(records, ZONE)
+    assert "web.default.svc.cluster.local.\t30\tIN\tA\t10.96.3.4\n" in text
+    assert "db-0.db.default.svc.cluster.local.\t30\tIN\tA\t10.244.1.5\n" in text
+    assert "ext.default.svc.cluster.local.\t30\tIN\tCNAME\tmydb.example.com.\n" in text
+    assert "none.default" not in text
