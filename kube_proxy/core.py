@@ -227,7 +227,6 @@ def same_slice(old: EndpointSlice, new: EndpointSlice) -> bool:
         old.endpoints == new.endpoints
         and old.ports == new.ports
         and old.service_name == new.service_name
-        and old.metadata.deletion_timestamp == new.metadata.deletion_timestamp
     )
 
 

@@ -137,7 +137,7 @@ def endpoints_of(port: ServicePort, slices: Iterable[EndpointSlice]) -> tuple[En
     """The endpoints of a service port, sorted by text; doubles count once."""
     found: dict[str, Endpoint] = {}
     for entry in slices:
-        if entry.address_type != "IPv4" or entry.metadata.deletion_timestamp:
+        if entry.address_type != "IPv4":
             continue
         numbers = [
             p.port for p in entry.ports
@@ -160,9 +160,7 @@ def endpoints_of(port: ServicePort, slices: Iterable[EndpointSlice]) -> tuple[En
                     zone_hints=tuple(h["name"] for h in hints.get("forZones") or ()),
                     node_hints=tuple(h["name"] for h in hints.get("forNodes") or ()),
                 )
-                known = found.get(made.text)
-                if known is None or (made.ready and not known.ready):
-                    found[made.text] = made
+                found.setdefault(made.text, made)
     return tuple(sorted(found.values()))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from podwire.kube_proxy.model import NodeFacts
 from podwire.kube_proxy.names import endpoint_chain, port_hash, probability, service_port_name
@@ -212,6 +213,30 @@ def test_source_ranges_guard_the_load_balancer_address_only():
     assert flow(rules, CLIENT, "1.2.3.4")[0] == f"{REMOTE}:8080"
     assert flow(rules, "203.0.113.200", "1.2.3.4")[0] == "DROP"
     assert flow(rules, "203.0.113.200", NODE_IP, 30080)[0] == f"{REMOTE}:8080"
+
+
+def test_a_node_inside_the_source_ranges_may_use_the_load_balancer_address():
+    """Its packets carry the load balancer's address as their source; outside they stay out."""
+
+    def rule(source_range: str) -> bool:
+        rules = text(
+            service("web", VIP, type="LoadBalancer", lb=["1.2.3.4"],
+                    loadBalancerSourceRanges=[source_range]),
+            endpoints("web", REMOTE),
+        )  # fmt: skip
+        return "-s 1.2.3.4 -j KUBE-EXT-" in rules
+
+    assert rule("192.168.0.0/24")
+    assert not rule("203.0.113.0/25")
+
+
+def test_an_endpoint_in_two_slices_counts_once():
+    """While slices are rebalanced an address may stand in both."""
+    slices = [endpoints("web", REMOTE), endpoints("web", REMOTE, LOCAL)]
+    slices[1] = replace(slices[1], metadata=replace(slices[1].metadata, name="web-y"))
+    rules = text(service("web", VIP), *slices)
+    assert flow(rules, POD, VIP) == (BOTH, False)
+    assert rules.count(f"--to-destination {REMOTE}:8080") == 1
 
 
 def test_session_affinity_checks_every_endpoint_before_drawing():
