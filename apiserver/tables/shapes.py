@@ -1,0 +1,161 @@
+"""Tables and metadata-only objects as representations of cache entries.
+
+Source: apiserver pkg/endpoints/handlers/response.go and meta/v1 (Table, PartialObjectMetadata).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from podwire.api.kinds import Kind
+from podwire.api.view import JSON
+from podwire.apiserver.cache.entry import Entry
+from podwire.apiserver.tables.columns import Layout, layout
+
+GROUP = "meta.k8s.io"
+_VERSIONS = ("v1", "v1beta1")
+_JSON = "application/json"
+
+
+class _Metadata(msgspec.Struct):
+    metadata: msgspec.Raw
+
+
+_metadata = msgspec.json.Decoder(_Metadata)
+
+
+def partial(entry: Entry, version: str) -> JSON:
+    """The object as PartialObjectMetadata."""
+    return {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": f"{GROUP}/{version}",
+        "metadata": _metadata.decode(entry.data).metadata,
+    }
+
+
+class TableShape:
+    """``application/json;as=Table``. ``include`` is Metadata, Object or None (includeObject)."""
+
+    content_type = _JSON
+
+    def __init__(self, version: str, include: str, now_ns: Callable[[], int]) -> None:
+        self.name = f"Table/{version}/{include}"
+        self._version = version
+        self._include = include
+        self._now_ns = now_ns
+
+    def one(self, entry: Entry) -> bytes:
+        """A table of one row."""
+        meta = {"resourceVersion": str(entry.revision)}
+        return self.many(entry.kind, [entry], meta)
+
+    def many(self, kind: Kind[Any], entries: Sequence[Entry], meta: JSON) -> bytes:
+        """A table with a row for each object."""
+        form = layout(kind)
+        return self._table(form, [self._row(form, e) for e in entries], meta, definitions=True)
+
+    def event(self, type: str, entry: Entry) -> bytes:
+        """A watch event whose object is a table of one row."""
+        form = layout(entry.kind)
+        meta = {"resourceVersion": str(entry.revision)}
+        table = self._table(form, [self._row(form, entry)], meta, definitions=type == "ADDED")
+        return b'{"type":"%b","object":%b}' % (type.encode(), table)
+
+    def bookmark(self, kind: Kind[Any], meta: JSON) -> bytes:
+        """A bookmark is a table without rows that carries the metadata in its one object."""
+        body = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta}
+        row = {"cells": [], "object": body}
+        table = self._table(layout(kind), [row], meta, definitions=False)
+        return b'{"type":"BOOKMARK","object":%b}' % table
+
+    def _table(self, form: Layout, rows: list[JSON], meta: JSON, *, definitions: bool) -> bytes:
+        columns = [
+            {
+                "name": c.name,
+                "type": c.type,
+                "format": c.format,
+                "description": c.name,
+                "priority": c.priority,
+            }
+            for c in form.columns
+        ]
+        table = {
+            "kind": "Table",
+            "apiVersion": f"{GROUP}/{self._version}",
+            "metadata": meta,
+            "columnDefinitions": columns if definitions else [],
+            "rows": rows,
+        }
+        return msgspec.json.encode(table)
+
+    def _row(self, form: Layout, entry: Entry) -> JSON:
+        source = entry.json() if form.whole else entry.view
+        row: JSON = {"cells": form.cells(source, self._now_ns())}
+        if self._include == "Object":
+            row["object"] = msgspec.Raw(entry.data)
+        elif self._include != "None":
+            row["object"] = partial(entry, self._version)
+        return row
+
+
+class MetadataShape:
+    """``as=PartialObjectMetadata`` and ``as=PartialObjectMetadataList``."""
+
+    content_type = _JSON
+
+    def __init__(self, version: str) -> None:
+        self.name = f"PartialObjectMetadata/{version}"
+        self._version = version
+
+    def one(self, entry: Entry) -> bytes:
+        """The object's metadata."""
+        return msgspec.json.encode(partial(entry, self._version))
+
+    def many(self, kind: Kind[Any], entries: Sequence[Entry], meta: JSON) -> bytes:
+        """A list of them."""
+        del kind
+        body = {
+            "kind": "PartialObjectMetadataList",
+            "apiVersion": f"{GROUP}/{self._version}",
+            "metadata": meta,
+            "items": [partial(entry, self._version) for entry in entries],
+        }
+        return msgspec.json.encode(body)
+
+    def event(self, type: str, entry: Entry) -> bytes:
+        """A watch event about the metadata."""
+        return b'{"type":"%b","object":%b}' % (type.encode(), self.one(entry))
+
+    def bookmark(self, kind: Kind[Any], meta: JSON) -> bytes:
+        """A bookmark."""
+        del kind
+        body = {
+            "kind": "PartialObjectMetadata",
+            "apiVersion": f"{GROUP}/{self._version}",
+            "metadata": meta,
+        }
+        return b'{"type":"BOOKMARK","object":%b}' % msgspec.json.encode(body)
+
+
+def chooser(
+    now_ns: Callable[[], int],
+) -> Callable[[str, str], TableShape | MetadataShape | None]:
+    """``choose(media range, includeObject)``: the shape that a client asks for, or None."""
+
+    def choose(media: str, include: str) -> TableShape | MetadataShape | None:
+        bare, _, parameters = media.partition(";")
+        if bare.strip() != _JSON or "as=" not in parameters:
+            return None
+        asked = dict(p.strip().partition("=")[::2] for p in parameters.split(";"))
+        if asked.get("g") != GROUP or asked.get("v") not in _VERSIONS:
+            return None
+        if asked["as"] == "Table":
+            return TableShape(asked["v"], include or "Metadata", now_ns)
+        if asked["as"] in {"PartialObjectMetadata", "PartialObjectMetadataList"}:
+            return MetadataShape(asked["v"])
+        return None
+
+    return choose
