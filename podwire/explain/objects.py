@@ -1,0 +1,113 @@
+"""The cluster's objects as explain sees them: one consistent set of views, with lookups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from podwire.api.views import (
+    EndpointSlice,
+    Namespace,
+    NetworkPolicy,
+    Node,
+    Object,
+    Pod,
+    Service,
+)
+from podwire.dataplane.verdict import Edit
+
+Named = TypeVar("Named", bound=Object)
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """Everything a cause or a candidate edit may speak of.
+
+    Replace a tuple (dataclasses.replace) to make an edited set.
+    """
+
+    pods: tuple[Pod, ...] = ()
+    services: tuple[Service, ...] = ()
+    slices: tuple[EndpointSlice, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    namespaces: tuple[Namespace, ...] = ()
+    policies: tuple[NetworkPolicy, ...] = ()
+
+    def pod_at(self, address: str) -> Pod | None:
+        """The live pod (not of the host network) that has an address."""
+        return next(
+            (
+                pod
+                for pod in self.pods
+                if pod.status.pod_ip == address
+                and not pod.spec.host_network
+                and pod.status.phase not in {"Succeeded", "Failed"}
+            ),
+            None,
+        )
+
+    def node_at(self, address: str) -> Node | None:
+        """The node that has an address."""
+        return next((node for node in self.nodes if node.internal_ip == address), None)
+
+    def service_at(self, address: str) -> Service | None:
+        """The Service that has a cluster IP."""
+        return next((s for s in self.services if address in _cluster_ips(s)), None)
+
+    def service(self, namespace: str, name: str) -> Service | None:
+        """A Service by name."""
+        return _named(self.services, namespace, name)
+
+    def policy(self, namespace: str, name: str) -> NetworkPolicy | None:
+        """A NetworkPolicy by name."""
+        return _named(self.policies, namespace, name)
+
+    def slices_of(self, service: Service) -> list[EndpointSlice]:
+        """The EndpointSlices of a Service."""
+        meta = service.metadata
+        return [
+            s
+            for s in self.slices
+            if s.metadata.namespace == meta.namespace and s.service_name == meta.name
+        ]
+
+    def selected_by(self, service: Service) -> list[Pod]:
+        """The live pods that a Service selects; none without a selector."""
+        selector = service.spec.selector
+        if not selector:
+            return []
+        return [
+            pod
+            for pod in self.pods
+            if pod.metadata.namespace == service.metadata.namespace
+            and pod.status.phase not in {"Succeeded", "Failed"}
+            and all(pod.metadata.labels.get(k) == v for k, v in selector.items())
+        ]
+
+    def name_of(self, address: str) -> str:
+        """``ns/pod``, ``svc ns/name``, a node's name, or the address itself."""
+        if (pod := self.pod_at(address)) is not None:
+            return pod.key
+        if (service := self.service_at(address)) is not None:
+            return f"svc/{service.metadata.name}"
+        if (node := self.node_at(address)) is not None:
+            return node.metadata.name
+        return address
+
+
+WhatIf = Callable[[Objects], Sequence[Edit]]
+"""What the node agents would program for a set of objects, as edits for every node.
+
+sim composes it from the agents' own pure cores, so an edited object is compiled by the same code
+that compiles the real one."""
+
+
+def _cluster_ips(service: Service) -> list[str]:
+    return service.spec.cluster_ips or [service.spec.cluster_ip]
+
+
+def _named(items: Sequence[Named], namespace: str, name: str) -> Named | None:
+    return next(
+        (i for i in items if i.metadata.name == name and i.metadata.namespace == namespace), None
+    )

@@ -1,0 +1,116 @@
+"""The answer to a trace: what ``-o json`` prints and the table is drawn from."""
+
+from __future__ import annotations
+
+import msgspec
+
+from podwire.dataplane.verdict import Fate, Flow, Hop
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    pass
+
+
+class TraceSpec(_Record, frozen=True, kw_only=True, omit_defaults=True):
+    """What is asked: ``podwire trace SRC DST``."""
+
+    source: str
+    destination: str
+    namespace: str = "default"
+    destination_namespace: str = ""
+    """"" means ``namespace``."""
+    protocol: str = "tcp"
+    source_port: int = 0
+    draw: float | None = None
+    size_bytes: int = 60
+
+
+class Asked(_Record, frozen=True, kw_only=True):
+    """One DNS question of the lookup, and the fate of the packet that carried it."""
+
+    name: str
+    type: str
+    server: str
+    answered_by: str
+    rcode: str
+    answers: list[str]
+    fate: Fate
+
+
+class LookupReport(_Record, frozen=True, kw_only=True):
+    """How the destination's name was resolved, as the source would."""
+
+    name: str
+    source: str
+    """dns or hosts."""
+    asked: list[Asked]
+    addresses: list[str]
+    canonical: str
+    error: str
+
+
+class BranchReport(_Record, frozen=True, kw_only=True):
+    """One load-balancing branch in a line."""
+
+    fate: Fate
+    probability: float
+    drawn: bool
+    node: str
+    destination: str
+
+
+class ObjectRef(_Record, frozen=True, kw_only=True):
+    """An object that caused the fate."""
+
+    kind: str
+    namespace: str = ""
+    name: str
+
+
+class Cause(_Record, frozen=True, kw_only=True):
+    """Why: a sentence, the objects behind it, and the step (1-based, 0: none) where it shows."""
+
+    summary: str
+    objects: list[ObjectRef] = []
+    step: int = 0
+    rule: str = ""
+
+
+class Nearest(_Record, frozen=True, kw_only=True):
+    """The nearest change that was tried on a fork and works; ``change`` "" when none was found."""
+
+    change: str = ""
+    fate: Fate | None = None
+    tried: int = 0
+
+
+class Report(_Record, frozen=True, kw_only=True):
+    """The whole answer."""
+
+    source: str
+    destination: str
+    protocol: str
+    flow: Flow
+    resource_version: str
+    time_s: float
+    fate: Fate
+    lookup: LookupReport | None
+    branches: list[BranchReport]
+    hops: list[Hop]
+    cause: Cause
+    nearest: Nearest | None
+    replay: str
+    draw: float
+
+    @property
+    def exit_code(self) -> int:
+        """0 every branch arrives, 1 one definitely fails, 4 nothing fails but one is unknown."""
+        return exit_code([branch.fate for branch in self.branches] or [self.fate])
+
+
+def exit_code(fates: list[Fate]) -> int:
+    """The command's code for the fates of all branches."""
+    good = {Fate.DELIVERED: None, Fate.EXITS_CLUSTER: None}
+    if all(fate in good for fate in fates):
+        return 0
+    return 1 if any(fate not in good and fate is not Fate.UNKNOWN for fate in fates) else 4

@@ -1,0 +1,118 @@
+"""A report as the table people read: one line a step, grouped by node, one fate, why, what helps.
+
+Columns: number, stage, object, result, detail; rewrites show as ``before → after``. At most 100
+columns unless a name is longer than its column.
+"""
+
+from __future__ import annotations
+
+import re
+
+from podwire.dataplane.verdict import GOOD_FATES, Fate, Step
+from podwire.explain.report import LookupReport, Report
+
+_OBJECT_WIDTH = 20
+_COMMENT = re.compile(r'--comment "([^"]*)"|--comment (\S+)')
+
+
+def render(report: Report, *, ascii_only: bool = False) -> str:
+    """The whole table."""
+    lines = [_header(report)]
+    if report.lookup is not None:
+        lines += _lookup(report.lookup)
+    number = 0
+    for hop in report.hops:
+        lines.append(hop.node or "wire")
+        for step in hop.steps:
+            number += 1
+            lines.append(_step(number, step))
+    lines.append(_fate(report))
+    lines += _footer(report)
+    text = "\n".join(lines)
+    if ascii_only:
+        text = text.replace("→", "->").replace("✓", "OK").replace("✗", "NO")
+    return text
+
+
+def _header(report: Report) -> str:
+    flow = report.flow
+    source = f"{report.source} {flow.src}:{flow.src_port}"
+    destination = f"{report.destination} {flow.dst}:{flow.dst_port}"
+    if flow.protocol == "icmp":
+        source, destination = f"{report.source} {flow.src}", f"{report.destination} {flow.dst}"
+    at = f"rv {report.resource_version}   t+{report.time_s:.3f}s"
+    return f"{report.protocol.upper()} {source} > {destination}   {at}"
+
+
+def _lookup(lookup: LookupReport) -> list[str]:
+    lines = [f"lookup {lookup.name}"]
+    for asked in lookup.asked:
+        answer = " ".join(asked.answers) if asked.answers else asked.rcode or asked.fate.value
+        via = f"{asked.server} ({asked.answered_by})" if asked.answered_by else asked.server
+        lines.append(f"  {asked.type:<5} {asked.name:<48} {answer:<16} from {via}")
+    if lookup.error:
+        lines.append(f"  error {lookup.error}")
+    elif lookup.source != "dns":
+        lines.append(f"  {' '.join(lookup.addresses)} from {lookup.source}")
+    return lines
+
+
+def _step(number: int, step: Step) -> str:
+    details = []
+    if step.before is not None and step.after is not None:
+        details.append(_rewrite(step))
+    if step.detail:
+        details.append(step.detail)
+    comment = _COMMENT.search(step.rule)
+    if comment is not None and not step.detail:
+        details.append(f"({comment.group(1) or comment.group(2)})")
+    line = f"{number:>3} {step.stage:<9} {step.object:<{_OBJECT_WIDTH}} {step.result:<8}"
+    return f"{line} {'  '.join(details)}".rstrip()
+
+
+def _rewrite(step: Step) -> str:
+    """Only the half of the flow that changed."""
+    before, after = step.before, step.after
+    assert before is not None
+    assert after is not None
+    parts = []
+    if (before.src, before.src_port) != (after.src, after.src_port):
+        parts.append(f"{before.src}:{before.src_port} → {after.src}:{after.src_port}")
+    if (before.dst, before.dst_port) != (after.dst, after.dst_port):
+        parts.append(f"{before.dst}:{before.dst_port} → {after.dst}:{after.dst_port}")
+    return "  ".join(parts)
+
+
+def _fate(report: Report) -> str:
+    mark = "✓" if report.fate in GOOD_FATES else "?" if report.fate is Fate.UNKNOWN else "✗"
+    where = ""
+    if report.hops and report.hops[-1].node:
+        where = f" at {report.hops[-1].node}"
+        if report.cause.step and report.fate not in GOOD_FATES:
+            where += f" step {report.cause.step}"
+    return f"{mark} {report.fate.value}{where}"
+
+
+def _footer(report: Report) -> list[str]:
+    lines = []
+    if report.branches:
+        counts: dict[str, int] = {}
+        for branch in report.branches:
+            counts[branch.fate.value] = counts.get(branch.fate.value, 0) + 1
+        good = sum(1 for branch in report.branches if branch.fate in GOOD_FATES)
+        total = len(report.branches)
+        told = f"{good} of {total} DELIVERED"
+        if Fate.EXITS_CLUSTER.value in counts:
+            told = f"{good} of {total} DELIVERED or EXITS_CLUSTER"
+        bad = ", ".join(
+            f"{n} {fate}" for fate, n in sorted(counts.items()) if Fate(fate) not in GOOD_FATES
+        )
+        lines.append(f"  branches: {told}{f' ({bad})' if bad else ''}")
+    if report.cause.summary:
+        lines.append(f"  because   {report.cause.summary}")
+    if report.nearest is not None:
+        found = report.nearest
+        told = f"{found.change}  (tried: {found.fate})" if found.change else "none found"
+        lines.append(f"  nearest   {told}")
+    lines.append(f"  replay    {report.replay}")
+    return lines
