@@ -34,8 +34,8 @@ ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 Check = Callable[[str], str | None]
 """A health check: given the endpoint (healthz, livez, readyz), None or what is wrong."""
 
-Shape = Callable[[str], Representation | None]
-"""Chooses another representation by an Accept media range, or None."""
+Shape = Callable[[str, str], Representation | None]
+"""Chooses another representation by an Accept media range and ``includeObject``, or None."""
 
 _LEASE_SHARE_S = 60.0
 
@@ -141,8 +141,10 @@ class Apiserver:
 
     # ------------------------------------------------------------ shared by verbs
 
-    def shape(self, accept: str) -> Representation | None:
+    def shape(self, accept: str, include: str = "") -> Representation | None:
         """The representation an Accept header asks for; None is plain JSON.
+
+        ``include`` is the includeObject parameter of Tables.
 
         Raises ApiError NotAcceptable when nothing in the header can be served.
         """
@@ -151,7 +153,7 @@ class Apiserver:
         for part in accept.split(","):
             media = part.strip()
             for choose in self.shapes:
-                shape = choose(media)
+                shape = choose(media, include)
                 if shape is not None:
                     return shape
             bare, _, parameters = media.partition(";")

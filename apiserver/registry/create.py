@@ -23,7 +23,7 @@ _NAME_ATTEMPTS = 8
 
 async def handle(server: Apiserver, call: Call) -> Response:
     """Create an object: 201 with it."""
-    shape = server.shape(call.request.headers.get("accept", ""))
+    shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
     dry_run = call.dry_run
     obj = objects.decode(call, call.kind)
     await server.caches.fresh()

@@ -45,7 +45,7 @@ class Options:
 
 async def handle(server: Apiserver, call: Call) -> Response:
     """Delete an object: 200 with it, or with a Status (see RETURNS_OBJECT)."""
-    shape = server.shape(call.request.headers.get("accept", ""))
+    shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
     options = parse_options(call)
     await server.caches.fresh()
     name = call.name
@@ -58,7 +58,7 @@ async def handle(server: Apiserver, call: Call) -> Response:
 
 async def handle_collection(server: Apiserver, call: Call) -> Response:
     """Delete every selected object; answers with the list of what was there."""
-    shape = server.shape(call.request.headers.get("accept", ""))
+    shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
     options = parse_options(call)
     selection = list_verb.select(call)
     revision = await server.caches.fresh()

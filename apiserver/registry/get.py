@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 async def handle(server: Apiserver, call: Call) -> Response:
     """The object, or 404. ``resourceVersion=N`` demands a state not older than N."""
-    shape = server.shape(call.request.headers.get("accept", ""))
+    shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
     current = await server.caches.fresh()
     not_newer(call, current)
     entry = server.caches.of(call.kind).get(call.namespace, call.name)

@@ -38,7 +38,7 @@ _EXPIRED = (
 
 async def handle(server: Apiserver, call: Call) -> Response:
     """The collection, or a page of it."""
-    shape = server.shape(call.request.headers.get("accept", ""))
+    shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
     query = call.query
     limit = query.number("limit") or 0
     token = query.get("continue")

@@ -26,7 +26,7 @@ Change = Callable[[JSON], JSON]
 
 async def handle(server: Apiserver, call: Call) -> Response:
     """Replace an object (or its status): 200 with the result."""
-    shape = server.shape(call.request.headers.get("accept", ""))
+    shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
     dry_run = call.dry_run
     body = objects.decode(call, call.kind)
     meta.fit_name(call, body["metadata"])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 async def handle(server: Apiserver, call: Call) -> Response:
     """A stream of events from the asked revision on."""
-    shape = server.shape(call.request.headers.get("accept", ""))
+    shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
     query = call.query
     selection = select(call)
     if call.name:

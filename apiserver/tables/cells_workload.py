@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from podwire.api.times import parse_rfc3339
+from podwire.api.times import parse_time
 from podwire.api.views import ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet
 from podwire.apiserver.tables.words import (
     NONE,
@@ -90,8 +90,8 @@ def job(body: dict[str, Any], now_ns: int) -> list[Any]:
     duration = ""
     if status.get("startTime"):
         end = status.get("completionTime")
-        end_ns = parse_rfc3339(end) if end else now_ns
-        duration = human_duration((end_ns - parse_rfc3339(status["startTime"])) // 10**9)
+        end_ns = parse_time(end) if end else now_ns
+        duration = human_duration((end_ns - parse_time(status["startTime"])) // 10**9)
     return [
         meta["name"],
         state,

@@ -71,9 +71,7 @@ LAYOUTS: dict[Kind[Any], Layout] = {
         "Name|AddressType|Ports|Endpoints|Age", cells_network.endpoint_slice
     ),
     kinds.NETWORK_POLICY: _layout("Name|Pod-Selector|Age", cells_network.network_policy),
-    kinds.INGRESS: _layout(
-        "Name|Class|Hosts|Address|Ports|Age", cells_network.ingress, whole=True
-    ),
+    kinds.INGRESS: _layout("Name|Class|Hosts|Address|Ports|Age", cells_network.ingress, whole=True),
     kinds.INGRESS_CLASS: _layout(
         "Name|Controller|Parameters|Age", cells_network.ingress_class, whole=True
     ),
@@ -85,9 +83,7 @@ LAYOUTS: dict[Kind[Any], Layout] = {
         "Name|Desired:i|Current:i|Ready:i|Age|Containers*|Images*|Selector*",
         cells_workload.replica_set,
     ),
-    kinds.STATEFUL_SET: _layout(
-        "Name|Ready|Age|Containers*|Images*", cells_workload.stateful_set
-    ),
+    kinds.STATEFUL_SET: _layout("Name|Ready|Age|Containers*|Images*", cells_workload.stateful_set),
     kinds.DAEMON_SET: _layout(
         "Name|Desired:i|Current:i|Ready:i|Up-to-date:i|Available:i|Node Selector|Age|Containers*"
         "|Images*|Selector*",

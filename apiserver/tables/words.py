@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from podwire.api.times import parse_rfc3339
+from podwire.api.times import parse_time
 from podwire.api.views import LabelSelector
 
 NONE = "<none>"
@@ -50,7 +50,7 @@ def since(timestamp: str, now_ns: int) -> str:
     """How long ago an RFC 3339 time was."""
     if not timestamp:
         return UNKNOWN
-    return human_duration((now_ns - parse_rfc3339(timestamp)) // 10**9)
+    return human_duration((now_ns - parse_time(timestamp)) // 10**9)
 
 
 def labels(pairs: Mapping[str, str]) -> str:
