@@ -1,0 +1,227 @@
+"""Discovery: what is served. Aggregated (apidiscovery.k8s.io/v2) and legacy, from kinds.ALL.
+
+Source of the forms: KEP-3352 and apiserver pkg/endpoints/discovery.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from podwire.api import kinds
+from podwire.api.kinds import Kind
+from podwire.api.view import JSON
+from podwire.apiserver import answers
+from podwire.apiserver.routes import Route
+from podwire.client.counters import Request, Response
+
+if TYPE_CHECKING:
+    from podwire.apiserver.server import Apiserver
+
+_AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
+_VERSIONS = ("v2", "v2beta1")
+
+SUBRESOURCES: dict[str, tuple[str, tuple[str, ...], str, str]] = {
+    "status": ("", ("get", "patch", "update"), "", ""),
+    "scale": ("Scale", ("get", "patch", "update"), "autoscaling", "v1"),
+    "binding": ("Binding", ("create",), "", "v1"),
+    "exec": ("PodExecOptions", ("create", "get"), "", "v1"),
+    "log": ("Pod", ("get",), "", "v1"),
+    "finalize": ("Namespace", ("update",), "", "v1"),
+}
+"""Name -> (kind, "" for the parent's; verbs; group; version)."""
+
+
+def group_versions() -> list[tuple[str, str]]:
+    """(group, version) pairs in the order of kinds.ALL."""
+    return list(dict.fromkeys((kind.group, kind.version) for kind in kinds.ALL))
+
+
+def kinds_of(group: str, version: str) -> list[Kind[Any]]:
+    """The kinds of a group version."""
+    return [k for k in kinds.ALL if (k.group, k.version) == (group, version)]
+
+
+# ---------------------------------------------------------------- aggregated
+
+
+def _resource(kind: Kind[Any]) -> JSON:
+    resource: JSON = {
+        "resource": kind.plural,
+        "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
+        "scope": "Namespaced" if kind.namespaced else "Cluster",
+        "singularResource": kind.singular,
+        "verbs": list(kind.verbs),
+    }
+    if kind.short_names:
+        resource["shortNames"] = list(kind.short_names)
+    if kind.categories:
+        resource["categories"] = list(kind.categories)
+    if kind.subresources:
+        resource["subresources"] = [_subresource(kind, name) for name in kind.subresources]
+    return resource
+
+
+def _subresource(kind: Kind[Any], name: str) -> JSON:
+    own, verbs, group, version = SUBRESOURCES[name]
+    response = {
+        "group": group if own else kind.group,
+        "version": version if own else kind.version,
+        "kind": own or kind.kind,
+    }
+    return {"subresource": name, "responseKind": response, "verbs": list(verbs)}
+
+
+@cache
+def aggregated(core: bool, version: str) -> tuple[bytes, str]:
+    """The APIGroupDiscoveryList of /api or /apis, and its ETag."""
+    groups: dict[str, list[JSON]] = {}
+    for group, group_version in group_versions():
+        if (group == "") is core:
+            resources = [_resource(kind) for kind in kinds_of(group, group_version)]
+            groups.setdefault(group, []).append(
+                {"version": group_version, "freshness": "Current", "resources": resources}
+            )
+    items = [
+        {"metadata": {"name": group, "creationTimestamp": None}, "versions": versions}
+        for group, versions in groups.items()
+    ]
+    body = msgspec.json.encode(
+        {
+            "kind": "APIGroupDiscoveryList",
+            "apiVersion": f"apidiscovery.k8s.io/{version}",
+            "metadata": {},
+            "items": items,
+        }
+    )
+    return body, f'"{hashlib.sha256(body).hexdigest().upper()}"'
+
+
+def _wants_aggregated(request: Request) -> str:
+    """The apidiscovery version that the client accepts first, or ''."""
+    for part in request.headers.get("accept", "").split(","):
+        media = part.strip().replace(" ", "")
+        for version in _VERSIONS:
+            if media == _AGGREGATED.format(version):
+                return version
+        if media.partition(";")[0] == "application/json" and "as=" not in media:
+            return ""
+    return ""
+
+
+def _answer_aggregated(request: Request, version: str, *, core: bool) -> Response:
+    body, etag = aggregated(core, version)
+    headers = {
+        "content-type": _AGGREGATED.format(version),
+        "etag": etag,
+        "cache-control": "public",
+        "vary": "Accept",
+    }
+    if request.headers.get("if-none-match") == etag:
+        return Response(304, b"", headers)
+    return Response(200, body, headers)
+
+
+# ---------------------------------------------------------------- legacy
+
+
+async def core_root(server: Apiserver, request: Request) -> Response:
+    """GET /api."""
+    version = _wants_aggregated(request)
+    if version:
+        return _answer_aggregated(request, version, core=True)
+    config = server.config
+    address = f"{config.advertise_address}:{config.secure_port}"
+    return answers.json(
+        {
+            "kind": "APIVersions",
+            "versions": ["v1"],
+            "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}],
+        }
+    )
+
+
+async def groups_root(_server: Apiserver, request: Request) -> Response:
+    """GET /apis."""
+    version = _wants_aggregated(request)
+    if version:
+        return _answer_aggregated(request, version, core=False)
+    names = dict.fromkeys(group for group, _ in group_versions() if group)
+    groups = [_group(name) for name in names]
+    return answers.json({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+
+
+def _group(name: str) -> JSON:
+    versions = [
+        {"groupVersion": f"{group}/{version}", "version": version}
+        for group, version in group_versions()
+        if group == name
+    ]
+    return {"name": name, "versions": versions, "preferredVersion": versions[0]}
+
+
+async def group(_server: Apiserver, request: Request) -> Response:
+    """GET /apis/GROUP."""
+    name = request.path.rstrip("/").rpartition("/")[2]
+    return answers.json({"kind": "APIGroup", "apiVersion": "v1", **_group(name)})
+
+
+async def resources(_server: Apiserver, request: Request) -> Response:
+    """GET /api/v1 and /apis/GROUP/VERSION."""
+    parts = request.path.strip("/").split("/")
+    name, version = ("", parts[1]) if parts[0] == "api" else (parts[1], parts[2])
+    listed: list[JSON] = []
+    for kind in kinds_of(name, version):
+        listed.append(_legacy(kind))
+        listed += [_legacy_subresource(kind, sub) for sub in kind.subresources]
+    group_version = f"{name}/{version}" if name else version
+    return answers.json(
+        {
+            "kind": "APIResourceList",
+            "apiVersion": "v1",
+            "groupVersion": group_version,
+            "resources": listed,
+        }
+    )
+
+
+def _legacy(kind: Kind[Any]) -> JSON:
+    resource: JSON = {
+        "name": kind.plural,
+        "singularName": kind.singular,
+        "namespaced": kind.namespaced,
+        "kind": kind.kind,
+        "verbs": list(kind.verbs),
+    }
+    if kind.short_names:
+        resource["shortNames"] = list(kind.short_names)
+    if kind.categories:
+        resource["categories"] = list(kind.categories)
+    return resource
+
+
+def _legacy_subresource(kind: Kind[Any], name: str) -> JSON:
+    own, verbs, group_name, version = SUBRESOURCES[name]
+    resource: JSON = {
+        "name": f"{kind.plural}/{name}",
+        "singularName": "",
+        "namespaced": kind.namespaced,
+        "kind": own or kind.kind,
+        "verbs": list(verbs),
+    }
+    if own and group_name:
+        resource |= {"group": group_name, "version": version}
+    return resource
+
+
+def routes() -> list[Route]:
+    """Discovery's paths."""
+    found = [Route("/api", core_root), Route("/apis", groups_root)]
+    for name in dict.fromkeys(name for name, _ in group_versions() if name):
+        found.append(Route(f"/apis/{name}", group))
+    for name, version in group_versions():
+        found.append(Route(f"/apis/{name}/{version}" if name else f"/api/{version}", resources))
+    return found
