@@ -219,9 +219,11 @@ def _legacy_subresource(kind: Kind[Any], name: str) -> JSON:
 
 def routes() -> list[Route]:
     """Discovery's paths."""
-    found = [Route("/api", core_root), Route("/apis", groups_root)]
-    for name in dict.fromkeys(name for name, _ in group_versions() if name):
-        found.append(Route(f"/apis/{name}", group))
-    for name, version in group_versions():
-        found.append(Route(f"/apis/{name}/{version}" if name else f"/api/{version}", resources))
-    return found
+    names = dict.fromkeys(name for name, _ in group_versions() if name)
+    versions = [f"/apis/{g}/{v}" if g else f"/api/{v}" for g, v in group_versions()]
+    return [
+        Route("/api", core_root),
+        Route("/apis", groups_root),
+        *(Route(f"/apis/{name}", group) for name in names),
+        *(Route(path, resources) for path in versions),
+    ]
