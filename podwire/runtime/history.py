@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 from podwire.runtime.ports import Clock
 
@@ -17,6 +18,8 @@ class History:
         self._monotonic_ns = clock.monotonic_ns
         self._hash = hashlib.blake2b(digest_size=16)
         self._update = self._hash.update
+        self.on_fact: Callable[[str], None] | None = None
+        """Called with the kind of each fact: how a driver waits for the world to move."""
         self.facts: list[tuple[int, str, tuple[str | int | bytes, ...]]] | None = (
             [] if keep else None
         )
@@ -27,6 +30,8 @@ class History:
         self._update(repr((now, kind, facts)).encode())
         if self.facts is not None:
             self.facts.append((now, kind, facts))
+        if self.on_fact is not None:
+            self.on_fact(kind)
 
     @property
     def hash(self) -> str:

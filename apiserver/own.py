@@ -1,0 +1,89 @@
+"""podwire's own paths (podwire.dev/v1alpha1): traces, node commands, endpoints, components.
+
+They exist so that a kubeconfig suffices for everything the command line shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from podwire.api import kinds
+from podwire.api.status import ApiError
+from podwire.apiserver import answers
+from podwire.apiserver.calls import Call
+from podwire.apiserver.routes import Route
+from podwire.apiserver.traces import Tracer, decode_spec
+from podwire.client.counters import Fabric, Request, Response
+
+if TYPE_CHECKING:
+    from podwire.apiserver.server import Apiserver
+
+PREFIX = "/apis/podwire.dev/v1alpha1"
+_MAX_ARGUMENTS = 64
+
+Listing = Callable[[], Awaitable[list[dict[str, Any]]]]
+"""Gives the items of a listing."""
+
+
+class _Exec(msgspec.Struct, frozen=True):
+    argv: list[str]
+    stdin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What these paths need: the tracer, the fabric, and who knows endpoints and components."""
+
+    tracer: Tracer
+    fabric: Fabric
+    endpoints: Listing
+    components: Listing
+
+    def install(self, server: Apiserver) -> None:
+        """Enter the paths into the server's table."""
+        server.routes.add_verb("create", self._trace, kind=kinds.TRACE)
+        add = server.routes.add
+        add(Route(f"{PREFIX}/endpoints", self._list(self.endpoints)))
+        add(Route(f"{PREFIX}/components", self._list(self.components)))
+        add(Route(f"{PREFIX}/nodes/*", self._node_exec, methods=("POST",)))
+
+    async def _trace(self, _server: Apiserver, call: Call) -> Response:
+        spec = decode_spec(call.request.body)
+        report = await self.tracer.trace(spec)
+        body = {
+            "apiVersion": kinds.TRACE.api_version,
+            "kind": kinds.TRACE.kind,
+            "metadata": {"creationTimestamp": None},
+            "spec": spec,
+            "status": report,
+        }
+        return answers.json(body, 201)
+
+    async def _node_exec(self, _server: Apiserver, request: Request) -> Response:
+        """POST nodes/NODE/exec: a command in the node's own network namespace."""
+        rest = request.path.removeprefix(f"{PREFIX}/nodes/").strip("/")
+        node, _, verb = rest.partition("/")
+        if verb != "exec":
+            return answers.page_not_found()
+        try:
+            asked = msgspec.json.decode(request.body, type=_Exec)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise ApiError("BadRequest", f"argv: {error}") from error
+        if not 0 < len(asked.argv) <= _MAX_ARGUMENTS:
+            raise ApiError("BadRequest", f"argv: give 1 to {_MAX_ARGUMENTS} words")
+        try:
+            result = await self.fabric.tool(node, "", asked.argv, asked.stdin)
+        except LookupError:
+            raise ApiError("NotFound", f'nodes "{node}" not found') from None
+        return answers.json({"stdout": result.stdout, "stderr": result.stderr, "code": result.code})
+
+    @staticmethod
+    def _list(items: Listing) -> Callable[[Apiserver, Request], Awaitable[Response]]:
+        async def handler(_server: Apiserver, _request: Request) -> Response:
+            return answers.json({"items": await items()})
+
+        return handler

@@ -1,0 +1,214 @@
+"""``Cluster``: every room of one cluster, composed in one process.
+
+The same composition runs in real time (``podwire up``) and in virtual time (tests, ``trace -f``,
+chaos); only the loop, the clock and the links differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from podwire import cni, coredns, kube_proxy
+from podwire.api import kinds
+from podwire.apiserver import discovery, openapi
+from podwire.apiserver.certs import Authority
+from podwire.apiserver.own import Own
+from podwire.apiserver.server import Apiserver, DirectApi
+from podwire.apiserver.tables.shapes import chooser
+from podwire.apiserver.traces import Tracer
+from podwire.client.api import Client
+from podwire.client.counters import Api, ContainerHost, User
+from podwire.client.ctx import Ctx
+from podwire.cni.runtime import CniPlugins
+from podwire.controllers.config import ControllersConfig
+from podwire.controllers.shell import run as run_controllers
+from podwire.fabric.hardware import Fabric
+from podwire.kubelet.daemon import run as run_kubelet
+from podwire.kubelet.programs.host import ProgramHost
+from podwire.kubelet.state import KubeletConfig
+from podwire.kubelet.streams import Streams
+from podwire.runtime.env import Env
+from podwire.runtime.tasks import Nursery
+from podwire.scheduler.shell import run as run_scheduler
+from podwire.sim import addons, outside, whatif
+from podwire.sim.link import LinkedApi
+from podwire.sim.settings import CONTROL_PLANE, ClusterSettings, node_address
+from podwire.store.embedded import EmbeddedStore
+
+ADMIN = User("kubernetes-admin", ("system:masters", "system:authenticated"))
+
+_LINK_DELAY_S = 0.0004
+_LINK_JITTER_S = 0.0006
+
+
+@dataclass(slots=True)
+class Room:
+    """A running room, as ``get components`` shows it."""
+
+    name: str
+    task: asyncio.Task[None]
+
+    @property
+    def status(self) -> str:
+        """Running, Stopped, or Failed."""
+        if not self.task.done():
+            return "Running"
+        return "Stopped" if self.task.cancelled() or not self.task.exception() else "Failed"
+
+    @property
+    def message(self) -> str:
+        """Why it failed."""
+        if self.status != "Failed":
+            return ""
+        return repr(self.task.exception())
+
+
+class Cluster:
+    """One cluster: ``start`` brings up its rooms, ``stop`` ends them, the API server last."""
+
+    def __init__(self, env: Env, settings: ClusterSettings) -> None:
+        self.env = env
+        self.settings = settings
+        self._started_ns = env.clock.monotonic_ns()
+        delays = {} if env.virtual else {"link_delay_s": 0.0, "link_jitter_s": 0.0,
+                                         "local_delay_s": 0.0}  # fmt: skip
+        self.fabric = Fabric(
+            env.clock, env.rng.child("fabric"), env.ids, env.trace, env.log, **delays
+        )
+        self.authority = Authority(env.secret, env.clock.now_ns())
+        self.streams = Streams()
+        self.store = EmbeddedStore(env.clock, env.trace)
+        self.server = Apiserver(env, self.store, kubelets=self.streams)
+        self.admin_api = DirectApi(self.server, ADMIN)
+        self.client = Client(self.admin_api)
+        self.tracer = Tracer(
+            self.client,
+            self.fabric,
+            self.streams,
+            whatif.compiler(settings),
+            self.elapsed_s,
+        )
+        self.rooms: dict[str, Room] = {}
+        self._cni = CniPlugins(self.fabric, env.rng)
+        self._serve()
+
+    def elapsed_s(self) -> float:
+        """Seconds since the cluster was made."""
+        return (self.env.clock.monotonic_ns() - self._started_ns) / 1e9
+
+    def _serve(self) -> None:
+        """Everything the API server answers beside its registry."""
+        for route in (*discovery.routes(), *openapi.ROUTES):
+            self.server.routes.add(route)
+        self.server.shapes.append(chooser(self.env.clock.now_ns))
+        Own(self.tracer, self.fabric, self.endpoints, self.components).install(self.server)
+
+    # -- what the API server shows of the composition
+
+    async def endpoints(self) -> list[dict[str, Any]]:
+        """Real addresses; none in virtual time."""
+        return []
+
+    async def components(self) -> list[dict[str, Any]]:
+        """The rooms and their state."""
+        return [
+            {"name": room.name, "status": room.status, "message": room.message}
+            for room in self.rooms.values()
+        ]
+
+    # -- life
+
+    async def start(self, nursery: Nursery) -> None:
+        """Bring up hardware, API server, controllers, scheduler, kubelets; apply the addons.
+
+        Returns when the API server is ready and every room was started.
+        """
+        self.fabric.add_gateway()
+        self.fabric.add_control_plane()
+        for index, name in enumerate(self.settings.node_names, 1):
+            self.fabric.add_node(name, node_address(index))
+        await self.server.start()
+        await outside.start_gateway(self.fabric, nursery)
+        await outside.start_control_plane(self.fabric, self.server)
+        await self._create_addons()
+        config = ControllersConfig(root_ca=self.authority.pem.decode())
+        self._start_room("controllers", run_controllers(self._ctx("controllers", config)))
+        self._start_room("scheduler", run_scheduler(self._ctx("scheduler")))
+        for name in self.settings.node_names:
+            self.start_kubelet(name)
+
+    def start_kubelet(self, node: str) -> None:
+        """Start the kubelet of a node."""
+        config = KubeletConfig(
+            node=node, time_profile=self.settings.time_profile, streams=self.streams
+        )
+        agents = self._ctx(f"agents/{node}", node=node)
+        hosts: tuple[ContainerHost, ...] = (
+            kube_proxy.host(agents),
+            *cni.hosts(agents),
+            coredns.host(agents),
+            ProgramHost(self.fabric, self.env.clock, self.env.rng.child(f"programs/{node}")),
+        )
+        ctx = self._ctx(f"kubelet/{node}", config, node, hosts)
+        self._start_room(f"kubelet/{node}", run_kubelet(ctx))
+
+    async def stop(self) -> None:
+        """Stop the rooms, the API server last."""
+        for room in reversed(self.rooms.values()):
+            room.task.cancel()
+        await asyncio.gather(*(room.task for room in self.rooms.values()), return_exceptions=True)
+        self.server.stop()
+        await self.fabric.close()
+
+    async def stop_room(self, name: str) -> None:
+        """Stop one room (chaos: a kubelet that dies)."""
+        room = self.rooms[name]
+        room.task.cancel()
+        await asyncio.gather(room.task, return_exceptions=True)
+
+    def _start_room(self, name: str, main: Coroutine[Any, Any, None]) -> None:
+        self.rooms[name] = Room(name, asyncio.get_running_loop().create_task(main, name=name))
+
+    def _ctx(
+        self, room: str, config: Any = None, node: str = "", hosts: tuple[ContainerHost, ...] = ()
+    ) -> Ctx:
+        """What a room gets. Those on a node (its kubelet, its agents) share the node's link."""
+        env = self.env
+        return Ctx(
+            api=self._api(room, node),
+            fabric=self.fabric,
+            sockets=self.fabric,
+            cni=self._cni,
+            hosts=hosts,
+            kubelets=self.streams,
+            clock=env.clock,
+            rng=env.rng.child(room),
+            ids=env.ids,
+            trace=env.trace,
+            log=env.log.bind(room=room),
+            config=config,
+        )
+
+    def _api(self, room: str, node: str) -> Api:
+        direct = DirectApi(self.server, ADMIN)
+        if not self.env.virtual:
+            return direct
+        return LinkedApi(
+            direct,
+            self.env.clock,
+            self.env.rng.child(f"link/{room}"),
+            delay_s=_LINK_DELAY_S,
+            jitter_s=_LINK_JITTER_S,
+            up=lambda: not node or self.fabric.wire.is_up(node, CONTROL_PLANE),
+        )
+
+    # -- objects
+
+    async def _create_addons(self) -> None:
+        for body in addons.objects(self.settings):
+            kind = kinds.by_gvk(body["apiVersion"], body["kind"])
+            assert kind is not None, body["kind"]
+            await self.client.create(kind, body)

@@ -1,0 +1,353 @@
+"""A cluster in virtual time, driven step by step from ordinary synchronous code.
+
+Tests, ``podwire trace -f`` and chaos use it. Nothing happens between calls: time passes only while
+a call waits for something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from podwire.api import kinds
+from podwire.api.kinds import Kind
+from podwire.api.status import ApiError
+from podwire.api.view import JSON, V
+from podwire.api.views import Pod
+from podwire.client.api import STRATEGIC
+from podwire.explain.report import Report, TraceSpec
+from podwire.runtime import sim
+from podwire.runtime.history import History
+from podwire.runtime.simloop import SimLoop
+from podwire.runtime.tasks import Nursery
+from podwire.sim.cluster import Cluster
+from podwire.sim.manifests import load, parse
+from podwire.sim.settings import ClusterSettings
+
+T = TypeVar("T")
+BOOT_TIMEOUT_S = 300.0
+CONVERGE_TIMEOUT_S = 300.0
+QUIET_S = 1.5
+"""Agents are taken to have caught up when no node was commanded for this long."""
+
+
+class NotConvergedError(Exception):
+    """What was waited for did not happen within its virtual time; the message shows the state."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """What a command in a pod printed, and its exit code."""
+
+    stdout: str
+    stderr: str
+    code: int
+
+
+class VirtualCluster:
+    """See the module. A context manager; ``close`` ends every task.
+
+    ``seed`` decides every interleaving: the same seed and calls give the same ``trace_hash``.
+    """
+
+    def __init__(
+        self,
+        settings: ClusterSettings | None = None,
+        seed: int = 0,
+        *,
+        horizon_s: float = 24 * 3600.0,
+        log_level: str = "off",
+        hash_schedule: bool = False,
+        keep_history: bool = False,
+    ) -> None:
+        self.loop = SimLoop(seed, horizon_s=horizon_s, hash_schedule=hash_schedule)
+        self.env = sim.env(self.loop, seed, log_level, keep_history=keep_history)
+        assert isinstance(self.env.trace, History)
+        self.history: History = self.env.trace
+        self.history.on_fact = self._on_fact
+        self._moved = asyncio.Event()
+        self._last_command_ns = 0
+        self.cluster = Cluster(self.env, settings or ClusterSettings(time_profile="fast"))
+        self._nursery = Nursery()
+        self._open = True
+        self.run(self._start())
+
+    async def _start(self) -> None:
+        await self._nursery.__aenter__()
+        await self.cluster.start(self._nursery)
+
+    # -- life
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the cluster and its loop; harmless when closed already."""
+        if self._open:
+            self._open = False
+            self.history.on_fact = None
+            sim.close(self.loop)
+
+    def run(self, awaitable: Awaitable[T]) -> T:
+        """Run one coroutine to its end in virtual time."""
+
+        async def main() -> T:
+            return await awaitable
+
+        return self.loop.run_until_complete(main())
+
+    # -- time
+
+    @property
+    def now_s(self) -> float:
+        """Virtual seconds since the cluster was made."""
+        return self.loop.now_ns / 1e9
+
+    @property
+    def trace_hash(self) -> str:
+        """The digest of history so far."""
+        return self.history.hash
+
+    def sleep(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        self.run(self.env.clock.sleep(seconds))
+
+    def _on_fact(self, kind: str) -> None:
+        if kind == "node":
+            self._last_command_ns = self.loop.now_ns
+        self._moved.set()
+
+    def until(self, condition: Callable[[], Any], timeout_s: float = 120.0, what: str = "") -> Any:
+        """Let time pass until ``condition()`` is true; its value.
+
+        It is asked again whenever something happened (a store write, a node command, a verdict, a
+        probe). Raises NotConvergedError after ``timeout_s`` virtual seconds.
+        """
+        return self.run(self._until(condition, timeout_s, what))
+
+    async def _until(self, condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not (value := condition()):
+                    self._moved.clear()
+                    await self._moved.wait()
+                return value
+        except TimeoutError:
+            named = what or getattr(condition, "__doc__", None) or "the condition"
+            raise NotConvergedError(
+                f"{named} did not hold within {timeout_s:g} virtual seconds\n{self.summary()}"
+            ) from None
+
+    def until_quiet(self, quiet_s: float = QUIET_S) -> None:
+        """Let the node agents catch up: until no node was commanded for ``quiet_s``."""
+        while (gap_s := (self.loop.now_ns - self._last_command_ns) / 1e9) < quiet_s:
+            self.sleep(quiet_s - gap_s)
+
+    # -- objects
+
+    def objects(self, kind: Kind[V], namespace: str = "", label_selector: str = "") -> list[V]:
+        """Frozen views of a kind."""
+        listed = self.run(self.cluster.client.list(kind, namespace, label_selector=label_selector))
+        return listed.items
+
+    def get(self, kind: Kind[Any], name: str, namespace: str = "default") -> Any:
+        """One object's view, None when it does not exist."""
+        try:
+            return self.run(self.cluster.client.get(kind, name, _space(kind, namespace)))
+        except ApiError as error:
+            if error.reason == "NotFound":
+                return None
+            raise
+
+    def delete(
+        self, kind: Kind[Any], name: str, namespace: str = "default", grace_s: int | None = None
+    ) -> None:
+        """Delete an object."""
+        client = self.cluster.client
+        self.run(client.delete(kind, name, _space(kind, namespace), grace_period_seconds=grace_s))
+
+    def apply(self, *manifests: str | Path | JSON) -> None:
+        """Create or update objects: YAML text, paths of files or folders, or plain objects."""
+        for body in _objects(manifests):
+            self.run(self._apply(body))
+
+    async def _apply(self, body: JSON) -> None:
+        kind = kinds.by_gvk(body.get("apiVersion", ""), body["kind"])
+        if kind is None:
+            named = f"{body.get('apiVersion')}/{body['kind']}"
+            raise ApiError("NotFound", f"{named} is not modelled: docs/kinds.md lists what is")
+        meta = body.get("metadata", {})
+        namespace = meta.get("namespace", "default") if kind.namespaced else ""
+        if kind is kinds.POD:
+            await self._account(namespace)
+        client = self.cluster.client
+        try:
+            await client.create(kind, body, namespace)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            await client.patch(kind, meta["name"], body, namespace, content_type=STRATEGIC)
+
+    async def _account(self, namespace: str) -> None:
+        """Admission refuses pods until the namespace has its default ServiceAccount."""
+        cache = self.cluster.server.caches.of(kinds.SERVICE_ACCOUNT)
+        await self._until(
+            lambda: cache.get(namespace, "default") is not None, 30.0,
+            f"the default ServiceAccount of {namespace}",
+        )  # fmt: skip
+
+    # -- conditions
+
+    def pods(self, namespace: str = "") -> list[Pod]:
+        """All pods, or those of a namespace, from the server's own cache."""
+        cache = self.cluster.server.caches.of(kinds.POD)
+        found = [entry.view for entry in cache.entries()]
+        return [p for p in found if not namespace or p.metadata.namespace == namespace]
+
+    def system_ready(self) -> bool:
+        """Every node is Ready and every pod of kube-system is."""
+        caches = self.cluster.server.caches
+        nodes = [entry.view for entry in caches.of(kinds.NODE).entries()]
+        if len(nodes) < self.cluster.settings.nodes or not all(node.ready for node in nodes):
+            return False
+        pods = self.pods("kube-system")
+        agents = 3 if self.cluster.settings.cni == "calico" else 2
+        wanted = agents * len(nodes) + 2
+        return len(pods) >= wanted and all(pod.ready for pod in pods)
+
+    def all_ready(self) -> bool:
+        """Every workload has the pods it wants and every pod that should be is Ready."""
+        caches = self.cluster.server.caches
+        for kind in (kinds.DEPLOYMENT, kinds.STATEFUL_SET):
+            for entry in caches.of(kind).entries():
+                view = entry.view
+                current = view.status.observed_generation >= view.metadata.generation
+                if not current or view.status.ready_replicas < view.spec.replicas:
+                    return False
+        for entry in caches.of(kinds.DAEMON_SET).entries():
+            status = entry.view.status
+            if status.observed_generation < entry.view.metadata.generation:
+                return False
+            if status.number_ready < status.desired_number_scheduled:
+                return False
+        done = ("Succeeded", "Failed")
+        return all(pod.ready or pod.status.phase in done for pod in self.pods())
+
+    def boot(self) -> None:
+        """Wait for nodes and kube-system."""
+        self.until(self.system_ready, BOOT_TIMEOUT_S, "nodes and kube-system Ready")
+
+    def converge(self, timeout_s: float = CONVERGE_TIMEOUT_S) -> bool:
+        """Wait until all is Ready (or will not be), then for the agents; whether all is Ready."""
+        try:
+            self.until(self.all_ready, timeout_s)
+            ready = True
+        except NotConvergedError:
+            ready = False
+        self.until_quiet()
+        return ready
+
+    def summary(self) -> str:
+        """Pods and nodes as a small table, for messages."""
+        caches = self.cluster.server.caches
+        lines = [
+            f"  node {e.view.metadata.name}: {'Ready' if e.view.ready else 'NotReady'}"
+            for e in caches.of(kinds.NODE).entries()
+        ]
+        for pod in sorted(self.pods(), key=lambda p: p.key):
+            waiting = [
+                str(about.get("reason", state))
+                for status in pod.status.container_statuses
+                for state, about in status.state.items()
+                if state != "running"
+            ]
+            shown = ", ".join(waiting) or pod.status.phase
+            lines.append(f"  pod {pod.key}: {'Ready' if pod.ready else shown}")
+        return "\n".join(lines)
+
+    # -- questions
+
+    def trace(self, source: str, destination: str, **options: Any) -> Report:
+        """Walk a packet; options as in explain.report.TraceSpec."""
+        spec = TraceSpec(source=source, destination=destination, **options)
+        return self.run(self.cluster.tracer.trace(spec))
+
+    def exec(
+        self,
+        pod: str,
+        *argv: str,
+        namespace: str = "default",
+        container: str = "",
+        timeout_s: float = 120.0,
+    ) -> ExecResult:
+        """Run a command in a pod (``NAME`` or ``deploy/NAME``) to its end."""
+        return self.run(self._exec(pod, argv, namespace, container, timeout_s))
+
+    async def _exec(
+        self, pod: str, argv: Sequence[str], namespace: str, container: str, timeout_s: float
+    ) -> ExecResult:
+        name = await self._pod_name(pod, namespace)
+        view = await self.cluster.client.get(kinds.POD, name, namespace)
+        async with asyncio.timeout(timeout_s):
+            session = await self.cluster.streams.exec(
+                view.spec.node_name, namespace, name, container, argv, False
+            )
+            out: dict[int, bytearray] = {1: bytearray(), 2: bytearray()}
+            async for channel, data in session.output():
+                out[channel] += data
+            code = await session.wait()
+        return ExecResult(out[1].decode(errors="replace"), out[2].decode(errors="replace"), code)
+
+    async def _pod_name(self, named: str, namespace: str) -> str:
+        kind, slash, name = named.partition("/")
+        if not slash:
+            return named
+        if kind in {"pod", "po"}:
+            return name
+        pods = sorted(self.pods(namespace), key=lambda p: (not p.ready, p.metadata.name))
+        for pod in pods:
+            owner = pod.metadata.controller()
+            if owner is not None and owner.name.startswith(name):
+                template = pod.metadata.labels.get("pod-template-hash", "")
+                if owner.name in {name, f"{name}-{template}"}:
+                    return str(pod.metadata.name)
+        raise ApiError("NotFound", f"no pod of {named} in namespace {namespace}")
+
+
+def _space(kind: Kind[Any], namespace: str) -> str:
+    return namespace if kind.namespaced else ""
+
+
+def _objects(manifests: Iterable[str | Path | JSON]) -> list[JSON]:
+    found: list[JSON] = []
+    for manifest in manifests:
+        if isinstance(manifest, Path):
+            found += load([manifest])
+        elif isinstance(manifest, str):
+            found += parse(manifest)
+        else:
+            found.append(manifest)
+    return found
+
+
+def trace_manifests(
+    manifests: list[JSON], spec: TraceSpec, settings: ClusterSettings, seed: int
+) -> Report:
+    """Boot, apply, converge, trace: ``podwire trace -f``. Raises ApiError, NotConvergedError."""
+    with VirtualCluster(settings, seed) as cluster:
+        cluster.boot()
+        cluster.apply(*manifests)
+        cluster.converge()
+        return cluster.run(cluster.cluster.tracer.trace(spec))
