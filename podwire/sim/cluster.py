@@ -7,7 +7,7 @@ chaos); only the loop, the clock and the links differ.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,8 @@ class Cluster:
             whatif.compiler(settings),
             self.elapsed_s,
         )
+        self.real_addresses: Callable[[], Awaitable[list[dict[str, Any]]]] | None = None
+        """Who knows the real addresses; nobody does in virtual time."""
         self.rooms: dict[str, Room] = {}
         self._cni = CniPlugins(self.fabric, env.rng)
         self._serve()
@@ -110,7 +112,7 @@ class Cluster:
 
     async def endpoints(self) -> list[dict[str, Any]]:
         """Real addresses; none in virtual time."""
-        return []
+        return await self.real_addresses() if self.real_addresses is not None else []
 
     async def components(self) -> list[dict[str, Any]]:
         """The rooms and their state."""
@@ -135,8 +137,8 @@ class Cluster:
         await outside.start_control_plane(self.fabric, self.server)
         await self._create_addons()
         config = ControllersConfig(root_ca=self.authority.pem.decode())
-        self._start_room("controllers", run_controllers(self._ctx("controllers", config)))
-        self._start_room("scheduler", run_scheduler(self._ctx("scheduler")))
+        self._start_room("controllers", run_controllers(self.room_ctx("controllers", config)))
+        self._start_room("scheduler", run_scheduler(self.room_ctx("scheduler")))
         for name in self.settings.node_names:
             self.start_kubelet(name)
 
@@ -145,14 +147,14 @@ class Cluster:
         config = KubeletConfig(
             node=node, time_profile=self.settings.time_profile, streams=self.streams
         )
-        agents = self._ctx(f"agents/{node}", node=node)
+        agents = self.room_ctx(f"agents/{node}", node=node)
         hosts: tuple[ContainerHost, ...] = (
             kube_proxy.host(agents),
             *cni.hosts(agents),
             coredns.host(agents),
             ProgramHost(self.fabric, self.env.clock, self.env.rng.child(f"programs/{node}")),
         )
-        ctx = self._ctx(f"kubelet/{node}", config, node, hosts)
+        ctx = self.room_ctx(f"kubelet/{node}", config, node, hosts)
         self._start_room(f"kubelet/{node}", run_kubelet(ctx))
 
     async def stop(self) -> None:
@@ -172,7 +174,7 @@ class Cluster:
     def _start_room(self, name: str, main: Coroutine[Any, Any, None]) -> None:
         self.rooms[name] = Room(name, asyncio.get_running_loop().create_task(main, name=name))
 
-    def _ctx(
+    def room_ctx(
         self, room: str, config: Any = None, node: str = "", hosts: tuple[ContainerHost, ...] = ()
     ) -> Ctx:
         """What a room gets. Those on a node (its kubelet, its agents) share the node's link."""

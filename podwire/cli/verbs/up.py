@@ -1,0 +1,232 @@
+"""``podwire up``: a cluster in this process, in the foreground or detached."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from podwire.cli import kubeconfig, state
+from podwire.cli.cluster import name_option
+from podwire.cli.errors import EXIT_NO, EXIT_USAGE, Failure
+
+_READY_TIMEOUT_S = 120.0
+
+
+@click.command("up", epilog="Example: podwire up --detach --wait && kubectl get nodes")
+@name_option
+@click.option("--nodes", default=3, show_default=True, help="How many nodes.")
+@click.option("--cni", default="flannel", show_default=True, help="flannel or calico.")
+@click.option("--proxy-mode", default="iptables", show_default=True, help="iptables.")
+@click.option("--port", default=0, help="Of the API server; 0 takes a free one.")
+@click.option(
+    "--kubeconfig", "kubeconfig_file", default=None, envvar=None, metavar="FILE",
+    help="Write the context only there (default: as kubectl finds it).",
+)  # fmt: skip
+@click.option("--time-profile", default="typical", show_default=True, help="fast, typical, slow.")
+@click.option("--seed", default=None, type=int, help="Seed of randomness (default: drawn).")
+@click.option("--detach", is_flag=True, help="Go on in the background.")
+@click.option(
+    "--wait", "wait", is_flag=False, flag_value="60s", default=None, metavar="[=60s]",
+    help="Also wait for nodes and kube-system to be Ready.",
+)  # fmt: skip
+@click.option("--log-level", default="warning", show_default=True, help="debug, info, warning.")
+@click.option("--ready-fd", default=-1, hidden=True)
+def command(
+    name: str,
+    nodes: int,
+    cni: str,
+    proxy_mode: str,
+    port: int,
+    kubeconfig_file: str | None,
+    time_profile: str,
+    seed: int | None,
+    detach: bool,
+    wait: str | None,
+    log_level: str,
+    ready_fd: int,
+) -> None:
+    """Start a cluster.
+
+    Runs in the foreground until Ctrl-C, or in the background with --detach. Starting a cluster
+    that runs already is no error.
+    """
+    state.directory(name)
+    wait_s = _seconds(wait)
+    running = state.load(name)
+    if running is not None:
+        click.echo(f'Cluster "{name}" is running already at {running.server}', err=True)
+        return
+    options = {
+        "nodes": nodes,
+        "cni": cni,
+        "proxy_mode": proxy_mode,
+        "time_profile": time_profile,
+    }
+    if detach:
+        _validate(name, options)
+        _detached(name, wait_s)
+        return
+    report = _Report(ready_fd)
+    target = kubeconfig.write_target(kubeconfig_file, os.environ)
+    try:
+        asyncio.run(_serve(name, options, port, target, seed, wait_s, log_level, report))
+    except OSError as error:
+        raise Failure(f"cannot listen on port {port}: {error.strerror}") from error
+    except kubeconfig.KubeconfigError as error:
+        raise Failure(str(error)) from error
+
+
+def _seconds(wait: str | None) -> float | None:
+    if wait is None:
+        return None
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+    number = wait.rstrip("msh")
+    unit = wait[len(number) :] or "s"
+    try:
+        return float(number) * units[unit]
+    except (ValueError, KeyError):
+        raise Failure(f"--wait {wait!r}: use a duration such as 60s or 2m", EXIT_USAGE) from None
+
+
+def _validate(name: str, options: dict[str, Any]) -> Any:
+    from podwire.sim.settings import ClusterSettings  # noqa: PLC0415  as light as the verb
+
+    try:
+        return ClusterSettings(name=name, **options)
+    except ValueError as error:
+        raise Failure(str(error), EXIT_USAGE) from error
+
+
+class _Report:
+    """Progress for people on stderr, or for the parent of a detached cluster on a pipe."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._pipe = os.fdopen(descriptor, "w") if descriptor >= 0 else None
+
+    def line(self, text: str) -> None:
+        """One line of progress."""
+        if self._pipe is not None:
+            self._pipe.write(text + "\n")
+            self._pipe.flush()
+        else:
+            click.echo(text, err=True)
+
+    def done(self) -> None:
+        """The parent may go."""
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
+
+
+async def _serve(
+    name: str,
+    options: dict[str, Any],
+    port: int,
+    target: Path,
+    seed: int | None,
+    wait_s: float | None,
+    log_level: str,
+    report: _Report,
+) -> None:
+    settings = _validate(name, options)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    # The rooms are imported once the signals are caught: it takes a while.
+    from podwire.runtime.env import real  # noqa: PLC0415
+    from podwire.sim.live import LiveCluster  # noqa: PLC0415
+
+    directory = state.create(name)
+    env = real(seed, log_level)
+    cluster = LiveCluster(env, settings, directory)
+    try:
+        await cluster.start(port)
+        written = _announce(name, cluster, directory, target, report)
+        if wait_s is not None:
+            await _wait(cluster, wait_s, report, stop)
+        report.done()
+        await stop.wait()
+    finally:
+        await cluster.stop()
+        if "written" in locals():
+            kubeconfig.remove([written], name)
+        state.clear(name)
+
+
+def _announce(name: str, cluster: Any, directory: Path, target: Path, report: _Report) -> Path:
+    config = kubeconfig.document(
+        name,
+        cluster.server_url,
+        cluster.cluster.authority.pem,
+        cluster.admin.certificate,
+        cluster.admin.key,
+    )
+    own = directory / "kubeconfig"
+    kubeconfig.merge(own, config)
+    token = directory / "token"
+    token.touch(mode=0o600)
+    token.write_text(cluster.token + "\n")
+    kubeconfig.merge(target, config)
+    state.save(state.State(name, os.getpid(), cluster.server_url, str(target)))
+    seconds = cluster.cluster.elapsed_s()
+    report.line(f" ✓ API server ready at {cluster.server_url} in {seconds:.1f}s")
+    report.line(f' ✓ Set kubectl context to "{kubeconfig.context_name(name)}" in {target}')
+    return target
+
+
+async def _wait(cluster: Any, wait_s: float, report: _Report, stop: asyncio.Event) -> None:
+    from podwire.runtime.tasks import first  # noqa: PLC0415
+
+    report.line(" • Waiting for nodes and kube-system ...")
+    try:
+        async with asyncio.timeout(wait_s):
+            await first(cluster.wait_ready(), stop.wait())
+    except TimeoutError:
+        report.line(f" ✗ Not Ready within {wait_s:g}s; see: kubectl get nodes,pods -A")
+        return
+    if not stop.is_set():
+        report.line(f" ✓ Nodes and kube-system Ready in {cluster.cluster.elapsed_s():.1f}s")
+
+
+def _detached(name: str, wait_s: float | None) -> None:
+    """Start the same command in a session of its own; follow its progress until it is ready."""
+    directory = state.create(name)
+    log = directory / "log"
+    reader, writer = os.pipe()
+    arguments = [word for word in sys.argv[1:] if word != "--detach"]
+    with log.open("w") as output:
+        child = subprocess.Popen(  # noqa: S603  our own command line
+            [sys.executable, "-m", "podwire", *arguments, "--ready-fd", str(writer)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            pass_fds=[writer],
+        )
+    os.close(writer)
+    failed = False
+    with os.fdopen(reader) as progress:
+        for line in progress:
+            click.echo(line.rstrip("\n"), err=True)
+            failed = failed or line.startswith(" ✗")
+    del wait_s
+    if state.load(name) is None:
+        child.wait()
+        told = log.read_text().strip().splitlines()
+        state.clear(name)
+        raise Failure(told[-1].removeprefix("error: ") if told else "the cluster did not start")
+    if failed:
+        sys.exit(EXIT_NO)
+    click.echo(f"Stop it with: podwire down{_named(name)}", err=True)
+
+
+def _named(name: str) -> str:
+    return "" if name == state.DEFAULT_NAME else f" --name {name}"
