@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from podwire import cni, coredns, kube_proxy
+from podwire import coredns
 from podwire.api import kinds
 from podwire.apiserver import discovery, openapi
 from podwire.apiserver.certs import Authority
@@ -22,10 +22,13 @@ from podwire.apiserver.traces import Tracer
 from podwire.client.api import Client
 from podwire.client.counters import Api, ContainerHost, User
 from podwire.client.ctx import Ctx
+from podwire.cni.hosts import hosts as cni_hosts
 from podwire.cni.runtime import CniPlugins
 from podwire.controllers.config import ControllersConfig
 from podwire.controllers.shell import run as run_controllers
 from podwire.fabric.hardware import Fabric
+from podwire.kube_proxy.core import Shared
+from podwire.kube_proxy.shell import host as kube_proxy_host
 from podwire.kubelet.daemon import run as run_kubelet
 from podwire.kubelet.programs.host import ProgramHost
 from podwire.kubelet.state import KubeletConfig
@@ -95,6 +98,7 @@ class Cluster:
         """Who knows the real addresses; nobody does in virtual time."""
         self.rooms: dict[str, Room] = {}
         self._cni = CniPlugins(self.fabric, env.rng)
+        self._rendered = Shared()
         self._serve()
 
     def elapsed_s(self) -> float:
@@ -149,8 +153,8 @@ class Cluster:
         )
         agents = self.room_ctx(f"agents/{node}", node=node)
         hosts: tuple[ContainerHost, ...] = (
-            kube_proxy.host(agents),
-            *cni.hosts(agents),
+            kube_proxy_host(agents, self._rendered),
+            *cni_hosts(agents),
             coredns.host(agents),
             ProgramHost(self.fabric, self.env.clock, self.env.rng.child(f"programs/{node}")),
         )
