@@ -55,7 +55,7 @@ class TraceCheck(_Model):
     namespace: str = "default"
     protocol: Literal["tcp", "udp", "icmp"] = "tcp"
     fate: Fate
-    all_branches: bool = Field(False, alias="allBranches")
+    all_branches: bool = Field(default=False, alias="allBranches")
     """Every load-balancing branch must end so, not only the drawn one."""
 
 
@@ -164,9 +164,9 @@ class Step(_Model):
 class ClusterSpec(_Model):
     """The cluster that the scenario runs on."""
 
-    nodes: int = Field(3, ge=1, le=200)
+    nodes: int = Field(default=3, ge=1, le=200)
     cni: str = "flannel"
-    time_profile: str = Field("typical", alias="timeProfile")
+    time_profile: str = Field(default="typical", alias="timeProfile")
 
 
 class Spec(_Model):
