@@ -24,11 +24,12 @@ def command() -> None:
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
 def execute(name: str, node: str, argv: tuple[str, ...]) -> None:
     """Run COMMAND in the node's own network namespace; its exit code is this command's."""
+    words = list(argv[1:] if argv[0] == "--" else argv)
     answer = call(
         client(name),
         "POST",
         f"/apis/podwire.dev/v1alpha1/nodes/{node}/exec",
-        {"argv": list(argv)},
+        {"argv": words},
     )
     sys.stdout.write(answer["stdout"])
     sys.stderr.write(answer["stderr"])

@@ -176,7 +176,9 @@ def _announce(name: str, cluster: Any, directory: Path, target: Path, report: _R
     token.write_text(cluster.token + "\n")
     kubeconfig.merge(target, config)
     state.save(state.State(name, os.getpid(), cluster.server_url, str(target)))
-    seconds = cluster.cluster.elapsed_s()
+    from podwire.runtime.clock import process_age_s  # noqa: PLC0415
+
+    seconds = process_age_s()
     report.line(f" ✓ API server ready at {cluster.server_url} in {seconds:.1f}s")
     report.line(f' ✓ Set kubectl context to "{kubeconfig.context_name(name)}" in {target}')
     return target
