@@ -6,17 +6,40 @@ code that compiles the live rules.
 
 from __future__ import annotations
 
+from podwire.dataplane.commands import RulesRestore
 from podwire.dataplane.verdict import Edit
 from podwire.explain.objects import Objects, WhatIf
+from podwire.kube_proxy import config as proxy_config
+from podwire.kube_proxy.core import Proxier, Shared, settings_of
+from podwire.kube_proxy.shell import facts
+from podwire.sim.addons.kube_proxy import config_text
 from podwire.sim.settings import ClusterSettings
 
 
 def compiler(settings: ClusterSettings) -> WhatIf:
     """The what-if compiler of a cluster's CNI profile and proxy mode."""
-    del settings
+    config = proxy_config.parse(config_text(settings).encode())
 
     def compile_objects(objects: Objects) -> list[Edit]:
-        del objects
-        return []
+        return _services(objects, config)
 
     return compile_objects
+
+
+def _services(objects: Objects, config: proxy_config.Config) -> list[Edit]:
+    """Each node's full kube-proxy sync."""
+    shared = Shared()
+    edits = []
+    for node in objects.nodes:
+        name = node.metadata.name
+        proxier = Proxier(
+            settings_of(config, (node.internal_ip,), node.spec.pod_cidr), facts(node, name), shared
+        )
+        for service in objects.services:
+            proxier.service(None, service)
+        for endpoint_slice in objects.slices:
+            proxier.slice(None, endpoint_slice)
+        plan = proxier.plan(full=True)
+        if plan is not None:
+            edits.append(Edit(node=name, command=RulesRestore(text=plan.text)))
+    return edits

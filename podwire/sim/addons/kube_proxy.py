@@ -33,10 +33,15 @@ nodePortAddresses: null
 """
 
 
+def config_text(settings: ClusterSettings) -> str:
+    """The KubeProxyConfiguration that the ConfigMap carries."""
+    return _CONFIG.format(pod_cidr=POD_CIDR, mode=settings.proxy_mode)
+
+
 def objects(settings: ClusterSettings) -> list[JSON]:
     """The addon's objects."""
     labels = {"k8s-app": "kube-proxy"}
-    config = _CONFIG.format(pod_cidr=POD_CIDR, mode=settings.proxy_mode)
+    config = config_text(settings)
     return [
         service_account("kube-proxy"),
         config_map("kube-proxy", {"config.conf": config}, {"app": "kube-proxy"}),
