@@ -1,0 +1,290 @@
+"""One function per figure: returns labels and values, printed by ``python -m benchmarks``."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPSConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import yaml
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).resolve().parent.parent
+RUNS = 5
+
+
+def _environment(home: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "HOME": str(home),
+        "KUBECONFIG": str(home / "config"),
+        "XDG_STATE_HOME": str(home / "state"),
+    }
+
+
+@contextmanager
+def _cluster(home: Path, *options: str) -> Iterator[dict[str, str]]:
+    environment = _environment(home)
+    subprocess.run(
+        [BIN / "podwire", "up", "--detach", *options], env=environment, check=True,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield environment
+    finally:
+        subprocess.run(
+            [BIN / "podwire", "down"], env=environment, check=True, stderr=subprocess.DEVNULL
+        )
+
+
+def _median_ms(call: Callable[[], object], runs: int = RUNS) -> float:
+    call()
+    times = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - began) * 1000)
+    return statistics.median(times)
+
+
+def _first_ready() -> float:
+    """Seconds from the start of ``podwire up`` to the first 200 from /readyz."""
+    with tempfile.TemporaryDirectory() as home:
+        environment = _environment(Path(home))
+        with HTTPSConnectionProbe() as probe:
+            began = time.perf_counter()
+            process = subprocess.Popen(
+                [BIN / "podwire", "up", "--port", str(probe.port)],
+                env=environment,
+                stderr=subprocess.DEVNULL,
+            )
+            probe.wait()
+            elapsed = time.perf_counter() - began
+            process.terminate()
+            process.wait()
+    return elapsed
+
+
+class HTTPSConnectionProbe:
+    """Asks /readyz of a port of its own choosing until it answers 200."""
+
+    def __enter__(self) -> HTTPSConnectionProbe:
+        import socket  # noqa: PLC0415
+
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def wait(self) -> None:
+        """Until the first 200."""
+        context = ssl._create_unverified_context()  # noqa: S323, SLF001  loopback, made just now
+        while True:
+            connection = HTTPSConnection("127.0.0.1", self.port, timeout=2, context=context)
+            try:
+                connection.request("GET", "/readyz")
+                if connection.getresponse().status == 200:
+                    return
+            except OSError:
+                time.sleep(0.005)
+            finally:
+                connection.close()
+
+
+def up() -> dict[str, str]:
+    """Process start to the first 200 from /readyz."""
+    _first_ready()
+    times = [_first_ready() for _ in range(RUNS)]
+    return {"podwire up to /readyz, median of 5": f"{statistics.median(times):.2f} s"}
+
+
+def cli() -> dict[str, str]:
+    """The command's own start."""
+    run = [BIN / "podwire", "--help"]
+    ms = _median_ms(lambda: subprocess.run(run, check=True, stdout=subprocess.DEVNULL))
+    return {"podwire --help": f"{ms:.0f} ms"}
+
+
+def kubectl() -> dict[str, str]:
+    """``kubectl get nodes`` against podwire and against canned answers, run in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        with _cluster(home, "--wait") as environment:
+            ours = [BIN / "kubectl", "get", "nodes"]
+            config = yaml.safe_load((home / "config").read_text())
+            canned_config, process = _start_canned(home, config, environment)
+            theirs = [*ours, "--kubeconfig", str(canned_config)]
+            pairs = []
+            for _ in range(2):  # both caches of discovery are warm afterwards
+                for argv in (ours, theirs):
+                    subprocess.run(argv, env=environment, check=True, capture_output=True)
+            for _ in range(15):
+                pair = []
+                for argv in (ours, theirs):
+                    began = time.perf_counter()
+                    subprocess.run(argv, env=environment, check=True, capture_output=True)
+                    pair.append((time.perf_counter() - began) * 1000)
+                pairs.append(pair)
+            process.terminate()
+    mine, canned = zip(*pairs, strict=True)
+    return {
+        "kubectl get nodes": f"{statistics.median(mine):.0f} ms",
+        "the same against canned answers": f"{statistics.median(canned):.0f} ms",
+        "ratio (median of pairs)": f"{statistics.median(a / b for a, b in pairs):.2f}",
+    }
+
+
+def _start_canned(
+    home: Path, config: dict[str, object], environment: dict[str, str]
+) -> tuple[Path, subprocess.Popen[str]]:
+    """Record what podwire answers to kubectl's requests, then serve exactly that."""
+    folder = home / "canned"
+    folder.mkdir()
+    state = Path(environment["XDG_STATE_HOME"]) / "podwire/podwire"
+    for name in ("crt", "key"):
+        shutil.copy(state / f"apiserver.{name}", folder / f"server.{name}")
+    table = (
+        "application/json;as=Table;v=v1;g=meta.k8s.io,"
+        "application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"
+    )
+    discovery = (
+        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
+    )
+    asked = [("/api", discovery), ("/apis", discovery), ("/api/v1/nodes?limit=500", table)]
+    server = urlsplit(config["clusters"][0]["cluster"]["server"])  # type: ignore[index]
+    token = (state / "token").read_text().strip()
+    context = ssl._create_unverified_context()  # noqa: S323, SLF001  loopback, our own server
+    for number, (target, accept) in enumerate(asked):
+        connection = HTTPSConnection(server.hostname or "", server.port, context=context)
+        connection.request(
+            "GET", target, headers={"Accept": accept, "Authorization": f"Bearer {token}"}
+        )
+        response = connection.getresponse()
+        body = response.read()
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {response.headers['Content-Type']}\r\n"
+        head += f"Content-Length: {len(body)}\r\n\r\n"
+        (folder / f"{number}.request").write_text(f"GET {target}\n{accept}")
+        (folder / f"{number}.response").write_bytes(head.encode() + body)
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "benchmarks/canned.py", folder], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    port = process.stdout.readline().strip()
+    text = re.sub(r"https://127.0.0.1:\d+", f"https://127.0.0.1:{port}", yaml.safe_dump(config))
+    path = home / "canned-config"
+    path.write_text(text)
+    return path, process
+
+
+def fixture() -> dict[str, str]:
+    """The pytest fixture: three nodes with kube-system Ready, imports excluded."""
+    from podwire.sim.settings import ClusterSettings  # noqa: PLC0415
+    from podwire.sim.virtual import VirtualCluster  # noqa: PLC0415
+
+    def boot() -> None:
+        with VirtualCluster(ClusterSettings(time_profile="fast")) as cluster:
+            cluster.boot()
+
+    times = []
+    boot()
+    for _ in range(9):
+        began = time.perf_counter()
+        with VirtualCluster(ClusterSettings(time_profile="fast")) as cluster:
+            cluster.boot()
+            times.append((time.perf_counter() - began) * 1000)
+    return {"fixture cluster, 3 nodes Ready": f"{statistics.median(times):.0f} ms"}
+
+
+def idle() -> dict[str, str]:
+    """Ten virtual minutes of an idle 20-node cluster, after its boot."""
+    from podwire.sim.settings import ClusterSettings  # noqa: PLC0415
+    from podwire.sim.virtual import VirtualCluster  # noqa: PLC0415
+
+    times, boots = [], []
+    for _ in range(3):
+        began = time.perf_counter()
+        with VirtualCluster(ClusterSettings(nodes=20, time_profile="typical")) as cluster:
+            cluster.boot()
+            booted = time.perf_counter()
+            cluster.sleep(600)
+            boots.append(booted - began)
+            times.append(time.perf_counter() - booted)
+    return {
+        "20 nodes: boot to kube-system Ready": f"{statistics.median(boots):.2f} s",
+        "20 nodes idle, 10 virtual minutes": f"{statistics.median(times):.2f} s",
+    }
+
+
+def memory() -> dict[str, str]:
+    """Resident memory of the all-in-one process with 3 nodes and 30 pods."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        with _cluster(home, "--wait", "--time-profile", "fast") as environment:
+            kubectl_ = BIN / "kubectl"
+            image = "registry.k8s.io/e2e-test-images/agnhost:2.53"
+            for argv in (
+                ["create", "deployment", "load", f"--image={image}", "--replicas=22"],
+                ["rollout", "status", "deployment/load", "--timeout=60s"],
+            ):
+                subprocess.run([kubectl_, *argv], env=environment, check=True, capture_output=True)
+            listed = subprocess.run(
+                [BIN / "podwire", "get", "clusters", "-o", "json"], env=environment, check=True,
+                capture_output=True, text=True,
+            ).stdout  # fmt: skip
+            pid = yaml.safe_load(listed)[0]["pid"]
+            status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert found is not None
+    return {"RSS, 3 nodes and 30 pods": f"{int(found[1]) / 1024:.0f} MiB"}
+
+
+def hashes() -> dict[str, str]:
+    """Every shipped scenario: one trace-hash over processes and hash seeds."""
+    told = {}
+    for scenario in sorted((ROOT / "examples/chaos").glob("*.yaml")):
+        if "kind: Scenario" not in scenario.read_text():
+            continue
+        seen = set()
+        for hash_seed in ("0", "1", "random"):
+            environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+            output = subprocess.run(
+                [BIN / "podwire", "chaos", "run", scenario, "--seed", "7"], env=environment,
+                capture_output=True, text=True, check=False,
+            ).stdout  # fmt: skip
+            seen.add(output.strip().splitlines()[-1])
+        told[f"{scenario.stem}: distinct hashes in 3 processes"] = str(len(seen))
+    return told
+
+
+def demo() -> dict[str, str]:
+    """``make demo`` after its install."""
+    began = time.perf_counter()
+    subprocess.run(["make", "demo"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return {"make demo after install": f"{time.perf_counter() - began:.1f} s"}
+
+
+ALL: dict[str, Callable[[], dict[str, str]]] = {
+    "up": up,
+    "cli": cli,
+    "kubectl": kubectl,
+    "fixture": fixture,
+    "idle": idle,
+    "memory": memory,
+    "hashes": hashes,
+    "demo": demo,
+}
+"""Every figure, in the order in which they are printed."""
