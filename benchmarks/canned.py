@@ -12,11 +12,16 @@ import sys
 from pathlib import Path
 
 
-async def main(folder: Path) -> None:
-    """Serve ``<folder>/<n>.{request,response}`` until killed; prints the port."""
-    answers = {}
-    for request in sorted(folder.glob("*.request")):
-        answers[request.read_text()] = request.with_suffix(".response").read_bytes()
+def recorded(folder: Path) -> dict[str, bytes]:
+    """``METHOD TARGET`` and Accept -> the whole answer, from ``<n>.{request,response}``."""
+    return {
+        request.read_text(): request.with_suffix(".response").read_bytes()
+        for request in sorted(folder.glob("*.request"))
+    }
+
+
+async def main(folder: Path, answers: dict[str, bytes]) -> None:
+    """Serve the answers until killed; prints the port."""
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while head := await reader.readuntil(b"\r\n\r\n"):
@@ -39,6 +44,6 @@ async def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        asyncio.run(main(Path(sys.argv[1])))
+        asyncio.run(main(Path(sys.argv[1]), recorded(Path(sys.argv[1]))))
     except (KeyboardInterrupt, asyncio.IncompleteReadError):
         sys.exit(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import ssl
 import statistics
 import subprocess
@@ -61,48 +62,40 @@ def _median_ms(call: Callable[[], object], runs: int = RUNS) -> float:
 def _first_ready() -> float:
     """Seconds from the start of ``podwire up`` to the first 200 from /readyz."""
     with tempfile.TemporaryDirectory() as home:
-        environment = _environment(Path(home))
-        with HTTPSConnectionProbe() as probe:
-            began = time.perf_counter()
-            process = subprocess.Popen(
-                [BIN / "podwire", "up", "--port", str(probe.port)],
-                env=environment,
-                stderr=subprocess.DEVNULL,
-            )
-            probe.wait()
-            elapsed = time.perf_counter() - began
-            process.terminate()
-            process.wait()
+        port = _free_port()
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            [BIN / "podwire", "up", "--port", str(port)],
+            env=_environment(Path(home)),
+            stderr=subprocess.DEVNULL,
+        )
+        _wait_ready(port)
+        elapsed = time.perf_counter() - began
+        process.terminate()
+        process.wait()
     return elapsed
 
 
-class HTTPSConnectionProbe:
-    """Asks /readyz of a port of its own choosing until it answers 200."""
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
-    def __enter__(self) -> HTTPSConnectionProbe:
-        import socket  # noqa: PLC0415
 
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def wait(self) -> None:
-        """Until the first 200."""
-        context = ssl._create_unverified_context()  # noqa: S323, SLF001  loopback, made just now
-        while True:
-            connection = HTTPSConnection("127.0.0.1", self.port, timeout=2, context=context)
-            try:
-                connection.request("GET", "/readyz")
-                if connection.getresponse().status == 200:
-                    return
-            except OSError:
-                time.sleep(0.005)
-            finally:
-                connection.close()
+def _wait_ready(port: int) -> None:
+    """Until the first 200 from /readyz."""
+    context = ssl._create_unverified_context()  # noqa: S323, SLF001  loopback, made just now
+    while True:
+        connection = HTTPSConnection("127.0.0.1", port, timeout=2, context=context)
+        try:
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            time.sleep(0.005)
+        finally:
+            connection.close()
 
 
 def up() -> dict[str, str]:
