@@ -6,6 +6,7 @@ code that compiles the live rules.
 
 from __future__ import annotations
 
+from podwire.cni.calico import core as calico
 from podwire.dataplane.commands import RulesRestore
 from podwire.dataplane.verdict import Edit
 from podwire.explain.objects import Objects, WhatIf
@@ -21,7 +22,10 @@ def compiler(settings: ClusterSettings) -> WhatIf:
     config = proxy_config.parse(config_text(settings).encode())
 
     def compile_objects(objects: Objects) -> list[Edit]:
-        return _services(objects, config)
+        edits = _services(objects, config)
+        if settings.cni == "calico":
+            edits += _policies(objects)
+        return edits
 
     return compile_objects
 
@@ -43,3 +47,15 @@ def _services(objects: Objects, config: proxy_config.Config) -> list[Edit]:
         if plan is not None:
             edits.append(Edit(node=name, command=RulesRestore(text=plan.text)))
     return edits
+
+
+def _policies(objects: Objects) -> list[Edit]:
+    """Each node's policy chains."""
+    names = [node.metadata.name for node in objects.nodes]
+    texts = [
+        calico.full_text(name, objects.pods, objects.namespaces, objects.policies) for name in names
+    ]
+    return [
+        Edit(node=name, command=RulesRestore(text=text))
+        for name, text in zip(names, texts, strict=True)
+    ]
