@@ -77,3 +77,10 @@ def test_every_dependency_is_justified():
     for requirement in project["dependencies"] + project["optional-dependencies"]["dev"]:
         name = requirement.partition(">")[0].partition("=")[0].strip()
         assert f"`{name}`" in text, name
+
+
+def test_the_page_of_kinds_is_current():
+    """docs/kinds.md is what docs/kinds.py writes."""
+    space = {"__name__": "kinds_page", "__file__": str(ROOT / "docs/kinds.py")}
+    exec((ROOT / "docs/kinds.py").read_text(), space)  # noqa: S102  our own script
+    assert (ROOT / "docs/kinds.md").read_text() == space["page"]()
