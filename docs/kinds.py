@@ -10,8 +10,9 @@ PAGE = Path(__file__).with_name("kinds.md")
 
 HEAD = """# Kinds
 
-Made by `python docs/kinds.py`. *Modelled*: podwire does what the kind means. *Stored*: created, read, watched, patched and
-printed faithfully, but nothing acts on it. Every other kind is absent: the server answers 404, as for a kind it never heard of.
+Made by `python docs/kinds.py`. *Modelled*: podwire does what the kind means. *Stored*: created,
+read, watched, patched and printed faithfully, but nothing acts on it. Every other kind is absent:
+the server answers 404, as for a kind it never heard of.
 
 | kind | group version | short names | scope | subresources | |
 |---|---|---|---|---|---|
