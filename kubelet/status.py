@@ -27,6 +27,8 @@ class _Entry:
     uid: str
     wanted: JSON = field(default_factory=dict)
     sent: JSON = field(default_factory=dict)
+    revision: int = 0
+    """Of the object that the last write left."""
     delete: bool = False
     busy: bool = False
 
@@ -48,6 +50,23 @@ class StatusManager:
         entry = self._entry(pod)
         entry.wanted = status
         self._kick(entry)
+
+    def observe(self, pod: Pod) -> None:
+        """The object as the API shows it: what somebody else changed of our conditions is ours.
+
+        Upstream: status_manager.go needsReconcile (the node controller marks pods of a node that
+        it takes for dead; a kubelet that lives says otherwise).
+        """
+        entry = self._entries.get(pod.metadata.uid)
+        if entry is None or entry.busy or int(pod.metadata.resource_version) <= entry.revision:
+            return
+        shown = {c.type: c.status for c in pod.status.conditions}
+        ours = entry.sent.get("conditions", ())
+        wrong = [c["type"] for c in ours if shown.get(c["type"], c["status"]) != c["status"]]
+        if wrong:
+            kept = [c for c in ours if c["type"] not in wrong]
+            entry.sent = {**entry.sent, "conditions": kept}
+            self._kick(entry)
 
     def delete(self, pod: Pod) -> None:
         """Want the pod object gone, after its last status was written."""
@@ -103,7 +122,7 @@ class StatusManager:
             wanted = entry.wanted
             patch = changes(entry.sent, wanted)
             if patch:
-                await self._client.patch(
+                written = await self._client.patch(
                     kinds.POD,
                     entry.name,
                     {"metadata": {"uid": entry.uid}, "status": patch},
@@ -111,6 +130,7 @@ class StatusManager:
                     subresource="status",
                     content_type=STRATEGIC,
                 )
+                entry.revision = int(written.metadata.resource_version)
             entry.sent = wanted
             return True
         if entry.delete:

@@ -85,6 +85,7 @@ class PodWorker:
             pod.metadata.annotations != self.pod.metadata.annotations
         )
         self.pod = pod
+        self.kubelet.statuses.observe(pod)
         if relabelled:
             self.refresh_volumes_later()
         if pod.metadata.deletion_timestamp:

@@ -27,6 +27,9 @@ class NodeLifecycleController:
         self._pods = world.informers.informer(kinds.POD)
         self._pods.add_index("node", lambda p: (p.spec.node_name,) if p.spec.node_name else ())
         self._health: dict[str, Health] = {}
+        self._fallen: dict[str, None] = {}
+        """Nodes that were Ready and are not: only their pods are marked (a node that is still
+        coming up has pods which its kubelet speaks for)."""
         self._unhealthy_ns: dict[str, int] = {}
         """Since when (own clock) a node has not been Ready; for the first NoExecute taint."""
         self.driver = world.driver(
@@ -49,6 +52,7 @@ class NodeLifecycleController:
             name = old.metadata.name
             self._health.pop(name, None)
             self._unhealthy_ns.pop(name, None)
+            self._fallen.pop(name, None)
             message = f"Node {name} event: Removing Node {name} from Controller"
             self.driver.recorder.emit(old, "Normal", "RemovingNode", message)
             return
@@ -67,11 +71,14 @@ class NodeLifecycleController:
             self._heard(name)
         if core.ready_status(new) == "True":
             self._unhealthy_ns.pop(name, None)
+            self._fallen.pop(name, None)
             if old is not None and core.ready_status(old) != "True":
                 for other in self._nodes.list():  # full disruption may have ended
                     self.driver.add(other.key)
         else:
             self._unhealthy_ns.setdefault(name, self._world.now_ns())
+            if old is not None and old.ready:
+                self._fallen[name] = None
         self.driver.add(name)
 
     def _reconcile(self, key: str) -> list[Effect]:
@@ -88,7 +95,8 @@ class NodeLifecycleController:
             effects += core.mark_unknown(node, now_ns)
         evict = False
         if core.ready_status(node) != "True":
-            effects += core.pods_not_ready(node, self._pods.by_index("node", key), now_ns)
+            if key in self._fallen:
+                effects += core.pods_not_ready(node, self._pods.by_index("node", key), now_ns)
             # Upstream looks at nodes every nodeMonitorPeriod: a node that recovers sooner is
             # never marked for eviction.
             waited_s = (now_ns - self._unhealthy_ns.get(key, now_ns)) / NS
