@@ -185,6 +185,7 @@ def _announce(name: str, cluster: Any, directory: Path, target: Path, report: _R
 
 
 async def _wait(cluster: Any, wait_s: float, report: _Report, stop: asyncio.Event) -> None:
+    from podwire.runtime.clock import process_age_s  # noqa: PLC0415
     from podwire.runtime.tasks import first  # noqa: PLC0415
 
     report.line(" • Waiting for nodes and kube-system ...")
@@ -195,7 +196,7 @@ async def _wait(cluster: Any, wait_s: float, report: _Report, stop: asyncio.Even
         report.line(f" ✗ Not Ready within {wait_s:g}s; see: kubectl get nodes,pods -A")
         return
     if not stop.is_set():
-        report.line(f" ✓ Nodes and kube-system Ready in {cluster.cluster.elapsed_s():.1f}s")
+        report.line(f" ✓ Nodes and kube-system Ready in {process_age_s():.1f}s")
 
 
 def _detached(name: str, wait_s: float | None) -> None:
