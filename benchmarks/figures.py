@@ -107,7 +107,7 @@ def up() -> dict[str, str]:
 
 def cli() -> dict[str, str]:
     """The command's own start."""
-    run = [BIN / "podwire", "--help"]
+    run = [str(BIN / "podwire"), "--help"]
     ms = _median_ms(lambda: subprocess.run(run, check=True, stdout=subprocess.DEVNULL))
     return {"podwire --help": f"{ms:.0f} ms"}
 
@@ -117,7 +117,7 @@ def kubectl() -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         with _cluster(home, "--wait") as environment:
-            ours = [BIN / "kubectl", "get", "nodes"]
+            ours = [str(BIN / "kubectl"), "get", "nodes"]
             config = yaml.safe_load((home / "config").read_text())
             canned_config, process = _start_canned(home, config, environment)
             theirs = [*ours, "--kubeconfig", str(canned_config)]
@@ -227,7 +227,7 @@ def memory() -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         with _cluster(home, "--wait", "--time-profile", "fast") as environment:
-            kubectl_ = BIN / "kubectl"
+            kubectl_ = str(BIN / "kubectl")
             image = "registry.k8s.io/e2e-test-images/agnhost:2.53"
             for argv in (
                 ["create", "deployment", "load", f"--image={image}", "--replicas=22"],

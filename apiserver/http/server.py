@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -49,7 +48,9 @@ class HttpServer:
     async def start(self, host: str, port: int) -> None:
         """Listen. Raises OSError when the port is taken."""
         server = web.Server(self._handle, access_log=None, keepalive_timeout=3600.0)
-        self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
+        self._runner = web.ServerRunner(
+            server, shutdown_timeout=_SHUTDOWN_S, handler_cancellation=True
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, ssl_context=self._tls, backlog=1024)
         await site.start()
@@ -96,9 +97,8 @@ class HttpServer:
             async for chunk in _coalesced(frames):
                 await stream.write(chunk)
             await stream.write_eof()
-        except (ConnectionError, asyncio.CancelledError):
+        except ConnectionError:
             self._log.debug("watch client went away", path=request.path)
-            raise
         finally:
             close = getattr(frames, "aclose", None)
             if close is not None:

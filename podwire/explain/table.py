@@ -7,31 +7,54 @@ columns unless a name is longer than its column.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from podwire.dataplane.verdict import GOOD_FATES, Fate, Step
 from podwire.explain.report import LookupReport, Report
 
-_OBJECT_WIDTH = 20
+_OBJECT_WIDTH = 25
+_NOTE = re.compile(r"ct #\d+|mtu .*|p \d.*")
+"""What a rewrite's detail adds to the rewrite itself."""
 _COMMENT = re.compile(r'--comment "([^"]*)"|--comment (\S+)')
 
 
-def render(report: Report, *, ascii_only: bool = False) -> str:
-    """The whole table."""
+def render(report: Report, *, ascii_only: bool = False, verbose: bool = False) -> str:
+    """The whole table. Chains that were entered and left without effect show when ``verbose``."""
     lines = [_header(report)]
     if report.lookup is not None:
         lines += _lookup(report.lookup)
-    number = 0
+    number, original, ends_at = 0, 0, 0
     for hop in report.hops:
+        shown = hop.steps if verbose else _effective(hop.steps)
         lines.append(hop.node or "wire")
         for step in hop.steps:
-            number += 1
-            lines.append(_step(number, step))
-    lines.append(_fate(report))
+            original += 1
+            if any(step is kept for kept in shown):
+                number += 1
+                lines.append(_step(number, step))
+            if original == report.cause.step:
+                ends_at = number
+    lines.append(_fate(report, ends_at))
     lines += _footer(report)
     text = "\n".join(lines)
     if ascii_only:
         text = text.replace("→", "->").replace("✓", "OK").replace("✗", "NO")
     return text
+
+
+def _effective(steps: Sequence[Step]) -> list[Step]:
+    """Without returns, and without jumps into chains in which nothing happened."""
+    kept = [step for step in steps if step.result != "return"]
+    while True:
+        fewer = [
+            step
+            for step, following in zip(kept, [*kept[1:], None], strict=True)
+            if step.result != "jump"
+            or (following is not None and following.object == step.detail.partition(" ")[0])
+        ]
+        if len(fewer) == len(kept):
+            return kept
+        kept = fewer
 
 
 def _header(report: Report) -> str:
@@ -61,7 +84,10 @@ def _step(number: int, step: Step) -> str:
     details = []
     if step.before is not None and step.after is not None:
         details.append(_rewrite(step))
-    if step.detail:
+        note = _NOTE.search(step.detail)
+        if note is not None:
+            details.append(note.group())
+    elif step.detail:
         details.append(step.detail)
     comment = _COMMENT.search(step.rule)
     if comment is not None and not step.detail:
@@ -83,13 +109,13 @@ def _rewrite(step: Step) -> str:
     return "  ".join(parts)
 
 
-def _fate(report: Report) -> str:
+def _fate(report: Report, ends_at: int) -> str:
     mark = "✓" if report.fate in GOOD_FATES else "?" if report.fate is Fate.UNKNOWN else "✗"
     where = ""
     if report.hops and report.hops[-1].node:
         where = f" at {report.hops[-1].node}"
-        if report.cause.step and report.fate not in GOOD_FATES:
-            where += f" step {report.cause.step}"
+        if ends_at and report.fate not in GOOD_FATES:
+            where += f" step {ends_at}"
     return f"{mark} {report.fate.value}{where}"
 
 

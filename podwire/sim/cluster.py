@@ -156,7 +156,7 @@ class Cluster:
             kube_proxy_host(agents, self._rendered),
             *cni_hosts(agents),
             coredns.host(agents),
-            ProgramHost(self.fabric, self.env.clock, self.env.rng.child(f"programs/{node}")),
+            ProgramHost(self.room_ctx(f"programs/{node}", node=node)),
         )
         ctx = self.room_ctx(f"kubelet/{node}", config, node, hosts)
         self._start_room(f"kubelet/{node}", run_kubelet(ctx))

@@ -74,7 +74,11 @@ class VirtualCluster:
         self.cluster = Cluster(self.env, settings or ClusterSettings(time_profile="fast"))
         self._nursery = Nursery()
         self._open = True
-        self.run(self._start())
+        try:
+            self.run(self._start())
+        except BaseException:
+            self.close()
+            raise
 
     async def _start(self) -> None:
         await self._nursery.__aenter__()

@@ -38,6 +38,7 @@ _TIMEOUT_S = 60.0
 @click.option("--cni", default="calico", show_default=True, help="With -f: CNI profile.")
 @click.option("--seed", default=0, show_default=True, help="With -f: seed of the simulation.")
 @click.option("--ascii", "ascii_only", is_flag=True, help="Draw with ASCII only.")
+@click.option("-v", "--verbose", is_flag=True, help="Also show chains without effect.")
 @output_option("table", "json", "yaml")
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST[:PORT]")
@@ -53,6 +54,7 @@ def command(
     cni: str,
     seed: int,
     ascii_only: bool,
+    verbose: bool,
     output: str,
     source: str,
     destination: str,
@@ -74,7 +76,7 @@ def command(
     )
     report = _simulated(spec, files, nodes, cni, seed) if files else _live(spec, name)
     if output == "table":
-        click.echo(render(report, ascii_only=ascii_only))
+        click.echo(render(report, ascii_only=ascii_only, verbose=verbose))
     else:
         click.echo(dump(msgspec.to_builtins(report), output))
     sys.exit(report.exit_code)
