@@ -31,7 +31,7 @@ from podwire.dataplane.verdict import Branch, Fate, WireEdit
 from podwire.explain.cause import last_step, policies_of, service_of
 from podwire.explain.objects import Objects
 
-_LINK = re.compile(r"link (\S+) - (\S+)")
+_LINK = re.compile(r"(\S+) - (\S+)")
 _ADDED_LABELS = re.compile(r"^(pod-template-hash|controller-revision-hash|.*kubernetes\.io/.*)$")
 
 
@@ -54,8 +54,8 @@ def candidates(branch: Branch, objects: Objects) -> Iterator[Candidate]:
         yield from _endpoints(rule, objects)
     elif branch.fate is Fate.REFUSED:
         yield from _ports(branch, objects)
-    elif branch.fate in {Fate.LINK_DOWN, Fate.NEIGHBOR_UNREACHABLE} and step is not None:
-        found = _LINK.search(step.detail)
+    elif branch.fate is Fate.LINK_DOWN and step is not None:
+        found = _LINK.search(step.object)
         if found is not None:
             a, b = found.group(1), found.group(2)
             wires = (WireEdit(a=a, b=b), WireEdit(a=b, b=a))

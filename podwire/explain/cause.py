@@ -67,7 +67,9 @@ def cause(branch: Branch, objects: Objects) -> Cause:
         summary, refs = f"{objects.name_of(flow.dst)} listens on {flow.dst_port}", []
     elif branch.fate is Fate.EXITS_CLUSTER:
         summary, refs = f"{flow.dst} is outside; what happens there is not modelled", []
-    elif branch.fate in {Fate.LINK_DOWN, Fate.NEIGHBOR_UNREACHABLE, Fate.UNKNOWN}:
+    elif branch.fate is Fate.LINK_DOWN:
+        summary, refs = f"the link {step.object if step else '?'} is down", []
+    elif branch.fate in {Fate.NEIGHBOR_UNREACHABLE, Fate.UNKNOWN}:
         summary, refs = (step.detail if step else "") or branch.fate.value, []
     elif branch.fate is Fate.DROPPED_BY_RULE:
         summary, refs = f"a rule of chain {step.object if step else '?'} drops it", []

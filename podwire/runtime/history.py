@@ -18,8 +18,8 @@ class History:
         self._monotonic_ns = clock.monotonic_ns
         self._hash = hashlib.blake2b(digest_size=16)
         self._update = self._hash.update
-        self.on_fact: Callable[[str], None] | None = None
-        """Called with the kind of each fact: how a driver waits for the world to move."""
+        self.on_fact: Callable[[str, tuple[str | int | bytes, ...]], None] | None = None
+        """Called with each fact: how a driver waits for the world to move."""
         self.facts: list[tuple[int, str, tuple[str | int | bytes, ...]]] | None = (
             [] if keep else None
         )
@@ -31,7 +31,7 @@ class History:
         if self.facts is not None:
             self.facts.append((now, kind, facts))
         if self.on_fact is not None:
-            self.on_fact(kind)
+            self.on_fact(kind, facts)
 
     @property
     def hash(self) -> str:

@@ -7,6 +7,7 @@ a call waits for something.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,10 @@ T = TypeVar("T")
 BOOT_TIMEOUT_S = 300.0
 CONVERGE_TIMEOUT_S = 300.0
 QUIET_S = 1.5
-"""Agents are taken to have caught up when no node was commanded for this long."""
+"""Agents are taken to have caught up when nothing was written and no node was commanded for this
+long; kube-proxy syncs at most once a second."""
+_RESTLESS = re.compile(r"/(leases|events)/")
+"""Writes that never cease."""
 
 
 class NotConvergedError(Exception):
@@ -70,7 +74,7 @@ class VirtualCluster:
         self.history: History = self.env.trace
         self.history.on_fact = self._on_fact
         self._moved = asyncio.Event()
-        self._last_command_ns = 0
+        self._last_move_ns = 0
         self.cluster = Cluster(self.env, settings or ClusterSettings(time_profile="fast"))
         self._nursery = Nursery()
         self._open = True
@@ -128,9 +132,9 @@ class VirtualCluster:
         """Let virtual time pass."""
         self.run(self.env.clock.sleep(seconds))
 
-    def _on_fact(self, kind: str) -> None:
-        if kind == "node":
-            self._last_command_ns = self.loop.now_ns
+    def _on_fact(self, kind: str, facts: tuple[str | int | bytes, ...]) -> None:
+        if kind == "node" or (kind == "store" and not _RESTLESS.search(str(facts))):
+            self._last_move_ns = self.loop.now_ns
         self._moved.set()
 
     def until(self, condition: Callable[[], Any], timeout_s: float = 120.0, what: str = "") -> Any:
@@ -155,8 +159,8 @@ class VirtualCluster:
             ) from None
 
     def until_quiet(self, quiet_s: float = QUIET_S) -> None:
-        """Let the node agents catch up: until no node was commanded for ``quiet_s``."""
-        while (gap_s := (self.loop.now_ns - self._last_command_ns) / 1e9) < quiet_s:
+        """Let the node agents catch up: until nothing moved for ``quiet_s`` (leases apart)."""
+        while (gap_s := (self.loop.now_ns - self._last_move_ns) / 1e9) < quiet_s:
             self.sleep(quiet_s - gap_s)
 
     # -- objects
