@@ -412,3 +412,95 @@ def test_ss_shows_who_listens_and_who_talks() -> None:
     ]
     assert talking == "ESTAB 0 0 10.244.2.2:80 10.244.1.2:40000\n"
     assert odd == 255
+
+
+def test_a_closed_connection_leaves_no_entry_in_any_table() -> None:
+    async def story(env: Env) -> list[int]:
+        fabric = await cluster(env)
+        listener = await fabric.listen("node-2", "pod-2", "", 80)
+        client = await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, timeout_s=1)
+        server = await listener.accept()
+        await client.close()
+        await server.close()
+        listener.close()
+        await env.clock.sleep(61)  # TIME_WAIT is over
+        left = []
+        for node, netns in (("node-1", "pod-1"), ("node-2", "pod-2")):
+            space = fabric.sockets.space(node, netns)
+            table = fabric.hosts[node].kernel.netns(netns).sockets
+            assert space is not None
+            left += [len(space.tcp), len(space.listeners), len(table.connected), len(table.bound)]
+        return left
+
+    assert run(story) == [0] * 8
+
+
+def test_a_segment_for_a_connection_the_server_lost_is_answered_by_reset() -> None:
+    """The port still listens, so it is the listener that has to say so."""
+
+    async def story(env: Env) -> None:
+        fabric = await cluster(env)
+        listener = await fabric.listen("node-2", "pod-2", "", 80)
+        client = await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, timeout_s=1)
+        server = await listener.accept()
+        server.space.forget_tcp(server)
+        await client.send(b"are you there?")
+        with pytest.raises(ConnectionResetError):
+            await client.recv()
+
+    run(story)
+
+
+def test_ephemeral_ports_stay_in_their_range_skip_taken_ones_and_run_out() -> None:
+    async def story(env: Env) -> None:
+        fabric = await cluster(env)
+        first = await fabric.bind_udp("node-1", "pod-1")
+        space = fabric.sockets.space("node-1", "pod-1")
+        assert space is not None
+        low, high = 32768, 60999
+        assert low <= first.local[1] <= high
+        space._next_port = high
+        ports = [(await fabric.bind_udp("node-1", "pod-1")).local[1] for _ in range(3)]
+        assert ports == [high, low, low + 1]
+        space._next_port = high
+        assert (await fabric.bind_udp("node-1", "pod-1")).local[1] == low + 2
+        space._bound.update({("udp", port): 1 for port in range(low, high + 1)})
+        with pytest.raises(OSError) as caught:
+            await fabric.bind_udp("node-1", "pod-1")
+        assert caught.value.errno == errno.EADDRINUSE
+
+    run(story)
+
+
+def test_a_fast_writer_waits_for_a_slow_reader() -> None:
+    async def story(env: Env) -> tuple[bool, int]:
+        fabric = await cluster(env)
+        listener = await fabric.listen("node-2", "pod-2", "", 80)
+        client = await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, timeout_s=1)
+        server = await listener.accept()
+        received = 0
+        async with Nursery() as nursery:
+            writing = nursery.start(client.send(bytes(1_000_000)), name="writer")
+            await env.clock.sleep(60)
+            stuck = not writing.done()
+            while received < 1_000_000:
+                received += len(await server.recv())
+        return stuck, received
+
+    assert run(story) == (True, 1_000_000)
+
+
+def test_sockets_of_another_owner_are_left_alone() -> None:
+    async def story(env: Env) -> None:
+        fabric = await cluster(env)
+        one, two = fabric.owned_by("one"), fabric.owned_by("two")
+        await one.listen("node-1", "pod-1", "", 80)
+        await one.bind_udp("node-1", "pod-1", "", 53)
+        await two.listen("node-1", "pod-1", "", 81)
+        two.release("one")
+        await two.listen("node-1", "pod-1", "", 80)
+        await two.bind_udp("node-1", "pod-1", "", 53)
+        with pytest.raises(OSError):
+            await one.listen("node-1", "pod-1", "", 81)
+
+    run(story)
