@@ -196,3 +196,23 @@ def test_loops_let_others_run() -> None:
         return turns
 
     assert sim.run(main) > 100
+
+
+ARGS = st.lists(
+    st.sampled_from(
+        ["-n", "-c", "-f", "-d", "-w", "-z", "-l", "-u", "-x", "-t", "-p", "-e", "-s", "--x", "-",
+         "+short", "+time=1", "@x", "1", "0", "-1", "99999999999", "a", "[", "*", "(", "\\", "/data",
+         "/data/a.txt", "=", "s/a/", "s/(/x/", "%d", "%", "http://", "x:y", "::1", "[::", "..", "é"]
+    ),
+    max_size=4,
+)  # fmt: skip
+OFFLINE = sorted(name for name, module in TOOLS.items() if module not in {"fabric", "uname"})
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from([name for name in OFFLINE if name != "httpd"]), ARGS)
+def test_any_arguments_get_an_answer_in_the_tools_own_words(name: str, args: list[str]) -> None:
+    """No option, number, pattern or name breaks a tool: never a Python traceback."""
+    code, out, err, _ = execute("timeout", "100", name, *args, stdin=[b"a b\n1\n"])
+    assert 0 <= code < 256
+    assert "Traceback" not in out + err
