@@ -10,6 +10,7 @@ from podwire.client.counters import Datagrams
 from podwire.client.dnswire import DnsError, Message, Question
 from podwire.client.resolver import MUSL, Hosts, Lookup, ResolvConf, Result
 from podwire.kubelet.programs.env import ExecEnv
+from podwire.kubelet.shell.command import UsageError
 
 _BAD = (dnswire.SERVFAIL, dnswire.NOTIMP, dnswire.REFUSED)
 
@@ -34,6 +35,13 @@ async def lookup(env: ExecEnv, libc: str, name: str, family: str = "any") -> Res
     one = Lookup(name, conf, hosts, family, libc)
     exchange = _Musl(env, conf) if libc == MUSL else _Glibc(env, conf)
     return await resolver.run(one, exchange.ask)
+
+
+class NameSyntaxError(UsageError):
+    """A name that no DNS message can carry: printed in the words of BIND's tools, code 10."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, 10)
 
 
 class _Exchange:
@@ -203,7 +211,10 @@ async def query(
     tcp: bool = False,
 ) -> tuple[Message | None, int, str]:
     """One query to one server: (answer, its size in bytes, why there is none)."""
-    wire = dnswire.encode(message, compress=False)
+    try:
+        wire = dnswire.encode(message, compress=False)
+    except DnsError:
+        raise NameSyntaxError(f"'{message.question.name}' is not in legal name format") from None
     if tcp:
         found = (await ask_tcp(env, server, {message.id: wire}, timeout_s, port))[0]
         return found, len(dnswire.encode(found)) if found else 0, "" if found else "timed out"
