@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+
 from podwire.client import resolver
 from podwire.kubelet.programs import names
 from podwire.kubelet.shell.command import Command, UsageError
 from podwire.kubelet.shell.tools.sleep import FOREVER_S
 
 MAX_COUNT = 100_000
+_WORDS = {
+    errno.EHOSTUNREACH: "Destination Host Unreachable",
+    errno.ENETUNREACH: "Destination Net Unreachable",
+    errno.ECONNREFUSED: "Destination Port Unreachable",
+}
 
 
 async def run(command: Command) -> int:
@@ -80,7 +87,8 @@ class _Ping:
         except OSError as error:
             self.errors += 1
             if not self.quiet:
-                command.out(f"From {spec.pod_ip} {name}={shown} {error.strerror}\n")
+                why = _WORDS.get(error.errno or 0, error.strerror)
+                command.out(f"From {spec.pod_ip} {name}={shown} {why}\n")
             return
         self.times_ms.append(taken_s * 1000)
         if not self.quiet:

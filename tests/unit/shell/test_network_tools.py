@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 import pytest
@@ -247,3 +248,20 @@ def test_two_netcats_talk() -> None:
         "nc -l -p 9000 > /tmp/got & sleep 1; echo hi | nc -w 1 127.0.0.1 9000; wait; cat /tmp/got"
     )
     assert run(line)[:2] == (0, "hi\n")
+
+
+def test_ping_names_the_icmp_error() -> None:
+    """What came back is told in iputils' words and counted."""
+
+    class NoRoute(FlatNet):
+        async def ping(self, *_args: object, **_more: object) -> float:
+            raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+    async def main(env: Env) -> tuple[int, str]:
+        captured = Captured(env, FakeProcess(NoRoute(), spec("nicolaka/netshoot")))
+        return await exec_command(captured.env, ["ping", "-c1", "10.1.1.1"]), captured.text
+
+    code, text = sim.run(main)
+    assert code == 1
+    assert "From 10.244.1.5 icmp_seq=1 Destination Host Unreachable\n" in text
+    assert "1 packets transmitted, 0 received, +1 errors, 100% packet loss" in text
