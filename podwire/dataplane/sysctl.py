@@ -39,11 +39,12 @@ DEVICE_KEYS = ("rp_filter", "route_localnet", "proxy_arp", "accept_local", "forw
 class Sysctls:
     """The parameters of one namespace: defaults with what was written over them."""
 
-    __slots__ = ("_numbers", "written")
+    __slots__ = ("_devices", "_numbers", "written")
 
     def __init__(self) -> None:
         self.written: dict[str, str] = {}
         self._numbers: dict[str, int] = {}
+        self._devices: dict[tuple[str, str], int] = {}
 
     def clone(self) -> Sysctls:
         """An independent copy."""
@@ -80,6 +81,7 @@ class Sysctls:
         elif key == "net.ipv4.conf.all.forwarding":
             self.written["net.ipv4.ip_forward"] = value
         self._numbers.clear()
+        self._devices.clear()
 
     def number(self, key: str) -> int:
         """A value as a number (cached: asked for every packet)."""
@@ -90,7 +92,10 @@ class Sysctls:
 
     def device(self, key: str, dev: str) -> int:
         """The effective value of an ipv4.conf key for a device: the larger of all and dev."""
-        return max(
-            self.number(f"net.ipv4.conf.all.{key}"),
-            self.number(f"net.ipv4.conf.{dev.replace('.', '/')}.{key}"),
-        )
+        found = self._devices.get((key, dev))
+        if found is None:
+            found = self._devices[key, dev] = max(
+                self.number(f"net.ipv4.conf.all.{key}"),
+                self.number(f"net.ipv4.conf.{dev.replace('.', '/')}.{key}"),
+            )
+        return found

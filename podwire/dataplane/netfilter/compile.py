@@ -142,6 +142,13 @@ def choices(rules: tuple[Rule, ...]) -> int:
     return random + 1
 
 
+def _all(tests: tuple[Test, ...], skb: Skb, env: Env) -> bool:
+    for test in tests:  # noqa: SIM110  # a generator costs more than the tests
+        if not test(skb, env):
+            return False
+    return True
+
+
 def walk(
     nf: Netfilter, table: str, base: str, skb: Skb, env: Env, recorder: Recorder | None
 ) -> Verdict:
@@ -164,7 +171,7 @@ def walk(
         at += 1
         op = chain.code.ops[index]
         try:
-            if not all(test(skb, env) for test in op.tests):
+            if not _all(op.tests, skb, env):
                 continue
             nf.hit(table, chain, index, size)
             if recorder is not None:

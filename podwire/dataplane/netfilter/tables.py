@@ -90,12 +90,14 @@ class Netfilter:
 
     def replan(self) -> None:
         """Work out which stages each hook has now; call after tables changed."""
-        rules = (r for table in self.tables.values() for c in table.values() for r in c.rules)
-        self.tracks = (
-            self.tracks
-            or "nat" in self.tables
-            or any(isinstance(x, m.CtState) for r in rules for x in r.matches)
-        )
+        if not self.tracks:
+            self.tracks = "nat" in self.tables or any(
+                isinstance(match, m.CtState)
+                for table in self.tables.values()
+                for chain in table.values()
+                for rule in chain.rules
+                for match in rule.matches
+            )
         self.plan = {
             hook: tuple(
                 stage
