@@ -9,7 +9,6 @@ from podwire.apiserver.server import Apiserver
 from podwire.client import http1
 from podwire.client.counters import Request, Stream
 from podwire.coredns.upstream import EXTERNAL, Upstream
-from podwire.dataplane.commands import AddrAdd, LinkAdd, LinkSet
 from podwire.fabric.hardware import Fabric
 from podwire.runtime.tasks import Nursery
 from podwire.sim.settings import API_PORT, CONTROL_PLANE, GATEWAY
@@ -19,14 +18,6 @@ _OUTSIDE_PORTS = (80, 443)
 
 async def start_gateway(fabric: Fabric, nursery: Nursery) -> None:
     """The resolver of the nodes on :53, and the outside world's one web server."""
-    await fabric.execute(
-        GATEWAY,
-        [
-            LinkAdd(name="outside", kind="dummy"),
-            LinkSet(name="outside", up=True),
-            AddrAdd(dev="outside", cidr=f"{EXTERNAL}/32"),
-        ],
-    )
     nursery.start(Upstream().run(fabric, GATEWAY), name="gateway resolver")
 
     async def answer(request: http1.Request) -> http1.Response:
