@@ -144,11 +144,14 @@ def arrival(journey: Journey, at: tuple[str, str] | None = None) -> tuple[str, D
     return None
 
 
-def ending(journey: Journey, origin: tuple[str, str]) -> tuple[Fate, str, str, Flow | None]:
+def ending(
+    journey: Journey, origin: tuple[str, str], *, answer: bool = False
+) -> tuple[Fate, str, str, Flow | None]:
     """Fate, node, namespace and flow of a packet that reached no socket.
 
     The first loss of the packet itself decides; a refusal counts as one only if word of it came
-    back to ``origin``, otherwise what stopped that word does.
+    back to ``origin``, otherwise what stopped that word does. An ``answer`` that is refused went
+    astray (it came from an address the client never spoke to): the client waits in vain.
     """
     losses = [(n, e) for n, e in journey.events if isinstance(e, Drop)]
     own = [(n, e) for n, e in losses if not is_error(e.packet) and e.packet.protocol != "arp"]
@@ -162,6 +165,9 @@ def ending(journey: Journey, origin: tuple[str, str]) -> tuple[Fate, str, str, F
     if not own:
         return (Fate.LOST, *origin, None)
     node, drop = own[0]
+    if answer:
+        fate = Fate.TIMED_OUT if drop.fate is Fate.REFUSED else drop.fate
+        return fate, node, drop.netns, drop.packet.flow
     if drop.fate in {Fate.REFUSED, Fate.NO_ENDPOINTS} and not told:
         errors = [(n, e) for n, e in losses if is_error(e.packet)]
         if errors:

@@ -202,7 +202,7 @@ def _round_trip(there: Journey, end: Arrival, origin: tuple[str, str]) -> Branch
     if arrival(back, origin) is not None:
         flow = end.packet.flow
         return _as_branch(there, back, Fate.DELIVERED, end.node, end.netns, flow)
-    fate, node, netns, flow_lost = ending(back, (end.node, end.netns))
+    fate, node, netns, flow_lost = ending(back, (end.node, end.netns), answer=True)
     return _as_branch(there, back, fate, node, netns, flow_lost)
 
 

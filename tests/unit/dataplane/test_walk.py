@@ -173,6 +173,17 @@ def test_what_breaks_the_path_shows_in_the_fate(lab, command, node, fate):
         assert branch.node == node
 
 
+def test_an_answer_that_comes_from_a_stranger_times_out(lab):
+    """Without bridge-nf-call-iptables the same-node answer is not translated back."""
+    edit = Edit(
+        node="node-1",
+        command=c.SysctlSet(key="net.bridge.bridge-nf-call-iptables", value="0"),
+    )
+    answer = walk(lab, VIP, 80, draw=0.5, edits=[edit])
+    assert answer.drawn.fate is Fate.TIMED_OUT
+    assert [b.fate for b in answer.branches] == [Fate.DELIVERED, Fate.TIMED_OUT, Fate.DELIVERED]
+
+
 def test_an_edit_that_fails_says_why(lab):
     """The tool's own words."""
     edit = Edit(node="node-1", command=c.LinkDel(name="nope"))

@@ -1,0 +1,181 @@
+"""The laboratory twice: in the model, and in real network namespaces by the same commands."""
+
+import json
+import os
+import subprocess
+
+from podwire.dataplane import commands as c
+from podwire.dataplane.verdict import Fate, WalkRequest
+from podwire.runtime.rng import SeededRng
+from tests.unit.dataplane.lab import Lab
+
+PREFIX = f"pwk{os.getpid()}-"
+FABRIC = f"{PREFIX}fabric"
+PORT, DATAGRAM_PORT = 8080, 53
+
+SERVER = """
+import socket, sys, selectors
+name, chosen = sys.argv[1], selectors.DefaultSelector()
+tcp = socket.create_server(("", 8080)); udp = socket.socket(type=socket.SOCK_DGRAM)
+udp.bind(("", 53))
+chosen.register(tcp, 1); chosen.register(udp, 1); print("ready", flush=True)
+while True:
+    for key, _ in chosen.select():
+        if key.fileobj is tcp:
+            peer, (ip, _) = tcp.accept(); peer.sendall(f"{name} {ip}".encode()); peer.close()
+        else:
+            _, peer = udp.recvfrom(2000); udp.sendto(f"{name} {peer[0]}".encode(), peer)
+"""
+PROBE = """
+import errno, json, socket, sys
+answers = []
+for proto, ip, port in json.loads(sys.argv[1]):
+    s = socket.socket(type=socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM)
+    s.settimeout(1)
+    try:
+        s.connect((ip, port))
+        if proto == "udp": s.send(b"x")
+        answers.append(s.recv(100).decode())
+    except TimeoutError: answers.append("TIMEOUT")
+    except ConnectionRefusedError: answers.append("REFUSED")
+    except OSError as e: answers.append(errno.errorcode[e.errno])
+    s.close()
+print(json.dumps(answers))
+"""
+
+
+def sh(*words, stdin=None):
+    done = subprocess.run(words, input=stdin, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
+    return done.stdout
+
+
+class Mirror(Lab):
+    """A laboratory whose every command also runs in the kernel of this machine."""
+
+    def __init__(self, **options):
+        self.made = []
+        self.servers = []
+        self._netns(FABRIC)
+        sh("ip", "-n", FABRIC, "link", "add", "br0", "type", "bridge")
+        sh("ip", "-n", FABRIC, "link", "set", "br0", "up")
+        super().__init__(**options)
+
+    def close(self):
+        for server in self.servers:
+            server.kill()
+            server.wait()
+            server.stdout.close()
+        for name in self.made:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+    def _netns(self, name):
+        subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+        sh("ip", "netns", "add", name)
+        self.made.append(name)
+        sh("ip", "-n", name, "link", "set", "lo", "up")
+
+    def host(self, name, address, router="192.168.0.1", seed=1):
+        self._netns(PREFIX + name)
+        last = int(address.rsplit(".", 1)[1])
+        port = f"p{last}"
+        peer = ("peer", "name", port, "netns", FABRIC)
+        sh("ip", "-n", PREFIX + name, "link", "add", "eth0", "type", "veth", *peer)
+        mac = f"02:00:00:00:00:{last:02x}"
+        sh("ip", "-n", PREFIX + name, "link", "set", "eth0", "address", mac, "up")
+        sh("ip", "-n", FABRIC, "link", "set", port, "master", "br0", "up")
+        for key in ("all", "default", "eth0"):
+            self._real(PREFIX + name, c.SysctlSet(key=f"net.ipv4.conf.{key}.rp_filter", value="0"))
+        super().host(name, address, router, seed)
+
+    def run(self, node, *commands):
+        super().run(node, *commands)
+        for command in commands:
+            if getattr(command, "dev", "") != "wan0":
+                self._real(PREFIX + (command.netns or node), command)
+
+    def _real(self, ns, command):
+        ip, bridge = ("ip", "-n", ns), ("bridge", "-n", ns)
+        match command:
+            case c.NetnsAdd():
+                self._netns(PREFIX + command.name)
+            case c.LinkAdd():
+                self._link_add(ip, command)
+            case c.LinkSet():
+                words = ["master", command.master] if command.master else []
+                sh(*ip, "link", "set", command.name, *words, "up" if command.up else "down")
+                if command.hairpin is not None:
+                    state = "on" if command.hairpin else "off"
+                    sh(*bridge, "link", "set", "dev", command.name, "hairpin", state)
+            case c.AddrAdd():
+                sh(*ip, "addr", "add", command.cidr, "dev", command.dev)
+            case c.RouteReplace():
+                words = [command.type] if command.type != "unicast" else []
+                words += [command.dst]
+                words += ["via", command.via] if command.via else []
+                words += ["dev", command.dev] if command.dev else []
+                sh(*ip, "route", "replace", *words, *(["onlink"] if command.onlink else []))
+            case c.NeighReplace():
+                where = ("dev", command.dev, "nud", command.state.lower())
+                sh(*ip, "neigh", "replace", command.dst, "lladdr", command.mac, *where)
+            case c.FdbReplace():
+                where = ("dst", command.dst, "self", "permanent")
+                sh(*bridge, "fdb", "replace", command.mac, "dev", command.dev, *where)
+            case c.SysctlSet():
+                key = f"{command.key}={command.value}"
+                sh("ip", "netns", "exec", ns, "sysctl", "-qw", key)
+            case c.RulesRestore():
+                words = ["--noflush"] if command.noflush else []
+                exe = ("ip", "netns", "exec", ns, "iptables-restore", *words)
+                sh(*exe, stdin=command.text)
+            case _:
+                raise NotImplementedError(command)
+
+    @staticmethod
+    def _link_add(ip, command):
+        words = ["link", "add", command.name, "mtu", str(command.mtu_bytes)]
+        words += ["address", command.mac] if command.mac else []
+        if command.kind == "veth":
+            peer = ["name", command.peer_name, "netns", PREFIX + command.peer_netns]
+            words += ["type", "veth", "peer", *peer, "mtu", str(command.mtu_bytes)]
+        elif command.kind == "vxlan":
+            words += ["type", "vxlan", "id", str(command.vni), "local", command.local]
+            words += ["dev", command.dev, "dstport", str(command.dst_port), "nolearning"]
+        else:
+            words += ["type", command.kind]
+        sh(*ip, *words)
+
+    # ------------------------------------------------------------ programs
+
+    def serve(self, i, letter):
+        """The same program in the pod, in both worlds."""
+        name = f"{letter}{i}"
+        self.listen(f"node-{i}", name, PORT)
+        self.listen(f"node-{i}", name, DATAGRAM_PORT, "udp")
+        words = ["ip", "netns", "exec", PREFIX + name, "python3", "-c", SERVER, name]
+        server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        self.servers.append(server)
+        assert server.stdout.readline() == "ready\n"
+
+    def real(self, node, netns, probes):
+        """What the kernel answers to (protocol, address, port) probes from a namespace."""
+        ns = PREFIX + (netns or node)
+        text = json.dumps(probes)
+        return json.loads(sh("ip", "netns", "exec", ns, "python3", "-c", PROBE, text))
+
+    def model(self, node, netns, protocol, ip, port):
+        """What the model may answer: a set, for there may be several branches."""
+        request = WalkRequest(node=node, netns=netns, protocol=protocol, dst=ip, dst_port=port)
+        walked = self.world.walk(request, SeededRng(1), self.now)
+        return {_words(branch) for branch in walked.branches}
+
+
+def _words(branch):
+    if branch.fate is Fate.DELIVERED:
+        return f"{branch.netns} {branch.flow.src}"
+    last = branch.hops[-1].steps[-1]
+    if last.result == "deliver":
+        return "TIMEOUT"  # it arrived, but its answer did not come home
+    if branch.fate is Fate.REFUSED or "REJECT" in last.rule:
+        return "REFUSED"
+    return "EHOSTUNREACH" if branch.fate is Fate.NULL_ROUTED else "TIMEOUT"
