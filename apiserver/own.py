@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 PREFIX = "/apis/podwire.dev/v1alpha1"
 _MAX_ARGUMENTS = 64
 
-Listing = Callable[[], Awaitable[list[dict[str, Any]]]]
-"""Gives the items of a listing."""
+Listing = Callable[[], Awaitable[dict[str, Any]]]
+"""Gives the body of an answer."""
 
 
 class _Exec(msgspec.Struct, frozen=True):
@@ -84,6 +84,6 @@ class Own:
     @staticmethod
     def _list(items: Listing) -> Callable[[Apiserver, Request], Awaitable[Response]]:
         async def handler(_server: Apiserver, _request: Request) -> Response:
-            return answers.json({"items": await items()})
+            return answers.json(await items())
 
         return handler

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from podwire.dataplane.verdict import GOOD_FATES, Fate, Step
+from podwire.dataplane.verdict import GOOD_FATES, Fate, Hop, Step
 from podwire.explain.report import LookupReport, Report
 
-_OBJECT_WIDTH = 25
+_MAX_OBJECT_WIDTH = 26
 _NOTE = re.compile(r"ct #\d+|mtu .*|p \d.*")
 """What a rewrite's detail adds to the rewrite itself."""
 _COMMENT = re.compile(r'--comment "([^"]*)"|--comment (\S+)')
@@ -23,17 +24,14 @@ def render(report: Report, *, ascii_only: bool = False, verbose: bool = False) -
     lines = [_header(report)]
     if report.lookup is not None:
         lines += _lookup(report.lookup)
-    number, original, ends_at = 0, 0, 0
-    for hop in report.hops:
-        shown = hop.steps if verbose else _effective(hop.steps)
-        lines.append(hop.node or "wire")
-        for step in hop.steps:
-            original += 1
-            if any(step is kept for kept in shown):
-                number += 1
-                lines.append(_step(number, step))
-            if original == report.cause.step:
-                ends_at = number
+    numbered, ends_at = _numbered(report, verbose=verbose)
+    form = _Form.of([step for _, _, step in numbered])
+    host = None
+    for number, hop, step in numbered:
+        if hop is not host:
+            host = hop
+            lines.append(hop.node or "wire")
+        lines.append(form.line(number, step))
     lines.append(_fate(report, ends_at))
     lines += _footer(report)
     text = "\n".join(lines)
@@ -80,7 +78,29 @@ def _lookup(lookup: LookupReport) -> list[str]:
     return lines
 
 
-def _step(number: int, step: Step) -> str:
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """The widths of the columns of one table."""
+
+    stage: int
+    object: int
+    result: int
+
+    @classmethod
+    def of(cls, steps: Sequence[Step]) -> _Form:
+        return cls(
+            max((len(step.stage) for step in steps), default=0),
+            min(max((len(step.object) for step in steps), default=0), _MAX_OBJECT_WIDTH),
+            max((len(step.result) for step in steps), default=0),
+        )
+
+    def line(self, number: int, step: Step) -> str:
+        """One aligned line."""
+        head = f"{number:>3} {step.stage:<{self.stage}} {step.object:<{self.object}}"
+        return f"{head} {step.result:<{self.result}} {_details(step)}".rstrip()
+
+
+def _details(step: Step) -> str:
     details = []
     if step.before is not None and step.after is not None:
         details.append(_rewrite(step))
@@ -92,8 +112,22 @@ def _step(number: int, step: Step) -> str:
     comment = _COMMENT.search(step.rule)
     if comment is not None and not step.detail:
         details.append(f"({comment.group(1) or comment.group(2)})")
-    line = f"{number:>3} {step.stage:<9} {step.object:<{_OBJECT_WIDTH}} {step.result:<8}"
-    return f"{line} {'  '.join(details)}".rstrip()
+    return "  ".join(details)
+
+
+def _numbered(report: Report, *, verbose: bool) -> tuple[list[tuple[int, Hop, Step]], int]:
+    """The steps to show, numbered, and the number of the one at which the walk ends."""
+    shown: list[tuple[int, Hop, Step]] = []
+    original = ends_at = 0
+    for hop in report.hops:
+        kept = hop.steps if verbose else _effective(hop.steps)
+        for step in hop.steps:
+            original += 1
+            if any(step is one for one in kept):
+                shown.append((len(shown) + 1, hop, step))
+            if original == report.cause.step:
+                ends_at = len(shown)
+    return shown, ends_at
 
 
 def _rewrite(step: Step) -> str:

@@ -94,7 +94,7 @@ class Cluster:
             whatif.compiler(settings),
             self.elapsed_s,
         )
-        self.real_addresses: Callable[[], Awaitable[list[dict[str, Any]]]] | None = None
+        self.real_addresses: Callable[[], Awaitable[dict[str, Any]]] | None = None
         """Who knows the real addresses; nobody does in virtual time."""
         self.rooms: dict[str, Room] = {}
         self._cni = CniPlugins(self.fabric, env.rng)
@@ -114,16 +114,18 @@ class Cluster:
 
     # -- what the API server shows of the composition
 
-    async def endpoints(self) -> list[dict[str, Any]]:
+    async def endpoints(self) -> dict[str, Any]:
         """Real addresses; none in virtual time."""
-        return await self.real_addresses() if self.real_addresses is not None else []
+        return await self.real_addresses() if self.real_addresses is not None else {}
 
-    async def components(self) -> list[dict[str, Any]]:
+    async def components(self) -> dict[str, Any]:
         """The rooms and their state."""
-        return [
-            {"name": room.name, "status": room.status, "message": room.message}
-            for room in self.rooms.values()
-        ]
+        return {
+            "items": [
+                {"name": room.name, "status": room.status, "message": room.message}
+                for room in self.rooms.values()
+            ]
+        }
 
     # -- life
 

@@ -30,6 +30,7 @@ from podwire.sim.settings import (
 )
 
 LOOPBACK = "127.0.0.1"
+_DNS_PORT_TRIES = 5
 _SERVER_NAMES = (
     LOOPBACK,
     "localhost",
@@ -59,7 +60,7 @@ class LiveCluster:
         self._http: HttpServer | None = None
         self._nursery = Nursery()
         self._node_ports: dict[tuple[str, int], dict[str, Any]] = {}
-        self._dns: list[dict[str, Any]] = []
+        self._dns = ""
 
     @property
     def server_url(self) -> str:
@@ -131,27 +132,18 @@ class LiveCluster:
 
     # -- real addresses
 
-    async def endpoints(self) -> list[dict[str, Any]]:
-        """The real addresses: API, DNS, NodePorts."""
+    async def endpoints(self) -> dict[str, Any]:
+        """The real addresses: ``api``, ``dns`` (UDP and TCP), ``nodePorts``."""
         host, port = self._http.address if self._http else ("", 0)
-        api = {
-            "name": "api",
-            "protocol": "https",
-            "address": f"{host}:{port}",
-            "modelled": f"{CONTROL_PLANE_ADDRESS}:6443",
+        return {
+            "api": f"{host}:{port}",
+            "dns": self._dns,
+            "nodePorts": [self._node_ports[key] for key in sorted(self._node_ports)],
         }
-        return [api, *self._dns, *(self._node_ports[key] for key in sorted(self._node_ports))]
 
     async def _publish(self) -> None:
         """DNS at once; NodePorts as Services come and go."""
-        fabric = self.cluster.fabric
-        first = self.settings.node_names[0]
-        for protocol in ("udp", "tcp"):
-            host, port = await fabric.publications.publish(
-                DNS_ADDRESS, 53, protocol, via=(first, "")
-            )
-            modelled = f"{DNS_ADDRESS}:53"
-            self._dns.append(_entry(f"dns-{protocol}", protocol, host, port, modelled))
+        await self._publish_dns()
         informers = Informers(self.cluster.client, self.cluster.room_ctx("publications"))
         services = informers.informer(kinds.SERVICE)
         wanted: asyncio.Queue[Callable[[], Any]] = asyncio.Queue()
@@ -171,6 +163,21 @@ class LiveCluster:
             while True:
                 await (await wanted.get())()
 
+    async def _publish_dns(self) -> None:
+        """One real port for both protocols, as dig expects it."""
+        publications = self.cluster.fabric.publications
+        via = (self.settings.node_names[0], "")
+        for _ in range(_DNS_PORT_TRIES):
+            host, port = await publications.publish(DNS_ADDRESS, 53, "udp", via=via)
+            try:
+                await publications.publish(DNS_ADDRESS, 53, "tcp", via=via, host_port=port)
+            except OSError:
+                await publications.unpublish(DNS_ADDRESS, 53, "udp")  # TCP of that port is taken
+            else:
+                self._dns = f"{host}:{port}"
+                return
+        self.env.log.warning("DNS is not published: no port is free for both UDP and TCP")
+
     async def _publish_port(self, protocol: str, port: int, name: str) -> None:
         """The same port on loopback when it is free, any other when it is not."""
         address = node_address(1)
@@ -183,28 +190,25 @@ class LiveCluster:
             if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
                 raise
             host, real = await publish()
-        self._node_ports[protocol, port] = _entry(name, protocol, host, real, f"{address}:{port}")
+        self._node_ports[protocol, port] = {
+            "service": name,
+            "nodePort": port,
+            "protocol": protocol,
+            "address": f"{host}:{real}",
+            "modelled": f"{address}:{port}",
+        }
 
     async def _unpublish(self, protocol: str, port: int) -> None:
         if self._node_ports.pop((protocol, port), None) is not None:
             await self.cluster.fabric.publications.unpublish(node_address(1), port, protocol)
 
 
-def _entry(name: str, protocol: str, host: str, port: int, modelled: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "protocol": protocol,
-        "address": f"{host}:{port}",
-        "modelled": modelled,
-    }
-
-
 def _node_ports(service: Service | None) -> dict[tuple[str, int], str]:
-    """(protocol, nodePort) -> name of the endpoint."""
+    """(protocol, nodePort) -> ``namespace/service[:port name]``."""
     if service is None or service.spec.type not in {"NodePort", "LoadBalancer"}:
         return {}
     return {
-        (port.protocol.lower(), port.node_port): f"nodePort {service.key}"
+        (port.protocol.lower(), port.node_port): service.key
         + (f":{port.name}" if port.name else "")
         for port in service.spec.ports
         if port.node_port and port.protocol in {"TCP", "UDP"}

@@ -60,8 +60,15 @@ def endpoints(name: str, output: str) -> None:
     if output != "table":
         click.echo(dump(answer, output))
         return
-    rows = [("NAME", "PROTOCOL", "ADDRESS", "MODELLED")]
-    rows += [(e["name"], e["protocol"], e["address"], e["modelled"]) for e in answer["items"]]
+    rows = [
+        ("NAME", "PROTOCOL", "ADDRESS", "MODELLED"),
+        ("api", "https", answer["api"], "192.168.0.10:6443"),
+        ("dns", "udp,tcp", answer["dns"], "10.96.0.10:53"),
+    ]
+    rows += [
+        (f"nodePort {e['service']}", e["protocol"], e["address"], e["modelled"])
+        for e in answer["nodePorts"]
+    ]
     click.echo(table(rows))
 
 
