@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -190,11 +191,10 @@ def test_services_answer_by_name_and_from_the_host(live, namespace):
     pod = live.kubectl("get", "pods", "-o", "name", *n).strip().removeprefix("pod/")
     answer = live.kubectl("exec", "deploy/web", *n, "--", "curl", "-s", "http://web/hostname")
     assert answer == pod
-    endpoints = json.loads(live.podwire("get", "endpoints", "-o", "json"))["items"]
-    port = next(
-        e["address"] for e in endpoints if e["name"].startswith(f"nodePort {namespace}/web")
-    )
-    assert live.run("curl", "-s", "-m", "10", f"http://{port}/hostname").stdout == pod
+    published = json.loads(live.podwire("get", "endpoints", "-o", "json"))["nodePorts"]
+    (port,) = [p["address"] for p in published if p["service"] == f"{namespace}/web"]
+    with urlopen(f"http://{port}/hostname", timeout=10) as answer:
+        assert answer.read().decode() == pod
 
 
 def test_watch_sees_what_happens(live, namespace):

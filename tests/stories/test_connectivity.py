@@ -260,3 +260,21 @@ def test_an_external_name_and_a_headless_service_live_in_dns_only(cluster):
         "deploy/frontend", "curl", "-s", "http://stateful-app-1.stateful-app:8080/hostname"
     )
     assert answer.stdout == "stateful-app-1"
+
+
+@pytest.mark.parametrize("protocol", ["udp", "tcp"])
+def test_the_replay_line_replays_as_it_stands(cluster, protocol):
+    """Its words, given to the command line's parser, ask the same question."""
+    apply_pair(cluster)
+    report = cluster.trace("deploy/frontend", "10.96.0.10:53", protocol=protocol)
+    words = report.replay.split()
+    assert words[:4] == ["podwire", "trace", "deploy/frontend", "10.96.0.10:53"]
+    options = dict(zip(words[4::2], words[5::2], strict=True))
+    again = cluster.trace(
+        "deploy/frontend",
+        "10.96.0.10:53",
+        protocol=options.get("--protocol", "tcp"),
+        source_port=int(options["--sport"]),
+        draw=float(options["--draw"]),
+    )
+    assert [h.steps[-1] for h in again.hops] == [h.steps[-1] for h in report.hops]

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 
+from podwire.cli import state
 from podwire.cli.cluster import call, client, dump, name_option, output_option
 from podwire.cli.errors import EXIT_USAGE, Failure
 from podwire.explain.report import Report, TraceSpec
@@ -74,7 +75,16 @@ def command(
         source_port=sport,
         draw=draw,
     )
-    report = _simulated(spec, files, nodes, cni, seed) if files else _live(spec, name)
+    if files:
+        report = _simulated(spec, files, nodes, cni, seed)
+        options = [*(f"-f {file}" for file in files), f"--seed {seed}"]
+    else:
+        report = _live(spec, name)
+        options = [] if name == state.DEFAULT_NAME else [f"--name {name}"]
+    words = " ".join(["podwire trace", *options])
+    report = msgspec.structs.replace(
+        report, replay=report.replay.replace("podwire trace", words, 1)
+    )
     if output == "table":
         click.echo(render(report, ascii_only=ascii_only, verbose=verbose))
     else:
