@@ -73,6 +73,7 @@ class Entry(msgspec.Struct):
     tcp_state: str = ""
     mark: int = 0
     confirmed: bool = False
+    visible_ns: int = 0
     seen_reply: bool = False
     assured: bool = False
     snat: bool = False
@@ -119,11 +120,17 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Conntrack:
-    """The table of a namespace: each confirmed entry under both its tuples."""
+    """The table of a namespace: each confirmed entry under both its tuples.
+
+    ``confirm_delay_ns`` (0: none) is how long a confirmed entry stays unseen by other packets. A
+    second packet of the flow in that window makes an entry of its own, whose insertion fails: the
+    race of two packets on two CPUs, such as the A and AAAA queries of one resolver socket.
+    """
 
     __slots__ = (
         "_inserted",
         "by_tuple",
+        "confirm_delay_ns",
         "dropped",
         "early_dropped",
         "found",
@@ -135,6 +142,7 @@ class Conntrack:
     def __init__(self) -> None:
         self.by_tuple: dict[Tuple, tuple[Entry, bool]] = {}
         self.last_id = 0
+        self.confirm_delay_ns = 0
         self.found = self.invalid = self.dropped = self.early_dropped = self.insert_failed = 0
         self._inserted = 0
 
@@ -147,6 +155,7 @@ class Conntrack:
             if twin is None:
                 twin = twins[id(entry)] = msgspec.structs.replace(entry)
             copy.by_tuple[key] = (twin, reply)
+        copy.confirm_delay_ns = self.confirm_delay_ns
         copy.last_id, copy.found, copy.dropped = self.last_id, self.found, self.dropped
         return copy, twins
 
@@ -167,7 +176,7 @@ class Conntrack:
         if hit is not None and hit[0].expires_ns <= now_ns:
             self.remove(hit[0])
             return None
-        return hit
+        return hit if hit is None or hit[0].visible_ns <= now_ns else None
 
     def remove(self, entry: Entry) -> None:
         """Forget an entry."""
@@ -180,10 +189,12 @@ class Conntrack:
         """Make an entry visible to other packets; False when another took its place meanwhile."""
         if entry.confirmed:
             return True
-        if self.find(entry.orig, now_ns) or self.find(entry.reply, now_ns):
-            self.insert_failed += 1
-            return False
+        for key in (entry.orig, entry.reply):
+            if self.find(key, now_ns) or key in self.by_tuple:
+                self.insert_failed += 1
+                return False
         entry.confirmed = True
+        entry.visible_ns = now_ns + self.confirm_delay_ns
         self.by_tuple[entry.orig] = (entry, False)
         self.by_tuple[entry.reply] = (entry, True)
         self._inserted += 1

@@ -157,6 +157,18 @@ def test_the_second_of_two_unconfirmed_twins_cannot_be_inserted():
     assert t.table.insert_failed == 1
 
 
+def test_with_a_confirm_delay_the_second_query_of_a_socket_is_lost():
+    """Within the window it cannot see the first one's entry; afterwards it can."""
+    dnat = "-A PREROUTING -d 10.96.0.9 -p udp -j DNAT --to-destination 10.244.2.2:53"
+    lab = lab_with(f"*nat\n{dnat}\nCOMMIT\n")
+    lab.world.kernels["node-1"].netns("").conntrack.confirm_delay_ns = 1000
+    assert len(delivered(lab.send("node-1", "a1", udp("10.96.0.9", 53)))) == 1
+    lab.now += 500
+    assert drops(lab.send("node-1", "a1", udp("10.96.0.9", 53))) == [("node-1", "LOST")]
+    lab.now += 500
+    assert len(delivered(lab.send("node-1", "a1", udp("10.96.0.9", 53)))) == 1
+
+
 def lab_with(text):
     lab = Lab()
     lab.run("node-1", c.RulesRestore(text=text))
