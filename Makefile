@@ -42,7 +42,7 @@ bench: $(STAMP) ## bench: print the figures of docs/benchmarks.md
 	@$(BIN)/python -m benchmarks
 
 sweep: $(STAMP) ## sweep: many seeds of every scenario, full counts of property tests
-	@PODWIRE_SWEEP=1 $(BIN)/python -m pytest -n 2 tests/property tests/stories
+	@PODWIRE_SWEEP=1 $(BIN)/python -m pytest -n 2 --dist loadgroup tests
 
 goldens: $(STAMP) ## goldens: write the golden files anew (review the diff)
 	@PODWIRE_REWRITE_GOLDENS=1 $(BIN)/python -m pytest -q tests -k golden

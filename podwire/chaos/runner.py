@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from podwire.api.status import ApiError
+from podwire.api.view import camel
 from podwire.chaos import faults
 from podwire.chaos.scenario import Check, Expect, Scenario, ScenarioError, Step
 from podwire.runtime.simloop import SimulationError
@@ -43,8 +44,10 @@ class Outcome:
     virtual_s: float = 0.0
 
     def json(self) -> dict[str, Any]:
-        """For ``-o json``."""
-        return asdict(self)
+        """For ``-o json``, in the spelling of Kubernetes."""
+        body: dict[str, Any] = {camel(k): v for k, v in asdict(self).items() if k != "lines"}
+        lines = [{camel(k): v for k, v in asdict(line).items()} for line in self.lines]
+        return body | {"lines": lines}
 
 
 def run(
