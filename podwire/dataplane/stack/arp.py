@@ -22,7 +22,7 @@ from podwire.dataplane.verdict import Fate
 def resolve(run: Run, ns: Netns, link: Link, ip: str, waiting: Waiting) -> Neighbour | None:
     """The neighbour to send to now, or None: then the packet waits for an answer (or was lost).
 
-    Someone who was not heard of for a while is used and asked at the same time.
+    Someone who was not heard of for a while is used and asked (directly) at the same time.
     """
     entry = ns.neighbours.get(link.name, ip)
     if entry is not None and entry.usable():
@@ -64,7 +64,8 @@ def _ask(run: Run, ns: Netns, link: Link, entry: Neighbour) -> None:
         sender_ip=ns.primary_address(link.name, entry.ip),
         target_ip=entry.ip,
     )
-    l2.transmit(run, ns, link, Frame(src=link.mac, dst=BROADCAST_MAC, arp=message))
+    to = entry.mac if entry.usable() else BROADCAST_MAC
+    l2.transmit(run, ns, link, Frame(src=link.mac, dst=to, arp=message))
 
 
 def receive(run: Run, ns: Netns, link: Link, message: Arp) -> None:

@@ -127,6 +127,18 @@ def test_nobody_at_an_address_is_known_after_three_unanswered_requests():
     assert lab.world.kernels["node-1"].deadline_ns() is None
 
 
+def test_a_neighbour_that_moved_is_found_again_once_the_old_one_stays_silent():
+    """Used while it is asked directly; three unanswered seconds later it must be resolved anew."""
+    lab = Lab(nodes=1)
+    lab.listen("node-1", "b1", 80)
+    assert len(delivered(lab.send("node-1", "a1", syn("10.244.1.3", 80)))) == 1
+    lab.run("node-1", c.LinkSet(netns="b1", name="eth0", mac="02:00:00:00:99:99"))
+    lab.now += 60 * 10**9
+    assert delivered(lab.send("node-1", "a1", syn("10.244.1.3", 80))) == []
+    lab.tick(3)
+    assert len(delivered(lab.send("node-1", "a1", syn("10.244.1.3", 80)))) == 1
+
+
 def test_a_device_that_is_down_ends_the_walk_there():
     """The far end of the pod's veth is down."""
     lab = Lab(nodes=1)
