@@ -23,7 +23,7 @@ demo: $(STAMP) ## demo: boot three nodes, apply the article, trace packets, run 
 	@$(BIN)/python examples/demo.py
 
 test: $(STAMP) ## test: all tests that need neither root nor a container engine
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup tests
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup tests --ignore tests/system
 
 test-system: $(STAMP) ## test-system: tests that need root (kernel namespaces)
 	@$(BIN)/python -m pytest tests/system
@@ -42,7 +42,7 @@ bench: $(STAMP) ## bench: print the figures of docs/benchmarks.md
 	@$(BIN)/python -m benchmarks
 
 sweep: $(STAMP) ## sweep: many seeds of every scenario, full counts of property tests
-	@PODWIRE_SWEEP=1 $(BIN)/python -m pytest -n 2 --dist loadgroup tests
+	@PODWIRE_SWEEP=1 $(BIN)/python -m pytest -n 2 --dist loadgroup tests --ignore tests/system
 
 goldens: $(STAMP) ## goldens: write the golden files anew (review the diff)
 	@PODWIRE_REWRITE_GOLDENS=1 $(BIN)/python -m pytest -q tests -k golden
