@@ -96,6 +96,8 @@ class Cluster:
         )
         self.real_addresses: Callable[[], Awaitable[dict[str, Any]]] | None = None
         """Who knows the real addresses; nobody does in virtual time."""
+        self.on_failure: Callable[[str, Exception], None] | None = None
+        """Told when a room fails; a simulation ends there."""
         self.rooms: dict[str, Room] = {}
         self._cni = CniPlugins(self.fabric, env.rng)
         self._rendered = Shared()
@@ -178,7 +180,18 @@ class Cluster:
         await asyncio.gather(room.task, return_exceptions=True)
 
     def _start_room(self, name: str, main: Coroutine[Any, Any, None]) -> None:
-        self.rooms[name] = Room(name, asyncio.get_running_loop().create_task(main, name=name))
+        task = asyncio.get_running_loop().create_task(self._attended(name, main), name=name)
+        self.rooms[name] = Room(name, task)
+
+    async def _attended(self, name: str, main: Coroutine[Any, Any, None]) -> None:
+        """A failing room says so at once: in the log, in ``get components``, to ``on_failure``."""
+        try:
+            await main
+        except Exception as error:
+            self.env.log.exception("room failed", room=name)
+            if self.on_failure is not None:
+                self.on_failure(name, error)
+            raise
 
     def room_ctx(
         self, room: str, config: Any = None, node: str = "", hosts: tuple[ContainerHost, ...] = ()

@@ -35,8 +35,13 @@ CONVERGE_TIMEOUT_S = 300.0
 QUIET_S = 1.5
 """Agents are taken to have caught up when nothing was written and no node was commanded for this
 long; kube-proxy syncs at most once a second."""
+_SETTLE_S = 0.001
 _RESTLESS = re.compile(r"/(leases|events)/")
 """Writes that never cease."""
+
+
+class RoomFailedError(Exception):
+    """A room of the simulated cluster raised: a bug of podwire's, never of the scenario."""
 
 
 class NotConvergedError(Exception):
@@ -76,6 +81,9 @@ class VirtualCluster:
         self._moved = asyncio.Event()
         self._last_move_ns = 0
         self.cluster = Cluster(self.env, settings or ClusterSettings(time_profile="fast"))
+        self.cluster.on_failure = self._room_failed
+        self._failed: RoomFailedError | None = None
+        self._driver: asyncio.Task[Any] | None = None
         self._nursery = Nursery()
         self._open = True
         try:
@@ -114,7 +122,20 @@ class VirtualCluster:
         async def main() -> T:
             return await awaitable
 
-        return self.loop.run_until_complete(main())
+        driver: asyncio.Task[T] = self.loop.create_task(main(), name="driver")
+        self._driver = driver
+        try:
+            return self.loop.run_until_complete(driver)
+        except asyncio.CancelledError:
+            if self._failed is not None:
+                raise self._failed from self._failed.__cause__
+            raise
+
+    def _room_failed(self, name: str, error: Exception) -> None:
+        self._failed = RoomFailedError(f"{name} failed: {error!r}")
+        self._failed.__cause__ = error
+        if self._driver is not None:
+            self._driver.cancel()
 
     # -- time
 
@@ -140,12 +161,38 @@ class VirtualCluster:
     def until(self, condition: Callable[[], Any], timeout_s: float = 120.0, what: str = "") -> Any:
         """Let time pass until ``condition()`` is true; its value.
 
-        It is asked again whenever something happened (a store write, a node command, a verdict, a
-        probe). Raises NotConvergedError after ``timeout_s`` virtual seconds.
+        It is asked again a virtual millisecond after something happened (a store write, a node
+        command, a verdict, a probe), and may itself use this cluster. Raises NotConvergedError
+        after ``timeout_s`` virtual seconds.
         """
-        return self.run(self._until(condition, timeout_s, what))
+        deadline_ns = self.loop.now_ns + round(timeout_s * 1e9)
+        while not (value := condition()):
+            left_s = (deadline_ns - self.loop.now_ns) / 1e9
+            if left_s <= 0 or not self.run(self._movement(left_s)):
+                raise self._not_converged(condition, timeout_s, what)
+        return value
+
+    async def _movement(self, timeout_s: float) -> bool:
+        """Wait until something happens; whether it did in time."""
+        self._moved.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._moved.wait()
+                await self.env.clock.sleep(_SETTLE_S)
+        except TimeoutError:
+            return False
+        return True
+
+    def _not_converged(
+        self, condition: Callable[[], Any], timeout_s: float, what: str
+    ) -> NotConvergedError:
+        named = what or getattr(condition, "__doc__", None) or "the condition"
+        return NotConvergedError(
+            f"{named} did not hold within {timeout_s:g} virtual seconds\n{self.summary()}"
+        )
 
     async def _until(self, condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
+        """``until`` for conditions that only look at caches: asked inside the loop, at once."""
         try:
             async with asyncio.timeout(timeout_s):
                 while not (value := condition()):
@@ -153,10 +200,7 @@ class VirtualCluster:
                     await self._moved.wait()
                 return value
         except TimeoutError:
-            named = what or getattr(condition, "__doc__", None) or "the condition"
-            raise NotConvergedError(
-                f"{named} did not hold within {timeout_s:g} virtual seconds\n{self.summary()}"
-            ) from None
+            raise self._not_converged(condition, timeout_s, what) from None
 
     def until_quiet(self, quiet_s: float = QUIET_S) -> None:
         """Let the node agents catch up: until nothing moved for ``quiet_s`` (leases apart)."""
@@ -255,12 +299,12 @@ class VirtualCluster:
 
     def boot(self) -> None:
         """Wait for nodes and kube-system."""
-        self.until(self.system_ready, BOOT_TIMEOUT_S, "nodes and kube-system Ready")
+        self.run(self._until(self.system_ready, BOOT_TIMEOUT_S, "nodes and kube-system Ready"))
 
     def converge(self, timeout_s: float = CONVERGE_TIMEOUT_S) -> bool:
         """Wait until all is Ready (or will not be), then for the agents; whether all is Ready."""
         try:
-            self.until(self.all_ready, timeout_s)
+            self.run(self._until(self.all_ready, timeout_s, "all workloads Ready"))
             ready = True
         except NotConvergedError:
             ready = False

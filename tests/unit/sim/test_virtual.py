@@ -1,0 +1,79 @@
+"""A cluster in virtual time: what its driver is told, and what happens when something breaks."""
+
+import pytest
+
+from podwire.api import kinds
+from podwire.api.status import ApiError
+from podwire.sim.settings import ClusterSettings
+from podwire.sim.virtual import NotConvergedError, RoomFailedError, VirtualCluster
+
+
+@pytest.fixture
+def small():
+    """One node, not yet booted."""
+    with VirtualCluster(ClusterSettings(nodes=1, time_profile="fast")) as made:
+        yield made
+
+
+def test_waiting_in_vain_shows_the_state(small):
+    """The message names what was waited for, and every pod and node."""
+    with pytest.raises(NotConvergedError, match=r"the moon did not hold within 5 virtual seconds"):
+        small.until(lambda: False, 5, "the moon")
+    assert "node node-1: Ready" in small.summary()
+
+
+def test_a_room_that_fails_ends_the_run_with_its_name(small):
+    """Not a timeout: the room's own error, at once."""
+
+    async def broken():
+        raise RuntimeError("pipe burst")
+
+    small.boot()
+
+    async def start():
+        small.cluster._start_room("plumbing", broken())
+
+    small.run(start())
+    with pytest.raises(RoomFailedError, match=r"plumbing failed: RuntimeError\('pipe burst'\)"):
+        small.sleep(10)
+    assert small.cluster.rooms["plumbing"].status == "Failed"
+
+
+def test_apply_creates_and_then_changes(small):
+    """The second apply of an object patches it; a kind nobody serves says where to look."""
+    small.boot()
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1"}}
+    small.apply(body)
+    small.apply(body | {"data": {"a": "2"}})
+    assert small.get(kinds.CONFIG_MAP, "c").data == {"a": "2"}
+    with pytest.raises(ApiError, match=r"docs/kinds\.md"):
+        small.apply({"apiVersion": "x/v1", "kind": "Widget", "metadata": {"name": "w"}})
+
+
+def test_a_stopped_kubelet_is_noticed(small):
+    """Its Lease runs out; after the grace period the node is not Ready and tainted."""
+    small.boot()
+    small.run(small.cluster.stop_room("kubelet/node-1"))
+    small.until(lambda: not small.get(kinds.NODE, "node-1").ready, 60, "node-1 NotReady")
+    assert 35 < small.now_s < 60
+
+    def tainted():
+        taints = small.get(kinds.NODE, "node-1").spec.taints
+        return "node.kubernetes.io/unreachable" in {t.key for t in taints}
+
+    small.until(tainted, 10, "the taint")
+
+
+def test_the_same_calls_and_seed_give_the_same_hash():
+    """Two clusters in one process, one history."""
+
+    def story(seed):
+        with VirtualCluster(ClusterSettings(nodes=2, time_profile="fast"), seed) as made:
+            made.boot()
+            made.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+                        "spec": {"containers": [{"name": "c", "image": "nginx"}]}})  # fmt: skip
+            made.converge()
+            return made.trace_hash
+
+    assert story(1) == story(1)
+    assert story(1) != story(2)
