@@ -25,11 +25,8 @@ from podwire.apiserver.config import Config
 from podwire.apiserver.registry import install
 from podwire.apiserver.routes import Routes
 from podwire.apiserver.world import World
-from podwire.client.counters import KubeletStreams, Request, Response, User
+from podwire.client.counters import ANONYMOUS, KubeletStreams, Request, Response, User
 from podwire.store import Store
-
-ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
-"""Who sent no credentials."""
 
 Check = Callable[[str], str | None]
 """A health check: given the endpoint (healthz, livez, readyz), None or what is wrong."""

@@ -65,7 +65,7 @@ async def _serve(kubelet: Kubelet, factory: Informers) -> None:
     nursery.start(kubelet.network.watch(), name=f"kubelet {config.node} network")
     nursery.start(kubelet.recorder.run(), name=f"kubelet {config.node} events")
     nursery.start(agent.run(), name=f"kubelet {config.node} status")
-    nursery.start(agent.renew_lease(), name=f"kubelet {config.node} lease")
+    nursery.start(agent.hold_lease(), name=f"kubelet {config.node} lease")
     pods = factory.informer(kinds.POD, field_selector=f"spec.nodeName={config.node}")
     nodes = factory.informer(kinds.NODE, field_selector=f"metadata.name={config.node}")
     nursery.start(factory.run(), name=f"kubelet {config.node} informers")

@@ -11,17 +11,15 @@ from collections.abc import Awaitable, Callable
 
 from podwire.api import kinds
 from podwire.api.status import ApiError
-from podwire.api.times import format_micro_time, format_time
+from podwire.api.times import format_time
 from podwire.api.view import JSON
 from podwire.api.views import Node
 from podwire.client.api import STRATEGIC
+from podwire.client.leases import LeaseHolder
 from podwire.kubelet.state import RUNTIME_VERSION, VERSION, Kubelet
 from podwire.runtime.tasks import first
 
 LEASE_NAMESPACE = "kube-node-lease"
-LEASE_DURATION_S = 40
-LEASE_RENEW_S = 10.0
-LEASE_JITTER = 0.04
 REPORT_S = 300.0
 RETRY_S = 1.0
 KUBELET_PORT = 10250
@@ -188,45 +186,20 @@ class NodeAgent:
             message = f"Node {self._name} status is now: {reason}"
             self._kubelet.recorder.emit(node, "Normal", reason, message)
 
-    async def renew_lease(self) -> None:
+    async def hold_lease(self) -> None:
         """Hold this node's Lease until cancelled."""
         await self._registered.wait()
         kubelet = self._kubelet
-        await self._retrying(self._create_lease)
-        while True:
-            jitter = 1 + LEASE_JITTER * kubelet.rng.random()
-            await kubelet.ctx.clock.sleep(LEASE_RENEW_S * jitter)
-            await self._retrying(self._renew)
-
-    async def _create_lease(self) -> None:
         owner = {"apiVersion": "v1", "kind": "Node", "name": self._name, "uid": self._uid}
-        body = {
-            "metadata": {
-                "name": self._name,
-                "namespace": LEASE_NAMESPACE,
-                "ownerReferences": [owner],
-            },
-            "spec": {
-                "holderIdentity": self._name,
-                "leaseDurationSeconds": LEASE_DURATION_S,
-                "renewTime": format_micro_time(self._kubelet.now_ns()),
-            },
-        }
-        try:
-            await self._kubelet.client.create(kinds.LEASE, body, LEASE_NAMESPACE)
-        except ApiError as error:
-            if error.reason != "AlreadyExists":
-                raise
-            await self._renew()
-
-    async def _renew(self) -> None:
-        patch = {"spec": {"renewTime": format_micro_time(self._kubelet.now_ns())}}
-        try:
-            await self._kubelet.client.patch(kinds.LEASE, self._name, patch, LEASE_NAMESPACE)
-        except ApiError as error:
-            if error.code != 404:
-                raise
-            await self._create_lease()
+        lease = LeaseHolder(
+            kubelet.ctx,
+            kubelet.client,
+            self._name,
+            namespace=LEASE_NAMESPACE,
+            identity=self._name,
+            owner=owner,
+        )
+        await lease.run()
 
     async def _retrying(self, call: Callable[[], Awaitable[None]]) -> None:
         delay_s = RETRY_S

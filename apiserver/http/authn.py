@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from podwire.api.status import ApiError
-from podwire.client.counters import User
+from podwire.client.counters import ANONYMOUS, User
 
-ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 _AUTHENTICATED = "system:authenticated"
 
 
@@ -33,7 +32,7 @@ class Authenticator:
         return ANONYMOUS
 
     def _of_token(self, token: str) -> User:
-        offered = token.encode()
+        offered = token.encode("utf-8", "surrogateescape")  # header bytes need not be UTF-8
         for known, user in self._tokens.items():
             if hmac.compare_digest(known, offered):
                 return user

@@ -9,6 +9,7 @@ from typing import Self
 from podwire.client import http1
 from podwire.client.counters import Datagrams, Listener
 from podwire.kubelet.shell.command import Command
+from podwire.kubelet.shell.tools.sleep import FOREVER_S
 from podwire.runtime.tasks import Nursery
 
 TERMINATED = 143
@@ -57,7 +58,7 @@ class Server:
         """Wait for one of some signals (TERM, INT, QUIT by default); for ever without signals."""
         wanted = names or ("TERM", "INT", "QUIT")
         if self.command.signals is None:
-            await self.command.env.clock.sleep(10 * 365 * 86400.0)
+            await self.command.env.clock.sleep(FOREVER_S)
             return ""
         while (name := await self.command.signals()) not in wanted:
             pass

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from podwire.runtime.civil import date_time
+
 NS = 10**9
 """Nanoseconds per second."""
 
@@ -31,13 +33,13 @@ class TimeError(ValueError):
 
 def format_time(ns: int) -> str:
     """``metav1.Time`` text of nanoseconds since the Unix epoch (fraction dropped)."""
-    return _date(ns // NS) + "Z"
+    return date_time(ns // NS) + "Z"
 
 
 def format_micro_time(ns: int) -> str:
     """``metav1.MicroTime`` text: always six decimals, which client-go insists on."""
     seconds, rest = divmod(ns, NS)
-    return f"{_date(seconds)}.{rest // 1000:06d}Z"
+    return f"{date_time(seconds)}.{rest // 1000:06d}Z"
 
 
 def parse_time(text: str) -> int:
@@ -105,17 +107,3 @@ def _days(year: int, month: int, day: int) -> int:
     era, of_era = divmod(year, 400)
     of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
     return era * 146097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719468
-
-
-def _date(seconds: int) -> str:
-    days, second = divmod(seconds, 86400)
-    era, of_era = divmod(days + 719468, 146097)
-    year = (of_era - of_era // 1460 + of_era // 36524 - of_era // 146096) // 365
-    of_year = of_era - (365 * year + year // 4 - year // 100)
-    shifted = (5 * of_year + 2) // 153
-    day = of_year - (153 * shifted + 2) // 5 + 1
-    month = shifted + (3 if shifted < 10 else -9)
-    year += era * 400 + (month <= 2)
-    minute, second = divmod(second, 60)
-    hour, minute = divmod(minute, 60)
-    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}"

@@ -28,6 +28,10 @@ class User:
     groups: tuple[str, ...] = ("system:authenticated",)
 
 
+ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+"""Who sent no credentials."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One HTTP-shaped request. ``path`` carries no query; header names are lower case."""

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from podwire.runtime.civil import date_time
 from podwire.runtime.ports import Clock
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING,
@@ -16,21 +17,9 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 
 
 def timestamp(now_ns: int) -> str:
-    """RFC 3339 with milliseconds, UTC, by arithmetic (days to civil date: Howard Hinnant)."""
+    """RFC 3339 with milliseconds, UTC."""
     seconds, nanos = divmod(now_ns, 10**9)
-    days, of_day = divmod(seconds, 86400)
-    z = days + 719468
-    era, doe = divmod(z, 146097)
-    yoe = (doe - doe // 1460 + doe // 36524 - doe // 146096) // 365
-    doy = doe - (365 * yoe + yoe // 4 - yoe // 100)
-    mp = (5 * doy + 2) // 153
-    day = doy - (153 * mp + 2) // 5 + 1
-    month = mp + 3 if mp < 10 else mp - 9
-    year = yoe + era * 400 + (month <= 2)
-    return (
-        f"{year:04}-{month:02}-{day:02}T{of_day // 3600:02}:{of_day // 60 % 60:02}:"
-        f"{of_day % 60:02}.{nanos // 10**6:03}Z"
-    )
+    return f"{date_time(seconds)}.{nanos // 10**6:03}Z"
 
 
 def logger(

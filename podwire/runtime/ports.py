@@ -1,6 +1,6 @@
 """Protocols through which pure rooms receive time and chance.
 
-Pure rooms import this module and nothing else of the runtime; it imports no I/O.
+Pure rooms import this module and ``civil``, and nothing else of the runtime; both import no I/O.
 """
 
 from __future__ import annotations
