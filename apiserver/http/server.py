@@ -47,10 +47,13 @@ class HttpServer:
 
     async def start(self, host: str, port: int) -> None:
         """Listen. Raises OSError when the port is taken."""
-        server = web.Server(self._handle, access_log=None, keepalive_timeout=3600.0)
-        self._runner = web.ServerRunner(
-            server, shutdown_timeout=_SHUTDOWN_S, handler_cancellation=True
+        server = web.Server(
+            self._handle,
+            handler_cancellation=True,  # a client that went away ends its watch
+            access_log=None,
+            keepalive_timeout=3600.0,
         )
+        self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, ssl_context=self._tls, backlog=1024)
         await site.start()

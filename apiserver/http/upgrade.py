@@ -19,12 +19,8 @@ class Upgrader:
 
     async def __call__(self, http: web.BaseRequest, request: Request) -> web.StreamResponse:
         """Serve an upgrade. Raises ApiError."""
-        if not websocket.supported(http):
-            offered = http.headers.get("Sec-WebSocket-Protocol", "")
-            raise ApiError(
-                "BadRequest",
-                f"unable to upgrade: WebSocket protocol {offered!r} is not modelled; "
-                f"use {' or '.join(websocket.PROTOCOLS)}",
-            )
+        refusal = websocket.refusal(http)
+        if refusal:
+            raise ApiError("BadRequest", f"unable to upgrade: {refusal}")
         session, stdin = await open_exec(self._server, request)
         return await websocket.serve_exec(http, session, stdin=stdin)

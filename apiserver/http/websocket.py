@@ -7,23 +7,28 @@ followed by the channel to close.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
 from aiohttp import WSMsgType, web
 
 from podwire.client.counters import ExecSession
+from podwire.runtime.tasks import Nursery
 
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
-PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+V5 = "v5.channel.k8s.io"
+PROTOCOLS = (V5, "v4.channel.k8s.io")
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
-def supported(request: web.BaseRequest) -> bool:
-    """Whether the client offers a protocol that is spoken here."""
+def refusal(request: web.BaseRequest) -> str:
+    """Why an upgrade cannot be served, "" when it can."""
     offered = request.headers.get("Sec-WebSocket-Protocol", "")
-    return any(name.strip() in PROTOCOLS for name in offered.split(","))
+    if not any(name.strip() in PROTOCOLS for name in offered.split(",")):
+        return f"WebSocket protocol {offered!r} is not modelled; use {' or '.join(PROTOCOLS)}"
+    if not web.WebSocketResponse(protocols=PROTOCOLS).can_prepare(request):
+        return "the WebSocket handshake is incomplete"
+    return ""
 
 
 async def serve_exec(
@@ -31,23 +36,24 @@ async def serve_exec(
 ) -> web.StreamResponse:
     """Carry a running command over a WebSocket until it ends or the client leaves."""
     socket = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=_MAX_MESSAGE_BYTES)
-    await socket.prepare(request)
-    loop = asyncio.get_running_loop()
-    reader = loop.create_task(_read_client(socket, session, stdin=stdin), name="exec stdin")
+    ended = False
     try:
-        async for channel, data in session.output():
-            await socket.send_bytes(bytes((channel,)) + data)
-        code = await session.wait()
+        await socket.prepare(request)
+        async with Nursery() as nursery:
+            reading = _read_client(socket, session, stdin=stdin)
+            reader = nursery.start(reading, name="exec stdin")
+            async for channel, data in session.output():
+                await socket.send_bytes(bytes((channel,)) + data)
+            code = await session.wait()
+            ended = True
+            reader.cancel()  # what the client sends now has no reader any more
         await socket.send_bytes(bytes((ERROR,)) + msgspec.json.encode(exit_status(code)))
         await socket.close()
     except ConnectionError:
-        session.cancel()
+        pass  # the client left: nobody is there to be told
     finally:
-        reader.cancel()
-        await asyncio.gather(reader, return_exceptions=True)
-        if not socket.closed:
+        if not ended:
             session.cancel()
-            await socket.close()
     return socket
 
 
@@ -59,7 +65,7 @@ async def _read_client(socket: web.WebSocketResponse, session: ExecSession, *, s
         channel, data = message.data[0], message.data[1:]
         if channel == STDIN and stdin and data:
             await session.send_stdin(data)
-        elif channel == CLOSE and data[:1] == bytes((STDIN,)):
+        elif channel == CLOSE and socket.ws_protocol == V5 and data[:1] == bytes((STDIN,)):
             await session.send_stdin(b"")
         # RESIZE has no effect: modelled programs have no screen.
     session.cancel()

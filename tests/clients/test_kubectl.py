@@ -58,8 +58,7 @@ def test_explain_reads_the_schema(live):
 def test_a_deployment_rolls_out_scales_and_rolls_back(live, namespace):
     """create, rollout status, set image, undo, scale, autoscaled rows."""
     n = ("-n", namespace)
-    live.kubectl("create", "deployment", "web", f"--image={AGNHOST}", "--replicas=2", *n,
-                 "--", "/agnhost", "netexec")  # fmt: skip
+    live.kubectl("create", "deployment", "web", f"--image={AGNHOST}", "--replicas=2", *n)
     out = live.kubectl("rollout", "status", "deployment/web", "--timeout=60s", *n)
     assert "successfully rolled out" in out
     live.kubectl("set", "image", "deployment/web", "agnhost=nginx:1.29", *n)
@@ -198,18 +197,19 @@ def test_services_answer_by_name_and_from_the_host(live, namespace):
 
 
 def test_watch_sees_what_happens(live, namespace):
-    """get -w prints the change and ends with its pod."""
-    watch = subprocess.Popen(
-        [KUBECTL, "get", "cm", "watched", "-n", namespace, "-w", "-o", "name"],
-        env=live.env, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        live.kubectl("create", "cm", "watched", "-n", namespace)
-        live.kubectl("annotate", "cm", "watched", "seen=yes", "-n", namespace)
-        assert watch.stdout.readline().strip() == "configmap/watched"
-    finally:
-        watch.kill()
-        watch.wait()
+    """get -w prints each change as it happens."""
+    n = ("-n", namespace)
+    command = [
+        KUBECTL, "get", "cm", "-w", "-o", "name", "--field-selector=metadata.name=watched", *n,
+    ]  # fmt: skip
+    with subprocess.Popen(command, env=live.env, stdout=subprocess.PIPE, text=True) as watch:
+        try:
+            live.kubectl("create", "cm", "watched", *n)
+            assert watch.stdout.readline().strip() == "configmap/watched"
+            live.kubectl("annotate", "cm", "watched", "seen=yes", *n)
+            assert watch.stdout.readline().strip() == "configmap/watched"
+        finally:
+            watch.kill()
 
 
 def test_label_annotate_patch_and_select(live, namespace):

@@ -1,0 +1,207 @@
+"""exec over WebSocket, as kubectl speaks it."""
+
+import json
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
+EXEC = "/api/v1/namespaces/default/pods/web/exec?command=cat&command=-n&stdout=true&stderr=true"
+both = pytest.mark.parametrize("protocol", [V5, V4])
+
+
+@asynccontextmanager
+async def running(site, protocol, query="&stdin=true"):
+    """A WebSocket and the command at its other end."""
+    await site.pod()
+    async with (
+        site.admin() as http,
+        http.ws_connect(f"{EXEC}{query}", protocols=(protocol,)) as socket,
+    ):
+        assert socket.protocol == protocol
+        yield socket, site.kubelets.started[0]
+
+
+async def received(socket):
+    """Everything the server sends, as (channel, data), until it closes."""
+    return [(message.data[0], message.data[1:]) async for message in socket]
+
+
+@both
+async def test_output_comes_on_its_channels_and_the_end_on_channel_three(site, protocol):
+    """1 is stdout, 2 stderr, 3 a Status; then the server closes."""
+    async with running(site, protocol) as (socket, command):
+        command.print(1, b"out")
+        command.print(2, b"err")
+        command.exit(0)
+        *printed, (channel, status) = await received(socket)
+    assert printed == [(1, b"out"), (2, b"err")]
+    assert channel == 3
+    assert json.loads(status) == {"metadata": {}, "status": "Success"}
+    assert not command.cancelled.is_set()
+    assert site.kubelets.asked == [("node-1", "default", "web", "main", ("cat", "-n"), False)]
+
+
+@both
+@pytest.mark.parametrize("code", [1, 42, 127, 137])
+async def test_an_exit_code_is_a_cause_of_the_status(site, protocol, code):
+    """kubectl takes its own exit code from there."""
+    async with running(site, protocol) as (socket, command):
+        command.exit(code)
+        ((channel, status),) = await received(socket)
+    assert channel == 3
+    told = json.loads(status)
+    assert (told["status"], told["reason"]) == ("Failure", "NonZeroExitCode")
+    assert told["details"]["causes"] == [{"reason": "ExitCode", "message": str(code)}]
+
+
+@both
+async def test_stdin_reaches_the_command_in_order(site, protocol):
+    """Channel 0; empty messages say nothing."""
+    async with running(site, protocol) as (socket, command):
+        for data in (b"\x00one", b"\x00", b"\x00two"):
+            await socket.send_bytes(data)
+        assert [await command.stdin.get(), await command.stdin.get()] == [b"one", b"two"]
+        command.exit(0)
+        await received(socket)
+
+
+async def test_version_five_closes_stdin_and_goes_on(site):
+    """255 0: end of file; the command may still print."""
+    async with running(site, V5) as (socket, command):
+        await socket.send_bytes(b"\x00text")
+        await socket.send_bytes(b"\xff\x00")
+        assert [await command.stdin.get(), await command.stdin.get()] == [b"text", b""]
+        command.print(1, b"text")
+        command.exit(0)
+        assert (await received(socket))[0] == (1, b"text")
+
+
+async def test_version_four_knows_no_close(site):
+    """There, 255 is a channel that nobody reads."""
+    async with running(site, V4) as (socket, command):
+        await socket.send_bytes(b"\xff\x00")
+        await socket.send_bytes(b"\x00text")
+        assert await command.stdin.get() == b"text"
+        command.exit(0)
+        await received(socket)
+
+
+async def test_without_stdin_nothing_is_passed_on(site):
+    """stdin=true was not asked: channel 0 is ignored, a resize too."""
+    async with running(site, V5, "") as (socket, command):
+        await socket.send_bytes(b"\x00text")
+        await socket.send_bytes(b'\x04{"Width":80,"Height":24}')
+        await socket.ping()
+        command.exit(0)
+        await received(socket)
+    assert command.stdin.empty()
+
+
+async def test_tty_is_told_to_the_kubelet(site):
+    """tty=true."""
+    async with running(site, V5, "&stdin=true&tty=true") as (socket, command):
+        command.exit(0)
+        await received(socket)
+    assert site.kubelets.asked[0][-1] is True
+
+
+@both
+async def test_a_client_that_closes_kills_its_command(site, protocol):
+    """The closing handshake in the middle of a run."""
+    async with running(site, protocol) as (socket, command):
+        await socket.close()
+        await command.cancelled.wait()
+
+
+@both
+async def test_a_client_that_disappears_kills_its_command(site, protocol):
+    """No closing handshake: the connection is just gone."""
+    async with running(site, protocol) as (socket, command):
+        socket._response.connection.transport.abort()
+        await command.cancelled.wait()
+
+
+async def test_a_message_beyond_the_limit_kills_the_command(site):
+    """What one client may make the server hold is bounded."""
+    async with running(site, V5) as (socket, command):
+        await socket.send_bytes(bytes(5 * 1024 * 1024))
+        await command.cancelled.wait()
+
+
+@pytest.mark.parametrize("protocols", [(), ("channel.k8s.io",), ("SPDY/3.1",)])
+async def test_a_protocol_not_spoken_here_is_a_bad_request(site, protocols):
+    """400 before anything is started."""
+    await site.pod()
+    async with site.admin() as http:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await http.ws_connect(EXEC, protocols=protocols)
+    assert caught.value.status == 400
+    assert not site.kubelets.started
+
+
+async def test_half_a_handshake_starts_nothing(site):
+    """An upgrade without Sec-WebSocket-Key: 400, and no command is left running."""
+    await site.pod()
+    headers = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Protocol": V5,
+    }
+    async with site.admin() as http, http.get(EXEC, headers=headers) as answer:
+        assert answer.status == 400
+    assert not site.kubelets.started
+
+
+async def test_without_an_upgrade_exec_is_a_bad_request(site):
+    """kubectl sees upstream's words."""
+    await site.pod()
+    async with site.admin() as http, http.get(EXEC) as answer:
+        assert answer.status == 400
+        assert (await answer.json())["message"] == "Upgrade request required"
+
+
+async def refusal(site, path=EXEC, token=True):
+    """The status a WebSocket handshake is refused with."""
+    async with site.admin() if token else site.session() as http:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await http.ws_connect(path, protocols=(V5,))
+    assert not site.kubelets.started
+    return caught.value.status
+
+
+async def test_nobody_may_exec(site):
+    """Anonymous: 403 before the pod is even looked up."""
+    await site.pod()
+    assert await refusal(site, token=False) == 403
+
+
+async def test_what_cannot_be_executed_is_refused_as_plain_http(site):
+    """No pod, no container of that name, no command, a completed pod, no exec at all."""
+    assert await refusal(site) == 404
+    await site.pod()
+    assert await refusal(site, f"{EXEC}&container=none") == 400
+    assert await refusal(site, EXEC.partition("?")[0]) == 400
+    assert await refusal(site, "/api/v1/namespaces/default/pods") == 404
+    await site.pod("done", phase="Succeeded")
+    assert await refusal(site, EXEC.replace("/web/", "/done/")) == 400
+
+
+async def test_a_pod_may_be_asked_twice_at_once(site):
+    """Two commands, two conversations."""
+    await site.pod()
+    async with (
+        site.admin() as http,
+        http.ws_connect(EXEC, protocols=(V5,)) as one,
+        http.ws_connect(EXEC, protocols=(V5,)) as two,
+    ):
+        first, second = site.kubelets.started
+        second.print(1, b"two")
+        second.exit(0)
+        assert (await received(two))[0] == (1, b"two")
+        first.print(1, b"one")
+        first.exit(0)
+        assert (await received(one))[0] == (1, b"one")
+    assert not first.cancelled.is_set()
