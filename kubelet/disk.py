@@ -54,3 +54,9 @@ class NodeDisk:
         """Write a file; the writer sees it at once, others through their own watches."""
         self._files[path] = data
         await self._fabric.write_file(self._node, path, data)
+
+    async def remove(self, path: str) -> None:
+        """Remove a file. Raises FileNotFoundError."""
+        self.read(path)
+        del self._files[path]
+        await self._fabric.remove_file(self._node, path)

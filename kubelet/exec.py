@@ -39,6 +39,7 @@ class Session:
             rng=kubelet.rng.child(owner),
             read_file=instance.process.read_file,
             write_file=instance.process.write_file,
+            remove_file=instance.process.remove_file,
             write_stdout=lambda data: self._write(1, data),
             write_stderr=lambda data: self._write(1 if tty else 2, data),
             read_stdin=self._read_stdin,

@@ -21,6 +21,9 @@ class Source(Protocol):
     async def write(self, rel: str, data: bytes) -> None:
         """Create or replace a file. Raises OSError where that is not allowed."""
 
+    async def remove(self, rel: str) -> None:
+        """Remove a file. Raises FileNotFoundError, OSError where that is not allowed."""
+
 
 class ReadOnly:
     """A fixed or replaceable set of files: ConfigMap, Secret, projected and downward volumes."""
@@ -41,7 +44,12 @@ class ReadOnly:
 
     async def write(self, rel: str, data: bytes) -> None:
         """Refused: raises OSError (EROFS)."""
-        raise _read_only(rel, data)
+        raise _read_only(f"{rel} ({len(data)} bytes)")
+
+    async def remove(self, rel: str) -> None:
+        """Refused: raises FileNotFoundError, OSError (EROFS)."""
+        self.read(rel)
+        raise _read_only(rel)
 
 
 class Writable:
@@ -64,6 +72,11 @@ class Writable:
     async def write(self, rel: str, data: bytes) -> None:
         """Create or replace a file."""
         self.files[rel] = data
+
+    async def remove(self, rel: str) -> None:
+        """Remove a file. Raises FileNotFoundError."""
+        self.read(rel)
+        del self.files[rel]
 
 
 class HostFiles:
@@ -88,6 +101,10 @@ class HostFiles:
     async def write(self, rel: str, data: bytes) -> None:
         """Write through to the node's disk."""
         await self._disk.write(self._full(rel), data)
+
+    async def remove(self, rel: str) -> None:
+        """Remove it from the node's disk. Raises FileNotFoundError."""
+        await self._disk.remove(self._full(rel))
 
 
 class SubPath:
@@ -115,6 +132,10 @@ class SubPath:
         """Write to the volume below the sub path."""
         await self._source.write(self._inner(rel), data)
 
+    async def remove(self, rel: str) -> None:
+        """Remove from the volume. Raises FileNotFoundError."""
+        await self._source.remove(self._inner(rel))
+
 
 class Guarded:
     """A volumeMount with readOnly: the volume's live content, without writing."""
@@ -125,7 +146,12 @@ class Guarded:
 
     async def write(self, rel: str, data: bytes) -> None:
         """Refused: raises OSError (EROFS)."""
-        raise _read_only(rel, data)
+        raise _read_only(f"{rel} ({len(data)} bytes)")
+
+    async def remove(self, rel: str) -> None:
+        """Refused: raises FileNotFoundError, OSError (EROFS)."""
+        self.read(rel)
+        raise _read_only(rel)
 
 
 class FileView:
@@ -157,6 +183,11 @@ class FileView:
         source, rel = self._find(normal(path))
         await source.write(rel, data)
 
+    async def remove(self, path: str) -> None:
+        """Remove a file. Raises FileNotFoundError, OSError on a read-only mount."""
+        source, rel = self._find(normal(path))
+        await source.remove(rel)
+
     def list(self, prefix: str) -> list[str]:
         """Sorted absolute paths of the files below (or at) a path."""
         wanted = normal(prefix)
@@ -168,8 +199,8 @@ class FileView:
         return sorted(path for path in paths if path == wanted or path.startswith(below))
 
 
-def _read_only(rel: str, data: bytes) -> OSError:
-    return OSError(errno.EROFS, "Read-only file system", f"{rel} ({len(data)} bytes)")
+def _read_only(what: str) -> OSError:
+    return OSError(errno.EROFS, "Read-only file system", what)
 
 
 def normal(path: str) -> str:

@@ -41,6 +41,10 @@ class ContainerProcess:
         """Write a file; below a hostPath mount it lands on the node's disk."""
         await self.files.write(path, data)
 
+    async def remove_file(self, path: str) -> None:
+        """Remove a file. Raises FileNotFoundError, OSError on a read-only mount."""
+        await self.files.remove(path)
+
     async def terminated(self) -> str:
         """The next signal that was delivered."""
         return await self._signals.get()

@@ -7,6 +7,7 @@ from its ``Process``.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,11 @@ from podwire.runtime.ports import Clock, Rng
 async def no_stdin() -> bytes:
     """The stdin of a command that was given none: at its end at once."""
     return b""
+
+
+async def no_removal(path: str) -> None:
+    """The files of a container that cannot be changed. Raises OSError."""
+    raise OSError(errno.EROFS, "Read-only file system", path)
 
 
 def no_files(_prefix: str) -> Sequence[str]:
@@ -44,4 +50,6 @@ class ExecEnv:
     """The next bytes of stdin, b"" at its end (and ever after)."""
     list_files: Callable[[str], Sequence[str]] = no_files
     """Sorted absolute paths of the files below a path (what ``ls`` can know)."""
+    remove_file: Callable[[str], Awaitable[None]] = no_removal
+    """Remove a file of the container. Raises FileNotFoundError, OSError."""
     tty: bool = False

@@ -83,6 +83,7 @@ class ProgramHost:
             rng=ctx.rng.child(f"program/{spec.namespace}/{spec.pod}/{spec.name}"),
             read_file=process.read_file,
             write_file=process.write_file,
+            remove_file=process.remove_file,
             write_stdout=out.write,
             write_stderr=err.write,
             list_files=process.list_files,

@@ -298,6 +298,9 @@ class Process(Protocol):
     async def write_file(self, path: str, data: bytes) -> None:
         """Write a file; below a hostPath mount it lands on the node's disk."""
 
+    async def remove_file(self, path: str) -> None:
+        """Remove a file. Raises FileNotFoundError, OSError on a read-only mount."""
+
     async def terminated(self) -> str:
         """Wait for a signal ("TERM", "HUP" ...); KILL cancels the program instead.
 

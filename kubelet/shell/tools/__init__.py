@@ -21,7 +21,7 @@ TOOLS: dict[str, str] = {
     **{name: name for name in _OWN_FILE},
     "true": "status", "false": "status", "[": "test", "bash": "sh", "ash": "sh", "zsh": "sh",
     "dash": "sh", "printenv": "env", "whoami": "id", "egrep": "grep", "fgrep": "grep",
-    "netcat": "nc", "ping6": "ping", "which": "which", "nproc": "uname", "rm": "touch",
+    "netcat": "nc", "ping6": "ping", "which": "which", "nproc": "uname", "rm": "rm",
     "mkdir": "touch", "busybox": "busybox", "basename": "names", "dirname": "names",
 }  # fmt: skip
 """Command name -> module."""

@@ -1,4 +1,4 @@
-"""touch, rm, mkdir: files of the container."""
+"""touch, mkdir: files of the container."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from podwire.kubelet.shell.command import Command, UsageError
 async def run(command: Command) -> int:
     """``touch FILE...``; ``mkdir [-p] DIR...`` (directories exist by their files)."""
     names = [arg for arg in command.args if not arg.startswith("-")]
-    if command.name == "rm":
-        raise UsageError("removing files is not modelled")
     if command.name == "mkdir":
         return 0
     for name in names:

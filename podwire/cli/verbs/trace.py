@@ -16,6 +16,8 @@ from podwire.explain.report import Report, TraceSpec
 from podwire.explain.table import render
 
 _TIMEOUT_S = 60.0
+_NODES, _CNI = 3, "calico"
+"""Of the simulation that ``-f`` boots, unless told otherwise."""
 
 
 @click.command(
@@ -35,8 +37,10 @@ _TIMEOUT_S = 60.0
 @click.option("--sport", default=0, type=click.IntRange(0, 65535), help="Source port.")
 @click.option("--draw", default=None, type=click.FloatRange(0, 1, max_open=True),
               help="Which load-balancing branch is the drawn one.")  # fmt: skip
-@click.option("--nodes", default=3, show_default=True, help="With -f: nodes of the simulation.")
-@click.option("--cni", default="calico", show_default=True, help="With -f: CNI profile.")
+@click.option(
+    "--nodes", default=_NODES, show_default=True, help="With -f: nodes of the simulation."
+)
+@click.option("--cni", default=_CNI, show_default=True, help="With -f: CNI profile.")
 @click.option("--seed", default=0, show_default=True, help="With -f: seed of the simulation.")
 @click.option("--ascii", "ascii_only", is_flag=True, help="Draw with ASCII only.")
 @click.option("-v", "--verbose", is_flag=True, help="Also show chains without effect.")
@@ -78,6 +82,8 @@ def command(
     if files:
         report = _simulated(spec, files, nodes, cni, seed)
         options = [*(f"-f {file}" for file in files), f"--seed {seed}"]
+        options += [f"--nodes {nodes}"] if nodes != _NODES else []
+        options += [f"--cni {cni}"] if cni != _CNI else []
     else:
         report = _live(spec, name)
         options = [] if name == state.DEFAULT_NAME else [f"--name {name}"]

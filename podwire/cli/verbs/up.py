@@ -24,7 +24,12 @@ _READY_TIMEOUT_S = 120.0
 @click.option("--nodes", default=3, show_default=True, help="How many nodes.")
 @click.option("--cni", default="flannel", show_default=True, help="flannel or calico.")
 @click.option("--proxy-mode", default="iptables", show_default=True, help="iptables.")
-@click.option("--port", default=0, help="Of the API server; 0 takes a free one.")
+@click.option(
+    "--port",
+    default=0,
+    type=click.IntRange(0, 65535),
+    help="Of the API server; 0 takes a free one.",
+)
 @click.option(
     "--kubeconfig", "kubeconfig_file", default=None, envvar=None, metavar="FILE",
     help="Write the context only there (default: as kubectl finds it).",
@@ -71,7 +76,7 @@ def command(
     }
     if detach:
         _validate(name, options)
-        _detached(name, wait_s)
+        _detached(name)
         return
     report = _Report(ready_fd)
     target = kubeconfig.write_target(kubeconfig_file, os.environ)
@@ -199,13 +204,14 @@ async def _wait(cluster: Any, wait_s: float, report: _Report, stop: asyncio.Even
         report.line(f" ✓ Nodes and kube-system Ready in {process_age_s():.1f}s")
 
 
-def _detached(name: str, wait_s: float | None) -> None:
+def _detached(name: str) -> None:
     """Start the same command in a session of its own; follow its progress until it is ready."""
     directory = state.create(name)
     log = directory / "log"
     reader, writer = os.pipe()
     arguments = [word for word in sys.argv[1:] if word != "--detach"]
-    with log.open("w") as output:
+    # A cluster that does not start takes its directory with it: what it said is read from here.
+    with log.open("w+") as output:
         child = subprocess.Popen(  # noqa: S603  our own command line
             [sys.executable, "-m", "podwire", *arguments, "--ready-fd", str(writer)],
             stdin=subprocess.DEVNULL,
@@ -214,21 +220,27 @@ def _detached(name: str, wait_s: float | None) -> None:
             start_new_session=True,
             pass_fds=[writer],
         )
-    os.close(writer)
+        os.close(writer)
+        failed = _followed(reader)
+        if state.load(name) is None:
+            child.wait()
+            output.seek(0)
+            told = output.read().strip().splitlines()
+            state.clear(name)
+            raise Failure(told[-1].removeprefix("error: ") if told else "the cluster did not start")
+    if failed:
+        sys.exit(EXIT_NO)
+    click.echo(f"Stop it with: podwire down{_named(name)}", err=True)
+
+
+def _followed(reader: int) -> bool:
+    """Show the progress of a detached cluster to its end; whether it said that something failed."""
     failed = False
     with os.fdopen(reader) as progress:
         for line in progress:
             click.echo(line.rstrip("\n"), err=True)
             failed = failed or line.startswith(" ✗")
-    del wait_s
-    if state.load(name) is None:
-        child.wait()
-        told = log.read_text().strip().splitlines()
-        state.clear(name)
-        raise Failure(told[-1].removeprefix("error: ") if told else "the cluster did not start")
-    if failed:
-        sys.exit(EXIT_NO)
-    click.echo(f"Stop it with: podwire down{_named(name)}", err=True)
+    return failed
 
 
 def _named(name: str) -> str:

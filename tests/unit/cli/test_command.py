@@ -1,5 +1,6 @@
 """The command line itself: help, usage errors, exit codes, imports."""
 
+import socket
 import subprocess
 import sys
 
@@ -104,3 +105,17 @@ def test_completion_prints_a_script(shell):
     result = CliRunner().invoke(podwire, ["completion", shell])
     assert result.exit_code == 0
     assert "_PODWIRE_COMPLETE" in result.output
+
+
+def test_a_taken_port_is_told_in_one_line(tmp_path):
+    """Also by a detached cluster, whose directory is gone by then."""
+    home = {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for argv in (("up", "--port", port), ("up", "--port", port, "--detach")):
+            done = run(*argv, **home)
+            assert done.returncode == 1
+            assert f"cannot listen on port {port}" in done.stderr
+            assert "Traceback" not in done.stderr
+    assert run("up", "--port", "99999", "--detach", **home).returncode == 2
+    assert run("get", "clusters", **home).stdout == ""

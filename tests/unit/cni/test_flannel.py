@@ -50,6 +50,9 @@ class FakeProcess:
     async def write_file(self, path: str, data: bytes) -> None:
         self.files[path] = data
 
+    async def remove_file(self, path: str) -> None:
+        del self.files[path]
+
     def list_files(self, prefix: str) -> list[str]:
         return sorted(path for path in self.files if path.startswith(prefix))
 

@@ -72,6 +72,9 @@ class FakeProcess:
     async def write_file(self, path: str, data: bytes) -> None:
         raise PermissionError(path)
 
+    async def remove_file(self, path: str) -> None:
+        raise PermissionError(path)
+
     async def terminated(self) -> str:
         await self.signal.wait()
         return "TERM"

@@ -129,6 +129,8 @@ def test_a_host_path_is_the_nodes_disk_in_both_directions(simulate):
         assert process.read_file("/run/flannel/subnet.env") == b"A=1\n"
         await process.write_file("/run/flannel/new", b"x")
         assert node.fabric.disk["/run/flannel/new"] == b"x"
+        await process.remove_file("/run/flannel/new")
+        assert "/run/flannel/new" not in node.fabric.disk
         await node.fabric.write_file("node-1", "/run/flannel/subnet.env", b"A=2\n")
         await node.env.clock.sleep(0.001)
         assert process.read_file("/run/flannel/subnet.env") == b"A=2\n"
@@ -151,6 +153,11 @@ def test_a_read_only_mount_shows_what_others_write_but_takes_nothing(simulate):
         assert reader.read_file("/in/x") == b"1"
         with pytest.raises(OSError, match="Read-only file system"):
             await reader.write_file("/in/y", b"2")
+        with pytest.raises(OSError, match="Read-only file system"):
+            await reader.remove_file("/in/x")
+        await writer.remove_file("/out/x")
+        with pytest.raises(FileNotFoundError):
+            reader.read_file("/in/x")
 
     simulate(story)
 

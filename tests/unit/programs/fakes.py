@@ -66,6 +66,11 @@ class FakeProcess:
     async def write_file(self, path: str, data: bytes) -> None:
         self.files[path] = data
 
+    async def remove_file(self, path: str) -> None:
+        if path not in self.files:
+            raise FileNotFoundError(path)
+        del self.files[path]
+
     async def terminated(self) -> str:
         return await self._signals.get()
 
@@ -101,6 +106,7 @@ class Captured:
             rng=env.rng,
             read_file=process.read_file,
             write_file=process.write_file,
+            remove_file=process.remove_file,
             write_stdout=self._out,
             write_stderr=self._err,
             read_stdin=self._read,

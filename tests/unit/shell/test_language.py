@@ -85,6 +85,11 @@ def sh(script: str, **more: Sequence[bytes]) -> tuple[int, str]:
          "/usr/bin/curl\ncd is a shell builtin\n10.244.1.5\n"),
         (('for i in `seq 1 2`; do check="$(echo x)" && test -n "$check" && '
          "echo OK > /results/$i; done; cat /results/1 /results/2"), "OK\nOK\n"),
+        ("touch /tmp/healthy; rm /tmp/healthy; rm -f /tmp/healthy; test -f /tmp/healthy; echo $?",
+         "1\n"),
+        ("echo x > /d/a; echo y > /d/e/b; rm -rf /d; ls /d || rm /none; echo $?",
+         ("1\nls: cannot access '/d': No such file or directory\n"
+          "rm: cannot remove '/none': No such file or directory\n")),
     ],
 )  # fmt: skip
 def test_scripts_print_what_a_posix_shell_prints(script: str, output: str) -> None:
