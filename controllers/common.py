@@ -112,12 +112,6 @@ def references(item: Object) -> list[JSON]:
     return [to_json(reference) for reference in item.metadata.owner_references]
 
 
-def controlled_by(item: Object, owner: Object) -> bool:
-    """Whether the controller reference names exactly this owner."""
-    reference = item.metadata.controller()
-    return reference is not None and reference.uid == owner.metadata.uid
-
-
 def owner_index(item: Object) -> tuple[str]:
     """Index function: the controller's uid, or ``orphan/<namespace>``."""
     reference = item.metadata.controller()

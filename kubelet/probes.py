@@ -23,8 +23,6 @@ from podwire.kubelet.state import Instance, Kubelet
 Report = Callable[[str, bool], None]
 """(probe kind, verdict): called when a verdict changed."""
 
-KINDS = ("startup", "liveness", "readiness")
-
 
 @dataclass(frozen=True, slots=True)
 class Target:

@@ -55,7 +55,6 @@ _WILDCARD_MESSAGE = (
     "character"
 )
 
-GENERATED_SUFFIX_LENGTH = 5
 MAX_NAME_LENGTH = 63
 
 

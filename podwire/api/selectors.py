@@ -240,12 +240,6 @@ def parse(text: str) -> Selector:
     return Selector(tuple(sorted(found, key=lambda requirement: requirement.key)))
 
 
-def from_labels(labels: Mapping[str, str]) -> Selector:
-    """The selector that demands exactly these labels (Service and ReplicationController form)."""
-    pairs = sorted(labels.items())
-    return Selector(tuple(Requirement(key, IN, (value,), "=") for key, value in pairs))
-
-
 _VIEW_OPERATORS = {
     "In": IN, "NotIn": NOT_IN, "Exists": EXISTS, "DoesNotExist": NOT_EXISTS, "Gt": GT, "Lt": LT,
 }  # fmt: skip
@@ -331,10 +325,6 @@ class FieldSelector:
     def matches(self, obj: Mapping[str, Any]) -> bool:
         """Whether an object in JSON form is selected."""
         return all((field_of(obj, r.field) == r.value) is r.equal for r in self.requirements)
-
-    def matches_fields(self, fields: Mapping[str, str]) -> bool:
-        """Whether precomputed selectable fields are selected (a missing one counts as '')."""
-        return all((fields.get(r.field, "") == r.value) is r.equal for r in self.requirements)
 
     @property
     def everything(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 EXIT_NO = 1
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
-EXIT_UNKNOWN = 4
 EXIT_INTERRUPTED = 130
 
 

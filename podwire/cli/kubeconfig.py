@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from podwire.runtime.entropy import of_system
+from podwire.runtime.files import write_private
 
 
 class KubeconfigError(Exception):
@@ -81,7 +81,7 @@ def merge(path: Path, addition: Any) -> None:
         existing.setdefault("kind", "Config")
         existing.setdefault("preferences", {})
         existing["current-context"] = addition["current-context"]
-        _write(path, existing)
+        write_private(path, dump(existing).encode())
 
 
 def remove(paths: list[Path], cluster: str) -> list[Path]:
@@ -101,7 +101,7 @@ def remove(paths: list[Path], cluster: str) -> list[Path]:
             if existing.get("current-context") == name:
                 existing["current-context"] = ""
             if yaml.safe_dump(existing) != before:
-                _write(path, existing)
+                write_private(path, dump(existing).encode())
                 changed.append(path)
     return changed
 
@@ -119,16 +119,6 @@ def _read(path: Path) -> dict[str, Any]:
     if loaded is not None and not isinstance(loaded, dict):
         raise KubeconfigError(f"{path} is not a kubeconfig; move it away or mend it")
     return loaded or {}
-
-
-def _write(path: Path, config: Any) -> None:
-    """Replace atomically with mode 0600; a link is followed, not replaced."""
-    target = path.resolve()
-    temporary = target.with_name(f".{target.name}.{of_system()(4).hex()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(dump(config))
-    temporary.replace(target)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from podwire.cli.errors import EXIT_UNREACHABLE, EXIT_USAGE, Failure
+from podwire.runtime.files import write_private
 
 DEFAULT_NAME = "podwire"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,48}[a-z0-9])?")
@@ -53,10 +54,8 @@ def create(name: str) -> Path:
 
 def save(state: State) -> None:
     """Write state.json whole or not at all."""
-    path = directory(state.name)
-    temporary = path / ".state.json.new"
-    temporary.write_text(json.dumps(asdict(state), indent=2) + "\n")
-    temporary.replace(path / "state.json")
+    text = json.dumps(asdict(state), indent=2) + "\n"
+    write_private(directory(state.name) / "state.json", text.encode())
 
 
 def load(name: str) -> State | None:

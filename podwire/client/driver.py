@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from podwire.api.status import ApiError
-from podwire.api.views import Object
 from podwire.client.api import MERGE, STRATEGIC, Client
 from podwire.client.ctx import Ctx
 from podwire.client.effects import (
@@ -238,11 +237,6 @@ class Driver:
         if error is not None:
             text = text.replace("{error}", error.message)
         self.recorder.emit(announce.about, type_, reason, text)
-
-
-def key_of(item: Object) -> str:
-    """The queue key of an object: ``namespace/name``."""
-    return item.key
 
 
 def split_key(key: str) -> tuple[str, str]:

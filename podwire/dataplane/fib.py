@@ -130,12 +130,6 @@ class Fib:
         copy._simple = self._simple
         return copy
 
-    def set_rules(self, rules: tuple[PolicyRule, ...]) -> None:
-        """Replace the policy rules (kept in priority order)."""
-        self.rules = tuple(sorted(rules, key=lambda r: r.priority))
-        self._simple = all(r.src is None and r.dst is None and not r.mask for r in self.rules)
-        self._cache.clear()
-
     def put(self, route: Route) -> None:
         """``ip route replace``."""
         self.tables.setdefault(route.table, Table()).put(route)

@@ -209,17 +209,3 @@ class Kernel:
         ns = self.find_netns(netns)
         if ns is not None:
             ns.sockets.connected.pop((proto, address, port, remote, remote_port), None)
-
-    def ephemeral_port(self, netns: str, proto: str, address: str) -> int:
-        """A free port of net.ipv4.ip_local_port_range, by this kernel's chance.
-
-        Raises CommandError ("Cannot assign requested address") when none is left.
-        """
-        ns = self.netns(netns)
-        low, high = (int(n) for n in ns.sysctls.get("net.ipv4.ip_local_port_range").split())
-        start, span = self.rng.below(high - low + 1), high - low + 1
-        for offset in range(span):
-            port = low + (start + offset) % span
-            if ns.sockets.port_free(proto, address, port):
-                return port
-        raise CommandError("Cannot assign requested address")

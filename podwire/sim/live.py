@@ -18,6 +18,7 @@ from podwire.apiserver.http.upgrade import Upgrader
 from podwire.client.counters import User
 from podwire.client.informer import Informers
 from podwire.runtime.env import Env
+from podwire.runtime.files import write_private
 from podwire.runtime.tasks import Nursery
 from podwire.sim.cluster import ADMIN, Cluster
 from podwire.sim.settings import (
@@ -87,8 +88,7 @@ class LiveCluster:
         pair = self.cluster.authority.server(_SERVER_NAMES)
         certificate, key = self._directory / "apiserver.crt", self._directory / "apiserver.key"
         certificate.write_bytes(pair.certificate)
-        key.touch(mode=0o600)
-        key.write_bytes(pair.key)
+        write_private(key, pair.key)
         return tls_context(str(certificate), str(key), self.cluster.authority.pem)
 
     async def stop(self) -> None:

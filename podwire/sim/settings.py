@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 KUBERNETES_VERSION = "v1.37.1"
-SERVICE_CIDR = "10.96.0.0/16"
 POD_CIDR = "10.244.0.0/16"
 DNS_ADDRESS = "10.96.0.10"
 KUBERNETES_ADDRESS = "10.96.0.1"

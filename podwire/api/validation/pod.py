@@ -199,9 +199,6 @@ def _tolerations(errors: Errors, path: str, tolerations: list[JSON]) -> None:
             errors.one_of(f"{where}.effect", effect, _EFFECTS)
 
 
-_NODE_OPERATORS = ("DoesNotExist", "Exists", "Gt", "In", "Lt", "NotIn")
-
-
 def _node_affinity(errors: Errors, path: str, spec: JSON) -> None:
     affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")

@@ -15,8 +15,7 @@ import click
 from podwire.cli import kubeconfig, state
 from podwire.cli.cluster import name_option
 from podwire.cli.errors import EXIT_NO, EXIT_USAGE, Failure
-
-_READY_TIMEOUT_S = 120.0
+from podwire.runtime.files import write_private
 
 
 @click.command("up", epilog="Example: podwire up --detach --wait && kubectl get nodes")
@@ -152,6 +151,7 @@ async def _serve(
     directory = state.create(name)
     env = real(seed, log_level)
     cluster = LiveCluster(env, settings, directory)
+    written: Path | None = None
     try:
         await cluster.start(port)
         written = _announce(name, cluster, directory, target, report)
@@ -161,7 +161,7 @@ async def _serve(
         await stop.wait()
     finally:
         await cluster.stop()
-        if "written" in locals():
+        if written is not None:
             kubeconfig.remove([written], name)
         state.clear(name)
 
@@ -176,9 +176,7 @@ def _announce(name: str, cluster: Any, directory: Path, target: Path, report: _R
     )
     own = directory / "kubeconfig"
     kubeconfig.merge(own, config)
-    token = directory / "token"
-    token.touch(mode=0o600)
-    token.write_text(cluster.token + "\n")
+    write_private(directory / "token", f"{cluster.token}\n".encode())
     kubeconfig.merge(target, config)
     state.save(state.State(name, os.getpid(), cluster.server_url, str(target)))
     from podwire.runtime.clock import process_age_s  # noqa: PLC0415

@@ -111,8 +111,3 @@ def receive(run: Run, ns: Netns, outer: Packet, payload: Vxlan) -> bool:
         run.enqueue(ns.name, link.name, frame)
         return True
     return False
-
-
-def endpoint_macs(ns: Netns, dev: str) -> list[tuple[str, FdbEntry]]:
-    """The tunnel entries of a device, sorted by MAC."""
-    return sorted(ns.fdb.get(dev, {}).items())
