@@ -148,10 +148,22 @@ MODIFIED = (
 """Why an update lost an optimistic race."""
 
 
+_NOT_MODELLED = {
+    ("pods", "attach"): "kubectl logs -f shows output, kubectl exec runs a command",
+    ("pods", "portforward"): "a Service of type NodePort is published: podwire get endpoints",
+    ("pods", "proxy"): "a Service of type NodePort is published: podwire get endpoints",
+    ("services", "proxy"): "a Service of type NodePort is published: podwire get endpoints",
+    ("pods", "ephemeralcontainers"): "run a pod of image nicolaka/netshoot beside it",
+    ("serviceaccounts", "token"): "the cluster's own token lies beside its kubeconfig",
+}
+"""Subresources that clients know and this server does not have: what to use instead."""
+
+
 def parse(request: Request, user: User) -> Call | None:
     """The resource request a path stands for, or None when it names no served resource.
 
-    Raises ApiError MethodNotAllowed for a method that the resource does not have.
+    Raises ApiError MethodNotAllowed for a method that the resource does not have, and for a
+    subresource that is not modelled.
     """
     parts = [unquote(part) for part in request.path.strip("/").split("/")]
     if parts[0] == "api" and len(parts) >= 3:
@@ -169,6 +181,9 @@ def parse(request: Request, user: User) -> Call | None:
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
     if subresource and subresource not in kind.subresources:
+        if (instead := _NOT_MODELLED.get((kind.plural, subresource))) is not None:
+            message = f"{kind.plural}/{subresource} is not modelled; {instead}"
+            raise ApiError("MethodNotAllowed", message)
         return None
     if kind.namespaced and name and not namespace:
         return None

@@ -47,6 +47,11 @@ def decode_options(call: Call) -> JSON:
     return api.decode_as(call.content_type, body, "v1", "DeleteOptions", codec.IGNORE).obj
 
 
+def check_patch_type(call: Call) -> None:
+    """Refuse a patch that can apply to nothing, whether or not its object exists. ApiError 415."""
+    api.check_patch_type(call.kind, call.content_type)
+
+
 def patched(call: Call, current: JSON, kind: Kind[Any] | None = None) -> JSON:
     """``current`` with the request's patch applied; ``kind`` when it is not the call's own.
 

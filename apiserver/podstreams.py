@@ -58,8 +58,15 @@ async def log(server: Apiserver, call: Call) -> Response:
     return answer
 
 
-async def refuse_plain(_server: Apiserver, _call: Call) -> Response:
-    """Exec without an upgrade of the connection."""
+async def refuse_plain(server: Apiserver, call: Call) -> Response:
+    """Exec without an upgrade, or with one to SPDY: what is wrong otherwise is told first.
+
+    kubectl asks again by SPDY when a WebSocket was refused and shows only the second answer.
+    """
+    await _startable(server, call)
+    if call.request.headers.get("upgrade", "").lower().startswith("spdy"):
+        message = "SPDY is not modelled; use a client that speaks WebSocket (kubectl >= 1.31)"
+        raise ApiError("BadRequest", message)
     raise ApiError("BadRequest", "Upgrade request required")
 
 
@@ -71,6 +78,20 @@ async def open_exec(server: Apiserver, request: Request) -> tuple[ExecSession, b
     call = server.authorized(request)
     if call is None or call.subresource != "exec" or call.kind is not kinds.POD:
         raise ApiError("NotFound", "the server could not find the requested resource")
+    pod, container, argv = await _startable(server, call)
+    query = call.query
+    kubelet = _kubelet(server, pod)
+    try:
+        session = await kubelet.exec(
+            pod.spec.node_name, call.namespace, call.name, container, argv, query.flag("tty")
+        )
+    except ConnectionError as error:
+        raise _unreachable(pod, error) from None
+    return session, query.flag("stdin")
+
+
+async def _startable(server: Apiserver, call: Call) -> tuple[Pod, str, list[str]]:
+    """Pod, container and command of an exec that can start. Raises ApiError."""
     query = call.query
     pod = await _pod(server, call)
     container = _container(pod, query.get("container"))
@@ -85,14 +106,7 @@ async def open_exec(server: Apiserver, request: Request) -> tuple[ExecSession, b
     if not _running(pod, container):
         message = f'container not found ("{container}")'
         raise ApiError("InternalError", message)
-    kubelet = _kubelet(server, pod)
-    try:
-        session = await kubelet.exec(
-            pod.spec.node_name, call.namespace, call.name, container, argv, query.flag("tty")
-        )
-    except ConnectionError as error:
-        raise _unreachable(pod, error) from None
-    return session, query.flag("stdin")
+    return pod, container, argv
 
 
 HANDLERS: tuple[tuple[str, str, ResourceHandler], ...] = (

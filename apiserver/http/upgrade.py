@@ -19,6 +19,7 @@ class Upgrader:
 
     async def __call__(self, http: web.BaseRequest, request: Request) -> web.StreamResponse:
         """Serve an upgrade. Raises ApiError."""
+        self._server.authorized(request)  # what is not modelled is told before the protocol
         refusal = websocket.refusal(http)
         if refusal:
             raise ApiError("BadRequest", f"unable to upgrade: {refusal}")

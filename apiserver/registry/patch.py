@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 async def handle(server: Apiserver, call: Call) -> Response:
     """Patch an object (or its status): 200 with the result."""
+    objects.check_patch_type(call)
     shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
     dry_run = call.dry_run
 

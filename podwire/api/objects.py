@@ -22,7 +22,7 @@ from podwire.api import defaults, kinds, validation
 from podwire.api.codec import Decoded, check, decode, decode_as
 from podwire.api.defaults.service import keep_allocated
 from podwire.api.kinds import Kind
-from podwire.api.patch import apply_patch
+from podwire.api.patch import apply_patch, check_patch_type
 from podwire.api.validation.field import invalid_error
 from podwire.api.view import JSON
 
@@ -30,6 +30,7 @@ __all__ = [
     "Decoded",
     "apply_patch",
     "check",
+    "check_patch_type",
     "decode",
     "decode_as",
     "prepare_create",

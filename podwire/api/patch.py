@@ -41,17 +41,11 @@ def apply_patch(
     Raises ApiError: 400 for a malformed patch, 413, 415 for another content type (server-side
     apply is not modelled), 422 when it does not apply or its outcome is no object of the kind.
     """
-    media = content_type.partition(";")[0].strip().lower()
     if len(patch) > codec.MAX_BODY_BYTES:
         message = f"Request entity too large: limit is {codec.MAX_BODY_BYTES}"
         raise ApiError("RequestEntityTooLarge", message)
-    if media == APPLY_PATCH_TYPE:
-        message = "server-side apply (application/apply-patch+yaml) is not modelled"
-        raise ApiError("UnsupportedMediaType", message)
+    media = check_patch_type(kind, content_type)
     struct = type_of(kind)
-    accepted = ACCEPTED if struct is not None else ACCEPTED[:2]
-    if media not in accepted:
-        raise codec.unsupported_media_type(accepted)
     try:
         change = codec.load_json(patch)
     except codec.JsonError as error:
@@ -69,6 +63,18 @@ def apply_patch(
     except strategic.StrategicError as error:
         raise ApiError("BadRequest", str(error)) from None
     return _checked(kind, patched, field_validation, duplicates)
+
+
+def check_patch_type(kind: Kind[Any], content_type: str) -> str:
+    """The media type of a patch of ``kind``. Raises ApiError 415."""
+    media = content_type.partition(";")[0].strip().lower()
+    if media == APPLY_PATCH_TYPE:
+        message = "server-side apply (application/apply-patch+yaml) is not modelled"
+        raise ApiError("UnsupportedMediaType", message)
+    accepted = ACCEPTED if type_of(kind) is not None else ACCEPTED[:2]
+    if media not in accepted:
+        raise codec.unsupported_media_type(accepted)
+    return media
 
 
 def _need_map(change: Any) -> JSON:

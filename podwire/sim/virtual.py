@@ -36,6 +36,7 @@ QUIET_S = 1.5
 """Agents are taken to have caught up when nothing was written and no node was commanded for this
 long; kube-proxy syncs at most once a second."""
 _SETTLE_S = 0.001
+_STRICT = (("fieldValidation", "Strict"),)
 _RESTLESS = re.compile(r"/(leases|events)/")
 """Writes that never cease."""
 
@@ -231,7 +232,11 @@ class VirtualCluster:
         self.run(client.delete(kind, name, _space(kind, namespace), grace_period_seconds=grace_s))
 
     def apply(self, *manifests: str | Path | JSON) -> None:
-        """Create or update objects: YAML text, paths of files or folders, or plain objects."""
+        """Create or update objects: YAML text, paths of files or folders, or plain objects.
+
+        As with kubectl apply, an unknown field is an error (ApiError BadRequest): a misspelt
+        policy would otherwise pass its test.
+        """
         for body in _objects(manifests):
             self.run(self._apply(body))
 
@@ -244,13 +249,13 @@ class VirtualCluster:
         namespace = meta.get("namespace", "default") if kind.namespaced else ""
         if kind is kinds.POD:
             await self._account(namespace)
-        client = self.cluster.client
+        send = self.cluster.client.send
         try:
-            await client.create(kind, body, namespace)
+            await send("POST", kind.path(namespace), _STRICT, body)
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
-            await client.patch(kind, meta["name"], body, namespace, content_type=STRATEGIC)
+            await send("PATCH", kind.path(namespace, meta["name"]), _STRICT, body, STRATEGIC)
 
     async def _account(self, namespace: str) -> None:
         """Admission refuses pods until the namespace has its default ServiceAccount."""

@@ -169,3 +169,46 @@ def test_exec_reaches_the_kubelet_of_a_running_container(simulate):
             await ask(User("nobody", ("system:unauthenticated",)))
 
     simulate(story)
+
+
+def test_exec_by_spdy_is_told_what_is_wrong_before_that_it_is_spdy(simulate):
+    """kubectl asks so after a refused WebSocket, and shows this answer."""
+
+    async def story(w):
+        await w.client.create(POD, pod("a"), "default")
+        path = POD.path("default", "a", "exec")
+        await w.raw("POST", POD.path("default", "a", "binding"), binding("node-1"))
+
+        async def ask():
+            return await w.refused(w.client.send("POST", path, (("command", "ls"),)))
+
+        assert (await ask()).message == 'container not found ("c")'
+        status = {"containerStatuses": [{"name": "c", "state": {"running": {}}}]}
+        await w.client.patch(POD, "a", {"status": status}, "default", subresource="status")
+        assert (await ask()).message == "Upgrade request required"
+
+    simulate(story)
+
+
+@pytest.mark.parametrize("subresource", ["attach", "portforward", "ephemeralcontainers", "proxy"])
+def test_a_stream_that_is_not_modelled_says_so(simulate, subresource):
+    """Instead of a bare 404: and what to use instead."""
+
+    async def story(w):
+        answer = await w.json("POST", POD.path("default", "a", subresource))
+        assert (answer["code"], answer["reason"]) == (405, "MethodNotAllowed")
+        assert answer["message"].startswith(f"pods/{subresource} is not modelled; ")
+
+    simulate(story)
+
+
+def test_server_side_apply_is_told_not_to_be_modelled_also_where_nothing_exists(simulate):
+    """It is how kubectl apply --server-side creates: a 404 would mislead."""
+
+    async def story(w):
+        path = kinds.CONFIG_MAP.path("default", "new")
+        answer = await w.json("PATCH", path, {}, content_type="application/apply-patch+yaml")
+        assert answer["code"] == 415
+        assert "server-side apply" in answer["message"]
+
+    simulate(story)

@@ -46,6 +46,8 @@ def test_apply_creates_and_then_changes(small):
     small.apply(body)
     small.apply(body | {"data": {"a": "2"}})
     assert small.get(kinds.CONFIG_MAP, "c").data == {"a": "2"}
+    with pytest.raises(ApiError, match='unknown field "dta"'):
+        small.apply(body | {"dta": {}})
     with pytest.raises(ApiError, match=r"docs/kinds\.md"):
         small.apply({"apiVersion": "x/v1", "kind": "Widget", "metadata": {"name": "w"}})
 
