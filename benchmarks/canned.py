@@ -20,11 +20,19 @@ def recorded(folder: Path) -> dict[str, bytes]:
     }
 
 
+async def _head(reader: asyncio.StreamReader) -> bytes:
+    """The next request up to its blank line; empty when the client has gone."""
+    try:
+        return await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, ConnectionResetError):
+        return b""
+
+
 async def main(folder: Path, answers: dict[str, bytes]) -> None:
     """Serve the answers until killed; prints the port."""
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while head := await reader.readuntil(b"\r\n\r\n"):
+        while head := await _head(reader):
             first, *headers = head.decode().split("\r\n")
             method, target, _ = first.split(" ")
             accept = next((h[8:] for h in headers if h.lower().startswith("accept: ")), "")
@@ -33,6 +41,7 @@ async def main(folder: Path, answers: dict[str, bytes]) -> None:
                 body = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
             writer.write(body)
             await writer.drain()
+        writer.close()
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.crt", folder / "server.key")
@@ -45,5 +54,5 @@ async def main(folder: Path, answers: dict[str, bytes]) -> None:
 if __name__ == "__main__":
     try:
         asyncio.run(main(Path(sys.argv[1]), recorded(Path(sys.argv[1]))))
-    except (KeyboardInterrupt, asyncio.IncompleteReadError):
+    except KeyboardInterrupt:
         sys.exit(0)
