@@ -29,10 +29,9 @@ from podwire.api.views import (
 )
 from podwire.dataplane.verdict import Branch, Fate, WireEdit
 from podwire.explain.cause import last_step, policies_of, service_of
-from podwire.explain.objects import Objects
+from podwire.explain.objects import Objects, own_labels
 
 _LINK = re.compile(r"(\S+) - (\S+)")
-_ADDED_LABELS = re.compile(r"^(pod-template-hash|controller-revision-hash|.*kubernetes\.io/.*)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +103,9 @@ def _peers(
         cidr = f"{address}/32"
         yield f"ipBlock {cidr}", msgspec.convert({"ipBlock": {"cidr": cidr}}, NetworkPolicyPeer)
         return
-    labels = {k: v for k, v in pod.metadata.labels.items() if not _ADDED_LABELS.match(k)}
+    labels = own_labels(pod)
     selector = LabelSelector(match_labels=labels)
-    shown = "podSelector {" + ", ".join(f"{k}: {v}" for k, v in sorted(labels.items())) + "}"
+    shown = "podSelector {" + ", ".join(f"{k}: {v}" for k, v in labels.items()) + "}"
     if pod.metadata.namespace == policy.metadata.namespace:
         yield shown, NetworkPolicyPeer(pod_selector=selector)
         return

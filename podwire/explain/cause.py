@@ -10,7 +10,7 @@ import re
 
 from podwire.api.views import Object, Pod, Service
 from podwire.dataplane.verdict import Branch, Fate, Flow, Step
-from podwire.explain.objects import Objects
+from podwire.explain.objects import Objects, own_labels
 from podwire.explain.report import Cause, ObjectRef
 
 _NO_ENDPOINTS = re.compile(r'"?([^"/\s]+)/([^":\s]+)(?::(\S+))? has no (local )?endpoints')
@@ -103,25 +103,15 @@ def _described(address: str, objects: Objects) -> str:
     pod = objects.pod_at(address)
     if pod is None:
         return objects.name_of(address)
-    labels = ",".join(f"{k}={v}" for k, v in sorted(_own_labels(pod).items()))
+    labels = ",".join(f"{k}={v}" for k, v in own_labels(pod).items())
     return f"{pod.key} ({labels})" if labels else pod.key
-
-
-def _own_labels(pod: Pod) -> dict[str, str]:
-    """Labels that a person gave: what controllers add says nothing."""
-    added = ("pod-template-hash", "controller-revision-hash", "pod-template-generation")
-    return {
-        k: v for k, v in pod.metadata.labels.items() if k not in added and "kubernetes.io/" not in k
-    }
 
 
 def _no_endpoints(rule: str, objects: Objects) -> tuple[str, list[ObjectRef]]:
     service = service_of(rule, objects)
     if service is None:
         return "the Service has no endpoints", []
-    refs = [
-        ObjectRef(kind="Service", namespace=service.metadata.namespace, name=service.metadata.name)
-    ]
+    refs = [_ref("Service", service)]
     if not service.spec.selector:
         return (
             f"Service {service.key} has no selector and no EndpointSlice gives it an address",
@@ -131,10 +121,7 @@ def _no_endpoints(rule: str, objects: Objects) -> tuple[str, list[ObjectRef]]:
     selected = objects.selected_by(service)
     if not selected:
         return f"Service {service.key} selects {selector}; no pod has these labels", refs
-    refs += [
-        ObjectRef(kind="Pod", namespace=p.metadata.namespace, name=p.metadata.name)
-        for p in selected
-    ]
+    refs += [_ref("Pod", pod) for pod in selected]
     waiting = ", ".join(f"{p.metadata.name} ({_why_not_ready(p)})" for p in selected[:3])
     return (
         f"none of the {len(selected)} pods that Service {service.key} selects is ready: {waiting}",

@@ -18,6 +18,7 @@ from podwire.api.views import (
 from podwire.dataplane.verdict import Edit
 
 Named = TypeVar("Named", bound=Object)
+_ADDED_LABELS = ("pod-template-hash", "controller-revision-hash", "pod-template-generation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class Objects:
         ]
 
     def name_of(self, address: str) -> str:
-        """``ns/pod``, ``svc ns/name``, a node's name, or the address itself."""
+        """``ns/pod``, ``svc/name``, a node's name, or the address itself."""
         if (pod := self.pod_at(address)) is not None:
             return pod.key
         if (service := self.service_at(address)) is not None:
@@ -101,6 +102,15 @@ WhatIf = Callable[[Objects], Sequence[Edit]]
 
 sim composes it from the agents' own pure cores, so an edited object is compiled by the same code
 that compiles the real one."""
+
+
+def own_labels(pod: Pod) -> dict[str, str]:
+    """Labels that a person gave, by key: what controllers add says nothing."""
+    return {
+        key: value
+        for key, value in sorted(pod.metadata.labels.items())
+        if key not in _ADDED_LABELS and "kubernetes.io/" not in key
+    }
 
 
 def _cluster_ips(service: Service) -> list[str]:

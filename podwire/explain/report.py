@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from podwire.dataplane.verdict import Fate, Flow, Hop
+from podwire.dataplane.verdict import GOOD_FATES, Fate, Flow, Hop
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -110,7 +110,7 @@ class Report(_Record, frozen=True, kw_only=True):
 
 def exit_code(fates: list[Fate]) -> int:
     """The command's code for the fates of all branches."""
-    good = {Fate.DELIVERED: None, Fate.EXITS_CLUSTER: None}
-    if all(fate in good for fate in fates):
+    bad = [fate for fate in fates if fate not in GOOD_FATES]
+    if not bad:
         return 0
-    return 1 if any(fate not in good and fate is not Fate.UNKNOWN for fate in fates) else 4
+    return 1 if any(fate is not Fate.UNKNOWN for fate in bad) else 4

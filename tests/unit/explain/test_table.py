@@ -1,0 +1,120 @@
+"""The table people read, held by golden files."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from podwire.dataplane.verdict import Fate, Flow, Hop, Step
+from podwire.explain import table
+from podwire.explain.cause import cause
+from podwire.explain.report import Asked, BranchReport, LookupReport, Nearest, Report
+from tests.unit.explain import town
+
+GOLDEN = Path(__file__).parent / "golden"
+START = Flow(protocol="tcp", src="10.244.0.2", src_port=40000, dst="10.96.0.20", dst_port=80)
+AFTER = Flow(protocol="tcp", src="10.244.0.2", src_port=40000, dst="10.244.1.2", dst_port=8080)
+THERE = [
+    Hop(node="node-1", steps=[
+        Step(stage="out", object="eth0", result="send", detail="from default/front"),
+        Step(stage="mangle", object="PREROUTING", result="return"),
+        Step(stage="nat", object="PREROUTING", result="jump", detail="KUBE-NOTHING"),
+        Step(stage="nat", object="KUBE-NOTHING", result="return"),
+        Step(stage="nat", object="PREROUTING", result="jump", detail="KUBE-SERVICES"),
+        Step(stage="nat", object="KUBE-SERVICES", result="jump", detail="KUBE-SVC-X"),
+        Step(stage="nat", object="KUBE-SVC-X", result="jump", detail="KUBE-SEP-Y p 0.5"),
+        Step(stage="nat", object="KUBE-SEP-Y", result="dnat", detail="ct #3 p 0.5",
+             before=START, after=AFTER, rule='-m comment --comment "default/backend"'),
+        Step(stage="route", object="main", result="forward", detail="10.244.1.0/24 via flannel.1"),
+    ]),
+    Hop(node="", steps=[Step(stage="wire", object="node-1 - node-2", result="carry")]),
+    Hop(node="node-2", steps=[
+        Step(stage="filter", object="cali-tw-x", result="drop", rule=town.isolated()),
+    ]),
+]  # fmt: skip
+LOOKUP = LookupReport(
+    name="backend", source="dns", addresses=["10.96.0.20"], canonical="", error="",
+    asked=[
+        Asked(name="backend.default.svc.cluster.local.", type="A", server="10.96.0.10",
+              answered_by="kube-system/coredns-1", rcode="NOERROR", answers=["10.96.0.20"],
+              fate=Fate.DELIVERED),
+        Asked(name="backend.default.svc.cluster.local.", type="AAAA", server="10.96.0.10",
+              answered_by="", rcode="", answers=[], fate=Fate.TIMED_OUT),
+    ],
+)  # fmt: skip
+
+
+def branch(fate, *, drawn=False):
+    """One line of the report's branches."""
+    return BranchReport(
+        fate=fate, probability=0.5, drawn=drawn, node="node-2", destination="default/back"
+    )
+
+
+def report(fate=Fate.DENIED_IN, **changes):
+    """A trace from front to backend that was denied at the other node."""
+    ended = msgspec.structs.replace(town.DENIED, fate=fate, hops=THERE)
+    made = Report(
+        source="default/front", destination="svc/backend", protocol="tcp", flow=START,
+        resource_version="512", time_s=1.5, fate=fate, lookup=LOOKUP,
+        branches=[branch(fate, drawn=True), branch(Fate.DELIVERED)], hops=THERE,
+        cause=cause(ended, town.TOWN),
+        nearest=Nearest(change="add podSelector {app: front}", fate=Fate.DELIVERED, tried=2),
+        replay="podwire trace default/front svc/backend:80 --sport 40000 --draw 0.25", draw=0.25,
+    )  # fmt: skip
+    return msgspec.structs.replace(made, **changes)
+
+
+FAILED_LOOKUP = msgspec.structs.replace(LOOKUP, addresses=[], error="backend: no such host")
+FROM_HOSTS = msgspec.structs.replace(LOOKUP, source="hosts", asked=[])
+ICMP = Flow(protocol="icmp", src="10.244.0.2", dst="10.244.1.2")
+CASES = {
+    "denied": (report(), {}),
+    "denied-verbose": (report(), {"verbose": True}),
+    "denied-ascii": (report(), {"ascii_only": True}),
+    "delivered": (
+        report(Fate.DELIVERED, lookup=FROM_HOSTS, branches=[branch(Fate.DELIVERED)], nearest=None),
+        {},
+    ),
+    "unresolved": (
+        report(Fate.NAME_UNRESOLVED, lookup=FAILED_LOOKUP, hops=[], branches=[], nearest=Nearest()),
+        {},
+    ),
+    "unknown-icmp": (report(Fate.UNKNOWN, protocol="icmp", flow=ICMP, lookup=None), {}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_table_is_as_its_golden_file(name):
+    """Rewrite them with PODWIRE_REWRITE_GOLDENS=1 and read the diff."""
+    made, options = CASES[name]
+    text = table.render(made, **options) + "\n"
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("PODWIRE_REWRITE_GOLDENS"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_ascii_tables_are_ascii():
+    """For terminals and logs that know nothing else."""
+    assert table.render(report(), ascii_only=True).isascii()
+
+
+def test_chains_without_effect_show_only_when_asked():
+    """The step that ended it keeps the number under which it is printed."""
+    brief, whole = table.render(report()), table.render(report(), verbose=True)
+    assert "KUBE-NOTHING" in whole
+    assert "KUBE-NOTHING" not in brief
+    for text in (brief, whole):
+        fate = next(line for line in text.splitlines() if line.startswith("✗"))
+        number = fate.rpartition(" ")[2]
+        step = next(line for line in text.splitlines() if line.strip().startswith(f"{number} "))
+        assert "drop" in step
+
+
+def test_no_line_of_the_golden_files_is_wider_than_a_terminal_unless_it_tells_why():
+    """Steps fit; sentences may run on."""
+    for path in GOLDEN.glob("*.txt"):
+        for line in path.read_text().splitlines():
+            assert len(line) <= 120 or line.startswith("  because")
