@@ -6,8 +6,9 @@ from podwire.api import kinds, selectors
 from podwire.api.views import ControllerRevision, DaemonSet, Node, Pod
 from podwire.client.driver import Driver, split_key
 from podwire.client.effects import Effect
-from podwire.controllers.common import owned_by_kind, owner_index
+from podwire.controllers.common import owner_index
 from podwire.controllers.daemonset import core
+from podwire.controllers.owners import own_and_orphans, owner_key
 from podwire.controllers.world import World
 
 
@@ -48,11 +49,7 @@ class DaemonSetController:
                     self.driver.add(item.key)
 
     def _owner(self, item: Pod | ControllerRevision | None) -> str:
-        reference = owned_by_kind(item, kinds.DAEMON_SET)
-        if item is None or reference is None:
-            return ""
-        owner = self._sets.get(item.metadata.namespace, reference.name)
-        return owner.key if owner is not None and owner.metadata.uid == reference.uid else ""
+        return owner_key(item, self._sets, kinds.DAEMON_SET)
 
     def _node_changed(self, old: Node | None, new: Node | None) -> None:
         """Only labels, taints and existence matter for placement."""
@@ -78,10 +75,7 @@ class DaemonSetController:
         if item is None:
             return []
         namespace = split_key(key)[0]
-        candidates = [
-            *self._pods.by_index("owner", item.metadata.uid),
-            *self._pods.by_index("owner", f"orphan/{namespace}"),
-        ]
+        candidates = own_and_orphans(self._pods, item)
         return core.reconcile(
             item,
             candidates,

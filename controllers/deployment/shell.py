@@ -8,6 +8,7 @@ from podwire.client.driver import Driver
 from podwire.client.effects import Effect
 from podwire.controllers.common import owned_by_kind, owner_index
 from podwire.controllers.deployment import core
+from podwire.controllers.owners import owner_key
 from podwire.controllers.world import World
 
 
@@ -58,11 +59,7 @@ class DeploymentController:
             self.driver.add(key)
 
     def _owner(self, item: ReplicaSet | None) -> str:
-        reference = owned_by_kind(item, kinds.DEPLOYMENT)
-        if item is None or reference is None:
-            return ""
-        owner = self._deployments.get(item.metadata.namespace, reference.name)
-        return owner.key if owner is not None and owner.metadata.uid == reference.uid else ""
+        return owner_key(item, self._deployments, kinds.DEPLOYMENT)
 
     def _reconcile(self, key: str) -> list[Effect]:
         item = self._deployments.by_key(key)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from podwire.api import kinds, selectors
 from podwire.api.status import ApiError
 from podwire.api.views import Object, Pod, ReplicaSet
-from podwire.client.driver import Driver, split_key
+from podwire.client.driver import Driver
 from podwire.client.effects import Create, Effect
-from podwire.controllers.common import owned_by_kind, owner_index, pod_active
+from podwire.controllers.common import owner_index, pod_active
+from podwire.controllers.owners import own_and_orphans, owner_key
 from podwire.controllers.replicaset import core
 from podwire.controllers.world import World
 
@@ -47,12 +48,8 @@ class ReplicaSetController:
                 if selectors.compile(item.spec.selector).matches(new.metadata.labels):
                     self.driver.add(item.key)
 
-    def _owner(self, pod: Pod | None) -> str:
-        reference = owned_by_kind(pod, kinds.REPLICA_SET)
-        if pod is None or reference is None:
-            return ""
-        item = self._sets.get(pod.metadata.namespace, reference.name)
-        return item.key if item is not None and item.metadata.uid == reference.uid else ""
+    def _owner(self, item: Pod | None) -> str:
+        return owner_key(item, self._sets, kinds.REPLICA_SET)
 
     def _failed(self, key: str, effect: Effect, error: ApiError) -> None:
         reason = "FailedCreate" if isinstance(effect, Create) else "FailedDelete"
@@ -64,11 +61,7 @@ class ReplicaSetController:
         failure = self._failures.pop(key, None)
         if item is None:
             return []
-        namespace = split_key(key)[0]
-        candidates = [
-            *self._pods.by_index("owner", item.metadata.uid),
-            *self._pods.by_index("owner", f"orphan/{namespace}"),
-        ]
+        candidates = own_and_orphans(self._pods, item)
         related = self._related(item) if len(candidates) > item.spec.replicas else []
         return core.reconcile(item, candidates, related, self._world.now_ns(), failure)
 

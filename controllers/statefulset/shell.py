@@ -6,7 +6,8 @@ from podwire.api import kinds, selectors
 from podwire.api.views import ControllerRevision, Pod, StatefulSet
 from podwire.client.driver import Driver, split_key
 from podwire.client.effects import Effect
-from podwire.controllers.common import owned_by_kind, owner_index
+from podwire.controllers.common import owner_index
+from podwire.controllers.owners import own_and_orphans, owner_key
 from podwire.controllers.statefulset import core
 from podwire.controllers.world import World
 
@@ -49,11 +50,7 @@ class StatefulSetController:
                     self.driver.add(item.key)
 
     def _owner(self, item: Pod | ControllerRevision | None) -> str:
-        reference = owned_by_kind(item, kinds.STATEFUL_SET)
-        if item is None or reference is None:
-            return ""
-        owner = self._sets.get(item.metadata.namespace, reference.name)
-        return owner.key if owner is not None and owner.metadata.uid == reference.uid else ""
+        return owner_key(item, self._sets, kinds.STATEFUL_SET)
 
     def _revision_changed(
         self, old: ControllerRevision | None, new: ControllerRevision | None
@@ -67,10 +64,7 @@ class StatefulSetController:
         if item is None:
             return []
         namespace = split_key(key)[0]
-        candidates = [
-            *self._pods.by_index("owner", item.metadata.uid),
-            *self._pods.by_index("owner", f"orphan/{namespace}"),
-        ]
+        candidates = own_and_orphans(self._pods, item)
         revisions = self._revisions.list(namespace)
         return core.reconcile(item, candidates, revisions, self._world.now_ns())
 
