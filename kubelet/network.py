@@ -106,6 +106,9 @@ class Sandbox:
             "cniArgs": cni_args(pod, self.id),
             "capabilityArgs": {"portMappings": port_mappings(pod)},
         }
+        # Written before the plugins run too: a kubelet that dies among them leaves what its
+        # successor must undo.
+        await self._cache()
         result: JSON | None = None
         for plugin in conflist["plugins"]:
             result = await self._add(plugin, conflist, result)
@@ -114,6 +117,9 @@ class Sandbox:
         self.ips = tuple(address.partition("/")[0] for address in addresses)
         if not self.ips:
             raise SandboxError(f'failed to find network info for sandbox "{self.id}"')
+        await self._cache()
+
+    async def _cache(self) -> None:
         await self._fabric.write_file(
             self._node, self._cache_path(), msgspec.json.encode(self._attached)
         )

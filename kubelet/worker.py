@@ -119,7 +119,11 @@ class PodWorker:
             await self.ending.wait()
             self._finish_object()
             return
-        adopt(self.records, self.pod, format_time(self.kubelet.now_ns()), self.kubelet.now_ns())
+        now = format_time(self.kubelet.now_ns())
+        # Before anything is published: a pod that is ending already when it is first seen (kubelet
+        # started anew) never comes to live.
+        self.facts.start_time = self.pod.status.start_time or now
+        adopt(self.records, self.pod, now, self.kubelet.now_ns())
         try:
             async with self.nursery as nursery:
                 await first(self._live(), self.ending.wait())
@@ -145,7 +149,6 @@ class PodWorker:
             self._close(instance)
 
     async def _live(self) -> None:
-        self.facts.start_time = self.pod.status.start_time or format_time(self.kubelet.now_ns())
         self.publish()
         await self._mount()
         await self._ensure_sandbox()

@@ -1,5 +1,7 @@
 """The Node object and its Lease."""
 
+import asyncio
+
 from podwire.api import kinds
 from podwire.api.times import NS, parse_time
 from podwire.kubelet import tables
@@ -131,5 +133,45 @@ def test_a_nodes_pods_and_containers_print_as_crictl_prints_them(simulate):
             "c",
             "0",
         ]
+
+    simulate(story)
+
+
+def test_a_pod_deleted_before_a_new_kubelet_saw_it_is_let_go(simulate):
+    """It never started here, so its status tells a start time of its own, and the object goes."""
+
+    async def story(node):
+        node.kubelet.cancel()
+        await asyncio.gather(node.kubelet, return_exceptions=True)
+        await node.pod()
+        await node.delete()
+        node.restart()
+        await node.gone()
+        assert not node.started
+
+    simulate(story)
+
+
+def test_a_kubelet_that_died_within_a_cni_add_leaves_nothing_behind(simulate):
+    """The next one undoes the attachment that was never finished."""
+
+    async def story(node):
+        entered, execute = asyncio.Event(), node.cni.execute
+
+        async def stuck(*call):
+            entered.set()
+            await asyncio.get_running_loop().create_future()
+
+        node.cni.execute = stuck
+        await node.pod()
+        await entered.wait()
+        (orphan,) = node.fabric.netns()
+        node.kubelet.cancel()
+        await asyncio.gather(node.kubelet, return_exceptions=True)
+        node.cni.execute = execute
+        node.restart()
+        await node.ready()
+        assert orphan not in node.fabric.netns()
+        assert ("DEL", "flannel") in node.cni.verbs()
 
     simulate(story)

@@ -73,7 +73,7 @@ def run(
             container.signal("KILL")
         return code, captured.text, taken_s
 
-    return sim.run(main, horizon_s=10_000)
+    return sim.run(main, horizon_s=10_000, max_steps=100_000)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +210,13 @@ def test_a_silent_dns_server_costs_the_time_of_the_c_library() -> None:
     assert text.count(";; communications error to 10.96.0.10#53: timed out\n") == 3
     assert text.endswith(";; no servers could be reached\n\n")
     assert taken_s == pytest.approx(15, abs=0.01)
+
+
+def test_musl_gives_up_in_time_whenever_it_begins() -> None:
+    """Its resend time is reached even where seconds in floating point round the wrong way."""
+    for begin_ms in (121, 129, 246, 254, 380):
+        line = f"sleep 0.{begin_ms}; curl -sS backend"
+        assert run(line, "alpine", dns=False)[2] == pytest.approx(5 + begin_ms / 1000, abs=0.01)
 
 
 def test_dig_prints_the_whole_answer() -> None:
