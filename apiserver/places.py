@@ -75,8 +75,9 @@ def target(spec: TraceSpec, objects: Objects) -> Target:
     text, port = _split_port(spec.destination)
     kind, name = kind_and_name(text)
     namespace = spec.destination_namespace or spec.namespace
+    name, port_name = _split_port_name(name) if kind else (name, "")
     if kind == "svc":
-        return _service_target(name, namespace, port, spec, objects)
+        return _service_target(name, namespace, port or port_name, spec, objects)
     if kind == "node":
         node = next((n for n in objects.nodes if n.metadata.name == name), None)
         if node is None:
@@ -86,7 +87,10 @@ def target(spec: TraceSpec, objects: Objects) -> Target:
         pod = pod_of(kind, name, namespace, objects)
         if not pod.status.pod_ip:
             raise ApiError("BadRequest", f"pod {pod.key} has no address yet")
-        declared = [p.container_port for c in pod.spec.containers for p in c.ports]
+        ports = [p for c in pod.spec.containers for p in c.ports]
+        declared = [p.container_port for p in ports if port_name in {"", p.name}]
+        if port_name and not declared:
+            raise _no_port_named(f"pod {pod.key}", port_name, [p.name for p in ports])
         return Target(
             f"pod/{pod.metadata.name}",
             pod.status.pod_ip,
@@ -98,14 +102,21 @@ def target(spec: TraceSpec, objects: Objects) -> Target:
 
 
 def _service_target(
-    name: str, namespace: str, port: int, spec: TraceSpec, objects: Objects
+    name: str, namespace: str, port: int | str, spec: TraceSpec, objects: Objects
 ) -> Target:
     service = objects.service(namespace, name)
     if service is None:
         raise not_found("services", name)
+    if isinstance(port, str) and port:
+        named = [p.port for p in service.spec.ports if p.name == port]
+        if not named:
+            names = [p.name for p in service.spec.ports]
+            raise _no_port_named(f"Service {service.key}", port, names)
+        port = named[0]
     ports = [p.port for p in service.spec.ports if p.protocol.lower() == spec.protocol]
     if not port and len(ports) == 1:
         port = ports[0]
+    port = int(port or 0)
     label = f"svc/{name}"
     if _has_vip(service):
         return Target(label, service.spec.cluster_ip, _needed(port, spec))
@@ -125,6 +136,17 @@ def _split_port(text: str) -> tuple[str, int]:
     if not 0 < number <= 65535:
         raise usage(f"destination {text!r}: {number} is no port (1-65535)")
     return head, number
+
+
+def _split_port_name(name: str) -> tuple[str, str]:
+    """``backend:http``: no object's name has a colon."""
+    name, _, port_name = name.partition(":")
+    return name, port_name
+
+
+def _no_port_named(where: str, name: str, names: list[str]) -> ApiError:
+    known = ", ".join(n for n in names if n) or "none of its ports has a name"
+    return usage(f"{where} has no port named {name!r}; it has: {known}")
 
 
 def _needed(port: int, spec: TraceSpec) -> int:

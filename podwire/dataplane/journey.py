@@ -116,6 +116,17 @@ ENDS = ("drop", "down")
 """Results of steps that end a packet."""
 
 
+def answered(hops: list[Hop]) -> tuple[list[Hop], list[Hop]]:
+    """Hops up to the one in which a kernel took an echo request, and the way of its answer."""
+    for i, hop in enumerate(hops):
+        for j, step in enumerate(hop.steps):
+            if (step.stage, step.object, step.result) == ("socket", "icmp", "deliver"):
+                rest = Hop(node=hop.node, steps=hop.steps[j + 1 :])
+                there = [*hops[:i], Hop(node=hop.node, steps=hop.steps[: j + 1])]
+                return there, [rest, *hops[i + 1 :]] if rest.steps else hops[i + 1 :]
+    return hops, []
+
+
 def cut(hops: list[Hop]) -> tuple[list[Hop], list[Hop]]:
     """Hops up to the step that ended the packet, and what happened because of it."""
     before: list[Hop] = []

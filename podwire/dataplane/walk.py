@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from podwire.dataplane.journey import Journey, arrival, cut, ending
+from podwire.dataplane.journey import Journey, answered, arrival, cut, ending
 from podwire.dataplane.packet import ICMP_ECHO, SYN, Packet, answer_to, replace
 from podwire.dataplane.verdict import GOOD_FATES, Branch, Draw, Fate, Flow, WalkAnswer, WalkRequest
 from podwire.runtime.ports import Rng
@@ -185,12 +185,22 @@ def _branch(
     flow = delivered.packet.flow
     if packet.protocol == "icmp":
         # the kernel of the far end answered already: what was delivered is the answer, at home
-        fate = Fate.DELIVERED if (node, delivered.netns) == origin else Fate.LOST
-        return _as_branch(there, None, fate, node, delivered.netns, flow), None
+        if (node, delivered.netns) != origin:
+            return _as_branch(there, None, Fate.LOST, node, delivered.netns, flow), None
+        return _echoed(there, flow), None
     end = Arrival(world, node, delivered.netns, delivered.packet, there.now_ns)
     if not request.reply:
         return _as_branch(there, None, Fate.DELIVERED, node, delivered.netns, flow), end
     return _round_trip(there, end, origin), end
+
+
+def _echoed(there: Journey, answer: Flow) -> Branch:
+    """A walk that ended at the kernel which answered the echo request."""
+    hops, back = answered(there.hops)
+    last = hops[-1].steps[-1]
+    flow = replace(answer, src=answer.dst, dst=answer.src)
+    branch = _as_branch(there, None, Fate.DELIVERED, hops[-1].node, last.netns, flow)
+    return replace(branch, hops=hops, reply_hops=back)
 
 
 def _round_trip(there: Journey, end: Arrival, origin: tuple[str, str]) -> Branch:
@@ -203,6 +213,10 @@ def _round_trip(there: Journey, end: Arrival, origin: tuple[str, str]) -> Branch
         flow = end.packet.flow
         return _as_branch(there, back, Fate.DELIVERED, end.node, end.netns, flow)
     fate, node, netns, flow_lost = ending(back, (end.node, end.netns), answer=True)
+    if fate is Fate.EXITS_CLUSTER and node == origin[0]:
+        # the client is outside, and its answer left the way it came in
+        flow = end.packet.flow
+        return _as_branch(there, back, Fate.DELIVERED, end.node, end.netns, flow)
     return _as_branch(there, back, fate, node, netns, flow_lost)
 
 

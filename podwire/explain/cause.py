@@ -15,6 +15,15 @@ from podwire.explain.report import Cause, ObjectRef
 
 _NO_ENDPOINTS = re.compile(r'"?([^"/\s]+)/([^":\s]+)(?::(\S+))? has no (local )?endpoints')
 _ISOLATED = re.compile(r"podwire:isolated (\S+)/(\S+) by ([^\s\"]+)")
+_ASTRAY = {
+    Fate.NO_ROUTE,
+    Fate.NULL_ROUTED,
+    Fate.NEIGHBOR_UNREACHABLE,
+    Fate.EXITS_CLUSTER,
+    Fate.TTL_EXCEEDED,
+    Fate.LOOP,
+}
+"""How a packet to a cluster IP ends that no rule translated: it follows the default route."""
 _QUIET = {
     Fate.NO_ROUTE: "no route to {dst} on {node}",
     Fate.NULL_ROUTED: "a route of {node} discards packets to {dst}",
@@ -57,14 +66,18 @@ def cause(branch: Branch, objects: Objects) -> Cause:
     number, step = last_step(branch)
     flow = branch.flow or Flow(protocol="", src="", dst="")
     rule = step.rule if step else ""
-    if branch.fate in {Fate.DENIED_IN, Fate.DENIED_OUT}:
+    if (unserved := _unserved(branch.fate, flow, objects)) is not None:
+        summary, refs = unserved
+    elif branch.fate in {Fate.DENIED_IN, Fate.DENIED_OUT}:
         summary, refs = _denied(branch.fate, rule, flow, objects)
     elif branch.fate is Fate.NO_ENDPOINTS:
-        summary, refs = _no_endpoints(rule, objects)
+        summary, refs = _no_endpoints(rule, branch, objects)
     elif branch.fate is Fate.REFUSED:
         summary, refs = _refused(flow, objects)
     elif branch.fate is Fate.DELIVERED:
         summary, refs = f"{objects.name_of(flow.dst)} listens on {flow.dst_port}", []
+        if flow.protocol == "icmp":
+            summary = f"{objects.name_of(flow.dst)} answers echo requests"
     elif branch.fate is Fate.EXITS_CLUSTER:
         summary, refs = f"{flow.dst} is outside; what happens there is not modelled", []
     elif branch.fate is Fate.LINK_DOWN:
@@ -107,7 +120,24 @@ def _described(address: str, objects: Objects) -> str:
     return f"{pod.key} ({labels})" if labels else pod.key
 
 
-def _no_endpoints(rule: str, objects: Objects) -> tuple[str, list[ObjectRef]]:
+def _unserved(fate: Fate, flow: Flow, objects: Objects) -> tuple[str, list[ObjectRef]] | None:
+    """A packet to a cluster IP that no rule takes: what the Service serves instead."""
+    service = objects.service_at(flow.dst) if fate in _ASTRAY else None
+    if service is None:
+        return None
+    served = [(port.protocol.lower(), port.port) for port in service.spec.ports]
+    if (flow.protocol, flow.dst_port) in served:
+        return None
+    has = ", ".join(f"{protocol.upper()}/{port}" for protocol, port in served) or "no port"
+    wanted = f"{flow.protocol.upper()}/{flow.dst_port}"
+    if flow.protocol == "icmp":
+        wanted = "ICMP: a cluster IP is no interface, only rules for its ports"
+    return f"Service {service.key} does not serve {wanted}; it has {has}", [
+        _ref("Service", service)
+    ]
+
+
+def _no_endpoints(rule: str, branch: Branch, objects: Objects) -> tuple[str, list[ObjectRef]]:
     service = service_of(rule, objects)
     if service is None:
         return "the Service has no endpoints", []
@@ -117,16 +147,42 @@ def _no_endpoints(rule: str, objects: Objects) -> tuple[str, list[ObjectRef]]:
             f"Service {service.key} has no selector and no EndpointSlice gives it an address",
             refs,
         )
+    found = _NO_ENDPOINTS.search(rule)
+    if found is not None and found.group(4):
+        return _no_local_endpoints(service, branch, objects), refs
     selector = ",".join(f"{k}={v}" for k, v in sorted(service.spec.selector.items()))
     selected = objects.selected_by(service)
     if not selected:
         return f"Service {service.key} selects {selector}; no pod has these labels", refs
     refs += [_ref("Pod", pod) for pod in selected]
+    unnamed = _unnamed_ports(service, selected)
+    if unnamed and any(pod.ready for pod in selected):
+        why = f"Service {service.key} sends to the port named {unnamed[0]!r}, which no container"
+        return f"{why} of its {len(selected)} pods declares", refs
     waiting = ", ".join(f"{p.metadata.name} ({_why_not_ready(p)})" for p in selected[:3])
     return (
         f"none of the {len(selected)} pods that Service {service.key} selects is ready: {waiting}",
         refs,
     )
+
+
+def _no_local_endpoints(service: Service, branch: Branch, objects: Objects) -> str:
+    flow = branch.flow
+    inside = flow is not None and flow.dst == service.spec.cluster_ip
+    field = "internalTrafficPolicy" if inside else "externalTrafficPolicy"
+    ready = [pod for pod in objects.selected_by(service) if pod.ready]
+    elsewhere = ", ".join(f"{p.metadata.name} on {p.spec.node_name}" for p in ready[:3])
+    return (
+        f"{field} of Service {service.key} is Local and {branch.node} has no endpoint of it; "
+        f"ready elsewhere: {elsewhere or 'none'}"
+    )
+
+
+def _unnamed_ports(service: Service, pods: list[Pod]) -> list[str]:
+    """Target ports of a Service, by name, that no pod declares."""
+    declared = {port.name for pod in pods for c in pod.spec.containers for port in c.ports}
+    wanted = [port.target_port for port in service.spec.ports]
+    return [name for name in wanted if isinstance(name, str) and name not in declared]
 
 
 def _ref(kind: str, about: Object) -> ObjectRef:

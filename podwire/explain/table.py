@@ -41,8 +41,8 @@ def render(report: Report, *, ascii_only: bool = False, verbose: bool = False) -
 
 
 def _effective(steps: Sequence[Step]) -> list[Step]:
-    """Without returns, and without jumps into chains in which nothing happened."""
-    kept = [step for step in steps if step.result != "return"]
+    """Without returns, jumps into chains in which nothing happened, and copies of a flood."""
+    kept = _one_copy([step for step in steps if step.result != "return"])
     while True:
         fewer = [
             step
@@ -55,10 +55,26 @@ def _effective(steps: Sequence[Step]) -> list[Step]:
         kept = fewer
 
 
+def _one_copy(steps: Sequence[Step]) -> list[Step]:
+    """Without the copies that a flooding bridge made and nobody wanted."""
+    kept: list[Step] = []
+    flooding = False
+    for step in steps:
+        flooding = step.result == "flood" or (flooding and step.stage == "link")
+        if step.result != "ignore" and not (flooding and step.stage == "link"):
+            kept.append(step)
+    return kept
+
+
 def _header(report: Report) -> str:
     flow = report.flow
     source = f"{report.source} {flow.src}:{flow.src_port}"
     destination = f"{report.destination} {flow.dst}:{flow.dst_port}"
+    if not flow.dst:  # its name was not resolved: no packet was sent
+        source, destination = (
+            f"{report.source} {flow.src}",
+            f"{report.destination}:{flow.dst_port}",
+        )
     if flow.protocol == "icmp":
         source, destination = f"{report.source} {flow.src}", f"{report.destination} {flow.dst}"
     at = f"rv {report.resource_version}   t+{report.time_s:.3f}s"

@@ -173,6 +173,8 @@ def transmit(run: Run, ns: Netns, bridge: Link, frame: Frame) -> None:
             run.recorder.step("bridge", bridge.name, "forward", known.port, netns=ns.name)
         l2.transmit(run, ns, ns.links[known.port], frame)
         return
-    for port in ns.ports(bridge.name):
-        if port.up and l2.carrier(run, port):
-            l2.transmit(run, ns, port, frame)
+    ports = [port for port in ns.ports(bridge.name) if port.up and l2.carrier(run, port)]
+    if run.recorder is not None and frame.packet is not None:
+        run.recorder.step("bridge", bridge.name, "flood", f"{len(ports)} ports", netns=ns.name)
+    for port in ports:
+        l2.transmit(run, ns, port, frame)
