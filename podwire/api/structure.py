@@ -11,6 +11,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -191,9 +192,15 @@ def _time(value: Any, _field: Field, _walk: Walk) -> Any:
     if value.__class__ is not str:
         raise _plain(describe(value), "string")
     try:
-        return times.format_time(times.parse_time(value))
+        return _canonical_time(value)
     except times.TimeError as error:
         raise StructureError(str(error)) from None
+
+
+@lru_cache(maxsize=4096)
+def _canonical_time(text: str) -> str:
+    """Remembered: an object's timestamps are checked again at each of its writes."""
+    return times.format_time(times.parse_time(text))
 
 
 def _micro_time(value: Any, _field: Field, _walk: Walk) -> Any:

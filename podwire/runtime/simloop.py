@@ -17,6 +17,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any, TypeVarTuple, Unpack
 
 from podwire.runtime.fence import fence
+from podwire.runtime.memory import fewer_collections
 from podwire.runtime.rng import SeededRng
 
 _COMPACT_AT = 512
@@ -169,7 +170,7 @@ class SimLoop(base_events.BaseEventLoop):
     def _run_once(self) -> None:
         ready, runnable = self._ready, self._runnable  # type: ignore[attr-defined]
         pick, schedule = self._pick, self._schedule
-        with fence:
+        with fence, fewer_collections():
             while not self._stopping:  # type: ignore[attr-defined]
                 if self.steps >= self._max_steps:
                     self._give_up(StepBudgetExceededError, f"{self._max_steps} loop steps")

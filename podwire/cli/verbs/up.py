@@ -144,9 +144,12 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    from podwire.runtime.memory import fewer_collections, keep_what_lives  # noqa: PLC0415
+
     # The rooms are imported once the signals are caught: it takes a while.
-    from podwire.runtime.env import real  # noqa: PLC0415
-    from podwire.sim.live import LiveCluster  # noqa: PLC0415
+    with fewer_collections():
+        from podwire.runtime.env import real  # noqa: PLC0415
+        from podwire.sim.live import LiveCluster  # noqa: PLC0415
 
     directory = state.create(name)
     env = real(seed, log_level)
@@ -154,6 +157,7 @@ async def _serve(
     written: Path | None = None
     try:
         await cluster.start(port)
+        keep_what_lives()
         written = _announce(name, cluster, directory, target, report)
         if wait_s is not None:
             await _wait(cluster, wait_s, report, stop)
