@@ -46,9 +46,9 @@ class ServicesOfPods:
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
         if old is not None and new is not None and endpoint_facts(old) == endpoint_facts(new):
             return
-        labels = [pod.metadata.labels.items() for pod in (old, new) if pod is not None]
-        namespace = (new or old).metadata.namespace  # type: ignore[union-attr]
-        for service in self._services.list(namespace):
+        versions = [pod.metadata for pod in (old, new) if pod is not None]
+        labels = [meta.labels.items() for meta in versions]
+        for service in self._services.list(versions[-1].namespace):
             selector = service.spec.selector.items()
             if selector and any(selector <= have for have in labels):
                 self._add(service.key)

@@ -102,7 +102,7 @@ def _distribute(group: PortGroup, stored: Sequence[EndpointSlice]) -> list[_Draf
                 draft.changed = True
                 continue
             draft.endpoints[uid] = wanted
-            draft.changed = draft.changed or wanted != _as_json(found)
+            draft.changed = draft.changed or wanted != to_json(found)
         drafts.append(draft)
     # Fill slices that are written anyway, fullest first; then one with room; then new ones.
     for draft in sorted((d for d in drafts if d.changed), key=lambda d: -len(d.endpoints)):
@@ -123,12 +123,6 @@ def _distribute(group: PortGroup, stored: Sequence[EndpointSlice]) -> list[_Draf
 def _fill(draft: _Draft, left: dict[str, JSON]) -> None:
     for uid in list(left)[: MAX_ENDPOINTS - len(draft.endpoints)]:
         draft.endpoints[uid] = left.pop(uid)
-
-
-def _as_json(found: object) -> JSON:
-    """A stored endpoint in the form that ``desired.endpoint`` makes."""
-    made: JSON = to_json(found)  # type: ignore[arg-type]
-    return made
 
 
 def _write(service: Service, draft: _Draft, trigger_time: str) -> list[Effect]:
@@ -152,7 +146,7 @@ def _write(service: Service, draft: _Draft, trigger_time: str) -> list[Effect]:
     stored = draft.stored.metadata
     patch: JSON = {}
     if draft.changed:
-        if endpoints != [_as_json(e) for e in draft.stored.endpoints]:
+        if endpoints != [to_json(e) for e in draft.stored.endpoints]:
             patch["endpoints"] = endpoints
         if draft.ports != _ports(draft.stored):
             patch["ports"] = ports

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Awaitable, Callable
+from types import TracebackType
 from typing import Self
 
 from podwire.client import http1
@@ -29,11 +30,16 @@ class Server:
         await self.tasks.__aenter__()
         return self
 
-    async def __aexit__(self, *error: object) -> bool:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
         for socket in self._open:
             socket.close()
         self.tasks.cancel()
-        return await self.tasks.__aexit__(*error)  # type: ignore[arg-type]
+        return await self.tasks.__aexit__(kind, error, trace)
 
     async def listen(self, port: int) -> Listener:
         """A TCP port. Raises OSError."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from podwire.kubelet.shell import folders
 from podwire.kubelet.shell.flow import Flow
 from podwire.runtime.tasks import first
 
@@ -40,8 +41,7 @@ async def cd(shell: Shell, args: list[str], streams: Streams) -> int:
     if target == "-":
         target = shell.variables.get("OLDPWD", shell.cwd)
     path = _normal(shell.absolute(target))
-    usual = ("/", "/root", "/tmp", "/etc", "/var", "/home", "/usr", "/bin", "/proc", "/sys")  # noqa: S108
-    if path not in usual and not shell.env.list_files(path):
+    if not folders.exists(path, shell.env.list_files):
         return _fail(shell, streams, f"cd: can't cd to {target}: No such file or directory", 2)
     shell.variables["OLDPWD"], shell.state.cwd = shell.cwd, path
     shell.variables["PWD"] = path

@@ -10,7 +10,7 @@ request to a TLS port fails, and the other way round, as in life.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
@@ -289,7 +289,7 @@ def encode_request(
     method: str,
     target: str,
     host: str,
-    headers: Mapping[str, str] | Headers = (),  # type: ignore[assignment]
+    headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
     body: bytes = b"",
     *,
     tls_name: str = "",
@@ -336,7 +336,7 @@ async def fetch(
     method: str,
     target: str,
     host: str,
-    headers: Mapping[str, str] | Headers = (),  # type: ignore[assignment]
+    headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
     body: bytes = b"",
     *,
     tls_name: str = "",

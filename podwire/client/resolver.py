@@ -17,6 +17,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from podwire.client import dnswire
 from podwire.client.dnswire import AAAA, CNAME, RR, A, Message, Question
@@ -56,7 +57,7 @@ def parse_resolv_conf(text: str) -> ResolvConf:
     """Read resolv.conf as the C libraries do: unknown words are skipped, the last search wins."""
     servers: list[str] = []
     search: tuple[str, ...] = ()
-    options: dict[str, int | bool] = {}
+    options: dict[str, Any] = {}
     for line in text.splitlines():
         words = line.split()
         if not words or words[0][0] in "#;":
@@ -75,8 +76,8 @@ def parse_resolv_conf(text: str) -> ResolvConf:
                     options[_FLAGS[name]] = True
     if servers:
         options_servers = tuple(servers[:MAX_NAMESERVERS])
-        return ResolvConf(nameservers=options_servers, search=search, **options)  # type: ignore[arg-type]
-    return ResolvConf(search=search, **options)  # type: ignore[arg-type]
+        return ResolvConf(nameservers=options_servers, search=search, **options)
+    return ResolvConf(search=search, **options)
 
 
 def _is_address(text: str) -> bool:

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
+from podwire.kubelet.shell import folders
 from podwire.kubelet.shell.command import Command
-
-_ROOT = (
-    "bin",
-    "dev",
-    "etc",
-    "home",
-    "lib",
-    "proc",
-    "root",
-    "run",
-    "sbin",
-    "sys",
-    "tmp",
-    "usr",
-    "var",
-)
 
 
 def entries(command: Command, path: str) -> dict[str, bool] | None:
     """Names directly below a directory (True: a directory itself); None when there is none."""
     base = path.rstrip("/") + "/"
-    found: dict[str, bool] = dict.fromkeys(_ROOT, True) if path == "/" else {}
+    found: dict[str, bool] = dict.fromkeys(folders.NAMES, True) if path == "/" else {}
     for known in command.env.list_files(path):
         if known.startswith(base):
             name, slash, _ = known[len(base) :].partition("/")
             found[name] = bool(slash) or found.get(name, False)
-    known_empty = path == "/" or path.strip("/") in _ROOT
-    return found if found or known_empty else None
+    return found if found or folders.usual(path) else None
 
 
 async def run(command: Command) -> int:

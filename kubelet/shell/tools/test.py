@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from podwire.kubelet.shell import folders
 from podwire.kubelet.shell.command import Command, UsageError
 
 MAX_DEPTH = 40
@@ -90,7 +91,7 @@ class _Parser:
         except OSError:
             data = None
         if op == "-d":
-            return data is None and (bool(listed) or path in {"/", "/tmp", "/etc", "/var"})  # noqa: S108
+            return data is None and folders.exists(path, self.command.env.list_files)
         if op == "-s":
             return bool(data)
         if op in {"-e", "-r", "-w"}:

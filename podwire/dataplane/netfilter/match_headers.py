@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from podwire.dataplane.netfilter.env import Env
 from podwire.dataplane.netfilter.match_base import bang, one, options
@@ -33,7 +33,7 @@ class Ports:
     @classmethod
     def parse(cls, protocol: str, words: list[str]) -> Ports:
         """``--dport 80``, ``! --sport 1:5``, ``--tcp-flags MASK SET``, ``--syn``."""
-        found: dict[str, object] = {}
+        found: dict[str, Any] = {}
         for inverted, option, arguments in options(words):
             if option in {"--dport", "--destination-port"}:
                 found["dport"], found["not_dport"] = port_range(one(option, arguments)), inverted
@@ -46,7 +46,7 @@ class Ports:
                 found["not_flags"] = inverted
             else:
                 raise RuleError(f'unknown option "{option}"')
-        return cls(protocol, **found)  # type: ignore[arg-type]
+        return cls(protocol, **found)
 
     def save(self) -> str:
         """Its words in iptables-save."""

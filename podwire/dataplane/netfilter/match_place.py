@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from podwire.dataplane.addr import is_multicast
 from podwire.dataplane.netfilter.env import Env
@@ -26,7 +26,7 @@ class AddrType:
     @classmethod
     def parse(cls, words: list[str]) -> AddrType:
         """``--dst-type LOCAL``, ``--src-type``, ``--limit-iface-in|out``."""
-        found: dict[str, object] = {}
+        found: dict[str, Any] = {}
         for inverted, option, arguments in options(words):
             if option in {"--src-type", "--dst-type"}:
                 side = option[2:5]
@@ -35,7 +35,7 @@ class AddrType:
                 found["limit"] = option.rsplit("-", 1)[1]
             else:
                 raise RuleError(f'unknown option "{option}"')
-        return cls(**found)  # type: ignore[arg-type]
+        return cls(**found)
 
     def save(self) -> str:
         """Its words in iptables-save."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from podwire.dataplane.netfilter.env import Env, UnknownModelError
 from podwire.dataplane.netfilter.match_base import bang, one, options
@@ -116,7 +116,7 @@ class Statistic:
         """``--mode random --probability P`` (kept in units of 2^-31, as the kernel does) or
         ``--mode nth --every N --packet K``.
         """
-        found: dict[str, object] = {}
+        found: dict[str, Any] = {}
         for inverted, option, arguments in options(words):
             value = one(option, arguments)
             if option == "--mode":
@@ -138,7 +138,7 @@ class Statistic:
                 found["inverted"] = True
         if found.get("mode") not in {"random", "nth"}:
             raise RuleError('statistic: "--mode" is required')
-        return cls(**found)  # type: ignore[arg-type]
+        return cls(**found)
 
     @property
     def probability(self) -> float:
@@ -191,7 +191,7 @@ class Recent:
     @classmethod
     def parse(cls, words: list[str]) -> Recent:
         """``--set|--rcheck|--update|--remove --name L --seconds S --reap --rsource``."""
-        found: dict[str, object] = {}
+        found: dict[str, Any] = {}
         for inverted, option, arguments in options(words):
             name = option[2:]
             if name in {"set", "rcheck", "update", "remove"}:
@@ -210,7 +210,7 @@ class Recent:
                 raise RuleError(f'unknown option "{option}"')
         if "verb" not in found:
             raise RuleError("recent: you must specify one of --set, --rcheck --update or --remove")
-        return cls(**found)  # type: ignore[arg-type]
+        return cls(**found)
 
     def save(self) -> str:
         """Its words in iptables-save."""

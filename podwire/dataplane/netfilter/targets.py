@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from podwire.dataplane.addr import ip_int
 from podwire.dataplane.netfilter.env import Env, UnknownModelError
@@ -115,7 +115,7 @@ class Nat:
     @classmethod
     def parse(cls, name: str, words: list[str]) -> Nat:
         """``--to-destination ip[-ip][:port[-port]]``, ``--to-source``, ``--to-ports``."""
-        found: dict[str, object] = {}
+        found: dict[str, Any] = {}
         where = {"DNAT": "--to-destination", "SNAT": "--to-source"}.get(name, "--to-ports")
         for _, option, arguments in options(words):
             if option == where:
@@ -126,7 +126,7 @@ class Nat:
                 raise RuleError(f'unknown option "{option}"')
         if name != "MASQUERADE" and "ip" not in found:
             raise RuleError(f'{name}: option "{where}" must be specified')
-        return cls(name, **found)  # type: ignore[arg-type]
+        return cls(name, **found)
 
     def _to(self) -> str:
         text = self.ip + (f"-{self.last_ip}" if self.last_ip else "")
@@ -165,7 +165,7 @@ class Nat:
 
 def _range(text: str, *, ports_only: bool) -> dict[str, object]:
     ips, colon, ports = ("", ":", text) if ports_only else text.partition(":")
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     first, dash, last = ips.partition("-")
     try:
         if first:

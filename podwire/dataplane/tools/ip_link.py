@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from podwire.dataplane import commands as c
 from podwire.dataplane.link import Link
@@ -181,7 +181,7 @@ def links(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: int
 def _link_set(ns: Netns, words: Words) -> c.LinkSet:
     name = words.next()
     name = words.next() if name == "dev" else name
-    changes: dict[str, object] = {}
+    changes: dict[str, Any] = {}
     for word in words:
         if word in {"up", "down"}:
             changes["up"] = word == "up"
@@ -195,7 +195,7 @@ def _link_set(ns: Netns, words: Words) -> c.LinkSet:
             changes["master"] = ""
         else:
             raise not_modelled(f"ip link set {word}")
-    return c.LinkSet(netns=ns.name, name=name, **changes)  # type: ignore[arg-type]
+    return c.LinkSet(netns=ns.name, name=name, **changes)
 
 
 def addresses(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: int) -> str:
