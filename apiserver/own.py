@@ -17,7 +17,7 @@ from podwire.apiserver import answers
 from podwire.apiserver.calls import Call
 from podwire.apiserver.routes import Route
 from podwire.apiserver.traces import Tracer, decode_spec
-from podwire.client.counters import Fabric, Request, Response
+from podwire.client.counters import Fabric, Request, Response, ToolResult
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
@@ -63,8 +63,11 @@ class Own:
         }
         return answers.json(body, 201)
 
-    async def _node_exec(self, _server: Apiserver, request: Request) -> Response:
-        """POST nodes/NODE/exec: a command in the node's own network namespace."""
+    async def _node_exec(self, server: Apiserver, request: Request) -> Response:
+        """POST nodes/NODE/exec: a command in the node's own network namespace.
+
+        The node's kernel tools work without its kubelet, everything else is run by it.
+        """
         rest = request.path.removeprefix(f"{PREFIX}/nodes/").strip("/")
         node, _, verb = rest.partition("/")
         if verb != "exec":
@@ -76,10 +79,18 @@ class Own:
         if not 0 < len(asked.argv) <= _MAX_ARGUMENTS:
             raise ApiError("BadRequest", f"argv: give 1 to {_MAX_ARGUMENTS} words")
         try:
-            result = await self.fabric.tool(node, "", asked.argv, asked.stdin)
+            result = await self._run(server, node, asked)
         except LookupError:
             raise ApiError("NotFound", f'nodes "{node}" not found') from None
         return answers.json({"stdout": result.stdout, "stderr": result.stderr, "code": result.code})
+
+    async def _run(self, server: Apiserver, node: str, asked: _Exec) -> ToolResult:
+        if server.kubelets is not None:
+            try:
+                return await server.kubelets.run(node, asked.argv, asked.stdin.encode())
+            except ConnectionError:
+                pass  # its kubelet is down (or there is no such node): the kernel still answers
+        return await self.fabric.tool(node, "", asked.argv, asked.stdin)
 
     @staticmethod
     def _list(items: Listing) -> Callable[[Apiserver, Request], Awaitable[Response]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from podwire.api.status import ApiError
-from podwire.client.counters import ExecSession, LogOptions, Resolver
+from podwire.client.counters import ExecSession, LogOptions, Resolver, ToolResult
+from podwire.kubelet import nodeshell
 from podwire.kubelet.core import WAITING
 from podwire.kubelet.exec import Session
 from podwire.kubelet.launch import node_text
@@ -53,6 +54,10 @@ class Streams:
         if instance is None:
             raise ApiError("NotFound", f'container not found ("{name}")')
         return Session(worker.kubelet, instance, argv, tty)
+
+    async def run(self, node: str, argv: Sequence[str], stdin: bytes = b"") -> ToolResult:
+        """Run a command on the node itself. Raises ConnectionError."""
+        return await nodeshell.run(self._kubelet(node), argv, stdin)
 
     async def logs(
         self, node: str, namespace: str, pod: str, container: str, options: LogOptions

@@ -392,3 +392,6 @@ class KubeletStreams(Protocol):
 
     async def resolver(self, node: str, namespace: str, pod: str) -> Resolver:
         """The pod's resolver set-up (pod "" is the node itself)."""
+
+    async def run(self, node: str, argv: Sequence[str], stdin: bytes = b"") -> ToolResult:
+        """Run a command on the node itself, to its end."""
