@@ -50,7 +50,7 @@ def candidates(branch: Branch, objects: Objects) -> Iterator[Candidate]:
     if branch.fate in {Fate.DENIED_IN, Fate.DENIED_OUT}:
         yield from _admit(branch, rule, objects)
     elif branch.fate is Fate.NO_ENDPOINTS:
-        yield from _endpoints(rule, objects)
+        yield from _endpoints(rule, branch, objects)
     elif branch.fate is Fate.REFUSED:
         yield from _ports(branch, objects)
     elif branch.fate is Fate.LINK_DOWN and step is not None:
@@ -139,13 +139,31 @@ def _swap(
 # ---------------------------------------------------------------- Services
 
 
-def _endpoints(rule: str, objects: Objects) -> Iterator[Candidate]:
+def _everywhere(service: Service, objects: Objects) -> Iterator[Candidate]:
+    """A Service that sends only to endpoints of the same node."""
+    for name in ("internalTrafficPolicy", "externalTrafficPolicy"):
+        field = name.replace("TrafficPolicy", "_traffic_policy")
+        if getattr(service.spec, field) == "Local":
+            spec = msgspec.structs.replace(service.spec, **{field: "Cluster"})
+            wider = msgspec.structs.replace(service, spec=spec)
+            services = tuple(wider if s is service else s for s in objects.services)
+            change = f"set {name} of Service {service.key} to Cluster"
+            yield Candidate(change, replace(objects, services=services))
+
+
+def _endpoints(rule: str, branch: Branch, objects: Objects) -> Iterator[Candidate]:
     service = service_of(rule, objects)
     if service is None:
         return
+    if objects.ready_endpoints(service) and any(p.ready for p in objects.selected_by(service)):
+        yield Candidate(f"wait until {branch.node}'s kube-proxy has synced", replace(objects))
+        yield from _everywhere(service, objects)
     for pod in objects.selected_by(service):
-        if pod.status.pod_ip:
+        listed = pod.status.pod_ip in objects.ready_endpoints(service)
+        if pod.status.pod_ip and not (pod.ready and listed):
             change = f"make pod {pod.key} ready"
+            if pod.ready:
+                change = f"wait until the EndpointSlices of {service.key} list pod {pod.key}"
             yield Candidate(change, _with_endpoint(objects, service, pod))
     if service.spec.selector and not objects.selected_by(service):
         for pod in _nearly_selected(service, objects):

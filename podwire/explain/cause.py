@@ -159,11 +159,24 @@ def _no_endpoints(rule: str, branch: Branch, objects: Objects) -> tuple[str, lis
     if unnamed and any(pod.ready for pod in selected):
         why = f"Service {service.key} sends to the port named {unnamed[0]!r}, which no container"
         return f"{why} of its {len(selected)} pods declares", refs
+    if lag := _lag(service, selected, branch, objects):
+        return lag, refs
     waiting = ", ".join(f"{p.metadata.name} ({_why_not_ready(p)})" for p in selected[:3])
     return (
         f"none of the {len(selected)} pods that Service {service.key} selects is ready: {waiting}",
         refs,
     )
+
+
+def _lag(service: Service, selected: list[Pod], branch: Branch, objects: Objects) -> str:
+    """What has not caught up with pods that are ready, "" when nothing lags."""
+    if not any(pod.ready for pod in selected):
+        return ""
+    if objects.ready_endpoints(service):
+        return f"the rules of {branch.node} are older than the ready endpoints of {service.key}"
+    if all(pod.ready for pod in selected):
+        return f"the pods of Service {service.key} are ready, its EndpointSlices do not say so yet"
+    return ""
 
 
 def _no_local_endpoints(service: Service, branch: Branch, objects: Objects) -> str:

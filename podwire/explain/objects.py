@@ -73,6 +73,16 @@ class Objects:
             if s.metadata.namespace == meta.namespace and s.service_name == meta.name
         ]
 
+    def ready_endpoints(self, service: Service) -> list[str]:
+        """The addresses that the EndpointSlices of a Service call ready, sorted."""
+        return sorted(
+            address
+            for one in self.slices_of(service)
+            for endpoint in one.endpoints
+            if endpoint.conditions.ready is not False
+            for address in endpoint.addresses
+        )
+
     def selected_by(self, service: Service) -> list[Pod]:
         """The live pods that a Service selects; none without a selector."""
         selector = service.spec.selector

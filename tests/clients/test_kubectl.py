@@ -298,3 +298,186 @@ def test_raw_health_and_openapi(live):
     assert live.kubectl("get", "--raw", "/readyz") == "ok"
     assert "[+]ping ok" in live.kubectl("get", "--raw", "/livez?verbose")
     assert "openapi/v3/apis/apps/v1" in live.kubectl("get", "--raw", "/openapi/v3")
+
+
+def test_what_goes_wrong_with_a_pod_is_told_as_kubectl_users_know_it(live, namespace):
+    """Crash loop, missing ConfigMap, bad image name, failing probes: status, events, errors."""
+    n = ("-n", namespace)
+    live.kubectl("run", "crash", "--image=busybox", *n, "--", "sh", "-c", "echo out; exit 3")
+    live.kubectl("apply", *n, "-f", "-", stdin=TROUBLES)
+    waiting = "jsonpath={{.status.containerStatuses[0].state.waiting.reason}}={}".format
+    for pod, reason in (
+        ("crash", "CrashLoopBackOff"),
+        ("no-config", "CreateContainerConfigError"),
+        ("bad-image", "InvalidImageName"),
+    ):
+        live.kubectl("wait", f"pod/{pod}", f"--for={waiting(reason)}", "--timeout=30s", *n)
+        assert reason in live.kubectl("get", "pod", pod, *n)
+    assert live.kubectl("logs", "crash", *n) == "out\n"
+    live.kubectl("wait", "pod/unready", "--for=jsonpath={.status.phase}=Running", *n)
+    live.kubectl("wait", "pod/relives", "--timeout=30s", *n,
+                 "--for=jsonpath={.status.containerStatuses[0].restartCount}=1")  # fmt: skip
+    events = live.kubectl("get", "events", *n)
+    for told in (
+        "Back-off restarting failed container crash",
+        'configmap "nosuch" not found',
+        "Readiness probe failed",
+        "Liveness probe failed",
+    ):
+        assert told in events
+    done = live.run(KUBECTL, "exec", "bad-image", *n, "--", "ls", code=1)
+    assert 'container not found ("c")' in done.stderr
+    done = live.run(KUBECTL, "logs", "bad-image", *n, code=1)
+    assert "is waiting to start: InvalidImageName" in done.stderr
+
+
+TROUBLES = """
+apiVersion: v1
+kind: Pod
+metadata: {name: no-config}
+spec:
+  containers: [{name: c, image: nginx, envFrom: [{configMapRef: {name: nosuch}}]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: bad-image}
+spec:
+  containers: [{name: c, image: ":::"}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: unready}
+spec:
+  containers:
+    - {name: c, image: nginx, readinessProbe: {httpGet: {port: 81}, periodSeconds: 1}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: relives}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: c
+      image: busybox
+      command: [sh, -c, "touch /root/well; sleep 1; rm /root/well; sleep 600"]
+      livenessProbe: {exec: {command: [cat, /root/well]}, periodSeconds: 1, failureThreshold: 1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("port-forward", "-n", "kube-system", "deploy/coredns", "5300:53"), "NodePort"),
+        (("attach", "-n", "kube-system", "deploy/coredns"), "pods/attach is not modelled"),
+        (("create", "token", "default"), "serviceaccounts/token is not modelled"),
+        (("apply", "--server-side", "-f", "-"), "server-side apply"),
+        (("delete", "namespace", "kube-system"), "this namespace may not be deleted"),
+        (("top", "nodes"), "Metrics API not available"),
+        (("scale", "deploy/nosuch", "--replicas=2"), 'deployments.apps "nosuch" not found'),
+        (("rollout", "undo", "deploy/coredns", "-n", "kube-system", "--to-revision=9"), "9"),
+        (("label", "node", "node-1", "a b=c"), 'Invalid value: "a b"'),
+        (("expose", "deploy/coredns", "-n", "kube-system", "--port=0"), "Invalid value: 0"),
+    ],
+)
+def test_what_is_not_modelled_or_not_possible_says_so(live, argv, message):
+    """In one line, with what to use instead where there is something."""
+    manifest = "{apiVersion: v1, kind: ConfigMap, metadata: {name: applied}}"
+    done = live.run(KUBECTL, *argv, stdin=manifest, code=1)
+    assert message in done.stderr
+    assert "page not found" not in done.stderr
+
+
+def test_a_deployment_is_edited_in_every_way_kubectl_has(live, namespace):
+    """edit, set env, set resources, diff, replace, pause, resume, history."""
+    n = ("-n", namespace)
+    live.kubectl("create", "deployment", "web", "--image=nginx", "--replicas=1", *n)
+    live.run("env", "KUBE_EDITOR=sed -i 's/replicas: 1/replicas: 2/'", KUBECTL, "edit",
+             "deploy/web", *n)  # fmt: skip
+    live.kubectl("rollout", "pause", "deploy/web", *n)
+    live.kubectl("set", "env", "deploy/web", "A=B", *n)
+    live.kubectl("set", "resources", "deploy/web", "--limits=cpu=200m,memory=64Mi", *n)
+    live.kubectl("rollout", "resume", "deploy/web", *n)
+    live.kubectl("rollout", "status", "deploy/web", "--timeout=60s", *n)
+    shown = live.kubectl("rollout", "history", "deploy/web", "--revision=2", *n)
+    assert "A:\tB" in shown
+    assert "cpu:\t200m" in shown
+    text = live.kubectl("get", "deploy", "web", "-o", "yaml", *n)
+    assert "replicas: 2" in text
+    changed = text.replace("replicas: 2", "replicas: 3", 1)
+    done = live.run(KUBECTL, "diff", *n, "-f", "-", stdin=changed, code=1)
+    assert "+  replicas: 3" in done.stdout
+    live.kubectl("replace", *n, "-f", "-", stdin=changed)
+    live.kubectl("wait", "deploy/web", "--for=jsonpath={.status.readyReplicas}=3", "--timeout=60s",
+                 *n)  # fmt: skip
+    assert live.kubectl("events", "--for", "deploy/web", *n).count("ScalingReplicaSet") > 2
+    live.kubectl("delete", "deploy", "web", "--cascade=orphan", *n)
+    assert live.kubectl("get", "rs", "-o", "name", *n).count("replicaset") == 2
+
+
+def test_output_is_shaped_as_asked(live):
+    """custom-columns, go-template, sort-by, -L, --show-labels, -o name."""
+    n = ("-n", "kube-system")
+    columns = "custom-columns=NAME:.metadata.name,IP:.spec.clusterIP"
+    assert live.kubectl("get", "svc", *n, "-o", columns).split() == [
+        "NAME", "IP", "kube-dns", "10.96.0.10",
+    ]  # fmt: skip
+    template = "{{range .items}}{{.metadata.name}} {{end}}"
+    assert live.kubectl("get", "nodes", "-o", f"go-template={template}").split() == [
+        "node-1", "node-2", "node-3",
+    ]  # fmt: skip
+    assert live.kubectl("get", "nodes", "-L", "kubernetes.io/hostname").count("node-2") == 2
+    assert "k8s-app=kube-dns" in live.kubectl("get", "deploy", *n, "--show-labels")
+    names = live.kubectl("get", "ds", *n, "--sort-by=.metadata.name", "-o", "name").split()
+    assert names == sorted(names)
+    assert "Kubernetes control plane is running at" in live.kubectl("cluster-info")
+
+
+def test_one_pod_runs_to_its_end_and_is_gone(live, namespace):
+    """kubectl run -i --rm, the shell a debugger uses."""
+    n = ("-n", namespace)
+    out = live.kubectl("run", "once", "--image=nicolaka/netshoot", "-i", "--rm", "--quiet",
+                       "--restart=Never", *n, "--", "dig", "+short",
+                       "kubernetes.default.svc.cluster.local")  # fmt: skip
+    assert "10.96.0.1" in out
+    assert live.kubectl("get", "pods", *n) == ""
+
+
+def test_policies_are_enforced_and_traced(live, namespace):
+    """curl from a pod times out with 28; the trace names the policy; a change heals it."""
+    n = ("-n", namespace)
+    live.kubectl("run", "server", f"--image={AGNHOST}", "--port=8080", "--expose", *n,
+                 "--", "netexec")  # fmt: skip
+    live.kubectl("run", "client", "--image=nicolaka/netshoot", *n, "--", "sleep", "infinity")
+    live.kubectl("wait", "pod", "--all", "--for=condition=Ready", "--timeout=60s", *n)
+    curl = ("exec", "client", *n, "--", "curl", "-s", "-m", "2", "http://server:8080/hostname")
+    live.kubectl("wait", "service/server", "--for=jsonpath={.spec.clusterIP}", *n)
+    trace = ("trace", "pod/client", "svc/server", *n)
+    # kube-proxy syncs at most once a second: until then the Service refuses
+    patient = "until curl -s -m 2 http://server:8080/hostname; do sleep 0.1; done"
+    assert live.kubectl("exec", "client", *n, "--", "sh", "-c", patient) == "server"
+    assert "DELIVERED" in live.podwire(*trace)
+    live.kubectl("apply", *n, "-f", "-", stdin=DENY)
+    told = live.run(sys.executable, "-m", "podwire", *trace, code=1).stdout
+    assert "DENIED_IN" in told
+    assert f"is isolated for ingress by {namespace}/closed" in told
+    live.run(KUBECTL, *curl, code=28)
+    live.kubectl("delete", "netpol", "closed", *n)
+    assert live.kubectl(*curl) == "server"
+
+
+DENY = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: closed}
+spec: {podSelector: {matchLabels: {run: server}}, policyTypes: [Ingress]}
+"""
+
+
+def test_nodes_have_a_shell_and_their_kernels_tools(live):
+    """podwire node exec is ssh NODE COMMAND; its code is the command's."""
+    node = ("node", "exec", "node-1", "--")
+    assert "KUBE-SVC-" in live.podwire(*node, "iptables", "-t", "nat", "-L", "KUBE-SERVICES", "-n")
+    assert "dev flannel.1 onlink" in live.podwire(*node, "ip", "route")
+    assert int(live.podwire(*node, "sh", "-c", "iptables-save | grep -c KUBE-")) > 10
+    live.run(sys.executable, "-m", "podwire", *node, "sh", "-c", "exit 9", code=9)
+    live.run(sys.executable, "-m", "podwire", *node, "frobnicate", code=127)

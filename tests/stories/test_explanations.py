@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.explain.table import render
 
@@ -67,6 +68,8 @@ def test_a_service_without_local_endpoints_names_its_policy_and_who_is_ready(mis
     assert "internalTrafficPolicy of Service default/local is Local" in why
     assert "node-2 has no endpoint of it; ready elsewhere: only on node-1" in why
     assert mistakes.trace("node/node-1", "svc/local:80").fate == "DELIVERED"
+    nearest = mistakes.trace("node/node-2", "svc/local:80").nearest
+    assert nearest.change == "set internalTrafficPolicy of Service default/local to Cluster"
 
 
 def test_a_target_port_that_no_container_declares_is_named(mistakes):
@@ -105,3 +108,25 @@ def test_an_unresolved_name_shows_no_address(mistakes):
     header = render(mistakes.trace("deploy/frontend", "nosuch:80")).splitlines()[0]
     assert " > nosuch:80 " in header
     assert ":0 " not in header
+
+
+def test_rules_that_lag_behind_ready_endpoints_are_told_apart(cluster):
+    """kube-proxy syncs at most once a second: a pod is ready before its rules are."""
+    cluster.converge()
+    cluster.apply(SERVICES)
+    cluster.until(lambda: all(pod.ready for pod in cluster.pods("default")))
+    early = cluster.trace("node/node-1", "svc/local:80")
+    assert early.cause.summary == (
+        "the pods of Service default/local are ready, its EndpointSlices do not say so yet"
+    )
+    cluster.until(
+        lambda: any(
+            s.endpoints and s.endpoints[0].conditions.ready
+            for s in cluster.objects(kinds.ENDPOINT_SLICE, "default")
+            if s.service_name == "local"
+        )
+    )
+    fate, why = because(report := cluster.trace("node/node-1", "svc/local:80"))
+    assert fate == "NO_ENDPOINTS"
+    assert why == "the rules of node-1 are older than the ready endpoints of default/local"
+    assert report.nearest.change == "wait until node-1's kube-proxy has synced"

@@ -89,8 +89,13 @@ MISSING = "none of the 1 pods that Service default/backend selects is ready: bac
             "Service default/backend has no selector and no EndpointSlice gives it an address",
         ),
         (replace(TOWN, services=()), "the Service has no endpoints"),
+        (TOWN, "the rules of node-1 are older than the ready endpoints of default/backend"),
+        (
+            replace(TOWN, slices=()),
+            "the pods of Service default/backend are ready, its EndpointSlices do not say so yet",
+        ),
     ],
-    ids=["waiting", "crashing", "no-pods", "no-selector", "unknown"],
+    ids=["waiting", "crashing", "no-pods", "no-selector", "unknown", "proxy-lags", "slices-lag"],
 )
 def test_a_service_without_endpoints_says_which_pods_are_missing(objects, summary):
     """Not ready, not there, or not wanted."""
