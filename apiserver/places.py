@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from podwire.api.status import ApiError
 from podwire.api.views import Pod, Service
-from podwire.explain.objects import Objects
+from podwire.api.views.service import ServicePort
+from podwire.explain.objects import Objects, declared_ports
 from podwire.explain.report import TraceSpec
 
 
@@ -35,7 +36,8 @@ def kind_and_name(text: str) -> tuple[str, str]:
     }.get(kind)  # fmt: skip
     if known is None or not name:
         raise usage(
-            f"{text!r}: use pod/NAME, deploy/NAME, svc/NAME, node/NAME, an address or a name"
+            f"{text!r}: use pod/NAME, deploy/NAME, sts/NAME, ds/NAME, svc/NAME, node/NAME, "
+            "an address or a name"
         )
     return known, name
 
@@ -54,8 +56,11 @@ def pod_of(kind: str, name: str, namespace: str, objects: Objects) -> Pod:
         found = objects.selected_by(service)
     else:
         found = [p for p in objects.pods if _owned(p, kind, name, namespace)]
+    if not found and kind == "pod":
+        raise not_found("pods", name)
     if not found:
-        raise not_found("pods" if kind == "pod" else f"pods of {kind}", name)
+        verb = "is selected by" if kind == "svc" else "belongs to"
+        raise ApiError("NotFound", f"no pod {verb} {kind}/{name} in namespace {namespace}")
     found.sort(key=lambda pod: (not pod.ready, pod.metadata.name))
     return found[0]
 
@@ -75,30 +80,35 @@ def target(spec: TraceSpec, objects: Objects) -> Target:
     text, port = _split_port(spec.destination)
     kind, name = kind_and_name(text)
     namespace = spec.destination_namespace or spec.namespace
-    name, port_name = _split_port_name(name) if kind else (name, "")
     if kind == "svc":
-        return _service_target(name, namespace, port or port_name, spec, objects)
+        return _service_target(name, namespace, port, spec, objects)
     if kind == "node":
         node = next((n for n in objects.nodes if n.metadata.name == name), None)
         if node is None:
             raise not_found("nodes", name)
         return Target(f"node/{name}", node.internal_ip, _needed(port, spec))
     if kind:
-        pod = pod_of(kind, name, namespace, objects)
-        if not pod.status.pod_ip:
-            raise ApiError("BadRequest", f"pod {pod.key} has no address yet")
-        ports = [p for c in pod.spec.containers for p in c.ports]
-        declared = [p.container_port for p in ports if port_name in {"", p.name}]
-        if port_name and not declared:
-            raise _no_port_named(f"pod {pod.key}", port_name, [p.name for p in ports])
-        return Target(
-            f"pod/{pod.metadata.name}",
-            pod.status.pod_ip,
-            _needed(port or (declared[0] if declared else 0), spec),
-        )
+        return _pod_target(pod_of(kind, name, namespace, objects), port, spec)
     if is_address(name):
         return Target(objects.name_of(name), name, _needed(port, spec))
     return Target(name, "", _needed(port, spec), name=name)
+
+
+def _pod_target(pod: Pod, port: int | str, spec: TraceSpec) -> Target:
+    if not pod.status.pod_ip:
+        raise usage(f"pod {pod.key} has no address yet (phase {pod.status.phase or 'Pending'})")
+    declared = declared_ports(pod)
+    mine = [number for p, number, _ in declared if p.lower() == spec.protocol]
+    if isinstance(port, str):
+        named = [n for p, n, name in declared if name == port and p.lower() == spec.protocol]
+        if not named:
+            raise _no_port_named(f"pod {pod.key}", port, [n for _, _, n in declared])
+        port = named[0]
+    return Target(
+        f"pod/{pod.metadata.name}",
+        pod.status.pod_ip,
+        _needed(port or (mine[0] if mine else 0), spec),
+    )
 
 
 def _service_target(
@@ -107,41 +117,38 @@ def _service_target(
     service = objects.service(namespace, name)
     if service is None:
         raise not_found("services", name)
-    if isinstance(port, str) and port:
-        named = [p.port for p in service.spec.ports if p.name == port]
+    ports = [p for p in service.spec.ports if p.protocol.lower() == spec.protocol]
+    if isinstance(port, str):
+        named = [p.port for p in ports if p.name == port]
         if not named:
-            names = [p.name for p in service.spec.ports]
-            raise _no_port_named(f"Service {service.key}", port, names)
+            raise _no_port_named(f"Service {service.key}", port, [p.name for p in ports])
         port = named[0]
-    ports = [p.port for p in service.spec.ports if p.protocol.lower() == spec.protocol]
-    if not port and len(ports) == 1:
-        port = ports[0]
-    port = int(port or 0)
+    if spec.protocol == "icmp":
+        port = 0
+    elif not port:
+        port = _only_port(name, service, ports, spec)
     label = f"svc/{name}"
     if _has_vip(service):
-        return Target(label, service.spec.cluster_ip, _needed(port, spec))
-    # Headless and ExternalName Services exist in DNS only.
-    return Target(label, "", _needed(port, spec), name=f"{name}.{namespace}.svc.cluster.local")
+        return Target(label, service.spec.cluster_ip, port)
+    # Headless and ExternalName Services exist in DNS only; the dot spares the search list.
+    return Target(label, "", port, name=f"{name}.{namespace}.svc.cluster.local.")
 
 
-def _has_vip(service: Service) -> bool:
-    return service.spec.cluster_ip not in {"", "None"}
-
-
-def _split_port(text: str) -> tuple[str, int]:
-    head, colon, tail = text.rpartition(":")
-    if not colon or not tail.isdigit() or is_address(text):
-        return text, 0
-    number = int(tail)
-    if not 0 < number <= 65535:
-        raise usage(f"destination {text!r}: {number} is no port (1-65535)")
-    return head, number
-
-
-def _split_port_name(name: str) -> tuple[str, str]:
-    """``backend:http``: no object's name has a colon."""
-    name, _, port_name = name.partition(":")
-    return name, port_name
+def _only_port(name: str, service: Service, ports: list[ServicePort], spec: TraceSpec) -> int:
+    """The one port of a protocol. Raises ApiError 400 that lists what there is."""
+    if len(ports) == 1:
+        return ports[0].port
+    if service.spec.type == "ExternalName":
+        external = f"Service {service.key} is another name of {service.spec.external_name}"
+        raise usage(f"{external} and has no ports: svc/{name}:PORT")
+    protocol = spec.protocol.upper()
+    if ports:
+        several = ", ".join(
+            f"svc/{name}:{p.port}" + (f" ({p.name})" if p.name else "") for p in ports
+        )
+        raise usage(f"Service {service.key} has several {protocol} ports: {several}")
+    has = ", ".join(f"{p.port}/{p.protocol}" for p in service.spec.ports) or "none"
+    raise usage(f"Service {service.key} has no {protocol} port (it has {has}): svc/{name}:PORT")
 
 
 def _no_port_named(where: str, name: str, names: list[str]) -> ApiError:
@@ -149,8 +156,29 @@ def _no_port_named(where: str, name: str, names: list[str]) -> ApiError:
     return usage(f"{where} has no port named {name!r}; it has: {known}")
 
 
-def _needed(port: int, spec: TraceSpec) -> int:
-    if not port and spec.protocol != "icmp":
+def _has_vip(service: Service) -> bool:
+    return service.spec.cluster_ip not in {"", "None"}
+
+
+def _split_port(text: str) -> tuple[str, int | str]:
+    """The destination and its port: a number, for kinds that declare ports also a name; or 0."""
+    head, colon, tail = text.rpartition(":")
+    if not colon or is_address(text):
+        return text, 0
+    if not tail.isdigit():
+        if "/" in head and tail and not head.startswith("node"):
+            return head, tail
+        raise usage(f"destination {text!r}: {tail!r} is no port")
+    number = int(tail)
+    if not 0 < number <= 65535:
+        raise usage(f"destination {text!r}: {number} is no port (1-65535)")
+    return head, number
+
+
+def _needed(port: int | str, spec: TraceSpec) -> int:
+    if spec.protocol == "icmp":
+        return 0
+    if not port or isinstance(port, str):
         raise usage(f"destination {spec.destination!r} needs a port: {spec.destination}:PORT")
     return port
 

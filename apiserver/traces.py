@@ -6,8 +6,9 @@ joins the walks with objects through ``explain``. Nothing it does leaves a mark 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+import difflib
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -16,25 +17,29 @@ from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import V
-from podwire.api.views import Pod
 from podwire.apiserver import places
-from podwire.apiserver.places import Target, is_address, usage
-from podwire.client import dnswire, resolver
+from podwire.apiserver.lookups import Lookups, Unanswered
+from podwire.apiserver.places import Target, usage
+from podwire.apiserver.sources import GATEWAY, Source, Sources
 from podwire.client.api import Client
-from podwire.client.counters import Fabric, KubeletStreams, Resolver
+from podwire.client.counters import Fabric, KubeletStreams
+from podwire.dataplane.commands import CommandError
 from podwire.dataplane.verdict import (
     GOOD_FATES,
     Branch,
     Fate,
     Flow,
+    Hop,
     WalkAnswer,
     WalkRequest,
 )
+from podwire.explain.candidate import Candidate
 from podwire.explain.candidates import candidates
 from podwire.explain.cause import cause
+from podwire.explain.ends import numbered
 from podwire.explain.objects import Objects, WhatIf
 from podwire.explain.report import (
-    Asked,
+    DEFAULT_SIZE_BYTES,
     BranchReport,
     Cause,
     LookupReport,
@@ -43,22 +48,35 @@ from podwire.explain.report import (
     TraceSpec,
 )
 
-_DNS_TIMEOUT_S = 5.0
 _MAX_CANDIDATES = 12
-GATEWAY = "gateway"
-"""The host from which an address outside the cluster is taken to send."""
+MIN_SIZE_BYTES, MAX_SIZE_BYTES = 28, 65535
+MAX_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where the packet starts."""
+class _Question:
+    """What is asked, where it starts and goes, and the cluster as it is."""
 
-    label: str
-    node: str
-    netns: str
-    address: str
-    namespace: str
-    pod: str = ""
+    spec: TraceSpec
+    source: Source
+    target: Target
+    objects: Objects
+    revision: str
+
+    def request(self, address: str) -> WalkRequest:
+        """The packet to walk, to an address."""
+        source, spec = self.source, self.spec
+        return WalkRequest(
+            node=source.node,
+            netns=source.netns,
+            protocol=spec.protocol,
+            src=source.address if source.node == GATEWAY else "",
+            src_port=spec.source_port,
+            dst=address,
+            dst_port=self.target.port,
+            draw=spec.draw,
+            size_bytes=spec.size_bytes,
+        )
 
 
 class Tracer:
@@ -74,43 +92,32 @@ class Tracer:
     ) -> None:
         self._client = client
         self._fabric = fabric
-        self._kubelets = kubelets
+        self._sources = Sources(fabric, kubelets)
+        self._lookups = Lookups(fabric, kubelets)
         self._whatif = whatif
         self._elapsed_s = elapsed_s
 
     async def trace(self, spec: TraceSpec) -> Report:
         """The report. Raises ApiError for what cannot be resolved to a place (400, 404)."""
         objects, revision = await self._objects()
-        source = await self._source(spec, objects)
-        target = places.target(spec, objects)
-        lookup = None
-        if target.name:
-            lookup, failed = await self._lookup(source, target.name)
+        source = await self._sources.find(spec, objects)
+        asked = _Question(spec, source, places.target(spec, objects), objects, revision)
+        address, lookup = asked.target.address, None
+        if asked.target.name:
+            lookup, failed = await self._lookups.lookup(source, asked.target.name)
             if not lookup.addresses:
-                return self._unresolved(spec, source, target, lookup, failed, revision, objects)
-            v4 = [a for a in lookup.addresses if ":" not in a]
-            target = replace(target, address=(v4 or lookup.addresses)[0])
-        request = WalkRequest(
-            node=source.node,
-            netns=source.netns,
-            protocol=spec.protocol,
-            src=source.address if source.node == GATEWAY else "",
-            src_port=spec.source_port,
-            dst=target.address,
-            dst_port=target.port,
-            draw=spec.draw,
-            size_bytes=spec.size_bytes,
-        )
-        answer = await self._fabric.walk(request)
+                return await self._unresolved(asked, lookup, failed)
+            address = _preferred(lookup)
+        request = asked.request(address)
+        try:
+            answer = await self._fabric.walk(request)
+        except LookupError as error:
+            raise ApiError("ServiceUnavailable", f"{source.label}: {error}") from error
         worst = _worth_explaining(answer)
-        reason = cause(worst, objects)
         nearest = None
         if worst.fate not in GOOD_FATES and worst.fate is not Fate.UNKNOWN:
             nearest = await self._nearest(request, answer, worst, objects)
-        return _report(
-            spec, source, target, answer, worst, reason, nearest, lookup, revision,
-            self._elapsed_s(),
-        )  # fmt: skip
+        return _report(asked, request, answer, worst, nearest, lookup, self._elapsed_s())
 
     async def _objects(self) -> tuple[Objects, str]:
         async def items(kind: Kind[V]) -> tuple[list[V], str]:
@@ -129,181 +136,159 @@ class Tracer:
         )  # fmt: skip
         return found, revision
 
-    # -- the source
-
-    async def _source(self, spec: TraceSpec, objects: Objects) -> Source:
-        kind, name = places.kind_and_name(spec.source)
-        if kind == "node":
-            if not any(node.metadata.name == name for node in objects.nodes):
-                raise places.not_found("nodes", name)
-            return await self._from_node(f"node/{name}", name, spec.namespace)
-        if kind == "":
-            return await self._from_address(name, objects, spec)
-        pod = places.pod_of(kind, name, spec.namespace, objects)
-        return await self._from_pod(pod)
-
-    async def _from_pod(self, pod: Pod) -> Source:
-        if not pod.status.pod_ip:
-            phase = pod.status.phase or "Pending"
-            raise ApiError(
-                "BadRequest",
-                f"pod {pod.key} has no address yet (phase {phase}): kubectl describe pod "
-                f"{pod.metadata.name} -n {pod.metadata.namespace}",
-            )
-        meta = pod.metadata
-        where = await self._kubelets.resolver(pod.spec.node_name, meta.namespace, meta.name)
-        return Source(
-            pod.key, pod.spec.node_name, where.netns, pod.status.pod_ip, meta.namespace, meta.name
-        )
-
-    async def _from_node(self, label: str, node: str, namespace: str) -> Source:
-        info = await self._fabric.node(node)
-        return Source(label, node, "", info.address, namespace)
-
-    async def _from_address(self, text: str, objects: Objects, spec: TraceSpec) -> Source:
-        if not is_address(text):
-            raise usage(
-                f"source {text!r}: use pod/NAME, deploy/NAME, svc/NAME, node/NAME or an address"
-            )
-        pod = objects.pod_at(text)
-        if pod is not None:
-            return await self._from_pod(pod)
-        node = objects.node_at(text)
-        if node is not None:
-            return await self._from_node(
-                f"node/{node.metadata.name}", node.metadata.name, spec.namespace
-            )
-        return Source(text, GATEWAY, "", text, spec.namespace)
-
-    # -- the name
-
-    async def _lookup(self, source: Source, name: str) -> tuple[LookupReport, Branch | None]:
-        """Resolve as the source would, each question on a fork."""
-        where = await self._resolver(source)
-        conf = resolver.parse_resolv_conf(where.resolv_conf)
-        asked: list[Asked] = []
-        failed: list[Branch] = []
-
-        async def exchange(
-            questions: tuple[dnswire.Question, ...],
-        ) -> list[dnswire.Message | None]:
-            answers = []
-            for number, question in enumerate(questions):
-                answers.append(await self._ask(source, conf, question, number, asked, failed))
-            return answers
-
-        lookup = resolver.Lookup(name, conf=conf, hosts=resolver.Hosts(where.hosts))
-        result = await resolver.run(lookup, exchange)
-        report = LookupReport(
-            name=name,
-            source=result.source,
-            asked=asked,
-            addresses=list(result.addresses),
-            canonical=result.canonical,
-            error=resolver.strerror(result.error) if result.error else "",
-        )
-        return report, failed[-1] if failed else None
-
-    async def _resolver(self, source: Source) -> Resolver:
-        if source.pod:
-            return await self._kubelets.resolver(source.node, source.namespace, source.pod)
-        conf = await self._fabric.read_file(source.node, "/etc/resolv.conf")
-        hosts = await self._fabric.read_file(source.node, "/etc/hosts")
-        return Resolver(source.node, "", source.address, conf.decode(), hosts.decode())
-
-    async def _ask(
-        self,
-        source: Source,
-        conf: resolver.ResolvConf,
-        question: dnswire.Question,
-        number: int,
-        asked: list[Asked],
-        failed: list[Branch],
-    ) -> dnswire.Message | None:
-        for server in conf.nameservers:
-            payload = dnswire.query(question.name, question.type, number + 1)
-            answer, reply = await self._fabric.ask_datagram(
-                source.node, source.netns, server, 53, payload, _DNS_TIMEOUT_S
-            )
-            branch = answer.drawn
-            message = dnswire.decode(reply) if reply is not None else None
-            if message is None:
-                failed.append(branch)
-            asked.append(
-                Asked(
-                    name=question.name,
-                    type=dnswire.type_name(question.type),
-                    server=server,
-                    answered_by=branch.flow.dst if branch.flow and reply is not None else "",
-                    rcode=dnswire.rcode_name(message.rcode) if message is not None else "",
-                    answers=[dnswire.data_text(r) for r in message.answer] if message else [],
-                    fate=branch.fate,
-                )
-            )
-            if message is not None:
-                return message
-        return None
-
     # -- what would help
 
     async def _nearest(
         self, request: WalkRequest, first: WalkAnswer, branch: Branch, objects: Objects
     ) -> Nearest:
-        """Try candidates on forks: each is compiled by the agents' own cores, then walked."""
+        """Try candidates on forks: single ones, then pairs where one got the packet further."""
+        request = msgspec.structs.replace(request, src_port=first.src_port, draw=first.draw)
+        asked = Flow(
+            protocol=request.protocol, src=first.src, dst=request.dst, dst_port=request.dst_port
+        )
         tried = 0
-        for candidate in candidates(branch, objects):
+        further: list[tuple[Candidate, Branch]] = []
+        for candidate in _single_then_pairs(branch, objects, asked, further):
             if tried >= _MAX_CANDIDATES:
                 break
             tried += 1
-            edits = [] if candidate.objects is objects else list(self._whatif(candidate.objects))
-            answer = await self._fabric.walk(
-                msgspec.structs.replace(
-                    request,
-                    src_port=first.src_port,
-                    draw=first.draw,
-                    edits=edits,
-                    wire_edits=list(candidate.wires),
-                )
-            )
-            if all(b.fate in GOOD_FATES for b in answer.branches):
+            answer = await self._try(request, candidate, objects)
+            if answer is None:
+                continue
+            worst = _worth_explaining(answer)
+            if worst.fate in GOOD_FATES:
                 return Nearest(change=candidate.change, fate=answer.drawn.fate, tried=tried)
+            if worst.fate is not branch.fate:
+                further.append((candidate, worst))
         return Nearest(tried=tried)
 
-    def _unresolved(
-        self,
-        spec: TraceSpec,
-        source: Source,
-        target: Target,
-        lookup: LookupReport,
-        failed: Branch | None,
-        revision: str,
-        objects: Objects,
+    async def _try(
+        self, request: WalkRequest, candidate: Candidate, objects: Objects
+    ) -> WalkAnswer | None:
+        """The walk after an edit, compiled by the agents' own cores; None when it cannot be made.
+
+        A command that a kernel refuses (a route through a device that is down) is no way out.
+        """
+        edits = list(candidate.edits)
+        if candidate.objects is not objects:
+            edits += self._whatif(candidate.objects)
+        changed = msgspec.structs.replace(
+            request,
+            edits=edits,
+            wire_edits=list(candidate.wires),
+            dst_port=candidate.port or request.dst_port,
+            protocol=candidate.protocol or request.protocol,
+            size_bytes=candidate.size_bytes or request.size_bytes,
+        )
+        try:
+            return await self._fabric.walk(changed)
+        except CommandError:
+            return None
+
+    # -- names that do not resolve
+
+    async def _unresolved(
+        self, asked: _Question, lookup: LookupReport, failed: Unanswered | None
     ) -> Report:
-        if failed is not None and failed.fate not in GOOD_FATES:
-            inner = cause(failed, objects)
-            summary = f"the question to DNS ends {failed.fate.value}: {inner.summary}"
-            reason = Cause(summary=summary, objects=inner.objects, step=inner.step, rule=inner.rule)
-        elif failed is not None:
+        spec, objects = asked.spec, asked.objects
+        hops: list[Hop] = []
+        nearest: Nearest | None = None
+        if failed is None:
+            reason = _no_such_name(lookup, asked.source)
+            nearest = await self._other_name(asked)
+        elif failed.branch.fate in GOOD_FATES:
             reason = Cause(summary="no DNS server answered in time")
         else:
-            codes = ", ".join(dict.fromkeys(a.rcode for a in lookup.asked if a.rcode))
-            reason = Cause(summary=f"{lookup.error} ({codes})" if codes else lookup.error)
+            branch = failed.branch
+            inner = cause(branch, objects)
+            summary = f"the question to DNS ends {branch.fate.value}: {inner.summary}"
+            reason = msgspec.structs.replace(inner, summary=summary)
+            hops = numbered(branch.hops)
+            nearest = await self._nearest(failed.request, failed.answer, branch, objects)
         return Report(
-            source=source.label,
-            destination=target.label,
+            source=asked.source.label,
+            destination=asked.target.label,
             protocol=spec.protocol,
-            flow=Flow(protocol=spec.protocol, src=source.address, dst="", dst_port=target.port),
-            resource_version=revision,
+            flow=Flow(
+                protocol=spec.protocol,
+                src=asked.source.address,
+                dst="",
+                dst_port=asked.target.port,
+            ),
+            resource_version=asked.revision,
             time_s=self._elapsed_s(),
             fate=Fate.NAME_UNRESOLVED,
             lookup=lookup,
             branches=[],
-            hops=failed.hops if failed is not None else [],
+            hops=hops,
+            places=_places(asked, hops, failed.branch if failed else None),
             cause=reason,
-            nearest=None,
+            nearest=nearest,
             replay=_replay(spec, spec.source_port, spec.draw),
             draw=spec.draw or 0.0,
         )
+
+    async def _other_name(self, asked: _Question) -> Nearest:
+        """A Service that may have been meant: looked up and walked to like any destination."""
+        tried = 0
+        port = f":{asked.target.port}" if asked.target.port else ""
+        for name in _similar_names(asked):
+            if tried >= _MAX_CANDIDATES:
+                break
+            tried += 1
+            lookup, _ = await self._lookups.lookup(asked.source, name)
+            if not lookup.addresses:
+                continue
+            answer = await self._fabric.walk(asked.request(_preferred(lookup)))
+            if _worth_explaining(answer).fate in GOOD_FATES:
+                return Nearest(change=f"ask {name}{port}", fate=answer.drawn.fate, tried=tried)
+        return Nearest(tried=tried)
+
+
+def _single_then_pairs(
+    branch: Branch, objects: Objects, asked: Flow, further: list[tuple[Candidate, Branch]]
+) -> Iterator[Candidate]:
+    """Candidates for a branch, then each that got the packet ``further`` with one more edit."""
+    yield from candidates(branch, objects, asked)
+    for first, stopped in list(further):
+        for second in candidates(stopped, first.objects, asked):
+            yield Candidate(
+                f"{first.change}; and {second.change}",
+                second.objects,
+                first.wires + second.wires,
+                first.edits + second.edits,
+                second.port or first.port,
+                second.protocol or first.protocol,
+                second.size_bytes or first.size_bytes,
+            )
+
+
+def _preferred(lookup: LookupReport) -> str:
+    """The address a client takes first: IPv4, as nothing here speaks IPv6 between pods."""
+    return next((a for a in lookup.addresses if ":" not in a), lookup.addresses[0])
+
+
+def _no_such_name(lookup: LookupReport, source: Source) -> Cause:
+    codes = ", ".join(dict.fromkeys(a.rcode for a in lookup.asked if a.rcode))
+    count = len(dict.fromkeys(a.name for a in lookup.asked))
+    names = f" for {'each of ' if count > 1 else ''}{count} name{'s' if count > 1 else ''}"
+    summary = f"{lookup.error} ({codes}{names})" if codes else lookup.error
+    if not source.pod:
+        summary += f"; {source.label} asks no CoreDNS: it knows no names of the cluster"
+    return Cause(summary=summary)
+
+
+def _similar_names(asked: _Question) -> list[str]:
+    """``name.namespace`` of Services of that name elsewhere, then of those with similar names."""
+    first, _, rest = asked.target.name.partition(".")
+    namespace = rest.partition(".")[0] or asked.source.namespace
+    services = asked.objects.services
+    same = [s for s in services if s.metadata.name == first]
+    near = [s.metadata.name for s in services if s.metadata.namespace == namespace]
+    close = difflib.get_close_matches(first, near, n=3)
+    return [f"{s.metadata.name}.{s.metadata.namespace}" for s in same] + [
+        name if namespace == asked.source.namespace else f"{name}.{namespace}" for name in close
+    ]
 
 
 # ---------------------------------------------------------------- the report
@@ -314,39 +299,51 @@ def _worth_explaining(answer: WalkAnswer) -> Branch:
     drawn = answer.drawn
     if drawn.fate not in GOOD_FATES:
         return drawn
-    return next((b for b in answer.branches if b.fate not in GOOD_FATES), drawn)
+    bad = [b for b in answer.branches if b.fate not in GOOD_FATES]
+    return next((b for b in bad if b.fate is not Fate.UNKNOWN), bad[0] if bad else drawn)
+
+
+def _draw_of(answer: WalkAnswer, branch: Branch) -> float:
+    """A draw that leads down a branch: branches lie side by side in [0, 1), in their order."""
+    before = 0.0
+    for other in answer.branches:
+        if other is branch:
+            break
+        before += other.probability
+    return before + branch.probability / 2
 
 
 def _report(
-    spec: TraceSpec,
-    source: Source,
-    target: Target,
+    asked: _Question,
+    request: WalkRequest,
     answer: WalkAnswer,
     worst: Branch,
-    reason: Cause,
     nearest: Nearest | None,
     lookup: LookupReport | None,
-    revision: str,
     elapsed_s: float,
 ) -> Report:
-    drawn = answer.drawn
+    drawn, spec = answer.drawn, asked.spec
+    reason = cause(worst, asked.objects)
     if worst is not drawn:
-        where = worst.flow.dst if worst.flow else "?"
-        reason = msgspec.structs.replace(
-            reason, summary=f"another branch ({where}) ends {worst.fate.value}: {reason.summary}"
-        )
+        where = _end(worst) or "?"
+        see = f"see it with --draw {_draw_of(answer, worst):.6f}"
+        summary = f"another branch ({where}) ends {worst.fate.value}: {reason.summary}; {see}"
+        reason = msgspec.structs.replace(reason, summary=summary, step=0)
+    hops = numbered(drawn.hops)
+    steps = sum(len(hop.steps) for hop in hops)
+    icmp = spec.protocol == "icmp"
     return Report(
-        source=source.label,
-        destination=target.label,
+        source=asked.source.label,
+        destination=asked.target.label,
         protocol=spec.protocol,
         flow=Flow(
             protocol=spec.protocol,
             src=answer.src,
-            src_port=answer.src_port,
-            dst=target.address,
-            dst_port=target.port,
+            src_port=0 if icmp else answer.src_port,
+            dst=request.dst,
+            dst_port=0 if icmp else request.dst_port,
         ),
-        resource_version=revision,
+        resource_version=asked.revision,
         time_s=elapsed_s,
         fate=drawn.fate,
         lookup=lookup,
@@ -356,16 +353,48 @@ def _report(
                 probability=round(b.probability, 6),
                 drawn=b.drawn,
                 node=b.node,
-                destination=f"{b.flow.dst}:{b.flow.dst_port}" if b.flow else "",
+                destination=_end(b),
             )
             for b in answer.branches
         ],
-        hops=drawn.hops,
+        hops=hops,
+        reply_hops=numbered(drawn.reply_hops, steps + 1),
+        places=_places(asked, hops, drawn),
         cause=reason,
         nearest=nearest,
         replay=_replay(spec, answer.src_port, answer.draw),
         draw=answer.draw,
     )
+
+
+def _end(branch: Branch) -> str:
+    """The address (and port) that a branch went to."""
+    flow = branch.flow
+    if flow is None:
+        return ""
+    return flow.dst if flow.protocol == "icmp" else f"{flow.dst}:{flow.dst_port}"
+
+
+def _places(asked: _Question, hops: list[Hop], branch: Branch | None) -> dict[str, str]:
+    """Whose the network namespaces of a walk are: the source's, and the one where it ended."""
+    found: dict[str, str] = {}
+    flow = branch.flow if branch is not None else None
+    ends = (flow.dst, flow.src) if flow is not None else ()
+    other = next(
+        (
+            pod
+            for pod in map(asked.objects.pod_at, ends)
+            if pod is not None and pod.key != asked.source.label
+        ),
+        None,
+    )
+    for hop in hops:
+        for step in hop.steps:
+            if step.netns and other is not None and hop.node == other.spec.node_name:
+                found[step.netns] = f"pod {other.key}"
+    if asked.source.netns:
+        found[asked.source.netns] = f"pod {asked.source.label}"
+    return found
 
 
 def _replay(spec: TraceSpec, source_port: int, draw: float | None) -> str:
@@ -376,6 +405,8 @@ def _replay(spec: TraceSpec, source_port: int, draw: float | None) -> str:
         words += ["--destination-namespace", spec.destination_namespace]
     if spec.protocol != "tcp":
         words += ["--protocol", spec.protocol]
+    if spec.size_bytes != DEFAULT_SIZE_BYTES:
+        words += ["--size", str(spec.size_bytes)]
     if source_port:
         words += ["--sport", str(source_port)]
     if draw is not None:
@@ -396,6 +427,10 @@ def decode_spec(body: bytes) -> TraceSpec:
         raise ApiError("BadRequest", f"spec: {error}") from error
     if found.protocol not in {"tcp", "udp", "icmp"}:
         raise usage(f"protocol {found.protocol!r} is not modelled; use tcp, udp or icmp")
+    if not MIN_SIZE_BYTES <= found.size_bytes <= MAX_SIZE_BYTES:
+        raise usage(f"sizeBytes must be {MIN_SIZE_BYTES} to {MAX_SIZE_BYTES}")
+    if not 0 <= found.source_port <= MAX_PORT:
+        raise usage(f"sourcePort must be 0 to {MAX_PORT}")
     if found.draw is not None and not 0 <= found.draw < 1:
         raise usage("draw must be in [0, 1)")
     return found

@@ -66,8 +66,10 @@ class Step(_Record, frozen=True, kw_only=True):
     decap, wire, in. ``object``: a device, chain or table. ``result``: jump, dnat, snat, masq,
     accept, drop, reject, forward, deliver, ... ``detail`` is for people. ``rule`` is the full text
     of the netfilter rule that decided, with its comment (which names the object it comes from).
+    ``n`` numbers the steps of a reported walk from 1, the way back included; 0: not numbered.
     """
 
+    n: int = 0
     stage: str
     object: str
     result: str

@@ -191,7 +191,7 @@ def _branch(
     end = Arrival(world, node, delivered.netns, delivered.packet, there.now_ns)
     if not request.reply:
         return _as_branch(there, None, Fate.DELIVERED, node, delivered.netns, flow), end
-    return _round_trip(there, end, origin), end
+    return _round_trip(there, end, origin, packet), end
 
 
 def _echoed(there: Journey, answer: Flow) -> Branch:
@@ -203,7 +203,7 @@ def _echoed(there: Journey, answer: Flow) -> Branch:
     return replace(branch, hops=hops, reply_hops=back)
 
 
-def _round_trip(there: Journey, end: Arrival, origin: tuple[str, str]) -> Branch:
+def _round_trip(there: Journey, end: Arrival, origin: tuple[str, str], asked: Packet) -> Branch:
     # the end stays as it is for whoever wants to answer in earnest: the echo walks on a fork
     back = Journey(end.world.fork(), end.now_ns)
     for name, kernel in back.world.kernels.items():
@@ -213,8 +213,9 @@ def _round_trip(there: Journey, end: Arrival, origin: tuple[str, str]) -> Branch
         flow = end.packet.flow
         return _as_branch(there, back, Fate.DELIVERED, end.node, end.netns, flow)
     fate, node, netns, flow_lost = ending(back, (end.node, end.netns), answer=True)
-    if fate is Fate.EXITS_CLUSTER and node == origin[0]:
-        # the client is outside, and its answer left the way it came in
+    answer = answer_to(asked).flow
+    if fate is Fate.EXITS_CLUSTER and node == origin[0] and flow_lost == answer:
+        # the client is outside, and its answer left the way it came in, from where it was asked
         flow = end.packet.flow
         return _as_branch(there, back, Fate.DELIVERED, end.node, end.netns, flow)
     return _as_branch(there, back, fate, node, netns, flow_lost)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
 from podwire.api.views import (
@@ -18,7 +19,8 @@ from podwire.api.views import (
 from podwire.dataplane.verdict import Edit
 
 Named = TypeVar("Named", bound=Object)
-_ADDED_LABELS = ("pod-template-hash", "controller-revision-hash", "pod-template-generation")
+FINISHED = ("Succeeded", "Failed")
+"""Phases of pods that have no network any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,51 @@ class Objects:
                 for pod in self.pods
                 if pod.status.pod_ip == address
                 and not pod.spec.host_network
-                and pod.status.phase not in {"Succeeded", "Failed"}
+                and pod.status.phase not in FINISHED
+            ),
+            None,
+        )
+
+    def finished_at(self, address: str) -> Pod | None:
+        """A completed pod that had an address."""
+        return next(
+            (
+                pod
+                for pod in self.pods
+                if pod.status.pod_ip == address
+                and not pod.spec.host_network
+                and pod.status.phase in FINISHED
+            ),
+            None,
+        )
+
+    def listener_at(self, address: str, protocol: str, port: int) -> Pod | None:
+        """The pod at an address; on a node's own, the hostNetwork pod that declares the port."""
+        found = self.pod_at(address)
+        if found is not None:
+            return found
+        return next(
+            (
+                pod
+                for pod in self.pods
+                if pod.spec.host_network
+                and pod.status.pod_ip == address
+                and pod.status.phase not in FINISHED
+                and any((p, n) == (protocol.upper(), port) for p, n, _ in declared_ports(pod))
+            ),
+            None,
+        )
+
+    def node_of_range(self, address: str) -> Node | None:
+        """The node whose pod range contains an address."""
+        if not address:
+            return None
+        where = ip_address(address)
+        return next(
+            (
+                node
+                for node in self.nodes
+                if node.spec.pod_cidr and where in ip_network(node.spec.pod_cidr)
             ),
             None,
         )
@@ -92,16 +138,16 @@ class Objects:
             pod
             for pod in self.pods
             if pod.metadata.namespace == service.metadata.namespace
-            and pod.status.phase not in {"Succeeded", "Failed"}
+            and pod.status.phase not in FINISHED
             and all(pod.metadata.labels.get(k) == v for k, v in selector.items())
         ]
 
     def name_of(self, address: str) -> str:
-        """``ns/pod``, ``svc/name``, a node's name, or the address itself."""
+        """``ns/pod``, ``Service ns/name``, a node's name, or the address itself."""
         if (pod := self.pod_at(address)) is not None:
             return pod.key
         if (service := self.service_at(address)) is not None:
-            return f"svc/{service.metadata.name}"
+            return f"Service {service.key}"
         if (node := self.node_at(address)) is not None:
             return node.metadata.name
         return address
@@ -114,13 +160,13 @@ sim composes it from the agents' own pure cores, so an edited object is compiled
 that compiles the real one."""
 
 
-def own_labels(pod: Pod) -> dict[str, str]:
-    """Labels that a person gave, by key: what controllers add says nothing."""
-    return {
-        key: value
-        for key, value in sorted(pod.metadata.labels.items())
-        if key not in _ADDED_LABELS and "kubernetes.io/" not in key
-    }
+def declared_ports(pod: Pod) -> list[tuple[str, int, str]]:
+    """(protocol, containerPort, name) of each declared port."""
+    return [
+        (port.protocol, port.container_port, port.name)
+        for container in pod.spec.containers
+        for port in container.ports
+    ]
 
 
 def _cluster_ips(service: Service) -> list[str]:
@@ -131,3 +177,24 @@ def _named(items: Sequence[Named], namespace: str, name: str) -> Named | None:
     return next(
         (i for i in items if i.metadata.name == name and i.metadata.namespace == namespace), None
     )
+
+
+_ADDED_LABELS = ("pod-template-hash", "controller-revision-hash", "pod-template-generation")
+
+
+def own_labels(pod: Pod) -> dict[str, str]:
+    """Labels that a person gave: what controllers add says nothing."""
+    return {
+        k: v
+        for k, v in pod.metadata.labels.items()
+        if k not in _ADDED_LABELS and "kubernetes.io/" not in k
+    }
+
+
+def described(address: str, objects: Objects) -> str:
+    """A pod with its labels, or whatever has the address."""
+    pod = objects.pod_at(address)
+    if pod is None:
+        return objects.name_of(address)
+    labels = ",".join(f"{k}={v}" for k, v in sorted(own_labels(pod).items()))
+    return f"{pod.key} ({labels})" if labels else pod.key

@@ -6,6 +6,9 @@ import msgspec
 
 from podwire.dataplane.verdict import GOOD_FATES, Fate, Flow, Hop
 
+DEFAULT_SIZE_BYTES = 60
+"""Of a packet that is traced: a SYN with its options."""
+
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     pass
@@ -22,7 +25,7 @@ class TraceSpec(_Record, frozen=True, kw_only=True, omit_defaults=True):
     protocol: str = "tcp"
     source_port: int = 0
     draw: float | None = None
-    size_bytes: int = 60
+    size_bytes: int = DEFAULT_SIZE_BYTES
 
 
 class Asked(_Record, frozen=True, kw_only=True):
@@ -68,7 +71,7 @@ class ObjectRef(_Record, frozen=True, kw_only=True):
 
 
 class Cause(_Record, frozen=True, kw_only=True):
-    """Why: a sentence, the objects behind it, and the step (1-based, 0: none) where it shows."""
+    """Why: a sentence, the objects behind it, the number of the step where it shows (0: none)."""
 
     summary: str
     objects: list[ObjectRef] = []
@@ -97,6 +100,11 @@ class Report(_Record, frozen=True, kw_only=True):
     lookup: LookupReport | None
     branches: list[BranchReport]
     hops: list[Hop]
+    """The way there of the drawn branch; steps are numbered from 1."""
+    reply_hops: list[Hop] = []
+    """The way back (of the answer, or of an error); its steps are numbered on."""
+    places: dict[str, str] = {}
+    """Whose each network namespace of the walk is: ``pod ns/name``."""
     cause: Cause
     nearest: Nearest | None
     replay: str

@@ -161,8 +161,8 @@ spec:
     report = cluster.trace("deploy/frontend", "svc/wrong:80")
     assert report.fate == "REFUSED"
     assert "nothing listens on TCP/9090" in report.cause.summary
-    assert "it declares 8080" in report.cause.summary
-    assert report.nearest.change == "set targetPort 9090 of Service default/wrong to 8080"
+    assert "it declares TCP/8080" in report.cause.summary
+    assert report.nearest.change == "set targetPort: 8080 (now 9090) in Service default/wrong"
 
 
 def test_flannel_ignores_policies_as_in_life(cluster):
@@ -189,7 +189,10 @@ def test_the_articles_policies_admit_and_deny(cluster):
         "allow-frontend-to-backend",
         "default-deny-all",
     }
-    assert stranger.nearest.change.startswith("add podSelector {app: frontend}")
+    assert stranger.nearest.change.startswith(
+        "add {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: default}}, "
+        "podSelector: {matchLabels: {app: frontend}}} to ingress[0].from of NetworkPolicy"
+    )
     assert stranger.nearest.fate == "DELIVERED"
     assert stranger.exit_code == 1
     names = cluster.trace("deploy/backend", "kube-dns.kube-system.svc.cluster.local:53",
@@ -214,7 +217,10 @@ spec:
     cluster.until_quiet()
     denied = cluster.trace("deploy/frontend", "svc/backend:80")
     assert denied.fate == "DENIED_IN"
-    assert "podSelector {app: frontend} with TCP/8080" in denied.nearest.change
+    assert denied.nearest.change == (
+        "add {from: [{podSelector: {matchLabels: {app: frontend}}}], "
+        "ports: [{protocol: TCP, port: 8080}]} to ingress of NetworkPolicy default/closed"
+    )
     opened = "[{from: [{podSelector: {matchLabels: {app: frontend}}}], ports: [{port: 8080}]}]"
     cluster.apply(policy % opened)
     cluster.until_quiet()

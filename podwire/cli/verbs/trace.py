@@ -12,7 +12,7 @@ import msgspec
 from podwire.cli import state
 from podwire.cli.cluster import call, client, dump, name_option, output_option
 from podwire.cli.errors import EXIT_USAGE, Failure
-from podwire.explain.report import Report, TraceSpec
+from podwire.explain.report import DEFAULT_SIZE_BYTES, Report, TraceSpec
 from podwire.explain.table import render
 
 _TIMEOUT_S = 60.0
@@ -37,13 +37,17 @@ _NODES, _CNI = 3, "calico"
 @click.option("--sport", default=0, type=click.IntRange(0, 65535), help="Source port.")
 @click.option("--draw", default=None, type=click.FloatRange(0, 1, max_open=True),
               help="Which load-balancing branch is the drawn one.")  # fmt: skip
+@click.option("--size", default=DEFAULT_SIZE_BYTES, type=click.IntRange(28, 65535),
+              show_default=True, help="Bytes of the packet; it may not be fragmented.")  # fmt: skip
 @click.option(
     "--nodes", default=_NODES, show_default=True, help="With -f: nodes of the simulation."
 )
 @click.option("--cni", default=_CNI, show_default=True, help="With -f: CNI profile.")
 @click.option("--seed", default=0, show_default=True, help="With -f: seed of the simulation.")
-@click.option("--ascii", "ascii_only", is_flag=True, help="Draw with ASCII only.")
-@click.option("-v", "--verbose", is_flag=True, help="Also show chains without effect.")
+@click.option("--ascii", "ascii_only", is_flag=True, help="Print ASCII only.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Also show steps without effect, and the way back."
+)
 @output_option("table", "json", "yaml")
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST[:PORT]")
@@ -55,6 +59,7 @@ def command(
     protocol: str,
     sport: int,
     draw: float | None,
+    size: int,
     nodes: int,
     cni: str,
     seed: int,
@@ -78,6 +83,7 @@ def command(
         protocol=protocol,
         source_port=sport,
         draw=draw,
+        size_bytes=size,
     )
     if files:
         report = _simulated(spec, files, nodes, cni, seed)

@@ -2,8 +2,12 @@
 
 from dataclasses import replace
 
+import msgspec
+
+from podwire.api.views import NetworkPolicy
 from podwire.dataplane.verdict import Fate, WireEdit
 from podwire.explain.candidates import candidates
+from podwire.explain.cause import cause
 from tests.unit.explain import town
 from tests.unit.explain.town import NO_ENDPOINTS, TOWN, ended, flow, isolated, pod
 
@@ -13,11 +17,16 @@ def changes(branch, objects=TOWN):
     return [candidate.change for candidate in candidates(branch, objects)]
 
 
+PORT = "ports: [{protocol: TCP, port: 8080}]"
+BLOCK = "{ipBlock: {cidr: 8.8.8.8/32}}"
+FRONT = f"{{from: [{{podSelector: {{matchLabels: {{app: front}}}}}}], {PORT}}}"
+
+
 def test_a_denial_is_mended_in_the_most_specific_policy_first():
     """Labels that controllers added are no part of the peer."""
     assert changes(town.DENIED) == [
-        "add podSelector {app: front} with TCP/8080 to ingress of default/back-only",
-        "add podSelector {app: front} with TCP/8080 to ingress of default/deny-all",
+        f"add {FRONT} to ingress of NetworkPolicy default/back-only",
+        f"add {FRONT} to ingress of NetworkPolicy default/deny-all",
     ]
 
 
@@ -37,7 +46,8 @@ def test_egress_is_mended_toward_the_destination():
     """The peer is where the packet goes."""
     branch = ended(Fate.DENIED_OUT, rule=isolated("default/deny-all", "default/front"))
     (found,) = candidates(branch, TOWN)
-    assert found.change == "add podSelector {app: back} with TCP/8080 to egress of default/deny-all"
+    rule = f"{{to: [{{podSelector: {{matchLabels: {{app: back}}}}}}], {PORT}}}"
+    assert found.change == f"add {rule} to egress of NetworkPolicy default/deny-all"
     assert found.objects.policies[0].spec.ingress == []
     assert len(found.objects.policies[0].spec.egress) == 1
 
@@ -49,8 +59,9 @@ def test_a_peer_of_another_namespace_is_named_with_it():
     )  # fmt: skip
     (found,) = candidates(branch, TOWN)
     assert found.change == (
-        "add podSelector {team: x} in namespaceSelector {kubernetes.io/metadata.name: other} "
-        "with TCP/8080 to ingress of default/deny-all"
+        "add {from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: other}}, "
+        f"podSelector: {{matchLabels: {{team: x}}}}}}], {PORT}}} "
+        "to ingress of NetworkPolicy default/deny-all"
     )
     peer = found.objects.policies[0].spec.ingress[0].from_[0]
     assert peer.namespace_selector.match_labels == {"kubernetes.io/metadata.name": "other"}
@@ -60,7 +71,7 @@ def test_an_address_without_a_pod_becomes_an_ip_block():
     """Of exactly that address."""
     branch = ended(Fate.DENIED_IN, rule=isolated("default/deny-all"), at=flow(src="8.8.8.8"))
     assert changes(branch) == [
-        "add ipBlock 8.8.8.8/32 with TCP/8080 to ingress of default/deny-all"
+        f"add {{from: [{BLOCK}], {PORT}}} to ingress of NetworkPolicy default/deny-all"
     ]
 
 
@@ -83,31 +94,96 @@ def test_no_endpoints_is_mended_by_a_ready_pod():
 
 
 def test_a_selector_that_misses_is_set_to_the_pods_labels():
-    """A pod with the same keys and other values is near; one without them is not."""
+    """A value like the wanted one is taken for it; any other value, or key, is not."""
     missed = replace(
         TOWN, slices=(), services=(town.service("backend", {"app": "bakc"}, target="web"),)
     )  # fmt: skip
     branch = ended(Fate.NO_ENDPOINTS, rule=NO_ENDPOINTS)
     found = list(candidates(branch, missed))
     assert [c.change for c in found] == [
-        "set the selector of Service default/backend to {app: front}",
         "set the selector of Service default/backend to {app: back}",
     ]
-    assert [port.port for port in found[1].objects.slices[0].ports] == [9090]
+    assert [port.port for port in found[0].objects.slices[0].ports] == [9090]
 
 
 def test_a_refused_connection_is_led_to_a_port_the_pod_declares():
     """Every port of the slice that pointed past it is set."""
-    (found,) = candidates(ended(Fate.REFUSED), TOWN)
-    assert found.change == "set targetPort 8080 of Service default/backend to 9090"
+    asked = flow(dst="10.96.0.20", port=80)
+    (found,) = candidates(ended(Fate.REFUSED), TOWN, asked)
+    assert found.change == "set targetPort: 9090 (now 8080) in Service default/backend"
     assert [port.port for port in found.objects.slices[0].ports] == [9090]
     assert [port.port for port in TOWN.slices[0].ports] == [8080]
 
 
-def test_a_port_that_no_service_leads_to_has_no_candidate():
-    """The packet was sent to the pod itself."""
-    assert changes(ended(Fate.REFUSED), replace(TOWN, slices=())) == []
+def test_a_pod_that_was_asked_itself_is_asked_for_a_port_it_declares():
+    """No object changes: the question does."""
+    (found,) = candidates(ended(Fate.REFUSED), TOWN)
+    assert (found.change, found.port, found.objects) == ("ask port 9090", 9090, TOWN)
     assert changes(ended(Fate.REFUSED, at=flow(dst="10.9.9.9"))) == []
+
+
+def test_a_cluster_ip_is_asked_for_a_port_that_it_serves():
+    """Whatever the packet's end: nothing translated it."""
+    branch = ended(Fate.NULL_ROUTED, at=flow(dst="10.96.0.20", port=81))
+    assert changes(branch) == ["ask port 80"]
+
+
+OPEN = msgspec.convert(
+    {
+        "metadata": {"name": "back-only", "namespace": "default"},
+        "spec": {
+            "podSelector": {"matchLabels": {"app": "back"}},
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {"from": [{"podSelector": {"matchLabels": {"app": "front"}}}],
+                 "ports": [{"port": 9090}]},
+                {"from": [{"podSelector": {"matchLabels": {"app": "admin"}}}],
+                 "ports": [{"port": 8080}]},
+            ],
+        },
+    },
+    NetworkPolicy,
+)  # fmt: skip
+
+
+def test_a_rule_that_nearly_admits_is_mended_before_one_is_added():
+    """The right peer lacks the port; the right port lacks the peer; then a rule of its own."""
+    near = replace(TOWN, policies=(OPEN,))
+    branch = ended(Fate.DENIED_IN, rule=isolated("default/back-only"))
+    of = "of NetworkPolicy default/back-only"
+    assert changes(branch, near) == [
+        f"add {{protocol: TCP, port: 8080}} to ingress[0].ports {of}",
+        f"add {{podSelector: {{matchLabels: {{app: front}}}}}} to ingress[1].from {of}",
+        f"add {FRONT} to ingress {of}",
+    ]
+    assert cause(branch, near).summary.endswith(
+        "nearest is default/back-only ingress[0]: port 8080/TCP is not among 9090/TCP"
+    )
+
+
+def test_rules_older_than_their_policies_are_told_apart():
+    """The evaluator admits what the dataplane dropped: the agent has not caught up."""
+    opened = replace(TOWN, policies=())
+    assert cause(town.DENIED, opened).summary.endswith(
+        "the policies of now admit it: node-1's rules are older than they"
+    )
+
+
+def test_what_a_node_lacks_is_given_as_its_own_tools_words():
+    """Forwarding, a rule that drops, room in conntrack, a smaller packet."""
+    cases = (
+        (ended(Fate.NO_ROUTE, detail="net.ipv4.ip_forward is 0"),
+         "on node-1: sysctl -w net.ipv4.ip_forward=1"),
+        (ended(Fate.DROPPED_BY_RULE, rule="-A FORWARD -p tcp -j DROP"),
+         "on node-1: iptables -t filter -D FORWARD -p tcp -j DROP"),
+        (ended(Fate.CT_FULL), "on node-1: sysctl -w net.netfilter.nf_conntrack_max=131072"),
+        (ended(Fate.MTU_EXCEEDED, stage="route", about="eth0", detail="eth0 takes 1400"),
+         "send at most 1400 bytes"),
+        (ended(Fate.LINK_DOWN, stage="link", about="cni0", detail="device cni0 is down"),
+         "on node-1: ip link set cni0 up"),
+    )  # fmt: skip
+    for branch, change in cases:
+        assert changes(branch)[0] == change
 
 
 def test_a_link_that_is_down_is_brought_up_both_ways():
@@ -120,5 +196,5 @@ def test_a_link_that_is_down_is_brought_up_both_ways():
 
 def test_other_fates_have_no_candidate():
     """Nothing is guessed."""
-    for fate in (Fate.LOST, Fate.MARTIAN, Fate.CT_FULL, Fate.UNKNOWN, Fate.DELIVERED):
+    for fate in (Fate.LOST, Fate.MARTIAN, Fate.UNKNOWN, Fate.DELIVERED):
         assert changes(ended(fate, rule=isolated())) == []

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from podwire.dataplane.verdict import Branch, Fate
-from podwire.explain.cause import cause, last_step, policies_of
+from podwire.explain.cause import cause
+from podwire.explain.ends import Leg, end_of
+from podwire.explain.policies import isolated_by
 from podwire.explain.report import exit_code
 from tests.unit.explain import town
 from tests.unit.explain.town import NO_ENDPOINTS, TOWN, ended, flow, isolated, pod, service
@@ -22,18 +24,35 @@ CAUSES = (
     (ended(Fate.DENIED_IN, rule="-j DROP"),
      ("the pod is isolated for ingress by a policy; no rule admits TCP/8080 from "
      "default/front (app=front)")),
-    (ended(Fate.REFUSED), "nothing listens on TCP/8080 in default/back; it declares 9090"),
+    (ended(Fate.REFUSED), "nothing listens on TCP/8080 in default/back; it declares TCP/9090"),
     (ended(Fate.REFUSED, at=flow(dst="192.168.0.11")), "nothing listens on TCP/8080 at node-1"),
-    (ended(Fate.DELIVERED), "default/back listens on 8080"),
+    (ended(Fate.DELIVERED), "default/back listens on TCP/8080"),
     (ended(Fate.EXITS_CLUSTER, at=flow(dst="1.1.1.1")),
      "1.1.1.1 is outside; what happens there is not modelled"),
     (ended(Fate.LINK_DOWN, about="node-1 - node-2"), "the link node-1 - node-2 is down"),
-    (ended(Fate.DROPPED_BY_RULE), "a rule of chain FORWARD drops it"),
-    (ended(Fate.UNKNOWN, detail="match u32 is not modelled"), "match u32 is not modelled"),
-    (ended(Fate.NEIGHBOR_UNREACHABLE), "NEIGHBOR_UNREACHABLE"),
-    (ended(Fate.NO_ROUTE), "no route to 10.244.1.2 on node-1"),
+    (ended(Fate.DROPPED_BY_RULE), "the policy of chain FORWARD on node-1 drops it"),
+    (ended(Fate.DROPPED_BY_RULE, rule="-A FORWARD -p tcp -j DROP"),
+     "a rule on node-1 drops it: -A FORWARD -p tcp -j DROP"),
+    (ended(Fate.REFUSED, stage="filter", rule="-A FORWARD -j REJECT"),
+     "a rule on node-1 rejects it: -A FORWARD -j REJECT"),
+    (ended(Fate.UNKNOWN, detail="not modelled: match u32", rule="-A FORWARD -m u32 -j DROP"),
+     "not modelled: match u32 (chain FORWARD of node-1: -A FORWARD -m u32 -j DROP)"),
+    (ended(Fate.NEIGHBOR_UNREACHABLE, detail="nobody on cni0 answers for 10.244.1.2"),
+     ("nobody on cni0 of node-1 answers for 10.244.1.2, the address of default/back: "
+      "its veth is down or not on cni0")),
+    (ended(Fate.NO_ROUTE, detail="10.244.1.2 is not local and net.ipv4.ip_forward is 0"),
+     "node-1 does not forward packets: net.ipv4.ip_forward is 0"),
+    (ended(Fate.MTU_EXCEEDED, stage="route", about="eth0", detail="1420 bytes, eth0 takes 1400"),
+     ("the packet does not fit eth0 of node-1 and may not be fragmented "
+      "(1420 bytes, eth0 takes 1400)")),
+    (ended(Fate.NULL_ROUTED, at=flow(dst="10.96.0.20", port=81)),
+     "Service default/backend does not serve TCP/81; it has TCP/80"),
+    (ended(Fate.NO_ROUTE, at=flow(dst="10.96.0.20", port=80)),
+     "node-1 has no rules for TCP/80 of Service default/backend: see its kube-proxy"),
+    (ended(Fate.NEIGHBOR_UNREACHABLE), "nobody answers ARP"),
+    (ended(Fate.NO_ROUTE), "node-1 has no route to 10.244.1.2"),
     (ended(Fate.NULL_ROUTED, detail="blackhole 10.244.0.0/16"),
-     "a route of node-1 discards packets to 10.244.1.2 (blackhole 10.244.0.0/16)"),
+     "node-1 discards packets to 10.244.1.2: blackhole 10.244.0.0/16"),
     (ended(Fate.L7_DENIED), "L7_DENIED"),
     (ended(Fate.NO_ENDPOINTS, rule="-j REJECT"), "the Service has no endpoints"),
 )  # fmt: skip
@@ -72,7 +91,7 @@ CRASHING = pod(
         "state": {"waiting": {"reason": "CrashLoopBackOff"}},
     }],
 )  # fmt: skip
-MISSING = "none of the 1 pods that Service default/backend selects is ready: back"
+MISSING = "the one pod that Service default/backend selects is not ready: back"
 
 
 @pytest.mark.parametrize(
@@ -104,15 +123,40 @@ def test_a_service_without_endpoints_says_which_pods_are_missing(objects, summar
 
 def test_rules_without_a_name_name_nobody():
     """A foreign rule is not blamed on a policy."""
-    assert policies_of("-A FORWARD -j DROP") == []
-    assert policies_of(isolated("a/b,c/d")) == [("a", "b"), ("c", "d")]
+    assert isolated_by("-A FORWARD -j DROP") == ("", [])
+    assert isolated_by(isolated("a/b,c/d")) == ("default/back", [("a", "b"), ("c", "d")])
 
 
 def test_the_last_step_counts_over_all_hops():
     """A walk without steps has none."""
-    assert last_step(Branch(fate=Fate.LOST, hops=[])) == (0, None)
+    nothing = end_of(Branch(fate=Fate.LOST, hops=[]))
+    assert (nothing.number, nothing.step, nothing.node) == (0, None, "")
     twice = town.DENIED.hops * 2
-    assert last_step(Branch(fate=Fate.LOST, hops=twice)) == (2, twice[1].steps[0])
+    found = end_of(Branch(fate=Fate.LOST, hops=twice))
+    assert (found.number, found.step) == (2, twice[1].steps[0])
+
+
+def test_an_answer_that_is_lost_is_told_from_its_own_end():
+    """The packet arrived; the step that counts lies on the way back, numbered on."""
+    there = ended(Fate.DELIVERED, stage="socket", result="deliver").hops
+    back = ended(Fate.LINK_DOWN, stage="link", about="cni0", detail="device cni0 is down").hops
+    lost = Branch(fate=Fate.LINK_DOWN, hops=there, reply_hops=back, flow=flow())
+    assert (end_of(lost).leg, end_of(lost).number) == (Leg.ANSWER, 2)
+    assert cause(lost, TOWN).summary == (
+        "the packet arrived, its answer did not: device cni0 of node-1 is down"
+    )
+
+
+def test_a_refusal_whose_word_got_lost_is_told_from_what_lost_it():
+    """The client waits; the fate is that of the error."""
+    turned = ended(Fate.REFUSED, stage="socket", detail="nobody listens").hops
+    back = ended(Fate.LINK_DOWN, stage="wire", about="node-1 - node-2", result="down").hops
+    silent = Branch(fate=Fate.LINK_DOWN, hops=turned, reply_hops=back, flow=flow())
+    assert cause(silent, TOWN).summary == (
+        "it was rejected, and word of that got lost: the link node-1 - node-2 is down"
+    )
+    heard = Branch(fate=Fate.REFUSED, hops=turned, reply_hops=back, flow=flow())
+    assert end_of(heard).leg is Leg.THERE
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,12 @@ def flow(src="10.244.0.2", dst="10.244.1.2", port=8080):
     return Flow(protocol="tcp", src=src, src_port=40000, dst=dst, dst_port=port)
 
 
-def ended(fate, *, rule="", stage="filter", about="FORWARD", result="drop", detail="", at=None):
+STAGES = {Fate.REFUSED: "socket", Fate.LINK_DOWN: "wire"}
+
+
+def ended(fate, *, rule="", stage="", about="FORWARD", result="drop", detail="", at=None):
     """A walk that ended in one step on node-1."""
+    stage = stage or STAGES.get(fate, "filter")
     step = Step(stage=stage, object=about, result=result, detail=detail, rule=rule)
     hops = [Hop(node="node-1", steps=[step])]
     return Branch(fate=fate, hops=hops, node="node-1", flow=at or flow(), drawn=True)
