@@ -84,6 +84,11 @@ def merge(path: Path, addition: Any) -> None:
         write_private(path, dump(existing).encode())
 
 
+def copy(source: Path, target: Path) -> None:
+    """Merge one kubeconfig into another. Raises KubeconfigError."""
+    merge(target, _read(source))
+
+
 def remove(paths: list[Path], cluster: str) -> list[Path]:
     """Remove a cluster's entries from every file that has them; the files changed."""
     name = context_name(cluster)

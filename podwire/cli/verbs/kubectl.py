@@ -28,7 +28,12 @@ def binary() -> str:
 
 @click.command(
     "kubectl",
-    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    # From the first word on everything is kubectl's: its own --name, and the -- before a command.
+    context_settings={
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+        "help_option_names": [],
+    },
     epilog="Example: podwire kubectl get pods -A",
 )
 @name_option

@@ -66,6 +66,8 @@ def command(
     running = state.load(name)
     if running is not None:
         click.echo(f'Cluster "{name}" is running already at {running.server}', err=True)
+        if kubeconfig_file:
+            kubeconfig.copy(state.directory(name) / "kubeconfig", Path(kubeconfig_file))
         return
     options = {
         "nodes": nodes,
