@@ -269,6 +269,8 @@ def refused(flow: Flow, node: str, objects: Objects) -> tuple[str, list[ObjectRe
         return f"nothing listens on {what} at {where}", []
     ports = ", ".join(dict.fromkeys(f"{p}/{number}" for p, number, _ in declared_ports(pod)))
     declared = f"; it declares {ports}" if ports else "; it declares no ports"
+    if (flow.protocol.upper(), flow.dst_port) in [(p, n) for p, n, _ in declared_ports(pod)]:
+        declared = ", which declares it: its program does not run, or listens elsewhere"
     return f"nothing listens on {what} in {pod.key}{declared}", [reference("Pod", pod)]
 
 

@@ -204,6 +204,17 @@ def test_pods_reach_themselves_through_their_own_service(pair):
     assert pair.trace("pod/b", "svc/b:80").fate == "DELIVERED"
 
 
+def test_a_kubelet_that_is_gone_takes_its_programs_along(pair):
+    """Its pods cannot be asked where they are; whoever asks them is refused by their kernel."""
+    pair.run(pair.cluster.stop_room("kubelet/node-2"))
+    with pytest.raises(ApiError, match="the kubelet of node-2, where default/b runs") as raised:
+        pair.trace("pod/b", "pod/a:8080")
+    assert raised.value.reason == "ServiceUnavailable"
+    fate, why, _ = told(pair.trace("pod/a", "pod/b:8080"))
+    assert fate == "REFUSED"
+    assert why.endswith("which declares it: its program does not run, or listens elsewhere")
+
+
 def test_the_table_names_places_and_its_ascii_form_is_ascii(pair):
     """Pod and node namespaces apart; 110 columns at most with short names."""
     report = pair.trace("pod/a", "svc/b:80")

@@ -9,13 +9,16 @@ from typing import Any
 import click
 import msgspec
 
+from podwire.api.status import ApiError
 from podwire.cli import state
 from podwire.cli.cluster import call, client, dump, name_option, output_option
-from podwire.cli.errors import EXIT_USAGE, Failure
+from podwire.cli.errors import EXIT_NO, EXIT_UNREACHABLE, EXIT_USAGE, Failure
 from podwire.explain.report import DEFAULT_SIZE_BYTES, Report, TraceSpec
 from podwire.explain.table import render
 
 _TIMEOUT_S = 60.0
+_AWAY = ("ServiceUnavailable", "InternalError", "Timeout")
+"""Answers that blame the cluster, not the question."""
 _NODES, _CNI = 3, "calico"
 """Of the simulation that ``-f`` boots, unless told otherwise."""
 
@@ -115,15 +118,16 @@ def _live(spec: TraceSpec, name: str) -> Report:
             client(name), "POST", "/apis/podwire.dev/v1alpha1/traces", body, _TIMEOUT_S
         )
     except Failure as failure:
-        if failure.code == 1:  # the server refused the question itself
-            raise Failure(str(failure), EXIT_USAGE) from failure
-        raise
+        if failure.code != EXIT_NO:
+            raise
+        refused = failure.__cause__
+        away = isinstance(refused, ApiError) and refused.reason in _AWAY
+        raise Failure(str(failure), EXIT_UNREACHABLE if away else EXIT_USAGE) from failure
     return msgspec.convert(answer["status"], Report)
 
 
 def _simulated(spec: TraceSpec, files: tuple[Path, ...], nodes: int, cni: str, seed: int) -> Report:
-    from podwire.api.status import ApiError  # noqa: PLC0415  the rooms are imported only here
-    from podwire.sim.manifests import ManifestError, load  # noqa: PLC0415
+    from podwire.sim.manifests import ManifestError, load  # noqa: PLC0415  rooms: only here
     from podwire.sim.settings import ClusterSettings  # noqa: PLC0415
     from podwire.sim.virtual import NotConvergedError, trace_manifests  # noqa: PLC0415
 

@@ -25,6 +25,9 @@ CAUSES = (
      ("the pod is isolated for ingress by a policy; no rule admits TCP/8080 from "
      "default/front (app=front)")),
     (ended(Fate.REFUSED), "nothing listens on TCP/8080 in default/back; it declares TCP/9090"),
+    (ended(Fate.REFUSED, at=flow(port=9090)),
+     ("nothing listens on TCP/9090 in default/back, which declares it: "
+      "its program does not run, or listens elsewhere")),
     (ended(Fate.REFUSED, at=flow(dst="192.168.0.11")), "nothing listens on TCP/8080 at node-1"),
     (ended(Fate.DELIVERED), "default/back listens on TCP/8080"),
     (ended(Fate.EXITS_CLUSTER, at=flow(dst="1.1.1.1")),
