@@ -30,6 +30,8 @@ from podwire.netpol.verdict import Denied, Miss
 
 _ISOLATED = re.compile(r"podwire:isolated (\S+)/(\S+) by ([^\s\"]+)")
 _RULE = re.compile(r"\w+\[(\d+)\]")
+_ENOUGH = 3
+"""Edits proposed for one denial: any will do, and the other end may need one of its own."""
 _PEER = re.compile(r"peer\[\d+\]: ")
 
 
@@ -100,11 +102,15 @@ def admit(fate: Fate, rule: str, flow: Flow, objects: Objects) -> Iterator[Candi
     misses = verdict.nearest if isinstance(verdict, Denied) else ()
     named = [p for p in isolated_by(rule)[1] if objects.policy(*p) is not None]
     address = flow.src if inward else flow.dst
+    proposed = 0
     for change, old, new in _edits(misses, named, address, flow, objects, inward=inward):
+        if proposed == _ENOUGH:
+            return
         edited = replace(objects, policies=_swap(objects.policies, old, new))
         judged = evaluator(edited).verdict(flow.src, flow.dst, flow.protocol, flow.dst_port)
         other_side = isinstance(judged, Denied) and (judged.direction == "Ingress") is not inward
         if judged.allowed or other_side:
+            proposed += 1
             yield Candidate(f"{change} of NetworkPolicy {old.key}", edited)
 
 

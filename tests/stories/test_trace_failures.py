@@ -184,6 +184,21 @@ def test_a_policy_that_denies_dns_is_the_reason_of_an_unresolved_name(pair):
     assert "ports" not in ping.nearest.change
 
 
+@pytest.mark.podwire(cni="calico")
+def test_two_ends_that_both_deny_need_an_edit_each(pair):
+    """However many policies isolate them."""
+    closed = EGRESS.partition("  egress:")[0].replace("[Egress]", "[Ingress, Egress]")
+    closed = closed.replace("{matchLabels: {app: a}}", "{}")
+    for number in range(14):
+        pair.apply(closed.replace("only-backend", f"deny-{number}"))
+    pair.until_quiet()
+    fate, _, nearest = told(pair.trace("pod/a", "pod/b:8080"))
+    assert fate == "DENIED_OUT"
+    out, _, inward = nearest.partition("; and ")
+    assert out.startswith("add {to: [{podSelector: {matchLabels: {app: b}}}]")
+    assert inward.startswith("add {from: [{podSelector: {matchLabels: {app: a}}}]")
+
+
 def test_a_name_that_belongs_to_another_namespace_is_suggested(pair):
     """Looked up and walked to before it is printed."""
     report = pair.trace("pod/a", "kube-dns:53", protocol="udp")
