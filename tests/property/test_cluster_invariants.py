@@ -13,7 +13,7 @@ from podwire.api.times import parse_time
 from podwire.apiserver.cache.hub import ROOT
 from podwire.kube_proxy.names import port_hash, service_port_name
 from podwire.netpol.evaluator import Evaluator
-from tests.property.turmoil import CLIENT, PORT, Turmoil
+from tests.property.turmoil import CLIENT, PORT, Turmoil, front, workload
 
 SEEDS = range(int(os.environ.get("PODWIRE_SWEEP_SEEDS", "60"))
               if os.environ.get("PODWIRE_SWEEP") else 3)  # fmt: skip
@@ -32,11 +32,29 @@ def test_a_healed_cluster_agrees_with_itself(seed):
     try:
         for _ in range(STEPS):
             world.step()
-        converged = world.heal()
-        wrong = [] if converged else [f"not converged:\n{world.cluster.summary()}"]
-        for check in CHECKS:
-            wrong += _wrong(check, world)
-        assert not wrong, "\n".join([f"seed {seed}", *world.told, *wrong])
+        agree(world)
+    finally:
+        world.cluster.close()
+
+
+@pytest.mark.parametrize("seed", SEEDS[: max(1, len(SEEDS) // 10)])
+@pytest.mark.parametrize("lose", [Turmoil.lose_link, Turmoil.lose_power, Turmoil.lose_kubelet])
+def test_a_node_that_was_lost_for_long_comes_back(lose, seed):
+    """Its pods are evicted after five minutes; then it returns and nothing is left of them."""
+    world = Turmoil(seed)
+    try:
+        world.cluster.apply(
+            workload("Deployment", "red", 4),
+            front("red", "red"),
+            front("db", "db", clusterIP="None"),
+            workload("StatefulSet", "db", 3, serviceName="db", podManagementPolicy="Parallel"),
+        )
+        assert world.cluster.converge()
+        lose(world, "node-1")
+        world.cluster.sleep(420.0)
+        ready = {p.spec.node_name for p in world.cluster.pods("default") if p.ready}
+        assert "node-1" not in ready
+        agree(world)
     finally:
         world.cluster.close()
 
@@ -61,6 +79,15 @@ def test_turmoil_has_one_history(seed):
         assert history("debug", lambda: None) == first
     finally:
         gc.enable()
+
+
+def agree(world):
+    """Heal, then hold every part against the others."""
+    converged = world.heal()
+    wrong = [] if converged else [f"not converged:\n{world.cluster.summary()}"]
+    for check in CHECKS:
+        wrong += _wrong(check, world)
+    assert not wrong, "\n".join([*world.told, *wrong])
 
 
 def _wrong(check, world):

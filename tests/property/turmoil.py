@@ -17,6 +17,19 @@ BACKOFF_S = 75.0
 """The longest a reflector waits before it asks the API server again."""
 
 
+CLIENT_POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": CLIENT},
+    "spec": {
+        "containers": [
+            {"name": CLIENT, "image": "nicolaka/netshoot:v0.14", "command": ["sleep", "infinity"]}
+        ],
+        "terminationGracePeriodSeconds": 0,
+    },
+}
+
+
 def container(argument="netexec"):
     """An HTTP server that is Ready once it answers."""
     return {
@@ -45,7 +58,7 @@ def workload(kind, name, replicas, **spec):
     }
 
 
-def service(name, app, type="ClusterIP", **spec):
+def front(name, app, type="ClusterIP", **spec):
     """A Service on port 80 in front of the servers of an app."""
     ports = [{"port": 80, "targetPort": PORT}]
     body = {"selector": {"app": app}, "type": type, "ports": ports, **spec}
@@ -87,12 +100,7 @@ class Turmoil:
         self.down = {}
         self.twins = []
         self.cluster.boot()
-        client = {"name": CLIENT, "image": "nicolaka/netshoot:v0.14",
-                  "command": ["sleep", "infinity"]}  # fmt: skip
-        pod = {"containers": [client], "terminationGracePeriodSeconds": 0}
-        self.cluster.apply(
-            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": CLIENT}, "spec": pod}
-        )
+        self.cluster.apply(CLIENT_POD)
         on_fact = self.cluster.history.on_fact
 
         def watched(kind, facts):
@@ -167,7 +175,7 @@ class Turmoil:
         management = "Parallel" if self.rng.below(2) else "OrderedReady"
         name = f"db-{management.lower()}"
         self.cluster.apply(
-            service(name, name, clusterIP="None"),
+            front(name, name, clusterIP="None"),
             workload("StatefulSet", name, replicas, serviceName=name,
                      podManagementPolicy=management),
         )  # fmt: skip
@@ -186,7 +194,7 @@ class Turmoil:
             "local": {"type": "NodePort", "externalTrafficPolicy": "Local"},
             "headless": {"clusterIP": "None"},
         }.get(shape, {})
-        self.cluster.apply(service(f"{app}-{shape}", app, **spec))
+        self.cluster.apply(front(f"{app}-{shape}", app, **spec))
         return f"{app}-{shape}"
 
     def delete_service(self):
@@ -248,9 +256,13 @@ class Turmoil:
         node = self.node()
         if node in self.down:
             return ""
+        self.lose_kubelet(node)
+        return node
+
+    def lose_kubelet(self, node):
+        """The process ends; what it told the kernel stays."""
         self.down[node] = "kubelet"
         self.run(self.cluster.cluster.stop_room(f"kubelet/{node}"))
-        return node
 
     def start_kubelet(self):
         node = self.node()
@@ -271,10 +283,14 @@ class Turmoil:
         node = self.node()
         if self.down:
             return ""
+        self.lose_power(node)
+        return node
+
+    def lose_power(self, node):
+        """The machine stops, and everything on it."""
         self.down[node] = "power"
         self.cluster.cluster.fabric.power_off(node)
         self.run(self.cluster.cluster.stop_room(f"kubelet/{node}"))
-        return node
 
     def power_on(self):
         for node, why in self.down.items():
@@ -288,9 +304,13 @@ class Turmoil:
         a, b = self.node(), self.rng.choice([self.node(), CONTROL_PLANE])
         if a == b:
             return ""
+        self.lose_link(a, b)
+        return f"{a} - {b}"
+
+    def lose_link(self, a, b=CONTROL_PLANE):
+        """No frame passes between two hosts."""
         self.cut[a, b] = None
         self.cluster.cluster.fabric.wire.set_link(a, b, up=False)
-        return f"{a} - {b}"
 
     def heal_link(self):
         if not self.cut:
@@ -341,6 +361,7 @@ class Turmoil:
         self.run(client.patch(kinds.DEPLOYMENT, "coredns", patch, "kube-system"))
         self.told.append(f"t+{self.cluster.now_s:.3f} healed")
         self.cluster.sleep(BACKOFF_S)
+        self.cluster.apply(CLIENT_POD)  # a bare pod that was evicted comes back by hand only
         converged = self.cluster.converge(400.0)
         self.cluster.until_quiet(3.0)
         return converged
