@@ -5,6 +5,7 @@ They exist so that a kubeconfig suffices for everything the command line shows.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import msgspec
 from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.apiserver import answers
-from podwire.apiserver.calls import Call
+from podwire.apiserver.calls import Call, Query
 from podwire.apiserver.routes import Route
 from podwire.apiserver.traces import Tracer, decode_spec
 from podwire.client.counters import Fabric, Request, Response, ToolResult
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
 
 PREFIX = "/apis/podwire.dev/v1alpha1"
+_MAX_WAIT_S = 600
 _MAX_ARGUMENTS = 64
 
 Listing = Callable[[], Awaitable[dict[str, Any]]]
@@ -42,6 +44,7 @@ class Own:
     fabric: Fabric
     endpoints: Listing
     components: Listing
+    wait_ready: Callable[[], Awaitable[None]]
 
     def install(self, server: Apiserver) -> None:
         """Enter the paths into the server's table."""
@@ -49,7 +52,18 @@ class Own:
         add = server.routes.add
         add(Route(f"{PREFIX}/endpoints", self._list(self.endpoints)))
         add(Route(f"{PREFIX}/components", self._list(self.components)))
+        add(Route(f"{PREFIX}/ready", self._ready))
         add(Route(f"{PREFIX}/nodes/*", self._node_exec, methods=("POST",)))
+
+    async def _ready(self, _server: Apiserver, request: Request) -> Response:
+        """GET ready?timeoutSeconds=N: answers when the cluster is up, or when time is."""
+        seconds = Query(request.query).number("timeoutSeconds") or 0
+        try:
+            async with asyncio.timeout(min(max(seconds, 0), _MAX_WAIT_S)):
+                await self.wait_ready()
+        except TimeoutError:
+            return answers.json({"ready": False})
+        return answers.json({"ready": True})
 
     async def _trace(self, _server: Apiserver, call: Call) -> Response:
         spec = decode_spec(call.request.body)

@@ -38,6 +38,7 @@ from podwire.runtime.tasks import Nursery
 from podwire.scheduler.shell import run as run_scheduler
 from podwire.sim import addons, outside, whatif
 from podwire.sim.link import LinkedApi
+from podwire.sim.readiness import wait_until_up
 from podwire.sim.settings import CONTROL_PLANE, ClusterSettings, node_address
 from podwire.store.embedded import EmbeddedStore
 
@@ -112,7 +113,9 @@ class Cluster:
         for route in (*discovery.routes(), *openapi.ROUTES):
             self.server.routes.add(route)
         self.server.shapes.append(chooser(self.env.clock.now_ns))
-        Own(self.tracer, self.fabric, self.endpoints, self.components).install(self.server)
+        Own(self.tracer, self.fabric, self.endpoints, self.components, self.wait_ready).install(
+            self.server
+        )
 
     # -- what the API server shows of the composition
 
@@ -128,6 +131,10 @@ class Cluster:
                 for room in self.rooms.values()
             ]
         }
+
+    async def wait_ready(self) -> None:
+        """Until nodes and the pods of kube-system are Ready."""
+        await wait_until_up(self.settings, self.client, self.room_ctx("readiness"))
 
     # -- life
 

@@ -100,36 +100,6 @@ class LiveCluster:
         self._nursery.cancel()
         await self._nursery.__aexit__(None, None, None)
 
-    # -- readiness
-
-    async def wait_ready(self) -> None:
-        """Until nodes and the pods of kube-system are Ready (event driven)."""
-        informers = Informers(self.cluster.client, self.cluster.room_ctx("up"))
-        nodes = informers.informer(kinds.NODE)
-        pods = informers.informer(kinds.POD, namespace="kube-system")
-        changed = asyncio.Event()
-        for informer in (nodes, pods):
-            informer.on_change(lambda _old, _new: changed.set())
-
-        def ready() -> bool:
-            listed = nodes.list()
-            agents = pods.list()
-            wanted = len(listed) * (3 if self.settings.cni == "calico" else 2) + 2
-            return (
-                len(listed) >= self.settings.nodes
-                and all(node.ready for node in listed)
-                and len(agents) >= wanted
-                and all(pod.ready for pod in agents)
-            )
-
-        async with Nursery() as nursery:
-            nursery.start(informers.run(), name="up informers")
-            await informers.wait_synced()
-            while not ready():
-                changed.clear()
-                await changed.wait()
-            nursery.cancel()
-
     # -- real addresses
 
     async def endpoints(self) -> dict[str, Any]:

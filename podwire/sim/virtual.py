@@ -27,6 +27,7 @@ from podwire.runtime.simloop import SimLoop
 from podwire.runtime.tasks import Nursery
 from podwire.sim.cluster import Cluster
 from podwire.sim.manifests import load, parse
+from podwire.sim.readiness import is_up
 from podwire.sim.settings import ClusterSettings
 
 T = TypeVar("T")
@@ -275,14 +276,9 @@ class VirtualCluster:
 
     def system_ready(self) -> bool:
         """Every node is Ready and every pod of kube-system is."""
-        caches = self.cluster.server.caches
-        nodes = [entry.view for entry in caches.of(kinds.NODE).entries()]
-        if len(nodes) < self.cluster.settings.nodes or not all(node.ready for node in nodes):
-            return False
-        pods = self.pods("kube-system")
-        agents = 3 if self.cluster.settings.cni == "calico" else 2
-        wanted = agents * len(nodes) + 2
-        return len(pods) >= wanted and all(pod.ready for pod in pods)
+        entries = self.cluster.server.caches.of(kinds.NODE).entries()
+        nodes = [entry.view for entry in entries]
+        return is_up(self.cluster.settings, nodes, self.pods("kube-system"))
 
     def all_ready(self) -> bool:
         """Every workload has the pods it wants and every pod that should be is Ready."""

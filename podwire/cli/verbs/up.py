@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import click
 
 from podwire.cli import kubeconfig, state
-from podwire.cli.cluster import name_option
+from podwire.cli.cluster import call, client, name_option
 from podwire.cli.errors import EXIT_NO, EXIT_USAGE, Failure
 from podwire.runtime.files import write_private
 
@@ -68,6 +69,8 @@ def command(
         click.echo(f'Cluster "{name}" is running already at {running.server}', err=True)
         if kubeconfig_file:
             kubeconfig.copy(state.directory(name) / "kubeconfig", Path(kubeconfig_file))
+        if wait_s is not None:
+            _wait_for_running(name, wait_s)
         return
     options = {
         "nodes": nodes,
@@ -87,6 +90,13 @@ def command(
         raise Failure(f"cannot listen on port {port}: {error.strerror}") from error
     except kubeconfig.KubeconfigError as error:
         raise Failure(str(error)) from error
+
+
+def _wait_for_running(name: str, wait_s: float) -> None:
+    path = f"/apis/podwire.dev/v1alpha1/ready?timeoutSeconds={math.ceil(wait_s)}"
+    if not call(client(name), "GET", path, timeout_s=wait_s + 10)["ready"]:
+        raise Failure(f"not Ready within {wait_s:g}s; see: kubectl get nodes,pods -A")
+    click.echo(" ✓ Nodes and kube-system Ready", err=True)
 
 
 def _seconds(wait: str | None) -> float | None:
@@ -200,7 +210,7 @@ async def _wait(cluster: Any, wait_s: float, report: _Report, stop: asyncio.Even
     report.line(" • Waiting for nodes and kube-system ...")
     try:
         async with asyncio.timeout(wait_s):
-            await first(cluster.wait_ready(), stop.wait())
+            await first(cluster.cluster.wait_ready(), stop.wait())
     except TimeoutError:
         report.line(f" ✗ Not Ready within {wait_s:g}s; see: kubectl get nodes,pods -A")
         return
