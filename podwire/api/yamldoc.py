@@ -7,6 +7,7 @@ Scalars resolve as sigs.k8s.io/yaml does (``yes`` is true, ``1e3`` a number, dat
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 MAX_DEPTH = 100
@@ -44,12 +45,24 @@ class _Open:
 
 
 def load(text: bytes) -> Any:
-    """The first document as a JSON value. Raises YamlError."""
+    """The first document as a JSON value; None without one. Raises YamlError."""
+    return next(_documents(text), None)
+
+
+def load_all(text: bytes) -> list[Any]:
+    """Every document as a JSON value. Raises YamlError."""
+    return list(_documents(text))
+
+
+def _documents(text: bytes) -> Iterator[Any]:
     import yaml  # noqa: PLC0415 - most requests carry no YAML
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return _Builder().build(yaml.parse(text, Loader=loader))
+        events = iter(yaml.parse(text, Loader=loader))
+        for event in events:
+            if type(event).__name__ == "DocumentStartEvent":
+                yield _Builder().build(events)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         first = " ".join(str(error).split())
         raise YamlError(f"error converting YAML to JSON: yaml: {first}") from None

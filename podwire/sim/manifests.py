@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
-
+from podwire.api import yamldoc
 from podwire.api.view import JSON
 
 _SUFFIXES = (".yaml", ".yml", ".json")
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class ManifestError(Exception):
@@ -37,8 +35,8 @@ def load(paths: Iterable[Path]) -> list[JSON]:
 def parse(text: str, origin: str = "manifest") -> list[JSON]:
     """The objects of a YAML (or JSON) text; ``List`` objects are taken apart."""
     try:
-        documents = list(yaml.load_all(text, Loader=_Loader))
-    except yaml.YAMLError as error:
+        documents = yamldoc.load_all(text.encode())
+    except yamldoc.YamlError as error:
         raise ManifestError(f"{origin}: {error}") from error
     objects: list[JSON] = []
     for number, document in enumerate(documents, 1):

@@ -266,6 +266,20 @@ class VirtualCluster:
             f"the default ServiceAccount of {namespace}",
         )  # fmt: skip
 
+    # -- faults
+
+    def stop_kubelet(self, node: str) -> None:
+        """The kubelet of a node dies; the node's kernel goes on."""
+        self.run(self.cluster.stop_room(f"kubelet/{node}"))
+
+    def start_kubelet(self, node: str) -> None:
+        """It comes back."""
+
+        async def start() -> None:
+            self.cluster.start_kubelet(node)
+
+        self.run(start())
+
     # -- conditions
 
     def pods(self, namespace: str = "") -> list[Pod]:

@@ -52,3 +52,9 @@ def test_settings_refuse_what_is_not_modelled(options, told):
     with pytest.raises(ValueError, match="^" + told.split("'")[0]) as error:
         ClusterSettings(**options)
     assert told in str(error.value)
+
+
+def test_yaml_is_read_as_the_api_server_reads_it():
+    """Keys are strings, dates stay text; what json could not carry never appears."""
+    (body,) = parse("kind: A\nmetadata: {labels: {no: 2026-01-01, 1: yes}}")
+    assert body["metadata"]["labels"] == {"false": "2026-01-01", "1": True}
