@@ -17,6 +17,8 @@ from podwire.kubelet.shell.tools.echo import unescape
 
 VERSION = "8.14.1"
 MAX_REDIRECTS = 50
+RETRY_MAX_S = 600.0
+RETRIED_STATUSES = (408, 429, 500, 502, 503, 504)
 RESOLVE, CONNECT, PARTIAL, HTTP_ERROR, WRITE, TIMEOUT, TLS, REDIRECTS = 6, 7, 18, 22, 23, 28, 35, 47
 EMPTY, RECEIVE, CERTIFICATE = 52, 56, 60
 
@@ -68,7 +70,43 @@ class _Curl:
         self.clock = command.env.clock
 
     async def fetch(self, text: str) -> int:
-        """One URL with its redirects."""
+        """One URL, tried again after passing troubles as ``--retry`` asks."""
+        options = self.options
+        left, pause_s = options.retries, options.retry_delay_s or 1.0
+        while True:
+            transfer = await self._attempt(text)
+            if isinstance(transfer, int):
+                return transfer
+            trouble = self._passing(transfer)
+            if not left or not trouble:
+                return transfer.code
+            if not options.silent or options.show_error:
+                seconds = f"{pause_s:g} second{'' if pause_s == 1 else 's'}"
+                self.command.err(
+                    f"Warning: Problem: {trouble}. Will retry in {seconds}. {left} "
+                    f"retr{'y' if left == 1 else 'ies'} left.\n"
+                )
+            await self.clock.sleep(pause_s)
+            left -= 1
+            if not options.retry_delay_s:
+                pause_s = min(2 * pause_s, RETRY_MAX_S)
+
+    def _passing(self, transfer: Transfer) -> str:
+        """The trouble that another try may not meet, '' when there is none."""
+        options = self.options
+        if transfer.code in {TIMEOUT, RESOLVE}:
+            return "timeout"
+        if transfer.code == CONNECT and (options.retry_refused or options.retry_all):
+            return "connection refused"
+        if transfer.code and options.retry_all:
+            return "(retrying all errors)"
+        response = transfer.response
+        if response is not None and response.status in RETRIED_STATUSES:
+            return "HTTP error"
+        return ""
+
+    async def _attempt(self, text: str) -> Transfer | int:
+        """One URL with its redirects, once; the exit code when it is no URL."""
         command, options = self.command, self.options
         began = self.clock.monotonic_ns()
         try:
@@ -93,7 +131,7 @@ class _Curl:
         transfer.ended_ns = self.clock.monotonic_ns()
         if options.write_out:
             command.out(_write_out(options.write_out, transfer))
-        return transfer.code
+        return transfer
 
     def _complain(self, error: CurlError) -> int:
         options = self.options

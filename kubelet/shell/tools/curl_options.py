@@ -15,14 +15,22 @@ _LONG = {
     "connect-timeout": "connect-timeout", "url": "url", "resolve": "resolve", "json": "json",
     "fail-with-body": "f", "http1.1": "N", "compressed": "N", "no-progress-meter": "N",
     "tcp-nodelay": "N", "no-keepalive": "N", "http1.0": "N", "noproxy": "noproxy",
-    "proto": "noproxy", "retry": "noproxy", "retry-delay": "noproxy", "location-trusted": "L",
+    "proto": "noproxy", "retry": "retry", "retry-delay": "retry-delay", "location-trusted": "L",
+    "retry-connrefused": "retry-connrefused", "retry-all-errors": "retry-all-errors",
 }  # fmt: skip
 _VALUED = ("o", "w", "m", "H", "X", "d", "u", "A", "cacert", "connect-timeout", "url", "resolve",
-           "json", "noproxy")  # fmt: skip
+           "json", "noproxy", "retry", "retry-delay")  # fmt: skip
 _FLAGS = {
     "s": "silent", "S": "show_error", "v": "verbose", "i": "include", "I": "head", "k": "insecure",
     "L": "follow", "f": "fail", "G": "get", "O": "remote_name",
+    "retry-connrefused": "retry_refused", "retry-all-errors": "retry_all",
 }  # fmt: skip
+_NUMBERS: dict[str, tuple[str, type[int | float]]] = {
+    "m": ("max_time_s", float),
+    "connect-timeout": ("connect_timeout_s", float),
+    "retry": ("retries", int),
+    "retry-delay": ("retry_delay_s", float),
+}
 
 
 @dataclass(slots=True)
@@ -50,6 +58,10 @@ class Options:
     ca_file: str = ""
     family: str = "any"
     request: str = ""
+    retries: int = 0
+    retry_delay_s: float = 0.0
+    retry_refused: bool = False
+    retry_all: bool = False
     max_time_s: float = 0.0
     connect_timeout_s: float = 0.0
 
@@ -120,10 +132,11 @@ def _set(command: Command, options: Options, key: str, value: str, *, raw: bool 
              "cacert": "ca_file"}  # fmt: skip
     if key in plain:
         setattr(options, plain[key], value)
-    elif key in {"m", "connect-timeout"}:
+    elif key in _NUMBERS:
         if not value.replace(".", "", 1).isdigit() or not value.isascii():
             raise UsageError(f"option -{key}: expected a proper numerical parameter", 2)
-        setattr(options, "max_time_s" if key == "m" else "connect_timeout_s", float(value))
+        name, kind = _NUMBERS[key]
+        setattr(options, name, kind(float(value)))
     elif key == "H":
         name, _, text = value.partition(":")
         options.headers.append((name.strip(), text.strip()))

@@ -87,6 +87,13 @@ def run(
         ("curl -sS nosuch", 6, "curl: (6) Could not resolve host: nosuch\n"),
         ("curl -sS dead", 7,
          "curl: (7) Failed to connect to dead port 80 after 0 ms: Could not connect to server\n"),
+        ("curl -s --retry 2 --retry-connrefused dead; echo $?", 0, "7\n"),
+        ("curl -sS --retry 1 --retry-delay 3 --retry-connrefused dead", 7,
+         ("curl: (7) Failed to connect to dead port 80 after 0 ms: Could not connect to server\n"
+         "Warning: Problem: connection refused. Will retry in 3 seconds. 1 retry left.\n"
+         "curl: (7) Failed to connect to dead port 80 after 0 ms: Could not connect to server\n")),
+        ("curl -sS --retry 2 dead", 7,
+         "curl: (7) Failed to connect to dead port 80 after 0 ms: Could not connect to server\n"),
         ("curl -sS -m 2 silent", 28, "curl: (28) Connection timed out after 2000 milliseconds\n"),
         ("curl -sS --connect-timeout 3 silent", 28,
          "curl: (28) Connection timed out after 3000 milliseconds\n"),
