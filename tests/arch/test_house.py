@@ -1,6 +1,7 @@
 """The tree is the architecture: every room is linked, mapped, on a floor, and has a law."""
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 
@@ -84,3 +85,14 @@ def test_the_page_of_kinds_is_current():
     space = {"__name__": "kinds_page", "__file__": str(ROOT / "docs/kinds.py")}
     exec((ROOT / "docs/kinds.py").read_text(), space)  # noqa: S102  our own script
     assert (ROOT / "docs/kinds.md").read_text() == space["page"]()
+
+
+def test_the_files_that_the_architecture_names_exist():
+    """ARCHITECTURE.md walks real files."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    named = set(re.findall(r"`([\w/]+\.py)(?:::[\w.]+)?`", text))
+    paths = [str(path.relative_to(ROOT)) for path in sources()]
+    missing = [
+        name for name in named if not any(p == name or p.endswith(f"/{name}") for p in paths)
+    ]
+    assert missing == []
