@@ -43,10 +43,12 @@ class Lookups:
         async def exchange(
             questions: tuple[dnswire.Question, ...],
         ) -> list[dnswire.Message | None]:
-            answers = []
-            for number, question in enumerate(questions):
-                answers.append(await self._ask(source, conf, question, number, asked, failed))
-            return answers
+            # The C library asks for A and AAAA from one port: both reach the same CoreDNS pod.
+            draws: dict[str, float] = {}
+            return [
+                await self._ask(source, conf, question, draws, asked, failed)
+                for question in questions
+            ]
 
         lookup = resolver.Lookup(name, conf=conf, hosts=resolver.Hosts(where.hosts))
         result = await resolver.run(lookup, exchange)
@@ -72,15 +74,16 @@ class Lookups:
         source: Source,
         conf: resolver.ResolvConf,
         question: dnswire.Question,
-        number: int,
+        draws: dict[str, float],
         asked: list[Asked],
         failed: list[Unanswered],
     ) -> dnswire.Message | None:
         for server in conf.nameservers:
-            payload = dnswire.query(question.name, question.type, number + 1)
+            payload = dnswire.query(question.name, question.type, len(asked) + 1)
             answer, reply = await self._fabric.ask_datagram(
-                source.node, source.netns, server, 53, payload, _DNS_TIMEOUT_S
+                source.node, source.netns, server, 53, payload, _DNS_TIMEOUT_S, draws.get(server)
             )
+            draws[server] = answer.draw
             branch = answer.drawn
             message = dnswire.decode(reply) if reply is not None else None
             if message is None:

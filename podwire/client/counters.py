@@ -140,10 +140,18 @@ class Fabric(Protocol):
         """Walk a packet on a fork; leaves no counter and no conntrack entry behind."""
 
     async def ask_datagram(
-        self, node: str, netns: str, address: str, port: int, payload: bytes, timeout_s: float
+        self,
+        node: str,
+        netns: str,
+        address: str,
+        port: int,
+        payload: bytes,
+        timeout_s: float,
+        draw: float | None = None,
     ) -> tuple[WalkAnswer, bytes | None]:
         """Send one UDP datagram on a fork to whichever program would get it and carry its answer
         back on the same fork: the walk there, and the reply payload (None: none came).
+        ``draw`` picks the load-balancing branch, as in WalkRequest.
         """
 
 

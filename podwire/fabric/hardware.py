@@ -212,10 +212,19 @@ class Fabric:
         return self._questions.walk(request)
 
     async def ask_datagram(
-        self, node: str, netns: str, address: str, port: int, payload: bytes, timeout_s: float
+        self,
+        node: str,
+        netns: str,
+        address: str,
+        port: int,
+        payload: bytes,
+        timeout_s: float,
+        draw: float | None = None,
     ) -> tuple[WalkAnswer, bytes | None]:
         """Ask a UDP program on a fork: the walk there and back, and its answer."""
-        return await self._questions.ask_datagram(node, netns, address, port, payload, timeout_s)
+        return await self._questions.ask_datagram(
+            node, netns, address, port, payload, timeout_s, draw
+        )
 
     # ------------------------------------------------------------ counter 3
 

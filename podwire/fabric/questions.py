@@ -37,7 +37,14 @@ class Questions:
         return walks.ask(fabric.world, request, self._rng, fabric.clock.monotonic_ns())
 
     async def ask_datagram(
-        self, node: str, netns: str, address: str, port: int, payload: bytes, timeout_s: float
+        self,
+        node: str,
+        netns: str,
+        address: str,
+        port: int,
+        payload: bytes,
+        timeout_s: float,
+        draw: float | None = None,
     ) -> tuple[WalkAnswer, bytes | None]:
         """Walk a datagram there and its answer back; in between, the live program answers.
 
@@ -52,6 +59,7 @@ class Questions:
             dst=address,
             dst_port=port,
             size_bytes=len(payload) + HEADERS_BYTES,
+            draw=draw,
         )
         answer, reached = self._ask(request)
         socket = self._socket(reached) if reached is not None else None

@@ -71,6 +71,8 @@ def test_a_name_resolves_because_a_dns_message_reached_coredns(cluster):
     assert first.server == "10.96.0.10"
     dns = {p.status.pod_ip for p in cluster.pods("kube-system") if "coredns" in p.metadata.name}
     assert first.answered_by in dns
+    assert [a.type for a in report.lookup.asked] == ["A", "AAAA"]
+    assert len({a.answered_by for a in report.lookup.asked}) == 1  # one socket asks both
     assert render(report).splitlines()[1].startswith("lookup backend")
 
 
