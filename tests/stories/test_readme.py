@@ -13,7 +13,7 @@ BLOCK = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.D
 def test_the_readmes_example_passes(cluster, monkeypatch):
     """A backend reachable from the frontend and from nobody else."""
     monkeypatch.chdir(ROOT)
-    space = {"Path": Path}
+    space: dict[str, object] = {}
     exec(BLOCK.group(1), space)  # noqa: S102  our own README
     (test,) = [value for name, value in space.items() if name.startswith("test_")]
     test(cluster)
