@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import pytest
@@ -215,7 +216,12 @@ def test_a_service_that_changes_its_address_answers_the_new_one_only(records: Re
     assert records.serial == 33, "no visible change, no new serial"
 
 
-@given(st.ip_addresses().map(str))
+def _pure(ip: IPv4Address | IPv6Address) -> bool:
+    """Whether the address has one kind of separator: ::ffff:1.2.3.4 cannot survive a label."""
+    return "." not in str(ip) or ":" not in str(ip)
+
+
+@given(st.ip_addresses().filter(_pure).map(str))
 def test_an_address_survives_its_label(ip: str) -> None:
     """10.244.1.5 <-> 10-244-1-5, and the IPv6 forms CoreDNS accepts."""
     label = dashed(ip)
