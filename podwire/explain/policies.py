@@ -34,6 +34,8 @@ _ENOUGH = 3
 """Edits proposed for one denial: any will do, and the other end may need one of its own."""
 _PEER = re.compile(r"peer\[\d+\]: ")
 
+_Rule = NetworkPolicyIngressRule | NetworkPolicyEgressRule
+
 
 def isolated_by(rule: str) -> tuple[str, list[tuple[str, str]]]:
     """The pod that a rule protects, and (namespace, name) of each policy that isolates it."""
@@ -197,43 +199,42 @@ def _port_text(port: NetworkPolicyPort) -> str:
 def _with_port(
     policy: NetworkPolicy, index: int, port: NetworkPolicyPort, *, inward: bool
 ) -> NetworkPolicy:
-    if inward:
-        ingress = list(policy.spec.ingress)
-        rule = ingress[index]
-        ingress[index] = msgspec.structs.replace(rule, ports=[*rule.ports, port])
-        return _with_rules(policy, ingress, inward=True)
-    egress = list(policy.spec.egress)
-    out = egress[index]
-    egress[index] = msgspec.structs.replace(out, ports=[*out.ports, port])
-    return _with_rules(policy, egress, inward=False)
+    rules = _rules(policy, inward=inward)
+    ports = [*rules[index].ports, port]
+    rules[index] = msgspec.structs.replace(rules[index], ports=ports)
+    return _with_rules(policy, rules, inward=inward)
 
 
 def _with_peer(
     policy: NetworkPolicy, index: int, peer: NetworkPolicyPeer, *, inward: bool
 ) -> NetworkPolicy:
-    if inward:
-        ingress = list(policy.spec.ingress)
-        rule = ingress[index]
-        ingress[index] = msgspec.structs.replace(rule, from_=[*rule.from_, peer])
-        return _with_rules(policy, ingress, inward=True)
-    egress = list(policy.spec.egress)
-    out = egress[index]
-    egress[index] = msgspec.structs.replace(out, to=[*out.to, peer])
-    return _with_rules(policy, egress, inward=False)
+    rules = _rules(policy, inward=inward)
+    rule = rules[index]
+    if isinstance(rule, NetworkPolicyIngressRule):
+        rules[index] = msgspec.structs.replace(rule, from_=[*rule.from_, peer])
+    else:
+        rules[index] = msgspec.structs.replace(rule, to=[*rule.to, peer])
+    return _with_rules(policy, rules, inward=inward)
 
 
 def _with_rule(
     policy: NetworkPolicy, peer: NetworkPolicyPeer, port: NetworkPolicyPort | None, *, inward: bool
 ) -> NetworkPolicy:
     ports = [port] if port else []
-    if inward:
-        rule = NetworkPolicyIngressRule(from_=[peer], ports=ports)
-        return _with_rules(policy, [*policy.spec.ingress, rule], inward=True)
-    out = NetworkPolicyEgressRule(to=[peer], ports=ports)
-    return _with_rules(policy, [*policy.spec.egress, out], inward=False)
+    rule: _Rule = (
+        NetworkPolicyIngressRule(from_=[peer], ports=ports)
+        if inward
+        else NetworkPolicyEgressRule(to=[peer], ports=ports)
+    )
+    return _with_rules(policy, [*_rules(policy, inward=inward), rule], inward=inward)
 
 
-def _with_rules(policy: NetworkPolicy, rules: object, *, inward: bool) -> NetworkPolicy:
+def _rules(policy: NetworkPolicy, *, inward: bool) -> list[_Rule]:
+    """A copy of the policy's rules of one direction."""
+    return [*(policy.spec.ingress if inward else policy.spec.egress)]
+
+
+def _with_rules(policy: NetworkPolicy, rules: list[_Rule], *, inward: bool) -> NetworkPolicy:
     spec = msgspec.structs.replace(policy.spec, **{"ingress" if inward else "egress": rules})
     return msgspec.structs.replace(policy, spec=spec)
 
