@@ -5,6 +5,7 @@ Source of the order: apiserver pkg/server/config.go (authentication is the bindi
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -233,3 +234,7 @@ class DirectApi:
         if request.user is None:
             request = replace(request, user=self._user)
         return await self._server.handle(request)
+
+    async def restored(self) -> None:
+        """Never: a server in the same process is not lost."""
+        await asyncio.get_running_loop().create_future()

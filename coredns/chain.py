@@ -73,6 +73,9 @@ class Host(Protocol):
     def log(self, level: str, message: str) -> None:
         """Print ``[LEVEL] message``."""
 
+    def file(self, path: str) -> bytes:
+        """A file that the Corefile names. Raises FileNotFoundError."""
+
     def informer(self, kind: Kind[V]) -> Informer[V]:
         """The shared informer of a kind."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -27,6 +29,7 @@ from podwire.coredns.plugins.reload import Reload, sha512
 from podwire.runtime.tasks import Nursery, first
 
 COREFILE = "/etc/coredns/Corefile"
+HOSTS_FILE = "/etc/hosts"
 VERSION = "1.14.7"
 BUILD = "linux/amd64, go1.26.8, podwire"
 IDLE_TCP_S = 10.0
@@ -85,6 +88,7 @@ class CoreDNS:
         client = Client(ctx.api, USER, f"CoreDNS/{VERSION}")
         self._informers = Informers(client, ctx)
         self._configuration = Configuration()
+        self._files: dict[str, bytes] = {}
         self._sockets: dict[int, list[Datagrams | Listener]] = {}
         self._over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -93,6 +97,15 @@ class CoreDNS:
     def log(self, level: str, message: str) -> None:
         """Print a line as CoreDNS's log package does."""
         self.process.out(f"[{level}] {message}")
+
+    def file(self, path: str) -> bytes:
+        """A file that the Corefile names, as it was when the Corefile was read.
+
+        Raises FileNotFoundError.
+        """
+        if path not in self._files:
+            raise FileNotFoundError(path)
+        return self._files[path]
 
     def informer(self, kind: Kind[V]) -> Informer[V]:
         """The shared informer of a kind."""
@@ -113,7 +126,7 @@ class CoreDNS:
     async def run(self) -> int:
         """Serve until TERM or a fatal error; the exit code."""
         try:
-            configuration = self._load()
+            configuration = await self._load()
         except (CorefileError, FileNotFoundError) as error:
             self.process.err(str(error))
             return 1
@@ -158,7 +171,7 @@ class CoreDNS:
     async def _reload(self) -> None:
         self.log("INFO", "Reloading")
         try:
-            configuration = self._load()
+            configuration = await self._load()
         except (CorefileError, FileNotFoundError) as error:
             self.log("ERROR", f"Restart failed: {error}")
             self.log("ERROR", f"plugin/reload: Corefile changed but reload failed: {error}")
@@ -192,14 +205,17 @@ class CoreDNS:
 
     # ------------------------------------------------------------------ configuration
 
-    def _load(self) -> Configuration:
-        data = self.process.read_file(COREFILE)
+    async def _load(self) -> Configuration:
+        """The Corefile's configuration. Raises CorefileError, FileNotFoundError."""
+        data = await self.process.read_file(COREFILE)
+        blocks = corefile.parse(data.decode(errors="replace"))
+        self._files = await self._named_files(blocks)
         configuration = Configuration(digest=sha512(data))
         self.metrics.set(
             "coredns_build_info", 1, version=VERSION, goversion="go1.26.8", revision="podwire"
         )
         seen: dict[tuple[str, int], None] = {}
-        for block in corefile.parse(data.decode(errors="replace")):
+        for block in blocks:
             plugins = self._plugins(block, configuration)
             entry = link(plugins)
             for plugin in plugins:
@@ -215,6 +231,18 @@ class CoreDNS:
             elif isinstance(plugin, Reload):
                 plugin.digest = configuration.digest
         return configuration
+
+    async def _named_files(self, blocks: Sequence[ServerBlock]) -> dict[str, bytes]:
+        """The files that plugins' lines name, and those they read unnamed."""
+        named = {HOSTS_FILE: None}
+        for block in blocks:
+            for line in block.plugins:
+                named.update((word, None) for word in line.args if word.startswith("/"))
+        files: dict[str, bytes] = {}
+        for path in named:
+            with suppress(FileNotFoundError):
+                files[path] = await self.process.read_file(path)
+        return files
 
     def _plugins(self, block: ServerBlock, configuration: Configuration) -> list[Plugin]:
         by_name: dict[str, list[Directive]] = {}

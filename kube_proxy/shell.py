@@ -68,9 +68,8 @@ class KubeProxy:
         argv = self.process.spec.argv
         try:
             path = configuration.flag(argv, "config") or CONFIG_PATH
-            config = configuration.with_flags(
-                configuration.parse(self.process.read_file(path)), argv
-            )
+            text = await self.process.read_file(path)
+            config = configuration.with_flags(configuration.parse(text), argv)
             if config.mode != "iptables":
                 raise configuration.ConfigError(f'mode "{config.mode}" is not modelled')  # noqa: TRY301
         except (configuration.ConfigError, FileNotFoundError) as error:

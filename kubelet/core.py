@@ -26,6 +26,8 @@ class Exit:
     finished_at: str = ""
     finished_ns: int = 0
     container_id: str = ""
+    lost: bool = False
+    """The room that ran it is gone: no fault of the program, so no crash loop."""
 
 
 @dataclass(slots=True)

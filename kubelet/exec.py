@@ -37,13 +37,13 @@ class Session:
             fabric=ctx.fabric,
             clock=ctx.clock,
             rng=kubelet.rng.child(owner),
-            read_file=instance.process.read_file,
+            read_file=instance.process.files.read,
             write_file=instance.process.write_file,
             remove_file=instance.process.remove_file,
             write_stdout=lambda data: self._write(1, data),
             write_stderr=lambda data: self._write(1 if tty else 2, data),
             read_stdin=self._read_stdin,
-            list_files=instance.process.list_files,
+            list_files=instance.process.files.list,
             tty=tty,
         )
         self._release = partial(ctx.sockets.release, owner)

@@ -159,6 +159,6 @@ def start_failure(error: OSError, argv: tuple[str, ...]) -> str:
 def termination_message(process: ContainerProcess) -> str:
     """What the program left in /dev/termination-log, at most 4096 bytes."""
     try:
-        return process.read_file("/dev/termination-log")[:4096].decode(errors="replace")
+        return process.files.read("/dev/termination-log")[:4096].decode(errors="replace")
     except FileNotFoundError:
         return ""

@@ -29,11 +29,11 @@ class ContainerProcess:
         """Write one line to stderr."""
         self.log.write("stderr", line)
 
-    def read_file(self, path: str) -> bytes:
+    async def read_file(self, path: str) -> bytes:
         """A file of the container. Raises FileNotFoundError."""
         return self.files.read(path)
 
-    def list_files(self, prefix: str) -> list[str]:
+    async def list_files(self, prefix: str) -> list[str]:
         """Sorted absolute paths below a path."""
         return self.files.list(prefix)
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from podwire.api.times import NS, format_time
 from podwire.api.views import Container, Pod
 from podwire.client.counters import Container as Running
+from podwire.client.hosting import KILLED
 from podwire.kubelet import launch, probes, termination
 from podwire.kubelet.core import (
     RUNNING,
@@ -42,6 +43,9 @@ LOGS_KEPT = 2
 """The running (or last) instance's log and the one before (kubectl logs --previous)."""
 MOUNT_RETRY_MAX_S = 122.0
 TERMINAL = ("Succeeded", "Failed")
+LOST = "ContainerStatusUnknown"
+LOST_MESSAGE = "The container could not be located when the pod was terminated"
+"""Upstream's words (kuberuntime) for a container that its runtime no longer knows."""
 
 
 class PodWorker:
@@ -255,7 +259,7 @@ class PodWorker:
     def _held_back(self, name: str) -> int | None:
         """The rest of a crash loop's delay; notes the attempt when there is none."""
         record, kubelet = self.records[name], self.kubelet
-        if record.exit is None:
+        if record.exit is None or record.exit.lost:
             return None
         meta = self.pod.metadata
         key, now = f"{meta.uid}/{name}", kubelet.now_ns()
@@ -425,14 +429,19 @@ class PodWorker:
             instance = Instance(name, id, process, running, kubelet.now_ns(), tasks)
             self.instances[name] = instance
             started.set_result(instance)
-            code = await running.wait()
+            code, lost = await _exit_code(running)
             self._close(instance)
             tasks.cancel()
         finished = kubelet.now_ns()
         await kubelet.spend(kubelet.profile.observe_s)
         reason = "Completed" if code == 0 else "Error"
         said = launch.termination_message(process)
-        self._ended(name, code, f"containerd://{id}", finished, reason, said, instance.started_ns)
+        if lost:
+            reason, said = LOST, LOST_MESSAGE
+            kubelet.event(self.pod, "Warning", reason, said, name)
+        self._ended(
+            name, code, f"containerd://{id}", finished, reason, said, instance.started_ns, lost=lost
+        )
         self.publish()
         self._wake.set()
 
@@ -450,13 +459,13 @@ class PodWorker:
 
     def _ended(
         self, name: str, code: int, container_id: str, finished_ns: int, reason: str,
-        message: str, started_ns: int | None = None,
+        message: str, started_ns: int | None = None, *, lost: bool = False,
     ) -> None:  # fmt: skip
         record = self.records[name]
         record.last = record.exit
         record.exit = Exit(
             code, reason, message, format_time(started_ns or finished_ns),
-            format_time(finished_ns), finished_ns, container_id,
+            format_time(finished_ns), finished_ns, container_id, lost,
         )  # fmt: skip
         record.state, record.container_id = TERMINATED, container_id
         if not is_sidecar(self.container(name)):
@@ -474,6 +483,14 @@ class PodWorker:
             c["type"]: (c["status"], c["lastTransitionTime"]) for c in status["conditions"]
         }
         self.kubelet.statuses.set(self.pod, status)
+
+
+async def _exit_code(running: Running) -> tuple[int, bool]:
+    """How a container ended, and whether it was lost with the room that ran it."""
+    try:
+        return await running.wait(), False
+    except ConnectionError:
+        return KILLED, True
 
 
 def _emit(kubelet: Kubelet, pod: Pod, container: str, type: str, reason: str, message: str) -> None:

@@ -51,8 +51,8 @@ class Agent:
     async def run(self) -> int:
         """Until TERM; 1 when the configuration cannot be served."""
         try:
-            conf = core.parse_net_conf(self.process.read_file(NET_CONF))
-            conflist = self.process.read_file(CNI_CONF)
+            conf = core.parse_net_conf(await self.process.read_file(NET_CONF))
+            conflist = await self.process.read_file(CNI_CONF)
         except (core.NotModelledError, FileNotFoundError, ValueError, KeyError) as error:
             self.klog.error("main.go:366", f"Failed to create SubnetManager: {error}")
             return 1
@@ -220,7 +220,7 @@ async def _cp(process: Process, argv: tuple[str, ...]) -> int:
     """``cp -f SOURCE TARGET``, with which install-cni puts the conflist into place."""
     source, target = [word for word in argv if not word.startswith("-")]
     try:
-        data = process.read_file(source)
+        data = await process.read_file(source)
     except FileNotFoundError:
         if source == "/flannel":
             return 0  # the plugin binary: podwire's nodes have it built in

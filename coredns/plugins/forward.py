@@ -59,7 +59,7 @@ class Forward(Plugin):
     def _to(self, to: str) -> list[tuple[str, int]]:
         if to.startswith("/"):
             try:
-                text = self.host.process.read_file(to).decode()
+                text = self.host.file(to).decode()
             except FileNotFoundError:
                 raise self.line.error(f"not an IP address or file: {to!r}") from None
             return [(server, 53) for server in resolver.parse_resolv_conf(text).nameservers]

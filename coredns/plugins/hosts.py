@@ -34,7 +34,7 @@ class HostsFile(Plugin):
             elif line.name not in {"no_reverse", "reload"}:
                 text += f"{line.name} {' '.join(line.args)}\n"
         try:
-            text += self.host.process.read_file(path).decode(errors="replace")
+            text += self.host.file(path).decode(errors="replace")
         except FileNotFoundError:
             self.host.log("WARNING", f'plugin/hosts: File does not exist: "{path}"')
         self._hosts = Hosts(text)

@@ -43,7 +43,7 @@ class Reload(Plugin):
         while True:
             await self.host.clock.sleep(self.interval_s + self.host.rng.uniform(0, self.jitter_s))
             try:
-                digest = sha512(self.host.process.read_file("/etc/coredns/Corefile"))
+                digest = sha512(await self.host.process.read_file("/etc/coredns/Corefile"))
             except FileNotFoundError as error:
                 self.host.log(
                     "WARNING", f"plugin/reload: Corefile changed but reload failed: {error}"

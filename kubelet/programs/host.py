@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import Protocol
 
 from podwire.client.counters import Container, Process
 from podwire.client.ctx import Ctx
@@ -12,6 +13,24 @@ from podwire.kubelet.programs.image import Image
 from podwire.kubelet.programs.registry import command_line, image_of
 
 GENERIC_COMMAND = "podwire-generic"
+
+
+class Files(Protocol):
+    """What a container's files answer at once (``kubelet.files.FileView``)."""
+
+    def read(self, path: str) -> bytes:
+        """A file. Raises FileNotFoundError."""
+
+    def list(self, prefix: str) -> list[str]:
+        """Sorted absolute paths below a path."""
+
+
+class LocalProcess(Process, Protocol):
+    """A process in this kubelet, whose files need not be asked for."""
+
+    @property
+    def files(self) -> Files:
+        """The container's files."""
 
 
 class _Lines:
@@ -48,7 +67,7 @@ class ProgramHost:
         """The model's name, or ``generic``: kubelet then records the Event that says so."""
         return image_of(image).name
 
-    async def start(self, process: Process) -> Container:
+    async def start(self, process: LocalProcess) -> Container:
         """Start the program of one container.
 
         Raises OSError(ENOENT) when the image is known and its command is not in it.
@@ -65,12 +84,12 @@ class ProgramHost:
         elif argv and find(image, argv[0]) is None:
             raise OSError(errno.ENOENT, "executable file not found in $PATH", argv[0])
 
-        async def program(process: Process) -> int:
+        async def program(_: Process) -> int:
             return await self._run(process, image, argv)
 
         return TaskContainer(program, process)
 
-    async def _run(self, process: Process, image: Image, argv: tuple[str, ...]) -> int:
+    async def _run(self, process: LocalProcess, image: Image, argv: tuple[str, ...]) -> int:
         from podwire.kubelet.programs.execute import execute  # noqa: PLC0415  see start
 
         out, err = _Lines(process, error=False), _Lines(process, error=True)
@@ -81,12 +100,12 @@ class ProgramHost:
             fabric=ctx.fabric,
             clock=ctx.clock,
             rng=ctx.rng.child(f"program/{spec.namespace}/{spec.pod}/{spec.name}"),
-            read_file=process.read_file,
+            read_file=process.files.read,
             write_file=process.write_file,
             remove_file=process.remove_file,
             write_stdout=out.write,
             write_stderr=err.write,
-            list_files=process.list_files,
+            list_files=process.files.list,
         )
         try:
             return await execute(env, image, argv, process.terminated)

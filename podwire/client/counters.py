@@ -77,6 +77,11 @@ class Api(Protocol):
     async def send(self, request: Request) -> Response:
         """Perform one request."""
 
+    async def restored(self) -> None:
+        """Wait until a server that was lost can be reached again. A binding that cannot know
+        waits for ever.
+        """
+
 
 # ---------------------------------------------------------------- 2. the fabric
 
@@ -297,10 +302,10 @@ class Process(Protocol):
     def err(self, line: str) -> None:
         """Write one line to stderr (the container's log)."""
 
-    def read_file(self, path: str) -> bytes:
+    async def read_file(self, path: str) -> bytes:
         """A file of the container (volumes, /etc/resolv.conf, /etc/hosts). FileNotFoundError."""
 
-    def list_files(self, prefix: str) -> list[str]:
+    async def list_files(self, prefix: str) -> list[str]:
         """Sorted absolute paths of the container's files below a path (what ``ls`` can know)."""
 
     async def write_file(self, path: str, data: bytes) -> None:
@@ -323,7 +328,10 @@ class Container(Protocol):
     """A started container, seen by kubelet."""
 
     async def wait(self) -> int:
-        """The exit code, once it exited (137 after KILL, 143 after an unhandled TERM)."""
+        """The exit code, once it exited (137 after KILL, 143 after an unhandled TERM).
+
+        Raises ConnectionError when the room that ran it is gone: the container is lost.
+        """
 
     def signal(self, name: str) -> None:
         """Deliver "TERM", "HUP" or "KILL"."""

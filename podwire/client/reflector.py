@@ -17,6 +17,7 @@ from podwire.api.status import ApiError
 from podwire.api.views import Object
 from podwire.client.api import Client, WatchEvent
 from podwire.client.ctx import Ctx
+from podwire.runtime.tasks import first
 
 O = TypeVar("O", bound=Object)  # noqa: E741  reads as "object" beside Kind[O]
 
@@ -108,7 +109,8 @@ class Reflector(Generic[O]):
             else:
                 if self._heard > heard:
                     continue  # a served stream that ended: resume at once
-            await self._backoff.wait()
+            # A server that was away is asked again as soon as it is back.
+            await first(self._backoff.wait(), self._client.api.restored())
 
     def _recover(self, error: ApiError) -> bool:
         """Decide where to go on after a refusal; whether that needs no waiting."""

@@ -6,6 +6,7 @@ as the seed decides. A partitioned link fails requests as a real one does and br
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from podwire.client.counters import Api, Frame, Request, Response
@@ -45,6 +46,10 @@ class LinkedApi:
         if response.stream is not None:
             response.stream = self._carried(response.stream)
         return response
+
+    async def restored(self) -> None:
+        """Never: nothing tells a simulated room that its wire is whole again."""
+        await asyncio.get_running_loop().create_future()
 
     def _check(self) -> None:
         if not self._up():

@@ -80,6 +80,9 @@ class FakeApi:
 
     # -------------------------------------------------------- the counter
 
+    async def restored(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
     async def send(self, request: Request) -> Response:
         self.requests.append(request)
         await asyncio.sleep(0)

@@ -41,7 +41,7 @@ class FakeProcess:
 
     err = out
 
-    def read_file(self, path: str) -> bytes:
+    async def read_file(self, path: str) -> bytes:
         try:
             return self.files[path]
         except KeyError:

@@ -61,7 +61,7 @@ class FakeProcess:
 
     err = out
 
-    def read_file(self, path: str) -> bytes:
+    async def read_file(self, path: str) -> bytes:
         if path != "/c":
             raise FileNotFoundError(path)
         return self.config

@@ -36,6 +36,9 @@ class Link:
         self._api = api
         self.up = True
 
+    async def restored(self):
+        await asyncio.get_running_loop().create_future()
+
     async def send(self, request):
         if not self.up:
             raise ConnectionError("connect: network is unreachable")

@@ -277,7 +277,7 @@ def test_host_network_pods_share_the_nodes_namespace_and_address(simulate):
         assert node.cni.calls == []
         (process,) = node.started
         assert (process.spec.netns, process.spec.hostname) == ("", "node-1")
-        assert process.read_file("/etc/resolv.conf") == b"nameserver 192.168.0.1\n"
+        assert process.files.read("/etc/resolv.conf") == b"nameserver 192.168.0.1\n"
 
     simulate(story, network=False)
 

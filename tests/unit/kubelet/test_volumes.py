@@ -32,14 +32,14 @@ def test_a_config_map_is_a_folder_of_files_and_follows_its_object_after_a_while(
         )
         await node.ready()
         (process,) = node.started
-        assert process.list_files("/etc/app") == ["/etc/app/greeting", "/etc/app/other"]
-        assert process.read_file("/etc/app/greeting") == b"hi"
+        assert process.files.list("/etc/app") == ["/etc/app/greeting", "/etc/app/other"]
+        assert process.files.read("/etc/app/greeting") == b"hi"
         await node.client.patch(kinds.CONFIG_MAP, "cm", {"data": {"greeting": "hello"}}, "default")
         await node.env.clock.sleep(0.1)
-        assert process.read_file("/etc/app/greeting") == b"hi"
+        assert process.files.read("/etc/app/greeting") == b"hi"
         await node.env.clock.sleep(60)
-        assert process.read_file("/etc/app/greeting") == b"hello"
-        assert process.read_file("/g") == b"hi"
+        assert process.files.read("/etc/app/greeting") == b"hello"
+        assert process.files.read("/g") == b"hi"
 
     simulate(story)
 
@@ -108,9 +108,9 @@ def test_an_empty_dir_is_shared_by_the_containers_and_outlives_their_restarts(si
         await node.until(lambda p: p.status.container_statuses[0].restart_count == 1)
         second = [p for p in node.started if p.spec.name == "c"][-1]
         assert second is not first
-        assert second.read_file("/data/x") == b"1"
-        assert second.list_files("/var") == []
-        assert next(p for p in node.started if p.spec.name == "d").read_file("/elsewhere/x") == b"1"
+        assert second.files.read("/data/x") == b"1"
+        assert second.files.list("/var") == []
+        assert next(p for p in node.started if p.spec.name == "d").files.read("/elsewhere/x") == b"1"
 
     simulate(story)
 
@@ -126,14 +126,14 @@ def test_a_host_path_is_the_nodes_disk_in_both_directions(simulate):
         )
         await node.ready()
         (process,) = node.started
-        assert process.read_file("/run/flannel/subnet.env") == b"A=1\n"
+        assert process.files.read("/run/flannel/subnet.env") == b"A=1\n"
         await process.write_file("/run/flannel/new", b"x")
         assert node.fabric.disk["/run/flannel/new"] == b"x"
         await process.remove_file("/run/flannel/new")
         assert "/run/flannel/new" not in node.fabric.disk
         await node.fabric.write_file("node-1", "/run/flannel/subnet.env", b"A=2\n")
         await node.env.clock.sleep(0.001)
-        assert process.read_file("/run/flannel/subnet.env") == b"A=2\n"
+        assert process.files.read("/run/flannel/subnet.env") == b"A=2\n"
 
     simulate(story)
 
@@ -150,14 +150,14 @@ def test_a_read_only_mount_shows_what_others_write_but_takes_nothing(simulate):
         await node.ready()
         writer, reader = node.started
         await writer.write_file("/out/x", b"1")
-        assert reader.read_file("/in/x") == b"1"
+        assert reader.files.read("/in/x") == b"1"
         with pytest.raises(OSError, match="Read-only file system"):
             await reader.write_file("/in/y", b"2")
         with pytest.raises(OSError, match="Read-only file system"):
             await reader.remove_file("/in/x")
         await writer.remove_file("/out/x")
         with pytest.raises(FileNotFoundError):
-            reader.read_file("/in/x")
+            reader.files.read("/in/x")
 
     simulate(story)
 
@@ -182,9 +182,9 @@ def test_projected_and_downward_volumes(simulate):
         )
         await node.ready()
         (process,) = node.started
-        assert process.read_file("/var/run/secrets/ca") == b"PEM"
-        assert process.read_file("/var/run/secrets/ns") == b"default"
-        assert b"not modelled" in process.read_file("/var/run/secrets/token")
+        assert process.files.read("/var/run/secrets/ca") == b"PEM"
+        assert process.files.read("/var/run/secrets/ns") == b"default"
+        assert b"not modelled" in process.files.read("/var/run/secrets/token")
 
     simulate(story)
 
@@ -201,13 +201,13 @@ def test_programs_find_resolver_hosts_hostname_and_service_links(simulate):
         await node.pod(containers=[container(command=["run", "$(BACKEND_SERVICE_HOST)"])])
         await node.ready()
         (process,) = node.started
-        assert process.read_file("/etc/resolv.conf").decode() == (
+        assert process.files.read("/etc/resolv.conf").decode() == (
             "search default.svc.cluster.local svc.cluster.local cluster.local\n"
             "nameserver 10.96.0.10\n"
             "options ndots:5\n"
         )
-        assert process.read_file("/etc/hosts").endswith(b"10.244.0.2\tp\n")
-        assert process.read_file("/etc/hostname") == b"p\n"
+        assert process.files.read("/etc/hosts").endswith(b"10.244.0.2\tp\n")
+        assert process.files.read("/etc/hostname") == b"p\n"
         assert process.spec.argv == ("run", "10.96.7.7")
         resolver = await node.streams.resolver("node-1", "default", "p")
         assert resolver.address == "10.244.0.2"

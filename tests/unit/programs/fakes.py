@@ -26,6 +26,20 @@ def spec(image: str, *argv: str, ip: str = "10.244.1.5", **more: Any) -> Contain
     return ContainerSpec(**{**fields, **more})
 
 
+class FakeFiles(dict[str, bytes]):
+    """Files that answer at once."""
+
+    def read(self, path: str) -> bytes:
+        try:
+            return self[path]
+        except KeyError:
+            raise FileNotFoundError(path) from None
+
+    def list(self, prefix: str) -> list[str]:
+        base = prefix.rstrip("/") + "/"
+        return sorted(path for path in self if path == prefix or path.startswith(base))
+
+
 class FakeProcess:
     """Implements the Process protocol."""
 
@@ -34,8 +48,9 @@ class FakeProcess:
         self.sockets: Sockets = net
         self.lines: list[str] = []
         self.errors: list[str] = []
-        self.files = {"/etc/resolv.conf": RESOLV_CONF, "/etc/hosts": b"127.0.0.1 localhost\n"}
-        self.files.update(files)
+        self.files = FakeFiles(files)
+        self.files.setdefault("/etc/resolv.conf", RESOLV_CONF)
+        self.files.setdefault("/etc/hosts", b"127.0.0.1 localhost\n")
         self._news = asyncio.Event()
         self._signals: asyncio.Queue[str] = asyncio.Queue()
         net.add(of.node, of.netns, of.pod_ip)
@@ -53,15 +68,11 @@ class FakeProcess:
     def err(self, line: str) -> None:
         self.errors.append(line)
 
-    def read_file(self, path: str) -> bytes:
-        try:
-            return self.files[path]
-        except KeyError:
-            raise FileNotFoundError(path) from None
+    async def read_file(self, path: str) -> bytes:
+        return self.files.read(path)
 
-    def list_files(self, prefix: str) -> list[str]:
-        base = prefix.rstrip("/") + "/"
-        return sorted(path for path in self.files if path == prefix or path.startswith(base))
+    async def list_files(self, prefix: str) -> list[str]:
+        return self.files.list(prefix)
 
     async def write_file(self, path: str, data: bytes) -> None:
         self.files[path] = data
@@ -104,13 +115,13 @@ class Captured:
             fabric=fabric,
             clock=env.clock,
             rng=env.rng,
-            read_file=process.read_file,
+            read_file=process.files.read,
             write_file=process.write_file,
             remove_file=process.remove_file,
             write_stdout=self._out,
             write_stderr=self._err,
             read_stdin=self._read,
-            list_files=process.list_files,
+            list_files=process.files.list,
         )
 
     def _out(self, data: bytes) -> None:

@@ -1,0 +1,94 @@
+"""Counter 1 over a session: requests, answers and watch streams."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from podwire.client.counters import Api, Frame, Request, Response, User
+from podwire.client.framed.methods import Method, Table
+from podwire.client.framed.session import Session
+from podwire.client.framed.transport import Link
+from podwire.client.identity import GROUP, PREFIX
+
+_JOINED_BYTES = 256 * 1024
+
+
+class _Head(msgspec.Struct, array_like=True, frozen=True):
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+
+SEND = Method("api.send", tuple[Request], result=_Head, item=list[bytes])
+
+
+def serve_api(table: Table, api: Api, session: Session) -> None:
+    """Let a room call the API; a request that names no user is the room's own."""
+
+    async def send(request: Request) -> tuple[_Head, AsyncIterator[list[bytes]] | None]:
+        if request.user is None:
+            own = User(f"{PREFIX}{session.peer}", (GROUP, "system:authenticated"))
+            request = replace(request, user=own)
+        response = await api.send(request)
+        head = _Head(response.status, response.body, response.headers)
+        return head, _joined(response.stream) if response.stream is not None else None
+
+    table.stream(SEND, send)
+
+
+async def _joined(frames: AsyncIterator[Frame]) -> AsyncIterator[list[bytes]]:
+    """What is ready in the same turn travels in one item."""
+    pending = getattr(frames, "pending", None)
+    try:
+        async for frame in frames:
+            batch, size = [frame.data], len(frame.data)
+            while pending is not None and size < _JOINED_BYTES and (more := pending()) is not None:
+                batch.append(more.data)
+                size += len(more.data)
+            yield batch
+    finally:
+        close = getattr(frames, "aclose", None)
+        if close is not None:
+            await close()
+
+
+class _Frames:
+    """A watch's frames as they arrive."""
+
+    def __init__(self, items: Any) -> None:
+        self._items = items
+        self._batch: list[bytes] = []
+
+    def __aiter__(self) -> _Frames:
+        return self
+
+    async def __anext__(self) -> Frame:
+        while not self._batch:
+            self._batch = await self._items.__anext__()
+            self._batch.reverse()
+        return Frame(self._batch.pop())
+
+    async def aclose(self) -> None:
+        """The reader goes away: the server's stream ends too."""
+        await self._items.aclose()
+
+
+class FramedApi:
+    """Counter 1 at the other end of a link."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def send(self, request: Request) -> Response:
+        """Perform one request. Raises ConnectionError while the API server is away."""
+        head, items = await self._link.session().stream(SEND, request)
+        stream = _Frames(items) if items is not None else None
+        return Response(head.status, head.body, head.headers, stream)
+
+    async def restored(self) -> None:
+        """Wait until an API server that was lost answers again."""
+        await self._link.restored()

@@ -1,0 +1,114 @@
+"""Counter 2 over a session: kernels, disks and walks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from podwire.client.counters import Fabric, NodeInfo, ToolResult
+from podwire.client.framed.methods import Method, Table
+from podwire.client.framed.transport import Link
+from podwire.dataplane.commands import AnyCommand, Command
+from podwire.dataplane.verdict import WalkAnswer, WalkRequest
+
+NODE = Method("fabric.node", tuple[str], NodeInfo)
+EXECUTE = Method("fabric.execute", tuple[str, list[AnyCommand]])
+TOOL = Method("fabric.tool", tuple[str, str, list[str], str], ToolResult)
+READ_FILE = Method("fabric.read_file", tuple[str, str], bytes)
+WRITE_FILE = Method("fabric.write_file", tuple[str, str, bytes])
+REMOVE_FILE = Method("fabric.remove_file", tuple[str, str])
+LIST_FILES = Method("fabric.list_files", tuple[str, str], list[str])
+WATCH_FILES = Method("fabric.watch_files", tuple[str, str], item=str)
+WALK = Method("fabric.walk", tuple[WalkRequest], WalkAnswer)
+ASK_DATAGRAM = Method(
+    "fabric.ask_datagram",
+    tuple[str, str, str, int, bytes, float, float | None],
+    tuple[WalkAnswer, bytes | None],
+)
+
+
+def serve_fabric(table: Table, fabric: Fabric) -> None:
+    """Let a room command nodes and ask about them."""
+
+    async def watch_files(node: str, prefix: str) -> tuple[None, AsyncIterator[str]]:
+        return None, fabric.watch_files(node, prefix)
+
+    table.unary(NODE, fabric.node)
+    table.unary(EXECUTE, fabric.execute)
+    table.unary(TOOL, fabric.tool)
+    table.unary(READ_FILE, fabric.read_file)
+    table.unary(WRITE_FILE, fabric.write_file)
+    table.unary(REMOVE_FILE, fabric.remove_file)
+    table.unary(LIST_FILES, fabric.list_files)
+    table.stream(WATCH_FILES, watch_files)
+    table.unary(WALK, fabric.walk)
+    table.unary(ASK_DATAGRAM, fabric.ask_datagram)
+
+
+class FramedFabric:
+    """Counter 2 at the other end of a link. Every call raises ConnectionError while it is down."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def node(self, node: str) -> NodeInfo:
+        """See ``counters.Fabric``."""
+        info: NodeInfo = await self._link.session().call(NODE, node)
+        return info
+
+    async def execute(self, node: str, commands: Sequence[Command]) -> None:
+        """See ``counters.Fabric``."""
+        await self._link.session().call(EXECUTE, node, commands)
+
+    async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
+        """See ``counters.Fabric``."""
+        result: ToolResult = await self._link.session().call(TOOL, node, netns, argv, stdin)
+        return result
+
+    async def read_file(self, node: str, path: str) -> bytes:
+        """See ``counters.Fabric``."""
+        data: bytes = await self._link.session().call(READ_FILE, node, path)
+        return data
+
+    async def write_file(self, node: str, path: str, data: bytes) -> None:
+        """See ``counters.Fabric``."""
+        await self._link.session().call(WRITE_FILE, node, path, data)
+
+    async def remove_file(self, node: str, path: str) -> None:
+        """See ``counters.Fabric``."""
+        await self._link.session().call(REMOVE_FILE, node, path)
+
+    async def list_files(self, node: str, prefix: str) -> list[str]:
+        """See ``counters.Fabric``."""
+        paths: list[str] = await self._link.session().call(LIST_FILES, node, prefix)
+        return paths
+
+    async def watch_files(self, node: str, prefix: str) -> AsyncIterator[str]:
+        """See ``counters.Fabric``."""
+        _, items = await self._link.session().stream(WATCH_FILES, node, prefix)
+        assert items is not None, "a watch answers with items"
+        try:
+            async for path in items:
+                yield path
+        finally:
+            await items.aclose()  # type: ignore[attr-defined]  session's items can be closed
+
+    async def walk(self, request: WalkRequest) -> WalkAnswer:
+        """See ``counters.Fabric``."""
+        answer: WalkAnswer = await self._link.session().call(WALK, request)
+        return answer
+
+    async def ask_datagram(
+        self,
+        node: str,
+        netns: str,
+        address: str,
+        port: int,
+        payload: bytes,
+        timeout_s: float,
+        draw: float | None = None,
+    ) -> tuple[WalkAnswer, bytes | None]:
+        """See ``counters.Fabric``."""
+        answer: tuple[WalkAnswer, bytes | None] = await self._link.session().call(
+            ASK_DATAGRAM, node, netns, address, port, payload, timeout_s, draw
+        )
+        return answer

@@ -1,0 +1,209 @@
+"""Counter 6 over sessions: exec, logs and resolvers of kubelets that say where they are.
+
+A kubelet writes its endpoint into its Node (``ENDPOINT``); whoever asks dials it there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from podwire.client.counters import (
+    ExecSession,
+    KubeletStreams,
+    LogOptions,
+    Resolver,
+    ToolResult,
+)
+from podwire.client.framed.messages import ProtocolError
+from podwire.client.framed.methods import Method, Table
+from podwire.client.framed.session import Session
+from podwire.client.framed.transport import Link
+
+ENDPOINT = "podwire.dev/kubelet-endpoint"
+"""The annotation of a Node that tells where its kubelet's counter is: ``host:port``."""
+
+DIAL_S = 5.0
+"""How long a request waits for a kubelet that is not connected."""
+
+EXEC = Method("kubelet.exec", tuple[str, str, str, str, list[str], bool], int)
+STDIN = Method("kubelet.stdin", tuple[int, bytes])
+OUTPUT = Method("kubelet.output", tuple[int], item=tuple[int, bytes])
+WAIT = Method("kubelet.wait", tuple[int], int)
+CANCEL = Method("kubelet.cancel", tuple[int])
+LOGS = Method("kubelet.logs", tuple[str, str, str, str, LogOptions], item=bytes)
+RESOLVER = Method("kubelet.resolver", tuple[str, str, str], Resolver)
+RUN = Method("kubelet.run", tuple[str, list[str], bytes], ToolResult)
+
+
+# ---------------------------------------------------------------- kubelet's side
+
+
+class _Commands:
+    """The commands that one session started, by number."""
+
+    def __init__(self, kubelets: KubeletStreams) -> None:
+        self._kubelets = kubelets
+        self._by_id: dict[int, ExecSession] = {}
+        self._last = 0
+
+    async def exec(
+        self, node: str, namespace: str, pod: str, container: str, argv: list[str], tty: bool
+    ) -> int:
+        session = await self._kubelets.exec(node, namespace, pod, container, argv, tty)
+        self._last += 1
+        self._by_id[self._last] = session
+        return self._last
+
+    def _get(self, id: int) -> ExecSession:
+        found = self._by_id.get(id)
+        if found is None:
+            raise LookupError(f"no command {id} runs")
+        return found
+
+    async def stdin(self, id: int, data: bytes) -> None:
+        await self._get(id).send_stdin(data)
+
+    async def output(self, id: int) -> tuple[None, AsyncIterator[tuple[int, bytes]]]:
+        return None, self._get(id).output()
+
+    async def wait(self, id: int) -> int:
+        return await self._get(id).wait()
+
+    def cancel(self, id: int) -> None:
+        session = self._by_id.pop(id, None)
+        if session is not None:
+            session.cancel()
+
+    def end(self) -> None:
+        """The client's server is gone: its commands are killed."""
+        for id in list(self._by_id):
+            self.cancel(id)
+
+
+def serve_kubelets(table: Table, kubelets: KubeletStreams, session: Session) -> None:
+    """Let the API server reach into pods."""
+    commands = _Commands(kubelets)
+
+    async def logs(*args: Any) -> tuple[None, AsyncIterator[bytes]]:
+        return None, await kubelets.logs(*args)
+
+    table.unary(EXEC, commands.exec)
+    table.unary(STDIN, commands.stdin)
+    table.stream(OUTPUT, commands.output)
+    table.unary(WAIT, commands.wait)
+    table.post(CANCEL, commands.cancel)
+    table.stream(LOGS, logs)
+    table.unary(RESOLVER, kubelets.resolver)
+    table.unary(RUN, kubelets.run)
+    session.on_end.append(commands.end)
+
+
+# ---------------------------------------------------------------- the API server's side
+
+
+class FramedExec:
+    """A command that runs at a kubelet."""
+
+    def __init__(self, session: Session, id: int) -> None:
+        self._session = session
+        self._id = id
+
+    async def send_stdin(self, data: bytes) -> None:
+        """See ``counters.ExecSession``."""
+        await self._session.call(STDIN, self._id, data)
+
+    async def output(self) -> AsyncIterator[tuple[int, bytes]]:
+        """See ``counters.ExecSession``."""
+        _, items = await self._session.stream(OUTPUT, self._id)
+        assert items is not None, "output answers with items"
+        try:
+            async for item in items:
+                yield item
+        finally:
+            await items.aclose()  # type: ignore[attr-defined]  a session's items can be closed
+
+    async def wait(self) -> int:
+        """See ``counters.ExecSession``."""
+        code: int = await self._session.call(WAIT, self._id)
+        return code
+
+    def cancel(self) -> None:
+        """See ``counters.ExecSession``."""
+        self._session.post(CANCEL, self._id)
+
+
+class FramedKubelets:
+    """Counter 6 toward kubelets wherever they are.
+
+    ``endpoint`` tells where a node's kubelet says it is ('' when it says nothing); ``link`` makes a
+    connection to an address. ``run`` keeps those that were asked for.
+    """
+
+    def __init__(self, endpoint: Callable[[str], str], link: Callable[[str], Link]) -> None:
+        self._endpoint = endpoint
+        self._make = link
+        self._links: dict[str, tuple[Link, asyncio.Task[None]]] = {}
+
+    async def close(self) -> None:
+        """Hang up."""
+        tasks = [task for _, task in self._links.values()]
+        self._links.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _session(self, node: str) -> Session:
+        """The session to a node's kubelet. Raises ConnectionError."""
+        address = self._endpoint(node)
+        if not address:
+            raise ConnectionError(f"dial tcp {node}:10250: connect: connection refused")
+        found = self._links.get(address)
+        if found is None or found[1].done():
+            link = self._make(address)
+            task = asyncio.get_running_loop().create_task(_keep(link), name=f"kubelet {address}")
+            found = self._links[address] = (link, task)
+        link, _ = found
+        try:
+            async with asyncio.timeout(DIAL_S):
+                return await link.connected()
+        except TimeoutError:
+            raise ConnectionError(f"dial tcp {address}: {link.why}") from None
+
+    async def exec(
+        self, node: str, namespace: str, pod: str, container: str, argv: Sequence[str], tty: bool
+    ) -> ExecSession:
+        """See ``counters.KubeletStreams``."""
+        session = await self._session(node)
+        return FramedExec(
+            session, await session.call(EXEC, node, namespace, pod, container, list(argv), tty)
+        )
+
+    async def logs(
+        self, node: str, namespace: str, pod: str, container: str, options: LogOptions
+    ) -> AsyncIterator[bytes]:
+        """See ``counters.KubeletStreams``."""
+        session = await self._session(node)
+        _, items = await session.stream(LOGS, node, namespace, pod, container, options)
+        assert items is not None, "a log answers with items"
+        return items
+
+    async def resolver(self, node: str, namespace: str, pod: str) -> Resolver:
+        """See ``counters.KubeletStreams``."""
+        found: Resolver = await (await self._session(node)).call(RESOLVER, node, namespace, pod)
+        return found
+
+    async def run(self, node: str, argv: Sequence[str], stdin: bytes = b"") -> ToolResult:
+        """See ``counters.KubeletStreams``."""
+        session = await self._session(node)
+        result: ToolResult = await session.call(RUN, node, list(argv), stdin)
+        return result
+
+
+async def _keep(link: Link) -> None:
+    """Hold a link; one that cannot be mended says why to whoever asks, and is made anew then."""
+    try:
+        await link.run()
+    except ProtocolError as error:
+        link.refuse(str(error))

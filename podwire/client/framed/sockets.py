@@ -1,0 +1,301 @@
+"""Counter 3 over a session: a socket is a number at the fabric and an object here.
+
+Every verb of a socket is one call, so a program meets errors and back-pressure where it would in
+the same process. When the session ends, the fabric resets what was opened through it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import weakref
+from typing import Any
+
+from podwire.client.counters import Datagrams, Listener, Sockets, Stream
+from podwire.client.framed.methods import Method, Table
+from podwire.client.framed.session import Pending, Session
+from podwire.client.framed.transport import Link
+
+_Address = tuple[str, int]
+
+LISTEN = Method("sockets.listen", tuple[str, str, str, str, int], tuple[int, _Address])
+ACCEPT = Method("sockets.accept", tuple[int], tuple[int, _Address, _Address])
+CONNECT = Method(
+    "sockets.connect",
+    tuple[str, str, str, str, int, float, int],
+    tuple[int, _Address, _Address],
+)
+BIND_UDP = Method("sockets.bind_udp", tuple[str, str, str, str, int], tuple[int, _Address])
+PING = Method("sockets.ping", tuple[str, str, str, float, int], float)
+SEND = Method("sockets.send", tuple[int, bytes])
+RECV = Method("sockets.recv", tuple[int], bytes)
+FINISH = Method("sockets.finish", tuple[int])
+SEND_TO = Method("sockets.send_to", tuple[int, bytes, str, int])
+RECV_FROM = Method("sockets.recv_from", tuple[int], tuple[bytes, str, int])
+ABORT = Method("sockets.abort", tuple[int])
+CLOSE = Method("sockets.close", tuple[int])
+FORGET = Method("sockets.forget", tuple[int])
+RELEASE = Method("sockets.release", tuple[str])
+
+_Socket = Stream | Listener | Datagrams
+
+
+# ---------------------------------------------------------------- the fabric's side
+
+
+class _Opened:
+    """The sockets that one session opened, by number."""
+
+    def __init__(self, sockets: Sockets) -> None:
+        self._sockets = sockets
+        self._by_id: dict[int, tuple[_Socket, str]] = {}
+        self._last = 0
+
+    def _keep(self, socket: _Socket, owner: str) -> int:
+        self._last += 1
+        self._by_id[self._last] = (socket, owner)
+        return self._last
+
+    def _at(self, owner: str) -> Sockets:
+        return self._sockets.owned_by(owner) if owner else self._sockets
+
+    def _get(self, id: int) -> Any:
+        found = self._by_id.get(id)
+        if found is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return found[0]
+
+    async def listen(
+        self, owner: str, node: str, netns: str, address: str, port: int
+    ) -> tuple[int, _Address]:
+        listener = await self._at(owner).listen(node, netns, address, port)
+        return self._keep(listener, owner), listener.local
+
+    async def accept(self, id: int) -> tuple[int, _Address, _Address]:
+        stream = await self._get(id).accept()
+        return self._keep(stream, self._by_id[id][1]), stream.local, stream.remote
+
+    async def connect(
+        self, owner: str, node: str, netns: str, address: str, port: int, timeout_s: float,
+        source_port: int,
+    ) -> tuple[int, _Address, _Address]:  # fmt: skip
+        stream = await self._at(owner).connect(node, netns, address, port, timeout_s, source_port)
+        return self._keep(stream, owner), stream.local, stream.remote
+
+    async def bind_udp(
+        self, owner: str, node: str, netns: str, address: str, port: int
+    ) -> tuple[int, _Address]:
+        socket = await self._at(owner).bind_udp(node, netns, address, port)
+        return self._keep(socket, owner), socket.local
+
+    async def send(self, id: int, data: bytes) -> None:
+        await self._get(id).send(data)
+
+    async def recv(self, id: int) -> bytes:
+        data: bytes = await self._get(id).recv()
+        return data
+
+    async def finish(self, id: int) -> None:
+        await self._get(id).close()
+
+    async def send_to(self, id: int, data: bytes, address: str, port: int) -> None:
+        await self._get(id).send_to(data, address, port)
+
+    async def recv_from(self, id: int) -> tuple[bytes, str, int]:
+        received: tuple[bytes, str, int] = await self._get(id).recv_from()
+        return received
+
+    def abort(self, id: int) -> None:
+        self._get(id).abort()
+
+    def close(self, id: int) -> None:
+        self._get(id).close()
+
+    def forget(self, id: int) -> None:
+        """Nobody on the other side holds it any more; what it sent stays under way."""
+        self._by_id.pop(id, None)
+
+    def release(self, owner: str) -> None:
+        """A process of that side exited."""
+        for id in [id for id, (_, whose) in self._by_id.items() if whose == owner]:
+            del self._by_id[id]
+        self._sockets.release(owner)
+
+    def reset(self) -> None:
+        """The session is gone, and with it everybody who held these."""
+        for socket, _ in list(self._by_id.values()):
+            if hasattr(socket, "abort"):
+                socket.abort()
+            else:
+                socket.close()
+        self._by_id.clear()
+
+
+def serve_sockets(table: Table, sockets: Sockets, session: Session) -> None:
+    """Let a room's programs use sockets."""
+    opened = _Opened(sockets)
+    table.unary(LISTEN, opened.listen)
+    table.unary(ACCEPT, opened.accept)
+    table.unary(CONNECT, opened.connect)
+    table.unary(BIND_UDP, opened.bind_udp)
+    table.unary(PING, sockets.ping)
+    table.unary(SEND, opened.send)
+    table.unary(RECV, opened.recv)
+    table.unary(FINISH, opened.finish)
+    table.unary(SEND_TO, opened.send_to)
+    table.unary(RECV_FROM, opened.recv_from)
+    table.post(ABORT, opened.abort)
+    table.post(CLOSE, opened.close)
+    table.post(FORGET, opened.forget)
+    table.post(RELEASE, opened.release)
+    session.on_end.append(opened.reset)
+
+
+# ---------------------------------------------------------------- the room's side
+
+
+class _Remote:
+    """A socket at the fabric. What waits there goes on when its waiter here gives up: nothing that
+    arrived meanwhile is lost.
+    """
+
+    def __init__(self, session: Session, id: int) -> None:
+        self._session = session
+        self._id = id
+        self._waiting: Pending | None = None
+        loop = asyncio.get_running_loop()
+        # The collector may run in any thread of the process.
+        weakref.finalize(self, _forget, loop, session, id).atexit = False
+
+    async def _wait(self, method: Method) -> Any:
+        if self._waiting is None:
+            self._waiting = self._session.begin(method, self._id)
+        waiting = self._waiting
+        try:
+            result = await waiting.result()
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            self._waiting = None
+            raise
+        self._waiting = None
+        return result
+
+
+def _forget(loop: asyncio.AbstractEventLoop, session: Session, id: int) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(session.post, FORGET, id)
+
+
+class FramedStream(_Remote):
+    """A TCP connection at the fabric."""
+
+    def __init__(self, session: Session, id: int, local: _Address, remote: _Address) -> None:
+        super().__init__(session, id)
+        self.local = local
+        self.remote = remote
+
+    async def send(self, data: bytes) -> None:
+        """See ``counters.Stream``."""
+        await self._session.call(SEND, self._id, data)
+
+    async def recv(self) -> bytes:
+        """See ``counters.Stream``."""
+        data: bytes = await self._wait(RECV)
+        return data
+
+    async def close(self) -> None:
+        """See ``counters.Stream``."""
+        await self._session.call(FINISH, self._id)
+
+    def abort(self) -> None:
+        """See ``counters.Stream``."""
+        self._session.post(ABORT, self._id)
+
+
+class FramedListener(_Remote):
+    """A listening TCP socket at the fabric."""
+
+    def __init__(self, session: Session, id: int, local: _Address) -> None:
+        super().__init__(session, id)
+        self.local = local
+
+    async def accept(self) -> FramedStream:
+        """See ``counters.Listener``."""
+        id, local, remote = await self._wait(ACCEPT)
+        return FramedStream(self._session, id, local, remote)
+
+    def close(self) -> None:
+        """See ``counters.Listener``."""
+        self._session.post(CLOSE, self._id)
+
+
+class FramedDatagrams(_Remote):
+    """A UDP socket at the fabric."""
+
+    def __init__(self, session: Session, id: int, local: _Address) -> None:
+        super().__init__(session, id)
+        self.local = local
+
+    async def send_to(self, data: bytes, address: str, port: int) -> None:
+        """See ``counters.Datagrams``."""
+        await self._session.call(SEND_TO, self._id, data, address, port)
+
+    async def recv_from(self) -> tuple[bytes, str, int]:
+        """See ``counters.Datagrams``."""
+        received: tuple[bytes, str, int] = await self._wait(RECV_FROM)
+        return received
+
+    def close(self) -> None:
+        """See ``counters.Datagrams``."""
+        self._session.post(CLOSE, self._id)
+
+
+class FramedSockets:
+    """Counter 3 at the other end of a link. Opening raises ConnectionError while it is down."""
+
+    def __init__(self, link: Link, owner: str = "") -> None:
+        self._link = link
+        self._owner = owner
+
+    async def listen(self, node: str, netns: str, address: str, port: int) -> FramedListener:
+        """See ``counters.Sockets``."""
+        session = self._link.session()
+        id, local = await session.call(LISTEN, self._owner, node, netns, address, port)
+        return FramedListener(session, id, local)
+
+    async def connect(
+        self, node: str, netns: str, address: str, port: int, timeout_s: float, source_port: int = 0
+    ) -> FramedStream:
+        """See ``counters.Sockets``."""
+        session = self._link.session()
+        id, local, remote = await session.call(
+            CONNECT, self._owner, node, netns, address, port, timeout_s, source_port
+        )
+        return FramedStream(session, id, local, remote)
+
+    async def bind_udp(
+        self, node: str, netns: str, address: str = "", port: int = 0
+    ) -> FramedDatagrams:
+        """See ``counters.Sockets``."""
+        session = self._link.session()
+        id, local = await session.call(BIND_UDP, self._owner, node, netns, address, port)
+        return FramedDatagrams(session, id, local)
+
+    async def ping(
+        self, node: str, netns: str, address: str, timeout_s: float, sequence: int = 1
+    ) -> float:
+        """See ``counters.Sockets``."""
+        session = self._link.session()
+        seconds: float = await session.call(PING, node, netns, address, timeout_s, sequence)
+        return seconds
+
+    def owned_by(self, owner: str) -> FramedSockets:
+        """See ``counters.Sockets``."""
+        return FramedSockets(self._link, owner)
+
+    def release(self, owner: str) -> None:
+        """See ``counters.Sockets``. Without a fabric there is nothing left to close."""
+        if self._link.up:
+            self._link.session().post(RELEASE, owner)

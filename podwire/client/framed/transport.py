@@ -1,0 +1,324 @@
+"""Sessions over TCP: mutual TLS, redialled links, and listeners that know their callers.
+
+Certificates name rooms, not machines: a peer is who its certificate says, wherever it listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from podwire.client.framed import messages
+from podwire.client.framed.messages import ProtocolError
+from podwire.client.framed.methods import Table
+from podwire.client.framed.session import Session
+from podwire.client.identity import Identity, room_of
+from podwire.runtime.ports import Clock, Rng
+
+FIRST_RETRY_S = 0.05
+LAST_RETRY_S = 2.0
+GREETING_S = 10.0
+"""How long a stranger may keep a connection without a word."""
+
+Serve = Callable[[Session], Table]
+
+
+class _Carrier(asyncio.Protocol):
+    """An asyncio transport as a session's carrier; writes of one turn leave together."""
+
+    def __init__(self, make: Callable[[_Carrier], Session]) -> None:
+        self._make = make
+        self._transport: asyncio.Transport | None = None
+        self._parts: list[bytes] = []
+        self._resumed: asyncio.Future[None] | None = None
+        self._closing = False
+        self.session: Session | None = None
+        self.early: Exception | None = None
+        """Why the connection ended before there was a session."""
+
+    @property
+    def certificate(self) -> dict[str, Any]:
+        """The peer's certificate."""
+        assert self._transport is not None
+        return self._transport.get_extra_info("ssl_object").getpeercert() or {}
+
+    @property
+    def address(self) -> str:
+        """Where the peer is."""
+        assert self._transport is not None
+        host, port = self._transport.get_extra_info("peername")[:2]
+        return f"{host}:{port}"
+
+    # -- what asyncio tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.session = self._make(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.session is not None:
+            self.session.feed(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.resume_writing()
+        if self.session is not None:
+            self.session.lose(_lost(exc))
+
+    def pause_writing(self) -> None:
+        if self._resumed is None:
+            self._resumed = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None and not resumed.done():
+            resumed.set_result(None)
+
+    # -- what the session asks
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._parts.append(data)
+
+    def _flush(self) -> None:
+        parts, self._parts = self._parts, []
+        if self._transport is not None and not self._transport.is_closing() and parts:
+            self._transport.write(b"".join(parts))
+
+    async def drained(self) -> None:
+        if self._resumed is not None:
+            await asyncio.shield(self._resumed)
+
+    def close(self) -> None:
+        if self._transport is not None and not self._closing:
+            self._closing = True
+            self._flush()
+            self._transport.close()
+
+
+def _lost(error: Exception | None) -> Exception:
+    """Why a connection ended; a certificate that the peer does not take needs a person."""
+    if isinstance(error, ssl.SSLError):
+        return ProtocolError(
+            f"the peer does not accept our certificate ({error.reason}): have it issued anew by "
+            "the authority of this cluster (podwire certs)"
+        )
+    if isinstance(error, ConnectionError):
+        return error
+    return ConnectionResetError(str(error) if error else "the peer closed the connection")
+
+
+class Link:
+    """A connection to one peer, dialled again whenever it is lost.
+
+    ``address`` is ``host:port``; ``room`` is who must answer there.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        room: str,
+        address: str,
+        *,
+        clock: Clock,
+        rng: Rng,
+        log: FilteringBoundLogger,
+        serve: Serve | None = None,
+    ) -> None:
+        self.room = room
+        self.address = address
+        self._identity = identity
+        self._clock = clock
+        self._rng = rng.child(f"link {room}")
+        self._log = log.bind(peer=room, address=address)
+        self._serve = serve
+        self._session: Session | None = None
+        self._changed: list[asyncio.Future[None]] = []
+        self.why = f"not connected to {room} at {address} yet"
+        """What keeps it from being up."""
+
+    # -- what users of the link ask
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a session now."""
+        return self._session is not None
+
+    def session(self) -> Session:
+        """The session. Raises ConnectionError while there is none."""
+        if self._session is None:
+            raise ConnectionError(self.why)
+        return self._session
+
+    async def connected(self) -> Session:
+        """Wait until there is a session."""
+        while self._session is None:
+            await self._change()
+        return self._session
+
+    async def restored(self) -> None:
+        """Wait for the next time that the peer can be reached again."""
+        while self._session is not None:
+            await self._change()
+        await self.connected()
+
+    async def _change(self) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._changed.append(future)
+        await future
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, []
+        for future in changed:
+            if not future.done():
+                future.set_result(None)
+
+    # -- keeping it up
+
+    async def run(self) -> None:
+        """Dial, hold, dial again, until cancelled.
+
+        Raises ProtocolError for what another try cannot mend: a certificate that is not accepted,
+        a peer of another version, another room at the address.
+        """
+        delay_s = FIRST_RETRY_S
+        try:
+            while True:
+                try:
+                    session = await self._dial()
+                except ProtocolError as error:
+                    raise ProtocolError(f"{self.room} at {self.address}: {error}") from None
+                except OSError as error:
+                    self._down(f"cannot reach {self.room} at {self.address}: {_words(error)}")
+                    await self._clock.sleep(delay_s * (0.75 + 0.5 * self._rng.random()))
+                    delay_s = min(delay_s * 2, LAST_RETRY_S)
+                    continue
+                delay_s = FIRST_RETRY_S
+                self._log.info("connected")
+                self._session, self.why = session, ""
+                self._tell()
+                await session.ended()
+                self._session = None
+                self._down(f"lost {self.room} at {self.address}: {session.error}")
+                self._tell()
+                if isinstance(session.error, ProtocolError):
+                    raise session.error
+        finally:
+            if self._session is not None:
+                self._session.close("the room stops")
+                self._session = None
+
+    def refuse(self, why: str) -> None:
+        """Trying has ended: the next to ask are told why."""
+        self._down(why)
+
+    def _down(self, why: str) -> None:
+        if why != self.why:  # told once, not with every try
+            self.why = why
+            self._log.warning("not connected, trying again", error=why)
+
+    async def _dial(self) -> Session:
+        host, _, port = self.address.rpartition(":")
+        loop = asyncio.get_running_loop()
+
+        def make(carrier: _Carrier) -> Session:
+            session = Session(
+                carrier, self._clock, self._log, self._identity.room, self._serve
+            )
+            session.start()
+            return session
+
+        async with asyncio.timeout(GREETING_S):
+            try:
+                _, carrier = await loop.create_connection(
+                    lambda: _Carrier(make),
+                    host.strip("[]"),
+                    int(port),
+                    ssl=self._identity.client_context(),
+                    server_hostname=self.room,
+                )
+            except ssl.SSLCertVerificationError as error:
+                raise ProtocolError(_untrusted(error)) from None
+            assert carrier.session is not None
+            try:
+                await carrier.session.greeted()
+            except BaseException:
+                carrier.close()
+                raise
+        return carrier.session
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or str(error) or type(error).__name__).lower()
+
+
+def _untrusted(error: ssl.SSLCertVerificationError) -> str:
+    what = error.verify_message
+    return (
+        f"its certificate is not to be trusted ({what}): both sides need certificates of one "
+        "authority that have not expired; issue them anew (podwire certs)"
+    )
+
+
+class FramedServer:
+    """A listener for peers of this cluster: ``allowed`` are the rooms that may call."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        allowed: Sequence[str],
+        serve: Serve,
+        *,
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._identity = identity
+        self._allowed = tuple(allowed)
+        self._serve = serve
+        self._clock = clock
+        self._log = log
+        self._server: asyncio.Server | None = None
+        self._sessions: dict[Session, None] = {}
+        self.address = ""
+        """``host:port``, once started."""
+
+    async def start(self, host: str, port: int, *, listening: Any = None) -> None:
+        """Listen; ``listening`` is a socket that does already. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        where = {"sock": listening} if listening is not None else {"host": host, "port": port}
+        self._server = await loop.create_server(
+            lambda: _Carrier(self._make),
+            ssl=self._identity.server_context(),
+            ssl_handshake_timeout=GREETING_S,
+            backlog=256,
+            **where,
+        )
+        bound = self._server.sockets[0].getsockname()
+        self.address = f"{bound[0]}:{bound[1]}"
+
+    def _make(self, carrier: _Carrier) -> Session:
+        room = room_of(carrier.certificate)
+        session = Session(carrier, self._clock, self._log, self._identity.room, self._serve)
+        if room not in self._allowed:
+            why = f"{room or 'this certificate'} may not call {self._identity.room}"
+            self._log.warning("refused a peer", address=carrier.address, error=why)
+            carrier.write(messages.greeting(self._identity.room, why))
+            session.lose(ProtocolError(why))
+            carrier.close()
+            return session
+        self._sessions[session] = None
+        session.on_end.append(lambda: self._sessions.pop(session, None))
+        session.start()
+        return session
+
+    async def stop(self) -> None:
+        """Stop listening and end every session."""
+        if self._server is not None:
+            self._server.close()
+        for session in list(self._sessions):
+            session.close("the room stops")
