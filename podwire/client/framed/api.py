@@ -10,8 +10,7 @@ import msgspec
 
 from podwire.client.counters import Api, Frame, Request, Response, User
 from podwire.client.framed.methods import Method, Table
-from podwire.client.framed.session import Session
-from podwire.client.framed.transport import Link
+from podwire.client.framed.session import Connection, Session
 from podwire.client.identity import GROUP, PREFIX
 
 _JOINED_BYTES = 256 * 1024
@@ -80,7 +79,7 @@ class _Frames:
 class FramedApi:
     """Counter 1 at the other end of a link."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Connection) -> None:
         self._link = link
 
     async def send(self, request: Request) -> Response:

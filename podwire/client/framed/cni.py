@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from podwire.client.counters import Cni, CniOutput
 from podwire.client.framed.methods import Method, Table
-from podwire.client.framed.transport import Link
+from podwire.client.framed.session import Connection
 
 EXECUTE = Method("cni.execute", tuple[str, str, dict[str, str], bytes], CniOutput)
 
@@ -19,7 +19,7 @@ def serve_cni(table: Table, cni: Cni) -> None:
 class FramedCni:
     """Counter 4 at the other end of a link."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Connection) -> None:
         self._link = link
 
     async def execute(

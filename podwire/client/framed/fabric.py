@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from podwire.client.counters import Fabric, NodeInfo, ToolResult
 from podwire.client.framed.methods import Method, Table
-from podwire.client.framed.transport import Link
+from podwire.client.framed.session import Connection
 from podwire.dataplane.commands import AnyCommand, Command
 from podwire.dataplane.verdict import WalkAnswer, WalkRequest
 
@@ -47,7 +47,7 @@ def serve_fabric(table: Table, fabric: Fabric) -> None:
 class FramedFabric:
     """Counter 2 at the other end of a link. Every call raises ConnectionError while it is down."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Connection) -> None:
         self._link = link
 
     async def node(self, node: str) -> NodeInfo:

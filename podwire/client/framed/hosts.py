@@ -12,8 +12,7 @@ from collections.abc import Sequence
 
 from podwire.client.counters import Container, ContainerHost, ContainerSpec, Process, Sockets
 from podwire.client.framed.methods import Method, Table
-from podwire.client.framed.session import Session
-from podwire.client.framed.transport import Link
+from podwire.client.framed.session import Connection, Session
 from podwire.client.hosting import repository
 
 # kubelet -> room
@@ -192,7 +191,7 @@ class Processes:
 class FramedHost:
     """Counter 5 at the other end of a link: ``images`` are what that room implements."""
 
-    def __init__(self, link: Link, images: Sequence[str], processes: Processes) -> None:
+    def __init__(self, link: Connection, images: Sequence[str], processes: Processes) -> None:
         self._link = link
         self._repositories = tuple(repository(image) for image in images)
         self._processes = processes

@@ -53,6 +53,23 @@ class Carrier(Protocol):
         """End the connection once what was written is sent."""
 
 
+class Connection(Protocol):
+    """Where a binding finds its session: a dialled ``Link``, or one end of a pipe."""
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a session now."""
+
+    def session(self) -> Session:
+        """The session. Raises ConnectionError while there is none."""
+
+    async def connected(self) -> Session:
+        """Wait until there is one."""
+
+    async def restored(self) -> None:
+        """Wait for the next time that a lost peer can be reached again."""
+
+
 class _Outgoing:
     """A call of ours: its items, then its result or failure."""
 
@@ -119,7 +136,7 @@ class Session:
         clock: Clock,
         log: FilteringBoundLogger,
         room: str,
-        serve: Callable[[Session], Table] | None = None,
+        serve: Serve | None = None,
     ) -> None:
         self.carrier = carrier
         self._clock = clock
@@ -397,3 +414,7 @@ class _Items:
     async def aclose(self) -> None:
         """The reader goes away."""
         self._session.abandon(self._id)
+
+
+Serve = Callable[[Session], Table]
+"""Makes the table of what a peer may ask, for one session."""

@@ -14,8 +14,7 @@ from typing import Any
 
 from podwire.client.counters import Datagrams, Listener, Sockets, Stream
 from podwire.client.framed.methods import Method, Table
-from podwire.client.framed.session import Pending, Session
-from podwire.client.framed.transport import Link
+from podwire.client.framed.session import Connection, Pending, Session
 
 _Address = tuple[str, int]
 
@@ -255,7 +254,7 @@ class FramedDatagrams(_Remote):
 class FramedSockets:
     """Counter 3 at the other end of a link. Opening raises ConnectionError while it is down."""
 
-    def __init__(self, link: Link, owner: str = "") -> None:
+    def __init__(self, link: Connection, owner: str = "") -> None:
         self._link = link
         self._owner = owner
 

@@ -14,8 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from podwire.client.framed import messages
 from podwire.client.framed.messages import ProtocolError
-from podwire.client.framed.methods import Table
-from podwire.client.framed.session import Session
+from podwire.client.framed.session import Serve, Session
 from podwire.client.identity import Identity, room_of
 from podwire.runtime.ports import Clock, Rng
 
@@ -23,8 +22,6 @@ FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
 GREETING_S = 10.0
 """How long a stranger may keep a connection without a word."""
-
-Serve = Callable[[Session], Table]
 
 
 class _Carrier(asyncio.Protocol):
