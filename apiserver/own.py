@@ -6,7 +6,7 @@ They exist so that a kubeconfig suffices for everything the command line shows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from podwire.apiserver import answers
 from podwire.apiserver.calls import Call, Query
 from podwire.apiserver.routes import Route
 from podwire.apiserver.traces import Tracer, decode_spec
-from podwire.client.counters import Fabric, Request, Response, ToolResult
+from podwire.client.counters import Fabric, Publication, Request, Response, ToolResult
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
@@ -38,11 +38,13 @@ class _Exec(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """What these paths need: the tracer, the fabric, and who knows endpoints and components."""
+    """What these paths need: the tracer, the fabric, and who knows the API server's own real
+    address ("" when it has none) and the components.
+    """
 
     tracer: Tracer
     fabric: Fabric
-    endpoints: Listing
+    api_address: Callable[[], str]
     components: Listing
     wait_ready: Callable[[], Awaitable[None]]
 
@@ -50,10 +52,14 @@ class Own:
         """Enter the paths into the server's table."""
         server.routes.add_verb("create", self._trace, kind=kinds.TRACE)
         add = server.routes.add
-        add(Route(f"{PREFIX}/endpoints", self._list(self.endpoints)))
+        add(Route(f"{PREFIX}/endpoints", self._list(self._endpoints)))
         add(Route(f"{PREFIX}/components", self._list(self.components)))
         add(Route(f"{PREFIX}/ready", self._ready))
         add(Route(f"{PREFIX}/nodes/*", self._node_exec, methods=("POST",)))
+
+    async def _endpoints(self) -> dict[str, Any]:
+        """GET endpoints: the real addresses."""
+        return endpoints(self.api_address(), await self.fabric.publications())
 
     async def _ready(self, _server: Apiserver, request: Request) -> Response:
         """GET ready?timeoutSeconds=N: answers when the cluster is up, or when time is."""
@@ -112,3 +118,28 @@ class Own:
             return answers.json(await items())
 
         return handler
+
+
+def endpoints(api: str, publications: Sequence[Publication]) -> dict[str, Any]:
+    """The body of ``endpoints``: ``api``, ``dns``, ``nodePorts`` and ``ingress``.
+
+    Each publication that could not be made has address "" and says why in ``message``.
+    """
+    node_ports: list[dict[str, Any]] = []
+    ingress: list[dict[str, Any]] = []
+    dns = ""
+    for found in publications:
+        what, _, name = found.name.partition(" ")
+        shown: dict[str, Any] = {
+            "protocol": found.protocol, "address": found.address, "modelled": found.modelled,
+        }  # fmt: skip
+        if found.message:
+            shown["message"] = found.message
+        if what == "dns":
+            dns = dns or found.address
+        elif what == "nodePort":
+            number = int(found.modelled.rpartition(":")[2])
+            node_ports.append({"service": name, "nodePort": number, **shown})
+        elif what == "ingress":
+            ingress.append({"port": name, **shown})
+    return {"api": api, "dns": dns, "nodePorts": node_ports, "ingress": ingress}

@@ -109,6 +109,22 @@ class NodeInfo:
     kernel_version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A real address that leads to a modelled one.
+
+    ``name`` says what it is: ``dns``, ``nodePort default/frontend``, ``ingress http``. Addresses
+    are ``host:port``; ``address`` is "" when it could not be published, and ``message`` says why.
+    """
+
+    name: str
+    protocol: str
+    """tcp or udp."""
+    address: str
+    modelled: str
+    message: str = ""
+
+
 class Fabric(Protocol):
     """Counter 2: the kernels and disks of all nodes."""
 
@@ -157,6 +173,11 @@ class Fabric(Protocol):
         """Send one UDP datagram on a fork to whichever program would get it and carry its answer
         back on the same fork: the walk there, and the reply payload (None: none came).
         ``draw`` picks the load-balancing branch, as in WalkRequest.
+        """
+
+    async def publications(self) -> list[Publication]:
+        """The real addresses that lead into the network, in order of their modelled ones; none in
+        virtual time.
         """
 
 

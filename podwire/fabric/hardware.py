@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from structlog.typing import FilteringBoundLogger
 
-from podwire.client.counters import NodeInfo, Stream, ToolResult
+from podwire.client.counters import NodeInfo, Publication, Stream, ToolResult
 from podwire.dataplane.commands import Command, CommandError, NetnsDel, encode
 from podwire.dataplane.emit import Deliver, Drop, Emit, ToWire
 from podwire.dataplane.kernel import Kernel
@@ -75,7 +75,8 @@ class Fabric:
             self.world, clock, rng.child("wire"), link_delay_s, link_jitter_s, self._lost
         )
         self.sockets = SocketLayer(clock, rng.child("sockets"), self)
-        self.publications = Publications(self, clock, log)
+        self.real_sockets = Publications(self, clock, log)
+        """What a Publisher opens."""
         self._questions = Questions(self)
         self._local_delay_s = local_delay_s
         self._local: dict[tuple[str, str], deque[Packet]] = {}
@@ -152,7 +153,7 @@ class Fabric:
 
     async def close(self) -> None:
         """Close what reaches into the real world."""
-        await self.publications.close()
+        await self.real_sockets.close()
 
     # ------------------------------------------------------------ counter 2: kernels
 
@@ -225,6 +226,10 @@ class Fabric:
         return await self._questions.ask_datagram(
             node, netns, address, port, payload, timeout_s, draw
         )
+
+    async def publications(self) -> list[Publication]:
+        """The real addresses that lead into the network, by their modelled ones."""
+        return [published.public for published in self.real_sockets.listing()]
 
     # ------------------------------------------------------------ counter 3
 

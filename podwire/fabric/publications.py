@@ -17,7 +17,7 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from podwire.client.counters import Datagrams, Sockets, Stream
+from podwire.client.counters import Datagrams, Publication, Sockets, Stream
 from podwire.runtime.ports import Clock, Timer
 from podwire.runtime.simloop import SimLoop
 from podwire.runtime.tasks import Nursery
@@ -34,7 +34,10 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One publication: where it listens, and where it leads from which (node, netns)."""
+    """One publication: where it listens, and where it leads from which (node, netns).
+
+    One that was wanted and refused has host "" and a ``message``.
+    """
 
     host: str
     host_port: int
@@ -42,6 +45,15 @@ class Published:
     address: str
     port: int
     via: tuple[str, str]
+    name: str = ""
+    message: str = ""
+
+    @property
+    def public(self) -> Publication:
+        """As counter 2 shows it."""
+        real = f"{self.host}:{self.host_port}" if self.host else ""
+        modelled = f"{self.address}:{self.port}"
+        return Publication(self.name, self.protocol, real, modelled, self.message)
 
 
 class Publications:
@@ -52,6 +64,7 @@ class Publications:
         self._clock = clock
         self._log = log
         self._open: dict[tuple[str, int, str], tuple[Published, _TcpRelay | _UdpRelay]] = {}
+        self._refused: dict[tuple[str, int, str], Published] = {}
 
     async def publish(
         self,
@@ -62,11 +75,12 @@ class Publications:
         via: tuple[str, str] = ("gateway", ""),
         host_port: int = 0,
         host: str = LOOPBACK,
+        name: str = "",
     ) -> tuple[str, int]:
         """Open a real socket that leads to ``address:port``; where it listens.
 
         ``via`` is the modelled (node, netns) that clients appear to be on; ``host_port`` 0 takes
-        any free port. Raises OSError when the real port is taken.
+        any free port; ``name`` says what it is. Raises OSError when the real port is taken.
         """
         key = (address, port, protocol)
         known = self._open.get(key)
@@ -77,8 +91,9 @@ class Publications:
         relay: _TcpRelay | _UdpRelay
         relay = (_UdpRelay if protocol == "udp" else _TcpRelay)(self, address, port, via)
         real_port = await relay.open(host, host_port)
-        published = Published(host, real_port, protocol, address, port, via)
+        published = Published(host, real_port, protocol, address, port, via, name)
         self._open[key] = (published, relay)
+        self._refused.pop(key, None)
         self._log.info(
             "published", real=f"{host}:{real_port}", modelled=f"{address}:{port}/{protocol}"
         )
@@ -86,13 +101,28 @@ class Publications:
 
     async def unpublish(self, address: str, port: int, protocol: str = "tcp") -> None:
         """Close a publication and everything that goes through it; harmless when unknown."""
+        self._refused.pop((address, port, protocol), None)
         known = self._open.pop((address, port, protocol), None)
         if known is not None:
             await known[1].close()
 
+    def refuse(self, name: str, address: str, port: int, protocol: str, message: str) -> None:
+        """Keep in mind that a publication was wanted and why there is none (until it is made, or
+        is unpublished).
+        """
+        self._refused[address, port, protocol] = Published(
+            "", 0, protocol, address, port, ("", ""), name, message
+        )
+        self._log.warning("not published", modelled=f"{address}:{port}/{protocol}", why=message)
+
     def published(self) -> list[Published]:
         """All publications, by target."""
-        return [published for _, (published, _) in sorted(self._open.items())]
+        return [self._open[key][0] for key in sorted(self._open)]
+
+    def listing(self) -> list[Published]:
+        """All publications and those refused, by target."""
+        every = {**self._refused, **{key: known[0] for key, known in self._open.items()}}
+        return [every[key] for key in sorted(every)]
 
     async def close(self) -> None:
         """Close all publications."""

@@ -7,7 +7,7 @@ chaos); only the loop, the clock and the links differ.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,8 +95,8 @@ class Cluster:
             whatif.compiler(settings),
             self.elapsed_s,
         )
-        self.real_addresses: Callable[[], Awaitable[dict[str, Any]]] | None = None
-        """Who knows the real addresses; nobody does in virtual time."""
+        self.api_address: Callable[[], str] = str
+        """The API server's real address; it has none in virtual time."""
         self.on_failure: Callable[[str, Exception], None] | None = None
         """Told when a room fails; a simulation ends there."""
         self.rooms: dict[str, Room] = {}
@@ -113,15 +113,15 @@ class Cluster:
         for route in (*discovery.routes(), *openapi.ROUTES):
             self.server.routes.add(route)
         self.server.shapes.append(chooser(self.env.clock.now_ns))
-        Own(self.tracer, self.fabric, self.endpoints, self.components, self.wait_ready).install(
-            self.server
-        )
+        Own(
+            self.tracer,
+            self.fabric,
+            lambda: self.api_address(),  # noqa: PLW0108  it is set later
+            self.components,
+            self.wait_ready,
+        ).install(self.server)
 
     # -- what the API server shows of the composition
-
-    async def endpoints(self) -> dict[str, Any]:
-        """Real addresses; none in virtual time."""
-        return await self.real_addresses() if self.real_addresses is not None else {}
 
     async def components(self) -> dict[str, Any]:
         """The rooms and their state."""

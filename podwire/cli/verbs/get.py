@@ -55,7 +55,7 @@ def components(name: str, output: str) -> None:
 @name_option
 @output_option("table", "json", "yaml")
 def endpoints(name: str, output: str) -> None:
-    """List the real addresses at which a cluster answers: API, DNS, NodePorts."""
+    """List the real addresses at which a cluster answers: API, DNS, Ingress, NodePorts."""
     answer = call(client(name), "GET", f"{_PREFIX}/endpoints")
     if output != "table":
         click.echo(dump(answer, output))
@@ -63,13 +63,20 @@ def endpoints(name: str, output: str) -> None:
     rows = [
         ("NAME", "PROTOCOL", "ADDRESS", "MODELLED"),
         ("api", "https", answer["api"], "192.168.0.10:6443"),
-        ("dns", "udp,tcp", answer["dns"], "10.96.0.10:53"),
+        ("dns", "udp,tcp", answer["dns"] or "<none>", "10.96.0.10:53"),
+    ]
+    named = [
+        *((f"ingress {entry['port']}", entry) for entry in answer["ingress"]),
+        *((f"nodePort {entry['service']}", entry) for entry in answer["nodePorts"]),
     ]
     rows += [
-        (f"nodePort {e['service']}", e["protocol"], e["address"], e["modelled"])
-        for e in answer["nodePorts"]
+        (title, entry["protocol"], entry["address"] or "<none>", entry["modelled"])
+        for title, entry in named
     ]
     click.echo(table(rows))
+    for title, entry in named:
+        if entry.get("message"):
+            click.echo(f"{title} is not published: {entry['message']}", err=True)
 
 
 def _show(items: list[dict[str, Any]], output: str, columns: tuple[str, ...]) -> None:

@@ -26,7 +26,7 @@ async def real_cluster() -> tuple[Env, Fabric]:
 async def test_what_curl_would_get_has_walked_the_dataplane() -> None:
     _, fabric = await real_cluster()
     listener = await fabric.listen("node-2", "pod-2", "", 80)
-    host, port = await fabric.publications.publish("10.244.2.2", 80, via=VIA)
+    host, port = await fabric.real_sockets.publish("10.244.2.2", 80, via=VIA)
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(b"GET /")
     server = await listener.accept()
@@ -44,7 +44,7 @@ async def test_what_curl_would_get_has_walked_the_dataplane() -> None:
 async def test_a_large_body_crosses_in_both_directions_with_bounded_buffers() -> None:
     env, fabric = await real_cluster()
     listener = await fabric.listen("node-2", "pod-2", "", 80)
-    host, port = await fabric.publications.publish("10.244.2.2", 80, via=VIA)
+    host, port = await fabric.real_sockets.publish("10.244.2.2", 80, via=VIA)
     body = env.rng.bytes(3_000_000)
     largest = 0
 
@@ -75,7 +75,7 @@ async def test_a_large_body_crosses_in_both_directions_with_bounded_buffers() ->
 
 async def test_a_refused_modelled_connection_resets_the_real_one() -> None:
     _, fabric = await real_cluster()
-    host, port = await fabric.publications.publish("10.244.2.2", 81, via=VIA)
+    host, port = await fabric.real_sockets.publish("10.244.2.2", 81, via=VIA)
     reader, writer = await asyncio.open_connection(host, port)
     with pytest.raises(ConnectionResetError):
         await reader.read()
@@ -94,7 +94,7 @@ class Client(asyncio.DatagramProtocol):
 async def test_each_real_udp_client_has_a_modelled_port_of_its_own() -> None:
     _, fabric = await real_cluster()
     server = await fabric.bind_udp("node-2", "pod-2", "", 53)
-    where = await fabric.publications.publish("10.244.2.2", 53, "udp", via=VIA)
+    where = await fabric.real_sockets.publish("10.244.2.2", 53, "udp", via=VIA)
     loop = asyncio.get_running_loop()
     seen = []
     clients = [await loop.create_datagram_endpoint(Client, remote_addr=where) for _ in range(2)]
@@ -114,12 +114,12 @@ async def test_each_real_udp_client_has_a_modelled_port_of_its_own() -> None:
 async def test_a_udp_publication_survives_a_reboot_of_the_host_it_starts_from() -> None:
     _, fabric = await real_cluster()
     server = await fabric.bind_udp("node-2", "", "", 53)
-    host = await fabric.publications.publish("192.168.0.12", 53, "udp", via=("node-1", ""))
+    host = await fabric.real_sockets.publish("192.168.0.12", 53, "udp", via=("node-1", ""))
     loop = asyncio.get_running_loop()
     transport, client = await loop.create_datagram_endpoint(Client, remote_addr=host)
     transport.sendto(b"before")
     first = await server.recv_from()
-    ((_, relay),) = fabric.publications._open.values()
+    ((_, relay),) = fabric.real_sockets._open.values()
     (session,) = relay._sessions.values()  # type: ignore[union-attr]
     fabric.power_off("node-1")
     await asyncio.gather(session.task, return_exceptions=True)
@@ -135,32 +135,32 @@ async def test_a_udp_publication_survives_a_reboot_of_the_host_it_starts_from() 
 
 async def test_publishing_twice_gives_the_same_port_and_unpublishing_frees_it() -> None:
     _, fabric = await real_cluster()
-    host, port = await fabric.publications.publish("10.244.2.2", 80, via=VIA)
-    assert await fabric.publications.publish("10.244.2.2", 80, via=VIA) == (host, port)
-    shown = fabric.publications.published()
+    host, port = await fabric.real_sockets.publish("10.244.2.2", 80, via=VIA)
+    assert await fabric.real_sockets.publish("10.244.2.2", 80, via=VIA) == (host, port)
+    shown = fabric.real_sockets.published()
     assert [(p.host_port, p.address, p.port, p.protocol) for p in shown] == [
         (port, "10.244.2.2", 80, "tcp")
     ]
-    await fabric.publications.unpublish("10.244.2.2", 80)
+    await fabric.real_sockets.unpublish("10.244.2.2", 80)
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection(host, port)
-    again = await fabric.publications.publish("10.244.2.2", 80, via=VIA, host_port=port)
+    again = await fabric.real_sockets.publish("10.244.2.2", 80, via=VIA, host_port=port)
     assert again == (host, port)
     await fabric.close()
 
 
 async def test_a_taken_real_port_is_an_error() -> None:
     _, fabric = await real_cluster()
-    _, port = await fabric.publications.publish("10.244.2.2", 80, via=VIA)
+    _, port = await fabric.real_sockets.publish("10.244.2.2", 80, via=VIA)
     with pytest.raises(OSError):
-        await fabric.publications.publish("10.244.2.2", 81, via=VIA, host_port=port)
+        await fabric.real_sockets.publish("10.244.2.2", 81, via=VIA, host_port=port)
     await fabric.close()
 
 
 async def test_closing_ends_conversations_in_the_middle() -> None:
     _, fabric = await real_cluster()
     listener = await fabric.listen("node-2", "pod-2", "", 80)
-    host, port = await fabric.publications.publish("10.244.2.2", 80, via=VIA)
+    host, port = await fabric.real_sockets.publish("10.244.2.2", 80, via=VIA)
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(b"x")
     server = await listener.accept()
@@ -176,7 +176,7 @@ async def test_closing_ends_conversations_in_the_middle() -> None:
 def test_a_simulation_has_no_real_sockets() -> None:
     async def story(env: Env) -> None:
         fabric = await cluster(env)
-        publications: Publications = fabric.publications
+        publications: Publications = fabric.real_sockets
         with pytest.raises(NotImplementedError, match="real time"):
             await publications.publish("10.244.2.2", 80)
 
