@@ -12,13 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from podwire.client import identity
+
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _CA_DAYS = 3650
 _LEAF_DAYS = 365
+_RENEW_DAYS = 30
 _BACKDATE_S = 300
 
 
@@ -31,42 +35,72 @@ class Pair:
 
 
 class Authority:
-    """Issues certificates of one cluster."""
+    """Issues certificates of one cluster. ``kept`` is an authority made earlier.
 
-    def __init__(self, secret: Callable[[int], bytes], now_ns: int) -> None:
+    Raises ValueError when ``kept`` is no certificate of an authority with its key.
+    """
+
+    def __init__(
+        self, secret: Callable[[int], bytes], now_ns: int, kept: Pair | None = None
+    ) -> None:
         self._secret = secret
         self._now = dt.datetime.fromtimestamp(now_ns // 10**9, tz=dt.UTC)
-        self._key = self._new_key()
         self._name = _name("podwire-ca", ())
-        self._certificate = self._build(
-            self._name, self._key, _CA_DAYS, is_authority=True, names=(), usage=None
-        )
+        if kept is not None:
+            self._key = _loaded(kept)
+            self._certificate = x509.load_pem_x509_certificate(kept.certificate)
+        else:
+            self._key = self._new_key()
+            self._certificate = self._build(
+                self._name, self._key, _CA_DAYS, is_authority=True, names=(), usages=()
+            )
         self.pem = self._certificate.public_bytes(serialization.Encoding.PEM)
         """The CA certificate (what kubeconfigs and kube-root-ca.crt carry)."""
 
+    @property
+    def pair(self) -> Pair:
+        """The authority itself: whoever holds its key can issue certificates."""
+        return Pair(self.pem, _private(self._key))
+
     def server(self, names: Sequence[str]) -> Pair:
         """A server certificate for DNS names and IP addresses."""
-        return self._leaf("kube-apiserver", (), names, ExtendedKeyUsageOID.SERVER_AUTH)
+        return self._leaf("kube-apiserver", (), names, (ExtendedKeyUsageOID.SERVER_AUTH,))
 
     def client(self, user: str, groups: Sequence[str]) -> Pair:
         """A client certificate for a user in groups."""
-        return self._leaf(user, groups, (), ExtendedKeyUsageOID.CLIENT_AUTH)
+        return self._leaf(user, groups, (), (ExtendedKeyUsageOID.CLIENT_AUTH,))
+
+    def room(self, room: str, names: Sequence[str]) -> Pair:
+        """A room's certificate, for both ends of its connections."""
+        both = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+        return self._leaf(identity.PREFIX + room, (identity.GROUP,), (room, *names), both)
+
+    def still_good(self, pair: Pair, names: Sequence[str], days: int = _RENEW_DAYS) -> bool:
+        """Whether a certificate is of this authority, names these, and lasts some ``days``."""
+        try:
+            certificate = x509.load_pem_x509_certificate(pair.certificate)
+            certificate.verify_directly_issued_by(self._certificate)
+            has = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        except x509.ExtensionNotFound:
+            return not names
+        known = {str(name.value): None for name in has.value}
+        until = certificate.not_valid_after_utc - dt.timedelta(days=days)
+        return self._now < until and all(name in known for name in names)
 
     def _leaf(
-        self, user: str, groups: Sequence[str], names: Sequence[str], usage: x509.ObjectIdentifier
+        self,
+        user: str,
+        groups: Sequence[str],
+        names: Sequence[str],
+        usages: Sequence[x509.ObjectIdentifier],
     ) -> Pair:
         key = self._new_key()
         certificate = self._build(
-            _name(user, groups), key, _LEAF_DAYS, is_authority=False, names=names, usage=usage
+            _name(user, groups), key, _LEAF_DAYS, is_authority=False, names=names, usages=usages
         )
-        return Pair(
-            certificate.public_bytes(serialization.Encoding.PEM),
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            ),
-        )
+        return Pair(certificate.public_bytes(serialization.Encoding.PEM), _private(key))
 
     def _new_key(self) -> ec.EllipticCurvePrivateKey:
         number = int.from_bytes(self._secret(48), "big") % (_P256_ORDER - 1) + 1
@@ -80,7 +114,7 @@ class Authority:
         *,
         is_authority: bool,
         names: Sequence[str],
-        usage: x509.ObjectIdentifier | None,
+        usages: Sequence[x509.ObjectIdentifier],
     ) -> x509.Certificate:
         builder = (
             x509.CertificateBuilder()
@@ -100,12 +134,31 @@ class Authority:
                 critical=False,
             )
         )
-        if usage is not None:
-            builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        if usages:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         if names:
             alternatives = x509.SubjectAlternativeName([_alternative(n) for n in names])
             builder = builder.add_extension(alternatives, critical=False)
         return builder.sign(self._key, hashes.SHA256(), ecdsa_deterministic=True)
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _loaded(pair: Pair) -> ec.EllipticCurvePrivateKey:
+    """The key of an authority's pair. Raises ValueError."""
+    certificate = x509.load_pem_x509_certificate(pair.certificate)
+    key = serialization.load_pem_private_key(pair.key, password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("the authority's key is not an elliptic curve key")  # noqa: TRY004
+    if certificate.public_key() != key.public_key():
+        raise ValueError("the authority's certificate and key do not belong together")
+    return key
 
 
 def _name(user: str, groups: Sequence[str]) -> x509.Name:

@@ -7,11 +7,10 @@ room. ``core.py`` and ``records.py`` hold every decision about records and are p
 
 from __future__ import annotations
 
+from podwire.client import images
 from podwire.client.counters import Process
 from podwire.client.ctx import Ctx
 from podwire.client.hosting import RoomHost
-
-IMAGES = ("registry.k8s.io/coredns/coredns", "docker.io/coredns/coredns", "coredns/coredns")
 
 
 def host(ctx: Ctx) -> RoomHost:
@@ -22,4 +21,4 @@ def host(ctx: Ctx) -> RoomHost:
 
         return await serve(ctx, process)
 
-    return RoomHost(IMAGES, program)
+    return RoomHost(images.COREDNS, program)

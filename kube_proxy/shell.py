@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from podwire.api import kinds
 from podwire.api.views import EndpointSlice, Node, Service
-from podwire.client import http1
+from podwire.client import http1, images
 from podwire.client.api import Client
 from podwire.client.counters import ContainerHost, Listener, Process, User
 from podwire.client.ctx import Ctx
@@ -23,7 +23,6 @@ from podwire.kube_proxy.runner import Runner
 from podwire.kube_proxy.text import CANARY, jump_text
 from podwire.runtime.tasks import Nursery, first
 
-IMAGES = ("registry.k8s.io/kube-proxy",)
 CONFIG_PATH = "/var/lib/kube-proxy/config.conf"
 VERSION = "v1.37.1"
 RESTORE_BASE_S = 0.010
@@ -40,7 +39,7 @@ def host(ctx: Ctx, shared: Shared | None = None) -> ContainerHost:
     async def program(process: Process) -> int:
         return await KubeProxy(ctx, process, shared).run()
 
-    return RoomHost(IMAGES, program)
+    return RoomHost(images.KUBE_PROXY, program)
 
 
 class KubeProxy:

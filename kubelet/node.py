@@ -15,6 +15,7 @@ from podwire.api.times import format_time
 from podwire.api.view import JSON
 from podwire.api.views import Node
 from podwire.client.api import STRATEGIC
+from podwire.client.counters import KUBELET_ENDPOINT
 from podwire.client.leases import LeaseHolder
 from podwire.kubelet.state import RUNTIME_VERSION, VERSION, Kubelet
 from podwire.runtime.tasks import first
@@ -120,6 +121,12 @@ class NodeAgent:
             },
         }
 
+    def _annotations(self) -> dict[str, str]:
+        annotations = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+        if self._kubelet.config.endpoint:
+            annotations[KUBELET_ENDPOINT] = self._kubelet.config.endpoint
+        return annotations
+
     def _body(self) -> JSON:
         labels = {
             "beta.kubernetes.io/arch": "amd64",
@@ -133,7 +140,7 @@ class NodeAgent:
             "metadata": {
                 "name": self._name,
                 "labels": labels,
-                "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+                "annotations": self._annotations(),
             },
             "spec": {},
             "status": self._status(),

@@ -52,6 +52,8 @@ class KubeletConfig:
     labels: Mapping[str, str] = field(default_factory=dict)
     """More labels for the Node object (a zone, a role)."""
     preloaded_images: tuple[str, ...] = NODE_IMAGE
+    endpoint: str = ""
+    """Where the API server finds this kubelet (``host:port``); "" in the same process."""
     streams: Streams | None = None
     """Where exec and logs of all nodes meet (counter 6); None: this kubelet serves none."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import Protocol
+from typing import Protocol, cast
 
 from podwire.client.counters import Container, Process
 from podwire.client.ctx import Ctx
@@ -67,7 +67,7 @@ class ProgramHost:
         """The model's name, or ``generic``: kubelet then records the Event that says so."""
         return image_of(image).name
 
-    async def start(self, process: LocalProcess) -> Container:
+    async def start(self, process: Process) -> Container:
         """Start the program of one container.
 
         Raises OSError(ENOENT) when the image is known and its command is not in it.
@@ -84,8 +84,8 @@ class ProgramHost:
         elif argv and find(image, argv[0]) is None:
             raise OSError(errno.ENOENT, "executable file not found in $PATH", argv[0])
 
-        async def program(_: Process) -> int:
-            return await self._run(process, image, argv)
+        async def program(process: Process) -> int:
+            return await self._run(cast("LocalProcess", process), image, argv)
 
         return TaskContainer(program, process)
 

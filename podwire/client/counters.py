@@ -370,6 +370,11 @@ class ContainerHost(Protocol):
 
 # ---------------------------------------------------------------- 6. kubelet streams
 
+KUBELET_ENDPOINT = "podwire.dev/kubelet-endpoint"
+"""Annotation of a Node: where its kubelet serves counter 6 (``host:port``) when it is a process of
+its own.
+"""
+
 
 class ExecSession(Protocol):
     """A running command in a container."""

@@ -6,6 +6,9 @@ six decimals, which client-go insists on.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Mapping
+
 from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.api.times import format_micro_time
@@ -13,13 +16,26 @@ from podwire.api.view import JSON
 from podwire.client.api import Client
 from podwire.client.ctx import Ctx
 
+COMPONENT = "podwire.dev/component"
+"""Label of the Leases that say which rooms are alive."""
+MESSAGE = "podwire.dev/message"
+"""Annotation: what keeps the room from doing its work; '' for nothing."""
+COMPONENT_NAMESPACE = "kube-system"
+COMPONENT_DURATION_S = 15
+COMPONENT_PERIOD_S = 5.0
+"""Of a room's Lease: leader election's own defaults upstream (15 s, renewed well before)."""
+
 JITTER = 0.04
 RETRY_FIRST_S = 0.2
 RETRY_MAX_S = 7.0
 
 
 class LeaseHolder:
-    """Renews one Lease every ``period_s`` (up to 4 % later, by the seed)."""
+    """Renews one Lease every ``period_s`` (up to 4 % later, by the seed).
+
+    ``message`` tells what is wrong with its holder ('' for nothing); it is written beside the
+    renewal, and at once when ``kick`` says that it changed.
+    """
 
     def __init__(
         self,
@@ -32,6 +48,8 @@ class LeaseHolder:
         duration_s: int = 40,
         period_s: float = 10.0,
         owner: JSON | None = None,
+        labels: Mapping[str, str] | None = None,
+        message: Callable[[], str] = str,
     ) -> None:
         self._clock = ctx.clock
         self._rng = ctx.rng.child(f"lease {namespace}/{name}")
@@ -43,12 +61,33 @@ class LeaseHolder:
         self._duration_s = duration_s
         self._period_s = period_s
         self._owner = owner
+        self._labels = dict(labels or {})
+        self._message = message
+        self._kicked = asyncio.Event()
+
+    def kick(self) -> None:
+        """Renew now: the holder's message changed."""
+        self._kicked.set()
 
     async def run(self) -> None:
         """Create or take over the Lease, then renew it until cancelled."""
         while True:
+            self._kicked.clear()
             await self._renew_at_any_cost()
-            await self._clock.sleep(self._period_s * (1 + JITTER * self._rng.random()))
+            delay_s = self._period_s * (1 + JITTER * self._rng.random())
+            timer = self._clock.call_later(delay_s, self._kicked.set)
+            try:
+                await self._kicked.wait()
+            finally:
+                timer.cancel()
+
+    async def release(self) -> None:
+        """Give the Lease up: its holder stops of its own accord. Raises ApiError,
+        ConnectionError.
+        """
+        await self._client.patch(
+            kinds.LEASE, self._name, {"spec": {"holderIdentity": ""}}, self._namespace
+        )
 
     async def _renew_at_any_cost(self) -> None:
         """Renew, retrying with growing delays as long as the server refuses or is away."""
@@ -69,13 +108,35 @@ class LeaseHolder:
             "leaseDurationSeconds": self._duration_s,
             "renewTime": format_micro_time(self._clock.now_ns()),
         }
+        patch: JSON = {"spec": spec}
+        meta: JSON = {}
+        if self._labels:
+            meta = {"labels": self._labels, "annotations": {MESSAGE: self._message()}}
+            patch["metadata"] = meta
         try:
-            await self._client.patch(kinds.LEASE, self._name, {"spec": spec}, self._namespace)
+            await self._client.patch(kinds.LEASE, self._name, patch, self._namespace)
         except ApiError as error:
             if error.code != 404:
                 raise
-            meta: JSON = {"name": self._name, "namespace": self._namespace}
+            meta = {**meta, "name": self._name, "namespace": self._namespace}
             if self._owner is not None:
                 meta["ownerReferences"] = [self._owner]
             body = {"metadata": meta, "spec": spec}
             await self._client.create(kinds.LEASE, body, self._namespace)
+
+
+def of_component(
+    ctx: Ctx, client: Client, component: str, identity: str, message: Callable[[], str] = str
+) -> LeaseHolder:
+    """The Lease by which a room shows that it lives."""
+    return LeaseHolder(
+        ctx,
+        client,
+        f"podwire-{component}",
+        namespace=COMPONENT_NAMESPACE,
+        identity=identity,
+        duration_s=COMPONENT_DURATION_S,
+        period_s=COMPONENT_PERIOD_S,
+        labels={COMPONENT: component},
+        message=message,
+    )

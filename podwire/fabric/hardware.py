@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from structlog.typing import FilteringBoundLogger
 
-from podwire.client.counters import NodeInfo, Publication, Stream, ToolResult
+from podwire.client.counters import NodeInfo, Publication, ToolResult
 from podwire.dataplane.commands import Command, CommandError, NetnsDel, encode
 from podwire.dataplane.emit import Deliver, Drop, Emit, ToWire
 from podwire.dataplane.kernel import Kernel
@@ -22,7 +22,6 @@ from podwire.dataplane.world import World
 from podwire.fabric import commands as machine_commands
 from podwire.fabric import host as hosts
 from podwire.fabric import tables
-from podwire.fabric.control_plane import Service
 from podwire.fabric.host import GIB, KERNEL_VERSION, Host
 from podwire.fabric.icmp import os_error
 from podwire.fabric.publications import Publications
@@ -229,7 +228,7 @@ class Fabric:
 
     async def publications(self) -> list[Publication]:
         """The real addresses that lead into the network, by their modelled ones."""
-        return [published.public for published in self.real_sockets.listing()]
+        return self.real_sockets.listing()
 
     # ------------------------------------------------------------ counter 3
 
@@ -264,13 +263,6 @@ class Fabric:
     def reset_owner(self, owner: str) -> None:
         """A process was lost with its kubelet: its connections are reset."""
         self.sockets.reset_owner(owner)
-
-    async def serve(
-        self, node: str, port: int, handler: Callable[[Stream], Awaitable[None]]
-    ) -> Service:
-        """A service on a host itself: ``handler`` gets every accepted connection."""
-        listener = await self.sockets.listen(node, "", "", port, f"service {node}:{port}")
-        return Service(listener, handler, self.log)
 
     # ------------------------------------------------------------ what sockets need
 

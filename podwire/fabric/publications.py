@@ -48,10 +48,9 @@ class Published:
     name: str = ""
     message: str = ""
 
-    @property
-    def public(self) -> Publication:
+    def public(self, shown_host: str = "") -> Publication:
         """As counter 2 shows it."""
-        real = f"{self.host}:{self.host_port}" if self.host else ""
+        real = f"{shown_host or self.host}:{self.host_port}" if self.host else ""
         modelled = f"{self.address}:{self.port}"
         return Publication(self.name, self.protocol, real, modelled, self.message)
 
@@ -65,6 +64,10 @@ class Publications:
         self._log = log
         self._open: dict[tuple[str, int, str], tuple[Published, _TcpRelay | _UdpRelay]] = {}
         self._refused: dict[tuple[str, int, str], Published] = {}
+        self.shown_host = ""
+        """The host that people see, where it is another than the one listened on (a container's
+        ports are mapped by its engine).
+        """
 
     async def publish(
         self,
@@ -119,10 +122,10 @@ class Publications:
         """All publications, by target."""
         return [self._open[key][0] for key in sorted(self._open)]
 
-    def listing(self) -> list[Published]:
+    def listing(self) -> list[Publication]:
         """All publications and those refused, by target."""
         every = {**self._refused, **{key: known[0] for key, known in self._open.items()}}
-        return [every[key] for key in sorted(every)]
+        return [every[key].public(self.shown_host) for key in sorted(every)]
 
     async def close(self) -> None:
         """Close all publications."""

@@ -13,14 +13,15 @@ from typing import Any
 
 from podwire import coredns
 from podwire.api import kinds
-from podwire.apiserver import discovery, openapi
+from podwire.apiserver import components, discovery, openapi
 from podwire.apiserver.certs import Authority
 from podwire.apiserver.own import Own
 from podwire.apiserver.server import Apiserver, DirectApi
 from podwire.apiserver.tables.shapes import chooser
 from podwire.apiserver.traces import Tracer
+from podwire.client import leases
 from podwire.client.api import Client
-from podwire.client.counters import Api, ContainerHost, User
+from podwire.client.counters import ANONYMOUS, Api, ContainerHost
 from podwire.client.ctx import Ctx
 from podwire.cni.hosts import hosts as cni_hosts
 from podwire.cni.runtime import CniPlugins
@@ -39,10 +40,8 @@ from podwire.scheduler.shell import run as run_scheduler
 from podwire.sim import addons, outside, whatif
 from podwire.sim.link import LinkedApi
 from podwire.sim.readiness import wait_until_up
-from podwire.sim.settings import CONTROL_PLANE, ClusterSettings, node_address
+from podwire.sim.settings import ADMIN, CONTROL_PLANE, ClusterSettings
 from podwire.store.embedded import EmbeddedStore
-
-ADMIN = User("kubernetes-admin", ("system:masters", "system:authenticated"))
 
 _LINK_DELAY_S = 0.0004
 _LINK_JITTER_S = 0.0006
@@ -50,24 +49,17 @@ _LINK_JITTER_S = 0.0006
 
 @dataclass(slots=True)
 class Room:
-    """A running room, as ``get components`` shows it."""
+    """A room that was started."""
 
     name: str
     task: asyncio.Task[None]
 
     @property
-    def status(self) -> str:
-        """Running, Stopped, or Failed."""
-        if not self.task.done():
-            return "Running"
-        return "Stopped" if self.task.cancelled() or not self.task.exception() else "Failed"
-
-    @property
-    def message(self) -> str:
-        """Why it failed."""
-        if self.status != "Failed":
-            return ""
-        return repr(self.task.exception())
+    def component(self) -> components.Component:
+        """How it ended."""
+        if self.task.cancelled() or not self.task.exception():
+            return components.Component(self.name, components.STOPPED)
+        return components.Component(self.name, components.FAILED, repr(self.task.exception()))
 
 
 class Cluster:
@@ -124,13 +116,10 @@ class Cluster:
     # -- what the API server shows of the composition
 
     async def components(self) -> dict[str, Any]:
-        """The rooms and their state."""
-        return {
-            "items": [
-                {"name": room.name, "status": room.status, "message": room.message}
-                for room in self.rooms.values()
-            ]
-        }
+        """The rooms and their state: by their Leases, and by their tasks where those ended."""
+        ended = [room.component for room in self.rooms.values() if room.task.done()]
+        own = components.Component("apiserver", components.READY)
+        return await components.listing(self.client, self.env.clock, [own, *ended])
 
     async def wait_ready(self) -> None:
         """Until nodes and the pods of kube-system are Ready."""
@@ -143,19 +132,24 @@ class Cluster:
 
         Returns when the API server is ready and every room was started.
         """
-        self.fabric.add_gateway()
-        self.fabric.add_control_plane()
-        for index, name in enumerate(self.settings.node_names, 1):
-            self.fabric.add_node(name, node_address(index))
+        outside.add_machines(self.fabric, self.settings)
         await self.server.start()
         await outside.start_gateway(self.fabric, nursery)
-        await outside.start_control_plane(self.fabric, self.server)
+        nursery.start(
+            outside.serve_control_plane(
+                await outside.open_control_plane(self.fabric), DirectApi(self.server, ANONYMOUS)
+            ),
+            name="control plane",
+        )
         await self._create_addons()
         config = ControllersConfig(root_ca=self.authority.pem.decode())
         self._start_room("controllers", run_controllers(self.room_ctx("controllers", config)))
         self._start_room("scheduler", run_scheduler(self.room_ctx("scheduler")))
         for name in self.settings.node_names:
             self.start_kubelet(name)
+        for name in ("controllers", "scheduler"):
+            lease = leases.of_component(self.room_ctx(f"lease/{name}"), self.client, name, name)
+            nursery.start(lease.run(), name=f"lease of {name}")
 
     def start_kubelet(self, node: str) -> None:
         """Start the kubelet of a node."""

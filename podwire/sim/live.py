@@ -14,24 +14,8 @@ from podwire.fabric.publisher import Publisher
 from podwire.runtime.env import Env
 from podwire.runtime.files import write_private
 from podwire.runtime.tasks import Nursery
-from podwire.sim.cluster import ADMIN, Cluster
-from podwire.sim.settings import (
-    CONTROL_PLANE_ADDRESS,
-    KUBERNETES_ADDRESS,
-    ClusterSettings,
-)
-
-LOOPBACK = "127.0.0.1"
-_SERVER_NAMES = (
-    LOOPBACK,
-    "localhost",
-    "kubernetes",
-    "kubernetes.default",
-    "kubernetes.default.svc",
-    "kubernetes.default.svc.cluster.local",
-    KUBERNETES_ADDRESS,
-    CONTROL_PLANE_ADDRESS,
-)
+from podwire.sim.cluster import Cluster
+from podwire.sim.settings import ADMIN, LOOPBACK, SERVER_NAMES, ClusterSettings
 
 
 class LiveCluster:
@@ -81,7 +65,7 @@ class LiveCluster:
         self._nursery.start(publisher.run(), name="publisher")
 
     def _tls(self) -> Any:
-        pair = self.cluster.authority.server(_SERVER_NAMES)
+        pair = self.cluster.authority.server(SERVER_NAMES)
         certificate, key = self._directory / "apiserver.crt", self._directory / "apiserver.key"
         certificate.write_bytes(pair.certificate)
         write_private(key, pair.key)

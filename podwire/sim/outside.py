@@ -1,51 +1,65 @@
-"""The hosts around the nodes: gateway (resolver, outside server) and control plane.
-
-They are modelled machines like the nodes, running small programs of their own.
+"""The machines of a cluster, and what runs on those that are no nodes: the gateway (resolver,
+outside server) and the control plane.
 """
 
 from __future__ import annotations
 
-from podwire.apiserver.server import Apiserver
 from podwire.client import http1
-from podwire.client.counters import Request, Stream
+from podwire.client.counters import Api, Listener, Request, Sockets
 from podwire.coredns.upstream import EXTERNAL, Upstream
 from podwire.fabric.hardware import Fabric
 from podwire.runtime.tasks import Nursery
-from podwire.sim.settings import API_PORT, CONTROL_PLANE, GATEWAY
+from podwire.sim.settings import (
+    API_PORT,
+    CONTROL_PLANE,
+    GATEWAY,
+    ClusterSettings,
+    node_address,
+)
 
 _OUTSIDE_PORTS = (80, 443)
 
 
-async def start_gateway(fabric: Fabric, nursery: Nursery) -> None:
+def add_machines(fabric: Fabric, settings: ClusterSettings) -> None:
+    """Gateway, control plane and nodes, on one underlay."""
+    fabric.add_gateway()
+    fabric.add_control_plane()
+    for index, name in enumerate(settings.node_names, 1):
+        fabric.add_node(name, node_address(index))
+
+
+async def start_gateway(sockets: Sockets, nursery: Nursery) -> None:
     """The resolver of the nodes on :53, and the outside world's one web server."""
-    nursery.start(Upstream().run(fabric, GATEWAY), name="gateway resolver")
+    nursery.start(Upstream().run(sockets, GATEWAY), name="gateway resolver")
 
     async def answer(request: http1.Request) -> http1.Response:
         host = request.header("host", EXTERNAL)
         return http1.text(f"{host} answers from outside the cluster\n")
 
     for port in _OUTSIDE_PORTS:
-        listener = await fabric.listen(GATEWAY, "", EXTERNAL, port)
+        listener = await sockets.listen(GATEWAY, "", EXTERNAL, port)
         nursery.start(http1.serve(listener, answer, tls=port == 443), name=f"outside :{port}")
 
 
-async def start_control_plane(fabric: Fabric, server: Apiserver) -> None:
+async def open_control_plane(sockets: Sockets) -> Listener:
     """The API server's modelled address: what pods reach as kubernetes.default."""
+    return await sockets.listen(CONTROL_PLANE, "", "", API_PORT)
+
+
+async def serve_control_plane(listener: Listener, api: Api) -> None:
+    """Answer there until the listener closes. Who sends no credentials is anonymous."""
 
     async def answer(asked: http1.Request) -> http1.Response:
         query = tuple(asked.query.items())
         headers = {name.lower(): value for name, value in asked.headers}
         request = Request(asked.method, asked.path, query, headers, asked.body)
-        response = await server.handle(request)
+        response = await api.send(request)
         if response.stream is not None:
             await getattr(response.stream, "aclose", _nothing)()
             return http1.text("watching from inside a pod is not modelled\n", 501)
         return http1.Response(response.status, response.body, list(response.headers.items()))
 
-    async def converse(stream: Stream) -> None:
-        await http1.serve_connection(stream, answer, tls=True)
-
-    await fabric.serve(CONTROL_PLANE, API_PORT, converse)
+    await http1.serve(listener, answer, tls=True)
 
 
 async def _nothing() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from podwire.client.counters import User
+
 KUBERNETES_VERSION = "v1.37.1"
 POD_CIDR = "10.244.0.0/16"
 DNS_ADDRESS = "10.96.0.10"
@@ -12,6 +14,19 @@ CLUSTER_DOMAIN = "cluster.local"
 CONTROL_PLANE = "control-plane"
 CONTROL_PLANE_ADDRESS = "192.168.0.10"
 GATEWAY = "gateway"
+LOOPBACK = "127.0.0.1"
+SERVER_NAMES = (
+    LOOPBACK,
+    "localhost",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+    KUBERNETES_ADDRESS,
+    CONTROL_PLANE_ADDRESS,
+)
+"""What clients may call the API server by."""
+ADMIN = User("kubernetes-admin", ("system:masters", "system:authenticated"))
 API_PORT = 6443
 MAX_NODES = 200
 """Node addresses are 192.168.0.11 upward in one /24."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from podwire.client.counters import Fabric, NodeInfo, ToolResult
+from podwire.client.counters import Fabric, NodeInfo, Publication, ToolResult
 from podwire.client.framed.methods import Method, Table
 from podwire.client.framed.session import Connection
 from podwire.dataplane.commands import AnyCommand, Command
@@ -24,6 +24,7 @@ ASK_DATAGRAM = Method(
     tuple[str, str, str, int, bytes, float, float | None],
     tuple[WalkAnswer, bytes | None],
 )
+PUBLICATIONS = Method("fabric.publications", tuple[()], list[Publication])
 
 
 def serve_fabric(table: Table, fabric: Fabric) -> None:
@@ -42,6 +43,7 @@ def serve_fabric(table: Table, fabric: Fabric) -> None:
     table.stream(WATCH_FILES, watch_files)
     table.unary(WALK, fabric.walk)
     table.unary(ASK_DATAGRAM, fabric.ask_datagram)
+    table.unary(PUBLICATIONS, fabric.publications)
 
 
 class FramedFabric:
@@ -90,7 +92,7 @@ class FramedFabric:
             async for path in items:
                 yield path
         finally:
-            await items.aclose()  # type: ignore[attr-defined]  session's items can be closed
+            await items.aclose()
 
     async def walk(self, request: WalkRequest) -> WalkAnswer:
         """See ``counters.Fabric``."""
@@ -112,3 +114,8 @@ class FramedFabric:
             ASK_DATAGRAM, node, netns, address, port, payload, timeout_s, draw
         )
         return answer
+
+    async def publications(self) -> list[Publication]:
+        """See ``counters.Fabric``."""
+        found: list[Publication] = await self._link.session().call(PUBLICATIONS)
+        return found

@@ -99,9 +99,9 @@ class _Containers:
 
     def end(self) -> None:
         """Their kubelet is gone, and with it the container runtime."""
-        for id, container in list(self._running.items()):
+        for container_id, container in list(self._running.items()):
             container.signal("KILL")
-            self._sockets.release(id)
+            self._sockets.release(container_id)
         self._running.clear()
 
 

@@ -1,6 +1,6 @@
 """Counter 6 over sessions: exec, logs and resolvers of kubelets that say where they are.
 
-A kubelet writes its endpoint into its Node (``ENDPOINT``); whoever asks dials it there.
+A kubelet writes its endpoint into an annotation of its Node; whoever asks dials it there.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ from podwire.client.framed.messages import ProtocolError
 from podwire.client.framed.methods import Method, Table
 from podwire.client.framed.session import Session
 from podwire.client.framed.transport import Link
-
-ENDPOINT = "podwire.dev/kubelet-endpoint"
-"""The annotation of a Node that tells where its kubelet's counter is: ``host:port``."""
 
 DIAL_S = 5.0
 """How long a request waits for a kubelet that is not connected."""
@@ -78,8 +75,8 @@ class _Commands:
 
     def end(self) -> None:
         """The client's server is gone: its commands are killed."""
-        for id in list(self._by_id):
-            self.cancel(id)
+        for number in list(self._by_id):
+            self.cancel(number)
 
 
 def serve_kubelets(table: Table, kubelets: KubeletStreams, session: Session) -> None:
@@ -122,7 +119,7 @@ class FramedExec:
             async for item in items:
                 yield item
         finally:
-            await items.aclose()  # type: ignore[attr-defined]  a session's items can be closed
+            await items.aclose()
 
     async def wait(self) -> int:
         """See ``counters.ExecSession``."""

@@ -88,7 +88,7 @@ Message = Call | Result | Failure | Item | Cancel | Credit | Post | Ping
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode
-_decode_greeting = msgspec.msgpack.Decoder(tuple[str, int, str, str]).decode
+_decode_greeting = msgspec.msgpack.Decoder(tuple[str, int, str, str, bool]).decode
 
 
 class ProtocolError(ConnectionError):
@@ -111,22 +111,27 @@ def encode(message: Message) -> bytes:
 def decode(body: bytes) -> Message:
     """The message of a frame's body. Raises ProtocolError."""
     try:
-        return _decode(body)
+        message: Message = _decode(body)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise ProtocolError(f"the peer sent what is no message: {error}") from None
+    return message
 
 
-def greeting(room: str, refusal: str = "") -> bytes:
-    """The first frame of each side: who speaks, in which version; or why we will not."""
-    return frame(_encode((MAGIC, VERSION, room, refusal)))
+def greeting(room: str, refusal: str = "", *, for_good: bool = True) -> bytes:
+    """The first frame of each side: who speaks, in which version; or why we will not (``for_good``:
+    not now, and not later).
+    """
+    return frame(_encode((MAGIC, VERSION, room, refusal, for_good)))
 
 
 def read_greeting(body: bytes) -> str:
-    """Who greets. Raises ProtocolError for strangers, other versions and refusals."""
+    """Who greets. Raises ProtocolError for strangers, other versions and refusals for good,
+    ConnectionRefusedError for a room that cannot serve now.
+    """
     try:
-        magic, version, room, refusal = _decode_greeting(body)
+        magic, version, room, refusal, for_good = _decode_greeting(body)
     except (msgspec.DecodeError, msgspec.ValidationError):
-        magic, version, room, refusal = "", 0, "", ""
+        magic, version, room, refusal, for_good = "", 0, "", "", True
     if magic != MAGIC:
         raise ProtocolError("the peer is no podwire room: check the address")
     if version != VERSION:
@@ -134,6 +139,8 @@ def read_greeting(body: bytes) -> str:
             f"{room} speaks version {version} of the framed protocol and this process {VERSION}: "
             "run the same release of podwire on both sides"
         )
+    if refusal and not for_good:
+        raise ConnectionRefusedError(f"{room} cannot serve now: {refusal}")
     if refusal:
         raise ProtocolError(f"{room} refused the connection: {refusal}")
     return room

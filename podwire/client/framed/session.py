@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -143,7 +143,6 @@ class Session:
         self._log = log
         self._room = room
         self._frames = Frames()
-        self._table = serve(self) if serve is not None else Table()
         self._outgoing: dict[int, _Outgoing] = {}
         self._incoming: dict[int, Incoming] = {}
         self._last_id = 0
@@ -157,6 +156,7 @@ class Session:
         """Called when the session ended, in order."""
         self._greeted: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[None] | None = None
+        self._table = serve(self) if serve is not None else Table()
 
     # ------------------------------------------------------------ life
 
@@ -240,20 +240,20 @@ class Session:
 
     def begin(self, method: Method, *args: Any) -> Pending:
         """Call; whoever waits for the result may give up without ending the call."""
-        id, call = self._open(method, args, 0)
-        return Pending(self, method, id, call)
+        number, call = self._open(method, args, 0)
+        return Pending(self, method, number, call)
 
-    async def stream(self, method: Method, *args: Any) -> tuple[Any, AsyncIterator[Any] | None]:
+    async def stream(self, method: Method, *args: Any) -> tuple[Any, Items | None]:
         """Call, and wait for the head of the answer: it, and its items unless it has none."""
-        id, call = self._open(method, args, CREDIT)
+        number, call = self._open(method, args, CREDIT)
         try:
             head = await call.next()
         except asyncio.CancelledError:
-            self.abandon(id)
+            self.abandon(number)
             raise
         if head is None:
             return method.result.decode(call.result), None
-        return method.result.decode(head), _Items(self, method, id, call)
+        return method.result.decode(head), Items(self, method, number, call)
 
     def post(self, method: Method, *args: Any) -> None:
         """Tell the peer to do something; silently nothing when the connection is gone."""
@@ -261,10 +261,10 @@ class Session:
 
     def _open(self, method: Method, args: tuple[Any, ...], credit: int) -> tuple[int, _Outgoing]:
         self._check()
-        id = self._last_id = self._last_id + 1
-        call = self._outgoing[id] = _Outgoing()
-        self.send(Call(id, method.name, method.args.encode(args), credit))
-        return id, call
+        number = self._last_id = self._last_id + 1
+        call = self._outgoing[number] = _Outgoing()
+        self.send(Call(number, method.name, method.args.encode(args), credit))
+        return number, call
 
     def abandon(self, id: int) -> None:
         """Wait no longer for a call: the peer is told to stop it."""
@@ -289,7 +289,7 @@ class Session:
                     self._take(messages.decode(body))
                 else:
                     self._greet(body)
-        except ProtocolError as error:
+        except ConnectionError as error:
             self.lose(error)
             self.carrier.close()
 
@@ -382,7 +382,7 @@ class Pending:
         self._session.abandon(self._id)
 
 
-class _Items:
+class Items:
     """The items of a streamed answer; ``aclose`` (or losing it) tells the peer to stop."""
 
     def __init__(self, session: Session, method: Method, id: int, call: _Outgoing) -> None:
@@ -391,7 +391,7 @@ class _Items:
         self._id = id
         self._call = call
 
-    def __aiter__(self) -> _Items:
+    def __aiter__(self) -> Items:
         return self
 
     async def __anext__(self) -> Any:

@@ -117,8 +117,8 @@ class _Opened:
 
     def release(self, owner: str) -> None:
         """A process of that side exited."""
-        for id in [id for id, (_, whose) in self._by_id.items() if whose == owner]:
-            del self._by_id[id]
+        for number in [n for n, (_, whose) in self._by_id.items() if whose == owner]:
+            del self._by_id[number]
         self._sockets.release(owner)
 
     def reset(self) -> None:
@@ -222,8 +222,8 @@ class FramedListener(_Remote):
 
     async def accept(self) -> FramedStream:
         """See ``counters.Listener``."""
-        id, local, remote = await self._wait(ACCEPT)
-        return FramedStream(self._session, id, local, remote)
+        number, local, remote = await self._wait(ACCEPT)
+        return FramedStream(self._session, number, local, remote)
 
     def close(self) -> None:
         """See ``counters.Listener``."""
@@ -261,26 +261,26 @@ class FramedSockets:
     async def listen(self, node: str, netns: str, address: str, port: int) -> FramedListener:
         """See ``counters.Sockets``."""
         session = self._link.session()
-        id, local = await session.call(LISTEN, self._owner, node, netns, address, port)
-        return FramedListener(session, id, local)
+        number, local = await session.call(LISTEN, self._owner, node, netns, address, port)
+        return FramedListener(session, number, local)
 
     async def connect(
         self, node: str, netns: str, address: str, port: int, timeout_s: float, source_port: int = 0
     ) -> FramedStream:
         """See ``counters.Sockets``."""
         session = self._link.session()
-        id, local, remote = await session.call(
+        number, local, remote = await session.call(
             CONNECT, self._owner, node, netns, address, port, timeout_s, source_port
         )
-        return FramedStream(session, id, local, remote)
+        return FramedStream(session, number, local, remote)
 
     async def bind_udp(
         self, node: str, netns: str, address: str = "", port: int = 0
     ) -> FramedDatagrams:
         """See ``counters.Sockets``."""
         session = self._link.session()
-        id, local = await session.call(BIND_UDP, self._owner, node, netns, address, port)
-        return FramedDatagrams(session, id, local)
+        number, local = await session.call(BIND_UDP, self._owner, node, netns, address, port)
+        return FramedDatagrams(session, number, local)
 
     async def ping(
         self, node: str, netns: str, address: str, timeout_s: float, sequence: int = 1

@@ -6,6 +6,8 @@ Certificates name rooms, not machines: a peer is who its certificate says, where
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -126,6 +128,7 @@ class Link:
         rng: Rng,
         log: FilteringBoundLogger,
         serve: Serve | None = None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.room = room
         self.address = address
@@ -135,7 +138,8 @@ class Link:
         self._log = log.bind(peer=room, address=address)
         self._serve = serve
         self._session: Session | None = None
-        self._changed: list[asyncio.Future[None]] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        self._on_change = changed
         self.why = f"not connected to {room} at {address} yet"
         """What keeps it from being up."""
 
@@ -166,12 +170,13 @@ class Link:
 
     async def _change(self) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._changed.append(future)
+        self._waiting.append(future)
         await future
 
     def _tell(self) -> None:
-        changed, self._changed = self._changed, []
-        for future in changed:
+        self._on_change()
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
             if not future.done():
                 future.set_result(None)
 
@@ -218,15 +223,14 @@ class Link:
         if why != self.why:  # told once, not with every try
             self.why = why
             self._log.warning("not connected, trying again", error=why)
+            self._on_change()
 
     async def _dial(self) -> Session:
         host, _, port = self.address.rpartition(":")
         loop = asyncio.get_running_loop()
 
         def make(carrier: _Carrier) -> Session:
-            session = Session(
-                carrier, self._clock, self._log, self._identity.room, self._serve
-            )
+            session = Session(carrier, self._clock, self._log, self._identity.room, self._serve)
             session.start()
             return session
 
@@ -251,6 +255,8 @@ class Link:
 
 
 def _words(error: OSError) -> str:
+    if error.errno is not None and error.errno > 0 and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno).lower()  # asyncio has words of its own for these
     return (error.strerror or str(error) or type(error).__name__).lower()
 
 
@@ -281,6 +287,7 @@ class FramedServer:
         self._log = log
         self._server: asyncio.Server | None = None
         self._sessions: dict[Session, None] = {}
+        self._paused = ""
         self.address = ""
         """``host:port``, once started."""
 
@@ -304,18 +311,36 @@ class FramedServer:
         if room not in self._allowed:
             why = f"{room or 'this certificate'} may not call {self._identity.room}"
             self._log.warning("refused a peer", address=carrier.address, error=why)
-            carrier.write(messages.greeting(self._identity.room, why))
-            session.lose(ProtocolError(why))
-            carrier.close()
+            self._refuse(carrier, session, why, for_good=True)
+            return session
+        if self._paused:
+            self._refuse(carrier, session, self._paused, for_good=False)
             return session
         self._sessions[session] = None
         session.on_end.append(lambda: self._sessions.pop(session, None))
         session.start()
         return session
 
+    def _refuse(self, carrier: _Carrier, session: Session, why: str, *, for_good: bool) -> None:
+        carrier.write(messages.greeting(self._identity.room, why, for_good=for_good))
+        session.lose(ConnectionRefusedError(why))
+        carrier.close()
+
+    def pause(self, why: str) -> None:
+        """End every session and take no new ones: this room cannot serve now."""
+        self._paused = why
+        self._end_all(why)
+
+    def resume(self) -> None:
+        """Take peers again."""
+        self._paused = ""
+
+    def _end_all(self, why: str) -> None:
+        for session in list(self._sessions):
+            session.close(why)
+
     async def stop(self) -> None:
         """Stop listening and end every session."""
         if self._server is not None:
             self._server.close()
-        for session in list(self._sessions):
-            session.close("the room stops")
+        self._end_all("the room stops")

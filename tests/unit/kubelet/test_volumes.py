@@ -110,7 +110,9 @@ def test_an_empty_dir_is_shared_by_the_containers_and_outlives_their_restarts(si
         assert second is not first
         assert second.files.read("/data/x") == b"1"
         assert second.files.list("/var") == []
-        assert next(p for p in node.started if p.spec.name == "d").files.read("/elsewhere/x") == b"1"
+        assert (
+            next(p for p in node.started if p.spec.name == "d").files.read("/elsewhere/x") == b"1"
+        )
 
     simulate(story)
 

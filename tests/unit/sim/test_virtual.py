@@ -36,7 +36,7 @@ def test_a_room_that_fails_ends_the_run_with_its_name(small):
     small.run(start())
     with pytest.raises(RoomFailedError, match=r"plumbing failed: RuntimeError\('pipe burst'\)"):
         small.sleep(10)
-    assert small.cluster.rooms["plumbing"].status == "Failed"
+    assert small.cluster.rooms["plumbing"].component.status == "Failed"
 
 
 def test_apply_creates_and_then_changes(small):

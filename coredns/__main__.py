@@ -1,0 +1,7 @@
+"""``python -m podwire.coredns``: this room as a process of its own."""
+
+import sys
+
+from podwire.sim.rooms.registry import main
+
+sys.exit(main("coredns"))

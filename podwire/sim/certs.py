@@ -1,0 +1,90 @@
+"""What an installer leaves for a cluster whose rooms are processes: ``podwire certs DIR``.
+
+Idempotent: what is still good is kept, so a second run changes nothing and a run with an expired
+certificate renews just that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from podwire.apiserver.certs import Authority, Pair
+from podwire.client.identity import ROOMS, IdentityError
+from podwire.runtime.env import Env
+from podwire.runtime.files import write_private
+from podwire.sim.settings import ADMIN, SERVER_NAMES
+
+CA, ADMIN_FILE, SERVING = "ca", "admin", "serving"
+TOKEN = "token"  # noqa: S105  a file's name
+"""The cluster's one bearer token."""
+
+
+def install(
+    directory: Path, env: Env, names: Sequence[str], told: Callable[[str], None]
+) -> Authority:
+    """Fill ``directory`` with the authority, a certificate per room, the API server's serving
+    certificate (for ``names`` too), the administrator's, and the bearer token.
+
+    ``told`` hears of each file that was written. Raises IdentityError for a damaged or foreign
+    authority, OSError when the folder cannot be written.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    authority = _authority(directory, env, told)
+
+    def keep(name: str, wanted: Sequence[str], make: Callable[[], Pair]) -> None:
+        held = _read(directory, name)
+        if held is None or not authority.still_good(held, wanted):
+            _write(directory, name, make())
+            told(f"{name}.crt")
+
+    for room in ROOMS:
+        keep(room, (room, *names), lambda room=room: authority.room(room, names))  # type: ignore[misc]
+    serving = (*SERVER_NAMES, *names)
+    keep(SERVING, serving, lambda: authority.server(serving))
+    groups = [group for group in ADMIN.groups if group != "system:authenticated"]
+    keep(ADMIN_FILE, (), lambda: authority.client(ADMIN.name, groups))
+    token = directory / TOKEN
+    if not token.exists():
+        write_private(token, f"{env.secret(32).hex()}\n".encode())
+        told(TOKEN)
+    return authority
+
+
+def pair(directory: Path, name: str) -> Pair:
+    """A certificate and its key by name. Raises IdentityError when it is not there."""
+    found = _read(directory, name)
+    if found is None:
+        raise IdentityError(
+            f"{directory / name}.crt: no such certificate: issue it with: podwire certs {directory}"
+        )
+    return found
+
+
+def _authority(directory: Path, env: Env, told: Callable[[str], None]) -> Authority:
+    kept = _read(directory, CA)
+    try:
+        authority = Authority(env.secret, env.clock.now_ns(), kept)
+    except ValueError as error:
+        raise IdentityError(
+            f"{directory / CA}.crt: {error}; to start with a new authority, remove {directory}"
+        ) from error
+    if kept is None:
+        _write(directory, CA, authority.pair)
+        told(f"{CA}.crt")
+    return authority
+
+
+def _read(directory: Path, name: str) -> Pair | None:
+    try:
+        return Pair(
+            (directory / f"{name}.crt").read_bytes(), (directory / f"{name}.key").read_bytes()
+        )
+    except FileNotFoundError:
+        return None
+
+
+def _write(directory: Path, name: str, made: Pair) -> None:
+    """The key first: a certificate without its key would be kept."""
+    write_private(directory / f"{name}.key", made.key)
+    write_private(directory / f"{name}.crt", made.certificate)

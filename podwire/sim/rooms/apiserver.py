@@ -1,0 +1,142 @@
+"""The API server as a process: HTTPS for everybody, a framed counter for the rooms."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from podwire.api import kinds
+from podwire.api.status import ApiError
+from podwire.apiserver import components, discovery, openapi
+from podwire.apiserver.http.authn import Authenticator
+from podwire.apiserver.http.server import HttpServer, tls_context
+from podwire.apiserver.http.upgrade import Upgrader
+from podwire.apiserver.own import Own
+from podwire.apiserver.server import Apiserver, DirectApi
+from podwire.apiserver.tables.shapes import chooser
+from podwire.apiserver.traces import Tracer
+from podwire.client.api import Client
+from podwire.client.counters import ANONYMOUS, KUBELET_ENDPOINT, User
+from podwire.client.framed.api import serve_api
+from podwire.client.framed.fabric import FramedFabric
+from podwire.client.framed.kubelets import FramedKubelets
+from podwire.client.framed.methods import Table
+from podwire.client.framed.session import Session
+from podwire.client.framed.sockets import FramedSockets
+from podwire.client.identity import ROOMS
+from podwire.sim import addons, certs, outside, whatif
+from podwire.sim.readiness import wait_until_up
+from podwire.sim.rooms.process import RoomProcess
+from podwire.sim.settings import ADMIN
+from podwire.store.embedded import EmbeddedStore
+
+ROOM = "apiserver"
+PEERS = ("fabric",)
+CALLERS = tuple(room for room in ROOMS if room != ROOM)
+
+
+class ApiserverRoom:
+    """The composition of one API server process."""
+
+    def __init__(self, room: RoomProcess) -> None:
+        env, options = room.env, room.options
+        self._room = room
+        self._settings = options.settings
+        self._link = room.link("fabric")
+        fabric = FramedFabric(self._link)
+        self._kubelets = FramedKubelets(self._kubelet_endpoint, partial(room.new_link, "kubelet"))
+        store = EmbeddedStore(env.clock, env.trace)
+        self.server = Apiserver(env, store, kubelets=self._kubelets)
+        self.client = Client(DirectApi(self.server, ADMIN))
+        began_ns = env.clock.monotonic_ns()
+        tracer = Tracer(
+            self.client, fabric, self._kubelets, whatif.compiler(self._settings),
+            lambda: (env.clock.monotonic_ns() - began_ns) / 1e9,
+        )  # fmt: skip
+        for route in (*discovery.routes(), *openapi.ROUTES):
+            self.server.routes.add(route)
+        self.server.shapes.append(chooser(env.clock.now_ns))
+        Own(tracer, fabric, lambda: options.shown_api, self._components, self._wait_ready).install(
+            self.server
+        )
+
+    def _kubelet_endpoint(self, node: str) -> str:
+        entry = self.server.caches.of(kinds.NODE).get("", node)
+        return "" if entry is None else entry.view.metadata.annotations.get(KUBELET_ENDPOINT, "")
+
+    async def _components(self) -> dict[str, object]:
+        server, clock = self.server, self._room.env.clock
+        problem = server.checks["etcd"]("readyz")
+        etcd = components.Component(
+            "etcd", components.FAILED if problem else components.READY, problem or ""
+        )
+        return await components.listing(self.client, clock, [etcd])
+
+    async def _wait_ready(self) -> None:
+        ctx = self._room.ctx("readiness", api=self.client.api)
+        await wait_until_up(self._settings, self.client, ctx)
+
+    async def start(self) -> None:
+        """Load the store, make the addons' objects, listen."""
+        room, options = self._room, self._room.options
+        await self.server.start()
+        for body in addons.objects(self._settings):
+            await self._create(body)
+        self._http = self._https()
+        host, _, port = options.secure.rpartition(":")
+        await self._http.start(host, int(port))
+        api = DirectApi(self.server, ADMIN)
+
+        def serve(session: Session) -> Table:
+            table = Table()
+            serve_api(table, DirectApi(self.server, ANONYMOUS), session)
+            return table
+
+        await room.serve(CALLERS, serve)
+        room.hold_lease(api)
+        room.nursery.start(self._control_plane(), name="control plane")
+
+    async def _create(self, body: dict[str, object]) -> None:
+        """One object of an addon; one that is there already is left as people made it."""
+        kind = kinds.by_gvk(str(body["apiVersion"]), str(body["kind"]))
+        assert kind is not None, body["kind"]
+        try:
+            await self.client.create(kind, body)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+
+    def _https(self) -> HttpServer:
+        options, server = self._room.options, self.server
+        token = (options.pki / certs.TOKEN).read_text().strip()
+        groups = ("system:masters", "system:authenticated")
+        tls = tls_context(
+            str(options.pki / f"{certs.SERVING}.crt"), str(options.pki / f"{certs.SERVING}.key"),
+            self._room.identity.ca_file.read_bytes(),
+        )  # fmt: skip
+        return HttpServer(
+            DirectApi(server, ADMIN), Authenticator({token: User("podwire-admin", groups)}),
+            Upgrader(server), tls, self._room.log,
+        )  # fmt: skip
+
+    async def _control_plane(self) -> None:
+        """Answer at the modelled address as long as there is a fabric with that machine."""
+        sockets = FramedSockets(self._link)
+
+        async def answer() -> None:
+            listener = await outside.open_control_plane(sockets)
+            await outside.serve_control_plane(listener, DirectApi(self.server, ANONYMOUS))
+
+        await self._room.with_fabric(answer, pauses=False)
+
+    async def stop(self) -> None:
+        """End watches, stop listening, hang up."""
+        self.server.stop()
+        await self._http.stop()
+        await self._kubelets.close()
+
+
+async def main(room: RoomProcess) -> None:
+    """Serve the API."""
+    apiserver = ApiserverRoom(room)
+    await apiserver.start()
+    room.at_end(apiserver.stop)

@@ -1,0 +1,20 @@
+"""The controllers as a process."""
+
+from __future__ import annotations
+
+from podwire.client.framed.api import FramedApi
+from podwire.controllers.config import ControllersConfig
+from podwire.controllers.shell import run as run_controllers
+from podwire.sim.rooms.process import RoomProcess
+
+ROOM = "controllers"
+PEERS = ("apiserver",)
+
+
+async def main(room: RoomProcess) -> None:
+    """Run every controller."""
+    link = room.link("apiserver")
+    room.hold_lease(FramedApi(link))
+    await link.connected()
+    config = ControllersConfig(root_ca=room.identity.ca_file.read_text())
+    room.nursery.start(run_controllers(room.ctx(ROOM, config)), name=ROOM)

@@ -1,0 +1,48 @@
+"""The fabric as a process: the kernels of all nodes, the wires, and the doors to real sockets."""
+
+from __future__ import annotations
+
+from podwire.client.framed.api import FramedApi
+from podwire.client.framed.fabric import serve_fabric
+from podwire.client.framed.methods import Table
+from podwire.client.framed.session import Session
+from podwire.client.framed.sockets import serve_sockets
+from podwire.fabric.hardware import Fabric
+from podwire.fabric.publisher import Publisher
+from podwire.sim import outside
+from podwire.sim.rooms.process import RoomProcess
+
+ROOM = "fabric"
+PEERS = ("apiserver",)
+CALLERS = ("apiserver", "kubelet", "cni", "kube-proxy", "coredns", "ingress")
+
+
+async def main(room: RoomProcess) -> None:
+    """Make the machines, then let rooms work on them."""
+    env, options = room.env, room.options
+    fabric = Fabric(
+        env.clock, env.rng.child("fabric"), env.ids, env.trace, env.log,
+        link_delay_s=0.0, link_jitter_s=0.0, local_delay_s=0.0,
+    )  # fmt: skip
+    outside.add_machines(fabric, options.settings)
+    fabric.real_sockets.shown_host = options.publish_shown
+    await outside.start_gateway(fabric, room.nursery)
+
+    def serve(session: Session) -> Table:
+        table = Table()
+        serve_fabric(table, fabric)
+        serve_sockets(table, fabric, session)
+        return table
+
+    await room.serve(CALLERS, serve)
+    link = room.link("apiserver")
+    room.hold_lease(FramedApi(link))
+    await link.connected()
+    publisher = Publisher(
+        room.ctx("publisher", fabric=fabric, sockets=fabric),
+        fabric.real_sockets,
+        options.settings.node_names[0],
+        options.publish_host,
+        options.publish_ports,
+    )
+    room.nursery.start(publisher.run(), name="publisher")

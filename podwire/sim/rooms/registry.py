@@ -1,0 +1,119 @@
+"""Every room that can be a process: its module, what it needs, and what it is told.
+
+``python -m podwire.<room>`` comes here, and so does ``podwire up --processes``, which forks them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from podwire.client.identity import ROOMS
+from podwire.sim.rooms import options as flags
+from podwire.sim.rooms.options import Options
+from podwire.sim.rooms.process import EXIT_USAGE, Main, run
+
+_WHAT = {
+    "apiserver": "The API server: HTTPS for kubectl, a framed counter for the other rooms.",
+    "controllers": "Every controller of the cluster.",
+    "scheduler": "The scheduler.",
+    "kubelet": "The kubelets of the cluster's nodes (or of --serve-nodes).",
+    "fabric": "The kernels of all nodes, the wires between them, and the doors to real sockets.",
+    "cni": "CNI plugins and the node agents of flannel and Calico.",
+    "kube-proxy": "kube-proxy, one program per node.",
+    "coredns": "CoreDNS, one program per pod.",
+    "ingress": "The Ingress controller, one program per pod.",
+}
+
+
+def module(room: str) -> Any:
+    """The room's file below ``sim/rooms``: ``ROOM``, ``PEERS`` and ``main``."""
+    return importlib.import_module(f"podwire.sim.rooms.{room.replace('-', '_')}")
+
+
+def entry(room: str) -> Main:
+    """What a room's process runs."""
+    main: Main = module(room).main
+    return main
+
+
+def _apiserver(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace, Options], None]:
+    add = parser.add_argument
+    add("--secure-listen", default="127.0.0.1:6443", metavar="HOST:PORT", help="for HTTPS")
+    add("--shown-as", default="", metavar="HOST:PORT", help="the same as seen from outside")
+    add("--etcd-servers", default="", metavar="URL,...", help="etcd; in memory by default")
+    add("--etcd-cafile", default="", help="authority of etcd's certificate")
+    add("--etcd-certfile", default="", help="client certificate for etcd")
+    add("--etcd-keyfile", default="", help="its key")
+
+    def apply(given: argparse.Namespace, told: Options) -> None:
+        told.secure, told.shown_api = given.secure_listen, given.shown_as
+        told.etcd_servers = given.etcd_servers
+        told.etcd_files = (given.etcd_cafile, given.etcd_certfile, given.etcd_keyfile)
+
+    return apply
+
+
+def _kubelet(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace, Options], None]:
+    add = parser.add_argument
+    add("--serve-nodes", default="", metavar="NODE,...", help="these nodes only; all by default")
+    add("--advertise", default="", metavar="HOST:PORT", help="where the API server finds this room")
+
+    def apply(given: argparse.Namespace, told: Options) -> None:
+        told.node_names = tuple(name for name in given.serve_nodes.split(",") if name)
+        told.advertise = given.advertise
+        unknown = [n for n in told.node_names if n not in told.settings.node_names]
+        if unknown:
+            raise ValueError(f"--serve-nodes: the cluster has no node {', '.join(unknown)}")
+
+    return apply
+
+
+def _fabric(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace, Options], None]:
+    add = parser.add_argument
+    add("--publish-host", default="127.0.0.1", help="real address of DNS, NodePorts and Ingress")
+    add("--publish-ports", default="", metavar="A-B,C", help="only these; any by default")
+    add("--publish-shown-as", default="", metavar="HOST", help="the address as seen from outside")
+
+    def apply(given: argparse.Namespace, told: Options) -> None:
+        told.publish_host, told.publish_shown = given.publish_host, given.publish_shown_as
+        told.publish_ports = _ports(given.publish_ports)
+
+    return apply
+
+
+_MORE = {"apiserver": _apiserver, "kubelet": _kubelet, "fabric": _fabric}
+
+
+def _ports(text: str) -> tuple[int, ...]:
+    """``30000-30009,30443`` as numbers. Raises ValueError."""
+    found: list[int] = []
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        numbers = range(int(first), int(last or first) + 1)
+        if not numbers or not 0 < numbers[0] <= numbers[-1] < 65536:
+            raise ValueError(f"--publish-ports: {part!r} is no port and no range of ports")
+        found += numbers
+    return tuple(found)
+
+
+def main(room: str, argv: list[str] | None = None) -> int:
+    """The command line of a room; its exit code."""
+    assert room in ROOMS, room
+    peers = module(room).PEERS
+    parser = flags.parser(room, _WHAT[room], peers)
+    apply = _MORE[room](parser) if room in _MORE else None
+    given = parser.parse_args(argv)
+    try:
+        told = flags.options(room, given, peers)
+        if apply is not None:
+            apply(given, told)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201  a command line's answer
+        return EXIT_USAGE
+    return run(told, entry(room))
+
+
