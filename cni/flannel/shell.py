@@ -84,7 +84,7 @@ class Agent:
             self.klog.info(
                 "main.go:232", f"Created subnet manager: Kubernetes Subnet Manager - {self.node}"
             )
-            me = await self._lease(nodes, wake)
+            me = await self._lease(conf, nodes, wake)
             await self._set_up(conf, me)
             await self._announce(conf, me)
             self.klog.info("main.go:482", "Running backend.")
@@ -93,7 +93,9 @@ class Agent:
                 await self._program(conf, me, core.peers_of(nodes.list(), self.node))
                 await wake.wait()
 
-    async def _lease(self, nodes: Informer[Node], wake: asyncio.Event) -> core.Me:
+    async def _lease(
+        self, conf: core.NetConf, nodes: Informer[Node], wake: asyncio.Event
+    ) -> core.Me:
         """This node's subnet, once node IPAM gave it one."""
         info = await self.ctx.fabric.node(self.node)
         told = False
@@ -115,11 +117,19 @@ class Agent:
             node=self.node,
             subnet=IPv4Interface(node.spec.pod_cidr).network,
             address=info.address,
-            mac=mac_of(self.ctx.rng.child(f"flannel/{self.node}")),
+            mac=await self._device_mac(conf),
             uplink=UPLINK,
             uplink_network=network.network,
             uplink_mtu_bytes=mtu_bytes,
         )
+
+    async def _device_mac(self, conf: core.NetConf) -> str:
+        """The tunnel device's address: an earlier flannel's device is kept, and so is its MAC."""
+        answer = await self.ctx.fabric.tool(
+            self.node, "", ("ip", "link", "show", "dev", conf.device)
+        )
+        found = re.search(r"link/ether (\S+)", answer.stdout)
+        return found[1] if found else mac_of(self.ctx.rng.child(f"flannel/{self.node}"))
 
     async def _uplink(self, address: str) -> tuple[IPv4Interface, int]:
         """The network and MTU of the interface that carries the node's address."""

@@ -111,6 +111,11 @@ def remove(paths: list[Path], cluster: str) -> list[Path]:
     return changed
 
 
+def has_context(path: Path, context: str) -> bool:
+    """Whether a kubeconfig has a context. Raises KubeconfigError when it cannot be read."""
+    return any(entry.get("name") == context for entry in _read(path).get("contexts") or [])
+
+
 def dump(config: Any) -> str:
     """A kubeconfig as YAML."""
     return yaml.safe_dump(config, sort_keys=True)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from podwire.cli import state
-from podwire.cli.cluster import call, client, dump, name_option, output_option, table
+from podwire.cli.cluster import call, client, dump, name_option, output_option, reach_option, table
 
 _PREFIX = "/apis/podwire.dev/v1alpha1"
 
@@ -43,7 +43,7 @@ def kubeconfig(name: str) -> None:
 
 
 @command.command("components")
-@name_option
+@reach_option
 @output_option("table", "json", "yaml")
 def components(name: str, output: str) -> None:
     """List a cluster's rooms and whether they run."""
@@ -52,7 +52,7 @@ def components(name: str, output: str) -> None:
 
 
 @command.command("endpoints")
-@name_option
+@reach_option
 @output_option("table", "json", "yaml")
 def endpoints(name: str, output: str) -> None:
     """List the real addresses at which a cluster answers: API, DNS, Ingress, NodePorts."""

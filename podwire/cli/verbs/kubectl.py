@@ -9,8 +9,7 @@ from pathlib import Path
 
 import click
 
-from podwire.cli import state
-from podwire.cli.cluster import name_option
+from podwire.cli.cluster import locate, name_option
 from podwire.cli.errors import EXIT_NO, Failure
 
 
@@ -40,8 +39,8 @@ def binary() -> str:
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def command(name: str, args: tuple[str, ...]) -> None:
     """Run the real kubectl against a cluster; its exit code is this command's."""
-    running = state.require(name)
-    kubeconfig = state.directory(running.name) / "kubeconfig"
+    kubeconfig, context = locate(name)
     path = binary()
     os.environ["KUBECONFIG"] = str(kubeconfig)
-    os.execv(path, [path, *args])  # noqa: S606  no shell is wanted
+    chosen = ("--context", context) if context else ()
+    os.execv(path, [path, *chosen, *args])  # noqa: S606  no shell is wanted

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from podwire.cli.cluster import call, client, name_option
+from podwire.cli.cluster import call, client, reach_option
 
 
 @click.group("node")
@@ -19,7 +19,7 @@ def command() -> None:
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog="Example: podwire node exec node-1 -- iptables-save -t nat",
 )
-@name_option
+@reach_option
 @click.option("-i", "--stdin", "stdin", is_flag=True, help="Give COMMAND what stdin holds.")
 @click.argument("node")
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")

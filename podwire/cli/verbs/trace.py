@@ -11,7 +11,7 @@ import msgspec
 
 from podwire.api.status import ApiError
 from podwire.cli import state
-from podwire.cli.cluster import call, client, dump, name_option, output_option
+from podwire.cli.cluster import call, client, dump, reach_option, output_option
 from podwire.cli.errors import EXIT_NO, EXIT_UNREACHABLE, EXIT_USAGE, Failure
 from podwire.explain.report import DEFAULT_SIZE_BYTES, Report, TraceSpec
 from podwire.explain.table import render
@@ -27,7 +27,7 @@ _NODES, _CNI = 3, "calico"
     "trace",
     epilog="Example: podwire trace pod/frontend svc/backend:80",
 )
-@name_option
+@reach_option
 @click.option(
     "-f", "--filename", "files", multiple=True, type=click.Path(exists=True, path_type=Path),
     help="Boot a simulation, apply these manifests (files or folders), trace there and exit.",

@@ -99,6 +99,9 @@ class FakeFabric:
                 return ToolResult("", f'Device "{device}" does not exist.\n', 1)
             found = sorted(a for a in self.addresses if a[:2] == (netns, device))
             lines = [f"2: {device}: <BROADCAST,UP> mtu 1500 qdisc noqueue state UP"]
+            link = self.links.get((netns, device))
+            if link is not None and link.mac:
+                lines += [f"    link/ether {link.mac} brd ff:ff:ff:ff:ff:ff"]
             lines += [f"    inet {cidr} scope global {device}" for _, _, cidr in found]
             return ToolResult("\n".join(lines))
         return ToolResult("", "not modelled", 127)

@@ -174,6 +174,26 @@ def test_the_masquerade_chain_is_flannels_and_is_not_doubled_by_a_restart():
     story(body)
 
 
+def test_a_later_agent_announces_the_device_that_an_earlier_one_made():
+    """The device outlives the agent; peers must send to its MAC, whatever this one would draw."""
+
+    async def body(env: Env, api: FakeApi, fabric: FakeFabric) -> None:
+        api.put(kinds.NODE, node(1, announced=False))
+        await env.clock.sleep(1)
+        [device] = fabric.of(c.LinkAdd)
+        ctx = make_ctx(env, api)
+        object.__setattr__(ctx, "fabric", fabric)
+        object.__setattr__(ctx, "rng", env.rng.child("another process"))
+        async with Nursery() as nursery:
+            nursery.start(start(ctx, FakeProcess()), name="again")
+            await env.clock.sleep(1)
+            nursery.cancel()
+        notes = api.get(kinds.NODE, "node-1")["metadata"]["annotations"]
+        assert json.loads(notes[core.PREFIX + "backend-data"])["VtepMAC"] == device.mac
+
+    story(body)
+
+
 def test_host_gw_needs_no_tunnel():
     """With backend host-gw a peer's subnet goes by its node address and no vxlan exists."""
 
