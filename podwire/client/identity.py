@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,13 @@ class Identity:
     certificate_file: Path
     key_file: Path
 
-    @cache  # noqa: B019  an identity lives as long as its process
+    @cached_property
     def client_context(self) -> ssl.SSLContext:
         """TLS toward another room: it must have a certificate of our authority."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         return self._load(context)
 
-    @cache  # noqa: B019  see client_context
+    @cached_property
     def server_context(self) -> ssl.SSLContext:
         """TLS for other rooms: who has no certificate of our authority is turned away."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -64,7 +64,7 @@ class Identity:
 def load(directory: Path, room: str) -> Identity:
     """The identity of a room from the folder that ``podwire certs`` filled.
 
-    Raises IdentityError when a file is missing, unreadable, no certificate or no longer valid.
+    Raises IdentityError when a file is missing or unreadable, or peers would not accept it.
     """
     identity = Identity(
         room, directory / "ca.crt", directory / f"{room}.crt", directory / f"{room}.key"
@@ -77,14 +77,32 @@ def load(directory: Path, room: str) -> Identity:
                 f"{file}: {error.strerror}: issue certificates with: podwire certs {directory}"
             ) from error
     try:
-        identity.client_context()
-        identity.server_context()
+        _shake_hands_with_itself(identity)
     except ssl.SSLError as error:
+        why = getattr(error, "verify_message", "") or error.reason or str(error)
         raise IdentityError(
-            f"{identity.certificate_file}: {error.reason or error}: certificate and key do not "
-            f"belong together; issue them anew with: podwire certs {directory}"
+            f"{identity.certificate_file}: cannot be used ({why}): issue it anew with: "
+            f"podwire certs {directory}"
         ) from error
     return identity
+
+
+def _shake_hands_with_itself(identity: Identity) -> None:
+    """A peer that does not accept a certificate cannot say so in words: find out before.
+
+    One TLS handshake in memory tries chain, dates, name and key. Raises ssl.SSLError.
+    """
+    inward, outward = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = identity.server_context.wrap_bio(inward, outward, server_side=True)
+    client = identity.client_context.wrap_bio(outward, inward, server_hostname=identity.room)
+    waiting = [client, server]
+    while waiting:
+        for side in tuple(waiting):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            waiting.remove(side)
 
 
 def room_of(certificate: Mapping[str, Any]) -> str:

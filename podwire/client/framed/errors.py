@@ -32,6 +32,13 @@ class RemoteError(Exception):
     """The other side failed in a way that its counter does not promise: a bug there."""
 
 
+class InterruptedCallError(Exception):
+    """The caller interrupted the call before it had a result."""
+
+
+INTERRUPTED = "interrupted"
+
+
 class Error(msgspec.Struct, array_like=True, frozen=True):
     """An exception on its way: its class, text, and what the class adds."""
 
@@ -69,6 +76,8 @@ def from_data(error: Error) -> Exception:
     if error.kind == "errno":
         names = (error.filename,) if error.filename else ()
         return OSError(error.errno, error.text, *names)  # Python picks the subclass by errno
+    if error.kind == INTERRUPTED:
+        return InterruptedCallError()
     known = _BARE.get(error.kind)
     if known is not None:
         return known(error.text) if error.text else known()

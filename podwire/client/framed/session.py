@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from podwire.client.framed import messages
-from podwire.client.framed.errors import from_data, promised, to_data
+from podwire.client.framed.errors import INTERRUPTED, Error, from_data, promised, to_data
 from podwire.client.framed.messages import (
     Call,
     Cancel,
@@ -351,6 +351,9 @@ class Session:
             if not promised(error):
                 self._log.exception("framed call failed", method=message.method, peer=self.peer)
             answer = Failure(message.id, to_data(error))
+        except asyncio.CancelledError:
+            self.send(Failure(message.id, Error(INTERRUPTED)))
+            raise
         self.send(answer)
 
     def _obey(self, message: Post) -> None:
@@ -380,6 +383,12 @@ class Pending:
     def cancel(self) -> None:
         """Nobody wants it any more."""
         self._session.abandon(self._id)
+
+    def interrupt(self) -> None:
+        """Ask the peer to stop; ``result`` then raises InterruptedCallError, or gives what was on
+        its way already.
+        """
+        self._session.send(Cancel(self._id))
 
 
 class Items:

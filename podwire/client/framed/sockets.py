@@ -13,6 +13,7 @@ import weakref
 from typing import Any
 
 from podwire.client.counters import Datagrams, Listener, Sockets, Stream
+from podwire.client.framed.errors import InterruptedCallError
 from podwire.client.framed.methods import Method, Table
 from podwire.client.framed.session import Connection, Pending, Session
 
@@ -115,12 +116,6 @@ class _Opened:
         """Nobody on the other side holds it any more; what it sent stays under way."""
         self._by_id.pop(id, None)
 
-    def release(self, owner: str) -> None:
-        """A process of that side exited."""
-        for number in [n for n, (_, whose) in self._by_id.items() if whose == owner]:
-            del self._by_id[number]
-        self._sockets.release(owner)
-
     def reset(self) -> None:
         """The session is gone, and with it everybody who held these."""
         for socket, _ in list(self._by_id.values()):
@@ -147,7 +142,7 @@ def serve_sockets(table: Table, sockets: Sockets, session: Session) -> None:
     table.post(ABORT, opened.abort)
     table.post(CLOSE, opened.close)
     table.post(FORGET, opened.forget)
-    table.post(RELEASE, opened.release)
+    table.post(RELEASE, sockets.release)
     session.on_end.append(opened.reset)
 
 
@@ -155,8 +150,8 @@ def serve_sockets(table: Table, sockets: Sockets, session: Session) -> None:
 
 
 class _Remote:
-    """A socket at the fabric. What waits there goes on when its waiter here gives up: nothing that
-    arrived meanwhile is lost.
+    """A socket at the fabric. What was on its way when a waiter here gave up is for the next one:
+    nothing is lost.
     """
 
     def __init__(self, session: Session, id: int) -> None:
@@ -168,18 +163,23 @@ class _Remote:
         weakref.finalize(self, _forget, loop, session, id).atexit = False
 
     async def _wait(self, method: Method) -> Any:
-        if self._waiting is None:
-            self._waiting = self._session.begin(method, self._id)
-        waiting = self._waiting
-        try:
-            result = await waiting.result()
-        except asyncio.CancelledError:
-            raise
-        except BaseException:
+        while True:
+            if self._waiting is None:
+                self._waiting = self._session.begin(method, self._id)
+            waiting = self._waiting
+            try:
+                result = await waiting.result()
+            except asyncio.CancelledError:
+                waiting.interrupt()
+                raise
+            except InterruptedCallError:
+                self._waiting = None
+                continue  # an earlier waiter gave up, and nothing had come
+            except BaseException:
+                self._waiting = None
+                raise
             self._waiting = None
-            raise
-        self._waiting = None
-        return result
+            return result
 
 
 def _forget(loop: asyncio.AbstractEventLoop, session: Session, id: int) -> None:

@@ -101,12 +101,7 @@ class _Carrier(asyncio.Protocol):
 
 
 def _lost(error: Exception | None) -> Exception:
-    """Why a connection ended; a certificate that the peer does not take needs a person."""
-    if isinstance(error, ssl.SSLError):
-        return ProtocolError(
-            f"the peer does not accept our certificate ({error.reason}): have it issued anew by "
-            "the authority of this cluster (podwire certs)"
-        )
+    """Why a connection ended."""
     if isinstance(error, ConnectionError):
         return error
     return ConnectionResetError(str(error) if error else "the peer closed the connection")
@@ -240,7 +235,7 @@ class Link:
                     lambda: _Carrier(make),
                     host.strip("[]"),
                     int(port),
-                    ssl=self._identity.client_context(),
+                    ssl=self._identity.client_context,
                     server_hostname=self.room,
                 )
             except ssl.SSLCertVerificationError as error:
@@ -297,7 +292,7 @@ class FramedServer:
         where = {"sock": listening} if listening is not None else {"host": host, "port": port}
         self._server = await loop.create_server(
             lambda: _Carrier(self._make),
-            ssl=self._identity.server_context(),
+            ssl=self._identity.server_context,
             ssl_handshake_timeout=GREETING_S,
             backlog=256,
             **where,

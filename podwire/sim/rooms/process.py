@@ -158,8 +158,10 @@ class RoomProcess:
 
     def _changed(self) -> None:
         """A link came or went."""
-        missing = [link.why for link in self._links.values() if not link.up]
-        kept = "; ".join(missing)
+        missing = [link for link in self._links.values() if not link.up]
+        kept = missing[0].why if missing else ""
+        if len(missing) > 1:
+            kept = f"cannot reach {', '.join(link.room for link in missing)}"
         if kept != self._kept_from_work:
             self._kept_from_work = kept
             if self._lease is not None:
