@@ -7,9 +7,10 @@ that can map only some ports gives it those as a pool.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from podwire.api import kinds
@@ -29,6 +30,7 @@ INGRESS_LABELS = (
     ("app.kubernetes.io/component", "controller"),
 )
 """What an Ingress controller's own Service is known by."""
+NO_PREFERENCE: Mapping[str, int] = MappingProxyType({})
 _TRIES = 5
 """Free ports tried until one is free for every protocol."""
 
@@ -50,7 +52,8 @@ class Publisher:
     """Publishes DNS and the ports of NodePort and LoadBalancer Services as Services come and go.
 
     ``node`` is the node at which the outside knocks; ``host`` the real address to listen on;
-    ``pool`` the only real ports that may be taken (empty: any). ``run`` goes on until cancelled.
+    ``pool`` the only real ports that may be taken (empty: any); ``preferred`` the real port that is
+    best for a publication by name, and for no other. ``run`` goes on until cancelled.
     """
 
     def __init__(
@@ -60,12 +63,14 @@ class Publisher:
         node: str,
         host: str = LOOPBACK,
         pool: Sequence[int] = (),
+        preferred: Mapping[str, int] = NO_PREFERENCE,
     ) -> None:
         self._ctx = ctx
         self._publications = publications
         self._node = node
         self._host = host
         self._pool = tuple(pool)
+        self._preferred = preferred
         self._waiting: dict[Wanted, None] = {}
         """Wanted and not published: a port that becomes free may be theirs."""
 
@@ -110,14 +115,16 @@ class Publisher:
 
     def _candidates(self, wanted: Wanted) -> Iterator[int]:
         """Real ports to try in order; 0 lets the system choose."""
+        best = self._preferred.get(wanted.name, wanted.real_port)
         if not self._pool:
-            if wanted.real_port:
-                yield wanted.real_port
+            if best:
+                yield best
             yield from [0] * _TRIES
             return
-        if wanted.real_port in self._pool:
-            yield wanted.real_port
-        yield from (port for port in self._pool if port != wanted.real_port)
+        if best in self._pool:
+            yield best
+        kept = tuple(self._preferred.values())
+        yield from (port for port in self._pool if port != best and port not in kept)
 
     async def _open(self, wanted: Wanted, port: int) -> None:
         """Publish for every protocol at one real port, or not at all. Raises OSError."""

@@ -16,6 +16,8 @@ from podwire.runtime.files import write_private
 from podwire.sim.settings import ADMIN, SERVER_NAMES
 
 CA, ADMIN_FILE, SERVING = "ca", "admin", "serving"
+ETCD = "etcd"
+"""etcd is no room, but it trusts and is trusted as one."""
 TOKEN = "token"  # noqa: S105  a file's name
 """The cluster's one bearer token."""
 
@@ -38,7 +40,7 @@ def install(
             _write(directory, name, make())
             told(f"{name}.crt")
 
-    for room in ROOMS:
+    for room in (*ROOMS, ETCD):
         keep(room, (room, *names), lambda room=room: authority.room(room, names))  # type: ignore[misc]
     serving = (*SERVER_NAMES, *names)
     keep(SERVING, serving, lambda: authority.server(serving))

@@ -42,7 +42,9 @@ def story(cluster: VirtualCluster) -> list[Any]:
 
 
 @pytest.mark.parametrize("cni", ["flannel", "calico"])
-def test_rooms_behind_pipes_make_the_same_cluster(cni: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rooms_behind_pipes_make_the_same_cluster(
+    cni: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is lost between encode and decode, and nothing hangs."""
     settings = ClusterSettings(cni=cni, time_profile="fast")
     with VirtualCluster(settings, seed=3) as direct:

@@ -52,7 +52,9 @@ operations = st.one_of(
     st.tuples(st.just("unbind"), numbers),
     st.tuples(st.just("ping"), places, addresses),
     st.tuples(st.just("release"), owners),
-    st.tuples(st.just("tool"), places, st.sampled_from((("ip", "addr"), ("ss", "-tan"), ("nope",)))),
+    st.tuples(
+        st.just("tool"), places, st.sampled_from((("ip", "addr"), ("ss", "-tan"), ("nope",)))
+    ),
     st.tuples(st.just("write"), st.sampled_from(("/a", "/d/b")), data),
     st.tuples(st.just("read"), st.sampled_from(("/a", "/d/b"))),
     st.tuples(st.just("remove"), st.sampled_from(("/a", "/d/b"))),

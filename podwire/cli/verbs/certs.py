@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from podwire.cli.errors import EXIT_UNREACHABLE, Failure
+from podwire.cli.errors import EXIT_UNREACHABLE, EXIT_USAGE, Failure
 
 
 @click.command("certs", epilog="Example: podwire certs ./pki --kubeconfig ./kubeconfig")
@@ -24,9 +24,23 @@ from podwire.cli.errors import EXIT_UNREACHABLE, Failure
     "--server", default="https://127.0.0.1:6443", show_default=True,
     help="The API server's address in that kubeconfig.",
 )  # fmt: skip
+@click.option(
+    "--owner", default=None, metavar="UID[:GID]",
+    help="Give the files to this user (needs root: a container that prepares volumes).",
+)  # fmt: skip
+@click.option(
+    "--give", "given", multiple=True, type=click.Path(path_type=Path, exists=True), metavar="DIR",
+    help="Also give that user this folder; may be repeated.",
+)  # fmt: skip
 @click.option("--name", default="podwire", show_default=True, help="The cluster's name in it.")
 def command(
-    directory: Path, names: tuple[str, ...], kubeconfig_file: Path | None, server: str, name: str
+    directory: Path,
+    names: tuple[str, ...],
+    kubeconfig_file: Path | None,
+    server: str,
+    owner: str | None,
+    given: tuple[Path, ...],
+    name: str,
 ) -> None:
     """Issue what the rooms of a cluster need to trust each other.
 
@@ -37,16 +51,28 @@ def command(
     from podwire.runtime.env import real  # noqa: PLC0415
     from podwire.sim import certs  # noqa: PLC0415
 
+    uid, gid = _owner(owner)
     try:
         authority = certs.install(
             directory, real(log_level="off"), names, lambda file: click.echo(f" ✓ {file}", err=True)
         )
         if kubeconfig_file is not None:
             _kubeconfig(kubeconfig_file, name, server, authority.pem, directory)
+        if owner is not None:
+            for path in (directory, *directory.iterdir(), *given):
+                os.chown(path, uid, gid)
     except IdentityError as error:
         raise Failure(str(error), EXIT_UNREACHABLE) from error
     except OSError as error:
         raise Failure(f"cannot write {error.filename or directory}: {error.strerror}") from error
+
+
+def _owner(text: str | None) -> tuple[int, int]:
+    """``UID[:GID]`` as numbers. Raises Failure (2)."""
+    uid, _, gid = (text or "0").partition(":")
+    if not uid.isdecimal() or not (gid or uid).isdecimal():
+        raise Failure(f"--owner {text!r}: use numbers, such as 1000:1000", EXIT_USAGE)
+    return int(uid), int(gid or uid)
 
 
 def _kubeconfig(file: Path, name: str, server: str, ca_pem: bytes, directory: Path) -> None:

@@ -14,6 +14,8 @@ from podwire.sim.rooms.process import RoomProcess
 
 ROOM = "fabric"
 PEERS = ("apiserver",)
+_DOORS = {"dns": 30053, "ingress http": 8080, "ingress https": 8443}
+"""Well-known real ports, where they are free."""
 CALLERS = ("apiserver", "kubelet", "cni", "kube-proxy", "coredns", "ingress")
 
 
@@ -44,5 +46,6 @@ async def main(room: RoomProcess) -> None:
         options.settings.node_names[0],
         options.publish_host,
         options.publish_ports,
+        _DOORS,
     )
     room.nursery.start(publisher.run(), name="publisher")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from podwire.client.identity import ROOMS
 from podwire.runtime.log import LEVELS
@@ -61,22 +63,26 @@ def parser(room: str, what: str, peers: Sequence[str]) -> argparse.ArgumentParse
     """The flags that every room has, and one for the address of each peer."""
     found = argparse.ArgumentParser(
         prog=f"python -m podwire.{room.replace('-', '_')}",
-        description=what,
+        description=f"{what} Each flag can be given as PODWIRE_<FLAG> in the environment, too.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add = found.add_argument
-    add("--pki", type=Path, default=PKI, help="folder that podwire certs filled")
-    add("--listen", default=f"127.0.0.1:{PORT}", metavar="HOST:PORT", help="for other rooms")
-    add("--nodes", type=int, default=3, help="how many nodes the cluster has")
-    add("--cni", default="flannel", help="flannel or calico")
-    add("--ingress", default="nginx", help="nginx or none")
-    add("--time-profile", default="typical", help="fast, typical or slow")
-    add("--log-level", default="info", choices=list(LEVELS), help="what is logged")
-    add("--seed", type=int, default=None, help="of randomness; drawn by default")
-    add("--ready-file", type=Path, default=None, help="touched while the room can do its work")
+
+    def add(flag: str, default: Any, help: str, **more: Any) -> None:
+        name = f"PODWIRE_{flag.removeprefix('--').replace('-', '_').upper()}"
+        found.add_argument(flag, default=os.environ.get(name, default), help=help, **more)
+
+    add("--pki", PKI, "folder that podwire certs filled", type=Path)
+    add("--listen", f"127.0.0.1:{PORT}", "for other rooms", metavar="HOST:PORT")
+    add("--nodes", 3, "how many nodes the cluster has", type=int)
+    add("--cni", "flannel", "flannel or calico")
+    add("--ingress", "nginx", "nginx or none")
+    add("--time-profile", "typical", "fast, typical or slow")
+    add("--log-level", "info", "what is logged", choices=list(LEVELS))
+    add("--seed", None, "of randomness; drawn by default", type=int)
+    add("--ready-file", None, "touched while the room can do its work", type=Path)
     for peer in peers:
         assert peer in ROOMS, peer
-        add(f"--{peer}-address", default=f"{peer}:{PORT}", metavar="HOST:PORT", help=f"where {peer} is")
+        add(f"--{peer}-address", f"{peer}:{PORT}", f"where {peer} is", metavar="HOST:PORT")
     return found
 
 

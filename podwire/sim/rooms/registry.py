@@ -115,5 +115,3 @@ def main(room: str, argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  a command line's answer
         return EXIT_USAGE
     return run(told, entry(room))
-
-

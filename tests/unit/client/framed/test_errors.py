@@ -40,7 +40,10 @@ def test_an_error_that_a_counter_promises_is_the_same_on_the_other_side(error):
 def test_an_api_error_keeps_its_status():
     """Reason, code, details and causes: clients read all of them."""
     error = ApiError(
-        "Invalid", "spec is bad", details={"name": "x"}, causes=(Cause("FieldValueInvalid", "no", "spec"),)
+        "Invalid",
+        "spec is bad",
+        details={"name": "x"},
+        causes=(Cause("FieldValueInvalid", "no", "spec"),),
     )
     crossed = from_data(to_data(error))
     assert isinstance(crossed, ApiError)
