@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -412,7 +412,12 @@ def _objects(manifests: Iterable[str | Path | JSON]) -> list[JSON]:
 def trace_manifests(
     manifests: list[JSON], spec: TraceSpec, settings: ClusterSettings, seed: int
 ) -> Report:
-    """Boot, apply, converge, trace: ``podwire trace -f``. Raises ApiError, NotConvergedError."""
+    """Boot, apply, converge, trace: ``podwire trace -f``. Raises ApiError, NotConvergedError.
+
+    Manifests that hold an Ingress get a cluster with an Ingress controller.
+    """
+    if any(body.get("kind") == "Ingress" for body in manifests):
+        settings = replace(settings, ingress="nginx")
     with VirtualCluster(settings, seed) as cluster:
         cluster.boot()
         cluster.apply(*manifests)
