@@ -233,6 +233,8 @@ class Body:
         if len(dict.fromkeys(lengths)) > 1 or not all(n.isascii() and n.isdigit() for n in lengths):
             raise HttpError("malformed Content-Length")
         self.chunked = bool(coding)
+        self.announced = bool(coding or lengths)
+        """Whether the headers speak of a body at all."""
         self.length: int | None = int(lengths[0]) if lengths else None
         if not coding and not lengths and not until_end:
             self.length = 0

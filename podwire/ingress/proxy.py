@@ -101,6 +101,8 @@ class Connection:
         """Whether it waits for a request."""
         self.draining = False
         """Set to end after the request at hand."""
+        self.ended = False
+        """Whether it was closed while it waited for a request."""
 
     async def serve(self) -> None:
         """Answer requests until either side ends it."""
@@ -115,6 +117,11 @@ class Connection:
             await self._stream.close()
         except OSError:
             self._stream.abort()
+
+    async def end(self) -> None:
+        """Close it while it waits for a request."""
+        self.ended = True
+        await self._stream.close()
 
     async def _wait(self) -> bool:
         """Whether another request begins in time."""
@@ -164,6 +171,7 @@ class Connection:
         if len(hosts) > 1 or (not hosts and asked.version == "HTTP/1.1"):
             raise HttpError("client sent no Host header, or several")
         asked.authority = hosts[0] if hosts else ""
+        asked.id = asked.header("x-request-id") or asked.id
         if "://" in asked.target.partition("?")[0]:  # absolute form, as to a proxy
             place, slash, path = asked.target.partition("://")[2].partition("/")
             asked.authority, asked.target = place, f"{slash or '/'}{path}"
@@ -256,7 +264,7 @@ class Connection:
         client = self._stream.remote[0]
         fields = [
             ("Host", decision.location.options.upstream_vhost or asked.authority),
-            ("X-Request-ID", asked.header("x-request-id") or asked.id),
+            ("X-Request-ID", asked.id),
             ("X-Real-IP", client),
             ("X-Forwarded-For", client),
             ("X-Forwarded-Host", asked.authority),
@@ -350,12 +358,18 @@ class Connection:
         request = f"{asked.method} {asked.target} {asked.version}" if asked.headers else ""
         door.process.out(
             f"{self._stream.remote[0]} - - [{door.now():%d/%b/%Y:%H:%M:%S} +0000] "
-            f'"{request}" {asked.status or 499} {asked.sent_bytes} '
-            f'"{asked.header("referer", "-")}" "{asked.header("user-agent", "-")}" '
+            f'"{_escaped(request)}" {asked.status or 499} {asked.sent_bytes} '
+            f'"{_escaped(asked.header("referer", "-"))}" '
+            f'"{_escaped(asked.header("user-agent", "-"))}" '
             f"{len(request)} {seconds:.3f} [{upstream.name if upstream else ''}] [] "
             f"{where or '-'} {asked.sent_bytes if where else '-'} "
             f"{f'{seconds:.3f}' if where else '-'} {told or '-'} {asked.id}"
         )
+
+
+def _escaped(text: str) -> str:
+    """As nginx escapes variables in its log."""
+    return text.replace("\\", "\\x5C").replace('"', "\\x22")
 
 
 def _head(first: str, fields: http1.Headers) -> bytes:

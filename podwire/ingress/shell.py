@@ -86,6 +86,7 @@ class Controller:
         for connection, task in list(self._open.items()):
             connection.draining = True
             if connection.idle:
+                await connection.end()
                 task.cancel()
         try:
             async with asyncio.timeout(DRAIN_S):
@@ -174,6 +175,7 @@ class Controller:
 
     async def _converse(self, stream: Stream, *, secure: bool) -> None:
         """One connection from its first byte; nothing it does ends the controller."""
+        connection: Connection | None = None
         try:
             inner, reader = stream, Reader(stream)
             if secure:
@@ -197,7 +199,8 @@ class Controller:
                 self._error(f"SSL_do_handshake() failed ({error.reason})")
             stream.abort()
         except BaseException:
-            stream.abort()
+            if connection is None or not connection.ended:
+                stream.abort()
             raise
 
     async def _secured(self, stream: Stream, reader: Reader) -> tuple[Stream, Reader] | None:

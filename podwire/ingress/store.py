@@ -233,6 +233,7 @@ class Store:
             await self._status_due.wait()
             self._status_due.clear()
             wanted = self._addresses()
+            # Not before this pod is ready; upstream would write an empty status until then.
             if wanted and not await self._write_status(wanted):
                 self._ctx.clock.call_later(STATUS_RETRY_S, self._status_due.set)
 
@@ -281,4 +282,3 @@ def _services_of(ingress: Ingress) -> Iterable[str]:
     for backend in backends:
         if backend is not None and backend.service is not None:
             yield f"{ingress.metadata.namespace}/{backend.service.name}"
-

@@ -72,9 +72,7 @@ class Upload:
     def headers(self) -> http1.Headers:
         """How it is framed towards the endpoint."""
         if self.whole:
-            size = len(self._kept)
-            framed = size or self._body.chunked or self._body.length
-            return [("Content-Length", str(size))] if framed else []
+            return [("Content-Length", str(len(self._kept)))] if self._body.announced else []
         if self._body.length is not None:
             return [("Content-Length", str(self._body.length))]
         return [("Transfer-Encoding", "chunked")]

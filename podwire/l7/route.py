@@ -40,8 +40,7 @@ def rule_text(server: Server, location: Location) -> str:
         return f"no rule of host {host}"
     if location.declared == "defaultBackend":
         return "defaultBackend"
-    exact = location.path_type == "Exact" and location.path == location.declared
-    return f"rule {host} {location.declared} ({'Exact' if exact else 'Prefix'})"
+    return f"rule {host} {location.declared}"
 
 
 def host_of(authority: str) -> str:

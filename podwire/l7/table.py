@@ -59,7 +59,7 @@ class Location:
     default: bool = False
     """Whether no rule made it: what is left over goes here."""
     declared: str = ""
-    """The rule's own path (a Prefix path may stand for two patterns)."""
+    """The rule's own path and type, ``/api (Prefix)``: a Prefix stands for two patterns."""
     pattern: re.Pattern[str] | None = None
     """Set when the server matches regular expressions."""
 
@@ -289,7 +289,14 @@ def _enter(draft: _Draft, ingress: Ingress, path: HTTPIngressPath, backends: Bac
     kind = "Exact" if path.path_type == "Exact" else "Prefix"
     upstream = backends.upstream(ingress.metadata.namespace, path.backend.service)
     known = draft.add(
-        Location(shown, kind, upstream, ingress.key, options(ingress), declared=shown)
+        Location(
+            shown,
+            kind,
+            upstream,
+            ingress.key,
+            options(ingress),
+            declared=f"{shown} ({path.path_type})",
+        )
     )
     if known is None:
         return ""

@@ -27,7 +27,7 @@ from podwire.runtime.simloop import SimLoop
 from podwire.runtime.tasks import Nursery
 from podwire.sim.cluster import Cluster
 from podwire.sim.manifests import load, parse
-from podwire.sim.readiness import is_up
+from podwire.sim.readiness import INGRESS_NAMESPACE, is_up
 from podwire.sim.settings import ClusterSettings
 
 T = TypeVar("T")
@@ -289,10 +289,11 @@ class VirtualCluster:
         return [p for p in found if not namespace or p.metadata.namespace == namespace]
 
     def system_ready(self) -> bool:
-        """Every node is Ready and every pod of kube-system is."""
+        """Every node is Ready, every pod of kube-system is, and the Ingress controller."""
         entries = self.cluster.server.caches.of(kinds.NODE).entries()
         nodes = [entry.view for entry in entries]
-        return is_up(self.cluster.settings, nodes, self.pods("kube-system"))
+        system, doors = self.pods("kube-system"), self.pods(INGRESS_NAMESPACE)
+        return is_up(self.cluster.settings, nodes, system, doors)
 
     def all_ready(self) -> bool:
         """Every workload has the pods it wants and every pod that should be is Ready."""
