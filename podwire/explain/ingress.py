@@ -118,6 +118,8 @@ def steps(made: Decision, url: Url, netns: str) -> list[Step]:
 
 def _told(made: Decision, url: Url) -> str:
     where = ""
+    if made.status == 404:
+        return f"no rule for {url.authority}{url.target.partition('?')[0]}"
     if made.location is not None and made.location.ingress:
         where = f"ingress {made.location.ingress} "
     text = f"{where}{made.rule}".strip()

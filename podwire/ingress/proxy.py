@@ -243,10 +243,10 @@ class Connection:
                 finally:
                     sending.cancel()
                 await answer.stream.close()
-                if upload.spent:
-                    asked.keep = False  # some of the request may lie unread
+                if not upload.complete:
+                    asked.keep = False  # some of the request lies unread
                 return
-        await self._refuse(asked, failure.status, str(failure), close=upload.spent)
+        await self._refuse(asked, failure.status, str(failure), close=not upload.complete)
 
     def _another(self, asked: _Exchange, tries: int, failure: Failed, upload: Upload) -> bool:
         """Whether nginx would pass the request to the next endpoint."""

@@ -52,13 +52,15 @@ class Upload:
         """Whether all of it is kept."""
         self.spent = False
         """Whether some of it was sent that is not kept."""
+        self.complete = False
+        """Whether all of it was taken from the client."""
 
     async def begin(self) -> None:
         """Take the start. Raises HttpError (413 among them), OSError."""
         while len(self._kept) < REPLAYED_BYTES:
             data = await self._piece()
             if not data:
-                self.whole = True
+                self.whole = self.complete = True
                 return
             self._kept += data
 
@@ -91,6 +93,7 @@ class Upload:
         self.spent = True
         while data := await self._piece():
             await stream.send(chunk(data) if self._chunked else data)
+        self.complete = True
         if self._chunked:
             await stream.send(LAST_CHUNK)
 

@@ -46,7 +46,9 @@ spec:
   ingressClassName: nginx
   rules:
     - host: web.example
-      http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
+      http:
+        paths:
+          - {path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}
 """
 
 
