@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from podwire.client import http1
@@ -47,7 +47,7 @@ class Bench:
         self.tasks.start(http1.serve(listener, handler), name=address)
 
     async def raw(
-        self, address: str, serve: Callable[[FlatStream, http1.Reader], Awaitable[None]]
+        self, address: str, serve: Callable[[FlatStream, http1.Reader], Coroutine[Any, Any, None]]
     ) -> None:
         """A server that does what it likes with each connection."""
         self.net.add("node-1", address, address)
