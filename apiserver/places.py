@@ -33,13 +33,22 @@ def kind_and_name(text: str) -> tuple[str, str]:
         "sts": "sts", "statefulset": "sts", "ds": "ds", "daemonset": "ds",
         "svc": "svc", "service": "svc", "services": "svc",
         "node": "node", "nodes": "node", "no": "node",
+        "ingress": "ingress", "ingresses": "ingress", "ing": "ingress",
     }.get(kind)  # fmt: skip
     if known is None or not name:
         raise usage(
             f"{text!r}: use pod/NAME, deploy/NAME, sts/NAME, ds/NAME, svc/NAME, node/NAME, "
-            "an address or a name"
+            "ingress/NAME, an address or a name"
         )
     return known, name
+
+
+def is_ingress(destination: str) -> bool:
+    """Whether a destination is an Ingress. Raises ApiError 400 for one with a port."""
+    kind, name = kind_and_name(destination) if "/" in destination else ("", "")
+    if kind == "ingress" and ":" in name:
+        raise usage(f"destination {destination!r}: an Ingress has no ports; give --url")
+    return kind == "ingress"
 
 
 _OWNERS = {"deploy": "ReplicaSet", "sts": "StatefulSet", "ds": "DaemonSet"}

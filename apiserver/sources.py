@@ -13,7 +13,11 @@ from podwire.explain.report import TraceSpec
 
 GATEWAY = "gateway"
 """The host from which an address outside the cluster is taken to send."""
-_FORMS = "use pod/NAME, deploy/NAME, sts/NAME, ds/NAME, svc/NAME, node/NAME or an address"
+EXTERNAL = "external"
+"""Names the outside world as a source."""
+EXTERNAL_ADDRESS = "198.51.100.10"
+"""Of the outside world, when none is given (RFC 5737)."""
+_FORMS = "use pod/NAME, deploy/NAME, sts/NAME, ds/NAME, svc/NAME, node/NAME, an address or external"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +41,21 @@ class Sources:
 
     async def find(self, spec: TraceSpec, objects: Objects) -> Source:
         """The source. Raises ApiError 400, 404, or 503 when its kubelet is gone."""
+        if spec.source == EXTERNAL:
+            return Source("outside", GATEWAY, "", EXTERNAL_ADDRESS, spec.namespace)
         kind, name = places.kind_and_name(spec.source)
+        if kind == "ingress":
+            raise places.usage(f"source {spec.source!r}: an Ingress sends nothing; {_FORMS}")
         if kind == "node":
             if not any(node.metadata.name == name for node in objects.nodes):
                 raise places.not_found("nodes", name)
             return await self._from_node(f"node/{name}", name, spec.namespace)
         if kind == "":
             return await self._from_address(name, objects, spec)
-        return await self._from_pod(places.pod_of(kind, name, spec.namespace, objects))
+        return await self.of_pod(places.pod_of(kind, name, spec.namespace, objects))
 
-    async def _from_pod(self, pod: Pod) -> Source:
+    async def of_pod(self, pod: Pod) -> Source:
+        """A pod as a source. Raises ApiError."""
         meta = pod.metadata
         phase = pod.status.phase or "Pending"
         if phase in FINISHED:
@@ -74,7 +83,7 @@ class Sources:
             raise places.usage(f"source {text!r}: {_FORMS}")
         pod = objects.pod_at(text)
         if pod is not None:
-            return await self._from_pod(pod)
+            return await self.of_pod(pod)
         node = objects.node_at(text)
         if node is not None:
             label = f"node/{node.metadata.name}"

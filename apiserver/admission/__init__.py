@@ -6,6 +6,7 @@ The order below is the order of upstream's recommended plugins that are modelled
 from __future__ import annotations
 
 from podwire.apiserver.admission import (
+    default_ingress_class,
     default_tolerations,
     namespace_lifecycle,
     priority,
@@ -18,6 +19,7 @@ CHAIN: tuple[Plugin, ...] = (
     service_account.admit,
     priority.admit,
     default_tolerations.admit,
+    default_ingress_class.admit,
 )
 """Every plugin, in the one order in which they run."""
 

@@ -122,12 +122,12 @@ NETWORK_POLICY = Kind(
     "networkpolicy", True, ("netpol",),
 )  # fmt: skip
 INGRESS = Kind(
-    _v.Object, "networking.k8s.io", "v1", "Ingress", "ingresses", "ingress", True, ("ing",),
-    subresources=("status",), behaves=False,
+    _v.Ingress, "networking.k8s.io", "v1", "Ingress", "ingresses", "ingress", True, ("ing",),
+    subresources=("status",),
 )  # fmt: skip
 INGRESS_CLASS = Kind(
-    _v.Object, "networking.k8s.io", "v1", "IngressClass", "ingressclasses", "ingressclass", False,
-    behaves=False,
+    _v.IngressClass, "networking.k8s.io", "v1", "IngressClass", "ingressclasses", "ingressclass",
+    False,
 )  # fmt: skip
 ROLE = Kind(_v.Object, "rbac.authorization.k8s.io", "v1", "Role", "roles", "role", behaves=False)
 ROLE_BINDING = Kind(

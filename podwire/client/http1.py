@@ -19,6 +19,7 @@ from podwire.runtime.tasks import Nursery
 
 MAX_HEAD_BYTES = 32 * 1024
 MAX_BODY_BYTES = 8 * 1024 * 1024
+PIECE_BYTES = 64 * 1024
 TLS_PREFIX = b"PODWIRE-TLS host="
 TLS_ACCEPTED = b"PODWIRE-TLS ok\r\n"
 
@@ -153,6 +154,24 @@ class Reader:
         self._buffer.clear()
         return found
 
+    async def ready(self) -> bool:
+        """Wait for the next byte without taking it; False at the end of the stream."""
+        return bool(self._buffer) or await self._fill()
+
+    async def some(self, most: int) -> bytes:
+        """The next bytes, at most so many; b"" at the end of the stream."""
+        if not self._buffer:
+            await self._fill()
+        found = bytes(self._buffer[:most])
+        del self._buffer[:most]
+        return found
+
+    def unread(self) -> bytes:
+        """Take what was received and not read, for another protocol to read."""
+        found = bytes(self._buffer)
+        self._buffer.clear()
+        return found
+
     async def fields(self) -> Headers:
         """Header fields up to the empty line."""
         found: Headers = []
@@ -194,6 +213,66 @@ class Reader:
                 return bytes(whole)
             whole += await self.exactly(n)
             await self.line()
+
+
+class Body:
+    """The body of one message, piece by piece, for those who pass it on.
+
+    ``length`` is what Content-Length says, None when only the end will tell. Raises HttpError for
+    framing that is malformed, ambiguous (400) or not modelled (501).
+    """
+
+    def __init__(self, reader: Reader, headers: Headers, *, until_end: bool) -> None:
+        self._reader = reader
+        lengths = [value for name, value in headers if name.lower() == "content-length"]
+        coding = header(headers, "transfer-encoding").strip().lower()
+        if coding and lengths:
+            raise HttpError("Content-Length beside Transfer-Encoding")
+        if coding not in {"", "chunked"}:
+            raise HttpError(f"transfer coding {coding!r} is not modelled", 501)
+        if len(dict.fromkeys(lengths)) > 1 or not all(n.isascii() and n.isdigit() for n in lengths):
+            raise HttpError("malformed Content-Length")
+        self.chunked = bool(coding)
+        self.announced = bool(coding or lengths)
+        """Whether the headers speak of a body at all."""
+        self.length: int | None = int(lengths[0]) if lengths else None
+        if not coding and not lengths and not until_end:
+            self.length = 0
+        self._left = self.length or 0
+        self._over = self.length == 0
+
+    async def piece(self) -> bytes:
+        """The next bytes of the body, b"" after the last. Raises HttpError when it is cut short."""
+        if self._over:
+            return b""
+        if self.chunked and self._left == 0:
+            await self._next_chunk()
+            if self._over:
+                return b""
+        most = PIECE_BYTES if self._left == 0 else min(self._left, PIECE_BYTES)
+        data = await self._reader.some(most)
+        if not data:
+            self._over = True
+            if self.chunked or self.length is not None:
+                raise HttpError("body is cut short")
+            return b""
+        if self.chunked or self.length is not None:
+            self._left -= len(data)
+        if self._left == 0:
+            if self.chunked:
+                await self._reader.line()
+            else:
+                self._over = self.length is not None
+        return data
+
+    async def _next_chunk(self) -> None:
+        size = (await self._reader.line()).partition(b";")[0].strip()
+        if not size or len(size) > 15 or size.strip(b"0123456789abcdefABCDEF"):
+            raise HttpError("malformed chunk")
+        self._left = int(size, 16)
+        if self._left == 0:
+            await self._reader.fields()
+            self._over = True
 
 
 # ------------------------------------------------------------------------------------------ server
@@ -308,6 +387,15 @@ def encode_request(
 
 async def read_response(reader: Reader, method: str = "GET") -> Response:
     """The answer to a request. Raises HttpError (status 0 in it when nothing came at all)."""
+    found = await read_response_head(reader)
+    bodiless = method == "HEAD" or found.status in {204, 304}
+    if not bodiless:
+        found.body = await reader.body(found.headers, until_end=True)
+    return found
+
+
+async def read_response_head(reader: Reader) -> Response:
+    """The head of the answer to a request, after any 100. Raises HttpError as read_response."""
     while True:
         line = (await reader.line()).decode("latin-1")
         if not line:
@@ -319,9 +407,7 @@ async def read_response(reader: Reader, method: str = "GET") -> Response:
         headers = await reader.fields()
         if int(code) != 100:
             break
-    bodiless = method == "HEAD" or int(code) in {204, 304}
-    body = b"" if bodiless else await reader.body(headers, until_end=True)
-    return Response(int(code), body, headers, reason, version)
+    return Response(int(code), b"", headers, reason, version)
 
 
 async def read_tls(reader: Reader) -> None:

@@ -12,7 +12,7 @@ from podwire.explain.objects import Objects
 class Candidate:
     """A change in words, and what it edits: objects, nodes' kernels, wires, or the question.
 
-    ``port``, ``protocol`` and ``size_bytes`` ask another question when they are set.
+    ``port``, ``protocol``, ``size_bytes`` and ``url`` ask another question when they are set.
     """
 
     change: str
@@ -22,3 +22,4 @@ class Candidate:
     port: int = 0
     protocol: str = ""
     size_bytes: int = 0
+    url: str = ""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
 from podwire.api.views import (
     EndpointSlice,
+    Ingress,
+    IngressClass,
     Namespace,
     NetworkPolicy,
     Node,
@@ -36,6 +38,10 @@ class Objects:
     nodes: tuple[Node, ...] = ()
     namespaces: tuple[Namespace, ...] = ()
     policies: tuple[NetworkPolicy, ...] = ()
+    ingresses: tuple[Ingress, ...] = ()
+    classes: tuple[IngressClass, ...] = ()
+    certificates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The DNS names of the usable certificates, by their Secret's ``namespace/name``."""
 
     def pod_at(self, address: str) -> Pod | None:
         """The live pod (not of the host network) that has an address."""
@@ -105,6 +111,10 @@ class Objects:
     def service(self, namespace: str, name: str) -> Service | None:
         """A Service by name."""
         return _named(self.services, namespace, name)
+
+    def ingress(self, namespace: str, name: str) -> Ingress | None:
+        """An Ingress by name."""
+        return _named(self.ingresses, namespace, name)
 
     def policy(self, namespace: str, name: str) -> NetworkPolicy | None:
         """A NetworkPolicy by name."""

@@ -26,6 +26,8 @@ class TraceSpec(_Record, frozen=True, kw_only=True, omit_defaults=True):
     source_port: int = 0
     draw: float | None = None
     size_bytes: int = DEFAULT_SIZE_BYTES
+    url: str = ""
+    """What is asked of an Ingress; "" asks for what its first rule serves."""
 
 
 class Asked(_Record, frozen=True, kw_only=True):
@@ -94,6 +96,8 @@ class Report(_Record, frozen=True, kw_only=True):
     destination: str
     protocol: str
     flow: Flow
+    url: str = ""
+    """The URL that was asked for, when the destination is an Ingress."""
     resource_version: str
     time_s: float
     fate: Fate

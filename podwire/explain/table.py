@@ -69,7 +69,8 @@ def _header(report: Report) -> str:
     else:
         destination = f"{report.destination} {_at(flow.dst, flow.dst_port)}"
     at = f"rv {report.resource_version}   t+{report.time_s:.3f}s"
-    return f"{report.protocol.upper()} {source} > {destination}   {at}"
+    url = f"   {report.url}" if report.url else ""
+    return f"{report.protocol.upper()} {source} > {destination}{url}   {at}"
 
 
 def _at(address: str, port: int) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from podwire.runtime.entropy import of_system
@@ -23,3 +26,15 @@ def write_private(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def private_file(data: bytes) -> Iterator[str]:
+    """The path of a file that exists inside the block only, for libraries that read files alone.
+
+    Raises OSError.
+    """
+    with tempfile.NamedTemporaryFile(prefix="podwire-") as file:  # mode 0600
+        file.write(data)
+        file.flush()
+        yield file.name

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from podwire import coredns
+from podwire import coredns, ingress
 from podwire.api import kinds
 from podwire.apiserver import components, discovery, openapi
 from podwire.apiserver.certs import Authority
@@ -161,6 +161,7 @@ class Cluster:
             kube_proxy_host(agents, self._rendered),
             *cni_hosts(agents),
             coredns.host(agents),
+            ingress.host(agents),
             ProgramHost(self.room_ctx(f"programs/{node}", node=node)),
         )
         ctx = self.room_ctx(f"kubelet/{node}", config, node, hosts)

@@ -33,6 +33,7 @@ MAX_NODES = 200
 
 CNI_PROFILES = ("flannel", "calico")
 PROXY_MODES = ("iptables",)
+INGRESS_CONTROLLERS = ("nginx", "none")
 TIME_PROFILES = ("fast", "typical", "slow")
 
 
@@ -45,12 +46,15 @@ class ClusterSettings:
     cni: str = "flannel"
     proxy_mode: str = "iptables"
     time_profile: str = "typical"
+    ingress: str = "none"
+    """The Ingress controller that the cluster is born with."""
 
     def __post_init__(self) -> None:
         for field, value, options in (
             ("cni", self.cni, CNI_PROFILES),
             ("proxy-mode", self.proxy_mode, PROXY_MODES),
             ("time-profile", self.time_profile, TIME_PROFILES),
+            ("ingress", self.ingress, INGRESS_CONTROLLERS),
         ):
             if value not in options:
                 raise ValueError(

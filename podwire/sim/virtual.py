@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -27,7 +27,7 @@ from podwire.runtime.simloop import SimLoop
 from podwire.runtime.tasks import Nursery
 from podwire.sim.cluster import Cluster
 from podwire.sim.manifests import load, parse
-from podwire.sim.readiness import is_up
+from podwire.sim.readiness import INGRESS_NAMESPACE, is_up
 from podwire.sim.settings import ClusterSettings
 
 T = TypeVar("T")
@@ -289,10 +289,11 @@ class VirtualCluster:
         return [p for p in found if not namespace or p.metadata.namespace == namespace]
 
     def system_ready(self) -> bool:
-        """Every node is Ready and every pod of kube-system is."""
+        """Every node is Ready, every pod of kube-system is, and the Ingress controller."""
         entries = self.cluster.server.caches.of(kinds.NODE).entries()
         nodes = [entry.view for entry in entries]
-        return is_up(self.cluster.settings, nodes, self.pods("kube-system"))
+        system, doors = self.pods("kube-system"), self.pods(INGRESS_NAMESPACE)
+        return is_up(self.cluster.settings, nodes, system, doors)
 
     def all_ready(self) -> bool:
         """Every workload has the pods it wants and every pod that should be is Ready."""
@@ -412,7 +413,12 @@ def _objects(manifests: Iterable[str | Path | JSON]) -> list[JSON]:
 def trace_manifests(
     manifests: list[JSON], spec: TraceSpec, settings: ClusterSettings, seed: int
 ) -> Report:
-    """Boot, apply, converge, trace: ``podwire trace -f``. Raises ApiError, NotConvergedError."""
+    """Boot, apply, converge, trace: ``podwire trace -f``. Raises ApiError, NotConvergedError.
+
+    Manifests that hold an Ingress get a cluster with an Ingress controller.
+    """
+    if any(body.get("kind") == "Ingress" for body in manifests):
+        settings = replace(settings, ingress="nginx")
     with VirtualCluster(settings, seed) as cluster:
         cluster.boot()
         cluster.apply(*manifests)

@@ -1,8 +1,8 @@
 """The pytest plugin: fixture ``cluster`` (virtual time), marker ``podwire``, seed option.
 
-``@pytest.mark.podwire(nodes=3, cni="calico", time_profile="typical", seed=7)`` chooses the cluster
-of one test; ``--podwire-seed`` the seed of all that do not. A failing test's report shows the seed,
-the trace hash and the state of nodes and pods.
+``@pytest.mark.podwire(nodes=3, cni="calico", time_profile="typical", ingress="nginx", seed=7)``
+chooses the cluster of one test; ``--podwire-seed`` the seed of all that do not. A failing test's
+report shows the seed, the trace hash and the state of nodes and pods.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from podwire.sim.virtual import VirtualCluster
 
 _CLUSTER = pytest.StashKey[Any]()
-_SETTINGS = ("nodes", "cni", "proxy_mode", "time_profile")
+_SETTINGS = ("nodes", "cni", "proxy_mode", "time_profile", "ingress")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Tell pytest of the marker."""
     config.addinivalue_line(
         "markers",
-        "podwire(nodes, cni, proxy_mode, time_profile, seed): the cluster that a test gets",
+        "podwire(nodes, cni, proxy_mode, time_profile, ingress, seed): the cluster of a test",
     )
 
 

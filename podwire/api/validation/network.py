@@ -16,6 +16,7 @@ from podwire.api.view import JSON
 _TYPES = ("Ingress", "Egress")
 _ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
 _PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
+_CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 _MAX_ENDPOINTS = 1000
 _MAX_PER_ENDPOINT = 100
 
@@ -167,9 +168,14 @@ def check_endpoints(errors: Errors, new: JSON, _old: JSON | None) -> None:
             errors.one_of(f"{where}.protocol", port.get("protocol", ""), PROTOCOLS)
 
 
-def check_ingress(errors: Errors, new: JSON, _old: JSON | None) -> None:
-    """An Ingress (stored only): hosts, paths and backends."""
+def check_ingress(errors: Errors, new: JSON, old: JSON | None) -> None:
+    """An Ingress: class, hosts, paths and backends."""
     spec = new["spec"]
+    annotation = (new["metadata"].get("annotations") or {}).get(_CLASS_ANNOTATION)
+    name = spec.get("ingressClassName")
+    if old is None and annotation is not None and name is not None and annotation != name:
+        detail = "must match `ingressClassName` when both are specified"
+        errors.invalid(f"annotations.{_CLASS_ANNOTATION}", annotation, detail)
     if not spec.get("rules") and "defaultBackend" not in spec:
         detail = "either `defaultBackend` or `rules` must be specified"
         errors.invalid("spec", spec.get("rules"), detail)

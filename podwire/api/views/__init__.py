@@ -15,6 +15,10 @@ from podwire.api.views.config import (
     Secret,
     ServiceAccount,
 )
+from podwire.api.views.ingress import (
+    Ingress,
+    IngressClass,
+)
 from podwire.api.views.meta import (
     Condition,
     Labels,
@@ -140,6 +144,8 @@ __all__ = [
     "HostAlias",
     "HostPathVolume",
     "IPBlock",
+    "Ingress",
+    "IngressClass",
     "KeySelector",
     "KeyToPath",
     "LabelSelector",

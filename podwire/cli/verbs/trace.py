@@ -42,6 +42,8 @@ _NODES, _CNI = 3, "calico"
               help="Which load-balancing branch is the drawn one.")  # fmt: skip
 @click.option("--size", default=DEFAULT_SIZE_BYTES, type=click.IntRange(28, 65535),
               show_default=True, help="Bytes of the packet; it may not be fragmented.")  # fmt: skip
+@click.option("--url", default="", help="With ingress/NAME: what is asked for "
+              "(default: what its first rule serves).")  # fmt: skip
 @click.option(
     "--nodes", default=_NODES, show_default=True, help="With -f: nodes of the simulation."
 )
@@ -63,6 +65,7 @@ def command(
     sport: int,
     draw: float | None,
     size: int,
+    url: str,
     nodes: int,
     cni: str,
     seed: int,
@@ -74,8 +77,9 @@ def command(
 ) -> None:
     """Walk a packet from SRC to DST hop by hop and say why it arrived or died.
 
-    SRC and DST are pod/NAME, deploy/NAME, svc/NAME, node/NAME or an address; DST may be a name,
-    which is looked up as SRC would. Exit code: 0 every branch arrives, 1 one fails, 2 usage,
+    SRC and DST are pod/NAME, deploy/NAME, svc/NAME, node/NAME or an address; SRC may be external
+    (the world outside); DST may be a name, which is looked up as SRC would, or ingress/NAME, which
+    is asked for --url. Exit code: 0 every branch arrives, 1 one fails, 2 usage,
     3 cluster unreachable, 4 not modelled.
     """
     spec = TraceSpec(
@@ -87,6 +91,7 @@ def command(
         source_port=sport,
         draw=draw,
         size_bytes=size,
+        url=url,
     )
     if files:
         report = _simulated(spec, files, nodes, cni, seed)

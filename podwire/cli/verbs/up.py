@@ -24,6 +24,7 @@ from podwire.runtime.files import write_private
 @click.option("--nodes", default=3, show_default=True, help="How many nodes.")
 @click.option("--cni", default="flannel", show_default=True, help="flannel or calico.")
 @click.option("--proxy-mode", default="iptables", show_default=True, help="iptables.")
+@click.option("--ingress", default="nginx", show_default=True, help="nginx or none.")
 @click.option(
     "--port",
     default=0,
@@ -48,6 +49,7 @@ def command(
     nodes: int,
     cni: str,
     proxy_mode: str,
+    ingress: str,
     port: int,
     kubeconfig_file: str | None,
     time_profile: str,
@@ -76,6 +78,7 @@ def command(
         "nodes": nodes,
         "cni": cni,
         "proxy_mode": proxy_mode,
+        "ingress": ingress,
         "time_profile": time_profile,
     }
     if detach:

@@ -6,7 +6,7 @@ One file per addon; ``objects(settings, ca_pem)`` is the one ordered list.
 from __future__ import annotations
 
 from podwire.api.view import JSON
-from podwire.sim.addons import base, calico, coredns, flannel, kube_proxy
+from podwire.sim.addons import base, calico, coredns, flannel, ingress_nginx, kube_proxy
 from podwire.sim.settings import ClusterSettings
 
 
@@ -18,4 +18,5 @@ def objects(settings: ClusterSettings) -> list[JSON]:
         *flannel.objects(),
         *(calico.objects() if settings.cni == "calico" else ()),
         *coredns.objects(),
+        *(ingress_nginx.objects(settings) if settings.ingress == "nginx" else ()),
     ]

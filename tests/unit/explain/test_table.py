@@ -1,13 +1,15 @@
 """The table people read, held by golden files."""
 
+import dataclasses
 import os
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from podwire.api.views import Ingress, IngressClass
 from podwire.dataplane.verdict import Fate, Flow, Hop, Step
-from podwire.explain import table
+from podwire.explain import ingress, table
 from podwire.explain.cause import cause
 from podwire.explain.ends import numbered
 from podwire.explain.report import Asked, BranchReport, Cause, LookupReport, Nearest, Report
@@ -77,6 +79,54 @@ ARRIVED = msgspec.structs.replace(
 )
 BACK = numbered(ARRIVED.reply_hops, 2)
 ARRIVED = msgspec.structs.replace(ARRIVED, hops=numbered(ARRIVED.hops))
+INGRESS = msgspec.convert(
+    {
+        "metadata": {"name": "door", "namespace": "default"},
+        "spec": {
+            "ingressClassName": "nginx",
+            "tls": [{"hosts": ["a.example"], "secretName": "tls"}],
+            "rules": [{"host": "a.example", "http": {"paths": [{
+                "path": "/api", "pathType": "Prefix",
+                "backend": {"service": {"name": "backend", "port": {"number": 80}}},
+            }]}}],
+        },
+    },
+    Ingress,
+)  # fmt: skip
+CLASS = msgspec.convert(
+    {"metadata": {"name": "nginx"}, "spec": {"controller": "k8s.io/ingress-nginx"}}, IngressClass
+)
+
+
+def ingress_report(url, fate):
+    """A trace from outside through the controller's pod, as it decides."""
+    objects = dataclasses.replace(
+        town.TOWN, ingresses=(INGRESS,), classes=(CLASS,),
+        certificates={"default/tls": ("a.example",)},
+    )  # fmt: skip
+    asked = ingress.parse_url(url)
+    made = ingress.decision(objects, asked)
+    start = Flow(
+        protocol="tcp", src="198.51.100.10", src_port=40000, dst="192.168.0.11", dst_port=30443
+    )
+    there = [
+        Hop(node="node-1", steps=[
+            Step(stage="socket", object="local", result="deliver", netns="cni-1"),
+            *ingress.steps(made, asked, "cni-1"),
+        ]),
+    ]  # fmt: skip
+    why = Cause(summary="default/back listens on TCP/8080")
+    if ingress.fate(made) is not None:
+        why = ingress.because(made, INGRESS, objects, 3 if asked.scheme == "https" else 2)
+    assert (ingress.fate(made) or Fate.DELIVERED) is fate
+    return report(
+        fate, source="outside", destination="ingress/door", flow=start, url=url, lookup=None,
+        hops=numbered(there), branches=[branch(fate, drawn=True)], cause=why, nearest=None,
+        places={"cni-1": "pod ingress-nginx/controller"},
+        replay=f"podwire trace external ingress/door --url {url}",
+    )  # fmt: skip
+
+
 ICMP = Flow(protocol="icmp", src="10.244.0.2", dst="10.244.1.2")
 CASES = {
     "denied": (report(), {}),
@@ -102,6 +152,9 @@ CASES = {
         report(Fate.LINK_DOWN, hops=ARRIVED.hops, reply_hops=BACK, cause=cause(ARRIVED, town.TOWN)),
         {},
     ),
+    "ingress": (ingress_report("https://a.example/api/x", Fate.DELIVERED), {}),
+    "ingress-redirect": (ingress_report("http://a.example/api", Fate.L7_DENIED), {}),
+    "ingress-refused": (ingress_report("https://b.example/api", Fate.L7_DENIED), {}),
     "unknown-icmp": (report(Fate.UNKNOWN, protocol="icmp", flow=ICMP, lookup=None), {}),
 }
 

@@ -1,0 +1,125 @@
+"""ingress-nginx: Namespace, ServiceAccount, IngressClass, Service, Deployment.
+
+Source of the shape: ingress-nginx v1.15.1 deploy/static/provider/baremetal. Ingresses show the
+address of the controller's node; its NodePorts answer there. Left out: RBAC, ConfigMap and the
+validating webhook with its Jobs (not modelled), and the readiness probe's ten seconds of delay
+(the model has nothing to warm up).
+"""
+
+from __future__ import annotations
+
+from podwire.api.view import JSON
+from podwire.sim.settings import ClusterSettings
+
+IMAGE = "registry.k8s.io/ingress-nginx/controller:v1.15.1"
+NAMESPACE = "ingress-nginx"
+NAME = "ingress-nginx-controller"
+CONTROLLER = "k8s.io/ingress-nginx"
+_SELECTOR = {
+    "app.kubernetes.io/component": "controller",
+    "app.kubernetes.io/instance": "ingress-nginx",
+    "app.kubernetes.io/name": "ingress-nginx",
+}
+_LABELS = {
+    **_SELECTOR,
+    "app.kubernetes.io/part-of": "ingress-nginx",
+    "app.kubernetes.io/version": "1.15.1",
+}
+
+
+def objects(settings: ClusterSettings) -> list[JSON]:
+    """The addon's objects."""
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": NAMESPACE, "labels": {"app.kubernetes.io/name": NAMESPACE}},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": "ingress-nginx", "namespace": NAMESPACE, "labels": _LABELS},
+        },
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "IngressClass",
+            "metadata": {"name": "nginx", "labels": _LABELS},
+            "spec": {"controller": CONTROLLER},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": NAME, "namespace": NAMESPACE, "labels": _LABELS},
+            "spec": {
+                "type": "NodePort",
+                "ipFamilies": ["IPv4"],
+                "ipFamilyPolicy": "SingleStack",
+                "selector": _SELECTOR,
+                "ports": [
+                    {
+                        "name": name,
+                        "appProtocol": name,
+                        "port": port,
+                        "protocol": "TCP",
+                        "targetPort": name,
+                    }
+                    for name, port in (("http", 80), ("https", 443))
+                ],
+            },
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": NAME, "namespace": NAMESPACE, "labels": _LABELS},
+            "spec": {
+                "selector": {"matchLabels": _SELECTOR},
+                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
+                "template": {
+                    "metadata": {"labels": _LABELS},
+                    "spec": {
+                        "serviceAccountName": "ingress-nginx",
+                        "terminationGracePeriodSeconds": 300,
+                        "nodeSelector": {"kubernetes.io/os": "linux"},
+                        "containers": [_container(settings)],
+                    },
+                },
+            },
+        },
+    ]
+
+
+def _container(settings: ClusterSettings) -> JSON:
+    # With the fast profile pods are Ready within milliseconds, and so are their routes.
+    fast = ["--sync-rate-limit=100"] if settings.time_profile == "fast" else []
+    probe: JSON = {
+        "httpGet": {"path": "/healthz", "port": 10254, "scheme": "HTTP"},
+        "periodSeconds": 10,
+        "timeoutSeconds": 1,
+        "successThreshold": 1,
+    }
+    return {
+        "name": "controller",
+        "image": IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "args": [
+            "/nginx-ingress-controller",
+            "--election-id=ingress-nginx-leader",
+            f"--controller-class={CONTROLLER}",
+            "--ingress-class=nginx",
+            *fast,
+        ],
+        "env": [
+            {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+            for name, path in (
+                ("POD_NAME", "metadata.name"),
+                ("POD_NAMESPACE", "metadata.namespace"),
+            )
+        ],
+        "ports": [
+            {"name": "http", "containerPort": 80, "protocol": "TCP"},
+            {"name": "https", "containerPort": 443, "protocol": "TCP"},
+        ],
+        "resources": {"requests": {"cpu": "100m", "memory": "90Mi"}},
+        "livenessProbe": {**probe, "initialDelaySeconds": 10, "failureThreshold": 5},
+        "readinessProbe": {**probe, "failureThreshold": 3},
+    }
