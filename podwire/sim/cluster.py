@@ -160,7 +160,10 @@ class Cluster:
     def start_kubelet(self, node: str) -> None:
         """Start the kubelet of a node."""
         config = KubeletConfig(
-            node=node, time_profile=self.settings.time_profile, streams=self.streams
+            node=node,
+            time_profile=self.settings.time_profile,
+            streams=self.streams,
+            labels=self.settings.node_labels(node),
         )
         agents = self.room_ctx(f"agents/{node}", node=node)
         hosts: tuple[ContainerHost, ...] = (

@@ -280,6 +280,16 @@ class VirtualCluster:
 
         self.run(start())
 
+    def power_off(self, node: str) -> None:
+        """Pull a node's plug: kernel, kubelet and programs are gone, the disk stays."""
+        self.cluster.fabric.power_off(node)
+        self.stop_kubelet(node)
+
+    def power_on(self, node: str) -> None:
+        """It boots, with a new boot id; its kubelet starts."""
+        self.cluster.fabric.power_on(node)
+        self.start_kubelet(node)
+
     # -- conditions
 
     def pods(self, namespace: str = "") -> list[Pod]:
