@@ -61,8 +61,8 @@ def _ready(wanted: ReadyCheck, cluster: VirtualCluster) -> str:
     ]
     if len(ready) != wanted.pods:
         return f"{len(ready)} are Ready"
-    astray = sorted(p.spec.node_name for p in ready if p.spec.node_name not in wanted.on)
-    return f"there are some on {', '.join(astray)}" if wanted.on and astray else ""
+    astray = sorted(p.spec.node_name for p in ready if p.spec.node_name not in wanted.nodes)
+    return f"there are some on {', '.join(astray)}" if wanted.nodes and astray else ""
 
 
 def _trace(wanted: TraceCheck, cluster: VirtualCluster) -> str:

@@ -88,8 +88,8 @@ class ReadyCheck(_Model):
     namespace: str = "default"
     selector: dict[str, str]
     pods: int = Field(ge=0)
-    on: list[str] = []
-    """Nodes: no other may host one of them. Empty: any may."""
+    nodes: list[str] = []
+    """No other node may host one of them. Empty: any may."""
 
 
 class NodeCheck(_Model):
@@ -208,7 +208,7 @@ class Check(_Model):
 
 def _ready(check: ReadyCheck) -> str:
     labels = ",".join(f"{k}={v}" for k, v in sorted(check.selector.items()))
-    where = f" on {', '.join(check.on)}" if check.on else ""
+    where = f" on {', '.join(check.nodes)}" if check.nodes else ""
     return f"{check.pods} pods {labels} Ready{where}"
 
 
