@@ -23,7 +23,6 @@ from pydantic import (
 from podwire.api import kinds
 from podwire.dataplane.verdict import Fate
 
-
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
@@ -201,9 +200,7 @@ class Check(_Model):
             return self.name
         told = {"ready": _ready, "trace": _trace, "exec": _exec, "node": _node}
         told |= {"endpoints": _endpoints, "get": _get, "event": _event}
-        return next(
-            words(found) for kind, words in told.items() if (found := getattr(self, kind))
-        )
+        return next(words(found) for kind, words in told.items() if (found := getattr(self, kind)))
 
 
 def _ready(check: ReadyCheck) -> str:
@@ -238,7 +235,7 @@ def _get(check: GetCheck) -> str:
 
 
 def _event(check: EventCheck) -> str:
-    return " ".join(["Event", check.reason, "about", check.kind, check.name]).strip()
+    return f"Event {check.reason} about {check.kind} {check.name}".strip()
 
 
 class PodKill(_Model):

@@ -6,6 +6,8 @@ six decimals, which client-go insists on.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.api.times import format_micro_time
@@ -31,7 +33,7 @@ class LeaseHolder:
         identity: str,
         duration_s: int = 40,
         period_s: float = 10.0,
-        owner: JSON | None = None,
+        owner: Callable[[], Awaitable[JSON]] | None = None,
     ) -> None:
         self._clock = ctx.clock
         self._rng = ctx.rng.child(f"lease {namespace}/{name}")
@@ -76,6 +78,6 @@ class LeaseHolder:
                 raise
             meta: JSON = {"name": self._name, "namespace": self._namespace}
             if self._owner is not None:
-                meta["ownerReferences"] = [self._owner]
+                meta["ownerReferences"] = [await self._owner()]
             body = {"metadata": meta, "spec": spec}
             await self._client.create(kinds.LEASE, body, self._namespace)

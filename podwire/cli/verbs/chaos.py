@@ -26,9 +26,7 @@ def command() -> None:
 @click.option("-v", "verbose", is_flag=True, help="Also print the schedule-hash.")
 @output_option("table", "json", "yaml")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def execute(
-    file: Path, seed: int, time_profile: str | None, verbose: bool, output: str
-) -> None:
+def execute(file: Path, seed: int, time_profile: str | None, verbose: bool, output: str) -> None:
     """Run a scenario; exit 0 when all went as the file says, 1 when not.
 
     The last line is the trace-hash: equal for equal files and seeds.
