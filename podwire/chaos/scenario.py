@@ -7,6 +7,7 @@ fields are errors; every message names the field's path.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -198,7 +199,12 @@ class Check(_Model):
         """How the check is told."""
         if self.name:
             return self.name
-        told = {"ready": _ready, "trace": _trace, "exec": _exec, "node": _node}
+        told: dict[str, Callable[[Any], str]] = {
+            "ready": _ready,
+            "trace": _trace,
+            "exec": _exec,
+            "node": _node,
+        }
         told |= {"endpoints": _endpoints, "get": _get, "event": _event}
         return next(words(found) for kind, words in told.items() if (found := getattr(self, kind)))
 

@@ -71,6 +71,9 @@ from podwire.api.views.policy import (
     NetworkPolicyPeer,
     NetworkPolicyPort,
     NetworkPolicySpec,
+    PodDisruptionBudget,
+    PodDisruptionBudgetSpec,
+    PodDisruptionBudgetStatus,
 )
 from podwire.api.views.service import (
     ClientIPConfig,
@@ -173,6 +176,9 @@ __all__ = [
     "ObjectReference",
     "OwnerReference",
     "Pod",
+    "PodDisruptionBudget",
+    "PodDisruptionBudgetSpec",
+    "PodDisruptionBudgetStatus",
     "PodIP",
     "PodSpec",
     "PodStatus",
