@@ -270,25 +270,19 @@ class VirtualCluster:
 
     def stop_kubelet(self, node: str) -> None:
         """The kubelet of a node dies; the node's kernel goes on."""
-        self.run(self.cluster.stop_room(f"kubelet/{node}"))
+        self.run(self.cluster.machines.stop_kubelet(node))
 
     def start_kubelet(self, node: str) -> None:
-        """It comes back."""
-
-        async def start() -> None:
-            self.cluster.start_kubelet(node)
-
-        self.run(start())
+        """It comes back. Raises ConnectionError when the node has no power."""
+        self.run(self.cluster.machines.start_kubelet(node))
 
     def power_off(self, node: str) -> None:
         """Pull a node's plug: kernel, kubelet and programs are gone, the disk stays."""
-        self.cluster.fabric.power_off(node)
-        self.stop_kubelet(node)
+        self.run(self.cluster.machines.power_off(node))
 
     def power_on(self, node: str) -> None:
         """It boots, with a new boot id; its kubelet starts."""
-        self.cluster.fabric.power_on(node)
-        self.start_kubelet(node)
+        self.run(self.cluster.machines.power_on(node))
 
     # -- conditions
 

@@ -283,7 +283,7 @@ class Turmoil:
     def lose_kubelet(self, node):
         """The process ends; what it told the kernel stays."""
         self.down[node] = "kubelet"
-        self.run(self.cluster.cluster.stop_room(f"kubelet/{node}"))
+        self.cluster.stop_kubelet(node)
 
     def start_kubelet(self):
         node = self.node()
@@ -293,12 +293,10 @@ class Turmoil:
         return node
 
     def _start(self, node):
-        del self.down[node]
-
-        async def start():
-            self.cluster.cluster.start_kubelet(node)
-
-        self.run(start())
+        if self.down.pop(node) == "power":
+            self.cluster.power_on(node)
+        else:
+            self.cluster.start_kubelet(node)
 
     def power_off(self):
         node = self.node()
@@ -310,13 +308,11 @@ class Turmoil:
     def lose_power(self, node):
         """The machine stops, and everything on it."""
         self.down[node] = "power"
-        self.cluster.cluster.fabric.power_off(node)
-        self.run(self.cluster.cluster.stop_room(f"kubelet/{node}"))
+        self.cluster.power_off(node)
 
     def power_on(self):
         for node, why in self.down.items():
             if why == "power":
-                self.cluster.cluster.fabric.power_on(node)
                 self._start(node)
                 return node
         return ""
@@ -390,9 +386,7 @@ class Turmoil:
         """Undo every fault and wait until all is Ready again."""
         self.cut.clear()
         self.cluster.cluster.fabric.wire.heal()
-        for node, why in list(self.down.items()):
-            if why == "power":
-                self.cluster.cluster.fabric.power_on(node)
+        for node in list(self.down):
             self._start(node)
         for node in self.cluster.cluster.settings.node_names:
             self._cordon(node, False)

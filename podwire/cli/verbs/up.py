@@ -25,6 +25,10 @@ from podwire.runtime.files import write_private
 @click.option("--cni", default="flannel", show_default=True, help="flannel or calico.")
 @click.option("--proxy-mode", default="iptables", show_default=True, help="iptables.")
 @click.option(
+    "--zones", default="", metavar="A,B,...",
+    help="Zones in which the nodes take turns (label topology.kubernetes.io/zone).",
+)  # fmt: skip
+@click.option(
     "--port",
     default=0,
     type=click.IntRange(0, 65535),
@@ -48,6 +52,7 @@ def command(
     nodes: int,
     cni: str,
     proxy_mode: str,
+    zones: str,
     port: int,
     kubeconfig_file: str | None,
     time_profile: str,
@@ -77,6 +82,7 @@ def command(
         "cni": cni,
         "proxy_mode": proxy_mode,
         "time_profile": time_profile,
+        "zones": tuple(zone.strip() for zone in zones.split(",")) if zones else (),
     }
     if detach:
         _validate(name, options)
