@@ -28,6 +28,7 @@ SUBRESOURCES: dict[str, tuple[str, tuple[str, ...], str, str]] = {
     "status": ("", ("get", "patch", "update"), "", ""),
     "scale": ("Scale", ("get", "patch", "update"), "autoscaling", "v1"),
     "binding": ("Binding", ("create",), "", "v1"),
+    "eviction": ("Eviction", ("create",), "policy", "v1"),
     "exec": ("PodExecOptions", ("create", "get"), "", "v1"),
     "log": ("Pod", ("get",), "", "v1"),
     "finalize": ("Namespace", ("update",), "", "v1"),

@@ -1,4 +1,4 @@
-"""podwire's own paths (podwire.dev/v1alpha1): traces, node commands, endpoints, components.
+"""podwire's own paths (podwire.dev/v1alpha1): traces, nodes, endpoints, components.
 
 They exist so that a kubeconfig suffices for everything the command line shows.
 """
@@ -16,6 +16,7 @@ from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.apiserver import answers
 from podwire.apiserver.calls import Call, Query
+from podwire.apiserver.machines import Machines, kubelet, power
 from podwire.apiserver.routes import Route
 from podwire.apiserver.traces import Tracer, decode_spec
 from podwire.client.counters import Fabric, Publication, Request, Response, ToolResult
@@ -38,8 +39,8 @@ class _Exec(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """What these paths need: the tracer, the fabric, and who knows the API server's own real
-    address ("" when it has none) and the components.
+    """What these paths need: the tracer, the fabric, who knows the API server's own real address
+    ("" when it has none) and the components, and who has the power switches.
     """
 
     tracer: Tracer
@@ -47,6 +48,7 @@ class Own:
     api_address: Callable[[], str]
     components: Listing
     wait_ready: Callable[[], Awaitable[None]]
+    machines: Machines
 
     def install(self, server: Apiserver) -> None:
         """Enter the paths into the server's table."""
@@ -55,7 +57,7 @@ class Own:
         add(Route(f"{PREFIX}/endpoints", self._list(self._endpoints)))
         add(Route(f"{PREFIX}/components", self._list(self.components)))
         add(Route(f"{PREFIX}/ready", self._ready))
-        add(Route(f"{PREFIX}/nodes/*", self._node_exec, methods=("POST",)))
+        add(Route(f"{PREFIX}/nodes/*", self._node, methods=("POST",)))
 
     async def _endpoints(self) -> dict[str, Any]:
         """GET endpoints: the real addresses."""
@@ -83,25 +85,34 @@ class Own:
         }
         return answers.json(body, 201)
 
-    async def _node_exec(self, server: Apiserver, request: Request) -> Response:
-        """POST nodes/NODE/exec: a command in the node's own network namespace.
+    async def _node(self, server: Apiserver, request: Request) -> Response:
+        """POST nodes/NODE/{exec,power,kubelet}. Raises ApiError."""
+        rest = request.path.removeprefix(f"{PREFIX}/nodes/").strip("/")
+        node, _, verb = rest.partition("/")
+        try:
+            match verb:
+                case "exec":
+                    return await self._exec(server, node, request)
+                case "power":
+                    return await power(self.machines, node, request)
+                case "kubelet":
+                    return await kubelet(self.machines, node, request)
+        except LookupError:
+            raise ApiError("NotFound", f'nodes "{node}" not found') from None
+        return answers.page_not_found()
+
+    async def _exec(self, server: Apiserver, node: str, request: Request) -> Response:
+        """A command in the node's own network namespace.
 
         The node's kernel tools work without its kubelet, everything else is run by it.
         """
-        rest = request.path.removeprefix(f"{PREFIX}/nodes/").strip("/")
-        node, _, verb = rest.partition("/")
-        if verb != "exec":
-            return answers.page_not_found()
         try:
             asked = msgspec.json.decode(request.body, type=_Exec)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             raise ApiError("BadRequest", f"argv: {error}") from error
         if not 0 < len(asked.argv) <= _MAX_ARGUMENTS:
             raise ApiError("BadRequest", f"argv: give 1 to {_MAX_ARGUMENTS} words")
-        try:
-            result = await self._run(server, node, asked)
-        except LookupError:
-            raise ApiError("NotFound", f'nodes "{node}" not found') from None
+        result = await self._run(server, node, asked)
         return answers.json({"stdout": result.stdout, "stderr": result.stderr, "code": result.code})
 
     async def _run(self, server: Apiserver, node: str, asked: _Exec) -> ToolResult:

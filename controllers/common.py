@@ -32,6 +32,11 @@ def since_epoch(text: str) -> int:
     return parse_time(text) if text else 0
 
 
+def next_tick(origin_ns: int, period_ns: int, at_ns: int) -> int:
+    """The first tick of a period that is not before a moment; ``origin_ns`` is a tick."""
+    return at_ns + (origin_ns - at_ns) % period_ns
+
+
 def pod_active(pod: Pod) -> bool:
     """Whether the pod counts: not finished and not being deleted."""
     return pod.status.phase not in {"Succeeded", "Failed"} and not pod.metadata.deletion_timestamp

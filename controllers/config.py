@@ -14,5 +14,14 @@ class ControllersConfig:
     cluster_cidr: str = "10.244.0.0/16"
     node_cidr_mask_size: int = 24
     node_monitor_period_s: float = 5.0
-    node_monitor_grace_period_s: float = 40.0
+    node_monitor_grace_period_s: float = 50.0
+    """50 s since 1.32 (40 s before)."""
     node_startup_grace_period_s: float = 60.0
+    node_eviction_rate: float = 0.1
+    """Nodes per second that get a NoExecute taint, in each healthy zone."""
+    secondary_node_eviction_rate: float = 0.01
+    """The same in a partially disrupted zone that is large; smaller ones evict nobody."""
+    unhealthy_zone_threshold: float = 0.55
+    """Share of nodes that are not Ready (three at least) which disrupts a zone partially."""
+    large_cluster_size_threshold: int = 50
+    """A zone with more nodes is large."""

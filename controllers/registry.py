@@ -7,6 +7,7 @@ from collections.abc import Callable
 from podwire.client.driver import Driver
 from podwire.controllers.daemonset import shell as daemonset
 from podwire.controllers.deployment import shell as deployment
+from podwire.controllers.disruption import shell as disruption
 from podwire.controllers.endpoints import shell as endpoints
 from podwire.controllers.endpointslice import shell as endpointslice
 from podwire.controllers.garbagecollector import shell as garbagecollector
@@ -31,6 +32,7 @@ CONTROLLERS: tuple[tuple[str, Build], ...] = (
     ("deployment-controller", deployment.build),
     ("replicaset-controller", replicaset.build),
     ("statefulset-controller", statefulset.build),
+    ("disruption-controller", disruption.build),
     ("endpoints-controller", endpoints.build),
     ("endpointslice-controller", endpointslice.build),
     ("node-lifecycle-controller", nodelifecycle.build),

@@ -46,7 +46,6 @@ class NodeAgent:
         self._changed = asyncio.Event()
         self._registered = asyncio.Event()
         self._since: dict[str, tuple[str, str]] = {}
-        self._uid = ""
 
     def kick(self) -> None:
         """Something that the status tells has changed: post it."""
@@ -179,7 +178,6 @@ class NodeAgent:
             kubelet.recorder.emit(node, "Normal", "Starting", "Starting kubelet.")
             if not node.status.conditions:
                 await self._post()
-        self._uid = node.metadata.uid
 
     async def _post(self) -> None:
         was_ready = self._since.get("Ready", ("", ""))[0]
@@ -197,16 +195,25 @@ class NodeAgent:
         """Hold this node's Lease until cancelled."""
         await self._registered.wait()
         kubelet = self._kubelet
-        owner = {"apiVersion": "v1", "kind": "Node", "name": self._name, "uid": self._uid}
         lease = LeaseHolder(
             kubelet.ctx,
             kubelet.client,
             self._name,
             namespace=LEASE_NAMESPACE,
             identity=self._name,
-            owner=owner,
+            owner=self._owner,
         )
         await lease.run()
+
+    async def _owner(self) -> JSON:
+        """The Node that the Lease belongs to. Raises ApiError: without it there is no Lease."""
+        node = await self._kubelet.client.get(kinds.NODE, self._name)
+        return {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "name": self._name,
+            "uid": node.metadata.uid,
+        }
 
     async def _retrying(self, call: Callable[[], Awaitable[None]]) -> None:
         delay_s = RETRY_S

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from podwire.api.status import ApiError
 from podwire.client.counters import ExecSession, LogOptions, Resolver, ToolResult
@@ -18,8 +18,10 @@ from podwire.kubelet.worker import PodWorker
 class Streams:
     """The direct binding of KubeletStreams."""
 
-    def __init__(self) -> None:
+    def __init__(self, reachable: Callable[[str], bool] = lambda _node: True) -> None:
+        """``reachable``: whether the control plane's packets can arrive at a node."""
         self._kubelets: dict[str, Kubelet] = {}
+        self._reachable = reachable
 
     def register(self, kubelet: Kubelet) -> None:
         """A kubelet serves its node from now on."""
@@ -36,6 +38,12 @@ class Streams:
             raise ConnectionError(f"dial tcp {node}:10250: connect: connection refused")
         return kubelet
 
+    def _dialed(self, node: str) -> None:
+        """The API server dials the kubelet of a node. Raises ConnectionError."""
+        kubelet = self._kubelet(node)
+        if not self._reachable(node):
+            raise ConnectionError(f"dial tcp {kubelet.info.address}:10250: i/o timeout")
+
     def _worker(self, node: str, namespace: str, pod: str) -> PodWorker:
         worker = self._kubelet(node).find(namespace, pod)
         if worker is None:
@@ -46,6 +54,7 @@ class Streams:
         self, node: str, namespace: str, pod: str, container: str, argv: Sequence[str], tty: bool
     ) -> ExecSession:
         """Start a command in a running container. Raises ApiError, ConnectionError."""
+        self._dialed(node)
         worker = self._worker(node, namespace, pod)
         name = _container(worker, container)
         if not argv:
@@ -63,6 +72,7 @@ class Streams:
         self, node: str, namespace: str, pod: str, container: str, options: LogOptions
     ) -> AsyncIterator[bytes]:
         """The log of a container instance. Raises ApiError, ConnectionError."""
+        self._dialed(node)
         worker = self._worker(node, namespace, pod)
         log = _log(worker, _container(worker, container), previous=options.previous)
         return log.read(options)

@@ -9,6 +9,7 @@ from podwire.apiserver.registry import (
     binding,
     create,
     delete,
+    eviction,
     finalize,
     get,
     patch,
@@ -40,6 +41,7 @@ def install(server: Apiserver) -> None:
     add("update", scale.put, "scale")
     add("patch", scale.patch, "scale")
     add("create", binding.handle, "binding")
+    add("create", eviction.handle, "eviction")
     add("update", finalize.handle, "finalize")
     for verb, subresource, handler in podstreams.HANDLERS:
         add(verb, handler, subresource)

@@ -76,7 +76,11 @@ async def handle_collection(server: Apiserver, call: Call) -> Response:
 
 def parse_options(call: Call) -> Options:
     """DeleteOptions of a call; the query fills what the body leaves out. Raises ApiError."""
-    body = objects.decode_options(call)
+    return options_of(call, objects.decode_options(call))
+
+
+def options_of(call: Call, body: JSON) -> Options:
+    """The same from a body that is decoded already (an Eviction holds one). Raises ApiError."""
     query = call.query
     options = Options(dry_run=call.dry_run or bool(body.get("dryRun")))
     options.grace_s = body.get("gracePeriodSeconds", query.number("gracePeriodSeconds"))

@@ -1,16 +1,15 @@
-"""What a node's heartbeats, conditions and spec demand (pure).
+"""What a node's conditions and spec demand: conditions, taints, pods that are not Ready (pure).
 
-Source: kubernetes pkg/controller/nodelifecycle. Not modelled: zones and their eviction rates; a
-cluster of which no node is Ready evicts nobody, as upstream in full disruption.
+Source: kubernetes pkg/controller/nodelifecycle. Who is silent and who may be tainted NoExecute is
+decided in monitor.py and zones.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from podwire.api import kinds
-from podwire.api.times import NS, format_time
+from podwire.api.times import format_time
 from podwire.api.view import JSON, to_json
 from podwire.api.views import Condition, Node, Pod, Taint
 from podwire.client.effects import Effect, Emit, Patch
@@ -32,14 +31,6 @@ MANAGED = (NOT_READY, UNREACHABLE, UNSCHEDULABLE, *_PRESSURE.values())
 """Taint keys that belong to this controller."""
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
-    """When a node was last heard of, by this controller's own clock."""
-
-    heard_ns: int
-    grace_s: float
-
-
 def ready_status(node: Node) -> str:
     """Status of condition Ready; "Unknown" without."""
     found = _find(node, "Ready")
@@ -50,13 +41,8 @@ def _find(node: Node, type: str) -> Condition | None:
     return next((c for c in node.status.conditions if c.type == type), None)
 
 
-def silent_for_s(health: Health, now_ns: int) -> float:
-    """Seconds beyond the grace period (negative: still within it)."""
-    return (now_ns - health.heard_ns) / NS - health.grace_s
-
-
 def mark_unknown(node: Node, now_ns: int) -> list[Effect]:
-    """Turn a silent node's conditions to Unknown."""
+    """Turn a silent node's conditions to Unknown; an Event tells of one that was Ready."""
     now = format_time(now_ns)
     fresh: list[JSON] = []
     for name in WATCHED:
@@ -79,31 +65,30 @@ def mark_unknown(node: Node, now_ns: int) -> list[Effect]:
         fresh.append({"type": name, "status": "Unknown", "lastTransitionTime": now, **condition})
     if not fresh:
         return []
+    name = node.metadata.name
     patch = {"metadata": {"uid": node.metadata.uid}, "status": {"conditions": fresh}}
-    return [
-        Patch(
-            kinds.NODE, node.metadata.name, patch, subresource="status", strategic=True,
-            missing_ok=True,
-        )
-    ]  # fmt: skip
+    effects: list[Effect] = [
+        Patch(kinds.NODE, name, patch, subresource="status", strategic=True, missing_ok=True)
+    ]
+    if node.ready:
+        message = f"Node {name} status is now: NodeNotReady"
+        effects.append(Emit(node, "Normal", "NodeNotReady", message))
+    return effects
 
 
-def wanted_taints(node: Node, *, evict: bool, now_ns: int) -> list[Taint]:
+def wanted_taints(node: Node, *, no_execute: str, now_ns: int) -> list[Taint]:
     """All taints the node should have: strangers' as they are, ours by conditions and spec.
 
-    ``evict`` False holds NoExecute back (full disruption, or not unhealthy for long enough); one
-    that is there already stays while its reason lasts.
+    ``no_execute``: the key that the monitor granted for evicting its pods; "" for none.
     """
     kept = [t for t in node.spec.taints if t.key not in MANAGED]
     have = {(t.key, t.effect): t for t in node.spec.taints}
     keys: list[tuple[str, str]] = []
     status = ready_status(node)
     if status != "True":
-        key = NOT_READY if status == "False" else UNREACHABLE
-        other = UNREACHABLE if status == "False" else NOT_READY
-        keys.append((key, NO_SCHEDULE))
-        if evict or (key, NO_EXECUTE) in have or (other, NO_EXECUTE) in have:
-            keys.append((key, NO_EXECUTE))
+        keys.append((NOT_READY if status == "False" else UNREACHABLE, NO_SCHEDULE))
+    if no_execute:
+        keys.append((no_execute, NO_EXECUTE))
     for name, key in _PRESSURE.items():
         found = _find(node, name)
         if found is not None and found.status == "True":
@@ -115,9 +100,9 @@ def wanted_taints(node: Node, *, evict: bool, now_ns: int) -> list[Taint]:
     return [*kept, *ours]
 
 
-def taint_effects(node: Node, *, evict: bool, now_ns: int) -> list[Effect]:
+def taint_effects(node: Node, *, no_execute: str, now_ns: int) -> list[Effect]:
     """The patch of spec.taints, if they differ."""
-    wanted = wanted_taints(node, evict=evict, now_ns=now_ns)
+    wanted = wanted_taints(node, no_execute=no_execute, now_ns=now_ns)
 
     def facts(taints: Sequence[Taint]) -> list[tuple[str, str, str]]:
         return sorted((t.key, t.effect, t.value) for t in taints)
@@ -129,8 +114,8 @@ def taint_effects(node: Node, *, evict: bool, now_ns: int) -> list[Effect]:
     return [Patch(kinds.NODE, node.metadata.name, patch, missing_ok=True)]
 
 
-def pods_not_ready(node: Node, pods: Sequence[Pod], now_ns: int) -> list[Effect]:
-    """The pods of a node that is no longer Ready serve nobody: Ready turns False."""
+def pods_not_ready(pods: Sequence[Pod], now_ns: int) -> list[Effect]:
+    """The pods of a node that fell silent serve nobody: Ready turns False (MarkPodsNotReady)."""
     effects: list[Effect] = []
     now = format_time(now_ns)
     for pod in pods:
@@ -147,8 +132,4 @@ def pods_not_ready(node: Node, pods: Sequence[Pod], now_ns: int) -> list[Effect]
                 missing_ok=True,
             )
         )  # fmt: skip
-    if effects:
-        name = node.metadata.name
-        message = f"Node {name} status is now: NodeNotReady"
-        effects.insert(0, Emit(node, "Normal", "NodeNotReady", message))
     return effects

@@ -1,1 +1,1 @@
-"""Pod garbage collector: removes pods that stand on nodes which no longer exist."""
+"""Pod garbage collector: removes pods of vanished nodes, and terminating ones that nobody ends."""

@@ -1,6 +1,7 @@
-"""Orphaned pods (pure). Source: kubernetes pkg/controller/podgc.
+"""Which pods nobody will ever end, and how they are removed (pure).
 
-Not modelled: the threshold of finished pods, the out-of-service taint.
+Source: kubernetes pkg/controller/podgc. Not modelled: the threshold of finished pods
+(--terminated-pod-gc-threshold, 12500 by default).
 """
 
 from __future__ import annotations
@@ -8,31 +9,58 @@ from __future__ import annotations
 from podwire.api import kinds
 from podwire.api.times import format_time
 from podwire.api.view import JSON
-from podwire.api.views import Pod
+from podwire.api.views import Node, Pod
 from podwire.client.effects import Delete, Effect, Patch
 
+CHECK_PERIOD_S = 20.0
+"""Garbage is collected at so many seconds' ticks (gcCheckPeriod)."""
 QUARANTINE_S = 40.0
 """How long a node must be missing before its pods go."""
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+"""A person's word that the node is down for good: its terminating pods may go."""
+ORPHANED = "PodGC: node no longer exists"
 
 
-def orphaned(pod: Pod, now_ns: int) -> list[Effect]:
-    """Mark a pod of a vanished node as failed and delete it without grace."""
+def is_out_of_service(node: Node) -> bool:
+    """Whether the node carries the taint and is not Ready."""
+    return not node.ready and any(t.key == OUT_OF_SERVICE for t in node.spec.taints)
+
+
+def is_lost(pod: Pod, node: Node | None) -> bool:
+    """Whether a terminating pod has nobody to end it: no node, or one that is out of service.
+
+    A pod of a node that is merely unreachable is not lost: it may still run there.
+    """
+    if not pod.metadata.deletion_timestamp:
+        return False
+    if not pod.spec.node_name:
+        return True
+    return node is not None and is_out_of_service(node)
+
+
+def remove(pod: Pod, now_ns: int, message: str = "") -> list[Effect]:
+    """Mark a pod as failed and delete it without grace; ``message`` adds DisruptionTarget."""
     meta = pod.metadata
-    condition: JSON = {
-        "type": "DisruptionTarget",
-        "status": "True",
-        "reason": "DeletionByPodGC",
-        "message": "PodGC: node no longer exists",
-        "lastTransitionTime": format_time(now_ns),
-    }
-    status: JSON = {"conditions": [condition]}
+    effects: list[Effect] = []
     if pod.status.phase not in {"Succeeded", "Failed"}:
-        status["phase"] = "Failed"
-    patch = {"metadata": {"uid": meta.uid}, "status": status}
+        status: JSON = {"phase": "Failed"}
+        if message:
+            condition: JSON = {
+                "type": "DisruptionTarget",
+                "status": "True",
+                "reason": "DeletionByPodGC",
+                "message": message,
+                "lastTransitionTime": format_time(now_ns),
+            }
+            status["conditions"] = [condition]
+        patch = {"metadata": {"uid": meta.uid}, "status": status}
+        effects.append(
+            Patch(
+                kinds.POD, meta.name, patch, meta.namespace, "status", strategic=True,
+                missing_ok=True,
+            )
+        )  # fmt: skip
     return [
-        Patch(
-            kinds.POD, meta.name, patch, meta.namespace, "status", strategic=True,
-            missing_ok=True,
-        ),
+        *effects,
         Delete(kinds.POD, meta.name, meta.namespace, uid=meta.uid, grace_period_seconds=0),
-    ]  # fmt: skip
+    ]

@@ -32,13 +32,10 @@ def due_ns(pod: Pod, node: Node, now_ns: int) -> int | None:
     return min(found) if found else FOREVER
 
 
-def reconcile(pod: Pod, node: Node, now_ns: int) -> list[Effect]:
+def reconcile(pod: Pod, due_ns: int, now_ns: int) -> list[Effect]:
     """Delete the pod if its time is over, or come back when it is."""
-    due = due_ns(pod, node, now_ns)
-    if due is None:
-        return []
-    if due > now_ns:
-        return [RequeueAfter((due - now_ns) / NS)]
+    if due_ns > now_ns:
+        return [RequeueAfter((due_ns - now_ns) / NS)]
     meta = pod.metadata
     condition: JSON = {
         "type": "DisruptionTarget",

@@ -19,8 +19,9 @@ class TaintEvictionController:
         self._nodes = world.informers.informer(kinds.NODE)
         self._pods = world.informers.informer(kinds.POD)
         self._pods.add_index("node", lambda p: (p.spec.node_name,) if p.spec.node_name else ())
-        self._scheduled: dict[str, Pod] = {}
-        """Pods with a deadline, to tell when it is called off."""
+        self._due_ns: dict[str, tuple[str, int]] = {}
+        """Pods (uid) with a deadline. It stays when another taint takes the place of the first
+        (not-ready, unreachable), and is told when it is called off."""
         self.driver = world.driver(
             "tainteviction",
             self._reconcile,
@@ -39,7 +40,7 @@ class TaintEvictionController:
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
         if new is None:
             assert old is not None
-            self._scheduled.pop(old.key, None)
+            self._due_ns.pop(old.key, None)
             return
         bound = old is None or old.spec.node_name != new.spec.node_name
         if not new.spec.node_name or not (bound or old is None or _differs(old, new)):
@@ -52,13 +53,20 @@ class TaintEvictionController:
         if pod is None or not pod.spec.node_name or pod.metadata.deletion_timestamp:
             return []
         node = self._nodes.by_key(pod.spec.node_name)
-        effects = core.reconcile(pod, node, self._world.now_ns()) if node is not None else []
-        if effects:
-            self._scheduled[key] = pod
-        elif self._scheduled.pop(key, None) is not None:
-            message = f"Cancelling deletion of Pod {key}"
-            self.driver.recorder.emit(pod, "Normal", "TaintManagerEviction", message)
-        return effects
+        now_ns = self._world.now_ns()
+        due_ns = core.due_ns(pod, node, now_ns) if node is not None else core.FOREVER
+        before = self._due_ns.pop(key, None)
+        if before is not None and before[0] != pod.metadata.uid:
+            before = None
+        if due_ns is None:
+            if before is not None:
+                message = f"Cancelling deletion of Pod {key}"
+                self.driver.recorder.emit(pod, "Normal", "TaintManagerEviction", message)
+            return []
+        if before is not None:
+            due_ns = min(due_ns, before[1])
+        self._due_ns[key] = (pod.metadata.uid, due_ns)
+        return core.reconcile(pod, due_ns, now_ns)
 
 
 def _no_execute(node: Node | None) -> list[tuple[str, str, str]]:

@@ -73,7 +73,7 @@ NAMESPACE = Kind(
 NODE = Kind(_v.Node, "", "v1", "Node", "nodes", "node", False, ("no",), subresources=("status",))
 POD = Kind(
     _v.Pod, "", "v1", "Pod", "pods", "pod", True, ("po",), ("all",),
-    subresources=("status", "binding", "exec", "log"),
+    subresources=("status", "binding", "eviction", "exec", "log"),
 )  # fmt: skip
 SERVICE = Kind(
     _v.Service, "", "v1", "Service", "services", "service", True, ("svc",), ("all",),
@@ -147,8 +147,8 @@ JOB = Kind(
     behaves=False,
 )  # fmt: skip
 POD_DISRUPTION_BUDGET = Kind(
-    _v.Object, "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets",
-    "poddisruptionbudget", True, ("pdb",), subresources=("status",), behaves=False,
+    _v.PodDisruptionBudget, "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets",
+    "poddisruptionbudget", True, ("pdb",), subresources=("status",),
 )  # fmt: skip
 TRACE = Kind(
     _v.Object, "podwire.dev", "v1alpha1", "Trace", "traces", "trace", False, verbs=("create",)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from podwire.api.status import ApiError
 from podwire.api.view import camel
-from podwire.chaos import faults
+from podwire.chaos import checks, faults
 from podwire.chaos.scenario import Check, Expect, Scenario, ScenarioError, Step
 from podwire.runtime.simloop import SimulationError
 from podwire.sim.manifests import load
@@ -57,13 +56,20 @@ def run(
     progress: Progress = lambda _line: None,
     *,
     hash_schedule: bool = False,
+    time_profile: str = "",
 ) -> Outcome:
-    """Run to the end, or to the first thing that is not as expected. Raises ScenarioError."""
+    """Run to the end, or to the first thing that is not as expected. Raises ScenarioError.
+
+    ``time_profile`` takes the place of the scenario's own.
+    """
     spec = scenario.spec
     outcome = Outcome(scenario.metadata.name, seed)
     try:
         settings = ClusterSettings(
-            nodes=spec.cluster.nodes, cni=spec.cluster.cni, time_profile=spec.cluster.time_profile
+            nodes=spec.cluster.nodes,
+            cni=spec.cluster.cni,
+            time_profile=time_profile or spec.cluster.time_profile,
+            zones=tuple(spec.cluster.zones),
         )
     except ValueError as error:
         raise ScenarioError(f"spec.cluster.{error}") from error
@@ -138,14 +144,14 @@ class _Session:
     def _expect(self, expect: Expect) -> bool:
         return self.hold(expect.checks, expect.within.seconds, expect.every.seconds, "symptom")
 
-    def hold(self, checks: Sequence[Check], within_s: float, every_s: float, phase: str) -> bool:
+    def hold(self, wanted: Sequence[Check], within_s: float, every_s: float, phase: str) -> bool:
         """Ask all checks each ``every_s`` until all hold at once; whether they did in time."""
         began = self.cluster.now_s
         while True:
-            wrong = [(check, why) for check in checks if (why := self._wrong(check))]
+            wrong = [(check, why) for check in wanted if (why := checks.wrong(check, self.cluster))]
             took = self.cluster.now_s - began
             if not wrong:
-                for check in checks:
+                for check in wanted:
                     self.tell(phase, check.title, took_s=took)
                 return True
             if took + every_s > within_s:
@@ -153,51 +159,3 @@ class _Session:
                     self.tell(phase, f"{check.title}: {why}", ok=False, took_s=took)
                 return False
             self.cluster.sleep(every_s)
-
-    def _wrong(self, check: Check) -> str:
-        """Why a check does not hold; '' when it does."""
-        try:
-            if check.ready is not None:
-                return self._not_ready(check)
-            if check.trace is not None:
-                return self._not_traced(check)
-            return self._not_executed(check)
-        except ApiError as error:
-            return error.message
-        except (ConnectionError, TimeoutError) as error:
-            return str(error) or type(error).__name__
-
-    def _not_ready(self, check: Check) -> str:
-        wanted = check.ready
-        assert wanted is not None
-        ready = [
-            pod
-            for pod in self.cluster.pods(wanted.namespace)
-            if pod.ready
-            and not pod.metadata.deletion_timestamp
-            and all(pod.metadata.labels.get(k) == v for k, v in wanted.selector.items())
-        ]
-        return "" if len(ready) == wanted.pods else f"{len(ready)} are Ready"
-
-    def _not_traced(self, check: Check) -> str:
-        wanted = check.trace
-        assert wanted is not None
-        report = self.cluster.trace(
-            wanted.from_, wanted.to, namespace=wanted.namespace, protocol=wanted.protocol
-        )
-        fates = [branch.fate for branch in report.branches] or [report.fate]
-        seen = fates if wanted.all_branches else [report.fate]
-        if all(fate is wanted.fate for fate in seen):
-            return ""
-        return f"{', '.join(fate.value for fate in seen)}: {report.cause.summary}"
-
-    def _not_executed(self, check: Check) -> str:
-        wanted = check.exec
-        assert wanted is not None
-        result = self.cluster.exec(wanted.in_, *wanted.command, namespace=wanted.namespace)
-        output = result.stdout + result.stderr
-        if result.code != wanted.code:
-            return f"exit code {result.code}: {output.strip()[-200:]}"
-        if wanted.output and re.search(wanted.output, output) is None:
-            return f"printed {output.strip()[-200:]!r}"
-        return ""

@@ -6,13 +6,25 @@ fields are errors; every message names the field's path.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from podwire.api import kinds
 from podwire.dataplane.verdict import Fate
+
+EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
 class ScenarioError(Exception):
@@ -76,6 +88,90 @@ class ReadyCheck(_Model):
     namespace: str = "default"
     selector: dict[str, str]
     pods: int = Field(ge=0)
+    nodes: list[str] = []
+    """No other node may host one of them. Empty: any may."""
+
+
+class NodeCheck(_Model):
+    """What the control plane thinks of a node."""
+
+    node: str
+    """A node's name, or ``pod/NAME`` for the one that hosts it."""
+    namespace: str = "default"
+    ready: Literal["True", "False", "Unknown"] | None = None
+    """The status of condition Ready."""
+    reason: str = ""
+    """Its reason, if it matters."""
+    taints: list[str] | None = None
+    """All its taints as KEY:EFFECT, in any order."""
+
+    @field_validator("ready", mode="before")
+    @classmethod
+    def word(cls, value: Any) -> Any:
+        """YAML reads True as a boolean."""
+        return str(value) if isinstance(value, bool) else value
+
+    @field_validator("taints")
+    @classmethod
+    def taint(cls, value: list[str] | None) -> list[str] | None:
+        """Each has a key and an effect."""
+        for text in value or ():
+            key, _, effect = text.rpartition(":")
+            if not key or effect not in EFFECTS:
+                raise ValueError(f"{text!r} is no KEY:EFFECT with effect {', '.join(EFFECTS)}")
+        return value
+
+
+class EndpointsCheck(_Model):
+    """How many endpoints the EndpointSlices of a Service list."""
+
+    service: str
+    namespace: str = "default"
+    ready: int = Field(ge=0)
+    not_ready: int | None = Field(default=None, ge=0, alias="notReady")
+
+
+class GetCheck(_Model):
+    """One field of one object, as ``kubectl get -o jsonpath`` would print it."""
+
+    kind: str
+    name: str
+    namespace: str = "default"
+    path: str = "metadata.name"
+    """Field names and list indexes, joined by dots."""
+    value: str = ".+"
+    """A regular expression that the whole text must match; a field that is not there is ''."""
+    absent: bool = False
+    """The object must not exist."""
+
+    @field_validator("kind")
+    @classmethod
+    def known(cls, value: str) -> str:
+        """The kind is one that is served."""
+        if not any(kind.kind == value for kind in kinds.ALL):
+            raise ValueError(f"{value!r} is not served; docs/kinds.md lists what is")
+        return value
+
+    @field_validator("value")
+    @classmethod
+    def regular(cls, value: str) -> str:
+        """The expression compiles."""
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"{value!r} is no regular expression: {error}") from error
+        return value
+
+
+class EventCheck(_Model):
+    """An Event about an object exists."""
+
+    kind: str
+    name: str = ""
+    """Empty: any object of the kind."""
+    reason: str
+    message: str = ""
+    """A text that its message must contain."""
 
 
 class Check(_Model):
@@ -85,12 +181,17 @@ class Check(_Model):
     ready: ReadyCheck | None = None
     trace: TraceCheck | None = None
     exec: ExecCheck | None = None
+    node: NodeCheck | None = None
+    endpoints: EndpointsCheck | None = None
+    get: GetCheck | None = None
+    event: EventCheck | None = None
 
     @model_validator(mode="after")
     def one_kind(self) -> Check:
         """Exactly one kind is given."""
-        if sum(kind is not None for kind in (self.ready, self.trace, self.exec)) != 1:
-            raise ValueError("give exactly one of ready, trace, exec")
+        kinds_of = [name for name in type(self).model_fields if name != "name"]
+        if sum(getattr(self, name) is not None for name in kinds_of) != 1:
+            raise ValueError(f"give exactly one of {', '.join(kinds_of)}")
         return self
 
     @property
@@ -98,13 +199,49 @@ class Check(_Model):
         """How the check is told."""
         if self.name:
             return self.name
-        if self.ready is not None:
-            labels = ",".join(f"{k}={v}" for k, v in sorted(self.ready.selector.items()))
-            return f"{self.ready.pods} pods {labels} Ready"
-        if self.trace is not None:
-            return f"{self.trace.from_} > {self.trace.to} {self.trace.fate.value}"
-        assert self.exec is not None
-        return f"{self.exec.in_}: {' '.join(self.exec.command)} -> {self.exec.code}"
+        told: dict[str, Callable[[Any], str]] = {
+            "ready": _ready,
+            "trace": _trace,
+            "exec": _exec,
+            "node": _node,
+        }
+        told |= {"endpoints": _endpoints, "get": _get, "event": _event}
+        return next(words(found) for kind, words in told.items() if (found := getattr(self, kind)))
+
+
+def _ready(check: ReadyCheck) -> str:
+    labels = ",".join(f"{k}={v}" for k, v in sorted(check.selector.items()))
+    where = f" on {', '.join(check.nodes)}" if check.nodes else ""
+    return f"{check.pods} pods {labels} Ready{where}"
+
+
+def _trace(check: TraceCheck) -> str:
+    return f"{check.from_} > {check.to} {check.fate.value}"
+
+
+def _exec(check: ExecCheck) -> str:
+    return f"{check.in_}: {' '.join(check.command)} -> {check.code}"
+
+
+def _node(check: NodeCheck) -> str:
+    words = [f"Ready={check.ready}" if check.ready else "", check.reason]
+    if check.taints is not None:
+        words.append(f"taints {', '.join(check.taints) or 'none'}")
+    return " ".join(["node", check.node, *(word for word in words if word)])
+
+
+def _endpoints(check: EndpointsCheck) -> str:
+    more = f", {check.not_ready} not" if check.not_ready is not None else ""
+    return f"endpoints of {check.service}: {check.ready} ready{more}"
+
+
+def _get(check: GetCheck) -> str:
+    about = f"{check.kind} {check.name}"
+    return f"{about} is gone" if check.absent else f"{about} {check.path} = {check.value}"
+
+
+def _event(check: EventCheck) -> str:
+    return f"Event {check.reason} about {check.kind} {check.name}".strip()
 
 
 class PodKill(_Model):
@@ -117,7 +254,10 @@ class PodKill(_Model):
 
 
 class LinkPartition(_Model):
-    """Cut the wire between two hosts (nodes, gateway, control-plane) until healed."""
+    """Cut the wire between two hosts (nodes, gateway, control-plane) until healed.
+
+    Between a node and control-plane it also parts the node's kubelet and agents from the API.
+    """
 
     kind: Literal["link-partition"]
     a: str
@@ -133,7 +273,55 @@ class Scale(_Model):
     replicas: int = Field(ge=0)
 
 
-Fault = Annotated[PodKill | LinkPartition | Scale, Field(discriminator="kind")]
+class _NodeFault(_Model):
+    """Strikes one node, or every node with the labels."""
+
+    node: str = ""
+    """A node's name, or ``pod/NAME`` for the one that hosts it."""
+    namespace: str = "default"
+    """Where that pod is."""
+    selector: dict[str, str] = {}
+    """Labels of nodes (``topology.kubernetes.io/zone: zone-a``)."""
+
+    @model_validator(mode="after")
+    def one_way(self) -> Self:
+        """The nodes are named in one way."""
+        if bool(self.node) == bool(self.selector):
+            raise ValueError("give exactly one of node, selector")
+        return self
+
+
+class KubeletStop(_NodeFault):
+    """The kubelet process ends, and with it the programs it runs; the kernel goes on."""
+
+    kind: Literal["kubelet-stop"]
+
+
+class NodePowerOff(_NodeFault):
+    """Pull the plug; healing boots the node anew."""
+
+    kind: Literal["node-power-off"]
+
+
+class NodeCordon(_NodeFault):
+    """``kubectl cordon``; healing uncordons."""
+
+    kind: Literal["node-cordon"]
+
+
+class NodeTaint(_NodeFault):
+    """``kubectl taint``; healing takes the taint off."""
+
+    kind: Literal["node-taint"]
+    key: str
+    value: str = ""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+
+
+Fault = Annotated[
+    PodKill | LinkPartition | Scale | KubeletStop | NodePowerOff | NodeCordon | NodeTaint,
+    Field(discriminator="kind"),
+]
 
 
 class Expect(_Model):
@@ -167,6 +355,8 @@ class ClusterSpec(_Model):
     nodes: int = Field(default=3, ge=1, le=200)
     cni: str = "flannel"
     time_profile: str = Field(default="typical", alias="timeProfile")
+    zones: list[str] = []
+    """Zones (label topology.kubernetes.io/zone) in which the nodes take turns."""
 
 
 class Spec(_Model):

@@ -14,10 +14,12 @@ FLANNEL = (
 )
 CALICO = ("quay.io/calico/node", "docker.io/calico/node")
 COREDNS = ("registry.k8s.io/coredns/coredns", "docker.io/coredns/coredns", "coredns/coredns")
+INGRESS_NGINX = ("registry.k8s.io/ingress-nginx/controller",)
 
 BY_ROOM: dict[str, tuple[str, ...]] = {
     "kube-proxy": KUBE_PROXY,
     "cni": (*FLANNEL, *CALICO),
     "coredns": COREDNS,
+    "ingress": INGRESS_NGINX,
 }
 """By the name of the room's process."""

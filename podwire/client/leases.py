@@ -7,7 +7,7 @@ six decimals, which client-go insists on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from podwire.api import kinds
 from podwire.api.status import ApiError
@@ -47,7 +47,7 @@ class LeaseHolder:
         identity: str,
         duration_s: int = 40,
         period_s: float = 10.0,
-        owner: JSON | None = None,
+        owner: Callable[[], Awaitable[JSON]] | None = None,
         labels: Mapping[str, str] | None = None,
         message: Callable[[], str] = str,
     ) -> None:
@@ -120,7 +120,7 @@ class LeaseHolder:
                 raise
             meta = {**meta, "name": self._name, "namespace": self._namespace}
             if self._owner is not None:
-                meta["ownerReferences"] = [self._owner]
+                meta["ownerReferences"] = [await self._owner()]
             body = {"metadata": meta, "spec": spec}
             await self._client.create(kinds.LEASE, body, self._namespace)
 

@@ -11,11 +11,10 @@ webhook, leader election, keep-alive towards endpoints, the time a reload takes.
 
 from __future__ import annotations
 
+from podwire.client import images
 from podwire.client.counters import Process
 from podwire.client.ctx import Ctx
 from podwire.client.hosting import RoomHost
-
-IMAGES = ("registry.k8s.io/ingress-nginx/controller",)
 
 
 def host(ctx: Ctx) -> RoomHost:
@@ -26,4 +25,4 @@ def host(ctx: Ctx) -> RoomHost:
 
         return await serve(ctx, process)
 
-    return RoomHost(IMAGES, program)
+    return RoomHost(images.INGRESS_NGINX, program)

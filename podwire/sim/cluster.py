@@ -39,6 +39,7 @@ from podwire.runtime.tasks import Nursery
 from podwire.scheduler.shell import run as run_scheduler
 from podwire.sim import addons, outside, whatif
 from podwire.sim.link import LinkedApi
+from podwire.sim.machines import Machines
 from podwire.sim.readiness import wait_until_up
 from podwire.sim.settings import ADMIN, CONTROL_PLANE, ClusterSettings
 from podwire.store.embedded import EmbeddedStore
@@ -75,7 +76,7 @@ class Cluster:
             env.clock, env.rng.child("fabric"), env.ids, env.trace, env.log, **delays
         )
         self.authority = Authority(env.secret, env.clock.now_ns())
-        self.streams = Streams()
+        self.streams = Streams(lambda node: self.fabric.wire.is_up(CONTROL_PLANE, node))
         self.store = EmbeddedStore(env.clock, env.trace)
         self.server = Apiserver(env, self.store, kubelets=self.streams)
         self.admin_api = DirectApi(self.server, ADMIN)
@@ -92,6 +93,7 @@ class Cluster:
         self.on_failure: Callable[[str, Exception], None] | None = None
         """Told when a room fails; a simulation ends there."""
         self.rooms: dict[str, Room] = {}
+        self.machines = Machines(self)
         self._cni = CniPlugins(self.fabric, env.rng)
         self._rendered = Shared()
         self._serve()
@@ -105,13 +107,15 @@ class Cluster:
         for route in (*discovery.routes(), *openapi.ROUTES):
             self.server.routes.add(route)
         self.server.shapes.append(chooser(self.env.clock.now_ns))
-        Own(
+        own = Own(
             self.tracer,
             self.fabric,
             lambda: self.api_address(),  # noqa: PLW0108  it is set later
             self.components,
             self.wait_ready,
-        ).install(self.server)
+            self.machines,
+        )
+        own.install(self.server)
 
     # -- what the API server shows of the composition
 
@@ -154,7 +158,10 @@ class Cluster:
     def start_kubelet(self, node: str) -> None:
         """Start the kubelet of a node."""
         config = KubeletConfig(
-            node=node, time_profile=self.settings.time_profile, streams=self.streams
+            node=node,
+            time_profile=self.settings.time_profile,
+            streams=self.streams,
+            labels=self.settings.node_labels(node),
         )
         agents = self.room_ctx(f"agents/{node}", node=node)
         hosts: tuple[ContainerHost, ...] = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from podwire.api import names
 from podwire.client.counters import User
 
 KUBERNETES_VERSION = "v1.37.1"
@@ -35,6 +36,7 @@ CNI_PROFILES = ("flannel", "calico")
 PROXY_MODES = ("iptables",)
 INGRESS_CONTROLLERS = ("nginx", "none")
 TIME_PROFILES = ("fast", "typical", "slow")
+ZONE_LABEL = "topology.kubernetes.io/zone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class ClusterSettings:
     time_profile: str = "typical"
     ingress: str = "none"
     """The Ingress controller that the cluster is born with."""
+    zones: tuple[str, ...] = ()
+    """Availability zones; the nodes take turns in them. None: nodes have no zone."""
 
     def __post_init__(self) -> None:
         for field, value, options in (
@@ -62,11 +66,22 @@ class ClusterSettings:
                 )
         if not 1 <= self.nodes <= MAX_NODES:
             raise ValueError(f"nodes: {self.nodes} is not between 1 and {MAX_NODES}")
+        for index, zone in enumerate(self.zones):
+            wrong = names.label_value(zone) if zone else ["name the zone"]
+            if wrong:
+                raise ValueError(f"zones.{index}: {zone!r}: {wrong[0]}")
 
     @property
     def node_names(self) -> list[str]:
         """node-1 .. node-N."""
         return [f"node-{i}" for i in range(1, self.nodes + 1)]
+
+    def node_labels(self, node: str) -> dict[str, str]:
+        """The labels that the cluster's maker gives a node (kubelet's --node-labels)."""
+        if not self.zones:
+            return {}
+        index = self.node_names.index(node)
+        return {ZONE_LABEL: self.zones[index % len(self.zones)]}
 
 
 def node_address(index: int) -> str:

@@ -270,15 +270,19 @@ class VirtualCluster:
 
     def stop_kubelet(self, node: str) -> None:
         """The kubelet of a node dies; the node's kernel goes on."""
-        self.run(self.cluster.stop_room(f"kubelet/{node}"))
+        self.run(self.cluster.machines.stop_kubelet(node))
 
     def start_kubelet(self, node: str) -> None:
-        """It comes back."""
+        """It comes back. Raises ConnectionError when the node has no power."""
+        self.run(self.cluster.machines.start_kubelet(node))
 
-        async def start() -> None:
-            self.cluster.start_kubelet(node)
+    def power_off(self, node: str) -> None:
+        """Pull a node's plug: kernel, kubelet and programs are gone, the disk stays."""
+        self.run(self.cluster.machines.power_off(node))
 
-        self.run(start())
+    def power_on(self, node: str) -> None:
+        """It boots, with a new boot id; its kubelet starts."""
+        self.run(self.cluster.machines.power_on(node))
 
     # -- conditions
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from podwire.sim.virtual import VirtualCluster
 
 _CLUSTER = pytest.StashKey[Any]()
-_SETTINGS = ("nodes", "cni", "proxy_mode", "time_profile", "ingress")
+_SETTINGS = ("nodes", "cni", "proxy_mode", "time_profile", "zones", "ingress")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Tell pytest of the marker."""
     config.addinivalue_line(
         "markers",
-        "podwire(nodes, cni, proxy_mode, time_profile, ingress, seed): the cluster of a test",
+        "podwire(nodes, cni, proxy_mode, time_profile, zones, ingress, seed): a test's cluster",
     )
 
 

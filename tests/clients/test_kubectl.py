@@ -293,6 +293,30 @@ def test_cordon_and_taint_keep_pods_away(live, namespace):
     live.kubectl("wait", "--for=condition=Ready", "pod/waits", "--timeout=60s", *n)
 
 
+def test_drain_respects_budgets_and_uncordon_lets_pods_return(live, namespace):
+    """Pods leave one by one by the Eviction API; DaemonSets' stay; the node gets none."""
+    n = ("-n", namespace)
+    live.kubectl("create", "deployment", "web", "--image=nginx", "--replicas=3", *n)
+    live.kubectl("rollout", "status", "deploy/web", "--timeout=60s", *n)
+    live.kubectl("create", "pdb", "web", "--selector=app=web", "--min-available=2", *n)
+    live.kubectl(
+        "wait", "--for=jsonpath={.status.disruptionsAllowed}=1", "pdb/web", "--timeout=30s", *n
+    )
+    hosts = ("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].spec.nodeName}", *n)
+    node = live.kubectl(*hosts).split()[0]
+    try:
+        out = live.kubectl(
+            "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force",
+            "--pod-selector=app=web", "--timeout=60s",
+        )  # fmt: skip
+        assert f"node/{node} drained" in out
+        assert "evicted" in out
+        live.kubectl("rollout", "status", "deploy/web", "--timeout=60s", *n)
+        assert node not in live.kubectl(*hosts).split()
+    finally:
+        live.kubectl("uncordon", node)
+
+
 def test_raw_health_and_openapi(live):
     """The paths that scripts ask."""
     assert live.kubectl("get", "--raw", "/readyz") == "ok"

@@ -74,11 +74,12 @@ class FramedCluster(Cluster):
         images = host._repositories  # type: ignore[attr-defined]
         return FramedHost(near, images, processes)
 
-    def _kubelet(self, _: str) -> _Link:
+    def _kubelet(self, _address: str) -> _Link:
         def serve(session: Any) -> Table:
             table = Table()
             serve_kubelets(table, self.streams, session)
             return table
 
-        near, _ = pipe(self.env.clock, self.env.log, ("apiserver", "kubelet"), (None, serve))
+        rooms = ("apiserver", "kubelet")
+        near, _far = pipe(self.env.clock, self.env.log, rooms, (None, serve))
         return _Link(near.session())

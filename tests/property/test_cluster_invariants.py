@@ -19,6 +19,8 @@ SEEDS = range(int(os.environ.get("PODWIRE_SWEEP_SEEDS", "60"))
               if os.environ.get("PODWIRE_SWEEP") else 3)  # fmt: skip
 STEPS = 25
 CONNTRACK_BOUND = 2000
+EVICTION_GAP_NS = 9_900_000_000
+"""--node-eviction-rate 0.1, less what a write may take longer than the one before."""
 EXPECTED_LOGS = (
     "the link is down",
     "being terminated",
@@ -160,6 +162,16 @@ def endings(world):
 def identities(world):
     """No StatefulSet identity ever ran twice at a time."""
     return [f"{pod}: {one} and {other}" for pod, one, other in world.twins[:3]]
+
+
+def evictions(world):
+    """No zone's nodes were tainted NoExecute faster than one in ten seconds."""
+    last = {}
+    for zone, at_ns, node in world.evictions:
+        if zone in last and at_ns - last[zone][0] < EVICTION_GAP_NS:
+            other = last[zone][1]
+            yield f"zone {zone!r}: {node} {(at_ns - last[zone][0]) / 1e9:.3f} s after {other}"
+        last[zone] = (at_ns, node)
 
 
 # ---------------------------------------------------------------- what controllers say
@@ -380,6 +392,6 @@ def silence(world):
 
 
 CHECKS = (
-    addresses, reservations, devices, endings, identities, owners, statuses, endpoints, leases,
-    caches, rules, names, verdicts, bounds, silence,
+    addresses, reservations, devices, endings, identities, evictions, owners, statuses,
+    endpoints, leases, caches, rules, names, verdicts, bounds, silence,
 )  # fmt: skip

@@ -147,7 +147,8 @@ class Player:
         self._pick(self.datagrams, number).close()
 
     async def _ping(self, place: Any, address: str) -> bool:
-        return await self.sockets.ping(*place, address, 0.2) > 0
+        seconds: float = await self.sockets.ping(*place, address, 0.2)
+        return seconds > 0
 
     async def _release(self, owner: str) -> None:
         if owner:

@@ -5,6 +5,7 @@ from contextlib import redirect_stderr
 
 from podwire.api import kinds
 from podwire.api.status import ApiError
+from podwire.api.view import to_json
 from podwire.runtime.rng import SeededRng
 from podwire.sim.settings import CONTROL_PLANE, ClusterSettings
 from podwire.sim.virtual import VirtualCluster
@@ -13,6 +14,8 @@ AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.53"
 APPS = ("red", "green", "blue")
 PORT = 8080
 CLIENT = "client"
+LOST = ("node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready")
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 BACKOFF_S = 75.0
 """The longest a reflector waits before it asks the API server again."""
 
@@ -91,6 +94,7 @@ class Turmoil:
         settings = ClusterSettings(
             cni=self.rng.choice(["calico", "calico", "flannel"]),
             time_profile=self.rng.choice(["fast", "typical"]),
+            zones=self.rng.choice([(), ("a", "b")]),
         )
         with redirect_stderr(self.logged):
             self.cluster = VirtualCluster(settings, seed, log_level=log_level, hash_schedule=True)
@@ -99,12 +103,16 @@ class Turmoil:
         self.cut = {}
         self.down = {}
         self.twins = []
+        self.lost = {}
+        self.evictions = []
+        """Zone, time and node of each NoExecute taint that a lost node got."""
         self.cluster.boot()
         self.cluster.apply(CLIENT_POD)
         on_fact = self.cluster.history.on_fact
 
         def watched(kind, facts):
             self._look_for_twins()
+            self._look_for_evictions()
             on_fact(kind, facts)
 
         self.cluster.history.on_fact = watched
@@ -126,6 +134,19 @@ class Turmoil:
                 other = seen.setdefault(worker.pod.key, (node, uid))
                 if other != (node, uid):
                     self.twins.append((worker.pod.key, other, (node, uid)))
+
+    def _look_for_evictions(self):
+        """Note which lost nodes have got a NoExecute taint since the last look."""
+        for entry in self.cluster.cluster.server.caches.of(kinds.NODE).entries():
+            node = entry.view
+            keys = [t.key for t in node.spec.taints if t.effect == "NoExecute" and t.key in LOST]
+            name = node.metadata.name
+            if keys and name not in self.lost:
+                zone = node.metadata.labels.get("topology.kubernetes.io/zone", "")
+                self.evictions.append((zone, self.cluster.loop.now_ns, name))
+                self.lost[name] = None
+            elif not keys:
+                self.lost.pop(name, None)
 
     # ------------------------------------------------------------ operations
 
@@ -262,7 +283,7 @@ class Turmoil:
     def lose_kubelet(self, node):
         """The process ends; what it told the kernel stays."""
         self.down[node] = "kubelet"
-        self.run(self.cluster.cluster.stop_room(f"kubelet/{node}"))
+        self.cluster.stop_kubelet(node)
 
     def start_kubelet(self):
         node = self.node()
@@ -272,12 +293,10 @@ class Turmoil:
         return node
 
     def _start(self, node):
-        del self.down[node]
-
-        async def start():
-            self.cluster.cluster.start_kubelet(node)
-
-        self.run(start())
+        if self.down.pop(node) == "power":
+            self.cluster.power_on(node)
+        else:
+            self.cluster.start_kubelet(node)
 
     def power_off(self):
         node = self.node()
@@ -289,16 +308,32 @@ class Turmoil:
     def lose_power(self, node):
         """The machine stops, and everything on it."""
         self.down[node] = "power"
-        self.cluster.cluster.fabric.power_off(node)
-        self.run(self.cluster.cluster.stop_room(f"kubelet/{node}"))
+        self.cluster.power_off(node)
 
     def power_on(self):
         for node, why in self.down.items():
             if why == "power":
-                self.cluster.cluster.fabric.power_on(node)
                 self._start(node)
                 return node
         return ""
+
+    def out_of_service(self):
+        """A person vouches that a node without power is down."""
+        for node, why in self.down.items():
+            if why == "power":
+                self._vouch(node, down=True)
+                return node
+        return ""
+
+    def _vouch(self, node, *, down):
+        client = self.cluster.cluster.client
+        view = self.cluster.get(kinds.NODE, node)
+        taints = [to_json(t) for t in view.spec.taints if t.key != OUT_OF_SERVICE]
+        if down:
+            taints.append({"key": OUT_OF_SERVICE, "effect": "NoExecute"})
+        if len(taints) != len(view.spec.taints):
+            meta = {"resourceVersion": view.metadata.resource_version}
+            self.run(client.patch(kinds.NODE, node, {"metadata": meta, "spec": {"taints": taints}}))
 
     def cut_link(self):
         a, b = self.node(), self.rng.choice([self.node(), CONTROL_PLANE])
@@ -343,19 +378,19 @@ class Turmoil:
     def wait_long(self):
         if self.rng.below(4):
             return ""
-        self.cluster.sleep(60.0)
-        return "a minute"
+        minutes = self.rng.choice([1, 1, 7])
+        self.cluster.sleep(60.0 * minutes)
+        return f"{minutes} min"
 
     def heal(self):
         """Undo every fault and wait until all is Ready again."""
         self.cut.clear()
         self.cluster.cluster.fabric.wire.heal()
-        for node, why in list(self.down.items()):
-            if why == "power":
-                self.cluster.cluster.fabric.power_on(node)
+        for node in list(self.down):
             self._start(node)
         for node in self.cluster.cluster.settings.node_names:
             self._cordon(node, False)
+            self._vouch(node, down=False)
         client = self.cluster.cluster.client
         patch = {"spec": {"replicas": 2}}
         self.run(client.patch(kinds.DEPLOYMENT, "coredns", patch, "kube-system"))
@@ -386,6 +421,7 @@ ACTS = (
     *[Turmoil.start_kubelet] * 2,
     Turmoil.power_off,
     *[Turmoil.power_on] * 2,
+    Turmoil.out_of_service,
     *[Turmoil.cut_link] * 2,
     *[Turmoil.heal_link] * 2,
     Turmoil.cordon,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 
 from podwire.api import names
+from podwire.api.validation import meta
 from podwire.api.validation.address import check_cidr
 from podwire.api.validation.field import Errors
 from podwire.api.view import JSON
@@ -150,8 +151,9 @@ def check_role_binding(errors: Errors, new: JSON, old: JSON | None) -> None:
 
 
 def check_disruption_budget(errors: Errors, new: JSON, _old: JSON | None) -> None:
-    """A PodDisruptionBudget (stored only)."""
+    """A PodDisruptionBudget."""
     spec = new["spec"]
+    meta.label_selector(errors, "spec.selector", spec.get("selector"))
     if "minAvailable" in spec and "maxUnavailable" in spec:
         errors.invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")
     for name in ("minAvailable", "maxUnavailable"):

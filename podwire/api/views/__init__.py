@@ -75,6 +75,9 @@ from podwire.api.views.policy import (
     NetworkPolicyPeer,
     NetworkPolicyPort,
     NetworkPolicySpec,
+    PodDisruptionBudget,
+    PodDisruptionBudgetSpec,
+    PodDisruptionBudgetStatus,
 )
 from podwire.api.views.service import (
     ClientIPConfig,
@@ -179,6 +182,9 @@ __all__ = [
     "ObjectReference",
     "OwnerReference",
     "Pod",
+    "PodDisruptionBudget",
+    "PodDisruptionBudgetSpec",
+    "PodDisruptionBudgetStatus",
     "PodIP",
     "PodSpec",
     "PodStatus",

@@ -1,11 +1,11 @@
-"""Views of NetworkPolicy."""
+"""Views of NetworkPolicy and PodDisruptionBudget."""
 
 from __future__ import annotations
 
 import msgspec
 
 from podwire.api.view import View
-from podwire.api.views.meta import LabelSelector, Object
+from podwire.api.views.meta import Condition, LabelSelector, Object
 
 
 class IPBlock(View, frozen=True, kw_only=True):
@@ -58,3 +58,31 @@ class NetworkPolicy(Object, frozen=True, kw_only=True):
     """networking.k8s.io/v1 NetworkPolicy."""
 
     spec: NetworkPolicySpec = NetworkPolicySpec()
+
+
+class PodDisruptionBudgetSpec(View, frozen=True, kw_only=True):
+    """poddisruptionbudget spec."""
+
+    selector: LabelSelector | None = None
+    min_available: int | str | None = None
+    max_unavailable: int | str | None = None
+    unhealthy_pod_eviction_policy: str = ""
+
+
+class PodDisruptionBudgetStatus(View, frozen=True, kw_only=True):
+    """poddisruptionbudget status."""
+
+    observed_generation: int = 0
+    disrupted_pods: dict[str, str] = {}
+    disruptions_allowed: int = 0
+    current_healthy: int = 0
+    desired_healthy: int = 0
+    expected_pods: int = 0
+    conditions: list[Condition] = []
+
+
+class PodDisruptionBudget(Object, frozen=True, kw_only=True):
+    """policy/v1 PodDisruptionBudget."""
+
+    spec: PodDisruptionBudgetSpec = PodDisruptionBudgetSpec()
+    status: PodDisruptionBudgetStatus = PodDisruptionBudgetStatus()

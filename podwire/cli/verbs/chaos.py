@@ -22,10 +22,11 @@ def command() -> None:
 
 @command.command("run", epilog="Example: podwire chaos run examples/chaos/pod-kill.yaml --seed 7")
 @click.option("--seed", default=0, show_default=True, help="Decides every draw and interleaving.")
+@click.option("--time-profile", help="fast, typical or slow, instead of the scenario's own.")
 @click.option("-v", "verbose", is_flag=True, help="Also print the schedule-hash.")
 @output_option("table", "json", "yaml")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def execute(file: Path, seed: int, verbose: bool, output: str) -> None:
+def execute(file: Path, seed: int, time_profile: str | None, verbose: bool, output: str) -> None:
     """Run a scenario; exit 0 when all went as the file says, 1 when not.
 
     The last line is the trace-hash: equal for equal files and seeds.
@@ -41,7 +42,14 @@ def execute(file: Path, seed: int, verbose: bool, output: str) -> None:
             click.echo(f"t+{line.at_s:<10.3f} {mark} {line.phase:<10} {line.text}{took}")
 
     try:
-        outcome = run(load(file), file.parent, seed, show, hash_schedule=verbose)
+        outcome = run(
+            load(file),
+            file.parent,
+            seed,
+            show,
+            hash_schedule=verbose,
+            time_profile=time_profile or "",
+        )
     except (ScenarioError, ManifestError) as error:
         raise Failure(str(error), EXIT_USAGE) from error
     if output == "table":

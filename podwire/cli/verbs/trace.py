@@ -11,7 +11,7 @@ import msgspec
 
 from podwire.api.status import ApiError
 from podwire.cli import state
-from podwire.cli.cluster import call, client, dump, reach_option, output_option
+from podwire.cli.cluster import call, client, dump, output_option, reach_option
 from podwire.cli.errors import EXIT_NO, EXIT_UNREACHABLE, EXIT_USAGE, Failure
 from podwire.explain.report import DEFAULT_SIZE_BYTES, Report, TraceSpec
 from podwire.explain.table import render

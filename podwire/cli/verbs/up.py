@@ -26,6 +26,10 @@ from podwire.runtime.files import write_private
 @click.option("--proxy-mode", default="iptables", show_default=True, help="iptables.")
 @click.option("--ingress", default="nginx", show_default=True, help="nginx or none.")
 @click.option(
+    "--zones", default="", metavar="A,B,...",
+    help="Zones in which the nodes take turns (label topology.kubernetes.io/zone).",
+)  # fmt: skip
+@click.option(
     "--port",
     default=0,
     type=click.IntRange(0, 65535),
@@ -50,6 +54,7 @@ def command(
     cni: str,
     proxy_mode: str,
     ingress: str,
+    zones: str,
     port: int,
     kubeconfig_file: str | None,
     time_profile: str,
@@ -80,6 +85,7 @@ def command(
         "proxy_mode": proxy_mode,
         "ingress": ingress,
         "time_profile": time_profile,
+        "zones": tuple(zone.strip() for zone in zones.split(",")) if zones else (),
     }
     if detach:
         _validate(name, options)

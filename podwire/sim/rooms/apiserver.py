@@ -10,6 +10,7 @@ from podwire.apiserver import components, discovery, openapi
 from podwire.apiserver.http.authn import Authenticator
 from podwire.apiserver.http.server import HttpServer, tls_context
 from podwire.apiserver.http.upgrade import Upgrader
+from podwire.apiserver.machines import MachineState
 from podwire.apiserver.own import Own
 from podwire.apiserver.server import Apiserver, DirectApi
 from podwire.apiserver.tables.shapes import chooser
@@ -28,6 +29,21 @@ from podwire.sim.readiness import wait_until_up
 from podwire.sim.rooms.process import RoomProcess
 from podwire.sim.settings import ADMIN
 from podwire.store.embedded import EmbeddedStore
+
+
+class NoMachines:
+    """Power buttons that this composition does not have."""
+
+    async def stop_kubelet(self, node: str) -> MachineState:
+        """Refused: the services are the processes. Raises ApiError 405."""
+        raise ApiError(
+            "MethodNotAllowed",
+            f"{node}: switching nodes is not modelled where rooms are processes; stop or kill the "
+            "room's own process instead (docker compose stop kubelet)",
+        )
+
+    start_kubelet = power_off = power_on = stop_kubelet
+
 
 ROOM = "apiserver"
 PEERS = ("fabric",)
@@ -55,9 +71,15 @@ class ApiserverRoom:
         for route in (*discovery.routes(), *openapi.ROUTES):
             self.server.routes.add(route)
         self.server.shapes.append(chooser(env.clock.now_ns))
-        Own(tracer, fabric, lambda: options.shown_api, self._components, self._wait_ready).install(
-            self.server
+        own = Own(
+            tracer,
+            fabric,
+            lambda: options.shown_api,
+            self._components,
+            self._wait_ready,
+            NoMachines(),
         )
+        own.install(self.server)
 
     def _kubelet_endpoint(self, node: str) -> str:
         entry = self.server.caches.of(kinds.NODE).get("", node)

@@ -50,6 +50,7 @@ async def main(room: RoomProcess) -> None:
                     node=node,
                     time_profile=options.settings.time_profile,
                     streams=streams,
+                    labels=options.settings.node_labels(node),
                     endpoint=endpoint,
                 )
                 programs = ProgramHost(room.ctx(f"programs/{node}"))

@@ -76,6 +76,7 @@ def parser(room: str, what: str, peers: Sequence[str]) -> argparse.ArgumentParse
     add("--nodes", 3, "how many nodes the cluster has", type=int)
     add("--cni", "flannel", "flannel or calico")
     add("--ingress", "nginx", "nginx or none")
+    add("--zones", "", "zones in which the nodes take turns", metavar="A,B,...")
     add("--time-profile", "typical", "fast, typical or slow")
     add("--log-level", "info", "what is logged", choices=list(LEVELS))
     add("--seed", None, "of randomness; drawn by default", type=int)
@@ -90,7 +91,13 @@ def options(room: str, flags: argparse.Namespace, peers: Sequence[str]) -> Optio
     """Flags as options. Raises ValueError for a setting that does not exist."""
     return Options(
         room=room,
-        settings=ClusterSettings(nodes=flags.nodes, cni=flags.cni, time_profile=flags.time_profile),
+        settings=ClusterSettings(
+            nodes=flags.nodes,
+            cni=flags.cni,
+            ingress=flags.ingress,
+            time_profile=flags.time_profile,
+            zones=tuple(zone.strip() for zone in flags.zones.split(",") if zone.strip()),
+        ),
         pki=flags.pki,
         listen=flags.listen,
         peers={peer: getattr(flags, f"{peer.replace('-', '_')}_address") for peer in peers},

@@ -53,7 +53,7 @@ class FakeProcess:
     async def remove_file(self, path: str) -> None:
         del self.files[path]
 
-    def list_files(self, prefix: str) -> list[str]:
+    async def list_files(self, prefix: str) -> list[str]:
         return sorted(path for path in self.files if path.startswith(prefix))
 
     def deliver(self, signal: str) -> None:

@@ -130,7 +130,8 @@ class Cluster:
         if ready["status"] == "True":
             return
         now = format_time(self.env.clock.now_ns())
-        fresh = {"type": "Ready", "status": "True", "lastTransitionTime": now}
+        times = {"lastTransitionTime": now, "lastHeartbeatTime": now}
+        fresh = {"type": "Ready", "status": "True", **times}
         self.api.put(kinds.NODE, {**node, "status": {**node["status"], "conditions": [fresh]}})
 
     def namespace(self, name: str) -> None:

@@ -44,7 +44,7 @@ class World:
         """Register a ready node and renew its Lease."""
         now = format_time(self.env.clock.now_ns())
         amounts = {"cpu": "4", "memory": "8Gi", "pods": "110"}
-        node = await self.client.create(
+        await self.client.create(
             kinds.NODE, {"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}}
         )
         ready = {"type": "Ready", "status": "True", "lastTransitionTime": now}
@@ -52,7 +52,11 @@ class World:
         await self.client.patch(
             kinds.NODE, name, {"status": status}, subresource="status", content_type=STRATEGIC
         )
-        owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": node.metadata.uid}
+
+        async def owner() -> JSON:
+            node = await self.client.get(kinds.NODE, name)
+            return {"apiVersion": "v1", "kind": "Node", "name": name, "uid": node.metadata.uid}
+
         holder = LeaseHolder(
             self.ctx, self.client, name, namespace="kube-node-lease", identity=name, owner=owner
         )

@@ -74,7 +74,7 @@ def test_each_node_gets_a_subnet_of_its_own_and_a_freed_one_is_reused():
     play(story)
 
 
-def test_a_silent_node_turns_unknown_after_40_s_and_its_pods_move():
+def test_a_silent_node_turns_unknown_after_50_s_and_its_pods_move():
     """Lease stops -> Unknown -> taints -> tolerationSeconds -> eviction -> a new pod elsewhere."""
 
     async def story(c: Cluster) -> None:

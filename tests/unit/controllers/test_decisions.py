@@ -15,7 +15,7 @@ from podwire.client.effects import Delete, RequeueAfter
 from podwire.controllers.common import safe_hash, scaled
 from podwire.controllers.deployment import sizes
 from podwire.controllers.nodeipam.core import first_free
-from podwire.controllers.nodelifecycle.core import wanted_taints
+from podwire.controllers.nodelifecycle.core import UNREACHABLE, wanted_taints
 from podwire.controllers.replicaset.ranking import to_delete
 from podwire.controllers.tainteviction import core as eviction
 
@@ -155,22 +155,19 @@ def test_conditions_become_taints_and_strangers_taints_stay():
     """not-ready, unreachable, unschedulable are ours; the user's are not touched."""
     mine = {"key": "dedicated", "value": "db", "effect": "NoSchedule"}
 
-    def taints(node: Node, *, evict: bool) -> list[str]:
-        found = wanted_taints(node, evict=evict, now_ns=NOW)
+    def taints(node: Node, no_execute: str = "") -> list[str]:
+        found = wanted_taints(node, no_execute=no_execute, now_ns=NOW)
         return [f"{t.key.rpartition('/')[2]}:{t.effect}" for t in found]
 
-    assert taints(_node("True", mine), evict=True) == ["dedicated:NoSchedule"]
-    assert taints(_node("False", mine), evict=False) == [
-        "dedicated:NoSchedule",
-        "not-ready:NoSchedule",
-    ]
-    assert taints(_node("Unknown", unschedulable=True), evict=True) == [
+    assert taints(_node("True", mine)) == ["dedicated:NoSchedule"]
+    assert taints(_node("False", mine)) == ["dedicated:NoSchedule", "not-ready:NoSchedule"]
+    assert taints(_node("Unknown", unschedulable=True), UNREACHABLE) == [
         "unreachable:NoSchedule",
         "unreachable:NoExecute",
         "unschedulable:NoSchedule",
     ]
-    left = {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}
-    assert taints(_node("True", left), evict=False) == []
+    left = {"key": UNREACHABLE, "effect": "NoExecute"}
+    assert taints(_node("True", left)) == []
 
 
 def test_the_shortest_toleration_decides_when_a_pod_must_leave():
@@ -180,8 +177,10 @@ def test_the_shortest_toleration_decides_when_a_pod_must_leave():
     node = _node("True", taint)
     forever = {"key": "k", "operator": "Exists"}
     short = {**forever, "tolerationSeconds": 30}
-    assert eviction.reconcile(pod("a", tolerations=[forever]), node, NOW) == []
-    assert eviction.reconcile(pod("a", tolerations=[short]), node, NOW) == [RequeueAfter(20.0)]
-    assert isinstance(eviction.reconcile(pod("a"), node, NOW)[-1], Delete)
+    assert eviction.due_ns(pod("a", tolerations=[forever]), node, NOW) is None
+    assert eviction.due_ns(pod("a"), node, NOW) == NOW
     later = NOW + 20 * NS
-    assert isinstance(eviction.reconcile(pod("a", tolerations=[short]), node, later)[-1], Delete)
+    patient = pod("a", tolerations=[short])
+    assert eviction.due_ns(patient, node, NOW) == later
+    assert eviction.reconcile(patient, later, NOW) == [RequeueAfter(20.0)]
+    assert isinstance(eviction.reconcile(patient, later, later)[-1], Delete)

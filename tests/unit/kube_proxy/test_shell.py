@@ -66,7 +66,7 @@ class FakeProcess:
             raise FileNotFoundError(path)
         return self.config
 
-    def list_files(self, prefix: str) -> list[str]:
+    async def list_files(self, prefix: str) -> list[str]:
         return [prefix]
 
     async def write_file(self, path: str, data: bytes) -> None:

@@ -16,7 +16,7 @@ from podwire.client.framed.messages import ProtocolError
 from podwire.client.framed.methods import Method, Table
 from podwire.client.framed.transport import FramedServer, Link
 from podwire.client.identity import IdentityError
-from podwire.runtime.env import Env, real
+from podwire.runtime.env import real
 from podwire.runtime.tasks import Nursery
 
 ECHO = Method("echo", tuple[bytes], bytes)
@@ -97,9 +97,9 @@ async def test_a_lost_link_is_dialled_again_and_says_when_it_is_back(tmp_path, a
             back = nursery.start(link.restored(), name="restored")
             world.server.pause("no fabric yet")
             await first.ended()
-            with pytest.raises(ConnectionError, match="lost fabric at 127.0.0.1"):
-                while link.up:
-                    await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the link is woken after us
+            assert not link.up
+            with pytest.raises(ConnectionError, match=r"lost fabric at 127\.0\.0\.1"):
                 link.session()
             world.server.resume()
             await back
@@ -201,7 +201,7 @@ async def test_nobody_at_the_address_is_told_once_and_tried_again(tmp_path, auth
     async with Nursery() as nursery:
         nursery.start(link.run(), name="link")
         await asyncio.sleep(0.3)  # several tries fit into it
-        with pytest.raises(ConnectionError, match="cannot reach fabric at 127.0.0.1:1: connection"):
+        with pytest.raises(ConnectionError, match=r"cannot reach fabric at 127\.0\.0\.1:1:"):
             link.session()
         nursery.cancel()
     assert told == ["cannot reach fabric at 127.0.0.1:1: connection refused"]

@@ -1,0 +1,1 @@
+"""Disruption: says how many pods of a PodDisruptionBudget may be evicted at this moment."""
