@@ -31,18 +31,32 @@ class Pair:
 
 
 class Authority:
-    """Issues certificates of one cluster."""
+    """Issues certificates of one cluster: a new CA, or one that was kept.
 
-    def __init__(self, secret: Callable[[int], bytes], now_ns: int) -> None:
+    Raises ValueError for a kept one that cannot be read.
+    """
+
+    def __init__(
+        self, secret: Callable[[int], bytes], now_ns: int, kept: Pair | None = None
+    ) -> None:
         self._secret = secret
         self._now = dt.datetime.fromtimestamp(now_ns // 10**9, tz=dt.UTC)
-        self._key = self._new_key()
         self._name = _name("podwire-ca", ())
-        self._certificate = self._build(
-            self._name, self._key, _CA_DAYS, is_authority=True, names=(), usage=None
-        )
+        if kept is None:
+            self._key = self._new_key()
+            self._certificate = self._build(
+                self._name, self._key, _CA_DAYS, is_authority=True, names=(), usage=None
+            )
+        else:
+            self._key = _kept_key(kept.key)
+            self._certificate = x509.load_pem_x509_certificate(kept.certificate)
         self.pem = self._certificate.public_bytes(serialization.Encoding.PEM)
         """The CA certificate (what kubeconfigs and kube-root-ca.crt carry)."""
+
+    @property
+    def pair(self) -> Pair:
+        """The CA itself, to be kept."""
+        return _pair(self._certificate, self._key)
 
     def server(self, names: Sequence[str]) -> Pair:
         """A server certificate for DNS names and IP addresses."""
@@ -59,14 +73,7 @@ class Authority:
         certificate = self._build(
             _name(user, groups), key, _LEAF_DAYS, is_authority=False, names=names, usage=usage
         )
-        return Pair(
-            certificate.public_bytes(serialization.Encoding.PEM),
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            ),
-        )
+        return _pair(certificate, key)
 
     def _new_key(self) -> ec.EllipticCurvePrivateKey:
         number = int.from_bytes(self._secret(48), "big") % (_P256_ORDER - 1) + 1
@@ -106,6 +113,24 @@ class Authority:
             alternatives = x509.SubjectAlternativeName([_alternative(n) for n in names])
             builder = builder.add_extension(alternatives, critical=False)
         return builder.sign(self._key, hashes.SHA256(), ecdsa_deterministic=True)
+
+
+def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
+    return Pair(
+        certificate.public_bytes(serialization.Encoding.PEM),
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+    )
+
+
+def _kept_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(pem, None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("the CA's key is not an elliptic-curve key")
+    return key
 
 
 def _name(user: str, groups: Sequence[str]) -> x509.Name:

@@ -13,6 +13,9 @@ from typing import Any
 
 from podwire import coredns
 from podwire.api import kinds
+from podwire.api.kinds import Kind
+from podwire.api.status import ApiError
+from podwire.api.view import JSON
 from podwire.apiserver import discovery, openapi
 from podwire.apiserver.certs import Authority
 from podwire.apiserver.own import Own
@@ -37,9 +40,11 @@ from podwire.runtime.env import Env
 from podwire.runtime.tasks import Nursery
 from podwire.scheduler.shell import run as run_scheduler
 from podwire.sim import addons, outside, whatif
+from podwire.sim.keeping import Kept
 from podwire.sim.link import LinkedApi
 from podwire.sim.readiness import wait_until_up
 from podwire.sim.settings import CONTROL_PLANE, ClusterSettings, node_address
+from podwire.store import Store
 from podwire.store.embedded import EmbeddedStore
 
 ADMIN = User("kubernetes-admin", ("system:masters", "system:authenticated"))
@@ -73,8 +78,11 @@ class Room:
 class Cluster:
     """One cluster: ``start`` brings up its rooms, ``stop`` ends them, the API server last."""
 
-    def __init__(self, env: Env, settings: ClusterSettings) -> None:
+    def __init__(
+        self, env: Env, settings: ClusterSettings, kept: Kept | None = None
+    ) -> None:
         self.env = env
+        self._kept = kept
         self.settings = settings
         self._started_ns = env.clock.monotonic_ns()
         delays = {} if env.virtual else {"link_delay_s": 0.0, "link_jitter_s": 0.0,
@@ -82,9 +90,9 @@ class Cluster:
         self.fabric = Fabric(
             env.clock, env.rng.child("fabric"), env.ids, env.trace, env.log, **delays
         )
-        self.authority = Authority(env.secret, env.clock.now_ns())
+        self.authority = kept.authority if kept else Authority(env.secret, env.clock.now_ns())
         self.streams = Streams()
-        self.store = EmbeddedStore(env.clock, env.trace)
+        self.store: Store = kept.store if kept else EmbeddedStore(env.clock, env.trace)
         self.server = Apiserver(env, self.store, kubelets=self.streams)
         self.admin_api = DirectApi(self.server, ADMIN)
         self.client = Client(self.admin_api)
@@ -146,7 +154,8 @@ class Cluster:
         self.fabric.add_gateway()
         self.fabric.add_control_plane()
         for index, name in enumerate(self.settings.node_names, 1):
-            self.fabric.add_node(name, node_address(index))
+            machine_id = self._kept.identity.machine_id(name) if self._kept else ""
+            self.fabric.add_node(name, node_address(index), machine_id=machine_id)
         await self.server.start()
         await outside.start_gateway(self.fabric, nursery)
         await outside.start_control_plane(self.fabric, self.server)
@@ -179,6 +188,7 @@ class Cluster:
         await asyncio.gather(*(room.task for room in self.rooms.values()), return_exceptions=True)
         self.server.stop()
         await self.fabric.close()
+        await self.store.close()
 
     async def stop_room(self, name: str) -> None:
         """Stop one room (chaos: a kubelet that dies)."""
@@ -239,4 +249,19 @@ class Cluster:
         for body in addons.objects(self.settings):
             kind = kinds.by_gvk(body["apiVersion"], body["kind"])
             assert kind is not None, body["kind"]
-            await self.client.create(kind, body)
+            try:
+                await self.client.create(kind, body)
+            except ApiError as error:
+                if not await self._exists(kind, body["metadata"]):
+                    raise
+                self.env.log.debug("kept from an earlier start", what=error.message)
+
+    async def _exists(self, kind: Kind[Any], meta: JSON) -> bool:
+        """Whether an earlier life of this cluster made it (it may have been edited since)."""
+        try:
+            await self.client.get(kind, meta["name"], meta.get("namespace", ""))
+        except ApiError as error:
+            if error.reason == "NotFound":
+                return False
+            raise
+        return True
