@@ -42,7 +42,7 @@ from podwire.scheduler.shell import run as run_scheduler
 from podwire.sim import addons, outside, whatif
 from podwire.sim.keeping import Kept
 from podwire.sim.link import LinkedApi
-from podwire.sim.readiness import wait_until_up
+from podwire.sim.readiness import life_ids, wait_until_up
 from podwire.sim.settings import CONTROL_PLANE, ClusterSettings, node_address
 from podwire.store import Store
 from podwire.store.embedded import EmbeddedStore
@@ -83,6 +83,7 @@ class Cluster:
     ) -> None:
         self.env = env
         self._kept = kept
+        self._past: frozenset[str] = frozenset()
         self.settings = settings
         self._started_ns = env.clock.monotonic_ns()
         delays = {} if env.virtual else {"link_delay_s": 0.0, "link_jitter_s": 0.0,
@@ -142,7 +143,8 @@ class Cluster:
 
     async def wait_ready(self) -> None:
         """Until nodes and the pods of kube-system are Ready."""
-        await wait_until_up(self.settings, self.client, self.room_ctx("readiness"))
+        ctx = self.room_ctx("readiness")
+        await wait_until_up(self.settings, self.client, ctx, self._past)
 
     # -- life
 
@@ -157,6 +159,7 @@ class Cluster:
             machine_id = self._kept.identity.machine_id(name) if self._kept else ""
             self.fabric.add_node(name, node_address(index), machine_id=machine_id)
         await self.server.start()
+        self._past = frozenset(await self._left_behind()) - {""}
         await outside.start_gateway(self.fabric, nursery)
         await outside.start_control_plane(self.fabric, self.server)
         await self._create_addons()
@@ -165,6 +168,12 @@ class Cluster:
         self._start_room("scheduler", run_scheduler(self.room_ctx("scheduler")))
         for name in self.settings.node_names:
             self.start_kubelet(name)
+
+    async def _left_behind(self) -> list[str]:
+        """What an earlier life of this cluster wrote about its machines and containers."""
+        nodes = await self.client.list(kinds.NODE)
+        pods = await self.client.list(kinds.POD)
+        return list(life_ids(nodes.items, pods.items))
 
     def start_kubelet(self, node: str) -> None:
         """Start the kubelet of a node."""
