@@ -17,9 +17,17 @@ from podwire.apiserver.certs import Authority, Pair
 from podwire.runtime.env import Env
 from podwire.runtime.files import write_private
 from podwire.sim.settings import ClusterSettings
-from podwire.store import Compare, Put, Store, StoreOpenError, StoreOptions, open_store
+from podwire.store import (
+    Compare,
+    Put,
+    Store,
+    StoreError,
+    StoreOpenError,
+    StoreOptions,
+    open_store,
+)
 
-__all__ = ["Identity", "Kept", "StoreOpenError", "StoreOptions", "open_kept"]
+__all__ = ["Identity", "Kept", "StoreError", "StoreOptions", "open_kept"]
 
 _KEY = "/podwire/cluster"
 
@@ -64,7 +72,7 @@ class Kept:
         self.options = options
 
     async def keep_port(self, port: int) -> None:
-        """Remember where the API server listens, so that kubeconfigs stay true. Raises OSError."""
+        """Remember where the API server listens, so that kubeconfigs stay true. Raises StoreError."""
         if port != self.identity.port:
             self.identity.port = port
             await _save(self.options, self.store, self.identity)
@@ -182,7 +190,15 @@ async def _save(
                 f"somebody else began a cluster in {_place(options)} at this moment; try again"
             )
         return
-    root = options.data_dir
+    try:
+        _save_files(options.data_dir, identity, new=new)
+    except OSError as error:
+        raise StoreOpenError(
+            f"{_place(options)}: {error.strerror} ({error.filename}); mend that and start again"
+        ) from error
+
+
+def _save_files(root: Path, identity: Identity, *, new: bool) -> None:
     card = msgspec.json.encode(_Card(identity.name, identity.cni, identity.port)) + b"\n"
     if new:
         (root / "pki").mkdir(mode=0o700, exist_ok=True)

@@ -6,15 +6,18 @@ revision, and takes watch responses apart, so the calls are made here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import grpc
-from aetcd import rpc
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read at import; what it would say, errors say
 
-from podwire.store.model import (
+import grpc  # noqa: E402
+from aetcd import rpc  # noqa: E402
+
+from podwire.store.model import (  # noqa: E402
     CompactedError,
     FutureRevisionError,
     LeaseNotFoundError,
@@ -24,7 +27,7 @@ from podwire.store.model import (
     UnavailableError,
     ValueTooLargeError,
 )
-from podwire.store.options import StoreOptions
+from podwire.store.options import StoreOptions  # noqa: E402
 
 CALL_TIMEOUT_S = 5.0
 CHECK_TIMEOUT_S = 2.0
@@ -165,7 +168,7 @@ async def _probe(endpoint: _Endpoint) -> None:
 
 def _advice(url: str, error: grpc.aio.AioRpcError) -> str:
     """What is wrong there, and what to do."""
-    code, text = error.code(), error.details() or ""
+    code, text = error.code(), (error.details() or "").rpartition("last error: ")[2]
     secure = url.startswith("https:")
     if "Connection refused" in text:
         return "nothing listens there; start etcd, or name another --etcd URL"
@@ -173,13 +176,13 @@ def _advice(url: str, error: grpc.aio.AioRpcError) -> str:
         return "the name is unknown; correct the --etcd URL"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"no answer within {CALL_TIMEOUT_S:g}s; is etcd healthy and reachable?"
-    if "http1.x" in text or "http2 header" in text or code is grpc.StatusCode.UNIMPLEMENTED:
+    if "http1.x" in text or "HTTP/2" in text or code is grpc.StatusCode.UNIMPLEMENTED:
         return "it does not speak the etcd v3 API; name an etcd 3.4 or newer"
     if "WRONG_VERSION_NUMBER" in text:
         return "it does not speak TLS; use http://"
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return "its certificate is not from the given authority; set --etcd-cafile to etcd's CA"
-    if secure and ("handshake" in text or "ssl" in text.lower() or "closed" in text):
+    if secure and code is grpc.StatusCode.UNAVAILABLE:
         return f"TLS failed; check --etcd-cafile, --etcd-certfile and --etcd-keyfile ({text})"
     if code in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED} or (
         "user name is empty" in text

@@ -192,14 +192,15 @@ async def _serve(
 
     # The rooms are imported once the signals are caught: it takes a while.
     with fewer_collections():
+        from podwire.api.status import ApiError  # noqa: PLC0415
         from podwire.runtime.env import real  # noqa: PLC0415
-        from podwire.sim.keeping import StoreOpenError, StoreOptions, open_kept  # noqa: PLC0415
+        from podwire.sim.keeping import StoreError, StoreOptions, open_kept  # noqa: PLC0415
         from podwire.sim.live import LiveCluster  # noqa: PLC0415
 
     env = real(seed, log_level)
     try:
         kept = await open_kept(env, settings, StoreOptions(**keeping))
-    except StoreOpenError as error:
+    except StoreError as error:
         raise Failure(str(error), EXIT_UNREACHABLE) from error
     directory = state.create(name)
     cluster = LiveCluster(kept, settings, directory)
@@ -212,6 +213,8 @@ async def _serve(
             await _wait(cluster, wait_s, report, stop)
         report.done()
         await stop.wait()
+    except (StoreError, ApiError) as error:
+        raise Failure(f"the cluster did not start: {error}", EXIT_UNREACHABLE) from error
     finally:
         await cluster.stop()
         if written is not None:
