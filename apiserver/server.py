@@ -28,7 +28,7 @@ from podwire.apiserver.world import World
 from podwire.client.counters import ANONYMOUS, KubeletStreams, Request, Response, User
 from podwire.store import OutcomeUnknownError, Store, UnavailableError
 
-Check = Callable[[str], str | None | Awaitable[str | None]]
+Check = Callable[[str], Awaitable[str | None] | str | None]
 """A health check: given the endpoint (healthz, livez, readyz), None or what is wrong."""
 
 Shape = Callable[[str, str], Representation | None]

@@ -78,9 +78,7 @@ class Room:
 class Cluster:
     """One cluster: ``start`` brings up its rooms, ``stop`` ends them, the API server last."""
 
-    def __init__(
-        self, env: Env, settings: ClusterSettings, kept: Kept | None = None
-    ) -> None:
+    def __init__(self, env: Env, settings: ClusterSettings, kept: Kept | None = None) -> None:
         self.env = env
         self._kept = kept
         self._past: frozenset[str] = frozenset()

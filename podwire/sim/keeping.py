@@ -62,7 +62,12 @@ class Kept:
     """An opened store and the identity that belongs to it."""
 
     def __init__(
-        self, env: Env, store: Store, authority: Authority, identity: Identity, options: StoreOptions
+        self,
+        env: Env,
+        store: Store,
+        authority: Authority,
+        identity: Identity,
+        options: StoreOptions,
     ) -> None:
         self.env = env
         """The environment of this life: a seed given again does not repeat the last one's ids."""
@@ -72,7 +77,7 @@ class Kept:
         self.options = options
 
     async def keep_port(self, port: int) -> None:
-        """Remember where the API server listens, so that kubeconfigs stay true. Raises StoreError."""
+        """Remember where the API server listens: kubeconfigs stay true. Raises StoreError."""
         if port != self.identity.port:
             self.identity.port = port
             await _save(self.options, self.store, self.identity)
@@ -112,9 +117,7 @@ async def open_kept(env: Env, settings: ClusterSettings, options: StoreOptions) 
 
 def _new(env: Env, settings: ClusterSettings, authority: Authority) -> Identity:
     pair = authority.pair
-    return Identity(
-        settings.name, settings.cni, pair.certificate, pair.key, env.secret(32).hex()
-    )
+    return Identity(settings.name, settings.cni, pair.certificate, pair.key, env.secret(32).hex())
 
 
 def _place(options: StoreOptions) -> str:
@@ -194,7 +197,7 @@ async def _save(
         _save_files(options.data_dir, identity, new=new)
     except OSError as error:
         raise StoreOpenError(
-            f"{_place(options)}: {error.strerror} ({error.filename}); mend that and start again"
+            f"{_place(options)}: {error.strerror}; mend that and start again"
         ) from error
 
 

@@ -134,7 +134,7 @@ class DurableStore(EmbeddedStore):
     def _commit(self, ops: Sequence[Op], ended_lease: int = 0) -> None:
         events = self._apply(ops)
         if events or ended_lease:
-            changes = [
+            changes: list[tuple[str, bytes | None, int]] = [
                 (event.key, event.kv.value, event.kv.lease) if event.kv else (event.key, None, 0)
                 for event in events
             ]

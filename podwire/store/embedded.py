@@ -218,9 +218,7 @@ class EmbeddedStore:
             raise CompactedError(revision, self._log_base - 1)
         past = [
             event
-            for _, events in self._log[
-                revision - self._log_base : self._shown + 1 - self._log_base
-            ]
+            for _, events in self._log[revision - self._log_base : self._shown + 1 - self._log_base]
             for event in events
             if event.key.startswith(prefix)
         ]

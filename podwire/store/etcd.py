@@ -46,9 +46,7 @@ _EQUAL = rpc.Compare.CompareResult.EQUAL
 class EtcdStore:
     """A ``Store`` in an etcd. Open it with ``EtcdStore.open``."""
 
-    def __init__(
-        self, link: Link, prefix: str, clock: Clock, log: FilteringBoundLogger
-    ) -> None:
+    def __init__(self, link: Link, prefix: str, clock: Clock, log: FilteringBoundLogger) -> None:
         self._link = link
         self._prefix = prefix.encode()
         self._clock = clock

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read at import; what it would say, errors say
 
-import grpc  # noqa: E402
-from aetcd import rpc  # noqa: E402
+import grpc
+from aetcd import rpc
 
-from podwire.store.model import (  # noqa: E402
+from podwire.store.model import (
     CompactedError,
     FutureRevisionError,
     LeaseNotFoundError,
@@ -27,7 +27,7 @@ from podwire.store.model import (  # noqa: E402
     UnavailableError,
     ValueTooLargeError,
 )
-from podwire.store.options import StoreOptions  # noqa: E402
+from podwire.store.options import StoreOptions
 
 CALL_TIMEOUT_S = 5.0
 CHECK_TIMEOUT_S = 2.0
@@ -36,7 +36,10 @@ CHECK_TIMEOUT_S = 2.0
 OLDEST = (3, 4)
 
 _OPTIONS = (
-    ("grpc.max_receive_message_length", -1),  # a range of a page of large values is larger than 4 MiB
+    (
+        "grpc.max_receive_message_length",
+        -1,
+    ),  # a range of a page of large values is larger than 4 MiB
     ("grpc.max_send_message_length", -1),
     ("grpc.enable_retries", 0),  # a transaction is never sent twice
     ("grpc.enable_http_proxy", 0),
@@ -74,7 +77,7 @@ class _Endpoint:
 
 
 class Link:
-    """The connection in use, out of one or several URLs. Raises StoreOpenError for unusable ones."""
+    """The connection in use, out of one or several URLs. Raises StoreOpenError for bad ones."""
 
     def __init__(self, options: StoreOptions) -> None:
         credentials = _credentials(options)

@@ -153,5 +153,5 @@ class EtcdWatch:
 
 
 def pair(key: str, kv: Any) -> KeyValue:
-    """etcd's KeyValue as ours."""
+    """A pair as etcd sends it, as ours."""
     return KeyValue(key, kv.value, kv.create_revision, kv.mod_revision, kv.version, kv.lease)

@@ -1,4 +1,4 @@
-"""The files of a data directory: ``LOCK``, log segments, snapshots. Blocking I/O, called off the loop.
+"""The files of a data directory: ``LOCK``, log segments, snapshots. Blocking: call it off the loop.
 
 ``log-N`` holds what came after revision N; ``snapshot-N`` is the state at N. Opening reads the
 newest snapshot and every segment from there on. A segment is synced before the next one is made, so
@@ -11,7 +11,7 @@ import fcntl
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 from podwire.runtime.files import sync_directory
@@ -119,31 +119,15 @@ class Journal:
         path = self._path("snapshot-", number)
         with memoryview(path.read_bytes()) as data:
             try:
-                state.revision = records.read_head(data, records.SNAPSHOT)
-                ended = False
-                for payload in records.read(data):
-                    if isinstance(payload, Torn) or ended:
-                        raise FormatError("it is damaged")
-                    ended = _take(records.decode(payload), state)
-                if not ended or state.revision != number:
-                    raise FormatError("it is incomplete")
+                _load_snapshot(data, number, state)
             except FormatError as error:
                 raise self._unreadable(path, error) from None
 
     def _read_log(self, number: int, state: Recovered, *, last: bool) -> None:
         path = self._path("log-", number)
-        torn: Torn | None = None
         with memoryview(path.read_bytes()) as data:
             try:
-                if records.read_head(data, records.LOG) != number:
-                    raise FormatError("its name and its head disagree")
-                for payload in records.read(data):
-                    if isinstance(payload, Torn):
-                        torn = payload
-                    elif _take(records.decode(payload), state):
-                        raise FormatError("a record does not belong into a log")
-                if torn is not None and not last:
-                    raise FormatError(f"it is damaged at byte {torn.offset}")
+                torn = _load_log(data, number, state, last=last)
             except FormatError as error:
                 raise self._unreadable(path, error) from None
         if torn is not None:
@@ -226,11 +210,7 @@ class Journal:
         old = [self._path("snapshot-", n) for n in self._numbered("snapshot-") if n < revision]
         logs = self._numbered("log-")
         # A segment ends where the next one begins.
-        old += [
-            self._path("log-", number)
-            for number, after in zip(logs, logs[1:], strict=False)
-            if after <= revision
-        ]
+        old += [self._path("log-", number) for number, after in pairwise(logs) if after <= revision]
         for path in old:
             path.unlink(missing_ok=True)
         if old:
@@ -274,6 +254,30 @@ def _snapshot(
         count += len(some)
         yield records.framed([records.encode(Held(*kv)) for kv in some], 0)
     yield records.framed([records.encode(End(count, next_lease))], 0)
+
+
+def _load_snapshot(data: memoryview, number: int, state: Recovered) -> None:
+    state.revision = records.read_head(data, records.SNAPSHOT)
+    ended = False
+    for payload in records.read(data):
+        if isinstance(payload, Torn) or ended:
+            raise FormatError("it is damaged")
+        ended = _take(records.decode(payload), state)
+    if not ended or state.revision != number:
+        raise FormatError("it is incomplete")
+
+
+def _load_log(data: memoryview, number: int, state: Recovered, *, last: bool) -> Torn | None:
+    if records.read_head(data, records.LOG) != number:
+        raise FormatError("its name and its head disagree")
+    for payload in records.read(data):
+        if isinstance(payload, Torn):
+            if not last:
+                raise FormatError(f"it is damaged at byte {payload.offset}")
+            return payload
+        if _take(records.decode(payload), state):
+            raise FormatError("a record does not belong into a log")
+    return None
 
 
 def _take(record: records.Payload, state: Recovered) -> bool:

@@ -166,6 +166,7 @@ _decode = msgspec.msgpack.Decoder(Payload).decode
 def decode(payload: memoryview) -> Payload:
     """A record's content. Raises FormatError."""
     try:
-        return _decode(payload)
+        record: Payload = _decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FormatError(f"a record is not understood ({error})") from None
+    return record

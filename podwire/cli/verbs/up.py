@@ -35,14 +35,22 @@ from podwire.runtime.files import write_private
     help="Write the context only there (default: as kubectl finds it).",
 )  # fmt: skip
 @click.option(
-    "--data-dir", default=None, metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
+    "--data-dir",
+    default=None,
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
     help="Keep the cluster there; a later up goes on with it.",
 )
 @click.option(
-    "--etcd", default=None, metavar="URL[,URL]", help="Keep the objects in this etcd (3.4 or newer)."
+    "--etcd",
+    default=None,
+    metavar="URL[,URL]",
+    help="Keep the objects in this etcd (3.4 or newer).",
 )
 @click.option(
-    "--etcd-prefix", default="", metavar="TEXT",
+    "--etcd-prefix",
+    default="",
+    metavar="TEXT",
     help="Put before every key, so that clusters can share an etcd.",
 )
 @click.option("--etcd-cafile", default="", metavar="FILE", help="The CA of an https:// etcd.")

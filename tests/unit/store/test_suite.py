@@ -264,7 +264,10 @@ def test_a_range_larger_than_a_page_is_whole_and_of_one_revision(with_store):
         for first in range(0, 1200, 100):
             await store.txn([], [Put(f"/p/{i:05}", b"x") for i in range(first, first + 100)])
         page = await store.range("/p/")
-        assert ([kv.key for kv in page.kvs], page.more) == ([f"/p/{i:05}" for i in range(1200)], False)
+        assert ([kv.key for kv in page.kvs], page.more) == (
+            [f"/p/{i:05}" for i in range(1200)],
+            False,
+        )
         assert page.revision == await store.revision()
         page = await store.range("/p/", limit=1200)
         assert (len(page.kvs), page.more) == (1200, False)
