@@ -133,8 +133,8 @@ def test_no_acknowledged_write_is_lost_by_kill_9(tmp_path, capsys):
     with capsys.disabled():
         print(  # noqa: T201  a figure
             f"\nkill -9 of a writer, {CALLERS} callers: {ROUNDS} rounds, {book.writes} "
-            f"acknowledged writes, {torn} torn tails, revision {state.revision}, {len(state.kvs)} keys, "
-            f"0 lost, {time.monotonic() - began:.0f} s"
+            f"acknowledged writes, {torn} torn tails, revision {state.revision}, "
+            f"{len(state.kvs)} keys, 0 lost, {time.monotonic() - began:.0f} s"
         )
 
 

@@ -14,7 +14,6 @@ class Proxy:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.deaf = False
-        self.swallowed = asyncio.Event()
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._server: asyncio.Server | None = None
@@ -29,7 +28,6 @@ class Proxy:
 
     async def mend(self) -> None:
         self.deaf = False
-        self.swallowed.clear()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
     async def cut(self) -> None:
@@ -53,7 +51,6 @@ class Proxy:
         try:
             while data := await reader.read(65536):
                 if self.deaf and answers:
-                    self.swallowed.set()
                     continue
                 writer.write(data)
                 await writer.drain()

@@ -112,7 +112,7 @@ def test_a_watch_whose_history_was_compacted_is_lost(etcd, told):
     run(main)
 
 
-def test_a_transaction_that_was_under_way_is_unknown_and_not_repeated(etcd):
+def test_a_transaction_that_was_under_way_is_unknown_and_not_repeated(etcd, told):
     """It happened here; the client cannot know."""
 
     async def main(env):
@@ -120,9 +120,11 @@ def test_a_transaction_that_was_under_way_is_unknown_and_not_repeated(etcd):
             store = await opened(env, wire.url, prefix="unknown:")
             direct = await opened(env, etcd.url, prefix="unknown:")
             await store.check()
+            seen = told()
+            await direct.watch("a", await direct.revision() + 1, seen)
             wire.deaf = True
             writing = asyncio.create_task(store.txn([], [Put("a", b"1")]))
-            await wire.swallowed.wait()  # etcd answered, so it is done
+            await seen.have(1)
             await wire.cut()
             with pytest.raises(OutcomeUnknownError):
                 await writing
