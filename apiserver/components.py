@@ -62,7 +62,9 @@ def _judge(name: str, lease: Lease, now_ns: int) -> Component:
 
 async def listing(client: Client, clock: Clock, known: Iterable[Component]) -> dict[str, Any]:
     """The body of the answer: what Leases tell, and what the server ``known`` better itself."""
-    found = of_leases((await client.list(kinds.LEASE)).items, clock.now_ns())
+    # From the cache, so that it can be told while etcd is away.
+    leases = (await client.list(kinds.LEASE, resource_version="0")).items
+    found = of_leases(leases, clock.now_ns())
     found.update((component.name, component) for component in known)
     order = {name: index for index, name in enumerate(("etcd", *ROOMS))}
     shown = sorted(found.values(), key=lambda c: (order.get(c.name.partition("/")[0], 99), c.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from podwire.apiserver import answers
@@ -49,6 +50,8 @@ async def health(server: Apiserver, request: Request) -> Response:
     lines, failed = [], False
     for name, check in checks.items():
         problem = None if name in excluded else check(endpoint)
+        if isinstance(problem, Awaitable):
+            problem = await problem
         if name in excluded:
             lines.append(f"[+]{name} excluded: ok")
         elif problem is None:

@@ -6,7 +6,7 @@ Source of the order: apiserver pkg/server/config.go (authentication is the bindi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,9 +27,9 @@ from podwire.apiserver.registry import install
 from podwire.apiserver.routes import Routes
 from podwire.apiserver.world import World
 from podwire.client.counters import ANONYMOUS, KubeletStreams, Request, Response, User
-from podwire.store import Store
+from podwire.store import OutcomeUnknownError, Store, UnavailableError
 
-Check = Callable[[str], str | None]
+Check = Callable[[str], Awaitable[str | None] | str | None]
 """A health check: given the endpoint (healthz, livez, readyz), None or what is wrong."""
 
 Shape = Callable[[str, str], Representation | None]
@@ -53,7 +53,7 @@ class Apiserver:
         self.config = config or Config()
         self.kubelets = kubelets
         self.admission = CHAIN
-        self.caches = Caches(store, world.clock, world.rng, kinds.ALL)
+        self.caches = Caches(store, world.clock, world.rng, kinds.ALL, world.log)
         low_high = self.config.node_port_range
         self.ranges = Ranges(self.config.service_cidr, low_high, world.rng)
         self.caches.sink(FOLDER, self.ranges.see)
@@ -65,7 +65,7 @@ class Apiserver:
         self.checks: dict[str, Check] = {
             "ping": lambda _endpoint: None,
             "log": lambda _endpoint: None,
-            "etcd": lambda _endpoint: None if self._running else "not started",
+            "etcd": self._check_store,
             "informer-sync": lambda _endpoint: None if self._running else "caches not synced",
             "shutdown": lambda endpoint: (
                 "process is shutting down" if self._stopping and endpoint == "readyz" else None
@@ -97,10 +97,31 @@ class Apiserver:
             return await self._dispatch(request)
         except ApiError as error:
             return answers.error(error)
+        except OutcomeUnknownError as error:
+            return self._unavailable(request, ApiError("Timeout", str(error)))
+        except UnavailableError as error:
+            return self._unavailable(request, ApiError("InternalError", str(error)))
         except Exception:
             self.world.log.exception("request failed", method=request.method, path=request.path)
             message = "Internal error occurred: the API server failed; see its log"
             return answers.error(ApiError("InternalError", message))
+
+    def _unavailable(self, request: Request, error: ApiError) -> Response:
+        """The store is away. No Retry-After: clients would repeat what may have happened."""
+        self.world.log.info(
+            "store unavailable", method=request.method, path=request.path, error=error.message
+        )
+        return answers.error(error)
+
+    async def _check_store(self, _endpoint: str) -> str | None:
+        if not self._running:
+            return "not started"
+        try:
+            await self.store.check()
+        except UnavailableError as error:
+            self.world.log.info("store check failed", error=str(error))
+            return "reason withheld"
+        return None
 
     async def _dispatch(self, request: Request) -> Response:
         if len(request.body) > self.config.body_limit_bytes:
@@ -193,9 +214,13 @@ class Apiserver:
         """A lease for an Event, shared by the events of a minute as upstream shares them."""
         now_ns = self.world.clock.monotonic_ns()
         if now_ns >= self._lease_until_ns:
-            self._lease = await self.store.grant(self.config.event_ttl_s + _LEASE_SHARE_S)
-            self._lease_until_ns = now_ns + int(_LEASE_SHARE_S * 1e9)
+            lease = await self.store.grant(self.config.event_ttl_s + _LEASE_SHARE_S)
+            self._lease, self._lease_until_ns = lease, now_ns + int(_LEASE_SHARE_S * 1e9)
         return self._lease
+
+    def forget_event_lease(self) -> None:
+        """The store does not know the shared lease (any more): take a new one for the next."""
+        self._lease_until_ns = 0
 
 
 def _path_forbidden(user: User, request: Request) -> ApiError:

@@ -12,10 +12,13 @@ from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.apiserver.cache.entry import Entry
-from podwire.store import Compare, Delete, Op, Put, ValueTooLargeError
+from podwire.store import Compare, Delete, LeaseNotFoundError, Op, Put, ValueTooLargeError
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
+
+ADMISSION_READS = frozenset((kinds.NAMESPACE, kinds.SERVICE_ACCOUNT))
+"""Kinds whose objects decide about others: see ``Caches.decisive``."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -71,13 +74,26 @@ async def write(
         if (current.revision if current is not None else 0) != guard.mod_revision:
             raise Lost((key,))
         return Entry(kind, cache.splice, key, value, guard.mod_revision)
-    lease = await server.event_lease() if kind is kinds.EVENT else 0
-    put = Put(key, value, lease)
-    revision = await _txn(server, [guard, *extra.compares], [put, *extra.ops])
+    if kind is kinds.EVENT:
+        revision = await _write_event(server, guard, key, value)
+    else:
+        compares, ops = [guard, *extra.compares], [Put(key, value), *extra.ops]
+        revision = await _txn(server, kind, compares, ops)
     entry = cache.get(meta.get("namespace", ""), meta["name"])
     if entry is not None and entry.revision == revision:
         return entry
     return Entry(kind, cache.splice, key, value, revision)
+
+
+async def _write_event(server: Apiserver, guard: Compare, key: str, value: bytes) -> int:
+    """Under the shared lease; the store may have lost that one, then under a new one."""
+    try:
+        put = Put(key, value, await server.event_lease())
+        return await _txn(server, kinds.EVENT, [guard], [put])
+    except LeaseNotFoundError:
+        server.forget_event_lease()
+    put = Put(key, value, await server.event_lease())
+    return await _txn(server, kinds.EVENT, [guard], [put])
 
 
 async def remove(
@@ -88,15 +104,19 @@ async def remove(
         return entry
     guard = Compare(entry.key, entry.revision)
     ops = [Delete(entry.key), *extra.ops]
-    revision = await _txn(server, [guard, *extra.compares], ops)
+    revision = await _txn(server, entry.kind, [guard, *extra.compares], ops)
     return entry.at(revision)
 
 
-async def _txn(server: Apiserver, compares: Sequence[Compare], ops: Sequence[Op]) -> int:
+async def _txn(
+    server: Apiserver, kind: Kind[Any], compares: Sequence[Compare], ops: Sequence[Op]
+) -> int:
     try:
         result = await server.store.txn(compares, ops)
     except ValueTooLargeError as error:
         raise ApiError("RequestEntityTooLarge", str(error)) from None
     if not result.succeeded:
         raise Lost(result.failed)
+    if kind in ADMISSION_READS:
+        server.caches.acknowledged(result.revision)
     return result.revision

@@ -303,6 +303,13 @@ def demo() -> dict[str, str]:
     return {"make demo after install": f"{time.perf_counter() - began:.1f} s"}
 
 
+def store() -> dict[str, str]:
+    """The stores against etcd."""
+    from benchmarks.stores import stores  # noqa: PLC0415  only this one needs aetcd and an etcd
+
+    return stores()
+
+
 ALL: dict[str, Callable[[], dict[str, str]]] = {
     "up": up,
     "cli": cli,
@@ -311,6 +318,7 @@ ALL: dict[str, Callable[[], dict[str, str]]] = {
     "idle": idle,
     "memory": memory,
     "hashes": hashes,
+    "store": store,
     "demo": demo,
 }
 """Every figure, in the order in which they are printed."""

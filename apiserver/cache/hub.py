@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
+from structlog.typing import FilteringBoundLogger
 
 from podwire.api.kinds import Kind
 from podwire.apiserver.cache.entry import Representation
@@ -15,12 +16,16 @@ from podwire.apiserver.cache.kind import KindCache
 from podwire.apiserver.cache.watcher import Watcher
 from podwire.client.counters import Frame
 from podwire.runtime.ports import Clock, Rng, Timer
-from podwire.store import Event, KeyValue, Store, Watch
+from podwire.store import Event, Page, Store, StoreError, UnavailableError, Watch
 
 ROOT = "/registry/"
 """Everything the API server stores lies below this key, so one watch sees every revision."""
 
 _BOOKMARK_S = 60.0
+_FRESH_S = 3.0
+"""How long a request waits for the cache. Source: cacher's blockTimeout."""
+_RELOAD_FIRST_S = 0.2
+_RELOAD_MAX_S = 5.0
 
 Sink = Callable[[str, bytes | None], None]
 
@@ -28,10 +33,18 @@ Sink = Callable[[str, bytes | None], None]
 class Caches:
     """The state of the cluster as of one revision, and everybody who watches it."""
 
-    def __init__(self, store: Store, clock: Clock, rng: Rng, kinds: Iterable[Kind[Any]]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        rng: Rng,
+        kinds: Iterable[Kind[Any]],
+        log: FilteringBoundLogger,
+    ) -> None:
         self.store = store
         self.revision = 0
         self._clock = clock
+        self._log = log
         self._rng = rng.child("bookmarks")
         self._by_kind: dict[Kind[Any], KindCache] = {}
         self._by_plural: dict[str, KindCache] = {}
@@ -39,6 +52,9 @@ class Caches:
             cache = KindCache(kind, f"{ROOT}{kind.plural}/", TRIGGERS.get(kind, {}))
             self._by_kind[kind] = self._by_plural[kind.plural] = cache
         self._sinks: dict[str, Sink] = {}
+        self._sunk: dict[str, dict[str, None]] = {}  # what each sink was told exists
+        self._decisive = 0
+        self._reloading: asyncio.Task[None] | None = None
         self._watch: Watch | None = None
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._bookmark_timer: Timer | None = None
@@ -50,25 +66,59 @@ class Caches:
     def sink(self, folder: str, sink: Sink) -> None:
         """Have puts (and deletes: None) below ``/registry/<folder>/`` told; before ``start``."""
         self._sinks[folder] = sink
+        self._sunk[folder] = {}
 
     async def start(self) -> None:
         """Load everything and follow the store from there."""
         page = await self.store.range(ROOT)
-        self.revision = page.revision
-        groups: dict[str, list[KeyValue]] = {}
+        self._load(page)
+        self._watch = await self.store.watch(
+            ROOT, page.revision + 1, self._deliver, self._lost, self._advance
+        )
+
+    def _load(self, page: Page) -> None:
+        groups: dict[str, list[Any]] = {}
         for kv in page.kvs:
             groups.setdefault(kv.key.split("/", 3)[2], []).append(kv)
         for plural, cache in self._by_plural.items():
             cache.load(groups.get(plural, ()), page.revision)
         for folder, sink in self._sinks.items():
-            for kv in groups.get(folder, ()):
+            kvs = groups.get(folder, ())
+            present = {kv.key: None for kv in kvs}
+            for key in [key for key in self._sunk[folder] if key not in present]:
+                sink(key, None)
+            for kv in kvs:
                 sink(kv.key, kv.value)
-        self._watch = await self.store.watch(ROOT, page.revision + 1, self._deliver)
+            self._sunk[folder] = present
+        self._advance(page.revision)
+
+    def _lost(self, error: StoreError) -> None:
+        """History has a gap: start over; readers of watches must list again (410)."""
+        self._log.warning("watch cache reloads", reason=str(error), revision=self.revision)
+        loop = asyncio.get_running_loop()
+        self._reloading = loop.create_task(self._reload(), name="watch cache reload")
+
+    async def _reload(self) -> None:
+        delay_s = _RELOAD_FIRST_S
+        while True:
+            try:
+                await self.start()
+            except StoreError as error:
+                self._log.warning(
+                    "watch cache not reloaded", error=str(error), retry_after_s=delay_s
+                )
+                await self._clock.sleep(delay_s)
+                delay_s = min(2 * delay_s, _RELOAD_MAX_S)
+            else:
+                self._log.warning("watch cache reloaded", revision=self.revision)
+                return
 
     def stop(self) -> None:
         """End every watch."""
         if self._watch is not None:
             self._watch.cancel()
+        if self._reloading is not None:
+            self._reloading.cancel()
         if self._bookmark_timer is not None:
             self._bookmark_timer.cancel()
             self._bookmark_timer = None
@@ -77,13 +127,34 @@ class Caches:
                 watcher.end()
 
     async def fresh(self) -> int:
-        """Wait until the cache holds what the store held when asked; that revision or later."""
-        wanted = await self.store.revision()
-        if self.revision < wanted:
-            future = asyncio.get_running_loop().create_future()
-            self._waiting.append((wanted, future))
-            await future
+        """Wait until the cache holds what the store held when asked; that revision or later.
+
+        Raises UnavailableError.
+        """
+        await self._reach(await self.store.revision())
         return self.revision
+
+    async def decisive(self) -> None:
+        """Wait for what this server itself acknowledged of kinds that admission looks at."""
+        await self._reach(self._decisive)
+
+    def acknowledged(self, revision: int) -> None:
+        """A write of a kind that admission looks at was acknowledged."""
+        self._decisive = max(self._decisive, revision)
+
+    async def _reach(self, revision: int) -> None:
+        if self.revision >= revision:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((revision, future))
+        try:
+            async with asyncio.timeout(_FRESH_S):
+                await future
+        except TimeoutError:
+            raise UnavailableError(
+                f"etcdserver: request timed out: the watch cache is at revision {self.revision}, "
+                f"{revision} is needed"
+            ) from None
 
     def _deliver(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -92,8 +163,20 @@ class Caches:
             if cache is not None:
                 cache.apply(event)
             elif folder in self._sinks:
-                self._sinks[folder](event.key, event.kv.value if event.kv else None)
-        self.revision = events[-1].revision
+                self._sink(folder, event)
+        self._advance(events[-1].revision)
+
+    def _sink(self, folder: str, event: Event) -> None:
+        if event.kv is None:
+            self._sunk[folder].pop(event.key, None)
+            self._sinks[folder](event.key, None)
+        else:
+            self._sunk[folder][event.key] = None
+            self._sinks[folder](event.key, event.kv.value)
+
+    def _advance(self, revision: int) -> None:
+        """Everything up to a revision is in the caches: wake who waits for it."""
+        self.revision = revision
         if self._waiting:
             due = [future for wanted, future in self._waiting if wanted <= self.revision]
             self._waiting = [pair for pair in self._waiting if pair[0] > self.revision]

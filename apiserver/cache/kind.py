@@ -118,10 +118,15 @@ class KindCache:
     # ------------------------------------------------------------ the store's side
 
     def load(self, kvs: Iterable[KeyValue], revision: int) -> None:
-        """Start from a range read at ``revision``."""
+        """Start (over) from a range read at ``revision``; watches end, to resume is too late."""
         self.floor = revision
+        self._history.clear()
+        self._all = _Bucket()
+        self._by_namespace.clear()
         for kv in kvs:
             self._put(self.entry(kv))
+        for watcher in self.watchers():
+            watcher.end()
 
     def apply(self, event: Event) -> None:
         """Take one store event: remember it and hand it to whom it concerns."""

@@ -8,14 +8,12 @@ from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.apiserver import answers, calls, objects
 from podwire.apiserver.calls import Call
-from podwire.apiserver.registry import meta
-from podwire.apiserver.storage import Lost, write
+from podwire.apiserver.registry import attempts, meta
+from podwire.apiserver.storage import write
 from podwire.client.counters import Response
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
-
-_ATTEMPTS = 5
 
 
 async def handle(server: Apiserver, call: Call) -> Response:
@@ -28,20 +26,20 @@ async def handle(server: Apiserver, call: Call) -> Response:
     if target.get("kind") not in {None, "", "Node"} or not target.get("name"):
         raise ApiError("BadRequest", "binding target must be a Node with a name")
     dry_run = call.dry_run
-    for _ in range(_ATTEMPTS):
-        await server.caches.fresh()
+
+    async def attempt() -> tuple[None, bool]:
         current = server.caches.of(call.kind).get(call.namespace, call.name)
         if current is None:
             raise call.not_found()
         pod = current.json()
         _assign(call, pod, binding, meta.now(server))
-        try:
-            await write(server, call.kind, pod, current, dry_run=dry_run)
-        except Lost:
-            continue
-        success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
-        return answers.json({**success, "code": 201}, 201)
-    raise calls.conflict(call.kind, call.name, calls.MODIFIED, "binding")
+        await write(server, call.kind, pod, current, dry_run=dry_run)
+        return None, True
+
+    conflict = calls.conflict(call.kind, call.name, calls.MODIFIED, "binding")
+    await attempts.settle(server, attempt, conflict, fresh=dry_run)
+    success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+    return answers.json({**success, "code": 201}, 201)
 
 
 def _assign(call: Call, pod: JSON, binding: JSON, now: str) -> None:

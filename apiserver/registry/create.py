@@ -11,7 +11,7 @@ from podwire.apiserver import allocation, answers, calls, objects
 from podwire.apiserver.admission.review import Review, admit
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
-from podwire.apiserver.registry import meta, strategy
+from podwire.apiserver.registry import attempts, meta, strategy
 from podwire.apiserver.storage import Lost
 from podwire.client.counters import Response
 
@@ -25,9 +25,14 @@ async def handle(server: Apiserver, call: Call) -> Response:
     """Create an object: 201 with it."""
     shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
     dry_run = call.dry_run
-    obj = objects.decode(call, call.kind)
-    await server.caches.fresh()
-    entry = await create(server, call, obj, dry_run=dry_run)
+    if dry_run:
+        await server.caches.fresh()  # nothing but the cache can say whether it exists
+
+    async def decide() -> Entry:
+        call.warnings.clear()
+        return await create(server, call, objects.decode(call, call.kind), dry_run=dry_run)
+
+    entry = await attempts.judged(server, decide)
     if dry_run:
         return answers.raw(entry.value, 201)
     return server.one(entry, shape, 201)
@@ -35,6 +40,7 @@ async def handle(server: Apiserver, call: Call) -> Response:
 
 async def create(server: Apiserver, call: Call, obj: JSON, *, dry_run: bool) -> Entry:
     """Default, admit, validate and store a new object. Raises ApiError."""
+    await server.caches.decisive()
     kind = call.kind
     metadata = obj["metadata"]
     meta.before_create(server, call, obj)

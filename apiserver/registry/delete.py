@@ -107,10 +107,12 @@ async def delete(
 ) -> tuple[Entry, bool]:
     """Start or complete a deletion: the object as it is now, and whether it is gone.
 
+    The caller has made the cache fresh.
     Raises ApiError NotFound, Conflict.
     """
-    for _ in range(_ATTEMPTS):
-        await server.caches.fresh()
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            await server.caches.fresh()
         current = server.caches.of(kind).get(namespace, name)
         if current is None:
             raise calls.not_found(kind, name)

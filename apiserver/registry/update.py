@@ -11,14 +11,11 @@ from podwire.apiserver import allocation, calls, objects
 from podwire.apiserver.admission.review import Review, admit
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
-from podwire.apiserver.registry import meta, strategy
-from podwire.apiserver.storage import Lost
+from podwire.apiserver.registry import attempts, meta, strategy
 from podwire.client.counters import Response
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
-
-_ATTEMPTS = 5
 
 Change = Callable[[JSON], JSON]
 """Makes the wanted object of the current one."""
@@ -43,8 +40,8 @@ async def change(server: Apiserver, call: Call, make: Change, *, dry_run: bool) 
     """Read, change, check, write; again when another writer came between.
     A body that names a revision is refused then. Raises ApiError.
     """
-    for _ in range(_ATTEMPTS):
-        await server.caches.fresh()
+
+    async def attempt() -> tuple[Entry, bool]:
         current = server.caches.of(call.kind).get(call.namespace, call.name)
         if current is None:
             raise call.not_found()
@@ -52,11 +49,12 @@ async def change(server: Apiserver, call: Call, make: Change, *, dry_run: bool) 
         shown = {**old, "metadata": {**old["metadata"], "resourceVersion": str(current.revision)}}
         new = make(shown)
         meta.before_update(call, new, old, current.revision)
-        try:
-            return await replace(server, call, new, old, current, dry_run=dry_run)
-        except Lost:
-            continue  # a body that names its revision is refused on the next round
-    raise calls.conflict(call.kind, call.name, calls.MODIFIED)
+        entry = await replace(server, call, new, old, current, dry_run=dry_run)
+        return entry, entry is not current
+
+    # A body that names its revision is refused on the second round.
+    conflict = calls.conflict(call.kind, call.name, calls.MODIFIED)
+    return await attempts.settle(server, attempt, conflict, fresh=dry_run)
 
 
 async def replace(

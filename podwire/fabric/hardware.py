@@ -83,10 +83,20 @@ class Fabric:
     # ------------------------------------------------------------ declaring hardware
 
     def add_node(
-        self, name: str, address: str, mac: str = "", cpus: int = 4, memory_bytes: int = 8 * GIB
+        self,
+        name: str,
+        address: str,
+        mac: str = "",
+        cpus: int = 4,
+        memory_bytes: int = 8 * GIB,
+        machine_id: str = "",
     ) -> NodeInfo:
-        """A node on the underlay: eth0, default route by the gateway, forwarding on, a disk."""
-        return self._add_host(name, address, mac, cpus, memory_bytes, hosts.GATEWAY_ADDRESS)
+        """A node on the underlay: eth0, default route by the gateway, forwarding on, a disk.
+
+        ``machine_id`` is that of a machine which was there before; a new one has its own.
+        """
+        router = hosts.GATEWAY_ADDRESS
+        return self._add_host(name, address, mac, cpus, memory_bytes, router, machine_id)
 
     def add_gateway(self, address: str = hosts.GATEWAY_ADDRESS) -> NodeInfo:
         """Host ``gateway``: routes the outside, and knows no route to any pod."""
@@ -97,14 +107,21 @@ class Fabric:
         return self._add_host("control-plane", address, "", 4, 8 * GIB, hosts.GATEWAY_ADDRESS)
 
     def _add_host(
-        self, name: str, address: str, mac: str, cpus: int, memory_bytes: int, router: str
+        self,
+        name: str,
+        address: str,
+        mac: str,
+        cpus: int,
+        memory_bytes: int,
+        router: str,
+        machine_id: str = "",
     ) -> NodeInfo:
         info = NodeInfo(
             name=name,
             address=address,
             mac=mac or hosts.mac_of(address),
             boot_id=self.ids.uid(),
-            machine_id=self.ids.uid().replace("-", ""),
+            machine_id=machine_id or self.ids.uid().replace("-", ""),
             cpus=cpus,
             memory_bytes=memory_bytes,
             kernel_version=KERNEL_VERSION,

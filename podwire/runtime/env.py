@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from structlog.typing import FilteringBoundLogger
 
@@ -27,6 +27,11 @@ class Env:
     log: FilteringBoundLogger
     seed: int
     virtual: bool
+
+    def child(self, name: str) -> Env:
+        """The same world with other chance: for a later life of what is kept on disk."""
+        rng = self.rng.child(name)
+        return replace(self, rng=rng, ids=SeededIds(rng.child("ids")))
 
 
 def real(seed: int | None = None, log_level: str = "info") -> Env:

@@ -64,6 +64,11 @@ class _Fence:
                 self._originals.append((owner, name, original))
                 self._guards.append((owner, name, guard))
 
+    @property
+    def up(self) -> bool:
+        """Whether a simulated step is running."""
+        return self._depth > 0
+
     def __enter__(self) -> None:
         self._depth += 1
         if self._depth == 1:

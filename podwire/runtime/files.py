@@ -1,4 +1,4 @@
-"""Files of the real disk that are for their owner only: keys, tokens, kubeconfigs, state."""
+"""Files of the real disk that are for their owner only: keys, tokens, kubeconfigs, state, data."""
 
 from __future__ import annotations
 
@@ -11,10 +11,20 @@ from pathlib import Path
 from podwire.runtime.entropy import of_system
 
 
-def write_private(path: Path, data: bytes) -> None:
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory survive a loss of power. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_private(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Create or replace a file, whole or not at all, with mode 0600 from its first byte.
 
-    A link is followed, not replaced. Raises OSError.
+    A link is followed, not replaced. ``durable``: it survives a loss of power when this returns.
+    Raises OSError.
     """
     target = path.resolve()
     temporary = target.with_name(f".{target.name}.{of_system()(4).hex()}")
@@ -22,7 +32,12 @@ def write_private(path: Path, data: bytes) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(target)
+        if durable:
+            sync_directory(target.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

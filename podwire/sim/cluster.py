@@ -13,6 +13,9 @@ from typing import Any
 
 from podwire import coredns, ingress
 from podwire.api import kinds
+from podwire.api.kinds import Kind
+from podwire.api.status import ApiError
+from podwire.api.view import JSON
 from podwire.apiserver import components, discovery, openapi
 from podwire.apiserver.certs import Authority
 from podwire.apiserver.own import Own
@@ -38,10 +41,12 @@ from podwire.runtime.env import Env
 from podwire.runtime.tasks import Nursery
 from podwire.scheduler.shell import run as run_scheduler
 from podwire.sim import addons, outside, whatif
+from podwire.sim.keeping import Kept
 from podwire.sim.link import LinkedApi
 from podwire.sim.machines import Machines
-from podwire.sim.readiness import wait_until_up
+from podwire.sim.readiness import life_ids, wait_until_up
 from podwire.sim.settings import ADMIN, CONTROL_PLANE, ClusterSettings
+from podwire.store import Store
 from podwire.store.embedded import EmbeddedStore
 
 _LINK_DELAY_S = 0.0004
@@ -66,8 +71,10 @@ class Room:
 class Cluster:
     """One cluster: ``start`` brings up its rooms, ``stop`` ends them, the API server last."""
 
-    def __init__(self, env: Env, settings: ClusterSettings) -> None:
+    def __init__(self, env: Env, settings: ClusterSettings, kept: Kept | None = None) -> None:
         self.env = env
+        self._kept = kept
+        self._past: frozenset[str] = frozenset()
         self.settings = settings
         self._started_ns = env.clock.monotonic_ns()
         delays = {} if env.virtual else {"link_delay_s": 0.0, "link_jitter_s": 0.0,
@@ -75,9 +82,9 @@ class Cluster:
         self.fabric = Fabric(
             env.clock, env.rng.child("fabric"), env.ids, env.trace, env.log, **delays
         )
-        self.authority = Authority(env.secret, env.clock.now_ns())
+        self.authority = kept.authority if kept else Authority(env.secret, env.clock.now_ns())
         self.streams = Streams(lambda node: self.fabric.wire.is_up(CONTROL_PLANE, node))
-        self.store = EmbeddedStore(env.clock, env.trace)
+        self.store: Store = kept.store if kept else EmbeddedStore(env.clock, env.trace)
         self.server = Apiserver(env, self.store, kubelets=self.streams)
         self.admin_api = DirectApi(self.server, ADMIN)
         self.client = Client(self.admin_api)
@@ -127,7 +134,8 @@ class Cluster:
 
     async def wait_ready(self) -> None:
         """Until nodes and the pods of kube-system are Ready."""
-        await wait_until_up(self.settings, self.client, self.room_ctx("readiness"))
+        ctx = self.room_ctx("readiness")
+        await wait_until_up(self.settings, self.client, ctx, self._past)
 
     # -- life
 
@@ -136,8 +144,10 @@ class Cluster:
 
         Returns when the API server is ready and every room was started.
         """
-        outside.add_machines(self.fabric, self.settings)
+        known = (self._kept.identity.machine_id,) if self._kept else ()
+        outside.add_machines(self.fabric, self.settings, *known)
         await self.server.start()
+        self._past = frozenset(await self._left_behind()) - {""}
         await outside.start_gateway(self.fabric, nursery)
         nursery.start(
             outside.serve_control_plane(
@@ -154,6 +164,12 @@ class Cluster:
         for name in ("controllers", "scheduler"):
             lease = leases.of_component(self.room_ctx(f"lease/{name}"), self.client, name, name)
             nursery.start(lease.run(), name=f"lease of {name}")
+
+    async def _left_behind(self) -> list[str]:
+        """What an earlier life of this cluster wrote about its machines and containers."""
+        nodes = await self.client.list(kinds.NODE)
+        pods = await self.client.list(kinds.POD)
+        return list(life_ids(nodes.items, pods.items))
 
     def start_kubelet(self, node: str) -> None:
         """Start the kubelet of a node."""
@@ -181,6 +197,7 @@ class Cluster:
         await asyncio.gather(*(room.task for room in self.rooms.values()), return_exceptions=True)
         self.server.stop()
         await self.fabric.close()
+        await self.store.close()
 
     async def stop_room(self, name: str) -> None:
         """Stop one room (chaos: a kubelet that dies)."""
@@ -241,4 +258,19 @@ class Cluster:
         for body in addons.objects(self.settings):
             kind = kinds.by_gvk(body["apiVersion"], body["kind"])
             assert kind is not None, body["kind"]
-            await self.client.create(kind, body)
+            try:
+                await self.client.create(kind, body)
+            except ApiError as error:
+                if not await self._exists(kind, body["metadata"]):
+                    raise
+                self.env.log.debug("kept from an earlier start", what=error.message)
+
+    async def _exists(self, kind: Kind[Any], meta: JSON) -> bool:
+        """Whether an earlier life of this cluster made it (it may have been edited since)."""
+        try:
+            await self.client.get(kind, meta["name"], meta.get("namespace", ""))
+        except ApiError as error:
+            if error.reason == "NotFound":
+                return False
+            raise
+        return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,27 @@ from podwire.apiserver.http.server import HttpServer, tls_context
 from podwire.apiserver.http.upgrade import Upgrader
 from podwire.client.counters import User
 from podwire.fabric.publisher import Publisher
-from podwire.runtime.env import Env
 from podwire.runtime.files import write_private
 from podwire.runtime.tasks import Nursery
 from podwire.sim.cluster import Cluster
+from podwire.sim.keeping import Kept
 from podwire.sim.settings import ADMIN, LOOPBACK, SERVER_NAMES, ClusterSettings
 
 
 class LiveCluster:
     """``start`` returns when ``/readyz`` answers; ``stop`` ends everything in order."""
 
-    def __init__(self, env: Env, settings: ClusterSettings, directory: Path) -> None:
-        self.env = env
+    def __init__(self, kept: Kept, settings: ClusterSettings, directory: Path) -> None:
+        self.env = env = kept.env
+        self._kept = kept
         self.settings = settings
         self._directory = directory
-        self.cluster = Cluster(env, settings)
+        self.cluster = Cluster(env, settings, kept)
         self.cluster.api_address = self._api_address
         self.admin: Pair = self.cluster.authority.client(
             ADMIN.name, [g for g in ADMIN.groups if g != "system:authenticated"]
         )
-        self.token = env.secret(32).hex()
+        self.token = kept.identity.token
         """The cluster's one bearer token."""
         self._http: HttpServer | None = None
         self._nursery = Nursery()
@@ -46,7 +48,10 @@ class LiveCluster:
         return "{}:{}".format(*self._http.address) if self._http is not None else ""
 
     async def start(self, port: int = 0, host: str = LOOPBACK) -> None:
-        """Boot the cluster and listen. Raises OSError when the port is taken."""
+        """Boot the cluster and listen; port 0 is the one of the last time, or any that is free.
+
+        Raises OSError when the port is taken.
+        """
         authenticator = Authenticator(
             {self.token: User("podwire-admin", ("system:masters", "system:authenticated"))}
         )
@@ -56,13 +61,27 @@ class LiveCluster:
         )
         await self._nursery.__aenter__()
         await self.cluster.start(self._nursery)
-        await self._http.start(host, port)
+        await self._listen(self._http, host, port)
         publisher = Publisher(
             self.cluster.room_ctx("publisher"),
             self.cluster.fabric.real_sockets,
             self.settings.node_names[0],
         )
         self._nursery.start(publisher.run(), name="publisher")
+
+    async def _listen(self, http: HttpServer, host: str, port: int) -> None:
+        before = self._kept.identity.port
+        try:
+            await http.start(host, port or before)
+        except OSError as error:
+            if port or not before or error.errno != errno.EADDRINUSE:
+                raise
+            self.env.log.warning(
+                "the port of the last time is taken: kubeconfigs made then do not fit", port=before
+            )
+            await http.start(host, 0)
+        if self._kept.options.keeps:
+            await self._kept.keep_port(http.address[1])
 
     def _tls(self) -> Any:
         pair = self.cluster.authority.server(SERVER_NAMES)

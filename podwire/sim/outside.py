@@ -4,6 +4,8 @@ outside server) and the control plane.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from podwire.client import http1
 from podwire.client.counters import Api, Listener, Request, Sockets
 from podwire.coredns.upstream import EXTERNAL, Upstream
@@ -20,12 +22,16 @@ from podwire.sim.settings import (
 _OUTSIDE_PORTS = (80, 443)
 
 
-def add_machines(fabric: Fabric, settings: ClusterSettings) -> None:
-    """Gateway, control plane and nodes, on one underlay."""
+def add_machines(
+    fabric: Fabric, settings: ClusterSettings, machine_id: Callable[[str], str] = lambda _: ""
+) -> None:
+    """Gateway, control plane and nodes, on one underlay. ``machine_id`` names a node's machine as
+    it was called before; "" for a new one.
+    """
     fabric.add_gateway()
     fabric.add_control_plane()
     for index, name in enumerate(settings.node_names, 1):
-        fabric.add_node(name, node_address(index))
+        fabric.add_node(name, node_address(index), machine_id=machine_id(name))
 
 
 async def start_gateway(sockets: Sockets, nursery: Nursery) -> None:

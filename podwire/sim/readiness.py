@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from podwire.api import kinds
 from podwire.api.views import Node, Pod
@@ -17,13 +17,20 @@ _COREDNS_REPLICAS = 2
 INGRESS_NAMESPACE = "ingress-nginx"
 
 
+_NONE: frozenset[str] = frozenset()
+
+
 def is_up(
     settings: ClusterSettings,
     nodes: Sequence[Node],
     system_pods: Sequence[Pod],
     ingress_pods: Sequence[Pod],
+    past: frozenset[str] = _NONE,
 ) -> bool:
-    """Whether what exists is all that should, and Ready."""
+    """Whether what exists is all that should, and Ready.
+
+    ``past``: boot and container ids of an earlier life, whose word counts no more.
+    """
     agents = 3 if settings.cni == "calico" else 2
     if settings.ingress != "none" and not any(pod.ready for pod in ingress_pods):
         return False
@@ -32,11 +39,23 @@ def is_up(
         and all(node.ready for node in nodes)
         and len(system_pods) >= agents * len(nodes) + _COREDNS_REPLICAS
         and all(pod.ready for pod in system_pods)
+        and past.isdisjoint(life_ids(nodes, system_pods))
     )
 
 
-async def wait_until_up(settings: ClusterSettings, client: Client, ctx: Ctx) -> None:
-    """Watch nodes, kube-system and the Ingress controller until the cluster is up."""
+def life_ids(nodes: Iterable[Node], pods: Iterable[Pod]) -> Iterator[str]:
+    """What is new after a reboot: boot ids and container ids."""
+    for node in nodes:
+        yield node.status.node_info.get("bootID", "")
+    for pod in pods:
+        for container in pod.status.container_statuses:
+            yield container.container_id
+
+
+async def wait_until_up(
+    settings: ClusterSettings, client: Client, ctx: Ctx, past: frozenset[str] = _NONE
+) -> None:
+    """Watch nodes, kube-system and the Ingress controller until the cluster is up (``is_up``)."""
     informers = Informers(client, ctx)
     nodes = informers.informer(kinds.NODE)
     pods = informers.informer(kinds.POD, namespace="kube-system")
@@ -47,7 +66,7 @@ async def wait_until_up(settings: ClusterSettings, client: Client, ctx: Ctx) -> 
     async with Nursery() as nursery:
         nursery.start(informers.run(), name="readiness informers")
         await informers.wait_synced()
-        while not is_up(settings, nodes.list(), pods.list(), doors.list()):
+        while not is_up(settings, nodes.list(), pods.list(), doors.list(), past):
             changed.clear()
             await changed.wait()
         nursery.cancel()

@@ -13,15 +13,22 @@ from podwire.store.model import (
     FutureRevisionError,
     KeyValue,
     LeaseNotFoundError,
+    Lost,
     Op,
+    OutcomeUnknownError,
     Page,
+    Progress,
     Put,
     Store,
     StoreError,
+    StoreOpenError,
     TxnResult,
+    UnavailableError,
     ValueTooLargeError,
     Watch,
 )
+from podwire.store.opening import open_store
+from podwire.store.options import StoreOptions
 
 __all__ = [
     "VALUE_LIMIT_BYTES",
@@ -33,12 +40,19 @@ __all__ = [
     "FutureRevisionError",
     "KeyValue",
     "LeaseNotFoundError",
+    "Lost",
     "Op",
+    "OutcomeUnknownError",
     "Page",
+    "Progress",
     "Put",
     "Store",
     "StoreError",
+    "StoreOpenError",
+    "StoreOptions",
     "TxnResult",
+    "UnavailableError",
     "ValueTooLargeError",
     "Watch",
+    "open_store",
 ]

@@ -11,9 +11,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from hashlib import blake2b
 
+from podwire.runtime.history import NoHistory
 from podwire.runtime.ports import Clock, Timer, TraceLog
 from podwire.store.model import (
-    VALUE_LIMIT_BYTES,
     CompactedError,
     Compare,
     Delete,
@@ -22,11 +22,13 @@ from podwire.store.model import (
     FutureRevisionError,
     KeyValue,
     LeaseNotFoundError,
+    Lost,
     Op,
     Page,
+    Progress,
     Put,
     TxnResult,
-    ValueTooLargeError,
+    check_size,
 )
 
 _KEEP_REVISIONS = 8192
@@ -58,11 +60,13 @@ class EmbeddedStore:
     ) -> None:
         self._clock = clock
         self._trace = trace
+        self._recording = not isinstance(trace, NoHistory)
         self._keep_revisions = keep_revisions
         self._keep_ns = keep_ns
         self._now: dict[str, KeyValue] = {}
         self._sorted: list[str] | None = []
         self._revision = 1
+        self._shown = 1  # what readers and watchers may know of; the durable engine lags here
         self._log: list[tuple[int, tuple[Event, ...]]] = []  # (commit ns, events); [0] is
         self._log_base = 2  # ... the commit of this revision
         self._watches: dict[_Watch, None] = {}
@@ -74,12 +78,13 @@ class EmbeddedStore:
 
     async def revision(self) -> int:
         """See ``Store``."""
-        return self._revision
+        return self._shown
 
     async def get(self, key: str, revision: int = 0) -> KeyValue | None:
         """See ``Store``."""
         self._check(revision)
-        if revision and revision < self._revision:
+        revision = revision or self._shown
+        if revision < self._revision:
             return self._undone(revision, key).get(key, self._now.get(key))
         return self._now.get(key)
 
@@ -90,7 +95,8 @@ class EmbeddedStore:
         self._check(revision)
         keys = self._keys(prefix)
         now = self._now
-        if revision and revision < self._revision:
+        revision = revision or self._shown
+        if revision < self._revision:
             undone = self._undone(revision, prefix)
             then = {key: now[key] for key in keys if key not in undone}
             then.update((key, kv) for key, kv in undone.items() if kv is not None)
@@ -100,11 +106,11 @@ class EmbeddedStore:
         more = 0 < limit < len(keys)
         if more:
             keys = keys[:limit]
-        return Page([now[key] for key in keys], self._revision, more)
+        return Page([now[key] for key in keys], self._shown, more)
 
     def _check(self, revision: int) -> None:
-        if revision > self._revision:
-            raise FutureRevisionError(revision, self._revision)
+        if revision > self._shown:
+            raise FutureRevisionError(revision, self._shown)
         if revision and revision < self._log_base - 1:
             raise CompactedError(revision, self._log_base - 1)
 
@@ -135,15 +141,21 @@ class EmbeddedStore:
                 failed.append(key)
         if failed:
             return TxnResult(False, self._revision, tuple(failed))
+        check_size(ops)
         for op in ops:
-            if isinstance(op, Put):
-                if len(op.value) > VALUE_LIMIT_BYTES:
-                    raise ValueTooLargeError
-                if op.lease and op.lease not in self._leases:
-                    raise LeaseNotFoundError(op.lease)
-        return TxnResult(True, self._commit(ops))
+            if isinstance(op, Put) and op.lease and op.lease not in self._leases:
+                raise LeaseNotFoundError(op.lease)
+        self._commit(ops)
+        return TxnResult(True, self._revision)
 
-    def _commit(self, ops: Sequence[Op]) -> int:
+    def _commit(self, ops: Sequence[Op], ended_lease: int = 0) -> None:  # noqa: ARG002
+        """Apply and show. ``ended_lease`` is for engines that write down why."""
+        events = self._apply(ops)
+        if events:
+            self._show(events)
+
+    def _apply(self, ops: Sequence[Op]) -> list[Event]:
+        """Make one revision of the ops; what changed (nothing: no revision)."""
         revision = self._revision + 1
         now = self._now
         events = []
@@ -152,8 +164,9 @@ class EmbeddedStore:
             if isinstance(op, Put):
                 kv = self._put(op, previous, revision)
                 events.append(Event(revision, op.key, kv, previous))
-                digest = blake2b(op.value, digest_size=8).digest()
-                self._trace.record("store", "put", op.key, revision, digest)
+                if self._recording:
+                    digest = blake2b(op.value, digest_size=8).digest()
+                    self._trace.record("store", "put", op.key, revision, digest)
             elif previous is not None:
                 del now[op.key]
                 self._sorted = None
@@ -161,17 +174,20 @@ class EmbeddedStore:
                     self._detach(previous)
                 events.append(Event(revision, op.key, None, previous))
                 self._trace.record("store", "delete", op.key, revision)
-        if not events:
-            return self._revision
-        self._revision = revision
-        self._log.append((self._clock.monotonic_ns(), tuple(events)))
-        if revision % _TRIM_EVERY == 0:
-            self._trim()
+        if events:
+            self._revision = revision
+            self._log.append((self._clock.monotonic_ns(), tuple(events)))
+            if revision % _TRIM_EVERY == 0:
+                self._trim()
+        return events
+
+    def _show(self, events: Sequence[Event]) -> None:
+        """Let readers and watchers know."""
+        self._shown = events[-1].revision
         for watch in tuple(self._watches):
             mine = [event for event in events if event.key.startswith(watch.prefix)]
             if mine:
                 watch.deliver(mine)
-        return revision
 
     def _put(self, op: Put, previous: KeyValue | None, revision: int) -> KeyValue:
         if previous is None:
@@ -189,13 +205,20 @@ class EmbeddedStore:
 
     # ------------------------------------------------------------ watching
 
-    async def watch(self, prefix: str, revision: int, deliver: Deliver) -> _Watch:
+    async def watch(
+        self,
+        prefix: str,
+        revision: int,
+        deliver: Deliver,
+        lost: Lost | None = None,  # noqa: ARG002  history is here as long as the watch
+        progress: Progress | None = None,  # noqa: ARG002  every revision is delivered
+    ) -> _Watch:
         """See ``Store``."""
         if revision < self._log_base:
             raise CompactedError(revision, self._log_base - 1)
         past = [
             event
-            for _, events in self._log[revision - self._log_base :]
+            for _, events in self._log[revision - self._log_base : self._shown + 1 - self._log_base]
             for event in events
             if event.key.startswith(prefix)
         ]
@@ -229,8 +252,9 @@ class EmbeddedStore:
         surplus = max(0, len(self._log) - self._keep_revisions)
         while surplus < len(self._log) and self._log[surplus][0] < oldest_ns:
             surplus += 1
-        if surplus:
-            self._forget_before(self._log_base + surplus - 1)
+        last = min(self._log_base + surplus - 1, self._shown)
+        if last >= self._log_base:
+            self._forget_before(last)
 
     # ------------------------------------------------------------ leases
 
@@ -254,8 +278,7 @@ class EmbeddedStore:
 
     def _end(self, lease: int) -> None:
         _, keys = self._leases.pop(lease)
-        if keys:
-            self._commit([Delete(key) for key in sorted(keys)])
+        self._commit([Delete(key) for key in sorted(keys)], lease)
 
     def _arm(self) -> None:
         if self._lease_timer is not None or not self._leases:
@@ -271,8 +294,14 @@ class EmbeddedStore:
             self._end(lease)
         self._arm()
 
-    def close(self) -> None:
-        """Cancel the lease timer: the engine is being thrown away."""
+    async def check(self) -> None:
+        """See ``Store``: memory is always there."""
+
+    async def close(self) -> None:
+        """See ``Store``."""
+        self._disarm()
+
+    def _disarm(self) -> None:
         if self._lease_timer is not None:
             self._lease_timer.cancel()
             self._lease_timer = None

@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-VALUE_LIMIT_BYTES = 1536 * 1024
-"""The largest value any engine accepts: etcd's default request limit of 1.5 MiB."""
+REQUEST_LIMIT_BYTES = 1536 * 1024
+"""The largest transaction any engine accepts: etcd's default ``--max-request-bytes``."""
+
+_AROUND_BYTES = 1024  # what etcd's own framing of a request may take of that
+VALUE_LIMIT_BYTES = REQUEST_LIMIT_BYTES - 2 * _AROUND_BYTES
+"""The largest value: it fits with its key and a few small ones beside it."""
 
 
 class StoreError(Exception):
@@ -35,10 +39,25 @@ class FutureRevisionError(StoreError):
 
 
 class ValueTooLargeError(StoreError):
-    """A value exceeds VALUE_LIMIT_BYTES. The text is etcd's own."""
+    """A transaction exceeds REQUEST_LIMIT_BYTES. The text is etcd's own."""
 
     def __init__(self) -> None:
         super().__init__("etcdserver: request is too large")
+
+
+class UnavailableError(StoreError):
+    """The engine cannot answer now; nothing was changed by this call."""
+
+
+class OutcomeUnknownError(UnavailableError):
+    """The engine went away while it worked: the transaction happened, or it did not.
+
+    Whoever gets this must neither report success nor repeat the transaction unseen.
+    """
+
+
+class StoreOpenError(StoreError):
+    """A store that cannot be opened: one line that names the place and what to do."""
 
 
 class LeaseNotFoundError(StoreError):
@@ -101,6 +120,19 @@ class Delete(NamedTuple):
 Op = Put | Delete
 
 
+def check_size(ops: Sequence[Op]) -> None:
+    """Raise ValueTooLargeError for what etcd's request limit would refuse."""
+    size = _AROUND_BYTES
+    for op in ops:
+        size += len(op.key)
+        if isinstance(op, Put):
+            if len(op.value) > VALUE_LIMIT_BYTES:
+                raise ValueTooLargeError
+            size += len(op.value)
+    if size > REQUEST_LIMIT_BYTES:
+        raise ValueTooLargeError
+
+
 class TxnResult(NamedTuple):
     """``revision`` is that of the commit, or the store's current one when a guard failed.
 
@@ -116,6 +148,14 @@ Deliver = Callable[[Sequence[Event]], None]
 """Receives events in revision order; one call never ends in the middle of a revision."""
 
 
+Lost = Callable[[StoreError], None]
+"""Told once, when a watch cannot go on: what lies between is no longer in history."""
+
+
+Progress = Callable[[int], None]
+"""Told a revision up to which nothing else will be delivered."""
+
+
 class Watch(Protocol):
     """A running watch."""
 
@@ -124,7 +164,11 @@ class Watch(Protocol):
 
 
 class Store(Protocol):
-    """One engine. Every committed transaction that changes something is one revision."""
+    """One engine. Every committed transaction that changes something is one revision.
+
+    What an engine shows, to readers and watchers alike, it does not lose.
+    Every call may raise UnavailableError.
+    """
 
     async def revision(self) -> int:
         """The revision of the last commit (1 for a store never written, as in etcd)."""
@@ -143,21 +187,40 @@ class Store(Protocol):
     async def txn(self, compares: Sequence[Compare], ops: Sequence[Op]) -> TxnResult:
         """Apply all ``ops`` in one revision if every guard holds; nothing otherwise.
 
-        A key may appear in one op only. Raises ValueTooLargeError, LeaseNotFoundError.
+        A key may appear in one op only. Raises ValueTooLargeError, LeaseNotFoundError,
+        OutcomeUnknownError.
         """
 
-    async def watch(self, prefix: str, revision: int, deliver: Deliver) -> Watch:
+    async def watch(
+        self,
+        prefix: str,
+        revision: int,
+        deliver: Deliver,
+        lost: Lost | None = None,
+        progress: Progress | None = None,
+    ) -> Watch:
         """Deliver every event of ``revision`` and later, history first.
 
-        ``deliver`` is called from the loop, at commit for an engine in the same process.
-        Raises CompactedError.
+        ``deliver`` is called from the loop, before ``txn`` returns for an engine in the same
+        process. A watch outlives the engine's absence and goes on where it was; when that is
+        impossible ``lost`` is called and the watch is over. An engine that is shared calls
+        ``progress`` for revisions without events of this prefix. Raises CompactedError.
         """
 
     async def compact(self, revision: int) -> None:
         """Forget history before ``revision``. Raises CompactedError, FutureRevisionError."""
 
     async def grant(self, ttl_s: float) -> int:
-        """A lease whose keys are deleted when ``ttl_s`` has passed."""
+        """A lease whose keys are deleted when ``ttl_s`` has passed.
+
+        An engine may round up (etcd: to whole seconds, and to its own minimum).
+        """
 
     async def revoke(self, lease: int) -> None:
         """End a lease now: its keys are deleted in one revision. Raises LeaseNotFoundError."""
+
+    async def check(self) -> None:
+        """Return if the engine can serve reads and writes. Raises UnavailableError."""
+
+    async def close(self) -> None:
+        """Finish what was begun, then let go of files, threads, connections and timers."""

@@ -15,7 +15,7 @@ import click
 
 from podwire.cli import kubeconfig, state
 from podwire.cli.cluster import call, client, name_option
-from podwire.cli.errors import EXIT_NO, EXIT_USAGE, Failure
+from podwire.cli.errors import EXIT_NO, EXIT_UNREACHABLE, EXIT_USAGE, Failure
 from podwire.runtime.files import write_private
 
 
@@ -39,6 +39,28 @@ from podwire.runtime.files import write_private
     "--kubeconfig", "kubeconfig_file", default=None, envvar=None, metavar="FILE",
     help="Write the context only there (default: as kubectl finds it).",
 )  # fmt: skip
+@click.option(
+    "--data-dir",
+    default=None,
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep the cluster there; a later up goes on with it.",
+)
+@click.option(
+    "--etcd",
+    default=None,
+    metavar="URL[,URL]",
+    help="Keep the objects in this etcd (3.4 or newer).",
+)
+@click.option(
+    "--etcd-prefix",
+    default="",
+    metavar="TEXT",
+    help="Put before every key, so that clusters can share an etcd.",
+)
+@click.option("--etcd-cafile", default="", metavar="FILE", help="The CA of an https:// etcd.")
+@click.option("--etcd-certfile", default="", metavar="FILE", help="Client certificate for it.")
+@click.option("--etcd-keyfile", default="", metavar="FILE", help="And its key.")
 @click.option("--time-profile", default="typical", show_default=True, help="fast, typical, slow.")
 @click.option("--seed", default=None, type=int, help="Seed of randomness (default: drawn).")
 @click.option("--detach", is_flag=True, help="Go on in the background.")
@@ -57,6 +79,12 @@ def command(
     zones: str,
     port: int,
     kubeconfig_file: str | None,
+    data_dir: Path | None,
+    etcd: str | None,
+    etcd_prefix: str,
+    etcd_cafile: str,
+    etcd_certfile: str,
+    etcd_keyfile: str,
     time_profile: str,
     seed: int | None,
     detach: bool,
@@ -87,6 +115,17 @@ def command(
         "time_profile": time_profile,
         "zones": tuple(zone.strip() for zone in zones.split(",")) if zones else (),
     }
+    servers = tuple(url.strip() for url in (etcd or "").split(",") if url.strip())
+    if etcd is not None and not servers:
+        raise Failure("--etcd: name a URL such as http://127.0.0.1:2379", EXIT_USAGE)
+    keeping = {
+        "data_dir": data_dir.absolute() if data_dir else None,
+        "etcd_servers": servers,
+        "etcd_prefix": etcd_prefix,
+        "etcd_cafile": etcd_cafile,
+        "etcd_certfile": etcd_certfile,
+        "etcd_keyfile": etcd_keyfile,
+    }
     if detach:
         _validate(name, options)
         _detached(name)
@@ -94,7 +133,7 @@ def command(
     report = _Report(ready_fd)
     target = kubeconfig.write_target(kubeconfig_file, os.environ)
     try:
-        asyncio.run(_serve(name, options, port, target, seed, wait_s, log_level, report))
+        asyncio.run(_serve(name, options, keeping, port, target, seed, wait_s, log_level, report))
     except OSError as error:
         raise Failure(f"cannot listen on port {port}: {error.strerror}") from error
     except kubeconfig.KubeconfigError as error:
@@ -153,6 +192,7 @@ class _Report:
 async def _serve(
     name: str,
     options: dict[str, Any],
+    keeping: dict[str, Any],
     port: int,
     target: Path,
     seed: int | None,
@@ -169,12 +209,18 @@ async def _serve(
 
     # The rooms are imported once the signals are caught: it takes a while.
     with fewer_collections():
+        from podwire.api.status import ApiError  # noqa: PLC0415
         from podwire.runtime.env import real  # noqa: PLC0415
+        from podwire.sim.keeping import StoreError, StoreOptions, open_kept  # noqa: PLC0415
         from podwire.sim.live import LiveCluster  # noqa: PLC0415
 
-    directory = state.create(name)
     env = real(seed, log_level)
-    cluster = LiveCluster(env, settings, directory)
+    try:
+        kept = await open_kept(env, settings, StoreOptions(**keeping))
+    except StoreError as error:
+        raise Failure(str(error), EXIT_UNREACHABLE) from error
+    directory = state.create(name)
+    cluster = LiveCluster(kept, settings, directory)
     written: Path | None = None
     try:
         await cluster.start(port)
@@ -184,6 +230,8 @@ async def _serve(
             await _wait(cluster, wait_s, report, stop)
         report.done()
         await stop.wait()
+    except (StoreError, ApiError) as error:
+        raise Failure(f"the cluster did not start: {error}", EXIT_UNREACHABLE) from error
     finally:
         await cluster.stop()
         if written is not None:
@@ -246,11 +294,14 @@ def _detached(name: str) -> None:
         os.close(writer)
         failed = _followed(reader)
         if state.load(name) is None:
-            child.wait()
+            code = child.wait()
             output.seek(0)
             told = output.read().strip().splitlines()
             state.clear(name)
-            raise Failure(told[-1].removeprefix("error: ") if told else "the cluster did not start")
+            raise Failure(
+                told[-1].removeprefix("error: ") if told else "the cluster did not start",
+                code if code > 0 else EXIT_NO,
+            )
     if failed:
         sys.exit(EXIT_NO)
     click.echo(f"Stop it with: podwire down{_named(name)}", err=True)

@@ -28,7 +28,7 @@ from podwire.sim import addons, certs, outside, whatif
 from podwire.sim.readiness import wait_until_up
 from podwire.sim.rooms.process import RoomProcess
 from podwire.sim.settings import ADMIN
-from podwire.store.embedded import EmbeddedStore
+from podwire.store import Store, UnavailableError, open_store
 
 
 class NoMachines:
@@ -53,14 +53,14 @@ CALLERS = tuple(room for room in ROOMS if room != ROOM)
 class ApiserverRoom:
     """The composition of one API server process."""
 
-    def __init__(self, room: RoomProcess) -> None:
+    def __init__(self, room: RoomProcess, store: Store) -> None:
         env, options = room.env, room.options
         self._room = room
         self._settings = options.settings
         self._link = room.link("fabric")
         fabric = FramedFabric(self._link)
         self._kubelets = FramedKubelets(self._kubelet_endpoint, partial(room.new_link, "kubelet"))
-        store = EmbeddedStore(env.clock, env.trace)
+        self._store = store
         self.server = Apiserver(env, store, kubelets=self._kubelets)
         self.client = Client(DirectApi(self.server, ADMIN))
         began_ns = env.clock.monotonic_ns()
@@ -86,12 +86,16 @@ class ApiserverRoom:
         return "" if entry is None else entry.view.metadata.annotations.get(KUBELET_ENDPOINT, "")
 
     async def _components(self) -> dict[str, object]:
-        server, clock = self.server, self._room.env.clock
-        problem = server.checks["etcd"]("readyz")
-        etcd = components.Component(
-            "etcd", components.FAILED if problem else components.READY, problem or ""
-        )
-        return await components.listing(self.client, clock, [etcd])
+        etcd = components.Component("etcd", components.READY)
+        try:
+            await self._store.check()
+        except UnavailableError as error:
+            etcd = components.Component("etcd", components.FAILED, str(error))
+        own = [
+            etcd,
+            components.Component("apiserver", components.READY),
+        ]
+        return await components.listing(self.client, self._room.env.clock, own)
 
     async def _wait_ready(self) -> None:
         ctx = self._room.ctx("readiness", api=self.client.api)
@@ -155,10 +159,13 @@ class ApiserverRoom:
         self.server.stop()
         await self._http.stop()
         await self._kubelets.close()
+        await self._store.close()
 
 
 async def main(room: RoomProcess) -> None:
     """Serve the API."""
-    apiserver = ApiserverRoom(room)
+    env = room.env
+    store = await open_store(room.options.store, env.clock, env.trace, room.log)
+    apiserver = ApiserverRoom(room, store)
     await apiserver.start()
     room.at_end(apiserver.stop)

@@ -12,6 +12,7 @@ from typing import Any
 from podwire.client.identity import ROOMS
 from podwire.runtime.log import LEVELS
 from podwire.sim.settings import LOOPBACK, ClusterSettings
+from podwire.store import StoreOptions
 
 PKI = Path("/etc/podwire/pki")
 PORT = 7443
@@ -31,10 +32,8 @@ class Options:
     peers: dict[str, str] = field(default_factory=dict)
     secure: str = f"{LOOPBACK}:6443"
     """Where the API server listens for HTTPS."""
-    etcd_servers: str = ""
-    """etcd's URLs, with commas; "" keeps objects in memory."""
-    etcd_files: tuple[str, str, str] = ("", "", "")
-    """Authority, certificate and key for etcd."""
+    store: StoreOptions = field(default_factory=StoreOptions)
+    """Where the API server keeps objects."""
     shown_api: str = ""
     """The same as people outside a container see it."""
     publish_host: str = LOOPBACK

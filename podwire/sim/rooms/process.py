@@ -33,6 +33,7 @@ from podwire.runtime.env import Env, real
 from podwire.runtime.memory import fewer_collections, keep_what_lives
 from podwire.runtime.tasks import Nursery, first
 from podwire.sim.rooms.options import Options
+from podwire.store import StoreOpenError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 3
 _READY_EVERY_S = 5.0
@@ -228,7 +229,7 @@ def run(
         with fewer_collections():
             room = RoomProcess(options, env, listening)
             asyncio.run(room.run(main))
-    except (IdentityError, ProtocolError) as error:
+    except (IdentityError, ProtocolError, StoreOpenError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  the process's last words
         return EXIT_UNREACHABLE
     except OSError as error:

@@ -9,12 +9,14 @@ import argparse
 import importlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from podwire.client.identity import ROOMS
 from podwire.sim.rooms import options as flags
 from podwire.sim.rooms.options import Options
 from podwire.sim.rooms.process import EXIT_USAGE, Main, run
+from podwire.store import StoreOptions
 
 _WHAT = {
     "apiserver": "The API server: HTTPS for kubectl, a framed counter for the other rooms.",
@@ -44,15 +46,23 @@ def _apiserver(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace,
     add = parser.add_argument
     add("--secure-listen", default="127.0.0.1:6443", metavar="HOST:PORT", help="for HTTPS")
     add("--shown-as", default="", metavar="HOST:PORT", help="the same as seen from outside")
-    add("--etcd-servers", default="", metavar="URL,...", help="etcd; in memory by default")
+    add("--data-dir", type=Path, default=None, help="keep objects in files of this folder")
+    add("--etcd-servers", default="", metavar="URL,...", help="keep objects in etcd")
+    add("--etcd-prefix", default="", help="put before every key of etcd")
     add("--etcd-cafile", default="", help="authority of etcd's certificate")
     add("--etcd-certfile", default="", help="client certificate for etcd")
     add("--etcd-keyfile", default="", help="its key")
 
     def apply(given: argparse.Namespace, told: Options) -> None:
         told.secure, told.shown_api = given.secure_listen, given.shown_as
-        told.etcd_servers = given.etcd_servers
-        told.etcd_files = (given.etcd_cafile, given.etcd_certfile, given.etcd_keyfile)
+        told.store = StoreOptions(
+            data_dir=given.data_dir,
+            etcd_servers=tuple(url.strip() for url in given.etcd_servers.split(",") if url.strip()),
+            etcd_prefix=given.etcd_prefix,
+            etcd_cafile=given.etcd_cafile,
+            etcd_certfile=given.etcd_certfile,
+            etcd_keyfile=given.etcd_keyfile,
+        )
 
     return apply
 

@@ -94,7 +94,7 @@ def simulate() -> Callable[..., None]:
             world = await build(env, **config)
             await story(world)
             world.server.stop()
-            world.store.close()
+            await world.store.close()
 
         sim.run(main, seed, log_level="error")
 

@@ -158,4 +158,4 @@ async def site(tmp_path):
     yield Site(server, http, authority, client, kubelets, tmp_path)
     server.stop()
     await http.stop()
-    store.close()
+    await store.close()

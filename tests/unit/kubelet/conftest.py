@@ -189,7 +189,7 @@ def simulate():
                 result = await story(node)
                 nursery.cancel()
             server.stop()
-            store.close()
+            await store.close()
             return result
 
         return sim.run(main, seed)

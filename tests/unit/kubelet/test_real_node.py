@@ -164,6 +164,6 @@ def test_from_a_bare_node_to_a_pod_that_answers_its_probe():
             assert "veth" not in links.stdout
             nursery.cancel()
         server.stop()
-        store.close()
+        await store.close()
 
     sim.run(story, 3)

@@ -53,3 +53,18 @@ def test_every_committed_write_is_a_fact_of_history():
         assert env.trace.hash == once
 
     sim.run(main)
+
+
+def test_a_lease_ends_to_the_nanosecond_and_not_before():
+    """Virtual time shows it."""
+
+    async def main(env):
+        store = EmbeddedStore(env.clock, env.trace)
+        lease = await store.grant(10)
+        await store.txn([], [Put("a", b"", lease)])
+        await env.clock.sleep(9.999999)
+        assert await store.get("a") is not None
+        await env.clock.sleep(0.000001)
+        assert await store.get("a") is None
+
+    sim.run(main)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from podwire.store import (
@@ -9,7 +11,6 @@ from podwire.store import (
     CompactedError,
     Compare,
     Delete,
-    Event,
     FutureRevisionError,
     LeaseNotFoundError,
     Put,
@@ -91,18 +92,19 @@ def test_a_compare_on_mod_revision_guards_an_update(with_store):
     with_store(story)
 
 
-def test_a_transaction_of_many_keys_is_one_revision(with_store):
+def test_a_transaction_of_many_keys_is_one_revision(with_store, told):
     """And a watch is told of it in one piece."""
 
     async def story(store, env):
-        told: list[list[Event]] = []
-        await store.watch("", await store.revision() + 1, lambda e: told.append(list(e)))
+        seen = told()
+        await store.watch("", await store.revision() + 1, seen)
         result = await store.txn([], [Put("b", b"1"), Put("a", b"1")])
         assert [(kv.key, kv.mod_revision) for kv in (await store.range("")).kvs] == [
             ("a", result.revision),
             ("b", result.revision),
         ]
-        assert [[e.key for e in events] for events in told] == [["b", "a"]]
+        await seen.have(2)
+        assert [sorted(e.key for e in events) for events in seen.calls] == [["a", "b"]]
 
     with_store(story)
 
@@ -141,26 +143,27 @@ def test_the_past_can_be_read(with_store):
     with_store(story)
 
 
-def test_a_watch_starts_with_history_and_goes_on(with_store):
+def test_a_watch_starts_with_history_and_goes_on(with_store, told):
     """Every event once, in order, with what was there before."""
 
     async def story(store, env):
         first = await put(store, "/p/a", b"1")
         await put(store, "/q/x")
-        told: list[Event] = []
-        watch = await store.watch("/p/", first, told.extend)
+        seen = told()
+        watch = await store.watch("/p/", first, seen)
         await put(store, "/p/a", b"2")
         await store.txn([], [Delete("/p/a")])
+        await seen.have(3)
         watch.cancel()
         await put(store, "/p/b")
-        assert [e.kv.value if e.kv else None for e in told] == [b"1", b"2", None]
-        assert [e.previous.value if e.previous else None for e in told] == [None, b"1", b"2"]
-        assert [e.revision for e in told] == [first, first + 2, first + 3]
+        assert [e.kv.value if e.kv else None for e in seen] == [b"1", b"2", None]
+        assert [e.previous.value if e.previous else None for e in seen] == [None, b"1", b"2"]
+        assert [e.revision for e in seen] == [first, first + 2, first + 3]
 
     with_store(story)
 
 
-def test_compacted_history_cannot_be_read_or_watched(with_store):
+def test_compacted_history_cannot_be_read_or_watched(with_store, told):
     """Later revisions still can."""
 
     async def story(store, env):
@@ -173,9 +176,10 @@ def test_compacted_history_cannot_be_read_or_watched(with_store):
         with pytest.raises(CompactedError):
             await store.watch("", revisions[1], lambda _: None)
         assert (await store.get("a", revisions[3])).value == b"3"
-        told: list[Event] = []
-        await store.watch("", revisions[3], told.extend)
-        assert [e.revision for e in told] == revisions[3:]
+        seen = told()
+        await store.watch("", revisions[3], seen)
+        await seen.have(2)
+        assert [e.revision for e in seen] == revisions[3:]
         with pytest.raises(CompactedError):
             await store.compact(revisions[0])
         with pytest.raises(FutureRevisionError):
@@ -184,38 +188,43 @@ def test_compacted_history_cannot_be_read_or_watched(with_store):
     with_store(story)
 
 
-def test_a_lease_takes_its_keys_with_it(with_store):
-    """In one revision, when the time has come and not before."""
+def test_a_lease_takes_its_keys_with_it(with_store, told):
+    """In one revision, when the time has come."""
 
     async def story(store, env):
-        lease = await store.grant(10)
+        lease = await store.grant(1)
         await put(store, "a", lease=lease)
         await put(store, "b", lease=lease)
         await put(store, "c")
         before = await store.revision()
-        await env.clock.sleep(9.9)
         assert await keys(store) == ["a", "b", "c"]
-        await env.clock.sleep(0.2)
+        seen = told()
+        await store.watch("", before + 1, seen)
+        await seen.have(2)
         assert await keys(store) == ["c"]
         assert await store.revision() == before + 1
-        with pytest.raises(LeaseNotFoundError):
+        assert len(seen.calls) == 1
+        with pytest.raises(LeaseNotFoundError) as error:
             await put(store, "d", lease=lease)
+        assert error.value.lease == lease
 
     with_store(story)
 
 
-def test_a_put_without_the_lease_frees_the_key_of_it(with_store):
+def test_a_put_without_the_lease_frees_the_key_of_it(with_store, told):
     """As does a put with another one."""
 
     async def story(store, env):
-        short, long = await store.grant(10), await store.grant(100)
+        short, long = await store.grant(1), await store.grant(1000)
         for key in ("a", "b", "c"):
             await put(store, key, lease=short)
         await put(store, "a")
-        await put(store, "b", lease=long)
-        await env.clock.sleep(11)
+        last = await put(store, "b", lease=long)
+        seen = told()
+        await store.watch("", last + 1, seen)
+        await seen.have(1)
         assert await keys(store) == ["a", "b"]
-        await env.clock.sleep(100)
+        await store.revoke(long)
         assert await keys(store) == ["a"]
 
     with_store(story)
@@ -244,5 +253,74 @@ def test_a_value_has_one_limit_for_every_engine(with_store):
             await store.txn([], [Put("b", b"1"), Put("a", b"x" * (VALUE_LIMIT_BYTES + 1))])
         assert await store.revision() == before
         assert await keys(store) == ["a"]
+
+    with_store(story)
+
+
+def test_a_range_larger_than_a_page_is_whole_and_of_one_revision(with_store):
+    """However an engine reads it."""
+
+    async def story(store, env):
+        for first in range(0, 1200, 100):
+            await store.txn([], [Put(f"/p/{i:05}", b"x") for i in range(first, first + 100)])
+        page = await store.range("/p/")
+        assert ([kv.key for kv in page.kvs], page.more) == (
+            [f"/p/{i:05}" for i in range(1200)],
+            False,
+        )
+        assert page.revision == await store.revision()
+        page = await store.range("/p/", limit=1200)
+        assert (len(page.kvs), page.more) == (1200, False)
+        page = await store.range("/p/", limit=1199)
+        assert (len(page.kvs), page.more) == (1199, True)
+
+    with_store(story)
+
+
+def test_large_values_come_back_in_one_range(with_store):
+    """More than any default limit of a wire: twelve values of one megabyte."""
+
+    async def story(store, env):
+        for i in range(12):
+            await put(store, f"/p/{i:02}", bytes([i]) * 1024 * 1024)
+        page = await store.range("/p/")
+        assert [kv.value[0] for kv in page.kvs] == list(range(12))
+
+    with_store(story)
+
+
+def test_the_revision_covers_what_was_written_before_it_was_asked(with_store):
+    """For many who ask at once."""
+
+    async def story(store, env):
+        async def write_and_ask(number):
+            written = await put(store, f"/p/{number}")
+            assert await store.revision() >= written
+
+        await asyncio.gather(*(write_and_ask(number) for number in range(50)))
+
+    with_store(story)
+
+
+def test_concurrent_creates_of_one_key_have_one_winner(with_store):
+    """Revisions are distinct, and the losers hear of the winner's."""
+
+    async def story(store, env):
+        async def create(number):
+            return await store.txn([Compare("a", 0)], [Put("a", str(number).encode())])
+
+        results = await asyncio.gather(*(create(number) for number in range(20)))
+        (winner,) = [number for number, result in enumerate(results) if result.succeeded]
+        assert (await store.get("a")).value == str(winner).encode()
+        assert all(result.failed == ("a",) for result in results if not result.succeeded)
+
+    with_store(story)
+
+
+def test_an_engine_that_works_passes_its_check(with_store):
+    """What the health endpoints ask."""
+
+    async def story(store, env):
+        await store.check()
 
     with_store(story)
