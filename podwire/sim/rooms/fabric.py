@@ -14,8 +14,6 @@ from podwire.sim.rooms.process import RoomProcess
 
 ROOM = "fabric"
 PEERS = ("apiserver",)
-_DOORS = {"dns": 30053, "ingress http": 8080, "ingress https": 8443}
-"""Well-known real ports, where they are free."""
 CALLERS = ("apiserver", "kubelet", "cni", "kube-proxy", "coredns", "ingress")
 
 
@@ -46,6 +44,6 @@ async def main(room: RoomProcess) -> None:
         options.settings.node_names[0],
         options.publish_host,
         options.publish_ports,
-        _DOORS,
+        options.doors,
     )
     room.nursery.start(publisher.run(), name="publisher")

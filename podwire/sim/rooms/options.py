@@ -42,6 +42,8 @@ class Options:
     """The same as people outside a container see it; "" is as it is."""
     publish_ports: tuple[int, ...] = ()
     """The only real ports to publish at; any by default."""
+    doors: dict[str, int] = field(default_factory=dict)
+    """Real ports that are kept for publications of these names."""
     node_names: tuple[str, ...] = ()
     """The nodes that this process serves; all by default."""
     log_level: str = "info"

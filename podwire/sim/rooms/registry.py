@@ -86,11 +86,22 @@ def _fabric(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace, Op
     add = parser.add_argument
     add("--publish-host", default="127.0.0.1", help="real address of DNS, NodePorts and Ingress")
     add("--publish-ports", default="", metavar="A-B,C", help="only these; any by default")
+    add("--dns-port", type=int, default=0, help="real port of DNS, beside --publish-ports")
+    add("--http-port", type=int, default=0, help="real port of the Ingress controller")
+    add("--https-port", type=int, default=0, help="and of its TLS")
     add("--publish-shown-as", default="", metavar="HOST", help="the address as seen from outside")
 
     def apply(given: argparse.Namespace, told: Options) -> None:
         told.publish_host, told.publish_shown = given.publish_host, given.publish_shown_as
+        doors = {
+            "dns": given.dns_port,
+            "ingress http": given.http_port,
+            "ingress https": given.https_port,
+        }
+        told.doors = {name: port for name, port in doors.items() if port}
         told.publish_ports = _ports(given.publish_ports)
+        if told.publish_ports:
+            told.publish_ports += tuple(told.doors.values())
 
     return apply
 
