@@ -58,10 +58,11 @@ class Monitor:
         self.late.pop(name, None)
         self.fallen.pop(name, None)
 
-    def changed(self, now_ns: int) -> None:
-        """Something that a pass looks at is different."""
+    def changed(self, now_ns: int) -> int:
+        """Something that a pass looks at is different; when the next pass is."""
         if self._due_ns is None:
             self._due_ns = self.tick(now_ns + 1)
+        return self._due_ns
 
     def added(self, node: Node, now_ns: int) -> None:
         """A node that was not known: it is taken to be alive, and reachable."""

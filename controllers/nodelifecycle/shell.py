@@ -48,7 +48,7 @@ class NodeLifecycleController:
             assert old is not None
             name = old.metadata.name
             self._monitor.removed(name, now_ns)
-            self.driver.add(MONITOR)
+            self._wake(now_ns)
             message = f"Node {name} event: Removing Node {name} from Controller"
             self.driver.recorder.emit(old, "Normal", "RemovingNode", message)
             return
@@ -60,9 +60,12 @@ class NodeLifecycleController:
         elif _heartbeat(old) != _heartbeat(new):
             self._monitor.heard(name, now_ns)
         if old is None or _judged(old) != _judged(new):
-            self._monitor.changed(now_ns)
-            self.driver.add(MONITOR)
+            self._wake(now_ns)
         self.driver.add(name)
+
+    def _wake(self, now_ns: int) -> None:
+        """However many nodes changed, the next pass looks at them together."""
+        self.driver.add_after(MONITOR, (self._monitor.changed(now_ns) - now_ns) / NS)
 
     def _reconcile(self, key: str) -> list[Effect]:
         if key == MONITOR:

@@ -207,6 +207,8 @@ class Cluster:
 
     def _start_room(self, name: str, main: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(self._attended(name, main), name=name)
+        # Cancelled before its first step, ``main`` was never awaited: it must not say so later.
+        task.add_done_callback(lambda _: main.close())
         self.rooms[name] = Room(name, task)
 
     async def _attended(self, name: str, main: Coroutine[Any, Any, None]) -> None:

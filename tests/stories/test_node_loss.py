@@ -86,9 +86,10 @@ class Loss:
         return len([name for name in kernel.namespaces() if name]) - len(held)
 
     def healed(self):
-        """All is Ready, no taint is left."""
+        """Every node is there and Ready, no taint is left, and all that should run does."""
         nodes = self.cluster.objects(kinds.NODE)
-        return self.cluster.all_ready() and all(n.ready and not n.spec.taints for n in nodes)
+        whole = [n.metadata.name for n in nodes if n.ready and not n.spec.taints]
+        return self.cluster.all_ready() and whole == self.cluster.cluster.settings.node_names
 
     def partition(self, node, *, up=False):
         self.cluster.cluster.fabric.wire.set_link(node, CONTROL_PLANE, up=up)
