@@ -63,7 +63,10 @@ def run(
     outcome = Outcome(scenario.metadata.name, seed)
     try:
         settings = ClusterSettings(
-            nodes=spec.cluster.nodes, cni=spec.cluster.cni, time_profile=spec.cluster.time_profile
+            nodes=spec.cluster.nodes,
+            cni=spec.cluster.cni,
+            time_profile=spec.cluster.time_profile,
+            ingress=spec.cluster.ingress,
         )
     except ValueError as error:
         raise ScenarioError(f"spec.cluster.{error}") from error

@@ -167,6 +167,7 @@ class ClusterSpec(_Model):
     nodes: int = Field(default=3, ge=1, le=200)
     cni: str = "flannel"
     time_profile: str = Field(default="typical", alias="timeProfile")
+    ingress: str = "none"
 
 
 class Spec(_Model):

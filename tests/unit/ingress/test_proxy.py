@@ -164,6 +164,25 @@ def test_expect_is_answered_before_the_body_is_read():
     run(story, routes(A))
 
 
+def test_a_slow_upload_takes_its_time_and_one_that_stops_is_left():
+    """Each piece within the time, all of it far beyond; then a client that falls silent."""
+
+    async def story(bench):
+        await bench.backend(A, lambda request: http1.text(str(len(request.body))))
+        client = bench.connect()
+        head = "PUT / HTTP/1.1\nHost: h\nContent-Length: 200000"
+        await client.send(head, b"x" * 100_000)
+        for _ in range(10):
+            await bench.env.clock.sleep(30)
+            await client.stream.send(b"x" * 10_000)
+        assert (await client.answer()).body == b"200000"
+        silent = bench.connect()
+        await silent.send(head, b"x" * 100_000)
+        assert (await silent.answer()).status in {408, 504}
+
+    run(story, routes(A))
+
+
 # ---------------------------------------------------------------- refusals
 
 
