@@ -157,7 +157,11 @@ def because(made: Decision, asked: Ingress, objects: Objects, number: int) -> Ca
     if made.status == 503 and made.upstream is not None:
         why, more = made.upstream.problem, list[ObjectRef]()
         service = objects.service(made.upstream.namespace, made.upstream.service)
-        if service is not None and _port_exists(service, made.upstream.port):
+        if (
+            service is not None
+            and _port_exists(service, made.upstream.port)
+            and not objects.ready_endpoints(service)
+        ):
             why, more = services.no_endpoints(_rule(made), _NO_FLOW, "", objects)
         summary = f"the controller answers 503: {why}"
         refs += more

@@ -95,14 +95,27 @@ class Upload:
         return self._body.length is None
 
     async def rest(self, stream: Stream) -> None:
-        """Send what follows the start. Raises HttpError, TimeoutError, OSError."""
+        """Send what follows the start. Raises HttpError, TimeoutError, OSError of the client's.
+
+        An endpoint that takes no more ends it: what it answers to that is read beside.
+        """
         self.spent = True
         while data := await self._piece():
-            await stream.send(chunk(data) if self._chunked else data)
+            if not await _sent(stream, chunk(data) if self._chunked else data):
+                return
             self.moved()
         self.complete = True
         if self._chunked:
-            await stream.send(LAST_CHUNK)
+            await _sent(stream, LAST_CHUNK)
+
+
+async def _sent(stream: Stream, data: bytes) -> bool:
+    """Send to an endpoint; whether it took it."""
+    try:
+        await stream.send(data)
+    except OSError:
+        return False
+    return True
 
 
 def _nothing() -> None:

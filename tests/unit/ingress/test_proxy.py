@@ -292,6 +292,26 @@ def test_an_endpoint_that_takes_too_long_gives_504_and_posts_are_not_repeated():
     run(story, routes(A, proxy_read_timeout="2"))
 
 
+def test_an_endpoint_that_answers_before_it_has_read_everything_is_heard():
+    """It refuses a long upload from its head alone and hangs up."""
+
+    async def story(bench):
+        async def serve(stream, reader):
+            await reader.line()
+            await reader.fields()
+            await stream.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+            await stream.close()
+
+        await bench.raw(A, serve)
+        client = bench.connect()
+        await client.send("PUT / HTTP/1.1\nHost: h\nContent-Length: 500000", b"x" * 400_000)
+        answer = await client.answer()
+        assert (answer.status, answer.body) == (403, b"no")
+        assert await client.reader.rest() == b""  # the rest of the upload is not waited for
+
+    run(story, routes(A))
+
+
 def test_an_answer_that_breaks_off_resets_the_client():
     """Its status was sent already: nothing else can tell."""
 
