@@ -294,7 +294,7 @@ def _door(service: Service, asked: Ingress, scheme: str, objects: Objects) -> tu
 def _arrived(branch: Branch, objects: Objects) -> Pod | None:
     if branch.fate is not Fate.DELIVERED or branch.flow is None:
         return None
-    return objects.pod_at(branch.flow.dst)
+    return objects.listener_at(branch.flow.dst, "tcp", branch.flow.dst_port)
 
 
 def _reached(branch: Branch) -> bool:

@@ -153,4 +153,5 @@ def endpoints(api: str, publications: Sequence[Publication]) -> dict[str, Any]:
             node_ports.append({"service": name, "nodePort": number, **shown})
         elif what == "ingress":
             ingress.append({"port": name, **shown})
+    ingress.sort(key=lambda entry: str(entry["port"]))
     return {"api": api, "dns": dns, "nodePorts": node_ports, "ingress": ingress}

@@ -66,6 +66,9 @@ def traces() -> None:
     run("podwire", "trace", "--name", NAME, "deploy/frontend", "svc/backend:80",
         "--destination-namespace", "production", code=1,
         expect=r"(?s)DENIED_IN.*nearest +add")  # fmt: skip
+    run("podwire", "trace", "--name", NAME, "external", "ingress/app-ingress",
+        "--url", "https://app.example.com/api",
+        expect=r"(?s)rule app.example.com /api .*2 of 2 DELIVERED")  # fmt: skip
 
 
 def main() -> None:

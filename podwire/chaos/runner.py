@@ -70,6 +70,7 @@ def run(
             cni=spec.cluster.cni,
             time_profile=time_profile or spec.cluster.time_profile,
             zones=tuple(spec.cluster.zones),
+            ingress=spec.cluster.ingress,
         )
     except ValueError as error:
         raise ScenarioError(f"spec.cluster.{error}") from error

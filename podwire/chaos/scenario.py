@@ -357,6 +357,7 @@ class ClusterSpec(_Model):
     time_profile: str = Field(default="typical", alias="timeProfile")
     zones: list[str] = []
     """Zones (label topology.kubernetes.io/zone) in which the nodes take turns."""
+    ingress: str = "none"
 
 
 class Spec(_Model):

@@ -20,7 +20,14 @@ from podwire.explain.candidate import Candidate
 from podwire.explain.objects import Objects
 from podwire.explain.report import Cause, ObjectRef
 from podwire.l7.route import Decision, decide
-from podwire.l7.table import Backends, Table, compile_table, refused_class
+from podwire.l7.table import (
+    Backends,
+    ClassRules,
+    Table,
+    class_rules,
+    compile_table,
+    flags_of,
+)
 
 LABELS = (
     ("app.kubernetes.io/name", "ingress-nginx"),
@@ -74,9 +81,18 @@ def controller(objects: Objects) -> Service | None:
     )
 
 
+def rules_of(objects: Objects) -> ClassRules:
+    """Whose Ingresses the controller serves, by the flags of its pods."""
+    service = controller(objects)
+    pods = objects.selected_by(service) if service is not None else []
+    words = [w for c in pods[0].spec.containers for w in (*c.command, *c.args)] if pods else []
+    return class_rules(flags_of(words))
+
+
 def routes(objects: Objects) -> Table:
     """The controller's table for a set of objects."""
-    mine = [i for i in objects.ingresses if not refused_class(i, objects.classes)]
+    refused = rules_of(objects).refused
+    mine = [i for i in objects.ingresses if not refused(i, objects.classes)]
     backends = Backends(objects.services, objects.slices)
     return compile_table(mine, backends, objects.certificates.get)
 
@@ -141,7 +157,11 @@ def because(made: Decision, asked: Ingress, objects: Objects, number: int) -> Ca
     if made.status == 503 and made.upstream is not None:
         why, more = made.upstream.problem, list[ObjectRef]()
         service = objects.service(made.upstream.namespace, made.upstream.service)
-        if service is not None and _port_exists(service, made.upstream.port):
+        if (
+            service is not None
+            and _port_exists(service, made.upstream.port)
+            and not objects.ready_endpoints(service)
+        ):
             why, more = services.no_endpoints(_rule(made), _NO_FLOW, "", objects)
         summary = f"the controller answers 503: {why}"
         refs += more
@@ -157,7 +177,7 @@ def elsewhere(made: Decision, asked: Ingress, objects: Objects) -> str:
     """That the Ingress asked about is not the one that decided, "" when it is."""
     if made.location is not None and made.location.ingress == asked.key:
         return ""
-    refused = refused_class(asked, objects.classes)
+    refused = rules_of(objects).refused(asked, objects.classes)
     if refused:
         return f"; the controller does not serve Ingress {asked.key}: {refused}"
     left = [why for key, why in routes(objects).left_out if key == asked.key]
@@ -191,7 +211,7 @@ def candidates(made: Decision, url: Url, asked: Ingress, objects: Objects) -> It
     elif made.status == 503:
         yield from _backend(made, objects)
     elif made.status == 404:
-        if refused_class(asked, objects.classes):
+        if rules_of(objects).refused(asked, objects.classes):
             yield from _class(asked, objects)
         yield from _questions(url, asked, objects)
 

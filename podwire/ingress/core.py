@@ -10,24 +10,27 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from podwire.api.view import JSON
-from podwire.api.views import Ingress, IngressClass, Node, Pod, Service
-from podwire.l7.table import CLASS_ANNOTATION, CONTROLLER, refused_class
+from podwire.api.views import Ingress, Node, Pod, Service
+from podwire.l7.table import ClassRules, class_rules, flags_of
 
 DEFAULT_SYNC_RATE = 0.3
 """Syncs per second (--sync-rate-limit)."""
 _WITHOUT_EFFECT = (
     "election-id", "configmap", "validating-webhook", "validating-webhook-certificate",
-    "validating-webhook-key", "ingress-class", "v", "enable-metrics",
+    "validating-webhook-key", "v", "enable-metrics",
 )  # fmt: skip
 """Flags of the manifests whose effect is not modelled, or is nothing here."""
+_CLASS_FLAGS = ("controller-class", "ingress-class", "watch-ingress-without-class")
+
+
+_DEFAULT_CLASSES = ClassRules()
 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
     """The command line."""
 
-    controller_class: str = CONTROLLER
-    watch_without_class: bool = False
+    classes: ClassRules = _DEFAULT_CLASSES
     sync_rate_per_s: float = DEFAULT_SYNC_RATE
     http_port: int = 80
     https_port: int = 443
@@ -43,11 +46,8 @@ class Flags:
 
 def flags(argv: Sequence[str]) -> Flags:
     """Parse the arguments. Raises ValueError for a value that is none."""
-    given: dict[str, str] = {}
-    for word in argv:
-        if word.startswith("-"):
-            name, equals, value = word.lstrip("-").partition("=")
-            given[name] = value if equals else "true"
+    given = flags_of(argv)
+    classes = class_rules(given)
 
     def number(name: str, default: float) -> float:
         text = given.pop(name, "")
@@ -62,11 +62,10 @@ def flags(argv: Sequence[str]) -> Flags:
     def flag(name: str, *, default: bool) -> bool:
         return given.pop(name, str(default).lower()).lower() in {"true", "1", "t"}
 
-    for name in _WITHOUT_EFFECT:
+    for name in (*_CLASS_FLAGS, *_WITHOUT_EFFECT):
         given.pop(name, None)
     found = Flags(
-        controller_class=given.pop("controller-class", CONTROLLER),
-        watch_without_class=flag("watch-ingress-without-class", default=False),
+        classes=classes,
         sync_rate_per_s=number("sync-rate-limit", DEFAULT_SYNC_RATE),
         http_port=int(number("http-port", 80)),
         https_port=int(number("https-port", 443)),
@@ -81,17 +80,6 @@ def flags(argv: Sequence[str]) -> Flags:
     if found.publish_service and found.publish_status_address:
         raise ValueError("flags --publish-service and --publish-status-address exclude each other")
     return found
-
-
-def served(ingress: Ingress, classes: Sequence[IngressClass], options: Flags) -> bool:
-    """Whether this controller serves an Ingress."""
-    if not refused_class(ingress, classes, options.controller_class):
-        return True
-    return (
-        options.watch_without_class
-        and ingress.spec.ingress_class_name is None
-        and CLASS_ANNOTATION not in ingress.metadata.annotations
-    )
 
 
 # ---------------------------------------------------------------- status

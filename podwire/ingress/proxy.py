@@ -16,6 +16,7 @@ from podwire.client.counters import Process, Stream
 from podwire.client.http1 import Body, HttpError, Reader, header
 from podwire.ingress.core import REASONS, error_page
 from podwire.ingress.upstreams import (
+    CLIENT_TIMEOUT_S,
     LAST_CHUNK,
     REPLAYED_BYTES,
     Attempt,
@@ -33,8 +34,6 @@ from podwire.runtime.tasks import Nursery
 
 KEEPALIVE_S = 75.0
 KEEPALIVE_REQUESTS = 1000
-CLIENT_TIMEOUT_S = 60.0
-"""client_header_timeout and client_body_timeout."""
 MAX_TARGET_BYTES = 8 * 1024
 """large_client_header_buffers: a request line of more is answered with 414."""
 HSTS = "max-age=31536000; includeSubDomains"
@@ -197,15 +196,15 @@ class Connection:
         if decision.status:
             close = body.chunked or (body.length or 0) > REPLAYED_BYTES
             close = close or bool(asked.header("expect"))
-            while not close and await body.piece():
-                pass  # a small body is discarded, so that the connection can go on
+            async with asyncio.timeout(CLIENT_TIMEOUT_S):
+                while not close and await body.piece():
+                    pass  # a small body is discarded, so that the connection can go on
             await self._refuse(asked, decision.status, decision.reason, close=close)
             return
         if asked.header("expect").lower() == "100-continue" and asked.version == "HTTP/1.1":
             await self._stream.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         upload = Upload(body, own.body_bytes)
-        async with asyncio.timeout(CLIENT_TIMEOUT_S):
-            await upload.begin()
+        await upload.begin()
         await self._proxy(asked, decision, upload)
 
     async def _proxy(self, asked: _Exchange, decision: Decision, upload: Upload) -> None:

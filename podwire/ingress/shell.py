@@ -11,10 +11,10 @@ from podwire.client.counters import Listener, Process, Stream
 from podwire.client.ctx import Ctx
 from podwire.client.http1 import HttpError, Reader
 from podwire.ingress.core import Flags, error_page, flags
-from podwire.ingress.proxy import CLIENT_TIMEOUT_S, Connection, Door
+from podwire.ingress.proxy import Connection, Door
 from podwire.ingress.store import VERSION, Store
 from podwire.ingress.tls import Contexts, TlsStream, fake_certificate
-from podwire.ingress.upstreams import Balancer
+from podwire.ingress.upstreams import CLIENT_TIMEOUT_S, Balancer
 from podwire.l7.certs import KeyPair
 from podwire.l7.table import Backends, compile_table
 from podwire.runtime.tasks import Nursery

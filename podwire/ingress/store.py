@@ -21,7 +21,7 @@ from podwire.client.ctx import Ctx
 from podwire.client.informer import Informers
 from podwire.client.klog import Klog
 from podwire.client.recorder import Recorder, reference
-from podwire.ingress.core import Flags, addresses, last_one, outdated, served
+from podwire.ingress.core import Flags, addresses, last_one, outdated
 from podwire.l7.certs import KeyPair, key_pair
 from podwire.l7.options import not_modelled
 from podwire.l7.table import Backends, Server, Table, compile_table
@@ -96,13 +96,14 @@ class Store:
 
     def _ingress_changed(self, old: Ingress | None, new: Ingress | None) -> None:
         known = self._classes.list()
-        before = old is not None and served(old, known, self._options)
+        refused = self._options.classes.refused
+        before = old is not None and not refused(old, known)
         if new is None:
             self._written.pop(_key(old, new), None)
             if before:
                 self._touch()
             return
-        if not served(new, known, self._options):
+        if refused(new, known):
             why = "ignoring ingress" if not before else "removing ingress"
             self.klog.info_s(
                 "store.go:440", f"{why} because of unknown ingressclass", ingress=new.key
@@ -143,7 +144,8 @@ class Store:
 
     def _served(self) -> list[Ingress]:
         known = self._classes.list()
-        return [i for i in self._ingresses.list() if served(i, known, self._options)]
+        refused = self._options.classes.refused
+        return [i for i in self._ingresses.list() if not refused(i, known)]
 
     def table(self) -> Table:
         """The route table as the caches are."""

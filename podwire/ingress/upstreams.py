@@ -7,6 +7,7 @@ next), nginx's proxy_next_upstream "error timeout".
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from podwire.client import http1
@@ -16,6 +17,8 @@ from podwire.l7.table import Endpoint, Upstream
 from podwire.runtime.ports import Rng
 from podwire.runtime.tasks import Nursery
 
+CLIENT_TIMEOUT_S = 60.0
+"""client_header_timeout, and client_body_timeout between two pieces."""
 REPLAYED_BYTES = 64 * 1024
 """Of a request's body that is kept for another attempt; what is longer is sent once."""
 
@@ -54,9 +57,11 @@ class Upload:
         """Whether some of it was sent that is not kept."""
         self.complete = False
         """Whether all of it was taken from the client."""
+        self.moved: Callable[[], None] = _nothing
+        """Called whenever a piece of the rest went out."""
 
     async def begin(self) -> None:
-        """Take the start. Raises HttpError (413 among them), OSError."""
+        """Take the start. Raises HttpError (413 among them), TimeoutError, OSError."""
         while len(self._kept) < REPLAYED_BYTES:
             data = await self._piece()
             if not data:
@@ -65,7 +70,8 @@ class Upload:
             self._kept += data
 
     async def _piece(self) -> bytes:
-        data = await self._body.piece()
+        async with asyncio.timeout(CLIENT_TIMEOUT_S):
+            data = await self._body.piece()
         self._taken += len(data)
         if self._most and self._taken > self._most:
             raise HttpError("body too large", 413)
@@ -89,13 +95,31 @@ class Upload:
         return self._body.length is None
 
     async def rest(self, stream: Stream) -> None:
-        """Send what follows the start. Raises HttpError, OSError."""
+        """Send what follows the start. Raises HttpError, TimeoutError, OSError of the client's.
+
+        An endpoint that takes no more ends it: what it answers to that is read beside.
+        """
         self.spent = True
         while data := await self._piece():
-            await stream.send(chunk(data) if self._chunked else data)
+            if not await _sent(stream, chunk(data) if self._chunked else data):
+                return
+            self.moved()
         self.complete = True
         if self._chunked:
-            await stream.send(LAST_CHUNK)
+            await _sent(stream, LAST_CHUNK)
+
+
+async def _sent(stream: Stream, data: bytes) -> bool:
+    """Send to an endpoint; whether it took it."""
+    try:
+        await stream.send(data)
+    except OSError:
+        return False
+    return True
+
+
+def _nothing() -> None:
+    """For uploads that nobody watches."""
 
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -169,10 +193,13 @@ async def _asked(
     reader = Reader(stream)
     try:
         await stream.send(head + upload.start())
-        if not upload.whole:
-            nursery.start(upload.rest(stream), name="ingress upload")
-        async with asyncio.timeout(read_timeout_s):
+        async with asyncio.timeout(read_timeout_s) as patience:
+            if not upload.whole:  # patience begins anew with each piece that goes out
+                loop = asyncio.get_running_loop()
+                upload.moved = lambda: patience.reschedule(loop.time() + read_timeout_s)
+                nursery.start(upload.rest(stream), name="ingress upload")
             answer = await http1.read_response_head(reader)
+            upload.moved = _nothing
         bodiless = method == "HEAD" or answer.status in {204, 304}
         body = Body(reader, [] if bodiless else answer.headers, until_end=not bodiless)
     except TimeoutError:

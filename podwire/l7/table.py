@@ -101,22 +101,51 @@ Certificates = Callable[[str], Sequence[str] | None]
 # ---------------------------------------------------------------- whose Ingresses
 
 
-def refused_class(
-    ingress: Ingress, classes: Iterable[IngressClass], controller: str = CONTROLLER
-) -> str:
-    """Why the controller ignores an Ingress; "" when it serves it."""
-    wanted = ingress.spec.ingress_class_name
-    mine = [c.metadata.name for c in classes if c.spec.controller == controller]
-    if wanted is not None:
-        if wanted in mine:
+@dataclass(frozen=True, slots=True)
+class ClassRules:
+    """Whose Ingresses a controller serves, by its flags."""
+
+    controller: str = CONTROLLER
+    """--controller-class."""
+    annotation: str = "nginx"
+    """--ingress-class: the value of the old annotation."""
+    without_class: bool = False
+    """--watch-ingress-without-class."""
+
+    def refused(self, ingress: Ingress, classes: Iterable[IngressClass]) -> str:
+        """Why the controller ignores an Ingress; "" when it serves it."""
+        wanted = ingress.spec.ingress_class_name
+        mine = [c.metadata.name for c in classes if c.spec.controller == self.controller]
+        if wanted is not None:
+            if wanted in mine:
+                return ""
+            return f"its ingressClassName {wanted!r} is no IngressClass of {self.controller}"
+        annotation = ingress.metadata.annotations.get(CLASS_ANNOTATION)
+        if annotation is None:
+            told = "it names no IngressClass (spec.ingressClassName), and no default class was set"
+            return "" if self.without_class else told
+        if annotation == self.annotation:
             return ""
-        return f"its ingressClassName {wanted!r} is no IngressClass of {controller}"
-    annotation = ingress.metadata.annotations.get(CLASS_ANNOTATION)
-    if annotation is None:
-        return "it names no IngressClass (spec.ingressClassName), and no default class was set"
-    if annotation == "nginx":
-        return ""
-    return f"its annotation {CLASS_ANNOTATION}: {annotation!r} is not 'nginx'"
+        return f"its annotation {CLASS_ANNOTATION}: {annotation!r} is not {self.annotation!r}"
+
+
+def flags_of(argv: Iterable[str]) -> dict[str, str]:
+    """``--name=value`` of a controller's command line; a bare flag is "true"."""
+    given: dict[str, str] = {}
+    for word in argv:
+        if word.startswith("-"):
+            name, equals, value = word.lstrip("-").partition("=")
+            given[name] = value if equals else "true"
+    return given
+
+
+def class_rules(given: dict[str, str]) -> ClassRules:
+    """The rules that a controller's flags give."""
+    return ClassRules(
+        given.get("controller-class", CONTROLLER),
+        given.get("ingress-class", "nginx"),
+        given.get("watch-ingress-without-class", "false").lower() in {"true", "1", "t"},
+    )
 
 
 def in_order(ingresses: Iterable[Ingress]) -> list[Ingress]:
@@ -230,7 +259,7 @@ class _Draft:
 def compile_table(
     ingresses: Iterable[Ingress], backends: Backends, certificates: Certificates
 ) -> Table:
-    """The table of the Ingresses that the controller serves (see ``refused_class``)."""
+    """The table of the Ingresses that the controller serves (see ``ClassRules``)."""
     ordered = in_order(ingresses)
     left_out: list[tuple[str, str]] = []
     drafts = _servers(ordered, backends)

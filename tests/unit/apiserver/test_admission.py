@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from podwire.api import kinds
+from podwire.api.status import ApiError
 
 POD = kinds.POD
 
@@ -85,5 +88,54 @@ def test_what_can_only_be_created_is_not_stored(simulate):
     async def story(w):
         answer = await w.raw("POST", kinds.TRACE.path(), {})
         assert answer.status == 405
+
+    simulate(story)
+
+
+def ingress(name: str, annotations: dict[str, str] | None = None, **spec) -> dict[str, object]:
+    backend = {"service": {"name": "s", "port": {"number": 80}}}
+    return {
+        "metadata": {"name": name, "annotations": annotations or {}},
+        "spec": {"defaultBackend": backend, **spec},
+    }
+
+
+def test_an_ingress_without_class_gets_the_newest_default(simulate):
+    """Of two of the same second, the first by name; who names a class keeps it."""
+
+    async def story(w):
+        marked = {"ingressclass.kubernetes.io/is-default-class": "true"}
+
+        async def make(name, annotations):
+            meta = {"name": name, "annotations": annotations}
+            body = {"metadata": meta, "spec": {"controller": "example.com/c"}}
+            await w.client.create(kinds.INGRESS_CLASS, body)
+
+        async def chosen(name, annotations=None, **spec):
+            body = ingress(name, annotations, **spec)
+            made = await w.client.create(kinds.INGRESS, body, "default")
+            return made.spec.ingress_class_name
+
+        await make("plain", {})
+        assert await chosen("a") is None
+        await make("old", marked)
+        assert await chosen("b") == "old"
+        await w.env.clock.sleep(2)
+        await make("z", marked)
+        await make("y", marked)
+        assert await chosen("c") == "y"
+        assert await chosen("d", ingressClassName="plain") == "plain"
+        assert await chosen("e", {"kubernetes.io/ingress.class": "nginx"}) is None
+
+    simulate(story)
+
+
+def test_class_and_annotation_of_an_ingress_must_agree(simulate):
+    """Upstream's words; only when it is created."""
+
+    async def story(w):
+        body = ingress("a", {"kubernetes.io/ingress.class": "x"}, ingressClassName="y")
+        with pytest.raises(ApiError, match="must match `ingressClassName` when both are specified"):
+            await w.client.create(kinds.INGRESS, body, "default")
 
     simulate(story)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from podwire.api.views import Ingress, Node, Pod, Service
-from podwire.ingress.core import addresses, flags, last_one, outdated, served
-from tests.unit.l7.objects import ingress, ingress_class, view
+from podwire.ingress.core import addresses, flags, last_one, outdated
+from tests.unit.l7.objects import view
 
 
 def pod(name, node, *, ready=True, phase="Running", **labels):
@@ -105,12 +105,3 @@ def test_flags_are_parsed_as_upstream_names_them():
         flags(["--http-port=x"])
     with pytest.raises(ValueError, match="exclude each other"):
         flags(["--publish-service=a/b", "--publish-status-address=x"])
-
-
-def test_ingresses_without_class_are_served_when_asked_for():
-    """--watch-ingress-without-class."""
-    bare, named = ingress("a"), ingress("b", ingressClassName="other")
-    classes = [ingress_class("nginx")]
-    assert [served(i, classes, flags([])) for i in (bare, named)] == [False, False]
-    wide = flags(["--watch-ingress-without-class"])
-    assert [served(i, classes, wide) for i in (bare, named)] == [True, False]

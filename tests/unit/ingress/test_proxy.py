@@ -164,6 +164,25 @@ def test_expect_is_answered_before_the_body_is_read():
     run(story, routes(A))
 
 
+def test_a_slow_upload_takes_its_time_and_one_that_stops_is_left():
+    """Each piece within the time, all of it far beyond; then a client that falls silent."""
+
+    async def story(bench):
+        await bench.backend(A, lambda request: http1.text(str(len(request.body))))
+        client = bench.connect()
+        head = "PUT / HTTP/1.1\nHost: h\nContent-Length: 200000"
+        await client.send(head, b"x" * 100_000)
+        for _ in range(10):
+            await bench.env.clock.sleep(30)
+            await client.stream.send(b"x" * 10_000)
+        assert (await client.answer()).body == b"200000"
+        silent = bench.connect()
+        await silent.send(head, b"x" * 100_000)
+        assert (await silent.answer()).status in {408, 504}
+
+    run(story, routes(A))
+
+
 # ---------------------------------------------------------------- refusals
 
 
@@ -271,6 +290,26 @@ def test_an_endpoint_that_takes_too_long_gives_504_and_posts_are_not_repeated():
         assert heard == ["POST", "GET", "GET", "GET"]
 
     run(story, routes(A, proxy_read_timeout="2"))
+
+
+def test_an_endpoint_that_answers_before_it_has_read_everything_is_heard():
+    """It refuses a long upload from its head alone and hangs up."""
+
+    async def story(bench):
+        async def serve(stream, reader):
+            await reader.line()
+            await reader.fields()
+            await stream.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+            await stream.close()
+
+        await bench.raw(A, serve)
+        client = bench.connect()
+        await client.send("PUT / HTTP/1.1\nHost: h\nContent-Length: 500000", b"x" * 400_000)
+        answer = await client.answer()
+        assert (answer.status, answer.body) == (403, b"no")
+        assert await client.reader.rest() == b""  # the rest of the upload is not waited for
+
+    run(story, routes(A))
 
 
 def test_an_answer_that_breaks_off_resets_the_client():

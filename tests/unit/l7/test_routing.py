@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from podwire.l7.route import decide, normalized
-from podwire.l7.table import refused_class
+from podwire.l7.table import ClassRules, class_rules, flags_of
 from tests.unit.l7.objects import (
     endpoint_slice,
     ingress,
@@ -172,9 +172,24 @@ def test_the_class_decides_who_serves(spec, annotations, why):
         ingress_class("mine"),
         ingress_class("alb", "ingress.k8s.aws/alb"),
     ]
-    found = refused_class(ingress("i", annotations=annotations, **spec), classes)
+    found = ClassRules().refused(ingress("i", annotations=annotations, **spec), classes)
     assert (found == "") == (why == "")
     assert why in found
+
+
+def test_a_controllers_flags_change_whom_it_serves():
+    """Another controller, another annotation, or those without class."""
+    bare, named = ingress("a"), ingress("b", ingressClassName="mine")
+    old = ingress("c", annotations={"kubernetes.io/ingress.class": "inner"})
+    classes = [ingress_class("mine", "me.example/inner")]
+    for words, wanted in (
+        ([], [False, False, False]),
+        (["--controller-class=me.example/inner"], [False, True, False]),
+        (["--ingress-class=inner"], [False, False, True]),
+        (["--watch-ingress-without-class"], [True, False, False]),
+    ):
+        rules = class_rules(flags_of(words))
+        assert [not rules.refused(i, classes) for i in (bare, named, old)] == wanted
 
 
 # ---------------------------------------------------------------- backends
