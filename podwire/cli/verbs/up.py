@@ -115,12 +115,9 @@ def command(
         "time_profile": time_profile,
         "zones": tuple(zone.strip() for zone in zones.split(",")) if zones else (),
     }
-    servers = tuple(url.strip() for url in (etcd or "").split(",") if url.strip())
-    if etcd is not None and not servers:
-        raise Failure("--etcd: name a URL such as http://127.0.0.1:2379", EXIT_USAGE)
     keeping = {
         "data_dir": data_dir.absolute() if data_dir else None,
-        "etcd_servers": servers,
+        "etcd_servers": _urls(etcd),
         "etcd_prefix": etcd_prefix,
         "etcd_cafile": etcd_cafile,
         "etcd_certfile": etcd_certfile,
@@ -138,6 +135,14 @@ def command(
         raise Failure(f"cannot listen on port {port}: {error.strerror}") from error
     except kubeconfig.KubeconfigError as error:
         raise Failure(str(error)) from error
+
+
+def _urls(etcd: str | None) -> tuple[str, ...]:
+    """The URLs of ``--etcd``. Raises Failure (2) for an option without one."""
+    servers = tuple(url.strip() for url in (etcd or "").split(",") if url.strip())
+    if etcd is not None and not servers:
+        raise Failure("--etcd: name a URL such as http://127.0.0.1:2379", EXIT_USAGE)
+    return servers
 
 
 def _wait_for_running(name: str, wait_s: float) -> None:
