@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -45,8 +46,10 @@ class HttpServer:
         self.address = ("", 0)
         """Where it listens, once started."""
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen. Raises OSError when the port is taken."""
+    async def start(self, host: str, port: int, *, listening: socket.socket | None = None) -> None:
+        """Listen; ``listening`` is a socket that does already. Raises OSError when the port is
+        taken.
+        """
         server = web.Server(
             self._handle,
             handler_cancellation=True,  # a client that went away ends its watch
@@ -55,7 +58,11 @@ class HttpServer:
         )
         self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, ssl_context=self._tls, backlog=1024)
+        site: web.BaseSite
+        if listening is not None:
+            site = web.SockSite(self._runner, listening, ssl_context=self._tls, backlog=1024)
+        else:
+            site = web.TCPSite(self._runner, host, port, ssl_context=self._tls, backlog=1024)
         await site.start()
         self.address = self._runner.addresses[0][:2]
 

@@ -13,14 +13,10 @@ from typing import Any
 
 from podwire import coredns, ingress
 from podwire.api import kinds
-from podwire.api.kinds import Kind
-from podwire.api.status import ApiError
-from podwire.api.view import JSON
-from podwire.apiserver import components, discovery, openapi
+from podwire.apiserver import components
 from podwire.apiserver.certs import Authority
 from podwire.apiserver.own import Own
 from podwire.apiserver.server import Apiserver, DirectApi
-from podwire.apiserver.tables.shapes import chooser
 from podwire.apiserver.traces import Tracer
 from podwire.client import leases
 from podwire.client.api import Client
@@ -40,7 +36,7 @@ from podwire.kubelet.streams import Streams
 from podwire.runtime.env import Env
 from podwire.runtime.tasks import Nursery
 from podwire.scheduler.shell import run as run_scheduler
-from podwire.sim import addons, outside, whatif
+from podwire.sim import outside, serving, whatif
 from podwire.sim.keeping import Kept
 from podwire.sim.link import LinkedApi
 from podwire.sim.machines import Machines
@@ -111,9 +107,6 @@ class Cluster:
 
     def _serve(self) -> None:
         """Everything the API server answers beside its registry."""
-        for route in (*discovery.routes(), *openapi.ROUTES):
-            self.server.routes.add(route)
-        self.server.shapes.append(chooser(self.env.clock.now_ns))
         own = Own(
             self.tracer,
             self.fabric,
@@ -122,7 +115,7 @@ class Cluster:
             self.wait_ready,
             self.machines,
         )
-        own.install(self.server)
+        serving.equip(self.server, own)
 
     # -- what the API server shows of the composition
 
@@ -155,7 +148,7 @@ class Cluster:
             ),
             name="control plane",
         )
-        await self._create_addons()
+        await serving.create_addons(self.client, self.settings)
         config = ControllersConfig(root_ca=self.authority.pem.decode())
         self._start_room("controllers", run_controllers(self.room_ctx("controllers", config)))
         self._start_room("scheduler", run_scheduler(self.room_ctx("scheduler")))
@@ -255,24 +248,3 @@ class Cluster:
         )
 
     # -- objects
-
-    async def _create_addons(self) -> None:
-        for body in addons.objects(self.settings):
-            kind = kinds.by_gvk(body["apiVersion"], body["kind"])
-            assert kind is not None, body["kind"]
-            try:
-                await self.client.create(kind, body)
-            except ApiError as error:
-                if not await self._exists(kind, body["metadata"]):
-                    raise
-                self.env.log.debug("kept from an earlier start", what=error.message)
-
-    async def _exists(self, kind: Kind[Any], meta: JSON) -> bool:
-        """Whether an earlier life of this cluster made it (it may have been edited since)."""
-        try:
-            await self.client.get(kind, meta["name"], meta.get("namespace", ""))
-        except ApiError as error:
-            if error.reason == "NotFound":
-                return False
-            raise
-        return True

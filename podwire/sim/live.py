@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 from typing import Any
 
-from podwire.apiserver.certs import Pair
+from podwire.apiserver.certs import Authority, Pair
 from podwire.apiserver.http.authn import Authenticator
 from podwire.apiserver.http.server import HttpServer, tls_context
 from podwire.apiserver.http.upgrade import Upgrader
@@ -36,6 +36,11 @@ class LiveCluster:
         """The cluster's one bearer token."""
         self._http: HttpServer | None = None
         self._nursery = Nursery()
+
+    @property
+    def authority(self) -> Authority:
+        """The cluster's certificate authority."""
+        return self.cluster.authority
 
     @property
     def server_url(self) -> str:

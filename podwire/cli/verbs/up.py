@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,9 @@ from podwire.runtime.files import write_private
 @click.option("--etcd-keyfile", default="", metavar="FILE", help="And its key.")
 @click.option("--time-profile", default="typical", show_default=True, help="fast, typical, slow.")
 @click.option("--seed", default=None, type=int, help="Seed of randomness (default: drawn).")
+@click.option(
+    "--processes", is_flag=True, help="Run each room in a process of its own, as compose does."
+)
 @click.option("--detach", is_flag=True, help="Go on in the background.")
 @click.option(
     "--wait", "wait", is_flag=False, flag_value="60s", default=None, metavar="[=60s]",
@@ -87,6 +91,7 @@ def command(
     etcd_keyfile: str,
     time_profile: str,
     seed: int | None,
+    processes: bool,
     detach: bool,
     wait: str | None,
     log_level: str,
@@ -129,6 +134,9 @@ def command(
         return
     report = _Report(ready_fd)
     target = kubeconfig.write_target(kubeconfig_file, os.environ)
+    if processes:
+        _serve_processes(name, options, keeping, port, target, seed, wait_s, log_level, report)
+        return
     try:
         asyncio.run(_serve(name, options, keeping, port, target, seed, wait_s, log_level, report))
     except OSError as error:
@@ -145,11 +153,15 @@ def _urls(etcd: str | None) -> tuple[str, ...]:
     return servers
 
 
-def _wait_for_running(name: str, wait_s: float) -> None:
+def _stderr(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _wait_for_running(name: str, wait_s: float, told: Callable[[str], None] = _stderr) -> None:
     path = f"/apis/podwire.dev/v1alpha1/ready?timeoutSeconds={math.ceil(wait_s)}"
     if not call(client(name), "GET", path, timeout_s=wait_s + 10)["ready"]:
         raise Failure(f"not Ready within {wait_s:g}s; see: kubectl get nodes,pods -A")
-    click.echo(" ✓ Nodes and kube-system Ready", err=True)
+    told(" ✓ Nodes and kube-system Ready")
 
 
 def _seconds(wait: str | None) -> float | None:
@@ -244,11 +256,68 @@ async def _serve(
         state.clear(name)
 
 
+def _serve_processes(
+    name: str,
+    options: dict[str, Any],
+    keeping: dict[str, Any],
+    port: int,
+    target: Path,
+    seed: int | None,
+    wait_s: float | None,
+    log_level: str,
+    report: _Report,
+) -> None:
+    """The same cluster with every room in a process of its own."""
+    settings = _validate(name, options)
+    from podwire.runtime.env import real  # noqa: PLC0415  as light as the verb
+    from podwire.sim.processes import (  # noqa: PLC0415
+        ProcessCluster,
+        RoomEndedError,
+        stopped_by_signals,
+    )
+    from podwire.store import StoreOptions  # noqa: PLC0415
+
+    directory = state.create(name)
+    store = StoreOptions(**keeping)
+    pki = (store.data_dir or directory) / "rooms"
+    env = real(seed, log_level)
+    try:
+        cluster = ProcessCluster(env, settings, pki, store, port, log_level)
+    except OSError as error:
+        state.clear(name)
+        raise Failure(f"cannot listen on port {port}: {error.strerror}") from error
+    written: Path | None = None
+    with stopped_by_signals(cluster):
+        try:
+            cluster.start()
+            if cluster.wait_ready(("apiserver",)):
+                written = _announce(name, cluster, directory, target, report)
+            if cluster.wait_ready():
+                report.line(f" ✓ {len(cluster.children)} rooms Ready in {_age_s():.1f}s")
+                if wait_s is not None:
+                    _wait_for_running(name, wait_s, report.line)
+            report.done()
+            cluster.wait()
+        except RoomEndedError as error:
+            raise Failure(f"the cluster did not start: {error}", error.code) from error
+        finally:
+            cluster.stop()
+            if written is not None:
+                kubeconfig.remove([written], name)
+            state.clear(name)
+
+
+def _age_s() -> float:
+    from podwire.runtime.clock import process_age_s  # noqa: PLC0415  as light as the verb
+
+    return process_age_s()
+
+
 def _announce(name: str, cluster: Any, directory: Path, target: Path, report: _Report) -> Path:
     config = kubeconfig.document(
         name,
         cluster.server_url,
-        cluster.cluster.authority.pem,
+        cluster.authority.pem,
         cluster.admin.certificate,
         cluster.admin.key,
     )
@@ -257,16 +326,12 @@ def _announce(name: str, cluster: Any, directory: Path, target: Path, report: _R
     write_private(directory / "token", f"{cluster.token}\n".encode())
     kubeconfig.merge(target, config)
     state.save(state.State(name, os.getpid(), cluster.server_url, str(target)))
-    from podwire.runtime.clock import process_age_s  # noqa: PLC0415
-
-    seconds = process_age_s()
-    report.line(f" ✓ API server ready at {cluster.server_url} in {seconds:.1f}s")
+    report.line(f" ✓ API server ready at {cluster.server_url} in {_age_s():.1f}s")
     report.line(f' ✓ Set kubectl context to "{kubeconfig.context_name(name)}" in {target}')
     return target
 
 
 async def _wait(cluster: Any, wait_s: float, report: _Report, stop: asyncio.Event) -> None:
-    from podwire.runtime.clock import process_age_s  # noqa: PLC0415
     from podwire.runtime.tasks import first  # noqa: PLC0415
 
     report.line(" • Waiting for nodes and kube-system ...")
@@ -277,7 +342,7 @@ async def _wait(cluster: Any, wait_s: float, report: _Report, stop: asyncio.Even
         report.line(f" ✗ Not Ready within {wait_s:g}s; see: kubectl get nodes,pods -A")
         return
     if not stop.is_set():
-        report.line(f" ✓ Nodes and kube-system Ready in {process_age_s():.1f}s")
+        report.line(f" ✓ Nodes and kube-system Ready in {_age_s():.1f}s")
 
 
 def _detached(name: str) -> None:

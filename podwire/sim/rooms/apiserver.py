@@ -6,14 +6,13 @@ from functools import partial
 
 from podwire.api import kinds
 from podwire.api.status import ApiError
-from podwire.apiserver import components, discovery, openapi
+from podwire.apiserver import components
 from podwire.apiserver.http.authn import Authenticator
 from podwire.apiserver.http.server import HttpServer, tls_context
 from podwire.apiserver.http.upgrade import Upgrader
 from podwire.apiserver.machines import MachineState
 from podwire.apiserver.own import Own
 from podwire.apiserver.server import Apiserver, DirectApi
-from podwire.apiserver.tables.shapes import chooser
 from podwire.apiserver.traces import Tracer
 from podwire.client.api import Client
 from podwire.client.counters import ANONYMOUS, KUBELET_ENDPOINT, User
@@ -24,7 +23,7 @@ from podwire.client.framed.methods import Table
 from podwire.client.framed.session import Session
 from podwire.client.framed.sockets import FramedSockets
 from podwire.client.identity import ROOMS
-from podwire.sim import addons, certs, outside, whatif
+from podwire.sim import certs, outside, serving, whatif
 from podwire.sim.readiness import wait_until_up
 from podwire.sim.rooms.process import RoomProcess
 from podwire.sim.settings import ADMIN
@@ -68,9 +67,6 @@ class ApiserverRoom:
             self.client, fabric, self._kubelets, whatif.compiler(self._settings),
             lambda: (env.clock.monotonic_ns() - began_ns) / 1e9,
         )  # fmt: skip
-        for route in (*discovery.routes(), *openapi.ROUTES):
-            self.server.routes.add(route)
-        self.server.shapes.append(chooser(env.clock.now_ns))
         own = Own(
             tracer,
             fabric,
@@ -79,7 +75,7 @@ class ApiserverRoom:
             self._wait_ready,
             NoMachines(),
         )
-        own.install(self.server)
+        serving.equip(self.server, own)
 
     def _kubelet_endpoint(self, node: str) -> str:
         entry = self.server.caches.of(kinds.NODE).get("", node)
@@ -105,11 +101,10 @@ class ApiserverRoom:
         """Load the store, make the addons' objects, listen."""
         room, options = self._room, self._room.options
         await self.server.start()
-        for body in addons.objects(self._settings):
-            await self._create(body)
+        await serving.create_addons(self.client, self._settings)
         self._http = self._https()
         host, _, port = options.secure.rpartition(":")
-        await self._http.start(host, int(port))
+        await self._http.start(host, int(port), listening=options.secure_socket)
         api = DirectApi(self.server, ADMIN)
 
         def serve(session: Session) -> Table:
@@ -120,16 +115,6 @@ class ApiserverRoom:
         await room.serve(CALLERS, serve)
         room.hold_lease(api)
         room.nursery.start(self._control_plane(), name="control plane")
-
-    async def _create(self, body: dict[str, object]) -> None:
-        """One object of an addon; one that is there already is left as people made it."""
-        kind = kinds.by_gvk(str(body["apiVersion"]), str(body["kind"]))
-        assert kind is not None, body["kind"]
-        try:
-            await self.client.create(kind, body)
-        except ApiError as error:
-            if error.reason != "AlreadyExists":
-                raise
 
     def _https(self) -> HttpServer:
         options, server = self._room.options, self.server

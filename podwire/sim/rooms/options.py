@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,17 @@ class Options:
     log_level: str = "info"
     seed: int | None = None
     ready_file: Path | None = None
+    secure_socket: socket.socket | None = None
+    """Listens for HTTPS already (given by the process that forked this one)."""
+    ready_fd: int = -1
+    """Where to say once that this room can work: a line with its name."""
+    lifeline_fd: int = -1
+    """Ends when the process that forked this one does: nobody is left behind."""
+
+    @property
+    def component(self) -> str:
+        """What this process is called among the components."""
+        return f"{self.room}-{self.node_names[0]}" if self.node_names else self.room
 
     def address(self, room: str) -> str:
         """Where another room is."""

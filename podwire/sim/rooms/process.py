@@ -8,6 +8,7 @@ a peer cannot be talked to at all (a foreign certificate, another version).
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -67,6 +68,7 @@ class RoomProcess:
         self._kept_from_work = ""
         self._lease: leases.LeaseHolder | None = None
         self._leasing: asyncio.Task[None] | None = None
+        self._started = False
         self._ends: list[Callable[[], Awaitable[None]]] = []
 
     # ------------------------------------------------------------ what rooms ask for
@@ -146,7 +148,7 @@ class RoomProcess:
         """Show by a Lease that this room lives."""
         client = Client(api, None, f"podwire-{self.options.room}")
         self._lease = leases.of_component(
-            self.ctx("lease", api=api), client, self.options.room, socket.gethostname(),
+            self.ctx("lease", api=api), client, self.options.component, socket.gethostname(),
             lambda: self._kept_from_work,
         )  # fmt: skip
         self._leasing = self.nursery.start(self._lease.run(), name="lease")
@@ -168,6 +170,15 @@ class RoomProcess:
             if self._lease is not None:
                 self._lease.kick()
             self._touch()
+        if not kept:
+            self._say_ready()
+
+    def _say_ready(self) -> None:
+        """Tell the process that forked this one, once, that this room can do its work."""
+        if self._started and self.options.ready_fd >= 0 and not self._kept_from_work:
+            os.write(self.options.ready_fd, f"{self.options.component}\n".encode())
+            os.close(self.options.ready_fd)
+            self.options.ready_fd = -1
 
     def _touch(self) -> None:
         file = self.options.ready_file
@@ -192,6 +203,8 @@ class RoomProcess:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
+        if self.options.lifeline_fd >= 0:
+            loop.add_reader(self.options.lifeline_fd, stop.set)
         await first(self._live(main), self._asked_to(stop))
 
     async def _asked_to(self, stop: asyncio.Event) -> None:
@@ -209,6 +222,9 @@ class RoomProcess:
                 if self.options.ready_file is not None:
                     self.nursery.start(self._show_health(), name="health")
                 await main(self)
+                self._started = True
+                self._changed()
+                self._say_ready()
                 keep_what_lives()
                 await asyncio.get_running_loop().create_future()
         finally:

@@ -1,0 +1,49 @@
+"""What every composition gives its API server: the paths beside the registry, the first objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from podwire.api import kinds
+from podwire.api.kinds import Kind
+from podwire.api.status import ApiError
+from podwire.api.view import JSON
+from podwire.apiserver import discovery, openapi
+from podwire.apiserver.own import Own
+from podwire.apiserver.server import Apiserver
+from podwire.apiserver.tables.shapes import chooser
+from podwire.client.api import Client
+from podwire.sim import addons
+from podwire.sim.settings import ClusterSettings
+
+
+def equip(server: Apiserver, own: Own) -> None:
+    """Everything the API server answers beside its registry, and the shapes it answers in."""
+    for route in (*discovery.routes(), *openapi.ROUTES):
+        server.routes.add(route)
+    server.shapes.append(chooser(server.world.clock.now_ns))
+    own.install(server)
+
+
+async def create_addons(client: Client, settings: ClusterSettings) -> None:
+    """Make the addons' objects. What an earlier life of the cluster made (it may have been edited
+    since) is left as it is. Raises ApiError.
+    """
+    for body in addons.objects(settings):
+        kind = kinds.by_gvk(body["apiVersion"], body["kind"])
+        assert kind is not None, body["kind"]
+        try:
+            await client.create(kind, body)
+        except ApiError:
+            if not await _exists(client, kind, body["metadata"]):
+                raise
+
+
+async def _exists(client: Client, kind: Kind[Any], meta: JSON) -> bool:
+    try:
+        await client.get(kind, meta["name"], meta.get("namespace", ""))
+    except ApiError as error:
+        if error.reason == "NotFound":
+            return False
+        raise
+    return True
