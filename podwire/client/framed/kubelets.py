@@ -16,6 +16,7 @@ from podwire.client.counters import (
     Resolver,
     ToolResult,
 )
+from podwire.client.framed.machines import KUBELET
 from podwire.client.framed.messages import ProtocolError
 from podwire.client.framed.methods import Method, Table
 from podwire.client.framed.session import Session
@@ -196,6 +197,11 @@ class FramedKubelets:
         session = await self._session(node)
         result: ToolResult = await session.call(RUN, node, list(argv), stdin)
         return result
+
+    async def switch(self, node: str, run: bool | None) -> bool:
+        """Start or stop a node's kubelet, or only look (None); whether it runs."""
+        running: bool = await (await self._session(node)).call(KUBELET, node, run)
+        return running
 
 
 async def _keep(link: Link) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from podwire.api import kinds
-from podwire.api.status import ApiError
 from podwire.apiserver import components
 from podwire.apiserver.http.authn import Authenticator
 from podwire.apiserver.http.server import HttpServer, tls_context
 from podwire.apiserver.http.upgrade import Upgrader
-from podwire.apiserver.machines import MachineState
 from podwire.apiserver.own import Own
 from podwire.apiserver.server import Apiserver, DirectApi
 from podwire.apiserver.traces import Tracer
@@ -25,24 +23,10 @@ from podwire.client.framed.sockets import FramedSockets
 from podwire.client.identity import ROOMS
 from podwire.sim import certs, outside, serving, whatif
 from podwire.sim.readiness import wait_until_up
+from podwire.sim.rooms.machines import FramedMachines
 from podwire.sim.rooms.process import RoomProcess
 from podwire.sim.settings import ADMIN
 from podwire.store import Store, UnavailableError, open_store
-
-
-class NoMachines:
-    """Power buttons that this composition does not have."""
-
-    async def stop_kubelet(self, node: str) -> MachineState:
-        """Refused: the services are the processes. Raises ApiError 405."""
-        raise ApiError(
-            "MethodNotAllowed",
-            f"{node}: switching nodes is not modelled where rooms are processes; stop or kill the "
-            "room's own process instead (docker compose stop kubelet)",
-        )
-
-    start_kubelet = power_off = power_on = stop_kubelet
-
 
 ROOM = "apiserver"
 PEERS = ("fabric",)
@@ -73,7 +57,7 @@ class ApiserverRoom:
             lambda: options.shown_api,
             self._components,
             self._wait_ready,
-            NoMachines(),
+            FramedMachines(self._link, self._kubelets),
         )
         serving.equip(self.server, own)
 

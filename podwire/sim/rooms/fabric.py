@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from podwire.client.framed.api import FramedApi
 from podwire.client.framed.fabric import serve_fabric
+from podwire.client.framed.machines import serve_power
 from podwire.client.framed.methods import Table
 from podwire.client.framed.session import Session
 from podwire.client.framed.sockets import serve_sockets
@@ -28,8 +29,19 @@ async def main(room: RoomProcess) -> None:
     fabric.real_sockets.shown_host = options.publish_shown
     await outside.start_gateway(fabric, room.nursery)
 
+    async def switch(node: str, on: bool | None) -> bool:
+        host = fabric.hosts.get(node)
+        if host is None or node not in options.settings.node_names:
+            raise LookupError(f"no node named {node!r}")
+        if on is True and not host.powered:
+            fabric.power_on(node)
+        elif on is False and host.powered:
+            fabric.power_off(node)
+        return host.powered
+
     def serve(session: Session) -> Table:
         table = Table()
+        serve_power(table, switch)
         serve_fabric(table, fabric)
         serve_sockets(table, fabric, session)
         return table
