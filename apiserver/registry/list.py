@@ -44,7 +44,7 @@ async def handle(server: Apiserver, call: Call) -> Response:
     token = query.get("continue")
     selection = select(call)
     validate(call)
-    current = await server.caches.fresh()
+    current = await state_asked_for(server, call)
     cache = server.caches.of(call.kind)
     prefix = cache.key(call.namespace, "") if call.namespace else cache.prefix
     after = ""
@@ -131,6 +131,15 @@ def asked_revision(call: Call) -> int:
         why = f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
         raise calls.bad_option(call, "resourceVersion", "FieldValueInvalid", why)
     return int(text)
+
+
+async def state_asked_for(server: Apiserver, call: Call) -> int:
+    """The revision of the cache once it is new enough: resourceVersion 0 takes it as it is, also
+    while the store is away.
+    """
+    if call.query.get("resourceVersion") == "0":
+        return server.caches.revision
+    return await server.caches.fresh()
 
 
 def not_newer(call: Call, current: int) -> int:

@@ -13,7 +13,7 @@ from podwire.apiserver.certs import Authority, Pair
 from podwire.client.identity import ROOMS, IdentityError
 from podwire.runtime.env import Env
 from podwire.runtime.files import write_private
-from podwire.sim.settings import ADMIN, SERVER_NAMES
+from podwire.sim.settings import ADMIN, LOOPBACK, SERVER_NAMES
 
 CA, ADMIN_FILE, SERVING = "ca", "admin", "serving"
 ETCD = "etcd"
@@ -40,7 +40,8 @@ def install(
             _write(directory, name, make())
             told(f"{name}.crt")
 
-    for room in (*ROOMS, ETCD):
+    keep(ETCD, (ETCD, LOOPBACK, *names), lambda: authority.room(ETCD, (LOOPBACK, *names)))
+    for room in ROOMS:
         keep(room, (room, *names), lambda room=room: authority.room(room, names))  # type: ignore[misc]
     serving = (*SERVER_NAMES, *names)
     keep(SERVING, serving, lambda: authority.server(serving))

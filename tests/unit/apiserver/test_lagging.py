@@ -14,6 +14,7 @@ from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.apiserver.server import Apiserver, DirectApi
 from podwire.client.api import Client
+from podwire.client.counters import Request
 from podwire.runtime import sim
 from podwire.store import CompactedError, LeaseNotFoundError, OutcomeUnknownError, UnavailableError
 from podwire.store.embedded import EmbeddedStore
@@ -267,6 +268,24 @@ def test_a_store_that_is_away_is_a_5xx_status_and_shows_in_health(late):
         w.store.away = None
         assert (await w.raw("GET", "/readyz")).status == 200
         assert (await w.raw("POST", path, {"metadata": {"name": "a"}})).status == 201
+
+    late(story)
+
+
+def test_who_takes_any_state_is_served_while_the_store_is_away(late):
+    """resourceVersion 0 asks for no particular one: the cache has what it had."""
+
+    async def story(w):
+        path = kinds.CONFIG_MAP.path("default")
+        assert (await w.raw("POST", path, {"metadata": {"name": "a"}})).status == 201
+        await w.env.clock.sleep(1)
+        w.store.away = UnavailableError("etcdserver: request timed out")
+        for url in (path, kinds.CONFIG_MAP.path("default", "a")):
+            request = Request("GET", url, (("resourceVersion", "0"),))
+            answer = await w.client.api.send(request)
+            assert answer.status == 200
+            assert b'"name":"a"' in answer.body
+        assert (await w.raw("GET", path)).status == 500
 
     late(story)
 
