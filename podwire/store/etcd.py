@@ -191,13 +191,15 @@ class EtcdStore:
     # ------------------------------------------------------------ writing
 
     async def txn(self, compares: Sequence[Compare], ops: Sequence[Op]) -> TxnResult:
-        """See ``Store``. A refusal reads the guards in the same call."""
+        """See ``Store``. A refusal reads the guards in the same call (a single one need not be)."""
         check_size(ops)
         request = rpc.TxnRequest()
         for key, mod_revision in compares:
             raw = self._key(key)
             request.compare.add(result=_EQUAL, target=_MOD, key=raw, mod_revision=mod_revision)
-            request.failure.add().request_range.CopyFrom(rpc.RangeRequest(key=raw, keys_only=True))
+            if len(compares) > 1:
+                read = request.failure.add().request_range
+                read.key, read.keys_only = raw, True
         lease = 0
         for op in ops:
             if isinstance(op, Put):
@@ -212,6 +214,8 @@ class EtcdStore:
             raise LeaseNotFoundError(lease) from None
         if response.succeeded:
             return TxnResult(True, response.header.revision)
+        if len(compares) == 1:
+            return TxnResult(False, response.header.revision, (compares[0][0],))
         failed = []
         for compare, answer in zip(compares, response.responses, strict=True):
             found = answer.response_range.kvs
