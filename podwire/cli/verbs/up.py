@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from podwire.cli import kubeconfig, state
-from podwire.cli.cluster import call, client, name_option
-from podwire.cli.errors import EXIT_NO, EXIT_UNREACHABLE, EXIT_USAGE, Failure
-from podwire.runtime.files import write_private
+from podwire.cli.cluster import name_option
+from podwire.cli.errors import EXIT_NO, EXIT_USAGE, Failure
+from podwire.cli.serving import Asked, Report, serve_here, serve_processes, wait_for_running
 
 
 @click.command("up", epilog="Example: podwire up --detach --wait && kubectl get nodes")
@@ -110,7 +106,7 @@ def command(
         if kubeconfig_file:
             kubeconfig.copy(state.directory(name) / "kubeconfig", Path(kubeconfig_file))
         if wait_s is not None:
-            _wait_for_running(name, wait_s)
+            wait_for_running(name, wait_s)
         return
     options = {
         "nodes": nodes,
@@ -128,19 +124,26 @@ def command(
         "etcd_certfile": etcd_certfile,
         "etcd_keyfile": etcd_keyfile,
     }
+    asked = Asked(
+        name, options, keeping, port, kubeconfig.write_target(kubeconfig_file, os.environ), seed,
+        wait_s, log_level, Report(ready_fd),
+    )  # fmt: skip
     if detach:
-        _validate(name, options)
+        asked.settings()
         _detached(name)
-        return
-    report = _Report(ready_fd)
-    target = kubeconfig.write_target(kubeconfig_file, os.environ)
-    if processes:
-        _serve_processes(name, options, keeping, port, target, seed, wait_s, log_level, report)
-        return
+    else:
+        _serve(asked, processes=processes)
+
+
+def _serve(asked: Asked, *, processes: bool) -> None:
+    """Be the cluster, and say why not. Raises Failure."""
     try:
-        asyncio.run(_serve(name, options, keeping, port, target, seed, wait_s, log_level, report))
+        if processes:
+            serve_processes(asked)
+        else:
+            asyncio.run(serve_here(asked))
     except OSError as error:
-        raise Failure(f"cannot listen on port {port}: {error.strerror}") from error
+        raise Failure(f"cannot listen on port {asked.port}: {error.strerror}") from error
     except kubeconfig.KubeconfigError as error:
         raise Failure(str(error)) from error
 
@@ -153,17 +156,6 @@ def _urls(etcd: str | None) -> tuple[str, ...]:
     return servers
 
 
-def _stderr(text: str) -> None:
-    click.echo(text, err=True)
-
-
-def _wait_for_running(name: str, wait_s: float, told: Callable[[str], None] = _stderr) -> None:
-    path = f"/apis/podwire.dev/v1alpha1/ready?timeoutSeconds={math.ceil(wait_s)}"
-    if not call(client(name), "GET", path, timeout_s=wait_s + 10)["ready"]:
-        raise Failure(f"not Ready within {wait_s:g}s; see: kubectl get nodes,pods -A")
-    told(" ✓ Nodes and kube-system Ready")
-
-
 def _seconds(wait: str | None) -> float | None:
     if wait is None:
         return None
@@ -174,175 +166,6 @@ def _seconds(wait: str | None) -> float | None:
         return float(number) * units[unit]
     except (ValueError, KeyError):
         raise Failure(f"--wait {wait!r}: use a duration such as 60s or 2m", EXIT_USAGE) from None
-
-
-def _validate(name: str, options: dict[str, Any]) -> Any:
-    from podwire.sim.settings import ClusterSettings  # noqa: PLC0415  as light as the verb
-
-    try:
-        return ClusterSettings(name=name, **options)
-    except ValueError as error:
-        raise Failure(str(error), EXIT_USAGE) from error
-
-
-class _Report:
-    """Progress for people on stderr, or for the parent of a detached cluster on a pipe."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._pipe = os.fdopen(descriptor, "w") if descriptor >= 0 else None
-
-    def line(self, text: str) -> None:
-        """One line of progress."""
-        if self._pipe is not None:
-            self._pipe.write(text + "\n")
-            self._pipe.flush()
-        else:
-            click.echo(text, err=True)
-
-    def done(self) -> None:
-        """The parent may go."""
-        if self._pipe is not None:
-            self._pipe.close()
-            self._pipe = None
-
-
-async def _serve(
-    name: str,
-    options: dict[str, Any],
-    keeping: dict[str, Any],
-    port: int,
-    target: Path,
-    seed: int | None,
-    wait_s: float | None,
-    log_level: str,
-    report: _Report,
-) -> None:
-    settings = _validate(name, options)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    from podwire.runtime.memory import fewer_collections, keep_what_lives  # noqa: PLC0415
-
-    # The rooms are imported once the signals are caught: it takes a while.
-    with fewer_collections():
-        from podwire.api.status import ApiError  # noqa: PLC0415
-        from podwire.runtime.env import real  # noqa: PLC0415
-        from podwire.sim.keeping import StoreError, StoreOptions, open_kept  # noqa: PLC0415
-        from podwire.sim.live import LiveCluster  # noqa: PLC0415
-
-    env = real(seed, log_level)
-    try:
-        kept = await open_kept(env, settings, StoreOptions(**keeping))
-    except StoreError as error:
-        raise Failure(str(error), EXIT_UNREACHABLE) from error
-    directory = state.create(name)
-    cluster = LiveCluster(kept, settings, directory)
-    written: Path | None = None
-    try:
-        await cluster.start(port)
-        keep_what_lives()
-        written = _announce(name, cluster, directory, target, report)
-        if wait_s is not None:
-            await _wait(cluster, wait_s, report, stop)
-        report.done()
-        await stop.wait()
-    except (StoreError, ApiError) as error:
-        raise Failure(f"the cluster did not start: {error}", EXIT_UNREACHABLE) from error
-    finally:
-        await cluster.stop()
-        if written is not None:
-            kubeconfig.remove([written], name)
-        state.clear(name)
-
-
-def _serve_processes(
-    name: str,
-    options: dict[str, Any],
-    keeping: dict[str, Any],
-    port: int,
-    target: Path,
-    seed: int | None,
-    wait_s: float | None,
-    log_level: str,
-    report: _Report,
-) -> None:
-    """The same cluster with every room in a process of its own."""
-    settings = _validate(name, options)
-    from podwire.runtime.env import real  # noqa: PLC0415  as light as the verb
-    from podwire.sim.processes import (  # noqa: PLC0415
-        ProcessCluster,
-        RoomEndedError,
-        stopped_by_signals,
-    )
-    from podwire.store import StoreOptions  # noqa: PLC0415
-
-    directory = state.create(name)
-    store = StoreOptions(**keeping)
-    pki = (store.data_dir or directory) / "rooms"
-    env = real(seed, log_level)
-    try:
-        cluster = ProcessCluster(env, settings, pki, store, port, log_level)
-    except OSError as error:
-        state.clear(name)
-        raise Failure(f"cannot listen on port {port}: {error.strerror}") from error
-    written: Path | None = None
-    with stopped_by_signals(cluster):
-        try:
-            cluster.start()
-            if cluster.wait_ready(("apiserver",)):
-                written = _announce(name, cluster, directory, target, report)
-            if cluster.wait_ready():
-                report.line(f" ✓ {len(cluster.children)} rooms Ready in {_age_s():.1f}s")
-                if wait_s is not None:
-                    _wait_for_running(name, wait_s, report.line)
-            report.done()
-            cluster.wait()
-        except RoomEndedError as error:
-            raise Failure(f"the cluster did not start: {error}", error.code) from error
-        finally:
-            cluster.stop()
-            if written is not None:
-                kubeconfig.remove([written], name)
-            state.clear(name)
-
-
-def _age_s() -> float:
-    from podwire.runtime.clock import process_age_s  # noqa: PLC0415  as light as the verb
-
-    return process_age_s()
-
-
-def _announce(name: str, cluster: Any, directory: Path, target: Path, report: _Report) -> Path:
-    config = kubeconfig.document(
-        name,
-        cluster.server_url,
-        cluster.authority.pem,
-        cluster.admin.certificate,
-        cluster.admin.key,
-    )
-    own = directory / "kubeconfig"
-    kubeconfig.merge(own, config)
-    write_private(directory / "token", f"{cluster.token}\n".encode())
-    kubeconfig.merge(target, config)
-    state.save(state.State(name, os.getpid(), cluster.server_url, str(target)))
-    report.line(f" ✓ API server ready at {cluster.server_url} in {_age_s():.1f}s")
-    report.line(f' ✓ Set kubectl context to "{kubeconfig.context_name(name)}" in {target}')
-    return target
-
-
-async def _wait(cluster: Any, wait_s: float, report: _Report, stop: asyncio.Event) -> None:
-    from podwire.runtime.tasks import first  # noqa: PLC0415
-
-    report.line(" • Waiting for nodes and kube-system ...")
-    try:
-        async with asyncio.timeout(wait_s):
-            await first(cluster.cluster.wait_ready(), stop.wait())
-    except TimeoutError:
-        report.line(f" ✗ Not Ready within {wait_s:g}s; see: kubectl get nodes,pods -A")
-        return
-    if not stop.is_set():
-        report.line(f" ✓ Nodes and kube-system Ready in {_age_s():.1f}s")
 
 
 def _detached(name: str) -> None:
