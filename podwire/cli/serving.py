@@ -153,6 +153,7 @@ def serve_processes(asked: Asked) -> None:
             asked.report.done()
             cluster.wait()
         except RoomEndedError as error:
+            cluster.kill()
             raise Failure(f"the cluster did not start: {error}", error.code) from error
         finally:
             cluster.stop()

@@ -50,10 +50,10 @@ class Child:
 
 
 class RoomEndedError(Exception):
-    """A room ended while the cluster started; ``code`` is its exit code."""
+    """A room ended while the cluster started; ``code`` is its exit code, the text its reason."""
 
-    def __init__(self, room: str, code: int) -> None:
-        super().__init__(f"{room} ended with exit code {code}")
+    def __init__(self, room: str, code: int, why: str) -> None:
+        super().__init__(why or f"{room} ended with exit code {code}")
         self.code = code
 
 
@@ -80,6 +80,8 @@ class ProcessCluster:
         self.children = self._plan(settings, store, log_level)
         self._stopping = False
         self._heard = b""
+        self._why = ""
+        """The last words of a room that could not go on."""
         self._ready: dict[str, None] = {}
 
     @property
@@ -190,7 +192,12 @@ class ProcessCluster:
 
     def _hear(self) -> None:
         *lines, self._heard = (self._heard + os.read(self._ready_read, 4096)).split(b"\n")
-        self._ready.update((line.decode(), None) for line in lines)
+        for line in lines:
+            text = line.decode(errors="replace")
+            if text.startswith("!"):
+                self._why = text[1:]
+            else:
+                self._ready[text] = None
 
     def _reap_while_starting(self) -> None:
         for child in self.children:
@@ -200,7 +207,10 @@ class ProcessCluster:
             if pid:
                 child.pid = 0
                 if not self._stopping:
-                    raise RoomEndedError(child.name, os.waitstatus_to_exitcode(status))
+                    if select.select([self._ready_read], [], [], 0)[0]:
+                        self._hear()
+                    code = os.waitstatus_to_exitcode(status)
+                    raise RoomEndedError(child.name, code, self._why)
 
     def wait(self) -> None:
         """Fork anew what ends, until ``stop_soon`` was called and every child is gone."""
@@ -218,6 +228,12 @@ class ProcessCluster:
                 self._fork(child)
             else:
                 self._env.log.error("a room ends again and again: left alone", room=child.name)
+
+    def kill(self) -> None:
+        """End every child at once: the cluster did not come to life."""
+        self._stopping = True
+        self._tell(signal.SIGKILL)
+        self.wait()
 
     def stop(self) -> None:
         """End every child and wait for it; harmless when none is left."""

@@ -133,6 +133,7 @@ class Link:
         self._log = log.bind(peer=room, address=address)
         self._serve = serve
         self._session: Session | None = None
+        self._was_up = False
         self._waiting: list[asyncio.Future[None]] = []
         self._on_change = changed
         self.why = f"not connected to {room} at {address} yet"
@@ -197,7 +198,7 @@ class Link:
                     continue
                 delay_s = FIRST_RETRY_S
                 self._log.info("connected")
-                self._session, self.why = session, ""
+                self._session, self.why, self._was_up = session, "", True
                 self._tell()
                 await session.ended()
                 self._session = None
@@ -217,7 +218,9 @@ class Link:
     def _down(self, why: str) -> None:
         if why != self.why:  # told once, not with every try
             self.why = why
-            self._log.warning("not connected, trying again", error=why)
+            # Peers that start together find each other soon; a peer that was lost is news.
+            tell = self._log.warning if self._was_up else self._log.info
+            tell("not connected, trying again", error=why)
             self._on_change()
 
     async def _dial(self) -> Session:

@@ -246,10 +246,17 @@ def run(
             room = RoomProcess(options, env, listening)
             asyncio.run(room.run(main))
     except (IdentityError, ProtocolError, StoreOpenError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201  the process's last words
-        return EXIT_UNREACHABLE
+        return _ended(options, str(error), EXIT_UNREACHABLE)
     except OSError as error:
         why = f"cannot listen on {options.listen}: {error.strerror or error}"
-        print(f"error: {why}", file=sys.stderr)  # noqa: T201  see above
-        return EXIT_FAILED
+        return _ended(options, why, EXIT_FAILED)
     return 0
+
+
+def _ended(options: Options, why: str, code: int) -> int:
+    """The last words of a process: to whoever forked it, else to people."""
+    if options.ready_fd >= 0:
+        os.write(options.ready_fd, f"!{why}\n".encode())
+    else:
+        print(f"error: {why}", file=sys.stderr)  # noqa: T201  a command line's answer
+    return code
