@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 
-@lru_cache(maxsize=256)  # many objects are made, and many heartbeats sent, in the same second
+@lru_cache(maxsize=64)  # objects made in one second carry one text
 def date_time(seconds: int) -> str:
     """``2026-01-01T00:00:00`` (UTC) of seconds since the Unix epoch; years counted from March."""
     days, second = divmod(seconds, 86400)

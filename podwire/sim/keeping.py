@@ -204,6 +204,7 @@ async def _save(
 def _save_files(root: Path, identity: Identity, *, new: bool) -> None:
     card = msgspec.json.encode(_Card(identity.name, identity.cni, identity.port)) + b"\n"
     if new:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
         (root / "pki").mkdir(mode=0o700, exist_ok=True)
         write_private(root / "pki/ca.crt", identity.certificate, durable=True)
         write_private(root / "pki/ca.key", identity.key, durable=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from aetcd import rpc
@@ -34,6 +35,9 @@ from podwire.store.model import (
     check_size,
 )
 from podwire.store.options import StoreOptions
+
+_RANGE, _PUT, _TXN, _COMPACT = map(attrgetter, ("kv.Range", "kv.Put", "kv.Txn", "kv.Compact"))
+_GRANT, _REVOKE = map(attrgetter, ("lease.LeaseGrant", "lease.LeaseRevoke"))
 
 _PAGE = 500
 _COMPACT_S = 300.0  # kube-apiserver's --etcd-compaction-interval
@@ -115,7 +119,7 @@ class EtcdStore:
 
     async def _header_revision(self, timeout_s: float) -> int:
         request = rpc.RangeRequest(key=self._key(COMPACT), count_only=True)
-        response = await self._link.call(lambda at: at.kv.Range, request, timeout_s=timeout_s)
+        response = await self._link.call(_RANGE, request, timeout_s=timeout_s)
         return int(response.header.revision)
 
     def _nudge(self, wanted: int) -> None:
@@ -128,7 +132,7 @@ class EtcdStore:
 
     async def _try_put(self, request: Any) -> None:
         try:
-            await self._link.call(lambda at: at.kv.Put, request, writes=True)
+            await self._link.call(_PUT, request, writes=True)
         except StoreError as error:
             self._log.info("etcd takes no write", error=str(error))
 
@@ -141,7 +145,7 @@ class EtcdStore:
     async def _range(self, request: Any) -> Any:
         wanted = request.revision
         try:
-            return await self._link.call(lambda at: at.kv.Range, request, revision=wanted)
+            return await self._link.call(_RANGE, request, revision=wanted)
         except FutureRevisionError:
             raise FutureRevisionError(wanted, await self.revision()) from None
 
@@ -205,11 +209,13 @@ class EtcdStore:
             if isinstance(op, Put):
                 lease = lease or op.lease
                 put = request.success.add().request_put
-                put.key, put.value, put.lease = self._key(op.key), op.value, op.lease
+                put.key, put.value = self._key(op.key), op.value
+                if op.lease:
+                    put.lease = op.lease
             else:
                 request.success.add().request_delete_range.key = self._key(op.key)
         try:
-            response = await self._link.call(lambda at: at.kv.Txn, request, writes=True)
+            response = await self._link.call(_TXN, request, writes=True)
         except LeaseNotFoundError:
             raise LeaseNotFoundError(lease) from None
         if response.succeeded:
@@ -237,7 +243,7 @@ class EtcdStore:
         keys = self._keys(prefix)
         try:
             request = rpc.RangeRequest(key=keys[0], revision=revision, count_only=True)
-            await self._link.call(lambda at: at.kv.Range, request, revision=revision)
+            await self._link.call(_RANGE, request, revision=revision)
         except FutureRevisionError:
             pass  # the usual case: from the next revision on
         watch = EtcdWatch(
@@ -257,7 +263,7 @@ class EtcdStore:
         """See ``Store``."""
         request = rpc.CompactionRequest(revision=revision)
         try:
-            await self._link.call(lambda at: at.kv.Compact, request, revision=revision)
+            await self._link.call(_COMPACT, request, revision=revision)
         except FutureRevisionError:
             raise FutureRevisionError(revision, await self.revision()) from None
 
@@ -282,7 +288,7 @@ class EtcdStore:
         put = request.success.add().request_put
         put.key, put.value = key, str(revision).encode()
         request.failure.add().request_range.key = key
-        response = await self._link.call(lambda at: at.kv.Txn, request, writes=True)
+        response = await self._link.call(_TXN, request, writes=True)
         now = response.header.revision
         if not response.succeeded:
             found = response.responses[0].response_range.kvs
@@ -299,14 +305,14 @@ class EtcdStore:
     async def grant(self, ttl_s: float) -> int:
         """See ``Store``."""
         request = rpc.LeaseGrantRequest(TTL=max(1, math.ceil(ttl_s)))
-        response = await self._link.call(lambda at: at.lease.LeaseGrant, request, writes=True)
+        response = await self._link.call(_GRANT, request, writes=True)
         return int(response.ID)
 
     async def revoke(self, lease: int) -> None:
         """See ``Store``."""
         request = rpc.LeaseRevokeRequest(ID=lease)
         try:
-            await self._link.call(lambda at: at.lease.LeaseRevoke, request, writes=True)
+            await self._link.call(_REVOKE, request, writes=True)
         except LeaseNotFoundError:
             raise LeaseNotFoundError(lease) from None
 

@@ -6,13 +6,10 @@ revision, and takes watch responses apart, so the calls are made here.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read at import; what it would say, errors say
 
 import grpc
 from aetcd import rpc

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from structlog.typing import FilteringBoundLogger
 
 from podwire.runtime.ports import Clock, TraceLog
@@ -18,6 +20,8 @@ async def open_store(
     With both, etcd holds the objects. Raises StoreOpenError: one line, naming what to do.
     """
     if options.etcd_servers:
+        # gRPC reads it when imported, and writes to stderr what our errors say in one line.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         try:
             from podwire.store.etcd import EtcdStore  # noqa: PLC0415  weighs 0.1 s of imports
         except ImportError as error:

@@ -17,13 +17,21 @@ pytestmark = pytest.mark.xdist_group("keeping")
 @pytest.fixture(params=["data-dir", "etcd"])
 def home(request, tmp_path):
     """A home, and where its cluster is kept."""
-    cluster = Live(tmp_path)
-    if request.param == "data-dir":
-        yield cluster, ("--data-dir", str(tmp_path / "data"))
-    else:
+    cluster, member = Live(tmp_path), None
+    keep = ("--data-dir", str(tmp_path / "data"))
+    if request.param == "etcd":
         member = Etcd(tmp_path / "etcd").start()
-        yield cluster, ("--etcd", member.url)
+        keep = ("--etcd", member.url)
+    yield cluster, keep
+    stop(cluster)
+    if member is not None:
         member.kill()
+
+
+def stop(cluster):
+    """Leave nothing running, whatever the test came to."""
+    if json.loads(cluster.podwire("get", "clusters", "-o", "json")):
+        cluster.podwire("down")
 
 
 def up(cluster, *options):
@@ -85,7 +93,6 @@ def test_a_killed_cluster_comes_back_with_everything(home):
         f"--clusterip={taken}", code=1,
     )  # fmt: skip
     assert "already allocated" in refused.stderr
-    cluster.podwire("down")
 
 
 def test_a_cluster_that_cannot_be_kept_does_not_start_and_says_why(tmp_path):
