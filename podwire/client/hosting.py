@@ -76,6 +76,9 @@ class RoomHost:
         """Whether the image's repository is one of this room's."""
         return repository(image) in self._repositories
 
+    async def available(self) -> None:
+        """See ``counters.ContainerHost``."""
+
     async def start(self, process: Process) -> Container:
         """Start the program for one container."""
         return TaskContainer(self._program, process)
