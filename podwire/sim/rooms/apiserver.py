@@ -23,6 +23,7 @@ from podwire.client.framed.methods import Table
 from podwire.client.framed.session import Session
 from podwire.client.framed.sockets import FramedSockets
 from podwire.client.identity import ROOMS
+from podwire.client.informer import Informers
 from podwire.sim import certs, outside, serving, whatif
 from podwire.sim.readiness import wait_until_up
 from podwire.sim.rooms.process import RoomProcess
@@ -62,6 +63,7 @@ class ApiserverRoom:
         self._store = store
         self.server = Apiserver(env, store, kubelets=self._kubelets)
         self.client = Client(DirectApi(self.server, ADMIN))
+        self._renewals = components.Renewals(env.clock)
         began_ns = env.clock.monotonic_ns()
         tracer = Tracer(
             self.client, fabric, self._kubelets, whatif.compiler(self._settings),
@@ -91,7 +93,7 @@ class ApiserverRoom:
             etcd,
             components.Component("apiserver", components.READY),
         ]
-        return await components.listing(self.client, self._room.env.clock, own)
+        return await components.listing(self.client, self._renewals, own)
 
     async def _wait_ready(self) -> None:
         ctx = self._room.ctx("readiness", api=self.client.api)
@@ -114,6 +116,9 @@ class ApiserverRoom:
 
         await room.serve(CALLERS, serve)
         room.hold_lease(api)
+        informers = Informers(self.client, room.ctx("leases", api=self.client.api))
+        informers.informer(kinds.LEASE).on_change(self._renewals.observe)
+        room.nursery.start(informers.run(), name="leases")
         room.nursery.start(self._control_plane(), name="control plane")
 
     def _https(self) -> HttpServer:
