@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -196,6 +197,8 @@ def test_a_watch_that_ends_on_either_side_ends_on_the_other(how: str):
                 await events.aclose()
             else:
                 del events, reading  # the task holds its generator, too
+                await world.env.clock.sleep(0.1)
+                gc.collect()
         await world.env.clock.sleep(0.1)
         assert world.watchers() == 0
 
