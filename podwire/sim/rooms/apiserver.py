@@ -26,7 +26,7 @@ from podwire.client.identity import ROOMS
 from podwire.client.informer import Informers
 from podwire.sim import certs, outside, serving, whatif
 from podwire.sim.readiness import wait_until_up
-from podwire.sim.rooms.process import RoomProcess
+from podwire.sim.rooms.process import RoomProcess, listening_on
 from podwire.sim.settings import ADMIN
 from podwire.store import Store, UnavailableError, open_store
 
@@ -106,7 +106,8 @@ class ApiserverRoom:
         await serving.create_addons(self.client, self._settings)
         self._http = self._https()
         host, _, port = options.secure.rpartition(":")
-        await self._http.start(host, int(port), listening=options.secure_socket)
+        with listening_on(options.secure):
+            await self._http.start(host, int(port), listening=options.secure_socket)
         api = DirectApi(self.server, ADMIN)
 
         def serve(session: Session) -> Table:
@@ -139,7 +140,7 @@ class ApiserverRoom:
         sockets = FramedSockets(self._link)
 
         async def answer() -> None:
-            listener = await outside.open_control_plane(sockets)
+            listener = await outside.reopen_control_plane(sockets, self._room.env.clock)
             await outside.serve_control_plane(listener, DirectApi(self.server, ANONYMOUS))
 
         await self._room.with_fabric(answer, pauses=False)
