@@ -226,7 +226,7 @@ class Link:
             self._on_change()
 
     async def _dial(self) -> Session:
-        host, _, port = self.address.rpartition(":")
+        host, port = _place(self.address)
         loop = asyncio.get_running_loop()
 
         def make(carrier: _Carrier) -> Session:
@@ -240,8 +240,8 @@ class Link:
             try:
                 _, carrier = await loop.create_connection(
                     lambda: _Carrier(make),
-                    host.strip("[]"),
-                    int(port),
+                    host,
+                    port,
                     ssl=self._identity.client_context,
                     server_hostname=self.room,
                 )
@@ -254,6 +254,20 @@ class Link:
                 carrier.close()
                 raise
         return carrier.session
+
+
+def _place(address: str) -> tuple[str, int]:
+    """Host and port. Raises ProtocolError: dialling it again does not help."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        host.encode("idna")  # as the resolver does
+        number = int(port)
+    except ValueError:  # UnicodeError is one
+        number = 0
+    if not host or not 0 < number < 65536:
+        raise ProtocolError("it is no address: give HOST:PORT")
+    return host, number
 
 
 def _words(error: OSError) -> str:
