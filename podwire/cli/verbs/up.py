@@ -106,11 +106,7 @@ def command(
     wait_s = _seconds(wait)
     running = state.load(name)
     if running is not None:
-        click.echo(f'Cluster "{name}" is running already at {running.server}', err=True)
-        if kubeconfig_file:
-            kubeconfig.copy(state.directory(name) / "kubeconfig", Path(kubeconfig_file))
-        if wait_s is not None:
-            _wait_for_running(name, wait_s)
+        _use_running(name, running.server, kubeconfig_file, wait_s)
         return
     options = {
         "nodes": nodes,
@@ -155,6 +151,17 @@ def _urls(etcd: str | None) -> tuple[str, ...]:
 
 def _stderr(text: str) -> None:
     click.echo(text, err=True)
+
+
+def _use_running(
+    name: str, server: str, kubeconfig_file: str | None, wait_s: float | None
+) -> None:  # fmt: skip
+    """Do for a cluster that runs already what was asked for beside starting it."""
+    click.echo(f'Cluster "{name}" is running already at {server}', err=True)
+    if kubeconfig_file:
+        kubeconfig.copy(state.directory(name) / "kubeconfig", Path(kubeconfig_file))
+    if wait_s is not None:
+        _wait_for_running(name, wait_s)
 
 
 def _wait_for_running(name: str, wait_s: float, told: Callable[[str], None] = _stderr) -> None:
