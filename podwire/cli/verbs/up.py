@@ -277,12 +277,12 @@ def _serve_processes(
     """The same cluster with every room in a process of its own."""
     settings = _validate(name, options)
     from podwire.runtime.env import real  # noqa: PLC0415  as light as the verb
+    from podwire.sim.keeping import StoreOptions  # noqa: PLC0415
     from podwire.sim.processes import (  # noqa: PLC0415
         ProcessCluster,
         RoomEndedError,
         stopped_by_signals,
     )
-    from podwire.store import StoreOptions  # noqa: PLC0415
 
     directory = state.create(name)
     store = StoreOptions(**keeping)
@@ -307,6 +307,8 @@ def _serve_processes(
             cluster.wait()
         except RoomEndedError as error:
             raise Failure(f"the cluster did not start: {error}", error.code) from error
+        except kubeconfig.KubeconfigError as error:
+            raise Failure(str(error)) from error
         finally:
             cluster.stop()
             if written is not None:
