@@ -73,8 +73,9 @@ class _Opened:
         return self._keep(listener, owner), listener.local
 
     async def accept(self, id: int) -> tuple[int, _Address, _Address]:
-        stream = await self._get(id).accept()
-        return self._keep(stream, self._by_id[id][1]), stream.local, stream.remote
+        listener, owner = self._get(id), self._by_id[id][1]  # which may be forgotten meanwhile
+        stream = await listener.accept()
+        return self._keep(stream, owner), stream.local, stream.remote
 
     async def connect(
         self, owner: str, node: str, netns: str, address: str, port: int, timeout_s: float,
