@@ -1,4 +1,10 @@
-"""Which rooms are alive, as their Leases tell it (``podwire get components``)."""
+"""Which rooms are alive, as their Leases tell it (``podwire get components``).
+
+A renewTime is by its holder's clock, which may differ from this server's where rooms run on several
+machines. So a server that watches Leases judges by when it saw them renewed, as upstream's node
+lifecycle does (pkg/controller/nodelifecycle, nodeHealthData.probeTimestamp); of a Lease that it has
+not seen renewed yet, renewTime is all that is known.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +36,31 @@ class Component:
     message: str = ""
 
 
-def of_leases(leases: Iterable[Lease], now_ns: int) -> dict[str, Component]:
+class Renewals:
+    """When this server saw each Lease renewed, by its own clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seen: dict[str, tuple[str, int]] = {}
+
+    def observe(self, old: Lease | None, new: Lease | None) -> None:
+        """A Lease came, changed or went (an informer's handler)."""
+        about = new or old
+        assert about is not None, "a change has a before or an after"
+        if new is None:
+            self._seen.pop(about.key, None)
+        elif old is not None and old.spec.renew_time != new.spec.renew_time:
+            self._seen[new.key] = (new.spec.renew_time, self._clock.monotonic_ns())
+
+    def silent_s(self, lease: Lease) -> float:
+        """Seconds since a Lease was renewed. Raises TimeError when nothing tells."""
+        renewed, at_ns = self._seen.get(lease.key, ("", 0))
+        if renewed and renewed == lease.spec.renew_time:
+            return (self._clock.monotonic_ns() - at_ns) / NS
+        return (self._clock.now_ns() - parse_time(lease.spec.renew_time)) / NS
+
+
+def of_leases(leases: Iterable[Lease], renewals: Renewals) -> dict[str, Component]:
     """The components that hold or held a Lease, by name."""
     found: dict[str, Component] = {}
     for lease in leases:
@@ -41,30 +71,28 @@ def of_leases(leases: Iterable[Lease], now_ns: int) -> dict[str, Component]:
             name = meta.labels[COMPONENT]
         else:
             continue
-        found[name] = _judge(name, lease, now_ns)
+        found[name] = _judge(name, lease, renewals)
     return found
 
 
-def _judge(name: str, lease: Lease, now_ns: int) -> Component:
+def _judge(name: str, lease: Lease, renewals: Renewals) -> Component:
     if not lease.spec.holder_identity:
         return Component(name, STOPPED, "released its Lease")
     try:
-        renewed_ns = parse_time(lease.spec.renew_time)
+        silent_s = renewals.silent_s(lease)
     except TimeError:
         return Component(name, UNKNOWN, "its Lease has no renewTime")
-    late_s = (now_ns - renewed_ns) / NS - lease.spec.lease_duration_seconds
-    if late_s > 0:
-        silent_s = late_s + lease.spec.lease_duration_seconds
+    if silent_s > lease.spec.lease_duration_seconds:
         return Component(name, UNKNOWN, f"its Lease was last renewed {silent_s:.0f}s ago")
     message = lease.metadata.annotations.get(MESSAGE, "")
     return Component(name, NOT_READY if message else READY, message)
 
 
-async def listing(client: Client, clock: Clock, known: Iterable[Component]) -> dict[str, Any]:
+async def listing(client: Client, renewals: Renewals, known: Iterable[Component]) -> dict[str, Any]:
     """The body of the answer: what Leases tell, and what the server ``known`` better itself."""
     # From the cache, so that it can be told while etcd is away.
     leases = (await client.list(kinds.LEASE, resource_version="0")).items
-    found = of_leases(leases, clock.now_ns())
+    found = of_leases(leases, renewals)
     found.update((component.name, component) for component in known)
     order = {name: index for index, name in enumerate(("etcd", *ROOMS))}
     shown = sorted(found.values(), key=lambda c: (order.get(c.name.partition("/")[0], 99), c.name))

@@ -61,6 +61,9 @@ class CniPlugins:
         except CommandError as error:
             return _output(CniError(spec.INTERNAL, str(error)).document(version), 1)
 
+    async def available(self) -> None:
+        """See ``counters.Cni``."""
+
     def _call(self, node: str, plugin: str, verb: str, env: Mapping[str, str], conf: JSON) -> Call:
         _require(env, _REQUIRED[verb])
         path = env["CNI_PATH"]

@@ -138,8 +138,18 @@ def host_of(kubelet: Kubelet, image: str) -> ContainerHost:
     raise OSError(2, f'image "{image}" has no container host')
 
 
+async def available(kubelet: Kubelet, image: str) -> None:
+    """Wait for the room that implements the image, if it is away."""
+    for host in kubelet.ctx.hosts:
+        if host.implements(image):
+            await host.available()
+            return
+
+
 async def start(kubelet: Kubelet, process: ContainerProcess) -> Running:
-    """Start the program. Raises OSError with the runtime's message when it cannot be."""
+    """Start the program. Raises OSError with the runtime's message when it cannot be,
+    ConnectionError when the room that would run it is lost.
+    """
     return await host_of(kubelet, process.spec.image).start(process)
 
 

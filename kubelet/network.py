@@ -22,6 +22,8 @@ RESULTS_DIR = "/var/lib/cni/results/"
 NETNS_DIR = "/var/run/netns/"
 BIN_DIR = "/opt/cni/bin"
 IFNAME = "eth0"
+_TRY_AGAIN = 11
+_DEL_TRIES = 5
 _ENDINGS = (".conflist", ".conf", ".json")
 
 
@@ -172,7 +174,7 @@ class Sandbox:
         if self._attached is not None:
             conflist = msgspec.json.decode(base64.b64decode(self._attached["config"]))
             for plugin in reversed(conflist["plugins"]):
-                output = await self._call("DEL", plugin, conflist, self._attached.get("result"))
+                output = await self._detach(plugin, conflist)
                 if output.code:
                     message = _error_message(output.stdout)
                     failures.append(
@@ -187,6 +189,19 @@ class Sandbox:
                 # Gone already (a set-up that failed early); the kernel's words are kept.
                 failures.append(str(error))
         return failures
+
+    async def _detach(self, plugin: JSON, conflist: JSON) -> CniOutput:
+        """DEL, which may be repeated: again when the plugin was interrupted (code 11 of the CNI
+        specification), because what it leaves behind nobody else would undo.
+        """
+        assert self._attached is not None
+        for _ in range(_DEL_TRIES):
+            output = await self._call("DEL", plugin, conflist, self._attached.get("result"))
+            error = _error_document(output.stdout) if output.code else None
+            if error is None or error.get("code") != _TRY_AGAIN:
+                break
+            await self._cni.available()
+        return output
 
     def _cache_path(self) -> str:
         assert self._attached is not None
@@ -225,10 +240,17 @@ def port_mappings(pod: Pod) -> list[JSON]:
     ]
 
 
-def _error_message(stdout: bytes) -> str:
+def _error_document(stdout: bytes) -> JSON | None:
     try:
         error = msgspec.json.decode(stdout)
     except msgspec.DecodeError:
+        return None
+    return error if isinstance(error, dict) else None
+
+
+def _error_message(stdout: bytes) -> str:
+    error = _error_document(stdout)
+    if error is None:
         return f"netplugin failed with no error message: {stdout.decode(errors='replace')}"
     details = f"; {error['details']}" if error.get("details") else ""
     return f"{error.get('msg', '')}{details}"

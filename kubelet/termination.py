@@ -6,6 +6,7 @@ Behaviour of pkg/kubelet/kuberuntime killContainer and of pod workers' terminati
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from podwire.api.times import NS
@@ -96,7 +97,8 @@ async def _stop(worker: PodWorker, instance: Instance, stopper: Stopper) -> None
             kubelet.event(worker.pod, "Warning", "FailedPreStopHook", "PreStopHook failed", name)
     stopper.arm(instance, MINIMUM_GRACE_S if hook is not None else 0.0)
     instance.container.signal("TERM")
-    await instance.container.wait()
+    with suppress(ConnectionError):  # lost with its room: over, too; its follower says so
+        await instance.container.wait()
 
 
 async def _stop_all(worker: PodWorker, grace_s: float) -> None:

@@ -202,6 +202,8 @@ class PodWorker:
                     "not initialized",
                 )  # fmt: skip
                 await kubelet.network.ready.wait()
+            if not self.pod.spec.host_network:
+                await kubelet.ctx.cni.available()
             failure = await self._uninterrupted(self._set_up_sandbox(), "sandbox")
             if not failure:
                 break
@@ -289,6 +291,7 @@ class PodWorker:
         except ImageError as error:
             self._waiting(container.name, error.reason, error.message)
             return error.retry_ns
+        await launch.available(kubelet, container.image)
         instance = await self._uninterrupted(
             self._create_and_start(container, emit), f"start {container.name}"
         )
@@ -329,11 +332,7 @@ class PodWorker:
         try:
             running = await launch.start(kubelet, process)
         except OSError as error:
-            message = launch.start_failure(error, process.spec.argv)
-            emit("Warning", "Failed", f"Error: {message}")
-            self._ended(
-                name, 128, f"containerd://{container_id}", kubelet.now_ns(), "StartError", message
-            )
+            self._not_started(name, container_id, error, process, emit)
             log.end()
             self._wake.set()
             return None
@@ -343,6 +342,18 @@ class PodWorker:
             name=f"container {self.pod.key}/{name}",
         )
         return await started
+
+    def _not_started(
+        self, name: str, id: str, error: OSError, process: ContainerProcess, emit: Emit
+    ) -> None:
+        """The command could not be run, or the room that should have run it was lost."""
+        code, reason, lost = 128, "StartError", isinstance(error, ConnectionError)
+        message = launch.start_failure(error, process.spec.argv)
+        if lost:
+            code, reason, message = KILLED, LOST, LOST_MESSAGE
+        emit("Warning", LOST if lost else "Failed", message if lost else f"Error: {message}")
+        now_ns = self.kubelet.now_ns()
+        self._ended(name, code, f"containerd://{id}", now_ns, reason, message, lost=lost)
 
     async def _started(self, container: Container, instance: Instance) -> None:
         """Run postStart, then show the container as running and begin to probe it."""

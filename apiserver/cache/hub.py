@@ -56,7 +56,7 @@ class Caches:
         self._decisive = 0
         self._reloading: asyncio.Task[None] | None = None
         self._watch: Watch | None = None
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiting: dict[tuple[int, asyncio.Future[None]], None] = {}
         self._bookmark_timer: Timer | None = None
 
     def of(self, kind: Kind[Any]) -> KindCache:
@@ -146,7 +146,8 @@ class Caches:
         if self.revision >= revision:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((revision, future))
+        waiter = (revision, future)
+        self._waiting[waiter] = None
         try:
             async with asyncio.timeout(_FRESH_S):
                 await future
@@ -155,6 +156,8 @@ class Caches:
                 f"etcdserver: request timed out: the watch cache is at revision {self.revision}, "
                 f"{revision} is needed"
             ) from None
+        finally:
+            self._waiting.pop(waiter, None)
 
     def _deliver(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -178,10 +181,8 @@ class Caches:
         """Everything up to a revision is in the caches: wake who waits for it."""
         self.revision = revision
         if self._waiting:
-            due = [future for wanted, future in self._waiting if wanted <= self.revision]
-            self._waiting = [pair for pair in self._waiting if pair[0] > self.revision]
-            for future in due:
-                if not future.done():
+            for wanted, future in self._waiting:  # who is woken leaves by itself
+                if wanted <= self.revision and not future.done():
                     future.set_result(None)
 
     # ------------------------------------------------------------ watching

@@ -63,6 +63,9 @@ class ProgramHost:
         """Always: an unknown image runs as the generic program."""
         return True
 
+    async def available(self) -> None:
+        """Always: these programs are kubelet's own."""
+
     def describe(self, image: str) -> str:
         """The model's name, or ``generic``: kubelet then records the Event that says so."""
         return image_of(image).name

@@ -283,6 +283,12 @@ class Cni(Protocol):
     ) -> CniOutput:
         """Run ``plugin`` with CNI_* in ``env`` and the configuration on stdin."""
 
+    async def available(self) -> None:
+        """Wait until plugins can be executed: at once where they are in the same process.
+
+        For callers who must be free to give up before they begin what is not to be interrupted.
+        """
+
 
 # ---------------------------------------------------------------- 5. container host
 
@@ -364,8 +370,13 @@ class ContainerHost(Protocol):
     def implements(self, image: str) -> bool:
         """Whether this room is the implementation of an image reference."""
 
+    async def available(self) -> None:
+        """Wait until the room can start containers: at once where it is in the same process."""
+
     async def start(self, process: Process) -> Container:
-        """Start the program. Raises OSError when the command does not exist."""
+        """Start the program. Raises OSError when the command does not exist, ConnectionError when
+        the room is gone: the container is lost.
+        """
 
 
 # ---------------------------------------------------------------- 6. kubelet streams

@@ -43,6 +43,9 @@ class TaskContainer:
             code = await program(self._process)
         except asyncio.CancelledError:
             pass  # KILL: the program has no say, and nobody awaits this task
+        except ConnectionError as error:  # a bug of nobody's: the network, or the room's link to it
+            self._process.err(f"error: {error}")
+            code = 1
         except Exception:  # noqa: BLE001  any bug of a program is that container's crash
             for line in traceback.format_exc().splitlines():
                 self._process.err(line)
@@ -75,6 +78,9 @@ class RoomHost:
     def implements(self, image: str) -> bool:
         """Whether the image's repository is one of this room's."""
         return repository(image) in self._repositories
+
+    async def available(self) -> None:
+        """See ``counters.ContainerHost``."""
 
     async def start(self, process: Process) -> Container:
         """Start the program for one container."""

@@ -139,12 +139,12 @@ class Connection:
             async with asyncio.timeout(CLIENT_TIMEOUT_S):
                 await self._read_head(asked)
             await self._answer(asked)
-        except TimeoutError:
-            await self._refuse(asked, 408, close=True)
-        except HttpError as error:
+        except (TimeoutError, HttpError) as error:
             if asked.status:  # the answer is under way already: only a reset tells
                 self._stream.abort()
                 return False
+            if isinstance(error, TimeoutError):
+                error = HttpError("", 408)
             known = error.status if error.status in REASONS else 400
             await self._refuse(asked, known, str(error), close=True)
         finally:

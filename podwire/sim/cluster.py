@@ -84,6 +84,8 @@ class Cluster:
         self.server = Apiserver(env, self.store, kubelets=self.streams)
         self.admin_api = DirectApi(self.server, ADMIN)
         self.client = Client(self.admin_api)
+        # Every room has this process's clock: what a Lease says of itself is right.
+        self._renewals = components.Renewals(env.clock)
         self.tracer = Tracer(
             self.client,
             self.fabric,
@@ -123,7 +125,7 @@ class Cluster:
         """The rooms and their state: by their Leases, and by their tasks where those ended."""
         ended = [room.component for room in self.rooms.values() if room.task.done()]
         own = components.Component("apiserver", components.READY)
-        return await components.listing(self.client, self.env.clock, [own, *ended])
+        return await components.listing(self.client, self._renewals, [own, *ended])
 
     async def wait_ready(self) -> None:
         """Until nodes and the pods of kube-system are Ready."""

@@ -4,12 +4,15 @@ outside server) and the control plane.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
 from podwire.client import http1
 from podwire.client.counters import Api, Listener, Request, Sockets
+from podwire.client.framed.session import PING_S
 from podwire.coredns.upstream import EXTERNAL, Upstream
 from podwire.fabric.hardware import Fabric
+from podwire.runtime.ports import Clock
 from podwire.runtime.tasks import Nursery
 from podwire.sim.settings import (
     API_PORT,
@@ -50,6 +53,19 @@ async def start_gateway(sockets: Sockets, nursery: Nursery) -> None:
 async def open_control_plane(sockets: Sockets) -> Listener:
     """The API server's modelled address: what pods reach as kubernetes.default."""
     return await sockets.listen(CONTROL_PLANE, "", "", API_PORT)
+
+
+async def reopen_control_plane(sockets: Sockets, clock: Clock) -> Listener:
+    """The same after the link to the fabric was lost: a fabric that was not told (a cut
+    cable) still has what this server opened before, until it takes it for gone.
+    """
+    while True:
+        try:
+            return await open_control_plane(sockets)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        await clock.sleep(PING_S)
 
 
 async def serve_control_plane(listener: Listener, api: Api) -> None:

@@ -76,6 +76,7 @@ class ProcessCluster:
         self.token = (directory / certs.TOKEN).read_text().strip()
         self._secure = _listening(port)
         self._ready_read, self._ready_write = os.pipe()
+        os.set_blocking(self._ready_write, False)  # rooms that start anew find no reader
         self._lifeline_read, self._lifeline_write = os.pipe()
         self.children = self._plan(settings, store, log_level)
         self._stopping = False

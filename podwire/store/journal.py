@@ -94,7 +94,8 @@ class Journal:
                 raise self._unreadable(self._path("log-", state.revision), "it is missing")
             self._read_log(number, state, last=number == logs[-1])
         if logs:
-            self._log = os.open(self._path("log-", logs[-1]), os.O_WRONLY | os.O_APPEND)
+            path = self._path("log-", logs[-1])
+            self._log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             self.log_bytes = os.fstat(self._log).st_size
             os.fsync(self._log)  # what a killed process had only handed over counts from now on
         else:
@@ -168,8 +169,13 @@ class Journal:
         if self._log >= 0 and path.exists():  # nothing was written since
             return
         head = records.head(records.LOG, revision)
-        self._whole(path, [[head]])
-        log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            self._whole(path, [[head]])
+            log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        except OSError:
+            # The log goes on in the old segment: a new one would end that one at the next start.
+            path.unlink(missing_ok=True)
+            raise
         if self._log >= 0:
             os.close(self._log)
         self._log, self.log_bytes = log, len(head)

@@ -111,3 +111,19 @@ def test_public_names_are_documented(path):
 
     visit(tree.body, "")
     assert missing == []
+
+
+def test_no_merge_was_left_half_done():
+    """Git's markers stand in no file: a document with them is no Python, so nothing else fails."""
+    texts = [house.ROOT / path for path in FILES]
+    for pattern in ("*.md", "*.toml", "*.yaml", "docs/**/*.md", "examples/**/*", "tests/**/*.py"):
+        texts += [path for path in sorted(house.ROOT.glob(pattern)) if path.is_file()]
+    marks = tuple(mark * 7 + " " for mark in "<>|")
+    found = [
+        f"{path}:{number}"
+        for path in texts
+        if "__pycache__" not in path.parts
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if line.startswith(marks)
+    ]
+    assert found == []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 
+from podwire.api.status import ApiError
 from podwire.client.counters import Api, Frame, Request, Response, User
 from podwire.client.framed.methods import Method, Table
 from podwire.client.framed.session import Connection, Session
@@ -83,8 +85,15 @@ class FramedApi:
         self._link = link
 
     async def send(self, request: Request) -> Response:
-        """Perform one request. Raises ConnectionError while the API server is away."""
-        head, items = await self._link.session().stream(SEND, request)
+        """Perform one request. Raises ConnectionError while the API server is away, ApiError (413)
+        for what is too large to cross: a list is then to be read in pages.
+        """
+        try:
+            head, items = await self._link.session().stream(SEND, request)
+        except OSError as error:
+            if error.errno != errno.EMSGSIZE:
+                raise
+            raise ApiError("RequestEntityTooLarge", f"{error.strerror}: set a limit") from None
         stream = _Frames(items) if items is not None else None
         return Response(head.status, head.body, head.headers, stream)
 

@@ -87,10 +87,9 @@ class _Containers:
         container = self._running.get(id)
         if container is None:
             raise ConnectionError(f"container {id} is not of this connection")
-        try:
-            return await container.wait()
-        finally:
-            self._running.pop(id, None)
+        code = await container.wait()
+        self._running.pop(id, None)  # not when the caller gave up: it runs on
+        return code
 
     def signal(self, id: str, name: str) -> None:
         container = self._running.get(id)
@@ -120,20 +119,25 @@ def serve_hosts(
 
 
 class FramedContainer:
-    """A container in another room."""
+    """A container in another room. Its exit is asked for once, whoever waits and how often."""
 
     def __init__(self, session: Session, id: str, processes: Processes) -> None:
         self._session = session
         self._id = id
         self._processes = processes
+        self._exit = asyncio.get_running_loop().create_task(
+            session.call(WAIT, id), name=f"exit of {id}"
+        )
+        self._exit.add_done_callback(self._exited)
+
+    def _exited(self, task: asyncio.Task[int]) -> None:
+        self._processes.forget(self._id)
+        if not task.cancelled():
+            task.exception()  # a kubelet that stopped asks for it no more
 
     async def wait(self) -> int:
         """See ``counters.Container``. Raises ConnectionError when the room is lost."""
-        try:
-            code: int = await self._session.call(WAIT, self._id)
-            return code
-        finally:
-            self._processes.forget(self._id)
+        return await asyncio.shield(self._exit)
 
     def signal(self, name: str) -> None:
         """See ``counters.Container``."""
@@ -200,15 +204,23 @@ class FramedHost:
         """Whether the image's repository is one of that room's."""
         return repository(image) in self._repositories
 
-    async def start(self, process: Process) -> Container:
-        """See ``counters.ContainerHost``. Waits while the room is away: the image is known, and the
-        container comes to live when the room does.
+    async def available(self) -> None:
+        """See ``counters.ContainerHost``: the image is known, and the container comes to live when
+        the room does.
         """
-        session = await self._link.connected()
+        await self._link.connected()
+
+    async def start(self, process: Process) -> Container:
+        """See ``counters.ContainerHost``. Raises ConnectionError while the room is away."""
+        session = self._link.session()
+        container_id = process.spec.id
         self._processes.remember(process)
         try:
-            await session.call(START, process.spec)
+            await session.acquire(
+                START, process.spec,
+                give_back=lambda _: session.post(SIGNAL, container_id, "KILL"),
+            )  # fmt: skip
         except BaseException:
-            self._processes.forget(process.spec.id)
+            self._processes.forget(container_id)
             raise
-        return FramedContainer(session, process.spec.id, self._processes)
+        return FramedContainer(session, container_id, self._processes)

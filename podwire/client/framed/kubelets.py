@@ -61,13 +61,17 @@ class _Commands:
         return found
 
     async def stdin(self, id: int, data: bytes) -> None:
-        await self._get(id).send_stdin(data)
+        session = self._by_id.get(id)
+        if session is not None:  # what is sent to a command that ended has no reader
+            await session.send_stdin(data)
 
     async def output(self, id: int) -> tuple[None, AsyncIterator[tuple[int, bytes]]]:
         return None, self._get(id).output()
 
     async def wait(self, id: int) -> int:
-        return await self._get(id).wait()
+        code = await self._get(id).wait()
+        self._by_id.pop(id, None)
+        return code
 
     def cancel(self, id: int) -> None:
         session = self._by_id.pop(id, None)
@@ -143,6 +147,8 @@ class FramedKubelets:
         self._endpoint = endpoint
         self._make = link
         self._links: dict[str, tuple[Link, asyncio.Task[None]]] = {}
+        self._addresses: dict[str, str] = {}
+        """Where each node's kubelet was when it was asked for last."""
 
     async def close(self) -> None:
         """Hang up."""
@@ -155,6 +161,7 @@ class FramedKubelets:
     async def _session(self, node: str) -> Session:
         """The session to a node's kubelet. Raises ConnectionError."""
         address = self._endpoint(node)
+        self._moved(node, address)
         if not address:
             raise ConnectionError(f"dial tcp {node}:10250: connect: connection refused")
         found = self._links.get(address)
@@ -169,14 +176,26 @@ class FramedKubelets:
         except TimeoutError:
             raise ConnectionError(f"dial tcp {address}: {link.why}") from None
 
+    def _moved(self, node: str, address: str) -> None:
+        """Hang up where no node's kubelet is any more: nobody else would end that link."""
+        before = self._addresses.pop(node, "")
+        if address:
+            self._addresses[node] = address
+        if before not in {"", address} and before not in self._addresses.values():
+            found = self._links.pop(before, None)
+            if found is not None:
+                found[1].cancel()
+
     async def exec(
         self, node: str, namespace: str, pod: str, container: str, argv: Sequence[str], tty: bool
     ) -> ExecSession:
         """See ``counters.KubeletStreams``."""
         session = await self._session(node)
-        return FramedExec(
-            session, await session.call(EXEC, node, namespace, pod, container, list(argv), tty)
-        )
+        number = await session.acquire(
+            EXEC, node, namespace, pod, container, list(argv), tty,
+            give_back=lambda started: session.post(CANCEL, started),
+        )  # fmt: skip
+        return FramedExec(session, number)
 
     async def logs(
         self, node: str, namespace: str, pod: str, container: str, options: LogOptions

@@ -20,6 +20,11 @@ VERSION = 1
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 """Bounds what a peer can make us hold: the largest list of a big cluster fits."""
 
+MAX_PAYLOAD_BYTES = MAX_FRAME_BYTES - 4096
+"""What of a frame is left for a payload beside its message."""
+MAX_GREETING_BYTES = 4096
+"""Of the first frame: a peer that was not heard yet is worth no more memory."""
+
 _LENGTH = struct.Struct(">I")
 
 
@@ -147,10 +152,11 @@ def read_greeting(body: bytes) -> str:
 
 
 class Frames:
-    """Cuts a byte stream into frame bodies."""
+    """Cuts a byte stream, which begins with a greeting, into frame bodies."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._limit = MAX_GREETING_BYTES
 
     def feed(self, data: bytes) -> list[bytes]:
         """The bodies that are complete now. Raises ProtocolError for one that is too large."""
@@ -160,11 +166,12 @@ class Frames:
         at = 0
         while len(buffer) - at >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(buffer, at)
-            if length > MAX_FRAME_BYTES:
-                raise ProtocolError(f"a frame of {length} bytes is longer than {MAX_FRAME_BYTES}")
+            if length > self._limit:
+                raise ProtocolError(f"a frame of {length} bytes is longer than {self._limit}")
             end = at + _LENGTH.size + length
             if len(buffer) < end:
                 break
+            self._limit = MAX_FRAME_BYTES
             bodies.append(bytes(buffer[at + _LENGTH.size : end]))
             at = end
         del buffer[:at]

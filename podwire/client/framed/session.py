@@ -7,15 +7,18 @@ lost, every open call on both sides ends. Sockets and TLS are in ``transport.py`
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import errno
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from podwire.client.framed import messages
+from podwire.client.framed.calls import CREDIT, Items, Outgoing, Pending
 from podwire.client.framed.errors import INTERRUPTED, Error, from_data, promised, to_data
 from podwire.client.framed.messages import (
+    MAX_PAYLOAD_BYTES,
     Call,
     Cancel,
     Credit,
@@ -31,11 +34,11 @@ from podwire.client.framed.messages import (
 from podwire.client.framed.methods import Method, Table
 from podwire.runtime.ports import Clock, Timer
 
-CREDIT = 64
-"""Items of a stream that may be on their way before its reader asked for more."""
 MAX_CALLS = 10_000
 """Calls that one peer may have open: more is a bug there, not a load."""
 PING_S = 5.0
+GREETING_S = 10.0
+"""How long a peer may keep a connection without having greeted."""
 SILENT_S = 15.0
 """A peer that says nothing for so long is gone, though nobody was told (a cut cable)."""
 
@@ -70,35 +73,6 @@ class Connection(Protocol):
         """Wait for the next time that a lost peer can be reached again."""
 
 
-class _Outgoing:
-    """A call of ours: its items, then its result or failure."""
-
-    __slots__ = ("done", "error", "items", "result", "taken", "waiter")
-
-    def __init__(self) -> None:
-        self.items: deque[bytes] = deque()
-        self.result = b""
-        self.error: BaseException | None = None
-        self.done = False
-        self.taken = 0
-        self.waiter: asyncio.Future[None] | None = None
-
-    def wake(self) -> None:
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
-
-    async def next(self) -> bytes | None:
-        """The next item, or None at the end. Raises what the call raised there."""
-        while not self.items:
-            if self.done:
-                if self.error is not None:
-                    raise self.error
-                return None
-            self.waiter = asyncio.get_running_loop().create_future()
-            await self.waiter
-        return self.items.popleft()
-
-
 class Incoming:
     """A call of the peer, as its handler sees it."""
 
@@ -123,12 +97,16 @@ class Incoming:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         self._credit -= 1
-        self._session.send(Item(self.id, payload))
+        self._session.send(Item(self.id, _bounded(payload)))
         await self._session.carrier.drained()
 
 
 class Session:
-    """One connection, from the greeting to its end."""
+    """One connection, from the greeting to its end.
+
+    ``expects`` is the room that the peer's certificate names ("" for any, where there is none): who
+    greets as another is no peer.
+    """
 
     def __init__(
         self,
@@ -137,17 +115,19 @@ class Session:
         log: FilteringBoundLogger,
         room: str,
         serve: Serve | None = None,
+        expects: str = "",
     ) -> None:
         self.carrier = carrier
         self._clock = clock
         self._log = log
         self._room = room
+        self._expects = expects
         self._frames = Frames()
-        self._outgoing: dict[int, _Outgoing] = {}
+        self._outgoing: dict[int, Outgoing] = {}
         self._incoming: dict[int, Incoming] = {}
         self._last_id = 0
         self._timer: Timer | None = None
-        self._heard_ns = clock.monotonic_ns()
+        self._began_ns = self._heard_ns = clock.monotonic_ns()
         self.peer = ""
         """The room on the other side, once it greeted."""
         self.error: Exception | None = None
@@ -204,7 +184,10 @@ class Session:
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
         for tell in self.on_end:
-            tell()
+            try:
+                tell()
+            except Exception:  # noqa: BLE001  the others must hear of the end all the same
+                self._log.exception("the end of a session was not taken", peer=self.peer)
 
     def _failure(self) -> Exception:
         """A fresh exception for each waiter: tracebacks grow on shared ones."""
@@ -219,9 +202,15 @@ class Session:
             raise self._failure()
 
     def _tick(self) -> None:
-        silent_s = (self._clock.monotonic_ns() - self._heard_ns) / 1e9
+        now_ns = self._clock.monotonic_ns()
+        silent_s = (now_ns - self._heard_ns) / 1e9
+        why = ""
         if silent_s >= SILENT_S:
-            self.lose(ConnectionError(f"{self.peer or 'the peer'} is silent for {silent_s:.0f} s"))
+            why = f"{self.peer or 'the peer'} is silent for {silent_s:.0f} s"
+        elif not self.peer and now_ns - self._began_ns >= GREETING_S * 1e9:
+            why = f"the peer did not greet within {GREETING_S:.0f} s"
+        if why:
+            self.lose(ConnectionError(why))
             self.carrier.close()
             return
         self.send(Ping())
@@ -236,6 +225,19 @@ class Session:
             return await pending.result()
         except asyncio.CancelledError:
             pending.cancel()
+            raise
+
+    async def acquire(
+        self, method: Method, *args: Any, give_back: Callable[[Any], None]
+    ) -> Any:  # fmt: skip
+        """Call for something that the peer then keeps for us: when the caller gives up, and the
+        peer had it made all the same, ``give_back`` is called with the result.
+        """
+        pending = self.begin(method, *args)
+        try:
+            return await pending.result()
+        except asyncio.CancelledError:
+            pending.disown(give_back)
             raise
 
     def begin(self, method: Method, *args: Any) -> Pending:
@@ -253,17 +255,22 @@ class Session:
             raise
         if head is None:
             return method.result.decode(call.result), None
-        return method.result.decode(head), Items(self, method, number, call)
+        items = Items(self, method, number, call)  # before decoding: what fails there ends it
+        return method.result.decode(head), items
 
     def post(self, method: Method, *args: Any) -> None:
-        """Tell the peer to do something; silently nothing when the connection is gone."""
-        self.send(Post(method.name, method.args.encode(args)))
+        """Tell the peer to do something; silently nothing when the connection is gone.
 
-    def _open(self, method: Method, args: tuple[Any, ...], credit: int) -> tuple[int, _Outgoing]:
+        Raises OSError (EMSGSIZE).
+        """
+        self.send(Post(method.name, _bounded(method.args.encode(args))))
+
+    def _open(self, method: Method, args: tuple[Any, ...], credit: int) -> tuple[int, Outgoing]:
         self._check()
+        payload = _bounded(method.args.encode(args))
         number = self._last_id = self._last_id + 1
-        call = self._outgoing[number] = _Outgoing()
-        self.send(Call(number, method.name, method.args.encode(args), credit))
+        call = self._outgoing[number] = Outgoing()
+        self.send(Call(number, method.name, payload, credit))
         return number, call
 
     def abandon(self, id: int) -> None:
@@ -294,7 +301,10 @@ class Session:
             self.carrier.close()
 
     def _greet(self, body: bytes) -> None:
-        self.peer = messages.read_greeting(body)
+        room = messages.read_greeting(body)
+        if self._expects and room != self._expects:
+            raise ProtocolError(f"{room or 'nobody'} has the certificate of {self._expects}")
+        self.peer = room
         if self._greeted is not None and not self._greeted.done():
             self._greeted.set_result(None)
 
@@ -328,6 +338,8 @@ class Session:
         call = self._outgoing.pop(id, None)
         if call is not None:
             call.result, call.error, call.done = result, error, True
+            if call.late is not None and error is None:
+                call.late(result)
             call.wake()
 
     # ------------------------------------------------------------ serving
@@ -340,20 +352,22 @@ class Session:
         incoming.task = asyncio.get_running_loop().create_task(
             self._perform(incoming, message), name=f"{self._room}: {message.method}"
         )
-        incoming.task.add_done_callback(lambda _: self._incoming.pop(message.id, None))
+        incoming.task.add_done_callback(partial(self._performed, message.id))
+
+    def _performed(self, id: int, task: asyncio.Task[None]) -> None:
+        self._incoming.pop(id, None)
+        if task.cancelled():  # told here: a task that is cancelled before its first step never runs
+            self.send(Failure(id, Error(INTERRUPTED)))
 
     async def _perform(self, incoming: Incoming, message: Call) -> None:
         answer: Message
         try:
             result = await self._table.perform(incoming, message.method, message.payload)
-            answer = Result(message.id, result)
+            answer = Result(message.id, _bounded(result))
         except Exception as error:  # noqa: BLE001  every failure of a handler is the caller's to see
             if not promised(error):
                 self._log.exception("framed call failed", method=message.method, peer=self.peer)
             answer = Failure(message.id, to_data(error))
-        except asyncio.CancelledError:
-            self.send(Failure(message.id, Error(INTERRUPTED)))
-            raise
         self.send(answer)
 
     def _obey(self, message: Post) -> None:
@@ -363,66 +377,15 @@ class Session:
             self._log.exception("framed post failed", method=message.method, peer=self.peer)
 
 
-class Pending:
-    """A call whose result is still to come."""
-
-    __slots__ = ("_call", "_id", "_method", "_session")
-
-    def __init__(self, session: Session, method: Method, id: int, call: _Outgoing) -> None:
-        self._session = session
-        self._method = method
-        self._id = id
-        self._call = call
-
-    async def result(self) -> Any:
-        """Wait for it. Raises what the method raises, and ConnectionError."""
-        while await self._call.next() is not None:
-            pass
-        return self._method.result.decode(self._call.result)
-
-    def cancel(self) -> None:
-        """Nobody wants it any more."""
-        self._session.abandon(self._id)
-
-    def interrupt(self) -> None:
-        """Ask the peer to stop; ``result`` then raises InterruptedCallError, or gives what was on
-        its way already.
-        """
-        self._session.send(Cancel(self._id))
-
-
-class Items:
-    """The items of a streamed answer; ``aclose`` (or losing it) tells the peer to stop."""
-
-    def __init__(self, session: Session, method: Method, id: int, call: _Outgoing) -> None:
-        self._session = session
-        self._method = method
-        self._id = id
-        self._call = call
-
-    def __aiter__(self) -> Items:
-        return self
-
-    async def __anext__(self) -> Any:
-        payload = await self._call.next()
-        if payload is None:
-            raise StopAsyncIteration
-        return self._taken(payload)
-
-    def ready(self) -> Any:
-        """An item that is here already, or None."""
-        return self._taken(self._call.items.popleft()) if self._call.items else None
-
-    def _taken(self, payload: bytes) -> Any:
-        self._call.taken += 1
-        if self._call.taken * 2 >= CREDIT:
-            self._session.send(Credit(self._id, self._call.taken))
-            self._call.taken = 0
-        return self._method.item.decode(payload)
-
-    async def aclose(self) -> None:
-        """The reader goes away."""
-        self._session.abandon(self._id)
+def _bounded(payload: bytes) -> bytes:
+    """A payload that a frame can hold. Raises OSError (EMSGSIZE): one too long would end the
+    session, and with it everybody else's calls.
+    """
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise OSError(
+            errno.EMSGSIZE, f"{len(payload)} bytes are more than the {MAX_PAYLOAD_BYTES} that cross"
+        )
+    return payload
 
 
 Serve = Callable[[Session], Table]

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import weakref
 from typing import Any
 
 from podwire.client.counters import Datagrams, Listener, Sockets, Stream
+from podwire.client.framed.calls import Pending, when_lost
 from podwire.client.framed.errors import InterruptedCallError
 from podwire.client.framed.methods import Method, Table
-from podwire.client.framed.session import Connection, Pending, Session
+from podwire.client.framed.session import Connection, Session
 
 _Address = tuple[str, int]
 
@@ -73,8 +73,9 @@ class _Opened:
         return self._keep(listener, owner), listener.local
 
     async def accept(self, id: int) -> tuple[int, _Address, _Address]:
-        stream = await self._get(id).accept()
-        return self._keep(stream, self._by_id[id][1]), stream.local, stream.remote
+        listener, owner = self._get(id), self._by_id[id][1]  # which may be forgotten meanwhile
+        stream = await listener.accept()
+        return self._keep(stream, owner), stream.local, stream.remote
 
     async def connect(
         self, owner: str, node: str, netns: str, address: str, port: int, timeout_s: float,
@@ -158,11 +159,14 @@ class _Remote:
         self._session = session
         self._id = id
         self._waiting: Pending | None = None
-        loop = asyncio.get_running_loop()
-        # The collector may run in any thread of the process.
-        weakref.finalize(self, _forget, loop, session, id).atexit = False
+        self._turn = asyncio.Lock()
+        when_lost(self, session.post, FORGET, id)
 
     async def _wait(self, method: Method) -> Any:
+        async with self._turn:  # of several who wait, each gets one answer, in their order
+            return await self._answer(method)
+
+    async def _answer(self, method: Method) -> Any:
         while True:
             if self._waiting is None:
                 self._waiting = self._session.begin(method, self._id)
@@ -182,9 +186,10 @@ class _Remote:
             return result
 
 
-def _forget(loop: asyncio.AbstractEventLoop, session: Session, id: int) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(session.post, FORGET, id)
+def _drop(session: Session, id: int, how: Method) -> None:
+    """A socket that was opened for somebody who gave up meanwhile."""
+    session.post(how, id)
+    session.post(FORGET, id)
 
 
 class FramedStream(_Remote):
@@ -227,7 +232,14 @@ class FramedListener(_Remote):
 
     def close(self) -> None:
         """See ``counters.Listener``."""
+        if self._waiting is not None and not self._turn.locked():
+            # Accepted for somebody who gave up: reset as all that nobody accepted.
+            self._waiting.disown(self._reset)
+            self._waiting = None
         self._session.post(CLOSE, self._id)
+
+    def _reset(self, accepted: tuple[int, _Address, _Address]) -> None:
+        _drop(self._session, accepted[0], ABORT)
 
 
 class FramedDatagrams(_Remote):
@@ -261,7 +273,10 @@ class FramedSockets:
     async def listen(self, node: str, netns: str, address: str, port: int) -> FramedListener:
         """See ``counters.Sockets``."""
         session = self._link.session()
-        number, local = await session.call(LISTEN, self._owner, node, netns, address, port)
+        number, local = await session.acquire(
+            LISTEN, self._owner, node, netns, address, port,
+            give_back=lambda opened: _drop(session, opened[0], CLOSE),
+        )  # fmt: skip
         return FramedListener(session, number, local)
 
     async def connect(
@@ -269,9 +284,10 @@ class FramedSockets:
     ) -> FramedStream:
         """See ``counters.Sockets``."""
         session = self._link.session()
-        number, local, remote = await session.call(
-            CONNECT, self._owner, node, netns, address, port, timeout_s, source_port
-        )
+        number, local, remote = await session.acquire(
+            CONNECT, self._owner, node, netns, address, port, timeout_s, source_port,
+            give_back=lambda opened: _drop(session, opened[0], ABORT),
+        )  # fmt: skip
         return FramedStream(session, number, local, remote)
 
     async def bind_udp(
@@ -279,7 +295,10 @@ class FramedSockets:
     ) -> FramedDatagrams:
         """See ``counters.Sockets``."""
         session = self._link.session()
-        number, local = await session.call(BIND_UDP, self._owner, node, netns, address, port)
+        number, local = await session.acquire(
+            BIND_UDP, self._owner, node, netns, address, port,
+            give_back=lambda opened: _drop(session, opened[0], CLOSE),
+        )  # fmt: skip
         return FramedDatagrams(session, number, local)
 
     async def ping(

@@ -16,14 +16,14 @@ from structlog.typing import FilteringBoundLogger
 
 from podwire.client.framed import messages
 from podwire.client.framed.messages import ProtocolError
-from podwire.client.framed.session import Serve, Session
+from podwire.client.framed.session import GREETING_S, Serve, Session
 from podwire.client.identity import Identity, room_of
 from podwire.runtime.ports import Clock, Rng
 
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
-GREETING_S = 10.0
-"""How long a stranger may keep a connection without a word."""
+MAX_BACKLOG_BYTES = 4 * messages.MAX_FRAME_BYTES
+"""What waits for a peer that answers pings but reads too little: more is not kept for it."""
 
 
 class _Carrier(asyncio.Protocol):
@@ -36,8 +36,6 @@ class _Carrier(asyncio.Protocol):
         self._resumed: asyncio.Future[None] | None = None
         self._closing = False
         self.session: Session | None = None
-        self.early: Exception | None = None
-        """Why the connection ended before there was a session."""
 
     @property
     def certificate(self) -> dict[str, Any]:
@@ -88,6 +86,10 @@ class _Carrier(asyncio.Protocol):
         parts, self._parts = self._parts, []
         if self._transport is not None and not self._transport.is_closing() and parts:
             self._transport.write(b"".join(parts))
+            backlog = self._transport.get_write_buffer_size()
+            if backlog > MAX_BACKLOG_BYTES and self.session is not None:
+                self.session.lose(ConnectionError(f"the peer left {backlog} bytes unread"))
+                self._transport.abort()
 
     async def drained(self) -> None:
         if self._resumed is not None:
@@ -134,7 +136,7 @@ class Link:
         self._serve = serve
         self._session: Session | None = None
         self._was_up = False
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: dict[asyncio.Future[None], None] = {}
         self._on_change = changed
         self.why = f"not connected to {room} at {address} yet"
         """What keeps it from being up."""
@@ -166,12 +168,15 @@ class Link:
 
     async def _change(self) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        await future
+        self._waiting[future] = None
+        try:
+            await future
+        finally:
+            self._waiting.pop(future, None)
 
     def _tell(self) -> None:
         self._on_change()
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         for future in waiting:
             if not future.done():
                 future.set_result(None)
@@ -224,11 +229,13 @@ class Link:
             self._on_change()
 
     async def _dial(self) -> Session:
-        host, _, port = self.address.rpartition(":")
+        host, port = _place(self.address)
         loop = asyncio.get_running_loop()
 
         def make(carrier: _Carrier) -> Session:
-            session = Session(carrier, self._clock, self._log, self._identity.room, self._serve)
+            session = Session(
+                carrier, self._clock, self._log, self._identity.room, self._serve, self.room
+            )
             session.start()
             return session
 
@@ -236,8 +243,8 @@ class Link:
             try:
                 _, carrier = await loop.create_connection(
                     lambda: _Carrier(make),
-                    host.strip("[]"),
-                    int(port),
+                    host,
+                    port,
                     ssl=self._identity.client_context,
                     server_hostname=self.room,
                 )
@@ -250,6 +257,20 @@ class Link:
                 carrier.close()
                 raise
         return carrier.session
+
+
+def _place(address: str) -> tuple[str, int]:
+    """Host and port. Raises ProtocolError: dialling it again does not help."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        host.encode("idna")  # as the resolver does
+        number = int(port)
+    except ValueError:  # UnicodeError is one
+        number = 0
+    if not host or not 0 < number < 65536:
+        raise ProtocolError("it is no address: give HOST:PORT")
+    return host, number
 
 
 def _words(error: OSError) -> str:
@@ -285,7 +306,7 @@ class FramedServer:
         self._log = log
         self._server: asyncio.Server | None = None
         self._sessions: dict[Session, None] = {}
-        self._paused = ""
+        self._paused: str | None = None
         self.address = ""
         """``host:port``, once started."""
 
@@ -305,13 +326,13 @@ class FramedServer:
 
     def _make(self, carrier: _Carrier) -> Session:
         room = room_of(carrier.certificate)
-        session = Session(carrier, self._clock, self._log, self._identity.room, self._serve)
+        session = Session(carrier, self._clock, self._log, self._identity.room, self._serve, room)
         if room not in self._allowed:
             why = f"{room or 'this certificate'} may not call {self._identity.room}"
             self._log.warning("refused a peer", address=carrier.address, error=why)
             self._refuse(carrier, session, why, for_good=True)
             return session
-        if self._paused:
+        if self._paused is not None:
             self._refuse(carrier, session, self._paused, for_good=False)
             return session
         self._sessions[session] = None
@@ -331,7 +352,7 @@ class FramedServer:
 
     def resume(self) -> None:
         """Take peers again."""
-        self._paused = ""
+        self._paused = None
 
     def _end_all(self, why: str) -> None:
         for session in list(self._sessions):

@@ -21,10 +21,11 @@ from podwire.client.framed.methods import Table
 from podwire.client.framed.session import Session
 from podwire.client.framed.sockets import FramedSockets
 from podwire.client.identity import ROOMS
+from podwire.client.informer import Informers
 from podwire.sim import certs, outside, serving, whatif
 from podwire.sim.readiness import wait_until_up
 from podwire.sim.rooms.machines import FramedMachines
-from podwire.sim.rooms.process import RoomProcess
+from podwire.sim.rooms.process import RoomProcess, listening_on
 from podwire.sim.settings import ADMIN
 from podwire.store import Store, UnavailableError, open_store
 
@@ -46,6 +47,7 @@ class ApiserverRoom:
         self._store = store
         self.server = Apiserver(env, store, kubelets=self._kubelets)
         self.client = Client(DirectApi(self.server, ADMIN))
+        self._renewals = components.Renewals(env.clock)
         began_ns = env.clock.monotonic_ns()
         tracer = Tracer(
             self.client, fabric, self._kubelets, whatif.compiler(self._settings),
@@ -75,7 +77,7 @@ class ApiserverRoom:
             etcd,
             components.Component("apiserver", components.READY),
         ]
-        return await components.listing(self.client, self._room.env.clock, own)
+        return await components.listing(self.client, self._renewals, own)
 
     async def _wait_ready(self) -> None:
         ctx = self._room.ctx("readiness", api=self.client.api)
@@ -88,7 +90,8 @@ class ApiserverRoom:
         await serving.create_addons(self.client, self._settings)
         self._http = self._https()
         host, _, port = options.secure.rpartition(":")
-        await self._http.start(host, int(port), listening=options.secure_socket)
+        with listening_on(options.secure):
+            await self._http.start(host, int(port), listening=options.secure_socket)
         api = DirectApi(self.server, ADMIN)
 
         def serve(session: Session) -> Table:
@@ -98,6 +101,9 @@ class ApiserverRoom:
 
         await room.serve(CALLERS, serve)
         room.hold_lease(api)
+        informers = Informers(self.client, room.ctx("leases", api=self.client.api))
+        informers.informer(kinds.LEASE).on_change(self._renewals.observe)
+        room.nursery.start(informers.run(), name="leases")
         room.nursery.start(self._control_plane(), name="control plane")
 
     def _https(self) -> HttpServer:
@@ -118,7 +124,7 @@ class ApiserverRoom:
         sockets = FramedSockets(self._link)
 
         async def answer() -> None:
-            listener = await outside.open_control_plane(sockets)
+            listener = await outside.reopen_control_plane(sockets, self._room.env.clock)
             await outside.serve_control_plane(listener, DirectApi(self.server, ANONYMOUS))
 
         await self._room.with_fabric(answer, pauses=False)

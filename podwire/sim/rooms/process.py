@@ -12,8 +12,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from podwire.api.status import ApiError
@@ -41,6 +41,19 @@ _READY_EVERY_S = 5.0
 _RELEASE_S = 2.0
 
 Main = Callable[["RoomProcess"], Awaitable[None]]
+
+
+class ListenError(Exception):
+    """An address on which a room cannot listen; the text names it and says why."""
+
+
+@contextmanager
+def listening_on(address: str) -> Iterator[None]:
+    """Say of what fails in the block that it was to listen. Raises ListenError."""
+    try:
+        yield
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
 
 
 class Unavailable:
@@ -112,12 +125,13 @@ class RoomProcess:
         return binding(link) if link is not None else Unavailable(room)
 
     async def serve(self, allowed: Sequence[str], serve: Serve) -> FramedServer:
-        """Listen for other rooms. Raises OSError when the address is taken."""
+        """Listen for other rooms. Raises ListenError when the address is taken."""
         host, _, port = self.options.listen.rpartition(":")
         self._server = FramedServer(
             self.identity, allowed, serve, clock=self.env.clock, log=self.log
         )
-        await self._server.start(host.strip("[]"), int(port), listening=self._listening)
+        with listening_on(self.options.listen):
+            await self._server.start(host.strip("[]"), int(port), listening=self._listening)
         return self._server
 
     async def with_fabric(
@@ -176,7 +190,8 @@ class RoomProcess:
     def _say_ready(self) -> None:
         """Tell the process that forked this one, once, that this room can do its work."""
         if self._started and self.options.ready_fd >= 0 and not self._kept_from_work:
-            os.write(self.options.ready_fd, f"{self.options.component}\n".encode())
+            with suppress(BlockingIOError):  # nobody reads any more, and it is full
+                os.write(self.options.ready_fd, f"{self.options.component}\n".encode())
             os.close(self.options.ready_fd)
             self.options.ready_fd = -1
 
@@ -247,16 +262,16 @@ def run(
             asyncio.run(room.run(main))
     except (IdentityError, ProtocolError, StoreOpenError) as error:
         return _ended(options, str(error), EXIT_UNREACHABLE)
-    except OSError as error:
-        why = f"cannot listen on {options.listen}: {error.strerror or error}"
-        return _ended(options, why, EXIT_FAILED)
+    except ListenError as error:
+        return _ended(options, str(error), EXIT_FAILED)
     return 0
 
 
 def _ended(options: Options, why: str, code: int) -> int:
     """The last words of a process: to whoever forked it, else to people."""
     if options.ready_fd >= 0:
-        os.write(options.ready_fd, f"!{why}\n".encode())
+        with suppress(BlockingIOError):
+            os.write(options.ready_fd, f"!{why}\n".encode())
     else:
         print(f"error: {why}", file=sys.stderr)  # noqa: T201  a command line's answer
     return code

@@ -338,3 +338,25 @@ def test_a_client_that_says_nothing_is_left_after_its_time():
         assert (await half.answer()).status == 408
 
     run(story, routes(A))
+
+
+def test_an_upload_that_stalls_under_its_answer_ends_in_a_reset_not_in_a_second_answer():
+    """A page of 408 in the middle of a body would be taken for a part of it."""
+
+    async def story(bench):
+        async def early(stream, reader):
+            await reader.line()
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\nbegun")
+            await bench.env.clock.sleep(3600)
+
+        await bench.raw(A, early)
+        client = bench.connect()
+        await client.send("PUT / HTTP/1.1\nHost: h\nContent-Length: 900000", b"x" * 70_000)
+        received = b""
+        with pytest.raises(ConnectionResetError):  # noqa: PT012  what came before counts, too
+            while data := await client.stream.recv():
+                received += data
+        assert received.startswith(b"HTTP/1.1 200 OK")
+        assert received.endswith(b"begun")
+
+    run(story, routes(A, proxy_read_timeout="600", proxy_body_size="0"))

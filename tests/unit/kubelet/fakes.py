@@ -88,6 +88,9 @@ class FakeCni:
         self.netns_of[address] = env["CNI_NETNS"].rpartition("/")[2]
         return CniOutput(json.dumps({"ips": [{"address": f"{address}/24"}]}).encode(), 0)
 
+    async def available(self):
+        """Always: it is in the same process."""
+
     def verbs(self):
         return [(verb, plugin) for verb, plugin, _, _ in self.calls]
 

@@ -305,14 +305,14 @@ def test_a_command_that_does_not_exist_ends_in_a_start_error(simulate):
     """Exit code 128 and containerd's words; then the crash loop."""
 
     async def story(node):
-        class Broken:
+        class Broken(RoomHost):
             def implements(self, image):
                 return image == "broken"
 
             async def start(self, process):
                 raise FileNotFoundError(2, "No such file or directory", process.spec.argv[0])
 
-        object.__setattr__(node.ctx, "hosts", (*node.ctx.hosts, Broken()))
+        object.__setattr__(node.ctx, "hosts", (*node.ctx.hosts, Broken((), node._batch)))
         await node.pod(containers=[{"name": "c", "image": "broken", "command": ["nope"]}])
         pod = await node.until(lambda p: state(p) == ("waiting", "CrashLoopBackOff"))
         last = pod.status.container_statuses[0].last_state["terminated"]

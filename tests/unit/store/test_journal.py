@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -190,3 +191,29 @@ def test_a_directory_that_cannot_be_written_says_what_to_do(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreOpenError, match=r"make it writable .* or choose another --data-dir"):
         reopened(tmp_path / "file" / "below")
+
+
+@pytest.mark.parametrize("fails", ["sync_directory", "open"])
+def test_a_segment_that_could_not_be_begun_leaves_the_old_one_whole(tmp_path, monkeypatch, fails):
+    """Writing goes on in the old one; an empty newer one would end it at the next start."""
+    written(tmp_path, [[{"a": b"1"}], [{"b": b"2"}]])
+    journal = Journal(tmp_path)
+    journal.open()
+
+    def refuse(path, *_):
+        raise OSError(24, "Too many open files")
+
+    def open_no_log(path, flags, *more):
+        return real_open(path, flags, *more) if flags & os.O_TRUNC else refuse(path)
+
+    real_open = os.open
+    with monkeypatch.context() as broken:
+        if fails == "open":
+            broken.setattr("podwire.store.journal.os.open", open_no_log)
+        else:
+            broken.setattr("podwire.store.journal.sync_directory", refuse)
+        with pytest.raises(OSError, match="Too many open files"):
+            journal.rotate(3)
+    journal.append([records.encode(Txn(4, [("c", b"3", 0)]))])
+    journal.close()
+    assert reopened(tmp_path) == (4, {"a": (b"1", 2), "b": (b"2", 3), "c": (b"3", 4)})

@@ -224,3 +224,45 @@ def test_certificates_that_cannot_be_used_say_which_and_what_to_do(tmp_path, aut
         write(tmp_path, authority, "fabric", pair)
         with pytest.raises(IdentityError, match=rf"fabric.crt: .*({why}).*podwire certs"):
             identities.load(tmp_path, "fabric")
+
+
+@pytest.mark.parametrize("address", ["nowhere", "host:", ":1", "host:port", "h:70000", "..:1", ""])
+async def test_what_is_no_address_is_told_at_once(tmp_path, authority, address):
+    """A Node's annotation may say anything: whoever asks for that kubelet is told, not kept."""
+    own = write(tmp_path / "k", authority, "kubelet")
+    link = Link(
+        identities.load(own, "kubelet"), "kubelet", address,
+        clock=ENV.clock, rng=ENV.rng, log=ENV.log,
+    )  # fmt: skip
+    assert "give HOST:PORT" in await refused(link)
+
+
+async def test_a_room_greets_as_its_certificate_names_it(tmp_path, authority, monkeypatch):
+    """Otherwise any room could act as any other one by saying so."""
+    own = write(tmp_path / "k", authority, "kubelet")
+
+    async def body(world: World) -> None:
+        link = world.link(own)
+        object.__setattr__(link._identity, "room", "apiserver")
+        async with Nursery() as nursery:
+            nursery.start(link.run(), name="link")
+            session = await link.connected()
+            with pytest.raises(ConnectionError):
+                await session.call(ECHO, b"x")
+            nursery.cancel()
+
+    await with_world(write(tmp_path / "f", authority, "fabric"), body)
+
+
+async def test_nobody_who_gave_up_waiting_is_kept(tmp_path, authority):
+    """A request per second for a kubelet that is gone for a day is many."""
+    own = write(tmp_path / "k", authority, "kubelet")
+    link = Link(
+        identities.load(own, "kubelet"), "kubelet", "127.0.0.1:1",
+        clock=ENV.clock, rng=ENV.rng, log=ENV.log,
+    )  # fmt: skip
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await link.connected()
+    assert not link._waiting
