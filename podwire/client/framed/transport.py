@@ -192,7 +192,7 @@ class Link:
                 except ProtocolError as error:
                     raise ProtocolError(f"{self.room} at {self.address}: {error}") from None
                 except OSError as error:
-                    self._down(f"cannot reach {self.room} at {self.address}: {_words(error)}")
+                    self._down(f"cannot reach {self.room} at {self.address}: {words(error)}")
                     await self._clock.sleep(delay_s * (0.75 + 0.5 * self._rng.random()))
                     delay_s = min(delay_s * 2, LAST_RETRY_S)
                     continue
@@ -243,6 +243,12 @@ class Link:
                 )
             except ssl.SSLCertVerificationError as error:
                 raise ProtocolError(_untrusted(error)) from None
+            except ssl.SSLError as error:
+                if error.reason in _NO_TLS:
+                    raise ProtocolError(
+                        "what answers there is no podwire room (it speaks no TLS): check the address"
+                    ) from None
+                raise
             assert carrier.session is not None
             try:
                 await carrier.session.greeted()
@@ -252,7 +258,16 @@ class Link:
         return carrier.session
 
 
-def _words(error: OSError) -> str:
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
+"""OpenSSL's reasons when the peer's bytes are none of TLS."""
+
+
+def words(error: OSError) -> str:
+    """Why a socket did not do what it was asked to, in the system's words."""
+    if isinstance(error, ssl.SSLError):  # its numbers are OpenSSL's, not the system's
+        return f"TLS failed ({error.reason or error.strerror or error})".replace("_", " ").lower()
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return "it does not answer"
     if error.errno is not None and error.errno > 0 and not isinstance(error, socket.gaierror):
         return os.strerror(error.errno).lower()  # asyncio has words of its own for these
     return (error.strerror or str(error) or type(error).__name__).lower()

@@ -24,7 +24,7 @@ from podwire.client.identity import ROOMS
 from podwire.sim import certs, outside, serving, whatif
 from podwire.sim.readiness import wait_until_up
 from podwire.sim.rooms.machines import FramedMachines
-from podwire.sim.rooms.process import RoomProcess
+from podwire.sim.rooms.process import RoomProcess, listens
 from podwire.sim.settings import ADMIN
 from podwire.store import Store, UnavailableError, open_store
 
@@ -88,7 +88,8 @@ class ApiserverRoom:
         await serving.create_addons(self.client, self._settings)
         self._http = self._https()
         host, _, port = options.secure.rpartition(":")
-        await self._http.start(host, int(port), listening=options.secure_socket)
+        with listens("--secure-listen", options.secure):
+            await self._http.start(host.strip("[]"), int(port), listening=options.secure_socket)
         api = DirectApi(self.server, ADMIN)
 
         def serve(session: Session) -> Table:
@@ -102,7 +103,8 @@ class ApiserverRoom:
 
     def _https(self) -> HttpServer:
         options, server = self._room.options, self.server
-        token = (options.pki / certs.TOKEN).read_text().strip()
+        token = certs.token(options.pki)
+        certs.pair(options.pki, certs.SERVING)  # says what to do when it is not there
         groups = ("system:masters", "system:authenticated")
         tls = tls_context(
             str(options.pki / f"{certs.SERVING}.crt"), str(options.pki / f"{certs.SERVING}.key"),

@@ -1,8 +1,8 @@
 """``RoomProcess``: what every room's process does beside its work.
 
 It knows who it is (certificate), keeps links to its peers, serves counters to those who may call,
-shows by a Lease and a file whether it can do its work, and ends on SIGTERM: exit code 0, or 3 when
-a peer cannot be talked to at all (a foreign certificate, another version).
+shows by a Lease and a file whether it can do its work, and ends on SIGTERM: exit code 0; 1 when it
+cannot listen; 3 when a peer cannot be talked to at all (a foreign certificate, another version).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from podwire.api.status import ApiError
@@ -28,7 +28,7 @@ from podwire.client.framed.fabric import FramedFabric
 from podwire.client.framed.messages import ProtocolError
 from podwire.client.framed.session import Serve
 from podwire.client.framed.sockets import FramedSockets
-from podwire.client.framed.transport import FramedServer, Link
+from podwire.client.framed.transport import FramedServer, Link, words
 from podwire.client.identity import IdentityError
 from podwire.runtime.env import Env, real
 from podwire.runtime.memory import fewer_collections, keep_what_lives
@@ -41,6 +41,21 @@ _READY_EVERY_S = 5.0
 _RELEASE_S = 2.0
 
 Main = Callable[["RoomProcess"], Awaitable[None]]
+
+
+class ListenError(Exception):
+    """An address cannot be listened on; the message names it and what to do."""
+
+
+@contextmanager
+def listens(flag: str, address: str) -> Iterator[None]:
+    """Within the block, an OSError means that ``address`` cannot be had. Raises ListenError."""
+    try:
+        yield
+    except OSError as error:
+        raise ListenError(
+            f"cannot listen on {address}: {words(error)}; free it, or choose another {flag}"
+        ) from error
 
 
 class Unavailable:
@@ -112,12 +127,13 @@ class RoomProcess:
         return binding(link) if link is not None else Unavailable(room)
 
     async def serve(self, allowed: Sequence[str], serve: Serve) -> FramedServer:
-        """Listen for other rooms. Raises OSError when the address is taken."""
+        """Listen for other rooms. Raises ListenError when the address is taken."""
         host, _, port = self.options.listen.rpartition(":")
         self._server = FramedServer(
             self.identity, allowed, serve, clock=self.env.clock, log=self.log
         )
-        await self._server.start(host.strip("[]"), int(port), listening=self._listening)
+        with listens("--listen", self.options.listen):
+            await self._server.start(host.strip("[]"), int(port), listening=self._listening)
         return self._server
 
     async def with_fabric(
@@ -247,9 +263,8 @@ def run(
             asyncio.run(room.run(main))
     except (IdentityError, ProtocolError, StoreOpenError) as error:
         return _ended(options, str(error), EXIT_UNREACHABLE)
-    except OSError as error:
-        why = f"cannot listen on {options.listen}: {error.strerror or error}"
-        return _ended(options, why, EXIT_FAILED)
+    except ListenError as error:
+        return _ended(options, str(error), EXIT_FAILED)
     return 0
 
 
