@@ -226,6 +226,8 @@ class RoomProcess:
     async def _asked_to(self, stop: asyncio.Event) -> None:
         """Wait for the signal, and give the Lease up: a stop is no failure."""
         await stop.wait()
+        for link in self._links.values():
+            link.expect_loss()
         if self._lease is not None and self._leasing is not None:
             self._leasing.cancel()
             with suppress(ApiError, ConnectionError, TimeoutError):  # it expires then
