@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from podwire.client import identity
 from podwire.client.identity import ROOMS
 from podwire.runtime.env import Env
 from podwire.runtime.memory import keep_what_lives
@@ -119,9 +120,17 @@ class ProcessCluster:
     # ------------------------------------------------------------ life
 
     def start(self) -> None:
-        """Fork every room, those first that others dial."""
+        """Fork every room, those first that others dial.
+
+        What all of them need is made before, once: the pages of it are shared as long as nobody
+        writes to them. TLS contexts are the heaviest (4 MB for a process that makes its own).
+        """
+        found = {}
         for room in ROOMS:
             registry.module(room)
+            found[room] = identity.load(self._directory, room)
+        for child in self.children:
+            child.options.identity = found[child.options.room]
         keep_what_lives()
         for child in sorted(self.children, key=lambda c: c.options.room not in _FIRST):
             self._fork(child)

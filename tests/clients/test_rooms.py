@@ -47,7 +47,7 @@ def until(what, met, timeout_s=30.0):
 def cluster_in(home, *options):
     """``podwire up --processes`` in the background."""
     cluster = Live(home)
-    cluster.podwire("up", "--processes", "--detach", "--time-profile", "fast", *options)
+    cluster.podwire("up", "--processes", "--detach", *options)
     try:
         yield cluster
     finally:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from podwire.client.identity import ROOMS
+from podwire.client.identity import ROOMS, Identity
 from podwire.runtime.log import LEVELS
 from podwire.sim.settings import LOOPBACK, ClusterSettings
 from podwire.store import StoreOptions
@@ -51,6 +51,8 @@ class Options:
     log_level: str = "info"
     seed: int | None = None
     ready_file: Path | None = None
+    identity: Identity | None = None
+    """The room's certificate, when the process that forked this one loaded it already."""
     secure_socket: socket.socket | None = None
     """Listens for HTTPS already (given by the process that forked this one)."""
     ready_fd: int = -1

@@ -75,7 +75,7 @@ class RoomProcess:
         self.options = options
         self.env = env
         self.log = env.log.bind(room=options.room)
-        self.identity = identities.load(options.pki, options.room)
+        self.identity = options.identity or identities.load(options.pki, options.room)
         self.nursery = Nursery()
         self._listening = listening
         self._links: dict[str, Link] = {}
@@ -83,7 +83,7 @@ class RoomProcess:
         self._kept_from_work = ""
         self._lease: leases.LeaseHolder | None = None
         self._leasing: asyncio.Task[None] | None = None
-        self._started = False
+        self._started = self._worked = False
         self._ends: list[Callable[[], Awaitable[None]]] = []
 
     # ------------------------------------------------------------ what rooms ask for
@@ -186,15 +186,19 @@ class RoomProcess:
             if self._lease is not None:
                 self._lease.kick()
             self._touch()
-        if not kept:
-            self._say_ready()
+        self._work()
 
-    def _say_ready(self) -> None:
-        """Tell the process that forked this one, once, that this room can do its work."""
-        if self._started and self.options.ready_fd >= 0 and not self._kept_from_work:
+    def _work(self) -> None:
+        """Once, as soon as this room can do its work: tell the process that forked this one."""
+        if self._worked or not self._started or self._kept_from_work:
+            return
+        self._worked = True
+        # Connections that were refused while rooms started together are cyclic garbage, 256 KiB
+        # of TLS buffers each.
+        keep_what_lives(collect=True)
+        if self.options.ready_fd >= 0:
             os.write(self.options.ready_fd, f"{self.options.component}\n".encode())
             os.close(self.options.ready_fd)
-            self.options.ready_fd = -1
 
     def _touch(self) -> None:
         file = self.options.ready_file
@@ -242,8 +246,6 @@ class RoomProcess:
                 await main(self)
                 self._started = True
                 self._changed()
-                self._say_ready()
-                keep_what_lives()
                 await asyncio.get_running_loop().create_future()
         finally:
             for end in reversed(self._ends):
