@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -37,6 +38,8 @@ from podwire.sim.rooms.options import Options
 from podwire.store import StoreOpenError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 3
+_TLS_BUFFER_BYTES = 64 * 1024
+"""asyncio fills 256 KiB with zeros for every TLS connection and keeps them; four records do."""
 _READY_EVERY_S = 5.0
 _RELEASE_S = 2.0
 
@@ -261,6 +264,7 @@ def run(
 ) -> int:
     """Run a room to its end; the process's exit code."""
     env = real(options.seed, options.log_level)
+    SSLProtocol.max_size = _TLS_BUFFER_BYTES
     try:
         with fewer_collections():
             room = RoomProcess(options, env, listening)
