@@ -209,6 +209,10 @@ class ProcessCluster:
             else:
                 self._ready[text] = None
 
+    def _hear_if_told(self) -> None:
+        if select.select([self._ready_read], [], [], 0)[0]:
+            self._hear()
+
     def _reap_while_starting(self) -> None:
         for child in self.children:
             if not child.pid:
@@ -217,8 +221,7 @@ class ProcessCluster:
             if pid:
                 child.pid = 0
                 if not self._stopping:
-                    if select.select([self._ready_read], [], [], 0)[0]:
-                        self._hear()
+                    self._hear_if_told()
                     code = os.waitstatus_to_exitcode(status)
                     raise RoomEndedError(child.name, code, self._why)
 
@@ -233,7 +236,9 @@ class ProcessCluster:
             if self._stopping:
                 continue
             code = os.waitstatus_to_exitcode(status)
-            self._env.log.warning("a room ended", room=child.name, code=code)
+            self._hear_if_told()
+            why, self._why = self._why, ""
+            self._env.log.warning("a room ended", room=child.name, code=code, error=why)
             if len(child.starts) <= _STARTED_ANEW:
                 self._fork(child)
             else:

@@ -202,6 +202,7 @@ class RoomProcess:
         if self.options.ready_fd >= 0:
             os.write(self.options.ready_fd, f"{self.options.component}\n".encode())
             os.close(self.options.ready_fd)
+            self.options.ready_fd = -1
 
     def _touch(self) -> None:
         file = self.options.ready_file
