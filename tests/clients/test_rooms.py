@@ -19,7 +19,7 @@ from podwire.client.framed import messages
 from podwire.client.framed.transport import FramedServer
 from podwire.runtime.env import real
 from podwire.sim import certs
-from tests.clients.conftest import ROOT, Live
+from tests.clients.conftest import BIN, ROOT, Live
 
 pytestmark = pytest.mark.xdist_group("rooms")
 
@@ -85,6 +85,14 @@ def alive(pid):
     return state not in "ZX"
 
 
+def answered(cluster):
+    """Whether a pod's request to a Service has its answer."""
+    asked = ("exec", "deploy/frontend", "--", "curl", "-s", "-m", "5", "http://backend/hostname")
+    done = subprocess.run([str(BIN / "kubectl"), *asked], env=cluster.env, capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    return done.stdout.startswith("backend-")
+
+
 def test_rooms_as_processes_are_a_cluster(forked):
     """Every component is Ready; exec, logs and traces cross the processes."""
     until("every component Ready", lambda: all_ready(forked))
@@ -93,8 +101,7 @@ def test_rooms_as_processes_are_a_cluster(forked):
         forked.kubectl("apply", "-f", str(ROOT / f"examples/article/{name}.yaml"))
     for name in ("backend", "frontend"):
         forked.kubectl("rollout", "status", f"deploy/{name}", "--timeout=60s")
-    asked = forked.kubectl("exec", "deploy/frontend", "--", "curl", "-s", "http://backend/hostname")
-    assert asked.startswith("backend-")
+    until("kube-proxies know the endpoints", lambda: answered(forked))
     assert "CoreDNS" in forked.kubectl("logs", "-n", "kube-system", "deploy/coredns")
     assert "3 of 3 DELIVERED" in forked.podwire("trace", "deploy/frontend", "svc/backend:80")
 
@@ -109,15 +116,7 @@ def test_a_room_that_is_killed_is_forked_anew(forked, room):
     until("forked anew", lambda: room in {
         name for pid, name in rooms_of(parent).items() if pid != victim})  # fmt: skip
     until("every component Ready", lambda: all_ready(forked))
-    asked = ("exec", "deploy/frontend", "--", "curl", "-s", "-m", "5", "http://backend/hostname")
-    kubectl = str(Path(sys.executable).parent / "kubectl")
-
-    def answered():
-        done = subprocess.run([kubectl, *asked], env=forked.env, capture_output=True, text=True,
-                              check=False)  # fmt: skip
-        return done.stdout.startswith("backend-")
-
-    until("pods talk again", answered, 60)
+    until("pods talk again", lambda: answered(forked), 60)
 
 
 def test_a_cluster_that_is_told_to_stop_leaves_nobody_behind(tmp_path):
