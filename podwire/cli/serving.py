@@ -127,12 +127,12 @@ def serve_processes(asked: Asked) -> None:
 
     with fewer_collections():
         from podwire.runtime.env import real  # noqa: PLC0415
+        from podwire.sim.keeping import StoreOptions  # noqa: PLC0415
         from podwire.sim.processes import (  # noqa: PLC0415
             ProcessCluster,
             RoomEndedError,
             stopped_by_signals,
         )
-        from podwire.store import StoreOptions  # noqa: PLC0415
 
     directory = state.create(asked.name)
     store = StoreOptions(**asked.keeping)

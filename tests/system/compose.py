@@ -117,7 +117,9 @@ class Project:
 
     # ------------------------------------------------------------ commands
 
-    def run(self, *argv: str, code: int | None = 0, timeout: float = 90, stdin: str = "") -> Any:
+    def run(
+        self, *argv: str, code: int | None = 0, timeout: float = 90, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the folder; the finished process. ``code`` None: any."""
         done = subprocess.run(
             argv, cwd=self.folder, env=self.env, input=stdin, capture_output=True, text=True,
