@@ -22,10 +22,13 @@ setup: $(STAMP) ## setup: make .venv and install everything into it
 demo: $(STAMP) ## demo: boot three nodes, apply the article, trace packets, run a chaos scenario
 	@$(BIN)/python examples/demo.py
 
+demo-compose: $(STAMP) ## demo-compose: the same tour against the services that compose runs with calico
+	@$(BIN)/python examples/demo.py --kubeconfig .podwire/kubeconfig
+
 test: $(STAMP) ## test: all tests that need neither root nor a container engine
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup tests --ignore tests/system
 
-test-system: $(STAMP) ## test-system: tests that need root (kernel namespaces)
+test-system: $(STAMP) ## test-system: tests that need root or a container engine
 	@$(BIN)/python -m pytest tests/system
 
 lint: $(STAMP) ## lint: ruff, all rules
@@ -53,4 +56,4 @@ wheel: $(STAMP) ## wheel: build the wheel and the sdist into dist/
 clean: ## clean: remove what the verbs made
 	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help setup demo test test-system lint types arch bench sweep goldens wheel clean
+.PHONY: help setup demo demo-compose test test-system lint types arch bench sweep goldens wheel clean

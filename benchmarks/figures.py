@@ -26,7 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNS = 5
 
 
-def _environment(home: Path) -> dict[str, str]:
+def home_environment(home: Path) -> dict[str, str]:
+    """What a podwire of its own is started with."""
     inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     return {
         **inherited,  # the figures are told of warm bytecode
@@ -38,7 +39,7 @@ def _environment(home: Path) -> dict[str, str]:
 
 @contextmanager
 def _cluster(home: Path, *options: str) -> Iterator[dict[str, str]]:
-    environment = _environment(home)
+    environment = home_environment(home)
     subprocess.run(
         [BIN / "podwire", "up", "--detach", *options], env=environment, check=True,
         stderr=subprocess.DEVNULL,
@@ -68,10 +69,10 @@ def _first_ready() -> tuple[float, float]:
         began = time.perf_counter()
         process = subprocess.Popen(
             [BIN / "podwire", "up", "--port", str(port)],
-            env=_environment(Path(home)),
+            env=home_environment(Path(home)),
             stderr=subprocess.DEVNULL,
         )
-        _wait_ready(port)
+        wait_ready(port)
         elapsed = time.perf_counter() - began
         user, system = (
             Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
@@ -88,7 +89,7 @@ def _free_port() -> int:
     return port
 
 
-def _wait_ready(port: int) -> None:
+def wait_ready(port: int) -> None:
     """Until the first 200 from /readyz."""
     context = ssl._create_unverified_context()  # noqa: S323, SLF001  loopback, made just now
     while True:
@@ -117,7 +118,7 @@ def cli() -> dict[str, str]:
     """The command's own start."""
     run = [str(BIN / "podwire"), "--help"]
     with tempfile.TemporaryDirectory() as home:
-        environment = _environment(Path(home))
+        environment = home_environment(Path(home))
         ms = _median_ms(
             lambda: subprocess.run(run, env=environment, check=True, stdout=subprocess.DEVNULL)
         )
@@ -310,6 +311,13 @@ def store() -> dict[str, str]:
     return stores()
 
 
+def rooms() -> dict[str, str]:
+    """The rooms as processes and as compose services."""
+    from benchmarks.rooms import rooms as measured  # noqa: PLC0415  it imports from here
+
+    return measured()
+
+
 ALL: dict[str, Callable[[], dict[str, str]]] = {
     "up": up,
     "cli": cli,
@@ -319,6 +327,7 @@ ALL: dict[str, Callable[[], dict[str, str]]] = {
     "memory": memory,
     "hashes": hashes,
     "store": store,
+    "rooms": rooms,
     "demo": demo,
 }
 """Every figure, in the order in which they are printed."""

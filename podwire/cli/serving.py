@@ -15,7 +15,7 @@ import click
 
 from podwire.cli import kubeconfig, state
 from podwire.cli.cluster import call, client
-from podwire.cli.errors import EXIT_UNREACHABLE, EXIT_USAGE, Failure
+from podwire.cli.errors import EXIT_NO, EXIT_UNREACHABLE, EXIT_USAGE, Failure
 from podwire.runtime.files import write_private
 
 
@@ -123,13 +123,16 @@ async def serve_here(asked: Asked) -> None:
 def serve_processes(asked: Asked) -> None:
     """The same with every room in a process of its own. Raises Failure."""
     settings = asked.settings()
-    from podwire.runtime.env import real  # noqa: PLC0415  as light as the verb
-    from podwire.sim.processes import (  # noqa: PLC0415
-        ProcessCluster,
-        RoomEndedError,
-        stopped_by_signals,
-    )
-    from podwire.store import StoreOptions  # noqa: PLC0415
+    from podwire.runtime.memory import fewer_collections  # noqa: PLC0415  as light as the verb
+
+    with fewer_collections():
+        from podwire.runtime.env import real  # noqa: PLC0415
+        from podwire.sim.keeping import StoreOptions  # noqa: PLC0415
+        from podwire.sim.processes import (  # noqa: PLC0415
+            ProcessCluster,
+            RoomEndedError,
+            stopped_by_signals,
+        )
 
     directory = state.create(asked.name)
     store = StoreOptions(**asked.keeping)
@@ -154,7 +157,8 @@ def serve_processes(asked: Asked) -> None:
             cluster.wait()
         except RoomEndedError as error:
             cluster.kill()
-            raise Failure(f"the cluster did not start: {error}", error.code) from error
+            code = error.code if error.code > 0 else EXIT_NO  # killed by a signal
+            raise Failure(f"the cluster did not start: {error}", code) from error
         finally:
             cluster.stop()
             if written is not None:

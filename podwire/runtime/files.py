@@ -47,8 +47,15 @@ def write_private(path: Path, data: bytes, *, durable: bool = False) -> None:
 def private_file(data: bytes) -> Iterator[str]:
     """The path of a file that exists inside the block only, for libraries that read files alone.
 
-    Raises OSError.
+    Where the system can (Linux), it is memory: a secret reaches no disk, and none need be
+    writable (a container's). Raises OSError.
     """
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("podwire"), "wb") as file:  # closed when we exec
+            file.write(data)
+            file.flush()
+            yield f"/proc/self/fd/{file.fileno()}"
+        return
     with tempfile.NamedTemporaryFile(prefix="podwire-") as file:  # mode 0600
         file.write(data)
         file.flush()

@@ -29,9 +29,13 @@ def fewer_collections() -> Iterator[None]:
         gc.set_threshold(young, *older)
 
 
-def keep_what_lives() -> None:
+def keep_what_lives(*, collect: bool = False) -> None:
     """Exempt every object there is from later collections: modules, types, a booted cluster.
 
-    For a process that only serves from now on; it keeps full collections short (gc.freeze).
+    For a process that only serves from now on; it keeps full collections short (gc.freeze), and in
+    a child they write to no page that it shares with its parent. ``collect`` garbage first, where
+    there may be some that weighs: it would be kept, too.
     """
+    if collect:
+        gc.collect()
     gc.freeze()

@@ -64,6 +64,16 @@ def pair(directory: Path, name: str) -> Pair:
     return found
 
 
+def token(directory: Path) -> str:
+    """The bearer token. Raises IdentityError when it is not there."""
+    try:
+        return (directory / TOKEN).read_text().strip()
+    except OSError as error:
+        raise IdentityError(
+            f"{directory / TOKEN}: {error.strerror}: issue it with: podwire certs {directory}"
+        ) from error
+
+
 def _authority(directory: Path, env: Env, told: Callable[[str], None]) -> Authority:
     kept = _read(directory, CA)
     try:

@@ -190,9 +190,10 @@ def _detached(name: str) -> None:
             code = child.wait()
             output.seek(0)
             told = output.read().strip().splitlines()
+            errors = [line.removeprefix("error: ") for line in told if line.startswith("error: ")]
             state.clear(name)
             raise Failure(
-                told[-1].removeprefix("error: ") if told else "the cluster did not start",
+                (errors or told or ["the cluster did not start"])[-1],
                 code if code > 0 else EXIT_NO,
             )
     if failed:

@@ -135,11 +135,13 @@ class Link:
         self._log = log.bind(peer=room, address=address)
         self._serve = serve
         self._session: Session | None = None
-        self._was_up = False
         self._waiting: dict[asyncio.Future[None], None] = {}
         self._on_change = changed
         self.why = f"not connected to {room} at {address} yet"
         """What keeps it from being up."""
+        self._told: dict[str, None] = {}
+        """What was logged of this absence of the peer."""
+        self._expected = False
 
     # -- what users of the link ask
 
@@ -189,7 +191,7 @@ class Link:
         Raises ProtocolError for what another try cannot mend: a certificate that is not accepted,
         a peer of another version, another room at the address.
         """
-        delay_s = FIRST_RETRY_S
+        delay_s, starting = FIRST_RETRY_S, True
         try:
             while True:
                 try:
@@ -197,13 +199,15 @@ class Link:
                 except ProtocolError as error:
                     raise ProtocolError(f"{self.room} at {self.address}: {error}") from None
                 except OSError as error:
-                    self._down(f"cannot reach {self.room} at {self.address}: {_words(error)}")
+                    why = f"cannot reach {self.room} at {self.address}: {words(error)}"
+                    self._down(why, quietly=starting and delay_s < LAST_RETRY_S)
                     await self._clock.sleep(delay_s * (0.75 + 0.5 * self._rng.random()))
                     delay_s = min(delay_s * 2, LAST_RETRY_S)
                     continue
-                delay_s = FIRST_RETRY_S
+                delay_s, starting = FIRST_RETRY_S, False
+                self._told.clear()
                 self._log.info("connected")
-                self._session, self.why, self._was_up = session, "", True
+                self._session, self.why = session, ""
                 self._tell()
                 await session.ended()
                 self._session = None
@@ -216,17 +220,24 @@ class Link:
                 self._session.close("the room stops")
                 self._session = None
 
+    def expect_loss(self) -> None:
+        """This room stops, its peers perhaps with it: that a peer goes is no news any more."""
+        self._expected = True
+
     def refuse(self, why: str) -> None:
         """Trying has ended: the next to ask are told why."""
         self._down(why)
 
-    def _down(self, why: str) -> None:
-        if why != self.why:  # told once, not with every try
+    def _down(self, why: str, *, quietly: bool = False) -> None:
+        """Remember why; log each reason once, not with every try, and not (``quietly``) while
+        rooms that start together wait for each other.
+        """
+        if why != self.why:
             self.why = why
-            # Peers that start together find each other soon; a peer that was lost is news.
-            tell = self._log.warning if self._was_up else self._log.info
-            tell("not connected, trying again", error=why)
             self._on_change()
+        if why not in self._told and not quietly and not self._expected:
+            self._told[why] = None
+            self._log.warning("not connected, trying again", error=why)
 
     async def _dial(self) -> Session:
         host, port = _place(self.address)
@@ -250,6 +261,12 @@ class Link:
                 )
             except ssl.SSLCertVerificationError as error:
                 raise ProtocolError(_untrusted(error)) from None
+            except ssl.SSLError as error:
+                if error.reason in _NO_TLS:
+                    raise ProtocolError(
+                        "what answers there is no podwire room (no TLS): check the address"
+                    ) from None
+                raise
             assert carrier.session is not None
             try:
                 await carrier.session.greeted()
@@ -273,7 +290,16 @@ def _place(address: str) -> tuple[str, int]:
     return host, number
 
 
-def _words(error: OSError) -> str:
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
+"""OpenSSL's reasons when the peer's bytes are none of TLS."""
+
+
+def words(error: OSError) -> str:
+    """Why a socket did not do what it was asked to, in the system's words."""
+    if isinstance(error, ssl.SSLError):  # its numbers are OpenSSL's, not the system's
+        return f"TLS failed ({error.reason or error.strerror or error})".replace("_", " ").lower()
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return "it does not answer"
     if error.errno is not None and error.errno > 0 and not isinstance(error, socket.gaierror):
         return os.strerror(error.errno).lower()  # asyncio has words of its own for these
     return (error.strerror or str(error) or type(error).__name__).lower()

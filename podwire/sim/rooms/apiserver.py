@@ -25,7 +25,7 @@ from podwire.client.informer import Informers
 from podwire.sim import certs, outside, serving, whatif
 from podwire.sim.readiness import wait_until_up
 from podwire.sim.rooms.machines import FramedMachines
-from podwire.sim.rooms.process import RoomProcess, listening_on
+from podwire.sim.rooms.process import RoomProcess, listens
 from podwire.sim.settings import ADMIN
 from podwire.store import Store, UnavailableError, open_store
 
@@ -90,8 +90,8 @@ class ApiserverRoom:
         await serving.create_addons(self.client, self._settings)
         self._http = self._https()
         host, _, port = options.secure.rpartition(":")
-        with listening_on(options.secure):
-            await self._http.start(host, int(port), listening=options.secure_socket)
+        with listens("--secure-listen", options.secure):
+            await self._http.start(host.strip("[]"), int(port), listening=options.secure_socket)
         api = DirectApi(self.server, ADMIN)
 
         def serve(session: Session) -> Table:
@@ -108,7 +108,8 @@ class ApiserverRoom:
 
     def _https(self) -> HttpServer:
         options, server = self._room.options, self.server
-        token = (options.pki / certs.TOKEN).read_text().strip()
+        token = certs.token(options.pki)
+        certs.pair(options.pki, certs.SERVING)  # says what to do when it is not there
         groups = ("system:masters", "system:authenticated")
         tls = tls_context(
             str(options.pki / f"{certs.SERVING}.crt"), str(options.pki / f"{certs.SERVING}.key"),

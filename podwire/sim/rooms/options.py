@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from podwire.client.identity import ROOMS
+from podwire.client.identity import ROOMS, Identity
 from podwire.runtime.log import LEVELS
 from podwire.sim.settings import LOOPBACK, ClusterSettings
 from podwire.store import StoreOptions
@@ -18,6 +18,7 @@ from podwire.store import StoreOptions
 PKI = Path("/etc/podwire/pki")
 PORT = 7443
 """Where every room listens for the others, each in a container of its own."""
+MAX_PORT = 65535
 
 
 @dataclass(slots=True)
@@ -50,6 +51,8 @@ class Options:
     log_level: str = "info"
     seed: int | None = None
     ready_file: Path | None = None
+    identity: Identity | None = None
+    """The room's certificate, when the process that forked this one loaded it already."""
     secure_socket: socket.socket | None = None
     """Listens for HTTPS already (given by the process that forked this one)."""
     ready_fd: int = -1
@@ -91,7 +94,7 @@ def parser(room: str, what: str, peers: Sequence[str]) -> argparse.ArgumentParse
     add("--ingress", "nginx", "nginx or none")
     add("--zones", "", "zones in which the nodes take turns", metavar="A,B,...")
     add("--time-profile", "typical", "fast, typical or slow")
-    add("--log-level", "info", "what is logged", choices=list(LEVELS))
+    add("--log-level", "info", f"what is logged: {', '.join(LEVELS)}")
     add("--seed", None, "of randomness; drawn by default", type=int)
     add("--ready-file", None, "touched while the room can do its work", type=Path)
     for peer in peers:
@@ -100,8 +103,19 @@ def parser(room: str, what: str, peers: Sequence[str]) -> argparse.ArgumentParse
     return found
 
 
+def host_port(flag: str, text: str) -> str:
+    """``HOST:PORT``, checked. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdecimal() or int(port) > MAX_PORT:
+        raise ValueError(f"{flag}: {text!r} is not HOST:PORT, such as {LOOPBACK}:{PORT}")
+    return text
+
+
 def options(room: str, flags: argparse.Namespace, peers: Sequence[str]) -> Options:
     """Flags as options. Raises ValueError for a setting that does not exist."""
+    if flags.log_level not in LEVELS:
+        raise ValueError(f"--log-level: {flags.log_level!r} is none of {', '.join(LEVELS)}")
+    addresses = {peer: getattr(flags, f"{peer.replace('-', '_')}_address") for peer in peers}
     return Options(
         room=room,
         settings=ClusterSettings(
@@ -112,8 +126,8 @@ def options(room: str, flags: argparse.Namespace, peers: Sequence[str]) -> Optio
             zones=tuple(zone.strip() for zone in flags.zones.split(",") if zone.strip()),
         ),
         pki=flags.pki,
-        listen=flags.listen,
-        peers={peer: getattr(flags, f"{peer.replace('-', '_')}_address") for peer in peers},
+        listen=host_port("--listen", flags.listen),
+        peers={peer: host_port(f"--{peer}-address", at) for peer, at in addresses.items()},
         log_level=flags.log_level,
         seed=flags.seed,
         ready_file=flags.ready_file,

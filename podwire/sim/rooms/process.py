@@ -1,8 +1,8 @@
 """``RoomProcess``: what every room's process does beside its work.
 
 It knows who it is (certificate), keeps links to its peers, serves counters to those who may call,
-shows by a Lease and a file whether it can do its work, and ends on SIGTERM: exit code 0, or 3 when
-a peer cannot be talked to at all (a foreign certificate, another version).
+shows by a Lease and a file whether it can do its work, and ends on SIGTERM: exit code 0; 1 when it
+cannot listen; 3 when a peer cannot be talked to at all (a foreign certificate, another version).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -28,7 +29,7 @@ from podwire.client.framed.fabric import FramedFabric
 from podwire.client.framed.messages import ProtocolError
 from podwire.client.framed.session import Serve
 from podwire.client.framed.sockets import FramedSockets
-from podwire.client.framed.transport import FramedServer, Link
+from podwire.client.framed.transport import FramedServer, Link, words
 from podwire.client.identity import IdentityError
 from podwire.runtime.env import Env, real
 from podwire.runtime.memory import fewer_collections, keep_what_lives
@@ -37,6 +38,8 @@ from podwire.sim.rooms.options import Options
 from podwire.store import StoreOpenError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 3
+_TLS_BUFFER_BYTES = 64 * 1024
+"""asyncio fills 256 KiB with zeros for every TLS connection and keeps them; four records do."""
 _READY_EVERY_S = 5.0
 _RELEASE_S = 2.0
 
@@ -44,16 +47,18 @@ Main = Callable[["RoomProcess"], Awaitable[None]]
 
 
 class ListenError(Exception):
-    """An address on which a room cannot listen; the text names it and says why."""
+    """An address cannot be listened on; the message names it and what to do."""
 
 
 @contextmanager
-def listening_on(address: str) -> Iterator[None]:
-    """Say of what fails in the block that it was to listen. Raises ListenError."""
+def listens(flag: str, address: str) -> Iterator[None]:
+    """Within the block, an OSError means that ``address`` cannot be had. Raises ListenError."""
     try:
         yield
     except OSError as error:
-        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
+        raise ListenError(
+            f"cannot listen on {address}: {words(error)}; free it, or choose another {flag}"
+        ) from error
 
 
 class Unavailable:
@@ -73,7 +78,7 @@ class RoomProcess:
         self.options = options
         self.env = env
         self.log = env.log.bind(room=options.room)
-        self.identity = identities.load(options.pki, options.room)
+        self.identity = options.identity or identities.load(options.pki, options.room)
         self.nursery = Nursery()
         self._listening = listening
         self._links: dict[str, Link] = {}
@@ -81,7 +86,7 @@ class RoomProcess:
         self._kept_from_work = ""
         self._lease: leases.LeaseHolder | None = None
         self._leasing: asyncio.Task[None] | None = None
-        self._started = False
+        self._started = self._worked = False
         self._ends: list[Callable[[], Awaitable[None]]] = []
 
     # ------------------------------------------------------------ what rooms ask for
@@ -130,7 +135,7 @@ class RoomProcess:
         self._server = FramedServer(
             self.identity, allowed, serve, clock=self.env.clock, log=self.log
         )
-        with listening_on(self.options.listen):
+        with listens("--listen", self.options.listen):
             await self._server.start(host.strip("[]"), int(port), listening=self._listening)
         return self._server
 
@@ -184,12 +189,17 @@ class RoomProcess:
             if self._lease is not None:
                 self._lease.kick()
             self._touch()
-        if not kept:
-            self._say_ready()
+        self._work()
 
-    def _say_ready(self) -> None:
-        """Tell the process that forked this one, once, that this room can do its work."""
-        if self._started and self.options.ready_fd >= 0 and not self._kept_from_work:
+    def _work(self) -> None:
+        """Once, as soon as this room can do its work: tell the process that forked this one."""
+        if self._worked or not self._started or self._kept_from_work:
+            return
+        self._worked = True
+        # Connections that were refused while rooms started together are cyclic garbage, 256 KiB
+        # of TLS buffers each.
+        keep_what_lives(collect=True)
+        if self.options.ready_fd >= 0:
             with suppress(BlockingIOError):  # nobody reads any more, and it is full
                 os.write(self.options.ready_fd, f"{self.options.component}\n".encode())
             os.close(self.options.ready_fd)
@@ -225,6 +235,8 @@ class RoomProcess:
     async def _asked_to(self, stop: asyncio.Event) -> None:
         """Wait for the signal, and give the Lease up: a stop is no failure."""
         await stop.wait()
+        for link in self._links.values():
+            link.expect_loss()
         if self._lease is not None and self._leasing is not None:
             self._leasing.cancel()
             with suppress(ApiError, ConnectionError, TimeoutError):  # it expires then
@@ -239,8 +251,6 @@ class RoomProcess:
                 await main(self)
                 self._started = True
                 self._changed()
-                self._say_ready()
-                keep_what_lives()
                 await asyncio.get_running_loop().create_future()
         finally:
             for end in reversed(self._ends):
@@ -256,6 +266,7 @@ def run(
 ) -> int:
     """Run a room to its end; the process's exit code."""
     env = real(options.seed, options.log_level)
+    SSLProtocol.max_size = _TLS_BUFFER_BYTES
     try:
         with fewer_collections():
             room = RoomProcess(options, env, listening)

@@ -54,7 +54,8 @@ def _apiserver(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace,
     add("--etcd-keyfile", default="", help="its key")
 
     def apply(given: argparse.Namespace, told: Options) -> None:
-        told.secure, told.shown_api = given.secure_listen, given.shown_as
+        told.secure = flags.host_port("--secure-listen", given.secure_listen)
+        told.shown_api = given.shown_as and flags.host_port("--shown-as", given.shown_as)
         told.store = StoreOptions(
             data_dir=given.data_dir,
             etcd_servers=tuple(url.strip() for url in given.etcd_servers.split(",") if url.strip()),
@@ -74,7 +75,7 @@ def _kubelet(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace, O
 
     def apply(given: argparse.Namespace, told: Options) -> None:
         told.node_names = tuple(name for name in given.serve_nodes.split(",") if name)
-        told.advertise = given.advertise
+        told.advertise = given.advertise and flags.host_port("--advertise", given.advertise)
         unknown = [n for n in told.node_names if n not in told.settings.node_names]
         if unknown:
             raise ValueError(f"--serve-nodes: the cluster has no node {', '.join(unknown)}")

@@ -1,10 +1,12 @@
 """Files for their owner only."""
 
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
-from podwire.runtime.files import write_private
+from podwire.runtime.files import private_file, write_private
 
 
 def mode(path):
@@ -41,3 +43,12 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(OSError, match="folder"):
         write_private(tmp_path / "folder", b"data")
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="memory as a file is Linux'")
+def test_a_private_file_for_a_library_needs_no_disk(monkeypatch):
+    """In a container nothing is writable; and a key in memory is on no disk afterwards."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    with private_file(b"secret") as path:
+        assert Path(path).read_bytes() == b"secret"
+    assert not Path(path).exists()

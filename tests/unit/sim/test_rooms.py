@@ -8,7 +8,7 @@ import pytest
 
 from podwire.runtime import sim
 from podwire.sim import outside
-from podwire.sim.rooms.process import ListenError, listening_on
+from podwire.sim.rooms.process import ListenError, listens
 
 
 def test_a_port_that_the_fabric_has_not_taken_back_yet_is_waited_for():
@@ -35,6 +35,6 @@ def test_a_port_that_the_fabric_has_not_taken_back_yet_is_waited_for():
 
 def test_only_what_fails_to_listen_is_told_as_that():
     """Other failures keep their own words."""
-    words = r"cannot listen on 127\.0\.0\.1:1: in use"
-    with pytest.raises(ListenError, match=words), listening_on("127.0.0.1:1"):
+    words = r"cannot listen on 127\.0\.0\.1:1: address already in use; .*another --listen"
+    with pytest.raises(ListenError, match=words), listens("--listen", "127.0.0.1:1"):
         raise OSError(errno.EADDRINUSE, "in use")
