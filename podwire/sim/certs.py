@@ -16,6 +16,8 @@ from podwire.runtime.files import write_private
 from podwire.sim.settings import ADMIN, LOOPBACK, SERVER_NAMES
 
 CA, ADMIN_FILE, SERVING = "ca", "admin", "serving"
+NOT_FOR_ROOMS = (f"{CA}.key", f"{ADMIN_FILE}.key")
+"""Whoever reads them is everybody: no room needs them."""
 ETCD = "etcd"
 """etcd is no room, but it trusts and is trusted as one."""
 TOKEN = "token"  # noqa: S105  a file's name

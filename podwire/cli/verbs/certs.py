@@ -26,7 +26,8 @@ from podwire.cli.errors import EXIT_UNREACHABLE, EXIT_USAGE, Failure
 )  # fmt: skip
 @click.option(
     "--owner", default=None, metavar="UID[:GID]",
-    help="Give the files to this user (needs root: a container that prepares volumes).",
+    help="Give the rooms' files to this user (needs root: a container that prepares volumes); "
+    "the authority's key and the administrator's stay where they are.",
 )  # fmt: skip
 @click.option(
     "--give", "given", multiple=True, type=click.Path(path_type=Path, exists=True), metavar="DIR",
@@ -60,7 +61,8 @@ def command(
             _kubeconfig(kubeconfig_file, name, server, authority.pem, directory)
         if owner is not None:
             for path in (directory, *directory.iterdir(), *given):
-                os.chown(path, uid, gid)
+                mine = path.parent == directory and path.name in certs.NOT_FOR_ROOMS
+                os.chown(path, *((os.geteuid(), os.getegid()) if mine else (uid, gid)))
     except IdentityError as error:
         raise Failure(str(error), EXIT_UNREACHABLE) from error
     except OSError as error:
