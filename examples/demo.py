@@ -108,9 +108,11 @@ def with_running_cluster(file: str) -> None:
     """Tour a cluster that somebody else started; it may still be booting."""
     print(f" • Waiting for the cluster of {file} ...", flush=True)
     run("kubectl", "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s")
-    for workload in ("daemonset/kube-proxy", "deployment/coredns"):
+    agents = run(
+        "kubectl", "get", "daemonsets,deployments", "-n", "kube-system", "-o", "name", quiet=True
+    )
+    for workload in agents.split():
         run("kubectl", "rollout", "status", "-n", "kube-system", workload, "--timeout=60s")
-    agents = run("kubectl", "get", "daemonsets", "-n", "kube-system", "-o", "name", quiet=True)
     if "calico" not in agents:
         raise WrongError(
             "the demo denies packets by NetworkPolicies, which this cluster's CNI does not "

@@ -32,12 +32,20 @@ PROCESSES = len(COMPONENTS) - 1  # the store is no process here
 
 
 def until(what, met, timeout_s=30.0):
-    """Look until ``met`` is true: nothing of another process can be awaited."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := met()):
-        assert time.monotonic() < deadline, f"not within {timeout_s:g}s: {what}"
+    """Look until ``met`` is true: nothing of another process can be awaited.
+
+    ``met`` may raise AssertionError, which tells what is not so yet.
+    """
+    deadline, why = time.monotonic() + timeout_s, ""
+    while True:
+        try:
+            found = met()
+        except AssertionError as error:
+            found, why = None, str(error)
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {timeout_s:g}s: {what}\n{why}"
         time.sleep(0.05)
-    return found
 
 
 # ---------------------------------------------------------------- a cluster of processes
@@ -90,7 +98,8 @@ def answered(cluster):
     asked = ("exec", "deploy/frontend", "--", "curl", "-s", "-m", "5", "http://backend/hostname")
     done = subprocess.run([str(BIN / "kubectl"), *asked], env=cluster.env, capture_output=True,
                           text=True, check=False)  # fmt: skip
-    return done.stdout.startswith("backend-")
+    assert done.stdout.startswith("backend-"), f"{done.returncode}: {done.stdout}{done.stderr}"
+    return True
 
 
 def test_rooms_as_processes_are_a_cluster(forked):
