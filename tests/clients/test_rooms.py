@@ -64,7 +64,13 @@ def cluster_in(home, *options):
 
 @pytest.fixture(scope="module")
 def forked(tmp_path_factory):
+    """One cluster for the stories of a worker, with two workloads of the article."""
     with cluster_in(tmp_path_factory.mktemp("rooms"), "--wait") as cluster:
+        for name in ("backend", "frontend"):
+            cluster.kubectl("apply", "-f", str(ROOT / f"examples/article/{name}.yaml"))
+        for name in ("backend", "frontend"):
+            cluster.kubectl("rollout", "status", f"deploy/{name}", "--timeout=60s")
+        until("kube-proxies know the endpoints", lambda: answered(cluster))
         yield cluster
 
 
@@ -102,19 +108,16 @@ def answered(cluster):
     return True
 
 
+@pytest.mark.xdist_group("forked rooms")
 def test_rooms_as_processes_are_a_cluster(forked):
     """Every component is Ready; exec, logs and traces cross the processes."""
     until("every component Ready", lambda: all_ready(forked))
     assert set(rooms_of(parent_of(forked)).values()) == COMPONENTS - {"etcd"}
-    for name in ("backend", "frontend"):
-        forked.kubectl("apply", "-f", str(ROOT / f"examples/article/{name}.yaml"))
-    for name in ("backend", "frontend"):
-        forked.kubectl("rollout", "status", f"deploy/{name}", "--timeout=60s")
-    until("kube-proxies know the endpoints", lambda: answered(forked))
     assert "CoreDNS" in forked.kubectl("logs", "-n", "kube-system", "deploy/coredns")
     assert "3 of 3 DELIVERED" in forked.podwire("trace", "deploy/frontend", "svc/backend:80")
 
 
+@pytest.mark.xdist_group("forked rooms")
 @pytest.mark.parametrize("room", ["scheduler", "kubelet-node-2", "fabric"])
 def test_a_room_that_is_killed_is_forked_anew(forked, room):
     """``kill -9`` of a room's process: another takes its place, and all are Ready again."""
