@@ -88,12 +88,23 @@ def _judge(name: str, lease: Lease, renewals: Renewals) -> Component:
     return Component(name, NOT_READY if message else READY, message)
 
 
-async def listing(client: Client, renewals: Renewals, known: Iterable[Component]) -> dict[str, Any]:
-    """The body of the answer: what Leases tell, and what the server ``known`` better itself."""
+async def listing(
+    client: Client,
+    renewals: Renewals,
+    known: Iterable[Component],
+    expected: Iterable[str] = (),
+) -> dict[str, Any]:
+    """The body of the answer: what Leases tell, and what the server ``known`` better itself.
+
+    ``expected`` rooms that never held a Lease are told, too; ``room-NODE`` counts as the room.
+    """
     # From the cache, so that it can be told while etcd is away.
     leases = (await client.list(kinds.LEASE, resource_version="0")).items
     found = of_leases(leases, renewals)
     found.update((component.name, component) for component in known)
+    for room in expected:
+        if not any(name == room or name.startswith(f"{room}-") for name in found):
+            found[room] = Component(room, UNKNOWN, "it has not held a Lease yet")
     order = {name: index for index, name in enumerate(("etcd", *ROOMS))}
     shown = sorted(found.values(), key=lambda c: (order.get(c.name.partition("/")[0], 99), c.name))
     return {"items": [asdict(component) for component in shown]}

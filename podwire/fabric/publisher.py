@@ -124,7 +124,8 @@ class Publisher:
         if best in self._pool:
             yield best
         kept = tuple(self._preferred.values())
-        yield from (port for port in self._pool if port != best and port not in kept)
+        # From the end: the first ones are those that NodePorts of the pool's own numbers want.
+        yield from (port for port in reversed(self._pool) if port != best and port not in kept)
 
     async def _open(self, wanted: Wanted, port: int) -> None:
         """Publish for every protocol at one real port, or not at all. Raises OSError."""

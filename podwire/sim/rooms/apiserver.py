@@ -77,7 +77,12 @@ class ApiserverRoom:
             etcd,
             components.Component("apiserver", components.READY),
         ]
-        return await components.listing(self.client, self._renewals, own)
+        return await components.listing(self.client, self._renewals, own, self._expected())
+
+    def _expected(self) -> list[str]:
+        """The rooms that belong to this cluster, whether or not they ever came."""
+        absent = {"ingress": None} if self._settings.ingress == "none" else {}
+        return [room for room in ROOMS if room not in absent]
 
     async def _wait_ready(self) -> None:
         ctx = self._room.ctx("readiness", api=self.client.api)

@@ -5,11 +5,22 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from podwire.api import kinds
 from podwire.api.times import format_micro_time
 from podwire.api.views import Lease
-from podwire.apiserver.components import READY, STOPPED, UNKNOWN, Renewals, of_leases
+from podwire.apiserver.components import (
+    READY,
+    STOPPED,
+    UNKNOWN,
+    Component,
+    Renewals,
+    listing,
+    of_leases,
+)
+from podwire.client.api import Client
 from podwire.client.leases import COMPONENT, COMPONENT_NAMESPACE
 from podwire.runtime import sim
+from tests.unit.client.fake_api import FakeApi
 
 HOUR_NS = 3600 * 10**9
 
@@ -63,5 +74,26 @@ def test_of_a_lease_that_was_never_seen_renewed_renew_time_is_all_that_is_known(
         renewals.observe(None, old)
         assert of_leases([old], renewals)["cni"].status == UNKNOWN
         assert of_leases([young], renewals)["cni"].status == READY
+
+    sim.run(main, horizon_s=3600)
+
+
+def test_a_room_that_never_came_is_told_and_one_kubelet_per_node_is_the_kubelet():
+    """Who looks for a missing service must not have to know what should be there."""
+
+    async def main(env):
+        api = FakeApi(env)
+        for name in ("scheduler", "kubelet-node-1"):
+            held = {"holderIdentity": "h", "leaseDurationSeconds": 15,
+                    "renewTime": format_micro_time(env.clock.now_ns())}  # fmt: skip
+            meta = {"name": f"podwire-{name}", "namespace": COMPONENT_NAMESPACE,
+                    "labels": {COMPONENT: name}}  # fmt: skip
+            api.put(kinds.LEASE, {"metadata": meta, "spec": held})
+        own = [Component("apiserver", READY)]
+        expected = ("apiserver", "scheduler", "kubelet", "coredns")
+        told = await listing(Client(api), Renewals(env.clock), own, expected)
+        assert {item["name"]: item["status"] for item in told["items"]} == {
+            "apiserver": READY, "scheduler": READY, "kubelet-node-1": READY, "coredns": UNKNOWN,
+        }  # fmt: skip
 
     sim.run(main, horizon_s=3600)

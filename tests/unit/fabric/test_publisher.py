@@ -157,3 +157,16 @@ async def test_a_pool_is_shared_out_and_who_comes_too_late_is_told_and_waits():
         town.api.remove(kinds.SERVICE, "default/a")
         shown = await town.shows(lambda shown: len(shown) == 2 and all(p.address for p in shown))
         assert {p.name for p in shown} == {"nodePort default/b", "nodePort default/c"}
+
+
+async def test_strangers_to_the_pool_leave_its_first_ports_to_those_who_want_them():
+    """Who asked first for a number that the pool lacks does not take the one asked for next."""
+    pool = free_ports(3)
+    async with street(pool) as town:
+        town.api.put(kinds.SERVICE, service("a", 30001))
+        town.api.put(kinds.SERVICE, service("b", pool[0]))
+        shown = await town.shows(lambda shown: len(shown) == 2)
+        assert {p.name: p.address for p in shown} == {
+            "nodePort default/a": f"127.0.0.1:{pool[2]}",
+            "nodePort default/b": f"127.0.0.1:{pool[0]}",
+        }
