@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from podwire.client.framed.transport import FramedServer
 from podwire.runtime.env import real
 from podwire.sim import certs
 from tests.clients.conftest import BIN, ROOT, Live
+from tests.waiting import until
 
 pytestmark = pytest.mark.xdist_group("rooms")
 
@@ -29,23 +29,6 @@ COMPONENTS = {
     "kubelet-node-3", "fabric", "cni", "kube-proxy", "coredns", "ingress",
 }  # fmt: skip
 PROCESSES = len(COMPONENTS) - 1  # the store is no process here
-
-
-def until(what, met, timeout_s=30.0):
-    """Look until ``met`` is true: nothing of another process can be awaited.
-
-    ``met`` may raise AssertionError, which tells what is not so yet.
-    """
-    deadline, why = time.monotonic() + timeout_s, ""
-    while True:
-        try:
-            found = met()
-        except AssertionError as error:
-            found, why = None, str(error)
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"not within {timeout_s:g}s: {what}\n{why}"
-        time.sleep(0.05)
 
 
 # ---------------------------------------------------------------- a cluster of processes

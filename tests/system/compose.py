@@ -8,10 +8,10 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -46,23 +46,6 @@ def why_not() -> str:
         return "neither docker compose nor docker-compose is installed"
     asked = subprocess.run(["docker", "info"], capture_output=True, text=True, check=False)
     return "" if asked.returncode == 0 else "no container engine answers (docker info)"
-
-
-def until(what: str, met: Callable[[], Any], timeout_s: float, every_s: float = 0.5) -> Any:
-    """What ``met`` returns as soon as it is true; containers cannot be awaited otherwise.
-
-    ``met`` may raise AssertionError, which tells what is not so yet.
-    """
-    deadline, why = time.monotonic() + timeout_s, ""
-    while True:
-        try:
-            found = met()
-        except AssertionError as error:
-            found, why = None, str(error)
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"not within {timeout_s:g}s: {what}\n{why}"
-        time.sleep(every_s)
 
 
 def free_ports(count: int) -> int:

@@ -16,7 +16,8 @@ import dns.query
 import pytest
 
 from tests.conftest import SWEEP
-from tests.system.compose import BIN, OWNER, ROOMS, ROOT, WAYS, Project, until, why_not
+from tests.system.compose import BIN, OWNER, ROOMS, ROOT, WAYS, Project, why_not
+from tests.waiting import until
 
 WHY_NOT = why_not()
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "the engine is there")
