@@ -29,11 +29,14 @@ SUBRESOURCES: dict[str, tuple[str, tuple[str, ...], str, str]] = {
     "scale": ("Scale", ("get", "patch", "update"), "autoscaling", "v1"),
     "binding": ("Binding", ("create",), "", "v1"),
     "eviction": ("Eviction", ("create",), "policy", "v1"),
+    "attach": ("PodAttachOptions", ("create", "get"), "", "v1"),
     "exec": ("PodExecOptions", ("create", "get"), "", "v1"),
+    "portforward": ("PodPortForwardOptions", ("create", "get"), "", "v1"),
+    "proxy": ("{}ProxyOptions", ("create", "delete", "get", "patch", "update"), "", "v1"),
     "log": ("Pod", ("get",), "", "v1"),
     "finalize": ("Namespace", ("update",), "", "v1"),
 }
-"""Name -> (kind, "" for the parent's; verbs; group; version)."""
+"""Name -> (kind, "" for the parent's, {} for the parent's name; verbs; group; version)."""
 
 
 def group_versions() -> list[tuple[str, str]]:
@@ -68,6 +71,7 @@ def _resource(kind: Kind[Any]) -> JSON:
 
 def _subresource(kind: Kind[Any], name: str) -> JSON:
     own, verbs, group, version = SUBRESOURCES[name]
+    own = own.format(kind.kind)
     response = {
         "group": group if own else kind.group,
         "version": version if own else kind.version,
@@ -206,6 +210,7 @@ def _legacy(kind: Kind[Any]) -> JSON:
 
 def _legacy_subresource(kind: Kind[Any], name: str) -> JSON:
     own, verbs, group_name, version = SUBRESOURCES[name]
+    own = own.format(kind.kind)
     resource: JSON = {
         "name": f"{kind.plural}/{name}",
         "singularName": "",

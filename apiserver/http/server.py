@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from podwire.api.status import ApiError
 from podwire.apiserver.http.authn import Authenticator
+from podwire.apiserver.http.duplex import Switch, Upgrade
 from podwire.client.counters import Api, Frame, Request, Response
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
@@ -20,13 +21,13 @@ MAX_BODY_BYTES = 3 * 1024 * 1024
 
 _COALESCE_BYTES = 256 * 1024
 _SHUTDOWN_S = 2.0
-Upgrade = Callable[[web.BaseRequest, Request], Awaitable[web.StreamResponse]]
 
 
 class HttpServer:
     """Serves an ``Api`` over TLS on one address.
 
-    ``upgrade`` takes WebSocket requests (exec). Listens on loopback unless told otherwise.
+    ``upgrade`` decides requests for another protocol (exec, port-forward). Listens on loopback
+    unless told otherwise.
     """
 
     def __init__(
@@ -74,8 +75,11 @@ class HttpServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             translated = await self._translate(request)
-            if request.headers.get("Upgrade", "").lower() == "websocket":
-                return await self._upgrade(request, translated)
+            if "upgrade" in request.headers.get("Connection", "").lower():
+                decided = await self._upgrade(translated)
+                if isinstance(decided, Switch):
+                    return await _switch(request, decided)
+                return await self._answer(request, decided)
             return await self._answer(request, await self._api.send(translated))
         except ApiError as error:
             return _plain(_status_response(error))
@@ -85,13 +89,17 @@ class HttpServer:
             _peer_certificate(request), request.headers.get("Authorization", "")
         )
         path = request.rel_url.path
-        if len(path) > 1 and path.endswith("/"):
+        if len(path) > 1 and path.endswith("/") and "/proxy/" not in path:
             path = path.rstrip("/")
+        headers: dict[str, str] = {}
+        for name, value in request.headers.items():
+            key = name.lower()
+            headers[key] = f"{headers[key]}, {value}" if key in headers else value
         return Request(
             request.method,
             path,
             tuple(request.rel_url.query.items()),
-            {name.lower(): value for name, value in request.headers.items()},
+            headers,
             await _read_body(request),
             user,
         )
@@ -108,12 +116,84 @@ class HttpServer:
                 await stream.write(chunk)
             await stream.write_eof()
         except ConnectionError:
-            self._log.debug("watch client went away", path=request.path)
+            self._log.debug("client or source of a stream went away", path=request.path)
+            if request.transport is not None:
+                request.transport.abort()  # half an answer must not look like a whole one
         finally:
             close = getattr(frames, "aclose", None)
             if close is not None:
                 await close()
         return stream
+
+
+async def _switch(request: web.BaseRequest, switch: Switch) -> web.StreamResponse:
+    """Take the connection from aiohttp and let another protocol have it."""
+    if request.transport is None:
+        raise ConnectionResetError
+    head = "".join(f"{name}: {value}\r\n" for name, value in switch.headers.items())
+    request.transport.write(f"HTTP/1.1 101 Switching Protocols\r\n{head}\r\n".encode())
+    duplex = _Taken(request.transport)
+    request.transport.set_protocol(duplex)
+    request.transport.resume_reading()
+    try:
+        await switch.serve(duplex)
+    finally:
+        duplex.close()
+    raise asyncio.CancelledError  # aiohttp has nothing to answer any more
+
+
+class _Taken(asyncio.Protocol):
+    """``Duplex`` over a transport that was aiohttp's."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._unread = bytearray()
+        self._over = transport.is_closing()
+        self._paused = False
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        self._unread += data
+        if len(self._unread) > _COALESCE_BYTES:
+            self._transport.pause_reading()
+        self._news.set()
+
+    def eof_received(self) -> None:
+        self.connection_lost(None)
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
+        self._over = True
+        self._news.set()
+        self._room.set()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+        self._room.clear()
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._room.set()
+
+    async def read(self) -> bytes:
+        while not self._unread and not self._over:
+            self._news.clear()
+            await self._news.wait()
+        data = bytes(self._unread)
+        self._unread.clear()
+        if not self._over:
+            self._transport.resume_reading()
+        return data
+
+    async def write(self, data: bytes) -> None:
+        while self._paused and not self._over:
+            await self._room.wait()
+        if self._over or self._transport.is_closing():
+            raise ConnectionResetError("the connection is closed")
+        self._transport.write(data)
+
+    def close(self) -> None:
+        self._transport.close()
 
 
 async def _coalesced(frames: Any) -> Any:

@@ -70,14 +70,18 @@ NAMESPACE = Kind(
     verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
     subresources=("status", "finalize"),
 )  # fmt: skip
-NODE = Kind(_v.Node, "", "v1", "Node", "nodes", "node", False, ("no",), subresources=("status",))
+NODE = Kind(
+    _v.Node, "", "v1", "Node", "nodes", "node", False, ("no",), subresources=("status", "proxy")
+)
 POD = Kind(
     _v.Pod, "", "v1", "Pod", "pods", "pod", True, ("po",), ("all",),
-    subresources=("status", "binding", "eviction", "exec", "log"),
+    subresources=(
+        "status", "binding", "eviction", "attach", "exec", "log", "portforward", "proxy",
+    ),
 )  # fmt: skip
 SERVICE = Kind(
     _v.Service, "", "v1", "Service", "services", "service", True, ("svc",), ("all",),
-    subresources=("status",),
+    subresources=("status", "proxy"),
 )  # fmt: skip
 ENDPOINTS = Kind(_v.Endpoints, "", "v1", "Endpoints", "endpoints", "endpoints", True, ("ep",))
 CONFIG_MAP = Kind(_v.ConfigMap, "", "v1", "ConfigMap", "configmaps", "configmap", True, ("cm",))
