@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from podwire.api import kinds
+from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
-from podwire.api.views import Pod
+from podwire.api.times import TimeError, parse_time
+from podwire.api.validation import field
+from podwire.api.views import Object, Pod
 from podwire.apiserver import answers
 from podwire.apiserver.calls import Call
 from podwire.apiserver.routes import ResourceHandler
@@ -34,18 +37,7 @@ async def log(server: Apiserver, call: Call) -> Response:
     query = call.query
     pod = await _pod(server, call)
     container = _container(pod, query.get("container"))
-    options = LogOptions(
-        follow=query.flag("follow"),
-        previous=query.flag("previous"),
-        timestamps=query.flag("timestamps"),
-        tail_lines=_at_least(call, "tailLines", 0),
-        since_seconds=_at_least(call, "sinceSeconds", 1),
-        since_time=query.get("sinceTime"),
-        limit_bytes=_at_least(call, "limitBytes", 1),
-    )
-    if options.since_seconds is not None and options.since_time:
-        why = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
-        raise _bad_option("sinceSeconds", why)
+    options = _log_options(call)
     answer = answers.raw(b"", 200, "text/plain")
     if pod.spec.node_name:
         try:
@@ -175,16 +167,39 @@ def _kubelet(server: Apiserver) -> KubeletStreams:
     return server.kubelets
 
 
-def _at_least(call: Call, name: str, least: int) -> int | None:
-    number = call.query.number(name)
-    if number is not None and number < least:
-        why = f"Invalid value: {number}: must be greater than or equal to {least}"
-        if least:
-            why = f"Invalid value: {number}: must be greater than 0"
-        raise _bad_option(name, why)
-    return number
+def _log_options(call: Call) -> LogOptions:
+    """The query of a log. Raises ApiError: 400 for what cannot be read, 422 for what is wrong.
+
+    Source: upstream ValidatePodLogOptions.
+    """
+    query = call.query
+    options = LogOptions(
+        follow=query.flag("follow"),
+        previous=query.flag("previous"),
+        timestamps=query.flag("timestamps"),
+        tail_lines=query.number("tailLines"),
+        since_seconds=query.number("sinceSeconds"),
+        since_time=query.get("sinceTime"),
+        limit_bytes=query.number("limitBytes"),
+    )
+    if options.since_time:
+        try:
+            parse_time(options.since_time)
+        except TimeError as error:
+            raise ApiError("BadRequest", str(error)) from None
+    errors = field.Errors()
+    errors.not_negative("tailLines", options.tail_lines)
+    if options.limit_bytes is not None and options.limit_bytes < 1:
+        errors.invalid("limitBytes", options.limit_bytes, POSITIVE)
+    if options.since_seconds is not None and options.since_time:
+        errors.forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified")
+    elif options.since_seconds is not None and options.since_seconds < 1:
+        errors.invalid("sinceSeconds", options.since_seconds, POSITIVE)
+    if errors.causes:
+        raise field.invalid_error(_LOG_OPTIONS, call.name, errors.causes)
+    return options
 
 
-def _bad_option(field: str, why: str) -> ApiError:
-    message = f'PodLogOptions "" is invalid: {field}: {why}'
-    return ApiError("Invalid", message, details={"kind": "PodLogOptions"})
+POSITIVE = "must be greater than 0"
+_LOG_OPTIONS = Kind(Object, "", "v1", "PodLogOptions", "podlogoptions", "podlogoptions")
+"""For error texts only: the query of a log is validated as an object upstream."""

@@ -149,6 +149,13 @@ def _container(worker: PodWorker, name: str) -> str:
     return name
 
 
+_PULLING = {
+    "ErrImagePull": "image can't be pulled",
+    "ImagePullBackOff": "trying and failing to pull image",
+}
+"""Reasons for which kubelet has other words (pkg/kubelet/kubelet_pods.go)."""
+
+
 def _log(worker: PodWorker, name: str, *, previous: bool) -> ContainerLog:
     kept, record = worker.logs.get(name, []), worker.records[name]
     pod = worker.pod.metadata.name
@@ -162,6 +169,7 @@ def _log(worker: PodWorker, name: str, *, previous: bool) -> ContainerLog:
         return ended[-1]
     if not kept:
         reason = record.reason if record.state == WAITING else "ContainerCreating"
+        reason = _PULLING.get(reason, reason)
         raise ApiError(
             "BadRequest", f'container "{name}" in pod "{pod}" is waiting to start: {reason}'
         )

@@ -150,12 +150,16 @@ def serve_kubelets(table: Table, kubelets: KubeletStreams, session: Session) -> 
 # ---------------------------------------------------------------- the API server's side
 
 
+KILLED = 137
+
+
 class FramedExec:
-    """A command that runs at a kubelet."""
+    """A command that runs at a kubelet, which forgets it when it is cancelled."""
 
     def __init__(self, session: Session, id: int) -> None:
         self._session = session
         self._id = id
+        self._cancelled = False
 
     async def send_stdin(self, data: bytes) -> None:
         """See ``counters.ExecSession``."""
@@ -163,7 +167,12 @@ class FramedExec:
 
     async def output(self) -> AsyncIterator[tuple[int, bytes]]:
         """See ``counters.ExecSession``."""
-        _, items = await self._session.stream(OUTPUT, self._id)
+        try:
+            _, items = await self._session.stream(OUTPUT, self._id)
+        except LookupError:
+            if not self._cancelled:
+                raise
+            return
         assert items is not None, "output answers with items"
         try:
             async for item in items:
@@ -173,7 +182,12 @@ class FramedExec:
 
     async def wait(self) -> int:
         """See ``counters.ExecSession``."""
-        code: int = await self._session.call(WAIT, self._id)
+        try:
+            code: int = await self._session.call(WAIT, self._id)
+        except LookupError:
+            if not self._cancelled:
+                raise
+            return KILLED
         return code
 
     def resize(self, columns: int, rows: int) -> None:
@@ -182,6 +196,7 @@ class FramedExec:
 
     def cancel(self) -> None:
         """See ``counters.ExecSession``."""
+        self._cancelled = True
         self._session.post(CANCEL, self._id)
 
 
