@@ -217,7 +217,7 @@ class Caches:
             meta["annotations"] = {"k8s.io/initial-events-end": "true"}
         body = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta}
         if shape is not None:
-            return Frame(shape.bookmark(kind, meta) + b"\n")
+            return Frame(shape.bookmark(kind, meta) + shape.terminator)
         return Frame(msgspec.json.encode({"type": "BOOKMARK", "object": body}) + b"\n")
 
     def _need_bookmarks(self) -> None:
