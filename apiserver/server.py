@@ -55,7 +55,7 @@ class Apiserver:
         self.config = config or Config()
         self.kubelets = kubelets
         self.admission = CHAIN
-        self.caches = Caches(store, world.clock, world.rng, kinds.ALL, world.log)
+        self.caches = Caches(store, world.clock, world.rng, kinds.STORED, world.log)
         low_high = self.config.node_port_range
         self.ranges = Ranges(self.config.service_cidr, low_high, world.rng)
         self.caches.sink(FOLDER, self.ranges.see)
