@@ -164,7 +164,9 @@ def parse(request: Request, user: User) -> Call | None:
     Raises ApiError MethodNotAllowed for a method that the resource does not have, and for a
     subresource that is not modelled.
     """
-    parts = [unquote(part) for part in request.path.strip("/").split("/")]
+    parts = request.path.strip("/").split("/")
+    if "%" in request.path:
+        parts = [unquote(part) for part in parts]
     if parts[0] == "api" and len(parts) >= 3:
         group, version, rest = "", parts[1], parts[2:]
     elif parts[0] == "apis" and len(parts) >= 4:
@@ -182,11 +184,12 @@ def parse(request: Request, user: User) -> Call | None:
         return None
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
-    if subresource and subresource not in kind.subresources:
+    if subresource:
         if (instead := _NOT_MODELLED.get((kind.plural, subresource))) is not None:
             message = f"{kind.plural}/{subresource} is not modelled; {instead}"
             raise ApiError("MethodNotAllowed", message)
-        return None
+        if subresource not in kind.parts:
+            return None
     if kind.namespaced and name and not namespace:
         return None
     call = Call(request, user, kind, "", namespace, name, subresource, Query(request.query))
