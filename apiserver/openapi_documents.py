@@ -172,7 +172,7 @@ class Definitions:
             found["patch"] = _operation(kind, "patch", name, "patch", parameters, body, part)
         if "delete" in verbs:
             body = {"content": {"*/*": {"schema": {"$ref": f"{_REF}{_META}.DeleteOptions"}}}}
-            status = f"{_META}.Status" if part is None else name
+            status = f"{_META}.Status" if part is None and not kind.returned else name
             found["delete"] = _operation(kind, "delete", status, "delete", _DELETE, body, part)
         return found
 
