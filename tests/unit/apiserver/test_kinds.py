@@ -138,3 +138,18 @@ def test_a_review_without_a_handler_is_refused(simulate):
         assert (await w.raw("POST", path, {"spec": {"token": "x"}})).status == 405
 
     simulate(asked)
+
+
+def test_a_deletion_answers_as_the_kinds_strategy_does(simulate):
+    """The object for some kinds, a Status for the others; generated clients check it."""
+
+    async def told(w):
+        for kind, plural in ((kinds.SECRET, "secrets"), (kinds.SERVICE_ACCOUNT, "")):
+            await w.client.create(kind, {"metadata": {"name": "a"}}, "default")
+            answer = await w.json("DELETE", kind.path("default", "a"))
+            assert answer["kind"] == ("Status" if plural else kind.kind)
+        returned = [kind.resource for kind in kinds.ALL if kind.returned]
+        assert len(returned) == 17
+        assert "devicetaintrules.resource.k8s.io" in returned
+
+    simulate(told)
