@@ -17,7 +17,7 @@ from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
-from podwire.apiserver import answers, calls, health
+from podwire.apiserver import answers, calls, health, metrics
 from podwire.apiserver.admission import CHAIN
 from podwire.apiserver.allocation.ranges import FOLDER, Ranges
 from podwire.apiserver.cache.entry import Entry, Representation
@@ -56,6 +56,7 @@ class Apiserver:
         self.config = config or Config()
         self.kubelets = kubelets
         self.admission = CHAIN
+        self.metrics = metrics.Metrics(world.clock)
         self.caches = Caches(store, world.clock, world.rng, kinds.ALL, world.log)
         low_high = self.config.node_port_range
         self.ranges = Ranges(self.config.service_cidr, low_high, world.rng)
@@ -78,7 +79,7 @@ class Apiserver:
         self._stopping = False
         self._lease = 0
         self._lease_until_ns = 0
-        for route in health.ROUTES:
+        for route in (*health.ROUTES, *metrics.ROUTES):
             self.routes.add(route)
         install(self)
 
@@ -145,7 +146,7 @@ class Apiserver:
         handler = self.routes.verb(call)
         if handler is None:
             raise calls.method_not_allowed()
-        response = await handler(self, call)
+        response = await self.metrics.observed(call, handler(self, call))
         if call.warnings:
             texts = [answers.quoted_warning(text) for text in call.warnings]
             response.headers["warning"] = ", ".join(texts)

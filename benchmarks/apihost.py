@@ -154,7 +154,7 @@ def pauses() -> dict[str, float]:
 
 
 async def bare(tls: ssl.SSLContext, body: bytes) -> tuple[tuple[str, int], Any]:
-    """aiohttp's low-level server, answering everything with the same bytes."""
+    """The low-level server of aiohttp, answering everything with the same bytes."""
     from aiohttp import web  # noqa: PLC0415  only the peer needs it
 
     async def answer(_request: web.BaseRequest) -> web.Response:

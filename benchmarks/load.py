@@ -291,8 +291,7 @@ def fan_out(asked: Json) -> Json:
                 while n := watchers[fd].recv_into(buffer):
                     total += n
                     left -= bytes(view[:n]).count(b'{"type":"')
-                else:
-                    raise RuntimeError("a watch ended")
+                raise RuntimeError("a watch ended")
             except ssl.SSLWantReadError:
                 pass
     elapsed = time.perf_counter() - began

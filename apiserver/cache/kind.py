@@ -83,6 +83,9 @@ class KindCache:
             return f"{self.prefix}{namespace}/{name}"
         return self.prefix + name
 
+    def __len__(self) -> int:
+        return len(self._all.entries)
+
     def get(self, namespace: str, name: str) -> Entry | None:
         """An object now."""
         return self._all.entries.get(self.key(namespace, name))
