@@ -7,7 +7,9 @@ spliced in is one number per kind.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from sys import intern
 from typing import Any, Protocol
 
 import msgspec
@@ -18,16 +20,22 @@ from podwire.client.api import WatchEvent, decoder
 from podwire.client.counters import Frame
 
 
+VIEWS = 4096
+"""How many entries of a kind keep their decoded view; of others it is decoded anew."""
+
+
 class Splice:
     """How values of one kind begin, and how a revision is put into them."""
 
-    __slots__ = ("at", "head")
+    __slots__ = ("at", "head", "viewed")
 
     def __init__(self, kind: Kind[Any]) -> None:
         opening = msgspec.json.encode({"apiVersion": kind.api_version, "kind": kind.kind})
         opening = opening[:-1] + b',"metadata":{'
         self.at = len(opening)
         self.head = opening + b'"resourceVersion":"'
+        self.viewed: deque[Entry] = deque()
+        """Entries that hold their view, in the order in which they were asked for it."""
 
     def join(self, value: bytes, revision: int) -> bytes:
         """The object's JSON with its resourceVersion."""
@@ -96,7 +104,7 @@ class Entry:
         self.revision = revision
         parts = key.split("/")
         self.name = parts[-1]
-        self.namespace = parts[-2] if kind.namespaced else ""
+        self.namespace = intern(parts[-2]) if kind.namespaced else ""
         self._view: Any = None
 
     @property
@@ -106,10 +114,21 @@ class Entry:
 
     @property
     def view(self) -> Any:
-        """The object as its kind's frozen view, decoded once."""
-        if self._view is None:
-            self._view = decoder(self.kind.view).decode(self.data)
-        return self._view
+        """The object as its kind's frozen view, decoded once and kept for a while: trees of
+        objects weigh several times their bytes, and collections of garbage walk them.
+        """
+        view = self._view
+        if view is None:
+            view = self._view = decoder(self.kind.view).decode(self.data)
+            viewed = self.splice.viewed
+            viewed.append(self)
+            if len(viewed) > VIEWS:
+                viewed.popleft().forget_view()
+        return view
+
+    def forget_view(self) -> None:
+        """Give the decoded view back; whoever holds it keeps it."""
+        self._view = None
 
     def json(self) -> dict[str, Any]:
         """A fresh, mutable copy of the object without resourceVersion."""
