@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.apiserver import answers
@@ -222,7 +223,11 @@ class Metrics:
             yield _line(name, {}, value)
 
     def _objects(self, server: Apiserver) -> Iterator[str]:
-        caches = [cache for cache in server.caches.all() if "get" in cache.kind.verbs]
+        caches = [
+            cache
+            for cache in server.caches.all()
+            if "get" in cache.kind.verbs and kinds.stored(cache.kind) is cache.kind
+        ]
         yield from _head("apiserver_resource_objects", "gauge")
         for cache in caches:
             labels = {"group": cache.kind.group, "resource": cache.kind.plural}

@@ -19,7 +19,6 @@ from podwire.api.view import JSON
 from podwire.client.api import WatchEvent, decoder
 from podwire.client.counters import Frame
 
-
 VIEWS = 4096
 """How many entries of a kind keep their decoded view; of others it is decoded anew."""
 
@@ -62,10 +61,16 @@ class Splice:
 
 
 class Representation(Protocol):
-    """Another shape of an object (a Table, metadata only); ``name`` keys its cached frames."""
+    """Another shape or encoding of an object (Table, metadata only, protobuf); ``name`` keys its
+    cached frames.
+    """
 
     name: str
     content_type: str
+    stream_type: str
+    """The content type of a watch."""
+    terminator: bytes
+    """What ends a watch event."""
 
     def one(self, entry: Entry) -> bytes:
         """One object."""
@@ -74,10 +79,10 @@ class Representation(Protocol):
         """A list; ``meta`` is its ListMeta."""
 
     def event(self, type: str, entry: Entry) -> bytes:
-        """The JSON of a watch event of this type about this object (no newline)."""
+        """A watch event of this type about this object (without terminator)."""
 
     def bookmark(self, kind: Kind[Any], meta: JSON) -> bytes:
-        """The JSON of a BOOKMARK event whose object has this metadata (no newline)."""
+        """A BOOKMARK event whose object has this metadata (without terminator)."""
 
 
 class Entry:
@@ -87,6 +92,7 @@ class Entry:
         "_view",
         "key",
         "kind",
+        "message",
         "name",
         "namespace",
         "revision",
@@ -106,6 +112,8 @@ class Entry:
         self.name = parts[-1]
         self.namespace = intern(parts[-2]) if kind.namespaced else ""
         self._view: Any = None
+        self.message: bytes | None = None
+        """The object's protobuf message once somebody asked for it."""
 
     @property
     def data(self) -> bytes:
@@ -142,7 +150,7 @@ class Entry:
     def frame(self, type: str, shape: Representation | None) -> Frame:
         """A watch event about this object."""
         if shape is not None:
-            return Frame(shape.event(type, self) + b"\n")
+            return Frame(shape.event(type, self) + shape.terminator)
         return EventFrame(type, self)
 
 

@@ -15,7 +15,9 @@ STEPS = st.lists(
 )
 
 
-def changed(name, revision, value=b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"}}'):
+def changed(
+    name, revision, value=b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"}}'
+):
     """A store event that puts a ConfigMap, or with value None deletes it."""
     key = f"/registry/configmaps/default/{name}"
     kv = None if value is None else KeyValue(key, value, revision, revision, 1)
