@@ -85,35 +85,28 @@ class Representation(Protocol):
         """A BOOKMARK event whose object has this metadata (without terminator)."""
 
 
-class Entry:
-    """One object at one revision. Immutable; shared by every reader."""
+class Entry(msgspec.Struct, gc=False, eq=False):
+    """One object at one revision. Immutable; shared by every reader.
 
-    __slots__ = (
-        "_view",
-        "key",
-        "kind",
-        "message",
-        "name",
-        "namespace",
-        "revision",
-        "splice",
-        "value",
-    )
+    Nothing that it holds leads back to it, so collections of garbage need not walk the cache.
+    """
 
-    def __init__(
-        self, kind: Kind[Any], splice: Splice, key: str, value: bytes, revision: int
-    ) -> None:
-        self.kind = kind
-        self.splice = splice
-        self.key = key
-        self.value = value
-        self.revision = revision
-        parts = key.split("/")
-        self.name = parts[-1]
-        self.namespace = intern(parts[-2]) if kind.namespaced else ""
-        self._view: Any = None
-        self.message: bytes | None = None
-        """The object's protobuf message once somebody asked for it."""
+    kind: Kind[Any]
+    splice: Splice
+    key: str
+    value: bytes
+    revision: int
+    name: str = ""
+    namespace: str = ""
+    message: bytes | None = None
+    """The object's protobuf message once somebody asked for it."""
+    viewed: Any = None
+    """The decoded view, while it is kept."""
+
+    def __post_init__(self) -> None:
+        prefix, _, self.name = self.key.rpartition("/")
+        if self.kind.namespaced:
+            self.namespace = intern(prefix[prefix.rfind("/") + 1 :])
 
     @property
     def data(self) -> bytes:
@@ -125,9 +118,9 @@ class Entry:
         """The object as its kind's frozen view, decoded once and kept for a while: trees of
         objects weigh several times their bytes, and collections of garbage walk them.
         """
-        view = self._view
+        view = self.viewed
         if view is None:
-            view = self._view = decoder(self.kind.view).decode(self.data)
+            view = self.viewed = decoder(self.kind.view).decode(self.data)
             viewed = self.splice.viewed
             viewed.append(self)
             if len(viewed) > VIEWS:
@@ -136,7 +129,7 @@ class Entry:
 
     def forget_view(self) -> None:
         """Give the decoded view back; whoever holds it keeps it."""
-        self._view = None
+        self.viewed = None
 
     def json(self) -> dict[str, Any]:
         """A fresh, mutable copy of the object without resourceVersion."""

@@ -57,7 +57,7 @@ def test_views_are_kept_for_the_latest_only(monkeypatch):
         cache.apply(changed(f"cm-{number}", number + 2))
     found = cache.entries()
     views = [entry.view for entry in found]
-    assert [entry._view is not None for entry in found] == [False] * 7 + [True] * 3
+    assert [entry.viewed is not None for entry in found] == [False] * 7 + [True] * 3
     assert found[0].view == views[0]
     assert found[0].view is found[0].view
     assert len(cache.splice.viewed) == 3
