@@ -20,7 +20,7 @@ from podwire.client.api import WatchEvent, decoder
 from podwire.client.counters import Frame
 
 VIEWS = 4096
-"""How many entries of a kind keep their decoded view; of others it is decoded anew."""
+"""How many entries of a kind keep what was made of their bytes; of others it is made anew."""
 
 
 class Splice:
@@ -34,7 +34,7 @@ class Splice:
         self.at = len(opening)
         self.head = opening + b'"resourceVersion":"'
         self.viewed: deque[Entry] = deque()
-        """Entries that hold their view, in the order in which they were asked for it."""
+        """Entries that hold a view or a message, in the order in which they were asked for it."""
 
     def join(self, value: bytes, revision: int) -> bytes:
         """The object's JSON with its resourceVersion."""
@@ -99,7 +99,7 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     name: str = ""
     namespace: str = ""
     message: bytes | None = None
-    """The object's protobuf message once somebody asked for it."""
+    """The object's protobuf message, while it is kept."""
     viewed: Any = None
     """The decoded view, while it is kept."""
 
@@ -121,15 +121,20 @@ class Entry(msgspec.Struct, gc=False, eq=False):
         view = self.viewed
         if view is None:
             view = self.viewed = decoder(self.kind.view).decode(self.data)
-            viewed = self.splice.viewed
-            viewed.append(self)
-            if len(viewed) > VIEWS:
-                viewed.popleft().forget_view()
+            self._keep()
         return view
 
-    def forget_view(self) -> None:
-        """Give the decoded view back; whoever holds it keeps it."""
-        self.viewed = None
+    def remember(self, message: bytes) -> None:
+        """Keep the object's protobuf message for a while."""
+        self.message = message
+        self._keep()
+
+    def _keep(self) -> None:
+        viewed = self.splice.viewed
+        viewed.append(self)
+        if len(viewed) > VIEWS:
+            old = viewed.popleft()
+            old.viewed = old.message = None  # whoever holds them keeps them
 
     def json(self) -> dict[str, Any]:
         """A fresh, mutable copy of the object without resourceVersion."""
@@ -189,7 +194,7 @@ class Change:
         self.old = old
         self.new = new
         self._gone: Entry | None = None
-        self._frames: dict[tuple[str, str], Frame] = {}
+        self._frames: dict[tuple[str, str] | str, Frame] = {}
 
     @property
     def subject(self) -> Entry:
@@ -200,7 +205,7 @@ class Change:
 
     def frame(self, type: str, shape: Representation | None) -> Frame:
         """The event's frame, made once and handed to every watcher that sees this type."""
-        key = (type, "" if shape is None else shape.name)
+        key = type if shape is None else (type, shape.name)
         frame = self._frames.get(key)
         if frame is None:
             frame = self._frames[key] = self._make(type, shape)
