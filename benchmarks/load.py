@@ -1,6 +1,6 @@
 """Load for the API's figures: plain sockets, OpenSSL and one epoll, in a process of its own.
 
-``python benchmarks/load.py JSON`` prints one JSON line. asyncio would cost the client what the
+``python -m benchmarks.load JSON`` prints one JSON line. asyncio would cost the client what the
 server costs; here a request is one SSL_write, one SSL_read and a share of an epoll.
 """
 
