@@ -18,6 +18,7 @@ from podwire.apiserver.admission.review import Review, admit
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
 from podwire.apiserver.registry import list as list_verb
+from podwire.apiserver.registry import strategy
 from podwire.apiserver.storage import Lost, write
 from podwire.client.counters import Response
 
@@ -28,8 +29,6 @@ _ATTEMPTS = 5
 _ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
 _POLICIES = ("Background", "Foreground", "Orphan")
 
-RETURNS_OBJECT = frozenset((kinds.POD, kinds.SERVICE, kinds.SERVICE_ACCOUNT))
-"""Kinds whose strategy answers a completed deletion with the object, not with a Status."""
 
 
 @dataclass(slots=True)
@@ -44,14 +43,14 @@ class Options:
 
 
 async def handle(server: Apiserver, call: Call) -> Response:
-    """Delete an object: 200 with it, or with a Status (see RETURNS_OBJECT)."""
+    """Delete an object: 200 with it, or with a Status (see strategy.returns_deleted)."""
     shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
     options = parse_options(call)
     await server.caches.fresh()
     name = call.name
     admit(Review(server, call.kind, "DELETE", call.namespace, name, "", {}))
     entry, gone = await delete(server, call.kind, call.namespace, name, options)
-    if not gone or call.kind in RETURNS_OBJECT:
+    if not gone or strategy.returns_deleted(call.kind):
         return server.one(entry, shape)
     return answers.json(_success(call.kind, entry))
 
