@@ -27,6 +27,12 @@ HOOK = {
 RULE = {
     "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"],
 }  # fmt: skip
+AUTOSCALER = {
+    "spec": {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+        "maxReplicas": 3,
+    }
+}
 DEVICES = {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu"}}]}
 
 _ADMISSION = "admissionregistration.k8s.io/v1"
@@ -57,12 +63,8 @@ _BODIES: dict[str, dict[str, Any]] = {
     "apps/v1/StatefulSet": WORKLOAD,
     "apps/v1/DaemonSet": WORKLOAD,
     "apps/v1/ControllerRevision": {"data": {"a": 1}, "revision": 1},
-    "autoscaling/v2/HorizontalPodAutoscaler": {
-        "spec": {
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
-            "maxReplicas": 3,
-        }
-    },
+    "autoscaling/v1/HorizontalPodAutoscaler": AUTOSCALER,
+    "autoscaling/v2/HorizontalPodAutoscaler": AUTOSCALER,
     "batch/v1/Job": {"spec": JOB},
     "batch/v1/CronJob": {"spec": {"schedule": "*/5 * * * *", "jobTemplate": {"spec": JOB}}},
     "certificates.k8s.io/v1/CertificateSigningRequest": {

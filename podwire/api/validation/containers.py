@@ -22,6 +22,10 @@ PROTOCOLS = ("SCTP", "TCP", "UDP")
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_PROBE_NUMBERS = (
+    "initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold",
+    "failureThreshold",
+)  # fmt: skip
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 _SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "fileKeyRef", "secretKeyRef")
 _FIELD_PATHS = (
@@ -155,14 +159,13 @@ def _host_ports(errors: Errors, path: str, containers: list[JSON]) -> None:
 
 def _environment(errors: Errors, path: str, container: JSON) -> None:
     for i, variable in enumerate(container.get("env") or ()):
-        where = f"{path}.env[{i}]"
         name = variable.get("name", "")
-        if name:
-            errors.complaints(f"{where}.name", name, names.env_var_name(name))
-        else:
-            errors.required(f"{where}.name")
+        if not name:
+            errors.required(f"{path}.env[{i}].name")
+        elif complaints := names.env_var_name(name):
+            errors.complaints(f"{path}.env[{i}].name", name, complaints)
         if "valueFrom" in variable:
-            _value_from(errors, f"{where}.valueFrom", variable)
+            _value_from(errors, f"{path}.env[{i}].valueFrom", variable)
     for i, source in enumerate(container.get("envFrom") or ()):
         where = f"{path}.envFrom[{i}]"
         if source.get("prefix"):
@@ -244,9 +247,9 @@ def check_resources(errors: Errors, path: str, resources: JSON, claims: list[str
     """Names and amounts; a request may not exceed its limit."""
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     for name, amount in limits.items():
-        _amount(errors, f"{path}.limits[{name}]", name, amount)
+        _amount(errors, path, "limits", name, amount)
     for name, amount in requests.items():
-        _amount(errors, f"{path}.requests[{name}]", name, amount)
+        _amount(errors, path, "requests", name, amount)
         limit = limits.get(name)
         exact = name not in CONTAINER_RESOURCES  # huge pages and devices are not overcommitted
         if limit is None:
@@ -270,9 +273,12 @@ def check_resources(errors: Errors, path: str, resources: JSON, claims: list[str
             errors.not_found(f"{path}.claims[{i}]", claim.get("name", ""), detail)
 
 
-def _amount(errors: Errors, path: str, name: str, amount: str) -> None:
-    container_resource_name(errors, path, name)
-    resource_amount(errors, path, name, amount)
+def _amount(errors: Errors, path: str, group: str, name: str, amount: str) -> None:
+    if name in CONTAINER_RESOURCES and quantity.parse(amount).nano >= 0:
+        return
+    where = f"{path}.{group}[{name}]"
+    container_resource_name(errors, where, name)
+    resource_amount(errors, where, name, amount)
 
 
 def _probes_and_hooks(errors: Errors, path: str, container: JSON, grace: int | None) -> None:
@@ -285,11 +291,9 @@ def _probes_and_hooks(errors: Errors, path: str, container: JSON, grace: int | N
             continue
         probe, where = container[name], f"{path}.{name}"
         _handler(errors, where, probe, grace)
-        for number in (
-            "initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold",
-            "failureThreshold",
-        ):  # fmt: skip
-            errors.not_negative(f"{where}.{number}", probe.get(number))
+        for number in _PROBE_NUMBERS:
+            if (value := probe.get(number)) is not None and value < 0:
+                errors.not_negative(f"{where}.{number}", value)
         own = probe.get("terminationGracePeriodSeconds")
         if own is not None and own <= 0:
             errors.invalid(f"{where}.terminationGracePeriodSeconds", own, "must be greater than 0")
