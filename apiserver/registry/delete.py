@@ -30,7 +30,6 @@ _ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
 _POLICIES = ("Background", "Foreground", "Orphan")
 
 
-
 @dataclass(slots=True)
 class Options:
     """DeleteOptions from body and query."""
