@@ -29,6 +29,7 @@ _PATCHES = (
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 )
 _documents: dict[str, tuple[bytes, str]] = {}
 

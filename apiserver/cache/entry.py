@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from podwire.api.kinds import Kind
+from podwire.api.managed.managers import stored_decoder
 from podwire.api.view import JSON
 from podwire.client.api import WatchEvent, decoder
 from podwire.client.counters import Frame
@@ -21,9 +22,10 @@ from podwire.client.counters import Frame
 class Splice:
     """How values of one kind begin, and how a revision is put into them."""
 
-    __slots__ = ("at", "head")
+    __slots__ = ("at", "decode", "head")
 
     def __init__(self, kind: Kind[Any]) -> None:
+        self.decode = stored_decoder(kind)
         opening = msgspec.json.encode({"apiVersion": kind.api_version, "kind": kind.kind})
         opening = opening[:-1] + b',"metadata":{'
         self.at = len(opening)
@@ -100,9 +102,11 @@ class Entry:
         return self._view
 
     def json(self) -> dict[str, Any]:
-        """A fresh, mutable copy of the object without resourceVersion."""
-        body: dict[str, Any] = msgspec.json.decode(self.value)
-        return body
+        """A fresh, mutable copy of the object without resourceVersion.
+
+        The sets in managedFields stay encoded (msgspec.Raw): they are half of many objects.
+        """
+        return self.splice.decode(self.value)
 
     def at(self, revision: int) -> Entry:
         """The same content under another revision: what a DELETED event shows."""

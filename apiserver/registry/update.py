@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from podwire.api.objects import prepare_update
+from podwire.api.managed.managers import Entries, plain, same_but_times, sealed
+from podwire.api.objects import check_update, default
+from podwire.api.patch import APPLY_PATCH_TYPE
+from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.apiserver import allocation, calls, objects
 from podwire.apiserver.admission.review import Review, admit
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
-from podwire.apiserver.registry import attempts, meta, strategy
+from podwire.apiserver.registry import attempts, meta, ownership, strategy
 from podwire.client.counters import Response
 
 if TYPE_CHECKING:
@@ -36,9 +39,24 @@ async def handle(server: Apiserver, call: Call) -> Response:
     return server.one(entry, shape)
 
 
-async def change(server: Apiserver, call: Call, make: Change, *, dry_run: bool) -> Entry:
+Track = Callable[[JSON, JSON, Entries, Any], Entries]
+"""Makes the managedFields of (old, new, the old managedFields, those that ``new`` came with)."""
+
+
+async def change(
+    server: Apiserver,
+    call: Call,
+    make: Change,
+    *,
+    dry_run: bool,
+    managed: bool = False,
+    track: Track | None = None,
+) -> Entry:
     """Read, change, check, write; again when another writer came between.
     A body that names a revision is refused then. Raises ApiError.
+
+    ``managed``: whether ``make`` is to see managedFields. ``track``: who owns what afterwards, the
+    call's manager what it changed by default.
     """
 
     async def attempt() -> tuple[Entry, bool]:
@@ -46,10 +64,14 @@ async def change(server: Apiserver, call: Call, make: Change, *, dry_run: bool) 
         if current is None:
             raise call.not_found()
         old = current.json()
+        entries = old["metadata"].pop("managedFields", [])
         shown = {**old, "metadata": {**old["metadata"], "resourceVersion": str(current.revision)}}
+        if managed and entries:
+            shown["metadata"]["managedFields"] = plain(entries)
         new = make(shown)
         meta.before_update(call, new, old, current.revision)
-        entry = await replace(server, call, new, old, current, dry_run=dry_run)
+        stored = Stored(current, old, entries)
+        entry = await replace(server, call, new, stored, dry_run=dry_run, track=track)
         return entry, entry is not current
 
     # A body that names its revision is refused on the second round.
@@ -57,20 +79,65 @@ async def change(server: Apiserver, call: Call, make: Change, *, dry_run: bool) 
     return await attempts.settle(server, attempt, conflict, fresh=dry_run)
 
 
+class Stored(NamedTuple):
+    """An object as it is, taken apart."""
+
+    entry: Entry
+    obj: JSON
+    """Without managedFields."""
+    managed: Entries
+
+
 async def replace(
-    server: Apiserver, call: Call, new: JSON, old: JSON, current: Entry, *, dry_run: bool
+    server: Apiserver,
+    call: Call,
+    new: JSON,
+    stored: Stored,
+    *,
+    dry_run: bool,
+    track: Track | None = None,
 ) -> Entry:
-    """Write ``new`` over ``old`` (deleting it when the last finalizer left). Raises Lost."""
-    kind = call.kind
+    """Write ``new`` over an object (deleting it when the last finalizer left).
+
+    Raises Lost, ApiError.
+    """
+    kind, old = call.kind, stored.obj
+    given = new["metadata"].pop("managedFields", None)
+    default(kind, new, old, call.subresource)
+    if track is not None:
+        managed = track(old, new, stored.managed, given)
+    else:
+        now = meta.now(server)
+        managed = ownership.on_update(call, old, new, stored.managed, given, now)
     strategy.on_update(kind, new, old, call.subresource)
     admit(Review(server, kind, "UPDATE", call.namespace, call.name, call.subresource, new, old))
-    prepare_update(kind, new, old, call.subresource)
+    check_update(kind, new, old, call.subresource)
+    if given is not None:
+        ownership.check(kind, call.name, managed)
     if call.subresource != "status":
         meta.bump_generation(kind, new, old)
     if finished(new):
-        return await allocation.delete(server, current, dry_run=dry_run)
-    if new == old:
-        return current
+        return await allocation.delete(server, stored.entry, dry_run=dry_run)
+    managed = sealed(managed)
+    if new == old and same_but_times(managed, stored.managed):
+        return stored.entry
+    ownership.store(new["metadata"], managed)
+    return await _write(server, call, new, stored, dry_run=dry_run)
+
+
+async def _write(
+    server: Apiserver, call: Call, new: JSON, stored: Stored, *, dry_run: bool
+) -> Entry:
+    """Written; without managedFields when the object is too large with them (but for apply)."""
+    kind, old, current = call.kind, stored.obj, stored.entry
+    try:
+        return await allocation.update(server, kind, new, old, current, dry_run=dry_run)
+    except ApiError as error:
+        applied = call.content_type == APPLY_PATCH_TYPE
+        if error.reason != "RequestEntityTooLarge" or applied:
+            raise
+        if new["metadata"].pop("managedFields", None) is None:
+            raise
     return await allocation.update(server, kind, new, old, current, dry_run=dry_run)
 
 

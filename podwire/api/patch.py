@@ -1,5 +1,7 @@
 """The patches of the API: JSON patch, JSON merge patch, strategic merge patch.
 
+Server-side apply, which has a media type of patches too, is in ``podwire.api.managed``.
+
 All are pure: they return a new object and leave the original as it was.
 Source: RFC 6902, RFC 7386, apiserver endpoints/handlers/patch.go for errors and status codes.
 """
@@ -21,7 +23,7 @@ JSON_PATCH_TYPE = "application/json-patch+json"
 MERGE_PATCH_TYPE = "application/merge-patch+json"
 STRATEGIC_PATCH_TYPE = "application/strategic-merge-patch+json"
 APPLY_PATCH_TYPE = "application/apply-patch+yaml"
-ACCEPTED = (JSON_PATCH_TYPE, MERGE_PATCH_TYPE, STRATEGIC_PATCH_TYPE)
+ACCEPTED = (JSON_PATCH_TYPE, MERGE_PATCH_TYPE, STRATEGIC_PATCH_TYPE, APPLY_PATCH_TYPE)
 MAX_OPERATIONS = 10_000
 
 
@@ -38,8 +40,8 @@ def apply_patch(
 ) -> Decoded:
     """The patched object, structurally checked; ``original`` is left alone.
 
-    Raises ApiError: 400 for a malformed patch, 413, 415 for another content type (server-side
-    apply is not modelled), 422 when it does not apply or its outcome is no object of the kind.
+    Raises ApiError: 400 for a malformed patch, 413, 415 for another content type, 422 when it does
+    not apply or its outcome is no object of the kind.
     """
     if len(patch) > codec.MAX_BODY_BYTES:
         message = f"Request entity too large: limit is {codec.MAX_BODY_BYTES}"
@@ -62,16 +64,23 @@ def apply_patch(
         raise _does_not_apply(str(error)) from None
     except strategic.StrategicError as error:
         raise ApiError("BadRequest", str(error)) from None
-    return _checked(kind, patched, field_validation, duplicates)
+    found = _checked(kind, patched, field_validation, duplicates)
+    if _emptied(patched):  # to forget all managers, which decoding drops like any empty list
+        found.obj["metadata"]["managedFields"] = []
+    return found
+
+
+def _emptied(patched: Any) -> bool:
+    metadata = patched.get("metadata")
+    return isinstance(metadata, dict) and metadata.get("managedFields") == []
 
 
 def check_patch_type(kind: Kind[Any], content_type: str) -> str:
     """The media type of a patch of ``kind``. Raises ApiError 415."""
     media = content_type.partition(";")[0].strip().lower()
-    if media == APPLY_PATCH_TYPE:
-        message = "server-side apply (application/apply-patch+yaml) is not modelled"
-        raise ApiError("UnsupportedMediaType", message)
-    accepted = ACCEPTED if type_of(kind) is not None else ACCEPTED[:2]
+    accepted: tuple[str, ...] = ACCEPTED
+    if type_of(kind) is None:  # no schema, no strategy
+        accepted = tuple(media for media in ACCEPTED if media != STRATEGIC_PATCH_TYPE)
     if media not in accepted:
         raise codec.unsupported_media_type(accepted)
     return media

@@ -394,7 +394,6 @@ spec:
         (("port-forward", "-n", "kube-system", "deploy/coredns", "5300:53"), "NodePort"),
         (("attach", "-n", "kube-system", "deploy/coredns"), "pods/attach is not modelled"),
         (("create", "token", "default"), "serviceaccounts/token is not modelled"),
-        (("apply", "--server-side", "-f", "-"), "server-side apply"),
         (("delete", "namespace", "kube-system"), "this namespace may not be deleted"),
         (("top", "nodes"), "Metrics API not available"),
         (("scale", "deploy/nosuch", "--replicas=2"), 'deployments.apps "nosuch" not found'),

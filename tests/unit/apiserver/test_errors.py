@@ -98,20 +98,6 @@ def test_a_body_over_three_mebibytes_is_too_large(simulate):
     simulate(story)
 
 
-def test_server_side_apply_says_that_it_is_not_modelled(simulate):
-    """415, until it is."""
-
-    async def story(w):
-        answer = await w.raw("PATCH", OBJECT, b"{}", "application/apply-patch+yaml")
-        assert answer.status in {404, 415}
-        await w.config_map("a")
-        answer = await w.raw("PATCH", OBJECT, b"{}", "application/apply-patch+yaml")
-        assert answer.status == 415
-        assert b"not modelled" in answer.body
-
-    simulate(story)
-
-
 def test_an_unknown_field_is_a_warning_by_default(simulate):
     """Header Warning with code 299; the field is dropped."""
 
