@@ -50,7 +50,7 @@ def scalar(value: Any) -> str:
     """A JSON scalar in a path element."""
     if value.__class__ is str:
         return quoted(value)
-    return json.dumps(value)
+    return str(value) if value.__class__ is int else json.dumps(value)
 
 
 def by_key(values: Iterable[tuple[str, Any]]) -> str:

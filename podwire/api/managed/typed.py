@@ -13,74 +13,86 @@ from podwire.api.managed.fields import MEMBER, Fields, is_member, shown, with_se
 from podwire.api.managed.plans import FREE, KEYED, LEAF, MAP, SET, STRUCT, KeysError, Step
 from podwire.api.view import JSON
 
+_MAPS, _LISTS = frozenset((MAP, FREE)), frozenset((KEYED, SET))
+
 # ------------------------------------------------------------------ check
 
 
-def complaints(step: Step, value: Any, *, duplicates: bool = False) -> list[str]:
-    """What is wrong with a configuration: ``path: why``, as upstream words it.
-
-    ``duplicates``: whether items of a list may share their key.
-    """
-    found: list[str] = []
-    _check(step, value, "", found, duplicates=duplicates)
-    return found
+def complaints(step: Step, value: Any) -> list[str]:
+    """What is wrong with a configuration: ``path: why``, as upstream words it."""
+    found: list[tuple[_Path, str]] = []
+    _check(step, value, (), found)
+    return [f"{shown(path)}: {why}" for path, why in found]
 
 
-def _check(step: Step, value: Any, path: str, found: list[str], *, duplicates: bool) -> None:
+_Path = tuple[str, ...]
+
+
+def _check(step: Step, value: Any, path: _Path, found: list[tuple[_Path, str]]) -> None:
     shape = step.shape
     if value is None or shape == FREE:
         return
     if shape == LEAF:
         if why := _wrong_scalar(step.code, value):
-            found.append(f"{path}: {why}")
-    elif shape in {KEYED, SET}:
-        if not isinstance(value, list):
-            found.append(f"{path}: expected list, got &{{{_go(value)}}}")
-            return
-        _check_items(step, value, path, found, duplicates=duplicates)
-    elif not isinstance(value, dict):
-        found.append(f"{path}: expected map, got &{{{_go(value)}}}")
+            found.append((path, why))
+    elif shape in _LISTS:
+        if value.__class__ is list:
+            _check_items(step, value, path, found)
+        else:
+            found.append((path, f"expected list, got &{{{_go(value)}}}"))
+    elif value.__class__ is not dict:
+        found.append((path, f"expected map, got &{{{_go(value)}}}"))
     else:
+        table = step.table
         for name, item in value.items():
-            inner = step.item if shape == MAP else step.table.get(name) or step.other
+            inner = step.item if shape == MAP else table.get(name) or step.other
             if inner is None:
-                found.append(f"{path}.{name}: field not declared in schema")
-            else:
-                _check(inner, item, f"{path}.{name}", found, duplicates=duplicates)
+                found.append(((*path, f"f:{name}"), "field not declared in schema"))
+            elif inner.shape:
+                _check(inner, item, (*path, f"f:{name}"), found)
+            elif item is not None and (why := _wrong_scalar(inner.code, item)):
+                found.append(((*path, f"f:{name}"), why))
 
 
-def _check_items(
-    step: Step, items: list[Any], path: str, found: list[str], *, duplicates: bool
-) -> None:
+def _check_items(step: Step, items: list[Any], path: _Path, found: list[tuple[_Path, str]]) -> None:
     seen: dict[str, None] = {}
     for i, item in enumerate(items):
         try:
             key = step.element(item)
         except KeysError as error:
-            found.append(f"{path}: element {i}: {error}")
+            found.append((path, f"element {i}: {error}"))
             return
-        if key in seen and not duplicates:
-            found.append(f"{path}: duplicate entries for key {shown([key])}")
+        if key in seen:
+            found.append((path, f"duplicate entries for key {shown([key])}"))
         seen[key] = None
-        _check(step.item, item, path + shown([key]), found, duplicates=duplicates)
+        _check(step.item, item, (*path, key), found)
 
 
 def _wrong_scalar(code: str, value: Any) -> str:
     """Why a value does not fit a field that is owned as one; '' when it does."""
+    fit = _FIT.get(code)
+    if fit is not None and value.__class__ in fit:
+        return ""
     if code.startswith("["):
         return "" if isinstance(value, list) else f"expected list, got &{{{_go(value)}}}"
     if code == "m" or code.startswith("{"):
         return "" if isinstance(value, dict) else f"expected map, got &{{{_go(value)}}}"
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if code in {"s", "y"} and not isinstance(value, str):
+    if code in {"s", "y"}:
         return f"expected string, got &value.valueUnstructured{{Value:{_go(value)}}}"
-    if code in {"i", "l", "f"} and not is_number:
+    if code in {"i", "l", "f"}:
         return f"expected numeric (int or float), got {_go_type(value)}"
-    if code == "b" and not isinstance(value, bool):
+    if code == "b":
         return f"expected boolean, got &{{{_go(value)}}}"
     if code in {"t", "u", "q", "x"} and isinstance(value, dict | list):
         return f"expected any scalar, got &{{{_go(value)}}}"
     return ""
+
+
+_FIT: dict[str, frozenset[type]] = {
+    "s": frozenset((str,)), "y": frozenset((str,)), "b": frozenset((bool,)),
+    **dict.fromkeys("ilf", frozenset((int, float))),
+}  # fmt: skip
+"""Which JSON values fit a scalar's code."""
 
 
 def _go(value: Any) -> str:
@@ -104,8 +116,6 @@ def _go_type(value: Any) -> str:
 
 # ------------------------------------------------------------------ field set
 
-_MAPS = frozenset((MAP, FREE))
-
 
 def field_set(step: Step, value: Any) -> Fields:
     """Every field and item that a value mentions. Raises KeysError.
@@ -115,12 +125,17 @@ def field_set(step: Step, value: Any) -> Fields:
     shape = step.shape
     node: Fields = {}
     if shape == STRUCT:
+        leaves, table = step.leaves, step.table
         for name, item in (value or {}).items():
-            inner = step.table.get(name) or step.other
+            key = leaves.get(name)
+            if key is not None:
+                node[key] = MEMBER
+                continue
+            inner = table.get(name) or step.other
             if inner is None:
                 continue
             key = inner.key or f"f:{name}"
-            if not inner.shape or item is None or (inner is step.other):
+            if item is None or inner is step.other:
                 node[key] = _entry(inner, item)
             elif item.__class__ is dict and not item:
                 node[key] = MEMBER
@@ -162,7 +177,7 @@ def _below(step: Step | None, key: str) -> Step | None:
     if key[:2] == "f:":
         if step.shape == STRUCT:
             return step.table.get(key[2:]) or step.other
-        return step.item if step.shape in {MAP, FREE} else None
+        return step.item if step.shape in _MAPS else None
     return step.item if step.shape == KEYED else None
 
 
@@ -184,7 +199,7 @@ def merge(step: Step, live: Any, config: Any) -> Any:
         return config
     if not config:
         return live
-    if shape in {KEYED, SET}:
+    if shape in _LISTS:
         return _merge_lists(step, live, config)
     found = dict(live)
     for name, value in config.items():
@@ -201,7 +216,9 @@ def merge(step: Step, live: Any, config: Any) -> Any:
 def _merge_lists(step: Step, live: list[Any], config: list[Any]) -> list[Any]:
     left = [(step.element(item), item) for item in live]
     right = {step.element(item): item for item in config}
-    mine = indexed(step, live)
+    mine = dict(left)
+    if len(mine) < len(left):
+        mine = indexed(step, live)
     shared = [key for key in right if key in mine]
     found: list[Any] = []
     done: dict[str, None] = {}
@@ -255,7 +272,7 @@ def remove(step: Step, value: Any, gone: Fields) -> Any:
         return value if not isinstance(value, dict | list) else None
     if not value:
         return None
-    if shape in {KEYED, SET}:
+    if shape in _LISTS:
         items = []
         for item in value:
             node = gone.get(step.element(item))
