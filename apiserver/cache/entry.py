@@ -22,10 +22,9 @@ from podwire.client.counters import Frame
 class Splice:
     """How values of one kind begin, and how a revision is put into them."""
 
-    __slots__ = ("at", "decode", "head")
+    __slots__ = ("at", "head")
 
     def __init__(self, kind: Kind[Any]) -> None:
-        self.decode = stored_decoder(kind)
         opening = msgspec.json.encode({"apiVersion": kind.api_version, "kind": kind.kind})
         opening = opening[:-1] + b',"metadata":{'
         self.at = len(opening)
@@ -106,7 +105,7 @@ class Entry:
 
         The sets in managedFields stay encoded (msgspec.Raw): they are half of many objects.
         """
-        return self.splice.decode(self.value)
+        return stored_decoder(self.kind)(self.value)
 
     def at(self, revision: int) -> Entry:
         """The same content under another revision: what a DELETED event shows."""

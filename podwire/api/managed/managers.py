@@ -11,6 +11,7 @@ stripmeta, capmanagers, managedfields) and structured-merge-diff merge/update.go
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import Any, NamedTuple, TypedDict
 
 import msgspec
@@ -255,6 +256,7 @@ def unfit(entry: JSON) -> tuple[str, str, str] | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def unfit_name(name: str) -> tuple[str, str] | None:
     """Why a name is no manager's: (reason, message), or None."""
     if len(name.encode()) > MAX_NAME_BYTES:
@@ -272,6 +274,7 @@ def printable(char: str) -> bool:
     return char.isprintable()
 
 
+@lru_cache(maxsize=1024)
 def name_of(user_agent: str) -> str:
     """The manager of a request that names none: its User-Agent up to the first slash."""
     name, size = "", 0
@@ -318,6 +321,7 @@ class _Entry(TypedDict, total=False):
     subresource: str
 
 
+@cache
 def stored_decoder(kind: Kind[Any]) -> Callable[[bytes], JSON]:
     """Decodes stored objects of a kind, their sets left encoded."""
     struct = type_of(kind)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from podwire.api.gotext import go_value
 from podwire.api.managed.compare import ABSENT, Many, indexed
 from podwire.api.managed.fields import MEMBER, Fields, is_member, shown, with_self
 from podwire.api.managed.plans import FREE, KEYED, LEAF, MAP, SET, STRUCT, KeysError, Step
@@ -39,9 +40,9 @@ def _check(step: Step, value: Any, path: _Path, found: list[tuple[_Path, str]]) 
         if value.__class__ is list:
             _check_items(step, value, path, found)
         else:
-            found.append((path, f"expected list, got &{{{_go(value)}}}"))
+            found.append((path, f"expected list, got &{{{go_value(value)}}}"))
     elif value.__class__ is not dict:
-        found.append((path, f"expected map, got &{{{_go(value)}}}"))
+        found.append((path, f"expected map, got &{{{go_value(value)}}}"))
     else:
         table = step.table
         for name, item in value.items():
@@ -74,17 +75,17 @@ def _wrong_scalar(code: str, value: Any) -> str:
     if fit is not None and value.__class__ in fit:
         return ""
     if code.startswith("["):
-        return "" if isinstance(value, list) else f"expected list, got &{{{_go(value)}}}"
+        return "" if isinstance(value, list) else f"expected list, got &{{{go_value(value)}}}"
     if code == "m" or code.startswith("{"):
-        return "" if isinstance(value, dict) else f"expected map, got &{{{_go(value)}}}"
+        return "" if isinstance(value, dict) else f"expected map, got &{{{go_value(value)}}}"
     if code in {"s", "y"}:
-        return f"expected string, got &value.valueUnstructured{{Value:{_go(value)}}}"
+        return f"expected string, got &value.valueUnstructured{{Value:{go_value(value)}}}"
     if code in {"i", "l", "f"}:
         return f"expected numeric (int or float), got {_go_type(value)}"
     if code == "b":
-        return f"expected boolean, got &{{{_go(value)}}}"
+        return f"expected boolean, got &{{{go_value(value)}}}"
     if code in {"t", "u", "q", "x"} and isinstance(value, dict | list):
-        return f"expected any scalar, got &{{{_go(value)}}}"
+        return f"expected any scalar, got &{{{go_value(value)}}}"
     return ""
 
 
@@ -93,17 +94,6 @@ _FIT: dict[str, frozenset[type]] = {
     **dict.fromkeys("ilf", frozenset((int, float))),
 }  # fmt: skip
 """Which JSON values fit a scalar's code."""
-
-
-def _go(value: Any) -> str:
-    """A JSON value as Go's %v prints it."""
-    if isinstance(value, dict):
-        return "map[" + " ".join(f"{k}:{_go(v)}" for k, v in sorted(value.items())) + "]"
-    if isinstance(value, list):
-        return "[" + " ".join(map(_go, value)) + "]"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "<nil>" if value is None else str(value)
 
 
 def _go_type(value: Any) -> str:

@@ -163,7 +163,7 @@ def test_managed_fields_are_forgotten_on_request_only(simulate, forget):
         body = config_map({"k": "w"}, managedFields=forget)
         assert managers(await w.json("PUT", A, body)) == []
         assert managers(await w.json("PUT", A, config_map({"k": "x"}))) == []  # not tracked now
-        status, shown = await apply(w, A, config_map({"l": "1"}))
+        _, shown = await apply(w, A, config_map({"l": "1"}))
         assert managers(shown) == [("me", "Apply", ""), ("before-first-apply", "Update", "")]
         merge = {"metadata": {"managedFields": forget}}
         assert managers(await w.json("PATCH", A, merge, content_type=MERGE)) == []
