@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from podwire.api import conversion, kinds
 from podwire.api.kinds import Kind
 from podwire.api.managed.managers import Entries, sealed
 from podwire.api.objects import check_create, default
@@ -48,15 +49,18 @@ async def create(
     ``entries`` are its managedFields if they are known already (apply). Raises ApiError.
     """
     await server.caches.decisive()
-    kind = call.kind
-    metadata = obj["metadata"]
-    given = metadata.pop("managedFields", None)
+    given = obj["metadata"].pop("managedFields", None)
     meta.before_create(server, call, obj)
-    generated = meta.generate_name(server, metadata)
-    left_open = ownership.silent(kind, obj)
-    default(kind, obj)
+    generated = meta.generate_name(server, obj["metadata"])
+    left_open = ownership.silent(call.kind, obj)
+    default(call.kind, obj)
     if entries is None:
         entries = ownership.on_create(call, obj, given, left_open, meta.now(server))
+    kind = kinds.stored(call.kind)
+    if kind is not call.kind:
+        obj = conversion.to_stored(call.kind, obj)
+        default(kind, obj)
+    metadata = obj["metadata"]
     name = metadata["generateName"] if generated else metadata.get("name", "")
     admit(Review(server, kind, "CREATE", call.namespace, name, "", obj))
     strategy.on_create(kind, obj)
@@ -67,10 +71,11 @@ async def create(
     ownership.store(metadata, sealed(entries))
     for _ in range(_NAME_ATTEMPTS):
         try:
-            return await _stored(server, kind, obj, dry_run=dry_run)
+            entry = await _stored(server, kind, obj, dry_run=dry_run)
+            return server.caches.shown(call.kind, entry)
         except Lost:
             if not generated:
-                raise calls.already_exists(kind, metadata["name"]) from None
+                raise calls.already_exists(call.kind, metadata["name"]) from None
         metadata.pop("name")
         meta.generate_name(server, metadata)
     raise ApiError(

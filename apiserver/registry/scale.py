@@ -1,6 +1,6 @@
-"""The scale subresource: autoscaling/v1 Scale of Deployments, ReplicaSets and StatefulSets.
+"""The scale subresource: autoscaling/v1 Scale of the kinds that have replicas.
 
-Source: upstream pkg/registry/apps/*/storage (ScaleREST).
+Source: upstream pkg/registry/{apps,core}/*/storage (ScaleREST).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from podwire.api import selectors
+from podwire.api import kinds, selectors
 from podwire.api.kinds import Kind
 from podwire.api.managed import apply as managed
 from podwire.api.managed import fields as sets
@@ -142,6 +142,8 @@ def _shown(obj: JSON) -> JSON:
     selector = spec.get("selector")
     found: JSON = {"replicas": status.get("replicas", 0)}
     if selector is not None:
+        if obj.get("kind") == kinds.REPLICATION_CONTROLLER.kind:  # whose selector is a plain map
+            selector = {"matchLabels": selector}
         found["selector"] = str(selectors.from_json(selector))
     return {
         "kind": SCALE.kind,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from podwire.api import conversion, kinds
+from podwire.api.kinds import Kind
 from podwire.api.managed.managers import Entries, plain, same_but_times, sealed
 from podwire.api.objects import check_update, default
 from podwire.api.patch import APPLY_PATCH_TYPE
@@ -99,7 +101,8 @@ async def replace(
 ) -> Entry:
     """Write ``new`` over an object (deleting it when the last finalizer left).
 
-    Raises Lost, ApiError.
+    They are in the call's version, in which fields are owned, and are judged and written in the
+    stored one. Raises Lost, ApiError.
     """
     kind, old = call.kind, stored.obj
     given = new["metadata"].pop("managedFields", None)
@@ -109,27 +112,43 @@ async def replace(
     else:
         now = meta.now(server)
         managed = ownership.on_update(call, old, new, stored.managed, given, now)
-    strategy.on_update(kind, new, old, call.subresource)
-    admit(Review(server, kind, "UPDATE", call.namespace, call.name, call.subresource, new, old))
-    check_update(kind, new, old, call.subresource)
     if given is not None:
         ownership.check(kind, call.name, managed)
-    if call.subresource != "status":
-        meta.bump_generation(kind, new, old)
-    if finished(new):
-        return await allocation.delete(server, stored.entry, dry_run=dry_run)
     managed = sealed(managed)
-    if new == old and same_but_times(managed, stored.managed):
-        return stored.entry
-    ownership.store(new["metadata"], managed)
-    return await _write(server, call, new, stored, dry_run=dry_run)
+    if kinds.stored(kind) is kind:
+        return await _write(server, kind, call, new, stored, managed, dry_run=dry_run)
+    kind = kinds.stored(kind)
+    entry = server.caches.of(kind).get(call.namespace, call.name)
+    assert entry is not None, "the caches of all versions move together"
+    new, old = conversion.to_stored(call.kind, new), conversion.to_stored(call.kind, old)
+    default(kind, new, old, call.subresource)
+    inner = Stored(entry, old, stored.managed)
+    written = await _write(server, kind, call, new, inner, managed, dry_run=dry_run)
+    return stored.entry if written is entry else server.caches.shown(call.kind, written)
 
 
 async def _write(
-    server: Apiserver, call: Call, new: JSON, stored: Stored, *, dry_run: bool
+    server: Apiserver,
+    kind: Kind[Any],
+    call: Call,
+    new: JSON,
+    stored: Stored,
+    managed: Entries,
+    *,
+    dry_run: bool,
 ) -> Entry:
-    """Written; without managedFields when the object is too large with them (but for apply)."""
-    kind, old, current = call.kind, stored.obj, stored.entry
+    """Admit, validate, write; all in the stored version."""
+    old, current = stored.obj, stored.entry
+    strategy.on_update(kind, new, old, call.subresource)
+    admit(Review(server, kind, "UPDATE", call.namespace, call.name, call.subresource, new, old))
+    check_update(kind, new, old, call.subresource)
+    if call.subresource != "status":
+        meta.bump_generation(kind, new, old)
+    if finished(new):
+        return await allocation.delete(server, current, dry_run=dry_run)
+    if new == old and same_but_times(managed, stored.managed):
+        return current
+    ownership.store(new["metadata"], managed)
     try:
         return await allocation.update(server, kind, new, old, current, dry_run=dry_run)
     except ApiError as error:
@@ -138,6 +157,7 @@ async def _write(
             raise
         if new["metadata"].pop("managedFields", None) is None:
             raise
+    # Too large with them: upstream drops them rather than the write (but for apply).
     return await allocation.update(server, kind, new, old, current, dry_run=dry_run)
 
 
