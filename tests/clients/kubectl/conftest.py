@@ -1,33 +1,17 @@
-"""Clusters and namespaces for stories typed into kubectl."""
+"""Namespaces and certificates for stories typed into kubectl."""
 
 import datetime as dt
-import itertools
-import os
-import subprocess
 
 import pytest
-import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.clients import installed
-from tests.clients.conftest import Live
-from tests.clients.transcripts import Player
-from tests.waiting import until
+from tests.clients.desk import Desk
 
 PEM = serialization.Encoding.PEM
-COUNT = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def fresh(request, tmp_path_factory):
-    """A cluster of this file's (of this transcript's) own: three nodes, policies enforced."""
-    cluster = Live(tmp_path_factory.mktemp("fresh"))
-    cluster.podwire("up", "--detach", "--wait", "--cni", "calico", "--time-profile", "fast")
-    yield cluster
-    cluster.podwire("down")
 
 
 @pytest.fixture(scope="session")
@@ -52,54 +36,6 @@ def certificates(tmp_path_factory):
         )
     )
     return folder
-
-
-class Desk:
-    """Where one story is typed: a client on the PATH, a namespace, a kubeconfig that names it."""
-
-    def __init__(self, cluster, folder, programs):
-        self.namespace = f"story-{next(COUNT)}"
-        self.folder = folder
-        self.env = {**cluster.env, "KUBECONFIG": str(folder / "kubeconfig")}
-        commands = folder / "bin"
-        commands.mkdir()
-        for name, path in programs.items():
-            (commands / name).symlink_to(path)
-        self.env["PATH"] = f"{commands}{os.pathsep}{os.environ['PATH']}"
-        config = yaml.safe_load((cluster.home / "kubeconfig").read_text())
-        for context in config["contexts"]:
-            context["context"]["namespace"] = self.namespace
-        (folder / "kubeconfig").write_text(yaml.safe_dump(config))
-        self.run("kubectl", "create", "namespace", self.namespace)
-        until("the service account default", lambda: self.ask("get", "sa", "default", "-o", "name"))
-
-    def run(self, *argv, code=0, **options):
-        """Run a command here; what it printed on stdout."""
-        done = self.finished(*argv, **options)
-        assert done.returncode == code, f"{argv}: {done.returncode}\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-    def ask(self, *argv):
-        """What that kubectl printed on stdout, whether or not it succeeded."""
-        return self.finished("kubectl", *argv).stdout
-
-    def finished(self, *argv, stdin="", timeout=60):
-        """Run a command here; the finished process."""
-        return subprocess.run(
-            argv, cwd=self.folder, env=self.env, input=stdin, capture_output=True, text=True,
-            timeout=timeout, check=False,
-        )  # fmt: skip
-
-    def started(self, *argv, **options):
-        """Start a command here that goes on; a Popen, with stdout and stderr as text pipes."""
-        return subprocess.Popen(
-            argv, cwd=self.folder, env=self.env, text=True, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, stdin=subprocess.PIPE, **options,
-        )  # fmt: skip
-
-    def player(self, version, **variables):
-        """Whoever types a transcript here."""
-        return Player(self.folder, self.env, version, {"NS": self.namespace, **variables})
 
 
 @pytest.fixture(params=installed.KUBECTLS)
