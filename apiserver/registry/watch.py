@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.cache.kind import TooOld
 from podwire.apiserver.cache.watcher import Watcher
 from podwire.apiserver.calls import Call
@@ -36,14 +39,11 @@ async def handle(server: Apiserver, call: Call) -> Response:
     )
     try:
         if initial or legacy:
-            frames: list[Frame] = [
-                entry.added_frame(shape)
-                for entry in cache.entries(call.namespace)
-                if watcher.matches is None or watcher.matches(entry)
-            ]
+            opening = _opening(cache.entries(call.namespace), watcher)
             if initial and bookmarks:
-                frames.append(server.caches.bookmark(call.kind, shape, initial_end=True))
-            watcher.begin(frames)
+                end = server.caches.bookmark(call.kind, shape, initial_end=True)
+                opening = chain(opening, (end,))
+            watcher.begin(opening)
         elif wanted:
             for change in cache.since(wanted):
                 if not call.namespace or change.subject.namespace == call.namespace:
@@ -51,12 +51,22 @@ async def handle(server: Apiserver, call: Call) -> Response:
     except TooOld as error:
         # Upstream answers 200 and says it in the stream once the request itself was in order.
         gone = {"type": "ERROR", "object": expired(str(error)).status()}
-        watcher.begin([Frame(msgspec.json.encode(gone) + b"\n")])
+        watcher.begin(iter((Frame(msgspec.json.encode(gone) + b"\n"),)))
         watcher.end()
         return _stream(watcher)
     clock = server.world.clock
     watcher.deadline = clock.call_later(timeout_s, _time_out, server, call, watcher)
     return _stream(watcher)
+
+
+def _opening(entries: Sequence[Entry], watcher: Watcher) -> Iterator[Frame]:
+    """The state as ADDED events, each made when it is read: entries never change, and a list of
+    them is shared by all who read it.
+    """
+    matches, shape = watcher.matches, watcher.shape
+    for entry in entries:
+        if matches is None or matches(entry):
+            yield entry.frame("ADDED", shape)
 
 
 def _stream(watcher: Watcher) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from podwire.api import kinds
@@ -122,7 +123,7 @@ class ApiserverRoom:
         )  # fmt: skip
         return HttpServer(
             DirectApi(server, ADMIN), Authenticator({token: User("podwire-admin", groups)}),
-            Upgrader(server), tls, self._room.log,
+            Upgrader(server), tls, replace(self._room.env, log=self._room.log),
         )  # fmt: skip
 
     async def _control_plane(self) -> None:
