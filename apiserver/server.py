@@ -14,16 +14,18 @@ from typing import Any
 import msgspec
 
 from podwire.api import kinds
+from podwire.api.codec import PROTOBUF_TYPE
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
-from podwire.apiserver import answers, calls, health
+from podwire.apiserver import answers, calls, health, negotiation
 from podwire.apiserver.admission import CHAIN
 from podwire.apiserver.allocation.ranges import FOLDER, Ranges
 from podwire.apiserver.cache.entry import Entry, Representation
 from podwire.apiserver.cache.hub import Caches
 from podwire.apiserver.calls import Call
 from podwire.apiserver.config import Config
+from podwire.apiserver.encodings import Protobuf, ProtobufMetadata, rewritten
 from podwire.apiserver.registry import install
 from podwire.apiserver.routes import Routes
 from podwire.apiserver.world import World
@@ -56,7 +58,7 @@ class Apiserver:
         self.config = config or Config()
         self.kubelets = kubelets
         self.admission = CHAIN
-        self.caches = Caches(store, world.clock, world.rng, kinds.ALL, world.log)
+        self.caches = Caches(store, world.clock, world.rng, kinds.STORED, world.log)
         low_high = self.config.node_port_range
         self.ranges = Ranges(self.config.service_cidr, low_high, world.rng)
         self.caches.sink(FOLDER, self.ranges.see)
@@ -96,6 +98,9 @@ class Apiserver:
 
     async def handle(self, request: Request) -> Response:
         """Answer one request. Every failure is a Status; only cancellation passes through."""
+        return rewritten(request, await self._answer(request))
+
+    async def _answer(self, request: Request) -> Response:
         try:
             return await self._dispatch(request)
         except ApiError as error:
@@ -163,26 +168,28 @@ class Apiserver:
 
     # ------------------------------------------------------------ shared by verbs
 
-    def shape(self, accept: str, include: str = "") -> Representation | None:
+    def shape(
+        self, accept: str, include: str = "", *, stream: bool = False
+    ) -> Representation | None:
         """The representation an Accept header asks for; None is plain JSON.
 
-        ``include`` is the includeObject parameter of Tables.
+        ``include`` is the includeObject parameter of Tables; ``stream`` says it is for a watch.
+        YAML is made of the JSON at the end (encodings.rewritten).
 
         Raises ApiError NotAcceptable when nothing in the header can be served.
         """
         if not accept or accept == answers.JSON_TYPE:
             return None
-        for part in accept.split(","):
-            media = part.strip()
+        found = negotiation.accepted(accept, stream=stream)
+        if found.media == PROTOBUF_TYPE:
+            return ProtobufMetadata(found.version) if found.target else Protobuf()
+        if found.target:
+            media = f"{answers.JSON_TYPE};as={found.target};v={found.version};g=meta.k8s.io"
             for choose in self.shapes:
                 shape = choose(media, include)
                 if shape is not None:
                     return shape
-            bare, _, parameters = media.partition(";")
-            if bare in {"application/json", "application/*", "*/*"} and "as=" not in parameters:
-                return None
-        message = "only the following media types are accepted: application/json"
-        raise ApiError("NotAcceptable", message)
+        return None
 
     def one(self, entry: Entry, shape: Representation | None, status: int = 200) -> Response:
         """An answer with one object."""

@@ -54,10 +54,16 @@ class Splice:
 
 
 class Representation(Protocol):
-    """Another shape of an object (a Table, metadata only); ``name`` keys its cached frames."""
+    """Another shape or encoding of an object (Table, metadata only, protobuf); ``name`` keys its
+    cached frames.
+    """
 
     name: str
     content_type: str
+    stream_type: str
+    """The content type of a watch."""
+    terminator: bytes
+    """What ends a watch event."""
 
     def one(self, entry: Entry) -> bytes:
         """One object."""
@@ -66,10 +72,10 @@ class Representation(Protocol):
         """A list; ``meta`` is its ListMeta."""
 
     def event(self, type: str, entry: Entry) -> bytes:
-        """The JSON of a watch event of this type about this object (no newline)."""
+        """A watch event of this type about this object (without terminator)."""
 
     def bookmark(self, kind: Kind[Any], meta: JSON) -> bytes:
-        """The JSON of a BOOKMARK event whose object has this metadata (no newline)."""
+        """A BOOKMARK event whose object has this metadata (without terminator)."""
 
 
 class Entry:
@@ -79,6 +85,7 @@ class Entry:
         "_view",
         "key",
         "kind",
+        "message",
         "name",
         "namespace",
         "revision",
@@ -98,6 +105,8 @@ class Entry:
         self.name = parts[-1]
         self.namespace = parts[-2] if kind.namespaced else ""
         self._view: Any = None
+        self.message: bytes | None = None
+        """The object's protobuf message once somebody asked for it."""
 
     @property
     def data(self) -> bytes:
@@ -123,7 +132,7 @@ class Entry:
     def frame(self, type: str, shape: Representation | None) -> Frame:
         """A watch event about this object."""
         if shape is not None:
-            return Frame(shape.event(type, self) + b"\n")
+            return Frame(shape.event(type, self) + shape.terminator)
         return EventFrame(type, self)
 
 

@@ -162,7 +162,8 @@ class Connection(asyncio.Protocol):
 
     def _head(self, incoming: Incoming, has_body: bool) -> None:
         """The headers are there: find out who asks, and whether the body may come."""
-        self._patience(BODY_S)
+        if has_body:
+            self._patience(BODY_S)
         try:
             incoming.user = self.server.authenticator.user(
                 self._certificate, incoming.headers.get("authorization", "")
@@ -236,7 +237,10 @@ class Connection(asyncio.Protocol):
         """Let another protocol have the connection, or answer why not. Raises ApiError."""
         incoming.keep_alive = False
         if isinstance(self.server.upgrade, Upgrader):
-            await bridge.serve(self, incoming, request)
+            if incoming.headers["upgrade"].lower() == "websocket":
+                await bridge.serve(self, incoming, request)
+            else:
+                await writing.answer(self, incoming, await self.server.api.send(request))
             return
         decided = await self.server.upgrade(request)
         if isinstance(decided, Response):

@@ -30,6 +30,7 @@ class Heads:
         self._clock = clock
         self._audit = SeededIds(rng.child("audit")).uid()[:24]
         self._answers = 0
+        self._starts: dict[tuple[int, str], str] = {}
         self._second = -1
         self._date = ""
 
@@ -41,28 +42,38 @@ class Heads:
         """
         self._answers = number = self._answers + 1
         audit = asked.get("audit-id") or f"{self._audit}{number:012x}"  # as unique as a drawn one
-        parts = [_LINES.get(status) or f"HTTP/1.1 {status} status code {status}\r\n"]
-        parts.append(f"Audit-Id: {audit}\r\n")
-        if "cache-control" not in headers and "Cache-Control" not in headers:
-            parts.append("Cache-Control: no-cache, private\r\n")
-        parts += [f"{_NAMES.get(k) or _name(k)}: {v}\r\n" for k, v in headers.items()]
-        parts.append(self.date())
-        head = "".join(parts)
-        if head.count("\n") != len(parts) or head.count("\r") != len(parts) or "\0" in head:
-            head = "".join([parts[0], *(_one_line(part) for part in parts[1:])])
-        return (head + framing + "\r\n").encode("utf-8", "surrogateescape")
+        second = self._clock.now_ns() // _SECOND_NS
+        if second != self._second:
+            self._second, self._date = second, f"Date: {http_date(second)}\r\n"
+        start = self._plain(status, headers) if len(headers) == 1 else _start(status, headers)
+        head = f"{start}Audit-Id: {audit}\r\n{self._date}{framing}\r\n"
+        return head.encode("utf-8", "surrogateescape")
+
+    def _plain(self, status: int, headers: Mapping[str, str]) -> str:
+        """The start of an answer that has a Content-Type and nothing else to say, remembered."""
+        kind = headers.get("content-type")
+        if kind is None:
+            return _start(status, headers)
+        start = self._starts.get((status, kind))
+        if start is None:
+            start = _start(status, headers)
+            if len(self._starts) < _NAMES_LIMIT:
+                self._starts[status, kind] = start
+        return start
 
     def switching(self, headers: Mapping[str, str]) -> bytes:
         """101: the connection goes on as something else."""
         lines = [_one_line(f"{name}: {value}") for name, value in headers.items()]
         return ("HTTP/1.1 101 Switching Protocols\r\n" + "".join(lines) + "\r\n").encode()
 
-    def date(self) -> str:
-        """The Date header, made once a second."""
-        second = self._clock.now_ns() // _SECOND_NS
-        if second != self._second:
-            self._second, self._date = second, f"Date: {http_date(second)}\r\n"
-        return self._date
+
+def _start(status: int, headers: Mapping[str, str]) -> str:
+    """Status line and headers; whatever a value holds, it stays in its line."""
+    parts = [_LINES.get(status) or f"HTTP/1.1 {status} status code {status}\r\n"]
+    if "cache-control" not in headers and "Cache-Control" not in headers:
+        parts.append("Cache-Control: no-cache, private\r\n")
+    parts += [_one_line(f"{_NAMES.get(k) or _name(k)}: {v}") for k, v in headers.items()]
+    return "".join(parts)
 
 
 def plain(status: int, reason: str) -> bytes:
@@ -86,6 +97,5 @@ def _name(name: str) -> str:
 
 
 def _one_line(line: str) -> str:
-    """A header line that cannot begin another one, whatever its value holds."""
-    text = line.removesuffix("\r\n").replace("\r", " ").replace("\n", " ").replace("\0", " ")
-    return text + "\r\n"
+    """A header line that cannot begin another one."""
+    return line.replace("\r", " ").replace("\n", " ").replace("\0", " ") + "\r\n"

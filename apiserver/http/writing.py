@@ -44,7 +44,8 @@ def status(error: ApiError) -> Response:
 
 async def answer(connection: Connection, incoming: Incoming, response: Response) -> None:
     """Write the answer to a request. Raises ConnectionError when the client went away."""
-    await connection.drained()
+    if not connection.writable:
+        await connection.drained()
     if connection.closing:
         incoming.keep_alive = False
     if response.stream is not None:
@@ -233,8 +234,9 @@ class Flusher:
     """Gives all streams their turn together: what several turns of the loop queued for a stream
     becomes one write, because the system call and the TLS record are what costs.
 
-    The first event after a pause goes out in the next turn; while events keep coming, at most
-    one round of writes is made per ``interval_s``.
+    The first event after a pause goes out in the next turn; while events keep coming, rounds of
+    writes begin ``interval_s`` after the last one ended, or as long after it as it took: at most
+    half of the time is spent on writing, and the more there is to write, the more is joined.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, interval_s: float = 0.004) -> None:
@@ -242,13 +244,13 @@ class Flusher:
         self._interval_s = interval_s
         self._wanting: dict[Pump, None] = {}
         self._scheduled = False
-        self._last_s = 0.0
+        self._next_s = 0.0
 
     def want(self, pump: Pump) -> None:
         """Flush a pump in the next round."""
         self._wanting[pump] = None
         if not self._scheduled:
-            self._schedule(self._last_s + self._interval_s)
+            self._schedule(self._next_s)
 
     def _schedule(self, due_s: float) -> None:
         self._scheduled = True
@@ -260,9 +262,11 @@ class Flusher:
     def _round(self) -> None:
         self._scheduled = False
         pumps, self._wanting = self._wanting, {}
+        began_s = self._loop.time()
         again = [pump for pump in pumps if pump.flush()]
-        self._last_s = self._loop.time()
+        now_s = self._loop.time()
+        self._next_s = now_s + max(self._interval_s, now_s - began_s)
         if again:
             self._wanting.update(dict.fromkeys(again))
             if not self._scheduled:
-                self._schedule(self._last_s)
+                self._schedule(now_s)

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.cache.kind import TooOld
 from podwire.apiserver.cache.watcher import Watcher
 from podwire.apiserver.calls import Call
+from podwire.apiserver.encodings import error_frame
 from podwire.apiserver.registry.list import expired, not_newer, select, validate
 from podwire.client.counters import Frame, Response
 
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
 
 async def handle(server: Apiserver, call: Call) -> Response:
     """A stream of events from the asked revision on."""
-    shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
+    accept = call.request.headers.get("accept", "")
+    shape = server.shape(accept, call.query.get("includeObject"), stream=True)
     query = call.query
     selection = select(call)
     if call.name:
@@ -50,8 +50,7 @@ async def handle(server: Apiserver, call: Call) -> Response:
                     watcher.see(change)
     except TooOld as error:
         # Upstream answers 200 and says it in the stream once the request itself was in order.
-        gone = {"type": "ERROR", "object": expired(str(error)).status()}
-        watcher.begin(iter((Frame(msgspec.json.encode(gone) + b"\n"),)))
+        watcher.begin(iter((error_frame(shape, expired(str(error)).status()),)))
         watcher.end()
         return _stream(watcher)
     clock = server.world.clock
@@ -70,7 +69,9 @@ def _opening(entries: Sequence[Entry], watcher: Watcher) -> Iterator[Frame]:
 
 
 def _stream(watcher: Watcher) -> Response:
-    return Response(200, b"", {"content-type": "application/json"}, watcher)
+    shape = watcher.shape
+    media = "application/json" if shape is None else shape.stream_type
+    return Response(200, b"", {"content-type": media}, watcher)
 
 
 def _timeout(server: Apiserver, call: Call) -> float:
