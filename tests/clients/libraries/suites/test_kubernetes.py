@@ -67,7 +67,7 @@ def test_a_deployment_lives(apps, ns, until):
     assert apps.read_namespaced_deployment_scale("web", ns).status.selector == "app=web"
     assert apps.read_namespaced_deployment_status("web", ns).metadata.name == "web"
     ended = apps.delete_namespaced_deployment("web", ns, propagation_policy="Background")
-    assert ended.status == "Success"
+    assert ended["status"] == "Success"
     assert apps.list_namespaced_deployment(ns).items == []
     until(lambda: not client.CoreV1Api().list_namespaced_pod(ns).items, 60)
 
