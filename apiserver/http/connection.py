@@ -13,11 +13,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from podwire.api.status import ApiError
-from podwire.apiserver.http import bridge, writing
+from podwire.apiserver.http import writing
 from podwire.apiserver.http.duplex import Switch
 from podwire.apiserver.http.heads import CONTINUE, plain
 from podwire.apiserver.http.parser import Incoming, MalformedError, RequestParser
-from podwire.apiserver.http.upgrade import Upgrader
 from podwire.apiserver.http.upgraded import Upgraded
 from podwire.client.counters import Request, Response
 
@@ -236,12 +235,6 @@ class Connection(asyncio.Protocol):
     async def _upgrade(self, incoming: Incoming, request: Request) -> None:
         """Let another protocol have the connection, or answer why not. Raises ApiError."""
         incoming.keep_alive = False
-        if isinstance(self.server.upgrade, Upgrader):
-            if incoming.headers["upgrade"].lower() == "websocket":
-                await bridge.serve(self, incoming, request)
-            else:
-                await writing.answer(self, incoming, await self.server.api.send(request))
-            return
         decided = await self.server.upgrade(request)
         if isinstance(decided, Response):
             await writing.answer(self, incoming, decided)

@@ -151,6 +151,7 @@ class Container(View, frozen=True, kw_only=True):
     restart_policy: str = ""
     tty: bool = False
     stdin: bool = False
+    stdin_once: bool = False
 
 
 class KeyToPath(View, frozen=True, kw_only=True):
