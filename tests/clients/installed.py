@@ -49,7 +49,16 @@ def python():
     return path if path.is_file() else missing("the set of client libraries")
 
 
+def client_go():
+    """The program of the client-go stories."""
+    path = HOME / "go/stories"
+    if path.is_file():
+        return path
+    if go() is None:
+        pytest.skip("there is no go command to build it with")
+    return missing("the program of the client-go stories")
+
+
 def go():
-    """The go command."""
-    path = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
-    return Path(path) if path else pytest.skip("there is no go command to build with")
+    """The go command, if there is one."""
+    return shutil.which("go") or shutil.which("/usr/local/go/bin/go")
