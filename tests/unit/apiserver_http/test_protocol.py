@@ -79,10 +79,12 @@ async def answered(reader):
     if "content-length" in headers:
         body = await reader.readexactly(int(headers["content-length"]))
     elif headers.get("transfer-encoding") == "chunked":
+        parts = []
         while size := int(await reader.readline(), 16):
-            body += await reader.readexactly(size)
+            parts.append(await reader.readexactly(size))
             await reader.readline()
         await reader.readline()
+        body = b"".join(parts)
     return int(line.split(" ")[1]), headers, body
 
 
