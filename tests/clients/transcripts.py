@@ -158,6 +158,4 @@ class Player:
 
     def filled(self, text):
         """The text with each ``${NAME}`` that is known replaced."""
-        return re.sub(
-            r"\$\{([A-Z][A-Z0-9_]*)\}", lambda m: self.variables.get(m[1], m[0]), text
-        )
+        return re.sub(r"\$\{([A-Z][A-Z0-9_]*)\}", lambda m: self.variables.get(m[1], m[0]), text)

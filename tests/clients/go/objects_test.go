@@ -127,8 +127,8 @@ func TestRetryOnConflict(t *testing.T) {
 	if _, err := maps.Create(ctx, configMap("n", map[string]string{"n": "0"}), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	backoff := retry.DefaultBackoff
-	backoff.Steps = 100
+	backoff := retry.DefaultRetry
+	backoff.Steps = 200
 	var group sync.WaitGroup
 	for range 10 {
 		group.Go(func() {
@@ -294,13 +294,18 @@ func TestSubresourcesAndReviews(t *testing.T) {
 	if _, err := set.AppsV1().Deployments(ns).Create(ctx, deployment("web"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	scale, err := set.AppsV1().Deployments(ns).GetScale(ctx, "web", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	scale.Spec.Replicas = 2
-	if scale, err = set.AppsV1().Deployments(ns).UpdateScale(ctx, "web", scale, metav1.UpdateOptions{}); err != nil || scale.Spec.Replicas != 2 {
-		t.Errorf("%+v %v", scale, err)
+	deployments := set.AppsV1().Deployments(ns)
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error { // the controller writes its status meanwhile
+		scale, err := deployments.GetScale(ctx, "web", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		scale.Spec.Replicas = 2
+		_, err = deployments.UpdateScale(ctx, "web", scale, metav1.UpdateOptions{})
+		return err
+	})
+	if found, _ := deployments.Get(ctx, "web", metav1.GetOptions{}); err != nil || *found.Spec.Replicas != 2 {
+		t.Errorf("%+v %v", found.Spec, err)
 	}
 	pod(t, ns)
 	eviction := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: ns}}

@@ -1,4 +1,4 @@
-"""client-go as operators use it: the stories of *_test.go, built once (tests/clients/install.py)."""
+"""client-go as operators use it: stories in Go, which tests/clients/install.py builds once."""
 
 import re
 import subprocess

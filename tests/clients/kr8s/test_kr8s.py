@@ -35,7 +35,9 @@ def suite():
 def results(fresh, suite, tmp_path_factory):
     """How each of them ended."""
     folder = tmp_path_factory.mktemp("kr8s")
-    (folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n")
+    (folder / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+    )
     options = ("-c", folder / "pytest.ini", "--rootdir", suite.parent, "-p", "k8s_cluster")
     return run(
         fresh, folder, *options, suite / "tests", timeout=580,

@@ -31,9 +31,7 @@ def certificates(tmp_path_factory):
     (folder / "tls.crt").write_bytes(certificate.public_bytes(PEM))
     (folder / "request.csr").write_bytes(asked.public_bytes(PEM))
     (folder / "tls.key").write_bytes(
-        key.private_bytes(
-            PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return folder
 

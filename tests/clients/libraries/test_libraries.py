@@ -35,9 +35,7 @@ def suites(fresh, tmp_path_factory):
 
 
 CASES = [
-    pytest.param(
-        path, case, id=f"{path.stem}: {case}", marks=pytest.mark.xdist_group("libraries")
-    )
+    pytest.param(path, case, id=f"{path.stem}: {case}", marks=pytest.mark.xdist_group("libraries"))
     for path in FILES
     for case in cases(path)
 ]

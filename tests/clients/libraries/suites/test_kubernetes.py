@@ -293,5 +293,3 @@ def test_a_new_kind_is_served_at_once(ns, until):
     body = {"apiVersion": "lib.example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "x": 1}
     assert widgets.create_namespaced_custom_object(*where, body)["x"] == 1
     assert len(widgets.list_namespaced_custom_object(*where)["items"]) == 1
-
-

@@ -13,6 +13,7 @@ from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.core_v1 import ConfigMap, Node, Pod
 from lightkube.types import PatchType
 
+
 def config_map(name, labels=None, **data):
     return ConfigMap(metadata=ObjectMeta(name=name, labels=labels), data=data)
 
@@ -37,8 +38,8 @@ def client(ns):
 def test_objects_are_made_listed_and_deleted(client):
     for number in range(4):
         client.create(config_map(f"c{number}", {"n": str(number)}, a="b"))
-    paged = [o.metadata.name for o in client.list(ConfigMap, chunk_size=2, labels={"n": not_equal("9")})]
-    assert {"c0", "c1", "c2", "c3"} <= set(paged)
+    paged = client.list(ConfigMap, chunk_size=2, labels={"n": not_equal("9")})
+    assert {"c0", "c1", "c2", "c3"} <= {o.metadata.name for o in paged}
     chosen = client.list(ConfigMap, labels={"n": in_(["1", "2"])})
     assert [o.metadata.name for o in chosen] == ["c1", "c2"]
     found = client.get(ConfigMap, "c1")
@@ -64,19 +65,20 @@ def test_patches_of_every_kind(client):
 
 
 def test_what_is_applied_is_owned(client):
-    body = ConfigMap(apiVersion="v1", kind="ConfigMap", metadata=ObjectMeta(name="c"), data={"a": "1"})
+    body = config_map("c", a="1")
+    body.apiVersion, body.kind = "v1", "ConfigMap"
     made = client.apply(body)
     assert made.metadata.managedFields[0].manager == "lightkube"
     body.data = {"a": "2"}
     with pytest.raises(ApiError) as refused:
         client.apply(body, field_manager="other")
-    assert "conflict with \"lightkube\"" in refused.value.status.message
+    assert 'conflict with "lightkube"' in refused.value.status.message
     assert client.apply(body, field_manager="other", force=True).data == {"a": "2"}
 
 
 def test_a_deployment_is_waited_for_and_scaled(client):
     client.create(deployment())
-    done = client.wait(Deployment, "web", for_conditions=["Available"], raise_for_conditions=["Nosuch"])
+    done = client.wait(Deployment, "web", for_conditions=["Available"])
     assert done.status.readyReplicas == 1
     scale = client.get(Deployment.Scale, "web")
     scale.spec.replicas = 2
