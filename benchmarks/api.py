@@ -75,7 +75,7 @@ class Host:
 @contextmanager
 def hosting(objects: int = 1000, size: int = 0, engine: str = "memory") -> Iterator[Host]:
     """A server for the time of a figure."""
-    with tempfile.TemporaryDirectory(dir=ROOT) as folder:
+    with tempfile.TemporaryDirectory(dir=ROOT, prefix=".bench-") as folder:
         host = Host(folder, objects, size, engine)
         try:
             yield host
@@ -239,5 +239,6 @@ def api(names: list[str] | None = None) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    for label, value in api(sys.argv[1:]).items():
-        print(f"{label:<62} {value}", flush=True)
+    for figure in sys.argv[1:] or list(FIGURES):
+        for label, value in api([figure]).items():
+            print(f"{label:<62} {value}", flush=True)

@@ -155,7 +155,7 @@ def test_run_logs_exec_and_delete_a_pod(live, namespace):
     assert out.strip() == "one"
     live.run(KUBECTL, "exec", "web", *n, "--", "sh", "-c", "exit 7", code=7)
     done = live.run(KUBECTL, "exec", "web", *n, "--", "frobnicate", code=1)
-    assert "not modelled" in done.stderr + done.stdout
+    assert "podwire: frobnicate is not modelled" in done.stderr
     described = live.kubectl("describe", "pod", "web", *n)
     for reason in ("Scheduled", "Pulled", "Created", "Started"):
         assert reason in described
