@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -73,11 +75,11 @@ class Call:
     @property
     def dry_run(self) -> bool:
         """Whether nothing may be persisted. Raises ApiError for an unknown dryRun value."""
-        values = [value for value in self.query.all("dryRun") if value]
-        for value in values:
-            if value != "All":
-                why = f'Unsupported value: "{value}": supported values: "All"'
-                raise bad_option(self, "dryRun", "FieldValueNotSupported", why)
+        values = self.query.all("dryRun")
+        if any(value != "All" for value in values):
+            listed = ",".join(json.dumps(value) for value in values)
+            why = f'Unsupported value: [{listed}]: supported values: "All"'
+            raise bad_option(self, "dryRun", "FieldValueNotSupported", why)
         return bool(values)
 
     @property
@@ -126,7 +128,7 @@ def forbidden(kind: Kind[Any], name: str, why: str) -> ApiError:
 
 _OPTIONS = {
     "create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions",
-    "delete": "DeleteOptions", "deletecollection": "DeleteOptions", "list": "ListOptions",
+    "delete": "DeleteOptions", "deletecollection": "ListOptions", "list": "ListOptions",
     "watch": "ListOptions",
 }  # fmt: skip
 
@@ -139,6 +141,18 @@ def bad_option(call: Call, field: str, reason: str, why: str) -> ApiError:
         f'{options}.meta.k8s.io "" is invalid: {field}: {why}',
         details={"group": "meta.k8s.io", "kind": options},
         causes=(Cause(reason, why, field),),
+    )
+
+
+def bad_options(options: str, causes: Sequence[Cause]) -> ApiError:
+    """422 for query parameters or an options body: ``DeleteOptions.meta.k8s.io "" is invalid``."""
+    texts = [f"{cause.field}: {cause.message}" for cause in causes]
+    listed = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    return ApiError(
+        "Invalid",
+        f'{options}.meta.k8s.io "" is invalid: {listed}',
+        details={"group": "meta.k8s.io", "kind": options},
+        causes=tuple(causes),
     )
 
 
