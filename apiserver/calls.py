@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError, Cause
+from podwire.apiserver.authorizer import Attributes
 from podwire.client.counters import Request, User
 
 _NAMESPACE_SUBRESOURCES = ("status", "finalize")
@@ -81,6 +82,15 @@ class Call:
             why = f'Unsupported value: [{listed}]: supported values: "All"'
             raise bad_option(self, "dryRun", "FieldValueNotSupported", why)
         return bool(values)
+
+    @property
+    def attributes(self) -> Attributes:
+        """What an authorizer is asked."""
+        kind = self.kind
+        return Attributes(
+            self.user, self.verb, kind.group, kind.version, kind.plural, self.subresource,
+            self.namespace, self.name,
+        )  # fmt: skip
 
     @property
     def content_type(self) -> str:

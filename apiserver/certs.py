@@ -103,8 +103,7 @@ class Authority:
         return Pair(certificate.public_bytes(serialization.Encoding.PEM), _private(key))
 
     def _new_key(self) -> ec.EllipticCurvePrivateKey:
-        number = int.from_bytes(self._secret(48), "big") % (_P256_ORDER - 1) + 1
-        return ec.derive_private_key(number, ec.SECP256R1())
+        return new_key(self._secret)
 
     def _build(
         self,
@@ -140,6 +139,12 @@ class Authority:
             alternatives = x509.SubjectAlternativeName([_alternative(n) for n in names])
             builder = builder.add_extension(alternatives, critical=False)
         return builder.sign(self._key, hashes.SHA256(), ecdsa_deterministic=True)
+
+
+def new_key(secret: Callable[[int], bytes]) -> ec.EllipticCurvePrivateKey:
+    """A P-256 key of 48 secret bytes."""
+    number = int.from_bytes(secret(48), "big") % (_P256_ORDER - 1) + 1
+    return ec.derive_private_key(number, ec.SECP256R1())
 
 
 def _private(key: ec.EllipticCurvePrivateKey) -> bytes:

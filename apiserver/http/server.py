@@ -12,7 +12,8 @@ from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from podwire.api.status import ApiError
-from podwire.apiserver.http.authn import Authenticator
+from podwire.apiserver.http.authn import Authenticator, peer_certificate
+from podwire.apiserver.http.headers import combined
 from podwire.client.counters import Api, Frame, Request, Response
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
@@ -91,7 +92,7 @@ class HttpServer:
             request.method,
             path,
             tuple(request.rel_url.query.items()),
-            {name.lower(): value for name, value in request.headers.items()},
+            combined(request.headers.items()),
             await _read_body(request),
             user,
         )
@@ -157,7 +158,7 @@ def _peer_certificate(request: web.BaseRequest) -> dict[str, Any] | None:
     if request.transport is None:
         raise ConnectionResetError
     tls = request.transport.get_extra_info("ssl_object")
-    return tls.getpeercert() if tls is not None else None
+    return peer_certificate(tls) if tls is not None else None
 
 
 def _plain(response: Response) -> web.Response:

@@ -92,17 +92,17 @@ async def handle_collection(server: Apiserver, call: Call) -> Response:
 def parse_options(call: Call) -> Options:
     """DeleteOptions of a call: its body, or its query when it has none. Raises ApiError."""
     if call.request.body:
-        return options_of(call, objects.decode_options(call))
+        return options_of(objects.decode_options(call))
     query = call.query
     body: JSON = {"dryRun": query.all("dryRun")}
     body["gracePeriodSeconds"] = query.number("gracePeriodSeconds")
     body["propagationPolicy"] = query.get("propagationPolicy") or None
     if query.has("orphanDependents"):
         body["orphanDependents"] = query.flag("orphanDependents")
-    return options_of(call, body)
+    return options_of(body)
 
 
-def options_of(call: Call, body: JSON) -> Options:
+def options_of(body: JSON) -> Options:
     """The same from a body that is decoded already (an Eviction holds one). Raises ApiError."""
     conditions = body.get("preconditions") or {}
     policy, orphan = body.get("propagationPolicy"), body.get("orphanDependents")
