@@ -204,11 +204,12 @@ def parse(request: Request, user: User) -> Call | None:
         return None
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
-    if subresource and subresource not in kind.subresources:
+    if subresource:
         if (instead := _NOT_MODELLED.get((kind.plural, subresource))) is not None:
             message = f"{kind.plural}/{subresource} is not modelled; {instead}"
             raise ApiError("MethodNotAllowed", message)
-        return None
+        if subresource not in kind.parts:
+            return None
     if kind.namespaced and name and not namespace:
         return None
     call = Call(request, user, kind, "", namespace, name, subresource, Query(request.query))

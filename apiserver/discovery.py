@@ -1,10 +1,11 @@
 """Discovery: what is served. Aggregated (apidiscovery.k8s.io/v2) and legacy, from kinds.ALL.
 
-Source of the forms: KEP-3352 and apiserver pkg/endpoints/discovery.
+Source of the forms: KEP-3352, apiserver pkg/endpoints/discovery, kubernetes api/discovery.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from podwire.api import kinds
-from podwire.api.kinds import Kind
+from podwire.api.kinds import Kind, Subresource
 from podwire.api.view import JSON
 from podwire.apiserver import answers
 from podwire.apiserver.routes import Route
@@ -23,17 +24,6 @@ if TYPE_CHECKING:
 
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
 _VERSIONS = ("v2", "v2beta1")
-
-SUBRESOURCES: dict[str, tuple[str, tuple[str, ...], str, str]] = {
-    "status": ("", ("get", "patch", "update"), "", ""),
-    "scale": ("Scale", ("get", "patch", "update"), "autoscaling", "v1"),
-    "binding": ("Binding", ("create",), "", "v1"),
-    "eviction": ("Eviction", ("create",), "policy", "v1"),
-    "exec": ("PodExecOptions", ("create", "get"), "", "v1"),
-    "log": ("Pod", ("get",), "", "v1"),
-    "finalize": ("Namespace", ("update",), "", "v1"),
-}
-"""Name -> (kind, "" for the parent's; verbs; group; version)."""
 
 
 def group_versions() -> list[tuple[str, str]]:
@@ -52,7 +42,7 @@ def kinds_of(group: str, version: str) -> list[Kind[Any]]:
 def _resource(kind: Kind[Any]) -> JSON:
     resource: JSON = {
         "resource": kind.plural,
-        "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
+        "responseKind": _response_kind(kind.kind),
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": kind.singular,
         "verbs": list(kind.verbs),
@@ -61,19 +51,22 @@ def _resource(kind: Kind[Any]) -> JSON:
         resource["shortNames"] = list(kind.short_names)
     if kind.categories:
         resource["categories"] = list(kind.categories)
-    if kind.subresources:
-        resource["subresources"] = [_subresource(kind, name) for name in kind.subresources]
+    if kind.parts:
+        resource["subresources"] = [
+            {
+                "subresource": part.name,
+                "responseKind": _response_kind(part.kind, part.group_version),
+                "verbs": list(part.verbs),
+            }
+            for part in kind.parts.values()
+        ]
     return resource
 
 
-def _subresource(kind: Kind[Any], name: str) -> JSON:
-    own, verbs, group, version = SUBRESOURCES[name]
-    response = {
-        "group": group if own else kind.group,
-        "version": version if own else kind.version,
-        "kind": own or kind.kind,
-    }
-    return {"subresource": name, "responseKind": response, "verbs": list(verbs)}
+def _response_kind(kind: str, group_version: str = "") -> JSON:
+    """Group and version are told only where they are not the list's own, as upstream does."""
+    group_name, _, version = group_version.rpartition("/")
+    return {"group": group_name, "version": version, "kind": kind}
 
 
 @cache
@@ -87,7 +80,7 @@ def aggregated(core: bool, version: str) -> tuple[bytes, str]:
                 {"version": group_version, "freshness": "Current", "resources": resources}
             )
     items = [
-        {"metadata": {"name": group, "creationTimestamp": None}, "versions": versions}
+        {"metadata": {"name": group} if group else {}, "versions": versions}
         for group, versions in groups.items()
     ]
     body = msgspec.json.encode(
@@ -177,7 +170,7 @@ async def resources(_server: Apiserver, request: Request) -> Response:
     listed: list[JSON] = []
     for kind in kinds_of(name, version):
         listed.append(_legacy(kind))
-        listed += [_legacy_subresource(kind, sub) for sub in kind.subresources]
+        listed += [_legacy_subresource(kind, part) for part in kind.parts.values()]
     group_version = f"{name}/{version}" if name else version
     return answers.json(
         {
@@ -201,19 +194,29 @@ def _legacy(kind: Kind[Any]) -> JSON:
         resource["shortNames"] = list(kind.short_names)
     if kind.categories:
         resource["categories"] = list(kind.categories)
+    if "watch" in kind.verbs:
+        resource["storageVersionHash"] = storage_version_hash(kind)
     return resource
 
 
-def _legacy_subresource(kind: Kind[Any], name: str) -> JSON:
-    own, verbs, group_name, version = SUBRESOURCES[name]
+def storage_version_hash(kind: Kind[Any]) -> str:
+    """Tells clients when the stored version changes.
+
+    Source: apiserver pkg/endpoints/discovery/storageversionhash.go.
+    """
+    return base64.b64encode(hashlib.sha256(kind.hashed_as.encode()).digest()[:8]).decode()
+
+
+def _legacy_subresource(kind: Kind[Any], part: Subresource) -> JSON:
     resource: JSON = {
-        "name": f"{kind.plural}/{name}",
+        "name": f"{kind.plural}/{part.name}",
         "singularName": "",
         "namespaced": kind.namespaced,
-        "kind": own or kind.kind,
-        "verbs": list(verbs),
+        "kind": part.kind,
+        "verbs": list(part.verbs),
     }
-    if own and group_name:
+    if part.group_version:
+        group_name, _, version = part.group_version.rpartition("/")
         resource |= {"group": group_name, "version": version}
     return resource
 

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 GENERATION = frozenset(
     (kinds.POD, kinds.DEPLOYMENT, kinds.REPLICA_SET, kinds.STATEFUL_SET, kinds.DAEMON_SET,
      kinds.ENDPOINT_SLICE, kinds.NETWORK_POLICY, kinds.INGRESS, kinds.INGRESS_CLASS, kinds.JOB,
-     kinds.POD_DISRUPTION_BUDGET)
+     kinds.POD_DISRUPTION_BUDGET, kinds.REPLICATION_CONTROLLER,
+     *(kind for kind in kinds.ALL
+       if kind.kind in {"CronJob", "DeviceClass", "DeviceTaintRule", "ResourceSlice"}
+       or kind.group in {"admissionregistration.k8s.io", "apiextensions.k8s.io",
+                         "flowcontrol.apiserver.k8s.io"}))
 )  # fmt: skip
 """Kinds whose strategy counts generations."""
 
@@ -135,4 +139,6 @@ def wants(kind: Kind[Any], obj: JSON) -> Any:
         return (obj.get("endpoints"), obj.get("ports"), meta.get("labels"))
     if kind is kinds.DEPLOYMENT:
         return (obj.get("spec"), obj["metadata"].get("annotations"))
+    if kind.group == "admissionregistration.k8s.io" and "spec" not in obj:
+        return obj.get("webhooks")
     return obj.get("spec")

@@ -1,13 +1,13 @@
-"""The scale subresource: autoscaling/v1 Scale of Deployments, ReplicaSets and StatefulSets.
+"""The scale subresource: autoscaling/v1 Scale of the kinds that have replicas.
 
-Source: upstream pkg/registry/apps/*/storage (ScaleREST).
+Source: upstream pkg/registry/{apps,core}/*/storage (ScaleREST).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from podwire.api import selectors
+from podwire.api import kinds, selectors
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError, Cause
 from podwire.api.view import JSON
@@ -87,6 +87,8 @@ def of(entry: Entry) -> JSON:
     selector = spec.get("selector")
     found: JSON = {"replicas": status.get("replicas", 0)}
     if selector is not None:
+        if entry.kind is kinds.REPLICATION_CONTROLLER:  # whose selector is a plain map
+            selector = {"matchLabels": selector}
         found["selector"] = str(selectors.from_json(selector))
     return {
         "kind": SCALE.kind,

@@ -14,7 +14,7 @@ _KEEPS_STATUS_ON_CREATE = frozenset((kinds.NODE,))
 
 def on_create(kind: Kind[Any], obj: JSON) -> None:
     """Status belongs to controllers: a new object starts without one."""
-    if "status" not in kind.subresources:
+    if "status" not in kind.parts:
         return
     if kind not in _KEEPS_STATUS_ON_CREATE:
         obj.pop("status", None)
@@ -50,7 +50,7 @@ def on_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str) -> None:
             _keep(new["metadata"], old["metadata"], "labels")
         if kind is kinds.POD:
             _keep(new["metadata"], old["metadata"], "ownerReferences")
-    elif subresource != "finalize" and "status" in kind.subresources:
+    elif subresource != "finalize" and "status" in kind.parts:
         _keep(new, old, "status")
         if kind is kinds.NAMESPACE:
             _keep(new, old, "spec")

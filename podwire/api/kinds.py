@@ -1,18 +1,33 @@
 """The registry of kinds: the one list of what this API server serves.
 
-Source of names, scopes, short names, categories and verbs: discovery of Kubernetes 1.37.
-``Kind`` is generic in its view, so ``client.get(kinds.POD, ...)`` is typed as ``Pod``.
+What a default API server of Kubernetes 1.37 serves stands in data/kinds.json (derived by
+data/derive_kinds.py), in discovery's order: groups by priority, resources by name. Here are the
+names by which rooms speak of kinds, and the views they read them with; any other kind is read as
+``views.Object``. ``Kind`` is generic in its view, so ``client.get(kinds.POD, ...)`` is a ``Pod``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic
+
+import msgspec
 
 from podwire.api import views
 from podwire.api.view import V
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+@dataclass(frozen=True, slots=True)
+class Subresource:
+    """A subresource as discovery describes it; ``group_version`` is '' when the parent's."""
+
+    name: str
+    kind: str
+    verbs: tuple[str, ...]
+    group_version: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,9 +44,17 @@ class Kind(Generic[V]):
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     verbs: tuple[str, ...] = ALL_VERBS
-    subresources: tuple[str, ...] = ()
+    parts: dict[str, Subresource] = field(default_factory=dict)
+    """Subresources by name."""
     behaves: bool = True
     """Whether podwire models what the kind does (False: stored only)."""
+    hashed_as: str = ""
+    """What storageVersionHash is made of: ``group/version/kind`` of the stored version."""
+
+    @property
+    def subresources(self) -> tuple[str, ...]:
+        """Names of the subresources."""
+        return tuple(self.parts)
 
     @property
     def api_version(self) -> str:
@@ -64,102 +87,88 @@ class Kind(Generic[V]):
         return f"<Kind {self.resource}/{self.version}>"
 
 
-_v = views
-NAMESPACE = Kind(
-    _v.Namespace, "", "v1", "Namespace", "namespaces", "namespace", False, ("ns",),
-    verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
-    subresources=("status", "finalize"),
-)  # fmt: skip
-NODE = Kind(_v.Node, "", "v1", "Node", "nodes", "node", False, ("no",), subresources=("status",))
-POD = Kind(
-    _v.Pod, "", "v1", "Pod", "pods", "pod", True, ("po",), ("all",),
-    subresources=("status", "binding", "eviction", "exec", "log"),
-)  # fmt: skip
-SERVICE = Kind(
-    _v.Service, "", "v1", "Service", "services", "service", True, ("svc",), ("all",),
-    subresources=("status",),
-)  # fmt: skip
-ENDPOINTS = Kind(_v.Endpoints, "", "v1", "Endpoints", "endpoints", "endpoints", True, ("ep",))
-CONFIG_MAP = Kind(_v.ConfigMap, "", "v1", "ConfigMap", "configmaps", "configmap", True, ("cm",))
-SECRET = Kind(_v.Secret, "", "v1", "Secret", "secrets", "secret")
-SERVICE_ACCOUNT = Kind(
-    _v.ServiceAccount,
-    "",
-    "v1",
-    "ServiceAccount",
-    "serviceaccounts",
-    "serviceaccount",
-    True,
-    ("sa",),
-)
-EVENT = Kind(_v.Event, "", "v1", "Event", "events", "event", True, ("ev",))
-DEPLOYMENT = Kind(
-    _v.Deployment, "apps", "v1", "Deployment", "deployments", "deployment", True, ("deploy",),
-    ("all",), subresources=("status", "scale"),
-)  # fmt: skip
-REPLICA_SET = Kind(
-    _v.ReplicaSet, "apps", "v1", "ReplicaSet", "replicasets", "replicaset", True, ("rs",),
-    ("all",), subresources=("status", "scale"),
-)  # fmt: skip
-STATEFUL_SET = Kind(
-    _v.StatefulSet, "apps", "v1", "StatefulSet", "statefulsets", "statefulset", True, ("sts",),
-    ("all",), subresources=("status", "scale"),
-)  # fmt: skip
-DAEMON_SET = Kind(
-    _v.DaemonSet, "apps", "v1", "DaemonSet", "daemonsets", "daemonset", True, ("ds",), ("all",),
-    subresources=("status",),
-)  # fmt: skip
-CONTROLLER_REVISION = Kind(
-    _v.ControllerRevision, "apps", "v1", "ControllerRevision", "controllerrevisions",
-    "controllerrevision",
-)  # fmt: skip
-ENDPOINT_SLICE = Kind(
-    _v.EndpointSlice, "discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", "endpointslice"
-)
-LEASE = Kind(_v.Lease, "coordination.k8s.io", "v1", "Lease", "leases", "lease")
-NETWORK_POLICY = Kind(
-    _v.NetworkPolicy, "networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies",
-    "networkpolicy", True, ("netpol",),
-)  # fmt: skip
-INGRESS = Kind(
-    _v.Ingress, "networking.k8s.io", "v1", "Ingress", "ingresses", "ingress", True, ("ing",),
-    subresources=("status",),
-)  # fmt: skip
-INGRESS_CLASS = Kind(
-    _v.IngressClass, "networking.k8s.io", "v1", "IngressClass", "ingressclasses", "ingressclass",
-    False,
-)  # fmt: skip
-ROLE = Kind(_v.Object, "rbac.authorization.k8s.io", "v1", "Role", "roles", "role", behaves=False)
-ROLE_BINDING = Kind(
-    _v.Object, "rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings", "rolebinding",
-    behaves=False,
-)  # fmt: skip
-CLUSTER_ROLE = Kind(
-    _v.Object, "rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", "clusterrole",
-    False, behaves=False,
-)  # fmt: skip
-CLUSTER_ROLE_BINDING = Kind(
-    _v.Object, "rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings",
-    "clusterrolebinding", False, behaves=False,
-)  # fmt: skip
-JOB = Kind(
-    _v.Object, "batch", "v1", "Job", "jobs", "job", True, (), ("all",), subresources=("status",),
-    behaves=False,
-)  # fmt: skip
-POD_DISRUPTION_BUDGET = Kind(
-    _v.PodDisruptionBudget, "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets",
-    "poddisruptionbudget", True, ("pdb",), subresources=("status",),
-)  # fmt: skip
+class _Row(msgspec.Struct, array_like=True, frozen=True):
+    """One line of kinds.json; its columns are told in derive_kinds.py."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    namespaced: bool = False
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ()
+    subresources: tuple[Any, ...] = ()
+    stored_as: str = ""
+    hashed_as: str = ""
+
+
+def _rows() -> dict[tuple[str, str], _Row]:
+    data = Path(__file__).with_name("data").joinpath("kinds.json").read_bytes()
+    found = msgspec.json.decode(data, type=list[_Row])
+    return {(f"{r.group}/{r.version}" if r.group else r.version, r.kind): r for r in found}
+
+
+_ROWS = _rows()
+_named: dict[tuple[str, str], Kind[Any]] = {}
+
+
+def _kind(api_version: str, kind: str, view: type[V], *, behaves: bool = True) -> Kind[V]:
+    """The kind of a row of the table, read as ``view``."""
+    row = _ROWS[api_version, kind]
+    parts = {part[0]: Subresource(*part) for part in row.subresources}
+    made = Kind(
+        view, row.group, row.version, row.kind, row.plural, row.kind.lower(), row.namespaced,
+        row.short_names, row.categories, row.verbs or ALL_VERBS, parts, behaves,
+        row.hashed_as or row.stored_as or f"{row.group}/{row.version}/{row.kind}",
+    )  # fmt: skip
+    _named[api_version, kind] = made
+    return made
+
+
+def _stored(api_version: str, kind: str) -> Kind[views.Object]:
+    """A kind that nothing acts on (yet)."""
+    return _kind(api_version, kind, views.Object, behaves=False)
+
+
+NAMESPACE = _kind("v1", "Namespace", views.Namespace)
+NODE = _kind("v1", "Node", views.Node)
+POD = _kind("v1", "Pod", views.Pod)
+SERVICE = _kind("v1", "Service", views.Service)
+ENDPOINTS = _kind("v1", "Endpoints", views.Endpoints)
+CONFIG_MAP = _kind("v1", "ConfigMap", views.ConfigMap)
+SECRET = _kind("v1", "Secret", views.Secret)
+SERVICE_ACCOUNT = _kind("v1", "ServiceAccount", views.ServiceAccount)
+EVENT = _kind("v1", "Event", views.Event)
+DEPLOYMENT = _kind("apps/v1", "Deployment", views.Deployment)
+REPLICA_SET = _kind("apps/v1", "ReplicaSet", views.ReplicaSet)
+STATEFUL_SET = _kind("apps/v1", "StatefulSet", views.StatefulSet)
+DAEMON_SET = _kind("apps/v1", "DaemonSet", views.DaemonSet)
+CONTROLLER_REVISION = _kind("apps/v1", "ControllerRevision", views.ControllerRevision)
+ENDPOINT_SLICE = _kind("discovery.k8s.io/v1", "EndpointSlice", views.EndpointSlice)
+LEASE = _kind("coordination.k8s.io/v1", "Lease", views.Lease)
+NETWORK_POLICY = _kind("networking.k8s.io/v1", "NetworkPolicy", views.NetworkPolicy)
+INGRESS = _kind("networking.k8s.io/v1", "Ingress", views.Ingress)
+INGRESS_CLASS = _kind("networking.k8s.io/v1", "IngressClass", views.IngressClass)
+POD_DISRUPTION_BUDGET = _kind("policy/v1", "PodDisruptionBudget", views.PodDisruptionBudget)
+ROLE = _stored("rbac.authorization.k8s.io/v1", "Role")
+ROLE_BINDING = _stored("rbac.authorization.k8s.io/v1", "RoleBinding")
+CLUSTER_ROLE = _stored("rbac.authorization.k8s.io/v1", "ClusterRole")
+CLUSTER_ROLE_BINDING = _stored("rbac.authorization.k8s.io/v1", "ClusterRoleBinding")
+JOB = _stored("batch/v1", "Job")
+REPLICATION_CONTROLLER = _stored("v1", "ReplicationController")
 TRACE = Kind(
-    _v.Object, "podwire.dev", "v1alpha1", "Trace", "traces", "trace", False, verbs=("create",)
+    views.Object, "podwire.dev", "v1alpha1", "Trace", "traces", "trace", False, verbs=("create",)
 )
 
 ALL: tuple[Kind[Any], ...] = (
-    NAMESPACE, NODE, POD, SERVICE, ENDPOINTS, CONFIG_MAP, SECRET, SERVICE_ACCOUNT, EVENT,
-    DEPLOYMENT, REPLICA_SET, STATEFUL_SET, DAEMON_SET, CONTROLLER_REVISION, ENDPOINT_SLICE, LEASE,
-    NETWORK_POLICY, INGRESS, INGRESS_CLASS, ROLE, ROLE_BINDING, CLUSTER_ROLE, CLUSTER_ROLE_BINDING,
-    JOB, POD_DISRUPTION_BUDGET, TRACE,
-)  # fmt: skip
+    *(
+        _named.get(name) or _stored(*name)
+        for name, row in _ROWS.items()
+        if not row.stored_as  # other versions of stored kinds need conversion
+    ),
+    TRACE,
+)
 """Every kind served, in discovery order."""
 
 _BY_PLURAL = {(k.group, k.version, k.plural): k for k in ALL}

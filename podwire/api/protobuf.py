@@ -18,8 +18,8 @@ from podwire.api.schema import Field, Type, type_named
 from podwire.api.view import JSON
 
 MAGIC = b"k8s\x00"
-MAX_DEPTH = 40
-"""Deeper than any type in the table nests."""
+MAX_DEPTH = 120
+"""Deeper than any type in the table nests but CustomResourceDefinition's, which recurses."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -203,7 +203,34 @@ def _value(code: str, field: Field, value: int | bytes, depth: int) -> Any:
         return found
     if code == "y":
         return base64.b64encode(data).decode()
+    if code == "e":
+        return [
+            _text(_need_bytes(item, field)) for number, _, item in _records(data) if number == 1
+        ]
+    if code in "ABS":
+        return _union(code, field, data, depth)
     return _special(code, field, data)
+
+
+def _union(code: str, field: Field, data: bytes, depth: int) -> Any:
+    """A JSON schema or something else. Source: apiextensions v1 marshal.go."""
+    schema: JSON | None = None
+    allows, schemas, texts = False, [], []
+    for number, _, value in _records(data):
+        if code == "B" and number == 1:
+            allows = bool(value)
+        elif code == "S" and number == 2:
+            texts.append(_text(_need_bytes(value, field)))
+        else:
+            found: JSON = {}
+            _message(type_named(field.ref), _need_bytes(value, field), found, depth + 1)
+            if number == 1 or code == "B":
+                schema = found
+            else:
+                schemas.append(found)
+    if code == "B":
+        return allows if schema is None else schema
+    return schemas or texts or schema
 
 
 def _special(code: str, field: Field, data: bytes) -> Any:

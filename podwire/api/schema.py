@@ -26,8 +26,9 @@ class Field(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The protobuf field number; 0 when protobuf does not carry the field."""
     code: str
     """The value: s string, b bool, i int32, l int64, f float64, y bytes, m message, t Time,
-    u MicroTime, q Quantity, x IntOrString, r RawExtension, v FieldsV1; prefixed with ``[`` for a
-    list and ``{`` for a map from strings."""
+    u MicroTime, q Quantity, x IntOrString, r RawExtension (any JSON), v FieldsV1, e a list of
+    strings that protobuf wraps, A B S a JSON schema or a list of them, a bool, a list of strings;
+    prefixed with ``[`` for a list and ``{`` for a map from strings."""
     ref: str = ""
     """The type of messages; for scalars the Go name to print in errors, if it has its own."""
     flags: str = ""
@@ -56,16 +57,23 @@ class Field(msgspec.Struct, array_like=True, frozen=True, gc=False):
     def go_type(self) -> str:
         """The Go type as decoding errors print it: ``int32``, ``[]v1.Container``."""
         base = self.code.lstrip("[{")
-        if self.ref and base != "m":
+        if self.ref and base not in _GO_UNIONS:
             return self.ref
-        name = ".".join(self.ref.split(".")[-2:]) if base == "m" else _GO_NAMES[base]
+        if base == "m":
+            name = ".".join(self.ref.split(".")[-2:])
+        else:
+            name = _GO_NAMES.get(base) or _GO_UNIONS[base]
         return {"[": f"[]{name}", "{": f"map[string]{name}", "": name}[self.shape]
 
 
 _GO_NAMES = {
     "s": "string", "b": "bool", "i": "int32", "l": "int64", "f": "float64", "y": "[]uint8",
     "t": "v1.Time", "u": "v1.MicroTime", "q": "resource.Quantity", "x": "intstr.IntOrString",
-    "r": "runtime.RawExtension", "v": "v1.FieldsV1",
+    "r": "runtime.RawExtension", "v": "v1.FieldsV1", "e": "[]string",
+}  # fmt: skip
+_GO_UNIONS = {
+    "m": "", "A": "v1.JSONSchemaPropsOrArray", "B": "v1.JSONSchemaPropsOrBool",
+    "S": "v1.JSONSchemaPropsOrStringArray",
 }  # fmt: skip
 
 
@@ -153,12 +161,21 @@ def type_names() -> list[str]:
     return list(_table().types)
 
 
+def definition_name(type_name: str) -> str:
+    """The key in openapi_schemas() of a type: ``io.k8s.api.core.v1.Pod``."""
+    return f"{_DEFINED_IN.get(type_name.partition('.')[0], 'io.k8s.api.')}{type_name}"
+
+
+_DEFINED_IN = {
+    "meta": "io.k8s.apimachinery.pkg.apis.",
+    "apiextensions": "io.k8s.apiextensions-apiserver.pkg.apis.",
+    "apiregistration": "io.k8s.kube-aggregator.pkg.apis.",
+}
+
+
 @cache
 def openapi_schemas() -> dict[str, JSON]:
-    """The OpenAPI v3 ``components.schemas`` of all types, with descriptions (about 1 MB).
-
-    Only for /openapi: nothing else needs descriptions, so nothing else loads them.
-    """
+    """The OpenAPI v3 ``components.schemas`` of what is served, without descriptions (0.5 MB)."""
     data = files("podwire.api.data").joinpath("openapi.json.gz").read_bytes()
     schemas: dict[str, JSON] = msgspec.json.decode(gzip.decompress(data))
     return schemas
@@ -167,4 +184,4 @@ def openapi_schemas() -> dict[str, JSON]:
 def openapi_name(kind: Kind[Any]) -> str | None:
     """The key in openapi_schemas() of a kind, or None."""
     found = type_of(kind)
-    return None if found is None else f"io.k8s.api.{found.name}"
+    return None if found is None else definition_name(found.name)

@@ -23,6 +23,9 @@ from podwire.api.view import JSON
 MAX_RAW_DEPTH = 64
 """How deep free-form JSON (ControllerRevision data, managed fields) may nest."""
 
+MAX_DEPTH = 120
+"""How deep structs may nest; only the JSON schemas of CustomResourceDefinitions recurse."""
+
 
 class StructureError(ValueError):
     """A value of the wrong type; the message is what Go's decoder says."""
@@ -31,9 +34,10 @@ class StructureError(ValueError):
 class Walk:
     """Where the check stands: the path so far, the struct around it, and unknown fields found."""
 
-    __slots__ = ("path", "struct", "unknown")
+    __slots__ = ("depth", "path", "struct", "unknown")
 
     def __init__(self) -> None:
+        self.depth = 0
         self.path: list[str | int] = []
         self.struct: Type | None = None
         self.unknown: list[str] = []
@@ -111,6 +115,9 @@ def _message(body: Any, type: Type, walk: Walk) -> JSON:
         raise walk.fail(body, type.go_type)
     plan = _plan(type)
     outer, walk.struct = walk.struct, type
+    walk.depth += 1
+    if walk.depth > MAX_DEPTH:
+        raise StructureError(f"objects nest deeper than {MAX_DEPTH} levels")
     found: JSON = {}
     for name, value in body.items():
         step = plan.get(name)
@@ -134,6 +141,7 @@ def _message(body: Any, type: Type, walk: Walk) -> JSON:
             if name not in found:
                 found[name] = fresh(zero)
     walk.struct = outer
+    walk.depth -= 1
     return found
 
 
@@ -245,6 +253,31 @@ def _bytes(value: Any, field: Field, walk: Walk) -> Any:
     return text
 
 
+def _strings(value: Any, field: Field, walk: Walk) -> Any:
+    if value.__class__ is not list:
+        raise walk.fail(value, field.go_type, field.name)
+    for item in value:
+        if item.__class__ is not str:
+            raise walk.fail(item, "string", field.name)
+    return list(value)
+
+
+def _schema_or_array(value: Any, field: Field, walk: Walk) -> Any:
+    if value.__class__ is list:
+        return _messages(value, field, walk)
+    return _reference(value, field, walk)
+
+
+def _schema_or_bool(value: Any, field: Field, walk: Walk) -> Any:
+    return value if value.__class__ is bool else _reference(value, field, walk)
+
+
+def _schema_or_strings(value: Any, field: Field, walk: Walk) -> Any:
+    if value.__class__ is list:
+        return _strings(value, field, walk)
+    return _reference(value, field, walk)
+
+
 def _raw(value: Any, _field: Field, _walk: Walk) -> Any:
     check_depth(value)
     return value
@@ -322,4 +355,5 @@ _BY_SHAPE: dict[str, _Convert] = {"[": _list, "{": _map}
 _BY_CODE: dict[str, _Convert] = {
     "s": _string, "b": _bool, "i": _int32, "l": _int64, "f": _float, "y": _bytes, "m": _reference,
     "t": _time, "u": _micro_time, "q": _quantity, "x": _int_or_string, "r": _raw, "v": _raw,
+    "e": _strings, "A": _schema_or_array, "B": _schema_or_bool, "S": _schema_or_strings,
 }  # fmt: skip

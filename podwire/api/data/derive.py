@@ -1,16 +1,17 @@
 """Derives types.json and openapi.json.gz from upstream's sources. A developer's tool.
 
-Run when the modelled Kubernetes version changes::
+Run after derive_kinds.py when the modelled Kubernetes version changes::
 
-    python -m podwire.api.data.derive DEFINITIONS KUBERNETES_API APIMACHINERY
+    python -m podwire.api.data.derive DEFINITIONS SOURCES TESTDATA
 
-DEFINITIONS     ``v1.37.0-local/_definitions.json`` of the PyPI package kubernetes-validate
-KUBERNETES_API  a checkout of github.com/kubernetes/api of the same version
-APIMACHINERY    a checkout of github.com/kubernetes/apimachinery of the same version
+DEFINITIONS  ``v1.37.0-local/_definitions.json`` of the PyPI package kubernetes-validate
+SOURCES      a folder with checkouts of kubernetes/api, apimachinery, apiextensions-apiserver and
+             kube-aggregator (by these names) of the same version
+TESTDATA     ``testdata/HEAD`` of kubernetes/api: names every kind that has a protobuf form
 
 Only facts are carried over. From the struct tags of the ``types.go`` files: JSON names, protobuf
 field numbers, Go types, pointers, omitempty. From the schema: required fields, patch strategies,
-merge keys, list types and the descriptions. The two sources must agree on every field.
+merge keys and list types. The two sources must agree on every field. No descriptions.
 """
 
 from __future__ import annotations
@@ -20,64 +21,106 @@ import gzip
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from podwire.api import kinds
+from podwire.api.schema import definition_name
 
 HERE = Path(__file__).parent
-PACKAGES = ("core/v1", "apps/v1", "autoscaling/v1", "batch/v1", "coordination/v1", "discovery/v1",
-            "networking/v1", "policy/v1", "rbac/v1", "scheduling/v1alpha3")  # fmt: skip
-EXTRA_ROOTS = {
-    "v1/Status": "meta.v1.Status",
-    "v1/DeleteOptions": "meta.v1.DeleteOptions",
-    "v1/Binding": "core.v1.Binding",
-    "policy/v1/Eviction": "policy.v1.Eviction",
-    "autoscaling/v1/Scale": "autoscaling.v1.Scale",
-}
-LATER_FIELDS = {
+META_FILES = ("types.go", "watch.go", "group_version.go")
+EXTRA_ROOTS = {"autoscaling/v1/Scale": "autoscaling.v1.Scale"}
+OPENAPI_ROOTS = (
+    "meta.v1.Status", "meta.v1.DeleteOptions", "meta.v1.Patch", "meta.v1.WatchEvent",
+    "meta.v1.APIResourceList", "meta.v1.APIGroup", "meta.v1.APIGroupList", "meta.v1.APIVersions",
+    "autoscaling.v1.Scale", "policy.v1.Eviction", "authentication.v1.TokenRequest",
+)  # fmt: skip
+LATER_FIELDS: dict[str, list[list[Any]]] = {
     "core.v1.NodeSystemInfo": [["runningInUserNamespace", 0, "b", "", "po"]],
 }
+for _version in ("v1", "v1beta1", "v1beta2"):
+    _derived = ["derivedAttributes", 0, "[m", f"resource.{_version}.DeviceDerivedAttribute", "o",
+                "", "", "atomic"]  # fmt: skip
+    LATER_FIELDS |= {
+        f"resource.{_version}.DeviceCounterConsumption":
+            [["compatibilityGroups", 3, "[s", "", "o", "", "", "atomic"]],
+        f"resource.{_version}.DeviceSubRequest": [_derived],
+        f"resource.{_version}.{'DeviceRequest' if _version == 'v1beta1' else 'ExactDeviceRequest'}":
+            [_derived],
+        f"resource.{_version}.DeviceDerivedAttribute":
+            [["name", 0, "s", "", "r"], ["expression", 0, "s", "", "r"]],
+    }  # fmt: skip
 """Rows that the schema has and the checkout (7 weeks before the release) has not yet.
 
 Their protobuf numbers are unknown here; 0 means that only JSON carries the field.
+(compatibilityGroups: KEP-5963.)
 """
 BASIC = {"string": "s", "bool": "b", "int32": "i", "int64": "l", "float64": "f"}
 SPECIAL = {
     "meta.v1.Time": "t",
     "meta.v1.MicroTime": "u",
     "meta.v1.FieldsV1": "v",
+    "meta.v1.Verbs": "e",
     "resource.Quantity": "q",
     "intstr.IntOrString": "x",
     "runtime.RawExtension": "r",
+    "apiextensions.v1.JSON": "r",
 }
-IMPORTED = {
-    "metav1": "meta.v1", "corev1": "core.v1", "apiv1": "core.v1", "v1": "core.v1",
-    "schedulingv1alpha3": "scheduling.v1alpha3",
-}  # fmt: skip
+UNIONS = {
+    "apiextensions.v1.JSONSchemaPropsOrArray": "A",
+    "apiextensions.v1.JSONSchemaPropsOrBool": "B",
+    "apiextensions.v1.JSONSchemaPropsOrStringArray": "S",
+}
+"""Types whose JSON form is one of two things, with the struct they may hold."""
+JSON_SCHEMA = "apiextensions.v1.JSONSchemaProps"
 
 _FIELD = re.compile(r"^\t(?:(\w+)\s+)?([\w.\[\]*]+)\s+`([^`]*)`")
 _TAG = re.compile(r'(\w+):"([^"]*)"')
 _NAMED = re.compile(r"^type (\w+) =? ?([\w.\[\]]+)$", re.MULTILINE)
 _STRUCT = re.compile(r"^type (\w+) struct \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
+_EMPTY = re.compile(r"^type (\w+) struct ?\{\}", re.MULTILINE)
+_IMPORT = re.compile(r'^(?:import)?[ \t]+(\w+[ \t]+)?"k8s.io/([\w./-]+)"', re.MULTILINE)
 
 GoField = tuple[str, str, dict[str, str]]
 """Go name ('' when embedded), Go type, struct tags."""
 
 
+def files(sources: Path) -> Iterator[tuple[str, Path]]:
+    """Every file with API types and its package (``core.v1``)."""
+    for path in sorted((sources / "api").glob("*/*/types.go")):
+        yield ".".join(path.parts[-3:-1]), path
+    meta = sources / "apimachinery/pkg/apis/meta/v1"
+    yield from (("meta.v1", meta / name) for name in META_FILES)
+    extensions = sources / "apiextensions-apiserver/pkg/apis/apiextensions/v1"
+    for name in ("types.go", "types_jsonschema.go"):
+        yield "apiextensions.v1", extensions / name
+    yield "apiregistration.v1", sources / "kube-aggregator/pkg/apis/apiregistration/v1/types.go"
+
+
+def package_of(path: str) -> str:
+    """The package's name here of a Go import path (without ``k8s.io/``)."""
+    parts = path.split("/")
+    if parts[0] == "api" or "apis" in parts:
+        return ".".join(parts[-2:])
+    return parts[-1]
+
+
 class Sources:
     """The Go types of the packages in question, by qualified name (``core.v1.PodSpec``)."""
 
-    def __init__(self, api: Path, apimachinery: Path) -> None:
+    def __init__(self, sources: Path) -> None:
         self.structs: dict[str, list[GoField]] = {}
         self.named: dict[str, str] = {}
-        for package in PACKAGES:
-            self._read(package.replace("/", "."), api / package / "types.go")
-        self._read("meta.v1", apimachinery / "pkg/apis/meta/v1/types.go")
-        self.named["types.UID"] = "string"
+        self.imports: dict[str, dict[str, str]] = {}
+        for package, path in files(sources):
+            self._read(package, path)
+        self.named |= {"types.UID": "string", "types.NodeName": "string"}
 
     def _read(self, package: str, path: Path) -> None:
         text = path.read_text()
+        aliases = self.imports.setdefault(package, {})
+        for alias, imported in _IMPORT.findall(text):
+            aliases[alias.strip() or imported.rpartition("/")[2]] = package_of(imported)
         for name, body in _STRUCT.findall(text):
             fields = [
                 match.groups(default="") for match in map(_FIELD.match, body.split("\n")) if match
@@ -85,16 +128,17 @@ class Sources:
             self.structs[f"{package}.{name}"] = [
                 (n, t, dict(_TAG.findall(tags))) for n, t, tags in fields
             ]
+        for name in _EMPTY.findall(text):
+            self.structs[f"{package}.{name}"] = []
         for name, target in _NAMED.findall(text):
             self.named.setdefault(f"{package}.{name}", target)
 
-    @staticmethod
-    def qualify(package: str, go_type: str) -> str:
+    def qualify(self, package: str, go_type: str) -> str:
         """``metav1.Time`` or ``PodSpec`` as a qualified name."""
         prefix, dot, name = go_type.rpartition(".")
         if not dot:
             return f"{package}.{go_type}"
-        return f"{IMPORTED.get(prefix, prefix)}.{name}"
+        return f"{self.imports[package][prefix]}.{name}"
 
     def code(self, package: str, go_type: str) -> tuple[str, str]:
         """The type code of a Go type and what it refers to: a struct, or a Go name to print."""
@@ -109,13 +153,18 @@ class Sources:
             code, ref = self.code(package, go_type.partition("]")[2])
             return f"{{{code}", ref
         name = self.qualify(package, go_type)
+        if name.endswith((".ExtraValue", ".AttestationValue")):
+            return "e", ""
         if name in SPECIAL:
             return SPECIAL[name], ""
+        if name in UNIONS:
+            return UNIONS[name], JSON_SCHEMA
         if name in self.structs:
             return "m", name
-        code, _ = self.code(name.rpartition(".")[0], self.named[name])
-        printed = ".".join(name.split(".")[-2:])
-        return code, printed
+        code, ref = self.code(name.rpartition(".")[0], self.named[name])
+        if code[-1] in "mABS":
+            return code, ref
+        return code, ".".join(name.split(".")[-2:])
 
 
 def field_row(sources: Sources, package: str, field: GoField, schema: dict[str, Any]) -> list[Any]:
@@ -144,11 +193,20 @@ def field_row(sources: Sources, package: str, field: GoField, schema: dict[str, 
     return row
 
 
-def schema_name(type_name: str) -> str:
-    """The OpenAPI definition of a type."""
-    if type_name.startswith("meta."):
-        return f"io.k8s.apimachinery.pkg.apis.{type_name}"
-    return f"io.k8s.api.{type_name}"
+def root_types(sources: Sources, testdata: Path) -> dict[str, str]:
+    """The struct of every kind: those served, and those with test data; by apiVersion/kind."""
+    packages = {"internal": "apiserverinternal", "": "core"}
+    roots: dict[str, str] = {}
+    served = [cells[:3] for cells in json.loads((HERE / "kinds.json").read_text())]
+    known = sorted(path.stem for path in testdata.glob("*.json"))
+    for group, version, kind in served + [name.rsplit(".", 2) for name in known]:
+        own = "" if group == "core" else group
+        first = own.partition(".")[0]
+        name = f"{packages.get(first, first)}.{version}.{kind}"
+        if name not in sources.structs:
+            name = f"meta.v1.{kind}"
+        roots[f"{own}/{version}/{kind}" if own else f"{version}/{kind}"] = name
+    return roots | EXTRA_ROOTS
 
 
 def derive_types(
@@ -162,14 +220,15 @@ def derive_types(
         if type_name in found:
             continue
         package = type_name.rpartition(".")[0]
-        schema = schemas.get(schema_name(type_name), {})
+        schema = schemas.get(definition_name(type_name), {})
         rows = list(LATER_FIELDS.get(type_name, ()))
-        for field in sources.structs[type_name]:
+        waiting += [row[3] for row in rows if row[2][-1] == "m"]
+        for field in sources.structs.get(type_name, ()):
             if not field[2].get("json") and field[0]:
                 continue
             row = field_row(sources, package, field, schema)
             rows.append(row)
-            if "m" in row[2]:
+            if row[2][-1] in "mABS":
                 waiting.append(row[3])
         found[type_name] = rows
     return dict(sorted(found.items()))
@@ -185,35 +244,38 @@ def flat_names(types: dict[str, Any], type_name: str) -> list[str]:
 
 def check(types: dict[str, Any], schemas: dict[str, Any]) -> None:
     """Both sources name the same fields, or this exits."""
+    wrong = []
     for type_name in types:
-        schema = schemas.get(schema_name(type_name))
+        schema = schemas.get(definition_name(type_name))
         if schema is None:  # an embedded type that the schema flattened
             continue
         differ = sorted(set(flat_names(types, type_name)) ^ set(schema.get("properties", {})))
         if differ:
-            sys.exit(f"{type_name}: sources disagree on {differ}")
+            wrong.append(f"{type_name}: sources disagree on {differ}")
+    if wrong:
+        sys.exit("\n".join(wrong))
 
 
 def as_openapi(value: Any) -> Any:
-    """Undoes what kubernetes-validate adds for plain JSON schema validators."""
+    """A definition without prose and without what is added for plain JSON schema validators."""
     if isinstance(value, list):
         return [as_openapi(item) for item in value]
     if not isinstance(value, dict):
         return value
     if "oneOf" in value and "properties" not in value:
         integer = any("integer" in option["type"] for option in value["oneOf"])
-        text = {"description": value["description"]} if "description" in value else {}
         form = {"format": "int-or-string"} if integer else {}
         return {
-            **text,
             **form,
             "oneOf": [{"type": "integer" if integer else "number"}, {"type": "string"}],
         }
     found = {}
     for key, item in value.items():
+        if key == "description" and isinstance(item, str):
+            continue
         if key == "type" and isinstance(item, list):
             found[key] = item[0]
-        elif key == "$ref":
+        elif key == "$ref" and isinstance(item, str):
             found[key] = item.replace("#/$defs/", "#/components/schemas/")
         else:
             found[key] = as_openapi(item)
@@ -230,10 +292,12 @@ def references(value: Any) -> list[str]:
     return own + [name for item in value.values() for name in references(item)]
 
 
-def derive_openapi(schemas: dict[str, Any], roots: dict[str, str]) -> dict[str, Any]:
-    """The definitions (with descriptions) reachable from the roots."""
+def derive_openapi(schemas: dict[str, Any], served: list[str]) -> dict[str, Any]:
+    """The definitions reachable from the served kinds, their lists and what verbs take."""
     found: dict[str, Any] = {}
-    waiting = [schema_name(name) for name in roots.values()]
+    waiting = [definition_name(name) for name in served]
+    waiting += [f"{name}List" for name in waiting if f"{name}List" in schemas]
+    waiting += [definition_name(name) for name in OPENAPI_ROOTS]
     while waiting:
         name = waiting.pop(0)
         if name not in found:
@@ -243,21 +307,14 @@ def derive_openapi(schemas: dict[str, Any], roots: dict[str, str]) -> dict[str, 
 
 
 def main() -> None:
-    """Reads the three sources and rewrites the two data files beside this script."""
+    """Reads the sources and rewrites the two data files beside this script."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    for name in ("definitions", "kubernetes_api", "apimachinery"):
+    for name in ("definitions", "sources", "testdata"):
         parser.add_argument(name, type=Path)
     given = parser.parse_args()
     schemas = json.loads(given.definitions.read_text())["$defs"]
-    sources = Sources(given.kubernetes_api, given.apimachinery)
-    roots = {
-        f"{kind.api_version}/{kind.kind}": ".".join(
-            (kind.group.split(".")[0] or "core", kind.version, kind.kind)
-        )
-        for kind in kinds.ALL
-        if kind is not kinds.TRACE
-    }
-    roots |= EXTRA_ROOTS
+    sources = Sources(given.sources)
+    roots = root_types(sources, given.testdata)
     types = derive_types(sources, schemas, roots)
     check(types, schemas)
     lines = ",\n".join(
@@ -266,7 +323,11 @@ def main() -> None:
     )
     kind_lines = json.dumps(roots, separators=(",", ":"))
     (HERE / "types.json").write_text(f'{{"kinds":{kind_lines},\n"types":{{\n{lines}\n}}}}\n')
-    text = json.dumps(derive_openapi(schemas, roots), separators=(",", ":")).encode()
+    served = [
+        roots[f"{group}/{version}/{kind}" if group else f"{version}/{kind}"]
+        for group, version, kind, *_ in json.loads((HERE / "kinds.json").read_text())
+    ]
+    text = json.dumps(derive_openapi(schemas, served), separators=(",", ":")).encode()
     (HERE / "openapi.json.gz").write_bytes(gzip.compress(text, 9, mtime=0))
     print(f"{len(types)} types, {sum(map(len, types.values()))} fields")  # noqa: T201 - a tool
 
