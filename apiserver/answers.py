@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from podwire.api.status import ApiError
+from podwire.api.view import JSON
 from podwire.client.counters import Response
 
 JSON_TYPE = "application/json"
@@ -20,6 +21,12 @@ def raw(body: bytes, status: int = 200, content_type: str = JSON_TYPE) -> Respon
 def json(body: Any, status: int = 200) -> Response:
     """A value, encoded."""
     return raw(msgspec.json.encode(body), status)
+
+
+def review(body: JSON, status: int = 201) -> Response:
+    """An object that was made for this answer, its fields in the order of the API's own."""
+    head = {key: body[key] for key in ("kind", "apiVersion", "metadata")}
+    return json({**head, **body}, status)
 
 
 def error(failure: ApiError) -> Response:

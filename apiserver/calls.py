@@ -178,7 +178,6 @@ _NOT_MODELLED = {
     ("pods", "proxy"): "a Service of type NodePort is published: podwire get endpoints",
     ("services", "proxy"): "a Service of type NodePort is published: podwire get endpoints",
     ("pods", "ephemeralcontainers"): "run a pod of image nicolaka/netshoot beside it",
-    ("serviceaccounts", "token"): "the cluster's own token lies beside its kubeconfig",
 }
 """Subresources that clients know and this server does not have: what to use instead."""
 

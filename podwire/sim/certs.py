@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from podwire.apiserver.certs import Authority, Pair
+from podwire.apiserver.tokens import new_signing_key
 from podwire.client.identity import ROOMS, IdentityError
 from podwire.runtime.env import Env
 from podwire.runtime.files import write_private
@@ -22,13 +23,16 @@ ETCD = "etcd"
 """etcd is no room, but it trusts and is trusted as one."""
 TOKEN = "token"  # noqa: S105  a file's name
 """The cluster's one bearer token."""
+ACCOUNTS_KEY = "sa.key"
+"""What signs service accounts' tokens."""
 
 
 def install(
     directory: Path, env: Env, names: Sequence[str], told: Callable[[str], None]
 ) -> Authority:
     """Fill ``directory`` with the authority, a certificate per room, the API server's serving
-    certificate (for ``names`` too), the administrator's, and the bearer token.
+    certificate (for ``names`` too), the administrator's, the bearer token, and the key of service
+    accounts' tokens.
 
     ``told`` hears of each file that was written. Raises IdentityError for a damaged or foreign
     authority, OSError when the folder cannot be written.
@@ -53,6 +57,9 @@ def install(
     if not token.exists():
         write_private(token, f"{env.secret(32).hex()}\n".encode())
         told(TOKEN)
+    if not (directory / ACCOUNTS_KEY).exists():
+        write_private(directory / ACCOUNTS_KEY, new_signing_key(env.secret))
+        told(ACCOUNTS_KEY)
     return authority
 
 
@@ -73,6 +80,17 @@ def token(directory: Path) -> str:
     except OSError as error:
         raise IdentityError(
             f"{directory / TOKEN}: {error.strerror}: issue it with: podwire certs {directory}"
+        ) from error
+
+
+def accounts_key(directory: Path) -> bytes:
+    """The key of service accounts' tokens, PEM. Raises IdentityError when it is not there."""
+    file = directory / ACCOUNTS_KEY
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise IdentityError(
+            f"{file}: {error.strerror}: issue it with: podwire certs {directory}"
         ) from error
 
 

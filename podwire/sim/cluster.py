@@ -17,6 +17,7 @@ from podwire.apiserver import components
 from podwire.apiserver.certs import Authority
 from podwire.apiserver.own import Own
 from podwire.apiserver.server import Apiserver, DirectApi
+from podwire.apiserver.tokens import new_signing_key
 from podwire.apiserver.traces import Tracer
 from podwire.client import leases
 from podwire.client.api import Client
@@ -117,7 +118,12 @@ class Cluster:
             self.wait_ready,
             self.machines,
         )
-        serving.equip(self.server, own)
+        kept = self._kept
+        serving.equip(
+            self.server,
+            own,
+            kept.identity.accounts_key if kept else new_signing_key(self.env.secret),
+        )
 
     # -- what the API server shows of the composition
 

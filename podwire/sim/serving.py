@@ -12,13 +12,17 @@ from podwire.apiserver import discovery, openapi
 from podwire.apiserver.own import Own
 from podwire.apiserver.server import Apiserver
 from podwire.apiserver.tables.shapes import chooser
+from podwire.apiserver.tokens import Issuer
 from podwire.client.api import Client
 from podwire.sim import addons
 from podwire.sim.settings import ClusterSettings
 
 
-def equip(server: Apiserver, own: Own) -> None:
-    """Everything the API server answers beside its registry, and the shapes it answers in."""
+def equip(server: Apiserver, own: Own, accounts_key: bytes) -> None:
+    """Everything the API server answers beside its registry, the shapes it answers in, and the
+    key (PEM) that signs service accounts' tokens.
+    """
+    server.issue_tokens(Issuer(accounts_key))
     for route in (*discovery.routes(), *openapi.ROUTES):
         server.routes.add(route)
     server.shapes.append(chooser(server.world.clock.now_ns))

@@ -6,7 +6,6 @@ from functools import partial
 
 from podwire.api import kinds
 from podwire.apiserver import components
-from podwire.apiserver.http.authn import Authenticator
 from podwire.apiserver.http.server import HttpServer, tls_context
 from podwire.apiserver.http.upgrade import Upgrader
 from podwire.apiserver.own import Own
@@ -61,7 +60,7 @@ class ApiserverRoom:
             self._wait_ready,
             FramedMachines(self._link, self._kubelets),
         )
-        serving.equip(self.server, own)
+        serving.equip(self.server, own, certs.accounts_key(options.pki))
 
     def _kubelet_endpoint(self, node: str) -> str:
         entry = self.server.caches.of(kinds.NODE).get("", node)
@@ -120,10 +119,10 @@ class ApiserverRoom:
             str(options.pki / f"{certs.SERVING}.crt"), str(options.pki / f"{certs.SERVING}.key"),
             self._room.identity.ca_file.read_bytes(),
         )  # fmt: skip
+        server.authenticator.know({token: User("podwire-admin", groups)})
         return HttpServer(
-            DirectApi(server, ADMIN), Authenticator({token: User("podwire-admin", groups)}),
-            Upgrader(server), tls, self._room.log,
-        )  # fmt: skip
+            DirectApi(server, ADMIN), server.authenticator, Upgrader(server), tls, self._room.log
+        )
 
     async def _control_plane(self) -> None:
         """Answer at the modelled address as long as there is a fabric with that machine."""

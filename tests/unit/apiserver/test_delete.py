@@ -229,13 +229,13 @@ def test_delete_options_are_refused_with_every_cause(simulate):
         for body, query, told in (
             (
                 {"propagationPolicy": "Sideways"}, {},
-                'propagationPolicy: Unsupported value: "Sideways": supported values: '
-                '"Foreground", "Background", "Orphan", "nil"',
+                ('propagationPolicy: Unsupported value: "Sideways": supported values: '
+                '"Foreground", "Background", "Orphan", "nil"'),
             ),
             (
                 {"propagationPolicy": "Orphan", "orphanDependents": True}, {},
-                'propagationPolicy: Invalid value: "Orphan": orphanDependents and '
-                "deletionPropagation cannot be both set",
+                ('propagationPolicy: Invalid value: "Orphan": orphanDependents and '
+                "deletionPropagation cannot be both set"),
             ),
             (
                 None, {"dryRun": "some"},
