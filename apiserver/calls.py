@@ -177,7 +177,6 @@ _NOT_MODELLED = {
     ("pods", "portforward"): "a Service of type NodePort is published: podwire get endpoints",
     ("pods", "proxy"): "a Service of type NodePort is published: podwire get endpoints",
     ("services", "proxy"): "a Service of type NodePort is published: podwire get endpoints",
-    ("pods", "ephemeralcontainers"): "run a pod of image nicolaka/netshoot beside it",
 }
 """Subresources that clients know and this server does not have: what to use instead."""
 

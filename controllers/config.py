@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class ControllersConfig:
     """Flags of kube-controller-manager that podwire models."""
 
+    sign: Callable[[Any, Sequence[str], int | None, int], bytes] | None = None
+    """Signs certificate requests: ``apiserver.certs.Authority.sign``. None signs (and looks at)
+    nothing.
+    """
     root_ca: str = ""
     """PEM text published as kube-root-ca.crt; "" publishes nothing."""
     cluster_cidr: str = "10.244.0.0/16"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from podwire.client.driver import Driver
+from podwire.controllers.certificates import shell as certificates
 from podwire.controllers.daemonset import shell as daemonset
 from podwire.controllers.deployment import shell as deployment
 from podwire.controllers.disruption import shell as disruption
@@ -27,6 +28,7 @@ Build = Callable[[World], Driver]
 CONTROLLERS: tuple[tuple[str, Build], ...] = (
     ("serviceaccount-controller", serviceaccount.build),
     ("root-ca-certificate-publisher-controller", rootca.build),
+    ("certificatesigningrequest-controllers", certificates.build),
     ("node-ipam-controller", nodeipam.build),
     ("daemonset-controller", daemonset.build),
     ("deployment-controller", deployment.build),

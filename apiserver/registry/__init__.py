@@ -14,6 +14,7 @@ from podwire.apiserver.registry import (
     get,
     patch,
     scale,
+    subresources,
     update,
     watch,
 )
@@ -44,5 +45,6 @@ def install(server: Apiserver) -> None:
     add("create", eviction.handle, "eviction")
     add("update", finalize.handle, "finalize")
     reviews.install(server)
+    subresources.install(server)
     for verb, subresource, handler in podstreams.HANDLERS:
         add(verb, handler, subresource)

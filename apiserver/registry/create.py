@@ -11,7 +11,7 @@ from podwire.apiserver import allocation, answers, calls, objects
 from podwire.apiserver.admission.review import Review, admit
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
-from podwire.apiserver.registry import attempts, meta, strategy
+from podwire.apiserver.registry import attempts, certificates, meta, strategy
 from podwire.apiserver.storage import Lost
 from podwire.client.counters import Response
 
@@ -48,6 +48,8 @@ async def create(server: Apiserver, call: Call, obj: JSON, *, dry_run: bool) -> 
     name = metadata["generateName"] if generated else metadata.get("name", "")
     admit(Review(server, kind, "CREATE", call.namespace, name, "", obj))
     strategy.on_create(kind, obj)
+    if kind is certificates.CSR:
+        certificates.on_create(call, obj)
     prepare_create(kind, obj)
     strategy.after_defaults(kind, obj)
     for _ in range(_NAME_ATTEMPTS):

@@ -151,6 +151,9 @@ NETWORK_POLICY = _kind("networking.k8s.io/v1", "NetworkPolicy", views.NetworkPol
 INGRESS = _kind("networking.k8s.io/v1", "Ingress", views.Ingress)
 INGRESS_CLASS = _kind("networking.k8s.io/v1", "IngressClass", views.IngressClass)
 POD_DISRUPTION_BUDGET = _kind("policy/v1", "PodDisruptionBudget", views.PodDisruptionBudget)
+CERTIFICATE_SIGNING_REQUEST = _kind(
+    "certificates.k8s.io/v1", "CertificateSigningRequest", views.CertificateSigningRequest
+)
 ROLE = _stored("rbac.authorization.k8s.io/v1", "Role")
 ROLE_BINDING = _stored("rbac.authorization.k8s.io/v1", "RoleBinding")
 CLUSTER_ROLE = _stored("rbac.authorization.k8s.io/v1", "ClusterRole")

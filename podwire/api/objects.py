@@ -38,6 +38,10 @@ __all__ = [
 ]
 
 
+_CHECKED_BY_HANDLERS = ("status", "ephemeralcontainers", "resize")
+"""Subresources that may change what an update may not; of the rest of the object nothing."""
+
+
 def prepare_create(kind: Kind[Any], obj: JSON) -> JSON:
     """A new object with its defaults, valid. Raises ApiError Invalid (422) with all causes."""
     defaults.apply(kind, obj)
@@ -47,13 +51,14 @@ def prepare_create(kind: Kind[Any], obj: JSON) -> JSON:
 def prepare_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str = "") -> JSON:
     """A changed object with its defaults, valid as the successor of ``old``.
 
-    ``subresource`` ``status`` checks metadata only: upstream trusts the component that reports.
+    Some subresources have metadata checked only: see _CHECKED_BY_HANDLERS; status, because
+    upstream trusts the component that reports.
     Raises ApiError Invalid (422) with all causes.
     """
     if kind is kinds.SERVICE and not subresource:
         keep_allocated(new, old)
     defaults.apply(kind, new)
-    if subresource == "status":
+    if subresource in _CHECKED_BY_HANDLERS:
         return _valid(kind, new, validation.validate_metadata(kind, new, old))
     return _valid(kind, new, validation.validate(kind, new, old))
 

@@ -23,6 +23,11 @@ ETCD = "etcd"
 """etcd is no room, but it trusts and is trusted as one."""
 TOKEN = "token"  # noqa: S105  a file's name
 """The cluster's one bearer token."""
+SIGNER = "signer"
+"""The authority of certificate requests. It is not the rooms' own: who gets a certificate by the
+API is a client of the API server, and no room.
+"""
+_SIGNER = "podwire-signer"
 ACCOUNTS_KEY = "sa.key"
 """What signs service accounts' tokens."""
 
@@ -57,6 +62,9 @@ def install(
     if not token.exists():
         write_private(token, f"{env.secret(32).hex()}\n".encode())
         told(TOKEN)
+    if _read(directory, SIGNER) is None:
+        _write(directory, SIGNER, Authority(env.secret, env.clock.now_ns(), name=_SIGNER).pair)
+        told(f"{SIGNER}.crt")
     if not (directory / ACCOUNTS_KEY).exists():
         write_private(directory / ACCOUNTS_KEY, new_signing_key(env.secret))
         told(ACCOUNTS_KEY)
@@ -80,6 +88,17 @@ def token(directory: Path) -> str:
     except OSError as error:
         raise IdentityError(
             f"{directory / TOKEN}: {error.strerror}: issue it with: podwire certs {directory}"
+        ) from error
+
+
+def signer(directory: Path, env: Env) -> Authority:
+    """The authority that signs certificate requests. Raises IdentityError."""
+    try:
+        return Authority(env.secret, env.clock.now_ns(), pair(directory, SIGNER))
+    except ValueError as error:
+        raise IdentityError(
+            f"{directory / SIGNER}.crt: {error}; remove it and issue it with: "
+            f"podwire certs {directory}"
         ) from error
 
 

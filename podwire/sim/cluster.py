@@ -157,7 +157,7 @@ class Cluster:
             name="control plane",
         )
         await serving.create_addons(self.client, self.settings)
-        config = ControllersConfig(root_ca=self.authority.pem.decode())
+        config = ControllersConfig(sign=self.authority.sign, root_ca=self.authority.pem.decode())
         self._start_room("controllers", run_controllers(self.room_ctx("controllers", config)))
         self._start_room("scheduler", run_scheduler(self.room_ctx("scheduler")))
         for name in self.settings.node_names:

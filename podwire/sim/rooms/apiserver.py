@@ -117,7 +117,8 @@ class ApiserverRoom:
         groups = ("system:masters", "system:authenticated")
         tls = tls_context(
             str(options.pki / f"{certs.SERVING}.crt"), str(options.pki / f"{certs.SERVING}.key"),
-            self._room.identity.ca_file.read_bytes(),
+            self._room.identity.ca_file.read_bytes()
+            + certs.pair(options.pki, certs.SIGNER).certificate,
         )  # fmt: skip
         server.authenticator.know({token: User("podwire-admin", groups)})
         return HttpServer(

@@ -190,7 +190,7 @@ def test_exec_by_spdy_is_told_what_is_wrong_before_that_it_is_spdy(simulate):
     simulate(story)
 
 
-@pytest.mark.parametrize("subresource", ["attach", "portforward", "ephemeralcontainers", "proxy"])
+@pytest.mark.parametrize("subresource", ["attach", "portforward", "proxy"])
 def test_a_stream_that_is_not_modelled_says_so(simulate, subresource):
     """Instead of a bare 404: and what to use instead."""
 
