@@ -128,13 +128,14 @@ class Authority:
             .serial_number(int.from_bytes(self._secret(16), "big") >> 1 or 1)
             .not_valid_before(begin)
             .not_valid_after(min(end, self._certificate.not_valid_after_utc))
-            .add_extension(key_usage, critical=True)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
                 critical=False,
             )
         )
+        if key_usage is not None:
+            builder = builder.add_extension(key_usage, critical=True)
         if purposes:
             builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         for extension in request.extensions:
@@ -251,15 +252,19 @@ def _lifetime_s(asked: int | None) -> int:
     return _SIGNED_S if asked is None else max(_LEAST_S, min(asked, _SIGNED_S))
 
 
-def _usages(usages: Sequence[str]) -> tuple[x509.KeyUsage, list[x509.ObjectIdentifier]]:
-    """The certificates API's usages as the two extensions. What it does not know is left out."""
+def _usages(
+    usages: Sequence[str],
+) -> tuple[x509.KeyUsage | None, list[x509.ObjectIdentifier]]:
+    """The certificates API's usages as the two extensions. What X.509 does not know is left out,
+    and a KeyUsage that would say nothing (peers refuse such a one).
+    """
     flags = dict.fromkeys(_FLAGS.values(), False) | {
         _FLAGS[usage]: True for usage in usages if usage in _FLAGS
     }
     purposes = dict.fromkeys(oid for usage, oid in _PURPOSES.items() if usage in usages)
     if not flags["key_agreement"]:  # the two mean nothing without it
         flags |= {"encipher_only": False, "decipher_only": False}
-    return x509.KeyUsage(**flags), list(purposes)
+    return x509.KeyUsage(**flags) if any(flags.values()) else None, list(purposes)
 
 
 def _key_usage(is_authority: bool) -> x509.KeyUsage:

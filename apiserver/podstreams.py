@@ -151,7 +151,8 @@ def _container(pod: Pod, asked: str) -> str:
     first = [c.name for c in pod.spec.init_containers]
     name = pod.metadata.name
     if asked:
-        if asked not in names and asked not in first:
+        debuggers = [c.name for c in pod.spec.ephemeral_containers]
+        if asked not in (*names, *first, *debuggers):
             raise ApiError("BadRequest", f"container {asked} is not valid for pod {name}")
         return asked
     if len(names) == 1:
@@ -165,7 +166,11 @@ def _container(pod: Pod, asked: str) -> str:
 
 
 def _running(pod: Pod, container: str) -> bool:
-    statuses = (*pod.status.container_statuses, *pod.status.init_container_statuses)
+    found = pod.status
+    statuses = (
+        *found.container_statuses, *found.init_container_statuses,
+        *found.ephemeral_container_statuses,
+    )  # fmt: skip
     return any(s.name == container and "running" in (s.state or {}) for s in statuses)
 
 

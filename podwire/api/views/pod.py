@@ -131,7 +131,7 @@ class Lifecycle(View, frozen=True, kw_only=True):
 
 
 class Container(View, frozen=True, kw_only=True):
-    """spec.containers[] and spec.initContainers[]."""
+    """spec.containers[], spec.initContainers[] and spec.ephemeralContainers[]."""
 
     name: str = ""
     image: str = ""
@@ -264,6 +264,7 @@ class PodSpec(View, frozen=True, kw_only=True):
     node_name: str = ""
     containers: list[Container] = []
     init_containers: list[Container] = []
+    ephemeral_containers: list[Container] = []
     volumes: list[Volume] = []
     restart_policy: str = "Always"
     termination_grace_period_seconds: int = 30
@@ -319,6 +320,7 @@ class PodStatus(View, frozen=True, kw_only=True):
     start_time: str = ""
     init_container_statuses: list[ContainerStatus] = []
     container_statuses: list[ContainerStatus] = []
+    ephemeral_container_statuses: list[ContainerStatus] = []
     qos_class: str = ""
 
 

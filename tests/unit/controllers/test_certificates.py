@@ -144,5 +144,8 @@ def test_a_signed_certificate_is_what_was_asked_for():
     assert not made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     now = dt.datetime.fromtimestamp(NOW_NS // 10**9, tz=dt.UTC)
     assert made.not_valid_after_utc - now == dt.timedelta(hours=1)
+    only = x509.load_pem_x509_certificate(authority.sign(request, ["client auth"], None, NOW_NS))
+    with pytest.raises(x509.ExtensionNotFound):  # OpenSSL refuses one that allows nothing
+        only.extensions.get_extension_for_class(x509.KeyUsage)
     year = x509.load_pem_x509_certificate(authority.sign(request, ["any"], 10**9, NOW_NS))
     assert year.not_valid_after_utc - year.not_valid_before_utc == dt.timedelta(days=365)
