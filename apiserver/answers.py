@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -16,6 +17,11 @@ JSON_TYPE = "application/json"
 def raw(body: bytes, status: int = 200, content_type: str = JSON_TYPE) -> Response:
     """Bytes that are encoded already."""
     return Response(status, body, {"content-type": content_type})
+
+
+def chunked(chunks: Iterator[bytes]) -> Response:
+    """JSON that is made while it is sent."""
+    return Response(200, b"", {"content-type": JSON_TYPE}, None, chunks)
 
 
 def json(body: Any, status: int = 200) -> Response:

@@ -187,7 +187,9 @@ def parse(request: Request, user: User) -> Call | None:
     Raises ApiError MethodNotAllowed for a method that the resource does not have, and for a
     subresource that is not modelled.
     """
-    parts = [unquote(part) for part in request.path.strip("/").split("/")]
+    parts = request.path.strip("/").split("/")
+    if "%" in request.path:
+        parts = [unquote(part) for part in parts]
     if parts[0] == "api" and len(parts) >= 3:
         group, version, rest = "", parts[1], parts[2:]
     elif parts[0] == "apis" and len(parts) >= 4:

@@ -8,15 +8,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import msgspec
 
 from podwire.api import kinds
+from podwire.api.codec import PROTOBUF_TYPE
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
-from podwire.apiserver import answers, authorizer, calls, health, impersonation
+from podwire.apiserver import (
+    answers,
+    authorizer,
+    calls,
+    health,
+    impersonation,
+    negotiation,
+)
 from podwire.apiserver.accounts import ServiceAccounts
 from podwire.apiserver.admission import CHAIN
 from podwire.apiserver.allocation.ranges import FOLDER, Ranges
@@ -25,6 +34,7 @@ from podwire.apiserver.cache.entry import Entry, Representation
 from podwire.apiserver.cache.hub import Caches
 from podwire.apiserver.calls import Call
 from podwire.apiserver.config import Config
+from podwire.apiserver.encodings import Protobuf, ProtobufMetadata, rewritten
 from podwire.apiserver.http.authn import Authenticator
 from podwire.apiserver.registry import install
 from podwire.apiserver.routes import Routes
@@ -40,6 +50,8 @@ Shape = Callable[[str, str], Representation | None]
 """Chooses another representation by an Accept media range and ``includeObject``, or None."""
 
 _LEASE_SHARE_S = 60.0
+_CHUNK_BYTES = 128 * 1024
+"""How much of a list is joined at a time."""
 
 
 class Apiserver:
@@ -59,7 +71,7 @@ class Apiserver:
         self.admission = CHAIN
         self.authenticator = Authenticator({})
         """Who holders of tokens and certificates are; bindings with a wire ask it."""
-        self.caches = Caches(store, world.clock, world.rng, kinds.ALL, world.log)
+        self.caches = Caches(store, world.clock, world.rng, kinds.STORED, world.log)
         low_high = self.config.node_port_range
         self.ranges = Ranges(self.config.service_cidr, low_high, world.rng)
         self.caches.sink(FOLDER, self.ranges.see)
@@ -103,6 +115,9 @@ class Apiserver:
 
     async def handle(self, request: Request) -> Response:
         """Answer one request. Every failure is a Status; only cancellation passes through."""
+        return rewritten(request, await self._answer(request))
+
+    async def _answer(self, request: Request) -> Response:
         try:
             return await self._dispatch(request)
         except ApiError as error:
@@ -185,26 +200,28 @@ class Apiserver:
 
     # ------------------------------------------------------------ shared by verbs
 
-    def shape(self, accept: str, include: str = "") -> Representation | None:
+    def shape(
+        self, accept: str, include: str = "", *, stream: bool = False
+    ) -> Representation | None:
         """The representation an Accept header asks for; None is plain JSON.
 
-        ``include`` is the includeObject parameter of Tables.
+        ``include`` is the includeObject parameter of Tables; ``stream`` says it is for a watch.
+        YAML is made of the JSON at the end (encodings.rewritten).
 
         Raises ApiError NotAcceptable when nothing in the header can be served.
         """
         if not accept or accept == answers.JSON_TYPE:
             return None
-        for part in accept.split(","):
-            media = part.strip()
+        found = negotiation.accepted(accept, stream=stream)
+        if found.media == PROTOBUF_TYPE:
+            return ProtobufMetadata(found.version) if found.target else Protobuf()
+        if found.target:
+            media = f"{answers.JSON_TYPE};as={found.target};v={found.version};g=meta.k8s.io"
             for choose in self.shapes:
                 shape = choose(media, include)
                 if shape is not None:
                     return shape
-            bare, _, parameters = media.partition(";")
-            if bare in {"application/json", "application/*", "*/*"} and "as=" not in parameters:
-                return None
-        message = "only the following media types are accepted: application/json"
-        raise ApiError("NotAcceptable", message)
+        return None
 
     def one(self, entry: Entry, shape: Representation | None, status: int = 200) -> Response:
         """An answer with one object."""
@@ -219,21 +236,16 @@ class Apiserver:
         meta: JSON,
         shape: Representation | None,
     ) -> Response:
-        """An answer with a list, joined from the objects' bytes. ``meta`` is its ListMeta."""
+        """An answer with a list, spliced from the objects' bytes while it is sent. ``meta`` is
+        its ListMeta.
+        """
         if shape is not None:
             return answers.raw(shape.many(kind, entries, meta), 200, shape.content_type)
         head = msgspec.json.encode(
             {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": meta}
         )
-        splice = self.caches.of(kind).splice
-        parts: list[bytes | memoryview] = [head[:-1], b',"items":[']
-        for entry in entries:
-            splice.extend(parts, entry.value, entry.revision)
-            parts.append(b",")
-        if entries:
-            parts.pop()
-        parts.append(b"]}")
-        return answers.raw(b"".join(parts))
+        items = self.caches.of(kind).splice.items(entries, _CHUNK_BYTES)
+        return answers.chunked(chain((head[:-1] + b',"items":[',), items, (b"]}",)))
 
     async def event_lease(self) -> int:
         """A lease for an Event, shared by the events of a minute as upstream shares them."""

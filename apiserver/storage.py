@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from podwire.api import kinds
+from podwire.api import conversion, kinds
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
@@ -31,6 +31,15 @@ def encode(kind: Kind[Any], obj: JSON) -> bytes:
         if key not in body:
             body[key] = value
     return _encode(body)
+
+
+def converter(kind: Kind[Any]) -> Callable[[bytes], bytes]:
+    """From stored values to values in the version of ``kind``."""
+
+    def convert(value: bytes) -> bytes:
+        return encode(kind, conversion.from_stored(kind, msgspec.json.decode(value)))
+
+    return convert
 
 
 class Extra:
@@ -73,7 +82,7 @@ async def write(
         current = cache.get(meta.get("namespace", ""), meta["name"])
         if (current.revision if current is not None else 0) != guard.mod_revision:
             raise Lost((key,))
-        return Entry(kind, cache.splice, key, value, guard.mod_revision)
+        return cache.made(key, value, guard.mod_revision)
     if kind is kinds.EVENT:
         revision = await _write_event(server, guard, key, value)
     else:
@@ -82,7 +91,7 @@ async def write(
     entry = cache.get(meta.get("namespace", ""), meta["name"])
     if entry is not None and entry.revision == revision:
         return entry
-    return Entry(kind, cache.splice, key, value, revision)
+    return cache.made(key, value, revision)
 
 
 async def _write_event(server: Apiserver, guard: Compare, key: str, value: bytes) -> int:

@@ -7,7 +7,7 @@ spliced in is one number per kind.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -33,16 +33,37 @@ class Splice:
         """The object's JSON with its resourceVersion."""
         return b'%b%d",%b' % (self.head, revision, value[self.at :])
 
-    def extend(self, parts: list[bytes | memoryview], value: bytes, revision: int) -> None:
-        """Append the same in pieces, for a list's one join: each byte is copied once (4x)."""
-        parts += (self.head, b'%d",' % revision, memoryview(value)[self.at :])
+    def items(self, entries: Iterable[Entry], chunk_bytes: int) -> Iterator[bytes]:
+        """The items of a list, comma between them, joined into chunks of about that size: each
+        byte is copied once, and no more than one chunk is there at a time.
+        """
+        head, at = self.head, self.at
+        parts: list[bytes | memoryview] = []
+        size = 0
+        comma = b""
+        for entry in entries:
+            value = entry.value
+            parts += (comma, head, b'%d",' % entry.revision, memoryview(value)[at:])
+            comma = b","
+            size += len(value)
+            if size >= chunk_bytes:
+                yield b"".join(parts)
+                parts, size = [], 0
+        if parts:
+            yield b"".join(parts)
 
 
 class Representation(Protocol):
-    """Another shape of an object (a Table, metadata only); ``name`` keys its cached frames."""
+    """Another shape or encoding of an object (Table, metadata only, protobuf); ``name`` keys its
+    cached frames.
+    """
 
     name: str
     content_type: str
+    stream_type: str
+    """The content type of a watch."""
+    terminator: bytes
+    """What ends a watch event."""
 
     def one(self, entry: Entry) -> bytes:
         """One object."""
@@ -51,10 +72,10 @@ class Representation(Protocol):
         """A list; ``meta`` is its ListMeta."""
 
     def event(self, type: str, entry: Entry) -> bytes:
-        """The JSON of a watch event of this type about this object (no newline)."""
+        """A watch event of this type about this object (without terminator)."""
 
     def bookmark(self, kind: Kind[Any], meta: JSON) -> bytes:
-        """The JSON of a BOOKMARK event whose object has this metadata (no newline)."""
+        """A BOOKMARK event whose object has this metadata (without terminator)."""
 
 
 class Entry:
@@ -62,9 +83,9 @@ class Entry:
 
     __slots__ = (
         "_view",
-        "added",
         "key",
         "kind",
+        "message",
         "name",
         "namespace",
         "revision",
@@ -84,8 +105,8 @@ class Entry:
         self.name = parts[-1]
         self.namespace = parts[-2] if kind.namespaced else ""
         self._view: Any = None
-        self.added: dict[str, Frame] = {}
-        """Synthetic ADDED frames by representation, kept because many watchers start alike."""
+        self.message: bytes | None = None
+        """The object's protobuf message once somebody asked for it."""
 
     @property
     def data(self) -> bytes:
@@ -111,19 +132,40 @@ class Entry:
     def frame(self, type: str, shape: Representation | None) -> Frame:
         """A watch event about this object."""
         if shape is not None:
-            return Frame(shape.event(type, self) + b"\n")
-        frame = Frame(b'{"type":"%b","object":%b}\n' % (type.encode(), self.data))
-        if self._view is not None:
-            frame.memo[self.kind.view] = WatchEvent(type, self._view)
-        return frame
+            return Frame(shape.event(type, self) + shape.terminator)
+        return EventFrame(type, self)
 
-    def added_frame(self, shape: Representation | None) -> Frame:
-        """The ADDED event that starts a watch."""
-        name = "" if shape is None else shape.name
-        frame = self.added.get(name)
-        if frame is None:
-            frame = self.added[name] = self.frame("ADDED", shape)
-        return frame
+
+class EventFrame(Frame):
+    """An event about an entry: bytes for those who send it on, the entry's own view for readers in
+    this process; each is made when it is first asked for.
+    """
+
+    __slots__ = ("_entry", "_type")
+
+    def __init__(self, type: str, entry: Entry) -> None:
+        super().__init__(b"")
+        self._type = type
+        self._entry = entry
+
+    @property
+    def data(self) -> bytes:
+        """The event as bytes."""
+        if not self._data:
+            entry = self._entry
+            splice = entry.splice
+            self._data = b'{"type":"%b","object":%b%d",%b}\n' % (
+                self._type.encode(), splice.head, entry.revision, entry.value[splice.at :],
+            )  # fmt: skip
+        return self._data
+
+    @property
+    def memo(self) -> dict[type, Any]:
+        """The event with the entry's view."""
+        if not self._memo:
+            view = self._entry.view
+            self._memo[self._entry.kind.view] = WatchEvent(self._type, view)
+        return self._memo
 
 
 class Change:
@@ -160,8 +202,6 @@ class Change:
                 self._gone = self.old.at(self.revision)
             return self._gone.frame(type, shape)
         assert self.new is not None, "only a deletion leaves nothing"
-        if type == "ADDED":
-            return self.new.added_frame(shape)
         return self.new.frame(type, shape)
 
     def forget_frames(self) -> None:

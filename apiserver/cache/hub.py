@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from podwire.api.kinds import Kind
-from podwire.apiserver.cache.entry import Representation
+from podwire.api.kinds import Kind, stored
+from podwire.apiserver.cache.entry import Entry, Representation
 from podwire.apiserver.cache.fields import TRIGGERS, Selection
 from podwire.apiserver.cache.kind import KindCache
 from podwire.apiserver.cache.watcher import Watcher
+from podwire.apiserver.storage import converter
 from podwire.client.counters import Frame
 from podwire.runtime.ports import Clock, Rng, Timer
 from podwire.store import Event, Page, Store, StoreError, UnavailableError, Watch
@@ -47,10 +48,11 @@ class Caches:
         self._log = log
         self._rng = rng.child("bookmarks")
         self._by_kind: dict[Kind[Any], KindCache] = {}
-        self._by_plural: dict[str, KindCache] = {}
+        self._by_plural: dict[str, list[KindCache]] = {}
         for kind in kinds:
             cache = KindCache(kind, f"{ROOT}{kind.plural}/", TRIGGERS.get(kind, {}))
-            self._by_kind[kind] = self._by_plural[kind.plural] = cache
+            self._by_kind[kind] = cache
+            self._by_plural[kind.plural] = [cache]
         self._sinks: dict[str, Sink] = {}
         self._sunk: dict[str, dict[str, None]] = {}  # what each sink was told exists
         self._decisive = 0
@@ -60,8 +62,25 @@ class Caches:
         self._bookmark_timer: Timer | None = None
 
     def of(self, kind: Kind[Any]) -> KindCache:
-        """The cache of a kind."""
-        return self._by_kind[kind]
+        """The cache of a kind; that of another version is made when it is first asked for."""
+        cache = self._by_kind.get(kind)
+        if cache is None:
+            cache = self._by_kind[stored(kind)].in_version(
+                kind, TRIGGERS.get(kind, {}), converter(kind)
+            )
+            self._by_kind[kind] = cache
+            self._by_plural[kind.plural].append(cache)
+        return cache
+
+    def shown(self, kind: Kind[Any], entry: Entry) -> Entry:
+        """An entry of the stored version as another version of its kind."""
+        if entry.kind is kind:
+            return entry
+        cache = self.of(kind)
+        now = cache.get(entry.namespace, entry.name)
+        if now is not None and now.revision == entry.revision:
+            return now
+        return cache.made(entry.key, entry.value, entry.revision)
 
     def sink(self, folder: str, sink: Sink) -> None:
         """Have puts (and deletes: None) below ``/registry/<folder>/`` told; before ``start``."""
@@ -80,8 +99,9 @@ class Caches:
         groups: dict[str, list[Any]] = {}
         for kv in page.kvs:
             groups.setdefault(kv.key.split("/", 3)[2], []).append(kv)
-        for plural, cache in self._by_plural.items():
-            cache.load(groups.get(plural, ()), page.revision)
+        for plural, caches in self._by_plural.items():
+            for cache in caches:
+                cache.load(groups.get(plural, ()), page.revision)
         for folder, sink in self._sinks.items():
             kvs = groups.get(folder, ())
             present = {kv.key: None for kv in kvs}
@@ -162,9 +182,10 @@ class Caches:
     def _deliver(self, events: Sequence[Event]) -> None:
         for event in events:
             folder = event.key.split("/", 3)[2]
-            cache = self._by_plural.get(folder)
-            if cache is not None:
-                cache.apply(event)
+            caches = self._by_plural.get(folder)
+            if caches is not None:
+                for cache in caches:
+                    cache.apply(event)
             elif folder in self._sinks:
                 self._sink(folder, event)
         self._advance(events[-1].revision)
@@ -197,7 +218,7 @@ class Caches:
         bookmarks: bool,
     ) -> Watcher:
         """A registered watcher of a kind; it sees every change from now on."""
-        cache = self._by_kind[kind]
+        cache = self.of(kind)
         scope = selection.scope(namespace)
         matches = None if selection.everything else selection.matches
         watcher = Watcher(
@@ -217,7 +238,7 @@ class Caches:
             meta["annotations"] = {"k8s.io/initial-events-end": "true"}
         body = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta}
         if shape is not None:
-            return Frame(shape.bookmark(kind, meta) + b"\n")
+            return Frame(shape.bookmark(kind, meta) + shape.terminator)
         return Frame(msgspec.json.encode({"type": "BOOKMARK", "object": body}) + b"\n")
 
     def _need_bookmarks(self) -> None:

@@ -22,6 +22,8 @@ Scope = tuple[str, str, str]
 """What a watcher can see at most: namespace ("" all), then a field and its value ("" none)."""
 
 Trigger = Callable[[Entry], str]
+Convert = Callable[[bytes], bytes]
+"""From a stored value to a value of another version."""
 
 
 class TooOld(Exception):  # noqa: N818  (a fact about a revision, answered with 410)
@@ -61,7 +63,12 @@ class KindCache:
     """Objects of one kind as of the last delivered revision."""
 
     def __init__(
-        self, kind: Kind[Any], prefix: str, triggers: dict[str, Trigger], window: int = WINDOW
+        self,
+        kind: Kind[Any],
+        prefix: str,
+        triggers: dict[str, Trigger],
+        window: int = WINDOW,
+        convert: Convert | None = None,
     ) -> None:
         self.kind = kind
         self.prefix = prefix
@@ -70,6 +77,7 @@ class KindCache:
         self.floor = 0
         """Watches may resume behind this revision, not before it."""
         self._window = window
+        self._convert = convert
         self._all = _Bucket()
         self._by_namespace: dict[str, _Bucket] = {}
         self._history: deque[Change] = deque()
@@ -113,7 +121,37 @@ class KindCache:
 
     def entry(self, kv: KeyValue) -> Entry:
         """An entry of a stored pair (for reads that go to the store)."""
-        return Entry(self.kind, self.splice, kv.key, kv.value, kv.mod_revision)
+        return self.made(kv.key, kv.value, kv.mod_revision)
+
+    def made(self, key: str, value: bytes, revision: int) -> Entry:
+        """An entry of a stored value, in this kind's version."""
+        if self._convert is not None:
+            value = self._convert(value)
+        return Entry(self.kind, self.splice, key, value, revision)
+
+    def in_version(
+        self, kind: Kind[Any], triggers: dict[str, Trigger], convert: Convert
+    ) -> KindCache:
+        """The same objects and history as another version of the kind shows them."""
+        other = KindCache(kind, self.prefix, triggers, self._window, convert)
+        other.floor = self.floor
+        seen: dict[int, Entry] = {}
+
+        def shown(entry: Entry | None) -> Entry | None:
+            if entry is None:
+                return None
+            if id(entry) not in seen:
+                seen[id(entry)] = other.made(entry.key, entry.value, entry.revision)
+            return seen[id(entry)]
+
+        for change in self._history:
+            changed = Change(change.revision, shown(change.old), shown(change.new))
+            other._history.append(changed)
+        for entry in self._all.order():
+            now = shown(entry)
+            assert now is not None
+            other._put(now)
+        return other
 
     # ------------------------------------------------------------ the store's side
 

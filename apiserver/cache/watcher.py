@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 
 from podwire.apiserver.cache.entry import Change, Entry, Representation
 from podwire.client.counters import Frame
@@ -40,8 +40,10 @@ class Watcher:
         """Ends the watch after its timeout; forgotten when it ends before."""
         self._leave = leave
         self._limit = limit
+        self._opening: Iterator[Frame] | None = None
         self._buffer: deque[Frame] = deque()
         self._waiting: asyncio.Future[None] | None = None
+        self._notify: Callable[[], None] | None = None
 
     # ------------------------------------------------------------ the cache's side
 
@@ -67,10 +69,9 @@ class Watcher:
         self._buffer.append(frame)
         self._wake()
 
-    def begin(self, frames: Iterable[Frame]) -> None:
-        """Queue the opening state, which does not count against the limit."""
-        self._buffer.extend(frames)
-        self._limit += len(self._buffer)
+    def begin(self, opening: Iterator[Frame]) -> None:
+        """Start with these: the state, whose frames are made only as they are read."""
+        self._opening = opening
         self._wake()
 
     def end(self) -> None:
@@ -84,6 +85,9 @@ class Watcher:
             self._wake()
 
     def _wake(self) -> None:
+        notify = self._notify
+        if notify is not None:
+            notify()
         waiting = self._waiting
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
@@ -94,29 +98,67 @@ class Watcher:
         return self
 
     async def __anext__(self) -> Frame:
-        if not self._buffer and not await self._more():
-            raise StopAsyncIteration
-        return self._buffer.popleft()
+        while (frame := self.pending()) is None:
+            if self.ended:
+                raise StopAsyncIteration
+            await self._more()
+        return frame
 
     def pending(self) -> Frame | None:
         """The next frame if one is queued: what a binding joins into the same write."""
+        if self._opening is not None:
+            for frame in self._opening:
+                return frame
+            self._opening = None
         return self._buffer.popleft() if self._buffer else None
+
+    # A binding that has no task waiting for each watch is told, and then takes.
+
+    def attach(self, notify: Callable[[], None] | None) -> None:
+        """Have ``notify`` called whenever something is queued, and at the end."""
+        self._notify = notify
+
+    @property
+    def queued(self) -> bool:
+        """Whether something can be taken."""
+        return bool(self._buffer) or self._opening is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether everything was taken and nothing will come."""
+        return self.ended and not self._buffer and self._opening is None
+
+    def take(self, limit_bytes: int) -> list[bytes]:
+        """The bytes of what is queued, in order; no more once they reach the limit."""
+        taken: list[bytes] = []
+        size = 0
+        if self._opening is not None:
+            for frame in self._opening:
+                data = frame.data
+                taken.append(data)
+                size += len(data)
+                if size >= limit_bytes:
+                    return taken
+            self._opening = None
+        buffer = self._buffer
+        while buffer and size < limit_bytes:
+            data = buffer.popleft().data
+            taken.append(data)
+            size += len(data)
+        return taken
 
     async def aclose(self) -> None:
         """The reader goes away."""
+        self._opening = None
         self._buffer.clear()
         self.end()
 
-    async def _more(self) -> bool:
-        while not self._buffer:
-            if self.ended:
-                return False
-            self._waiting = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiting
-            except asyncio.CancelledError:
-                self.end()
-                raise
-            finally:
-                self._waiting = None
-        return True
+    async def _more(self) -> None:
+        self._waiting = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiting
+        except asyncio.CancelledError:
+            self.end()
+            raise
+        finally:
+            self._waiting = None

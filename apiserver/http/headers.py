@@ -14,8 +14,10 @@ def combined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in fields:
         key = name.lower()
-        if key not in found:
-            found[key] = value
-        else:
-            found[key] += ("\n" if key.startswith(PREFIX) else ", ") + value
+        found[key] = joined(key, found[key], value) if key in found else value
     return found
+
+
+def joined(key: str, earlier: str, value: str) -> str:
+    """The value of a field that came once more."""
+    return f"{earlier}{chr(10) if key.startswith(PREFIX) else ', '}{value}"

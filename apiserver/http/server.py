@@ -1,49 +1,58 @@
-"""The HTTPS listener: aiohttp requests in, counters.Request to the server, bytes out."""
+"""The HTTPS listener: TLS connections in, counters.Request to the server, bytes out."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from podwire.api.status import ApiError
-from podwire.apiserver.http.authn import Authenticator, peer_certificate
-from podwire.apiserver.http.headers import combined
-from podwire.client.counters import Api, Frame, Request, Response
+from podwire.apiserver.http.authn import Authenticator
+from podwire.apiserver.http.connection import HEAD_S, Connection
+from podwire.apiserver.http.duplex import Upgrade
+from podwire.apiserver.http.heads import Heads
+from podwire.apiserver.http.parser import MAX_BODY_BYTES
+from podwire.apiserver.http.upgrade import Upgrader
+from podwire.apiserver.http.writing import Flusher
+from podwire.apiserver.world import World
+from podwire.client.counters import Api
 
-MAX_BODY_BYTES = 3 * 1024 * 1024
-"""Upstream's limit of a request body (apiserver MaxRequestBodyBytes)."""
+__all__ = ["MAX_BODY_BYTES", "HttpServer", "tls_context"]
 
-_COALESCE_BYTES = 256 * 1024
+MAX_CONNECTIONS = 4096
 _SHUTDOWN_S = 2.0
-Upgrade = Callable[[web.BaseRequest, Request], Awaitable[web.StreamResponse]]
+_BACKLOG = 1024
 
 
 class HttpServer:
-    """Serves an ``Api`` over TLS on one address.
+    """Serves an ``Api`` over TLS on one address; ``upgrade`` decides requests for other protocols.
 
-    ``upgrade`` takes WebSocket requests (exec). Listens on loopback unless told otherwise.
+    Listens on loopback unless told otherwise.
     """
 
     def __init__(
         self,
         api: Api,
         authenticator: Authenticator,
-        upgrade: Upgrade,
+        upgrade: Upgrade | Upgrader,
         tls: ssl.SSLContext,
-        log: FilteringBoundLogger,
+        world: World,
+        *,
+        max_connections: int = MAX_CONNECTIONS,
     ) -> None:
-        self._api = api
-        self._authenticator = authenticator
-        self._upgrade = upgrade
+        self.api = api
+        self.authenticator = authenticator
+        self.upgrade: Any = upgrade
+        self.heads = Heads(world.clock, world.rng)
+        self.log: FilteringBoundLogger = world.log
+        self.flusher: Flusher
         self._tls = tls
-        self._log = log
-        self._runner: web.ServerRunner | None = None
+        self._max_connections = max_connections
+        self._listening: asyncio.Server | None = None
+        self._connections: dict[Connection, None] = {}
+        self._empty: asyncio.Future[None] | None = None
         self.address = ("", 0)
         """Where it listens, once started."""
 
@@ -51,124 +60,71 @@ class HttpServer:
         """Listen; ``listening`` is a socket that does already. Raises OSError when the port is
         taken.
         """
-        server = web.Server(
-            self._handle,
-            handler_cancellation=True,  # a client that went away ends its watch
-            access_log=None,
-            keepalive_timeout=3600.0,
-        )
-        self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
-        await self._runner.setup()
-        site: web.BaseSite
+        loop = asyncio.get_running_loop()
+        self.flusher = Flusher(loop)
+
+        def connection() -> Connection:
+            return Connection(self)
+
         if listening is not None:
-            site = web.SockSite(self._runner, listening, ssl_context=self._tls, backlog=1024)
+            listening.setblocking(False)
+            self._listening = await loop.create_server(
+                connection, sock=listening, ssl=self._tls, backlog=_BACKLOG,
+                ssl_handshake_timeout=HEAD_S, ssl_shutdown_timeout=_SHUTDOWN_S,
+            )  # fmt: skip
         else:
-            site = web.TCPSite(self._runner, host, port, ssl_context=self._tls, backlog=1024)
-        await site.start()
-        self.address = self._runner.addresses[0][:2]
+            self._listening = await loop.create_server(
+                connection, host, port, ssl=self._tls, backlog=_BACKLOG,
+                ssl_handshake_timeout=HEAD_S, ssl_shutdown_timeout=_SHUTDOWN_S,
+            )  # fmt: skip
+        self.address = self._listening.sockets[0].getsockname()[:2]
 
     async def stop(self) -> None:
-        """Stop listening and end the connections."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        """Stop listening, let short requests finish, hang up on what is left."""
+        if self._listening is None:
+            return
+        self._listening.close()
+        for connection in list(self._connections):
+            connection.stop()
+        if not await self._all_gone():
+            for connection in list(self._connections):
+                connection.abort()
+            await self._all_gone()
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        try:
-            translated = await self._translate(request)
-            if request.headers.get("Upgrade", "").lower() == "websocket":
-                return await self._upgrade(request, translated)
-            return await self._answer(request, await self._api.send(translated))
-        except ApiError as error:
-            return _plain(_status_response(error))
+    async def _all_gone(self) -> bool:
+        if self._connections:
+            self._empty = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout(_SHUTDOWN_S):
+                    await self._empty
+            except TimeoutError:
+                return False
+            finally:
+                self._empty = None
+        return True
 
-    async def _translate(self, request: web.BaseRequest) -> Request:
-        user = self._authenticator.user(
-            _peer_certificate(request), request.headers.get("Authorization", "")
-        )
-        path = request.rel_url.path
-        if len(path) > 1 and path.endswith("/"):
-            path = path.rstrip("/")
-        return Request(
-            request.method,
-            path,
-            tuple(request.rel_url.query.items()),
-            combined(request.headers.items()),
-            await _read_body(request),
-            user,
-        )
+    # ------------------------------------------------------------ the connections' side
 
-    async def _answer(self, request: web.BaseRequest, response: Response) -> web.StreamResponse:
-        if response.stream is None:
-            return _plain(response)
-        stream = web.StreamResponse(status=response.status, headers=response.headers)
-        stream.enable_chunked_encoding()
-        await stream.prepare(request)  # clients wait for the headers before the first event
-        frames = response.stream
-        try:
-            async for chunk in _coalesced(frames):
-                await stream.write(chunk)
-            await stream.write_eof()
-        except ConnectionError:
-            self._log.debug("watch client went away", path=request.path)
-        finally:
-            close = getattr(frames, "aclose", None)
-            if close is not None:
-                await close()
-        return stream
+    def joined(self, connection: Connection) -> bool:
+        """A connection was made; False when there are too many."""
+        if len(self._connections) >= self._max_connections:
+            self.log.warning("too many connections", limit=self._max_connections)
+            return False
+        self._connections[connection] = None
+        return True
 
+    def left(self, connection: Connection) -> None:
+        """A connection and its work ended."""
+        self._connections.pop(connection, None)
+        if not self._connections and self._empty is not None and not self._empty.done():
+            self._empty.set_result(None)
 
-async def _coalesced(frames: Any) -> Any:
-    """Join what is ready in this turn into one write: the system call is what costs."""
-    pending = getattr(frames, "pending", None)
-    async for frame in frames:
-        assert isinstance(frame, Frame)
-        if pending is None:
-            yield frame.data
-            continue
-        parts = [frame.data]
-        size = len(frame.data)
-        while size < _COALESCE_BYTES and (more := pending()) is not None:
-            parts.append(more.data)
-            size += len(more.data)
-        yield parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-async def _read_body(request: web.BaseRequest) -> bytes:
-    """The body, bounded. Raises ApiError 413."""
-    if not request.can_read_body:
-        return b""
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise _too_large()
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise _too_large()
-    return bytes(body)
-
-
-def _too_large() -> ApiError:
-    return ApiError(
-        "RequestEntityTooLarge",
-        f"Request entity too large: limit is {MAX_BODY_BYTES}",
-    )
-
-
-def _peer_certificate(request: web.BaseRequest) -> dict[str, Any] | None:
-    if request.transport is None:
-        raise ConnectionResetError
-    tls = request.transport.get_extra_info("ssl_object")
-    return peer_certificate(tls) if tls is not None else None
-
-
-def _plain(response: Response) -> web.Response:
-    return web.Response(status=response.status, body=response.body, headers=response.headers)
-
-
-def _status_response(error: ApiError) -> Response:
-    return Response(
-        error.code, msgspec.json.encode(error.status()), {"Content-Type": "application/json"}
-    )
+    def too_many(self) -> bytes:
+        """What a connection beyond the limit is told, in the words of upstream's limit."""
+        body = b"Too many requests, please try again later.\n"
+        headers = {"content-type": "text/plain; charset=utf-8", "retry-after": "1"}
+        framing = f"Content-Length: {len(body)}\r\nConnection: close\r\n"
+        return self.heads.make(429, headers, {}, framing) + body
 
 
 def tls_context(certificate_file: str, key_file: str, ca_pem: bytes) -> ssl.SSLContext:

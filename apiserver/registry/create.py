@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from podwire.api import conversion, kinds
 from podwire.api.objects import prepare_create
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
@@ -41,9 +42,10 @@ async def handle(server: Apiserver, call: Call) -> Response:
 async def create(server: Apiserver, call: Call, obj: JSON, *, dry_run: bool) -> Entry:
     """Default, admit, validate and store a new object. Raises ApiError."""
     await server.caches.decisive()
-    kind = call.kind
-    metadata = obj["metadata"]
+    kind = kinds.stored(call.kind)
     meta.before_create(server, call, obj)
+    obj = conversion.to_stored(call.kind, obj)
+    metadata = obj["metadata"]
     generated = meta.generate_name(server, metadata)
     name = metadata["generateName"] if generated else metadata.get("name", "")
     admit(Review(server, kind, "CREATE", call.namespace, name, "", obj))
@@ -54,10 +56,11 @@ async def create(server: Apiserver, call: Call, obj: JSON, *, dry_run: bool) -> 
     strategy.after_defaults(kind, obj)
     for _ in range(_NAME_ATTEMPTS):
         try:
-            return await allocation.create(server, kind, obj, dry_run=dry_run)
+            entry = await allocation.create(server, kind, obj, dry_run=dry_run)
+            return server.caches.shown(call.kind, entry)
         except Lost:
             if not generated:
-                raise calls.already_exists(kind, metadata["name"]) from None
+                raise calls.already_exists(call.kind, metadata["name"]) from None
         metadata.pop("name")
         meta.generate_name(server, metadata)
     raise ApiError(

@@ -135,17 +135,19 @@ async def delete(
     The caller has made the cache fresh.
     Raises ApiError NotFound, Conflict.
     """
+    stored = kinds.stored(kind)
     for attempt in range(_ATTEMPTS):
         if attempt:
             await server.caches.fresh()
-        current = server.caches.of(kind).get(namespace, name)
+        current = server.caches.of(stored).get(namespace, name)
         if current is None:
             raise calls.not_found(kind, name)
         _preconditions(kind, current, options)
         try:
-            return await _step(server, kind, current, options)
+            entry, gone = await _step(server, stored, current, options)
         except Lost:
             continue
+        return server.caches.shown(kind, entry), gone
     raise calls.conflict(kind, name, calls.MODIFIED)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from podwire.api import conversion, kinds
+from podwire.api.kinds import Kind
 from podwire.api.objects import prepare_update
 from podwire.api.view import JSON
 from podwire.apiserver import allocation, calls, objects
@@ -60,8 +62,30 @@ async def change(server: Apiserver, call: Call, make: Change, *, dry_run: bool) 
 async def replace(
     server: Apiserver, call: Call, new: JSON, old: JSON, current: Entry, *, dry_run: bool
 ) -> Entry:
-    """Write ``new`` over ``old`` (deleting it when the last finalizer left). Raises Lost."""
-    kind = call.kind
+    """Write ``new`` over ``old`` (deleting it when the last finalizer left). Raises Lost.
+
+    They are in the call's version and are judged and written in the stored one.
+    """
+    kind = kinds.stored(call.kind)
+    if kind is not call.kind:
+        stored = server.caches.of(kind).get(call.namespace, call.name)
+        assert stored is not None, "the caches of all versions move together"
+        new, old = conversion.to_stored(call.kind, new), conversion.to_stored(call.kind, old)
+        entry = await _replace(server, kind, call, new, old, stored, dry_run=dry_run)
+        return current if entry is stored else server.caches.shown(call.kind, entry)
+    return await _replace(server, kind, call, new, old, current, dry_run=dry_run)
+
+
+async def _replace(
+    server: Apiserver,
+    kind: Kind[Any],
+    call: Call,
+    new: JSON,
+    old: JSON,
+    current: Entry,
+    *,
+    dry_run: bool,
+) -> Entry:
     strategy.on_update(kind, new, old, call.subresource)
     admit(Review(server, kind, "UPDATE", call.namespace, call.name, call.subresource, new, old))
     prepare_update(kind, new, old, call.subresource)

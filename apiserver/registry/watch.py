@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.cache.kind import TooOld
 from podwire.apiserver.cache.watcher import Watcher
 from podwire.apiserver.calls import Call
+from podwire.apiserver.encodings import error_frame
 from podwire.apiserver.registry.list import expired, not_newer, select, validate
 from podwire.client.counters import Frame, Response
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 
 async def handle(server: Apiserver, call: Call) -> Response:
     """A stream of events from the asked revision on."""
-    shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
+    accept = call.request.headers.get("accept", "")
+    shape = server.shape(accept, call.query.get("includeObject"), stream=True)
     query = call.query
     selection = select(call)
     if call.name:
@@ -36,22 +39,18 @@ async def handle(server: Apiserver, call: Call) -> Response:
     )
     try:
         if initial or legacy:
-            frames: list[Frame] = [
-                entry.added_frame(shape)
-                for entry in cache.entries(call.namespace)
-                if watcher.matches is None or watcher.matches(entry)
-            ]
+            opening = _opening(cache.entries(call.namespace), watcher)
             if initial and bookmarks:
-                frames.append(server.caches.bookmark(call.kind, shape, initial_end=True))
-            watcher.begin(frames)
+                end = server.caches.bookmark(call.kind, shape, initial_end=True)
+                opening = chain(opening, (end,))
+            watcher.begin(opening)
         elif wanted:
             for change in cache.since(wanted):
                 if not call.namespace or change.subject.namespace == call.namespace:
                     watcher.see(change)
     except TooOld as error:
         # Upstream answers 200 and says it in the stream once the request itself was in order.
-        gone = {"type": "ERROR", "object": expired(str(error)).status()}
-        watcher.begin([Frame(msgspec.json.encode(gone) + b"\n")])
+        watcher.begin(iter((error_frame(shape, expired(str(error)).status()),)))
         watcher.end()
         return _stream(watcher)
     clock = server.world.clock
@@ -59,8 +58,20 @@ async def handle(server: Apiserver, call: Call) -> Response:
     return _stream(watcher)
 
 
+def _opening(entries: Sequence[Entry], watcher: Watcher) -> Iterator[Frame]:
+    """The state as ADDED events, each made when it is read: entries never change, and a list of
+    them is shared by all who read it.
+    """
+    matches, shape = watcher.matches, watcher.shape
+    for entry in entries:
+        if matches is None or matches(entry):
+            yield entry.frame("ADDED", shape)
+
+
 def _stream(watcher: Watcher) -> Response:
-    return Response(200, b"", {"content-type": "application/json"}, watcher)
+    shape = watcher.shape
+    media = "application/json" if shape is None else shape.stream_type
+    return Response(200, b"", {"content-type": media}, watcher)
 
 
 def _timeout(server: Apiserver, call: Call) -> float:

@@ -39,7 +39,8 @@ def partial(entry: Entry, version: str) -> JSON:
 class TableShape:
     """``application/json;as=Table``. ``include`` is Metadata, Object or None (includeObject)."""
 
-    content_type = _JSON
+    content_type = stream_type = _JSON
+    terminator = b"\n"
 
     def __init__(self, version: str, include: str, now_ns: Callable[[], int]) -> None:
         self.name = f"Table/{version}/{include}"
@@ -104,7 +105,8 @@ class TableShape:
 class MetadataShape:
     """``as=PartialObjectMetadata`` and ``as=PartialObjectMetadataList``."""
 
-    content_type = _JSON
+    content_type = stream_type = _JSON
+    terminator = b"\n"
 
     def __init__(self, version: str) -> None:
         self.name = f"PartialObjectMetadata/{version}"

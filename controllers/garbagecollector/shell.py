@@ -23,7 +23,7 @@ from podwire.controllers.world import World
 
 IGNORED = (kinds.EVENT,)
 """Kinds without owners worth following (upstream's ignoredResources)."""
-COLLECTED = tuple(k for k in kinds.ALL if "watch" in k.verbs and k not in IGNORED)
+COLLECTED = tuple(k for k in kinds.STORED if "watch" in k.verbs and k not in IGNORED)
 ABSENT_REMEMBERED = 500
 
 

@@ -12,7 +12,7 @@ from podwire.client.effects import Effect, RequeueAfter
 from podwire.controllers.namespace import core
 from podwire.controllers.world import World
 
-CONTENT = tuple(kind for kind in kinds.ALL if kind.namespaced and "list" in kind.verbs)
+CONTENT = tuple(kind for kind in kinds.STORED if kind.namespaced and "list" in kind.verbs)
 
 
 class NamespaceController:

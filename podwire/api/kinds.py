@@ -126,7 +126,7 @@ def _kind(api_version: str, kind: str, view: type[V], *, behaves: bool = True) -
     return made
 
 
-def _stored(api_version: str, kind: str) -> Kind[views.Object]:
+def _idle(api_version: str, kind: str) -> Kind[views.Object]:
     """A kind that nothing acts on (yet)."""
     return _kind(api_version, kind, views.Object, behaves=False)
 
@@ -154,25 +154,35 @@ POD_DISRUPTION_BUDGET = _kind("policy/v1", "PodDisruptionBudget", views.PodDisru
 CERTIFICATE_SIGNING_REQUEST = _kind(
     "certificates.k8s.io/v1", "CertificateSigningRequest", views.CertificateSigningRequest
 )
-ROLE = _stored("rbac.authorization.k8s.io/v1", "Role")
-ROLE_BINDING = _stored("rbac.authorization.k8s.io/v1", "RoleBinding")
-CLUSTER_ROLE = _stored("rbac.authorization.k8s.io/v1", "ClusterRole")
-CLUSTER_ROLE_BINDING = _stored("rbac.authorization.k8s.io/v1", "ClusterRoleBinding")
-JOB = _stored("batch/v1", "Job")
-REPLICATION_CONTROLLER = _stored("v1", "ReplicationController")
+ROLE = _idle("rbac.authorization.k8s.io/v1", "Role")
+ROLE_BINDING = _idle("rbac.authorization.k8s.io/v1", "RoleBinding")
+CLUSTER_ROLE = _idle("rbac.authorization.k8s.io/v1", "ClusterRole")
+CLUSTER_ROLE_BINDING = _idle("rbac.authorization.k8s.io/v1", "ClusterRoleBinding")
+JOB = _idle("batch/v1", "Job")
+HORIZONTAL_POD_AUTOSCALER = _idle("autoscaling/v2", "HorizontalPodAutoscaler")
+HORIZONTAL_POD_AUTOSCALER_V1 = _idle("autoscaling/v1", "HorizontalPodAutoscaler")
+EVENTS_EVENT = _kind("events.k8s.io/v1", "Event", views.Object)
+REPLICATION_CONTROLLER = _idle("v1", "ReplicationController")
 TRACE = Kind(
     views.Object, "podwire.dev", "v1alpha1", "Trace", "traces", "trace", False, verbs=("create",)
 )
 
-ALL: tuple[Kind[Any], ...] = (
-    *(
-        _named.get(name) or _stored(*name)
-        for name, row in _ROWS.items()
-        if not row.stored_as  # other versions of stored kinds need conversion
-    ),
-    TRACE,
-)
+ALL: tuple[Kind[Any], ...] = (*(_named.get(name) or _idle(*name) for name in _ROWS), TRACE)
 """Every kind served, in discovery order."""
+
+_STORED_AS: dict[Kind[Any], Kind[Any]] = {
+    EVENTS_EVENT: EVENT,
+    HORIZONTAL_POD_AUTOSCALER_V1: HORIZONTAL_POD_AUTOSCALER,
+}
+
+
+def stored(kind: Kind[Any]) -> Kind[Any]:
+    """The kind in whose version objects of this kind are stored: itself but for two."""
+    return _STORED_AS.get(kind, kind)
+
+
+STORED: tuple[Kind[Any], ...] = tuple(kind for kind in ALL if kind not in _STORED_AS)
+"""Every kind once, where ALL has versions: for whoever goes over objects, not over paths."""
 
 _BY_PLURAL = {(k.group, k.version, k.plural): k for k in ALL}
 _BY_GVK = {(k.api_version, k.kind): k for k in ALL}

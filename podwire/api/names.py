@@ -7,6 +7,8 @@ Source: apimachinery pkg/util/validation and pkg/api/validate/content.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import lru_cache, wraps
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
@@ -28,6 +30,7 @@ _percent_re = re.compile(_PERCENT)
 _http_header_re = re.compile(_HTTP_HEADER)
 _wildcard_re = re.compile(_WILDCARD)
 _port_charset_re = re.compile("[-a-z0-9]+")
+_env_var_re = re.compile("[ -<>-~]+")
 
 _LABEL_MESSAGE = (
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', "
@@ -58,6 +61,19 @@ _WILDCARD_MESSAGE = (
 MAX_NAME_LENGTH = 63
 
 
+def _remembering(check: Callable[[str], list[str]]) -> Callable[[str], list[str]]:
+    """The same texts are checked at each write of each object: remember short ones. Callers do
+    not change the list.
+    """
+    remembered = lru_cache(maxsize=8192)(check)
+
+    @wraps(check)
+    def checked(text: str) -> list[str]:
+        return remembered(text) if len(text) <= MAX_NAME_LENGTH else check(text)
+
+    return checked
+
+
 def max_length(n: int, unit: str = "characters") -> str:
     """The complaint about a text longer than ``n``."""
     return f"must be no more than {n} {unit}"
@@ -70,6 +86,7 @@ def regex_complaint(message: str, pattern: str, *examples: str) -> str:
     return f"{message} {start}regex used for validation is '{pattern}')"
 
 
+@_remembering
 def dns1123_label(text: str) -> list[str]:
     """Complaints about a DNS-1123 label (namespace names, port-like names, containers)."""
     found = [max_length(63)] if len(text) > 63 else []
@@ -112,6 +129,7 @@ def path_segment(text: str) -> list[str]:
     return [f"may not contain '{char}'" for char in "/%" if char in text]
 
 
+@_remembering
 def label_key(text: str) -> list[str]:
     """Complaints about a qualified name: label and annotation keys, taint keys, finalizers."""
     complaint = regex_complaint(_QUALIFIED_MESSAGE, _QUALIFIED, "MyName", "my.name", "123-abc")
@@ -133,6 +151,7 @@ def label_key(text: str) -> list[str]:
     return found
 
 
+@_remembering
 def label_value(text: str) -> list[str]:
     """Complaints about a label value."""
     found = [max_length(63, "bytes")] if len(text.encode(errors="replace")) > 63 else []
@@ -143,6 +162,7 @@ def label_value(text: str) -> list[str]:
     return found
 
 
+@_remembering
 def port_name(text: str) -> list[str]:
     """Complaints about an IANA_SVC_NAME (container port names, named target ports)."""
     found = [max_length(15)] if len(text) > 15 else []
@@ -175,8 +195,11 @@ def percent(text: str) -> list[str]:
     return [regex_complaint(message, _PERCENT, "1%", "93%")]
 
 
+@_remembering
 def env_var_name(text: str) -> list[str]:
     """Complaints about an environment variable name (relaxed rule, on since 1.34)."""
+    if _env_var_re.fullmatch(text):
+        return []
     found = [] if text else ["environment variable name must be non-empty"]
     if any(not " " <= char <= "~" or char == "=" for char in text):
         found.append(

@@ -1,7 +1,7 @@
 """Kubernetes' protobuf wire format, decoded by the table of types into JSON form.
 
-kubectl, helm and client-go send typed writes this way and never fall back to JSON. Only decoding:
-every client accepts JSON answers. The decoder trusts nothing: lengths, depth and varints are
+kubectl, helm and client-go send typed writes this way and never fall back to JSON. Encoding is in
+protobuf_encode. The decoder trusts nothing: lengths, depth and varints are
 bounded, and every failure is a ProtobufError.
 Source of the format: apimachinery runtime/serializer/protobuf and meta/v1 (special types).
 """
@@ -9,6 +9,7 @@ Source of the format: apimachinery runtime/serializer/protobuf and meta/v1 (spec
 from __future__ import annotations
 
 import base64
+import struct
 from typing import Any
 
 import msgspec
@@ -197,6 +198,10 @@ def _value(code: str, field: Field, value: int | bytes, depth: int) -> Any:
     data = _need_bytes(value, field)
     if code == "s":
         return _text(data)
+    if code == "f":
+        if len(data) != 8:
+            raise ProtobufError(f"proto: wrong wireType for field {field.name}")
+        return struct.unpack("<d", data)[0]
     if code == "m":
         found: JSON = {}
         _message(type_named(field.ref), data, found, depth + 1)

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -54,21 +54,57 @@ class Frame:
     read from a socket starts with an empty memo. Key: the view class.
     """
 
-    __slots__ = ("data", "memo")
+    __slots__ = ("_data", "_memo")
 
     def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.memo: dict[type, Any] = {}
+        self._data = data
+        self._memo: dict[type, Any] = {}
+
+    @property
+    def data(self) -> bytes:
+        """The event as bytes."""
+        return self._data
+
+    @property
+    def memo(self) -> dict[type, Any]:
+        """What readers in this process made of it."""
+        return self._memo
 
 
-@dataclass(slots=True)
 class Response:
-    """An answer: either ``body``, or ``stream`` for a watch (frames until it ends)."""
+    """An answer: ``body``, or ``stream`` for a watch (frames until it ends).
 
-    status: int
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-    stream: AsyncIterator[Frame] | None = None
+    ``chunks`` is a body that is made while it is sent, because it may be too large to be held
+    whole. Whoever reads ``body`` instead has it joined; each of the two can be read once.
+    """
+
+    __slots__ = ("_body", "chunks", "headers", "status", "stream")
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        stream: AsyncIterator[Frame] | None = None,
+        chunks: Iterator[bytes] | None = None,
+    ) -> None:
+        self.status = status
+        self.headers = {} if headers is None else headers
+        self.stream = stream
+        self.chunks = chunks
+        self._body = body
+
+    @property
+    def body(self) -> bytes:
+        """The body, whole."""
+        if self.chunks is not None:
+            self._body, self.chunks = b"".join(self.chunks), None
+        return self._body
+
+    @body.setter
+    def body(self, body: bytes) -> None:
+        """Replace it."""
+        self._body, self.chunks = body, None
 
 
 class Api(Protocol):

@@ -62,7 +62,7 @@ class LiveCluster:
         )
         upgrade = Upgrader(self.cluster.server)
         self._http = HttpServer(
-            self.cluster.admin_api, authenticator, upgrade, self._tls(), self.env.log
+            self.cluster.admin_api, authenticator, upgrade, self._tls(), self.env
         )
         await self._nursery.__aenter__()
         await self.cluster.start(self._nursery)

@@ -29,7 +29,13 @@ from podwire.api.schema import definition_name
 
 HERE = Path(__file__).parent
 META_FILES = ("types.go", "watch.go", "group_version.go")
-EXTRA_ROOTS = {"autoscaling/v1/Scale": "autoscaling.v1.Scale"}
+EXTRA_ROOTS = {
+    "autoscaling/v1/Scale": "autoscaling.v1.Scale",
+    "v1/APIGroupList": "meta.v1.APIGroupList",
+    "v1/APIResourceList": "meta.v1.APIResourceList",
+    "meta.k8s.io/v1/PartialObjectMetadata": "meta.v1.PartialObjectMetadata",
+    "meta.k8s.io/v1beta1/PartialObjectMetadata": "meta.v1.PartialObjectMetadata",
+}
 OPENAPI_ROOTS = (
     "meta.v1.Status", "meta.v1.DeleteOptions", "meta.v1.Patch", "meta.v1.WatchEvent",
     "meta.v1.APIResourceList", "meta.v1.APIGroup", "meta.v1.APIGroupList", "meta.v1.APIVersions",

@@ -15,6 +15,10 @@ PROTOCOLS = ("SCTP", "TCP", "UDP")
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_PROBE_NUMBERS = (
+    "initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold",
+    "failureThreshold",
+)  # fmt: skip
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 _SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "fileKeyRef", "secretKeyRef")
 _STANDARD_RESOURCES = ("cpu", "memory", "ephemeral-storage")
@@ -139,14 +143,13 @@ def _host_ports(errors: Errors, path: str, containers: list[JSON]) -> None:
 
 def _environment(errors: Errors, path: str, container: JSON) -> None:
     for i, variable in enumerate(container.get("env") or ()):
-        where = f"{path}.env[{i}]"
         name = variable.get("name", "")
-        if name:
-            errors.complaints(f"{where}.name", name, names.env_var_name(name))
-        else:
-            errors.required(f"{where}.name")
+        if not name:
+            errors.required(f"{path}.env[{i}].name")
+        elif complaints := names.env_var_name(name):
+            errors.complaints(f"{path}.env[{i}].name", name, complaints)
         if "valueFrom" in variable:
-            _value_from(errors, f"{where}.valueFrom", variable)
+            _value_from(errors, f"{path}.env[{i}].valueFrom", variable)
     for i, source in enumerate(container.get("envFrom") or ()):
         where = f"{path}.envFrom[{i}]"
         if source.get("prefix"):
@@ -229,10 +232,10 @@ def check_resources(errors: Errors, path: str, resources: JSON) -> None:
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     for group, amounts in (("limits", limits), ("requests", requests)):
         for name, amount in amounts.items():
-            where = f"{path}.{group}[{name}]"
-            _resource_name(errors, where, name)
+            if name not in _STANDARD_RESOURCES:
+                _resource_name(errors, f"{path}.{group}[{name}]", name)
             if quantity.parse(amount).nano < 0:
-                errors.invalid(where, amount, NEGATIVE)
+                errors.invalid(f"{path}.{group}[{name}]", amount, NEGATIVE)
     for name, amount in requests.items():
         limit = limits.get(name)
         if limit is not None and quantity.parse(amount).nano > quantity.parse(limit).nano:
@@ -242,7 +245,7 @@ def check_resources(errors: Errors, path: str, resources: JSON) -> None:
 
 def _resource_name(errors: Errors, path: str, name: str) -> None:
     errors.complaints(path, name, names.label_key(name))
-    if "/" not in name and name not in _STANDARD_RESOURCES and not name.startswith("hugepages-"):
+    if "/" not in name and not name.startswith("hugepages-"):
         errors.invalid(path, name, "must be a standard resource type or fully qualified")
         errors.invalid(path, name, "must be a standard resource for containers")
 
@@ -257,11 +260,9 @@ def _probes_and_hooks(errors: Errors, path: str, container: JSON, grace: int | N
             continue
         probe, where = container[name], f"{path}.{name}"
         _handler(errors, where, probe, grace)
-        for number in (
-            "initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold",
-            "failureThreshold",
-        ):  # fmt: skip
-            errors.not_negative(f"{where}.{number}", probe.get(number))
+        for number in _PROBE_NUMBERS:
+            if (value := probe.get(number)) is not None and value < 0:
+                errors.not_negative(f"{where}.{number}", value)
         own = probe.get("terminationGracePeriodSeconds")
         if own is not None and own <= 0:
             errors.invalid(f"{where}.terminationGracePeriodSeconds", own, "must be greater than 0")

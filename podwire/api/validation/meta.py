@@ -78,8 +78,10 @@ def metadata_update(errors: Errors, new: JSON, old: JSON) -> None:
 def check_labels(errors: Errors, path: str, found: dict[str, str] | None) -> None:
     """Label syntax."""
     for key, value in (found or {}).items():
-        errors.complaints(path, key, names.label_key(key))
-        errors.complaints(path, value, names.label_value(value))
+        if complaints := names.label_key(key):
+            errors.complaints(path, key, complaints)
+        if complaints := names.label_value(value):
+            errors.complaints(path, value, complaints)
 
 
 def check_annotations(errors: Errors, path: str, found: dict[str, str] | None) -> None:

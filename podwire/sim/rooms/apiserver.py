@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from podwire.api import kinds
@@ -122,8 +123,9 @@ class ApiserverRoom:
         )  # fmt: skip
         server.authenticator.know({token: User("podwire-admin", groups)})
         return HttpServer(
-            DirectApi(server, ADMIN), server.authenticator, Upgrader(server), tls, self._room.log
-        )
+            DirectApi(server, ADMIN), server.authenticator, Upgrader(server), tls,
+            replace(self._room.env, log=self._room.log),
+        )  # fmt: skip
 
     async def _control_plane(self) -> None:
         """Answer at the modelled address as long as there is a fabric with that machine."""

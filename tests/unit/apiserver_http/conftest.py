@@ -152,7 +152,7 @@ async def site(tmp_path):
         Authenticator({TOKEN: User("robot")}),
         Upgrader(server),
         tls_context(str(certificate), str(key), authority.pem),
-        env.log,
+        env,
     )
     await http.start("127.0.0.1", 0)
     yield Site(server, http, authority, client, kubelets, tmp_path)

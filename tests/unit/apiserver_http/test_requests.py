@@ -19,7 +19,7 @@ CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 
 async def who(site, http):
     """The user that the adapter takes a client for."""
-    site.http._api = asked = Asked()
+    site.http.api = asked = Asked()
     async with http.get("/anything") as answer:
         assert answer.status == 200
     return asked.user
@@ -187,7 +187,7 @@ async def test_a_watch_ends_with_its_client(site):
         async def aclose(self):
             released.set()
 
-    site.http._api = Scripted(Frames())
+    site.http.api = Scripted(Frames())
     async with site.admin() as http:
         answer = await http.get("/anything")
         answer.connection.transport.abort()
@@ -196,7 +196,7 @@ async def test_a_watch_ends_with_its_client(site):
 
 async def test_events_that_are_ready_together_share_a_chunk(site):
     """One write for what one turn of the loop brought: the system call is what costs."""
-    site.http._api = Scripted(Burst([b"%d\n" % i for i in range(500)]))
+    site.http.api = Scripted(Burst([b"%d\n" % i for i in range(500)]))
     async with site.admin() as http, http.get("/anything") as answer:
         chunks = []
         part = b""

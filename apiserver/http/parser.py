@@ -1,0 +1,239 @@
+"""Requests out of bytes: llhttp in its strict mode, and our bounds.
+
+llhttp (by httptools) refuses what request smuggling is made of: Content-Length beside
+Transfer-Encoding, two lengths, codings other than chunked, folded lines, bare line feeds, blanks
+before a colon. Source of the bounds and words: Go's net/http server, which upstream serves with.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote
+
+import httptools
+
+from podwire.apiserver.http.headers import joined
+
+MAX_BODY_BYTES = 3 * 1024 * 1024
+"""Upstream's limit of a request body (apiserver MaxRequestBodyBytes)."""
+
+MAX_HEAD_BYTES = 1024 * 1024
+"""Request line and headers together (apiserver MaxHeaderBytes)."""
+
+TOO_LARGE = f"Request entity too large: limit is {MAX_BODY_BYTES}"
+
+MAX_HEADERS = 500
+MAX_PARAMETERS = 1000
+
+_SINGLE = frozenset(("host", "authorization", "content-length", "content-type"))
+"""Headers of which a second one is an attack or a mistake, never a list."""
+
+_NAMES: dict[bytes, str] = {}
+_NAMES_LIMIT = 512
+_PATH_SAFE = "/:@!$&'()*+,;=~"
+
+Query = tuple[tuple[str, str], ...]
+
+
+class MalformedError(Exception):
+    """What came is no request that can be served; the connection ends with ``status``."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Incoming:
+    """One request as it was read. ``headers`` have lower case names; lists are joined by commas."""
+
+    __slots__ = ("body", "headers", "keep_alive", "method", "one_zero", "refusal", "target",
+                 "upgrade", "user")  # fmt: skip
+
+    def __init__(self, method: str, target: str, headers: dict[str, str]) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.body: bytes = b""
+        self.keep_alive = True
+        self.one_zero = False
+        """HTTP/1.0: knows no chunks."""
+        self.upgrade = False
+        self.refusal: Any = None
+        """An ApiError that is the answer whatever the body says; the body is not kept then."""
+        self.user: Any = None
+
+    @property
+    def path_and_query(self) -> tuple[str, Query]:
+        """The escaped path without trailing slash, and the parameters. Raises MalformedError."""
+        return split_target(self.target)
+
+
+def split_target(target: str) -> tuple[str, Query]:
+    """Path (escaped once, in one canonical way) and parameters. Raises MalformedError."""
+    path, _, query = target.partition("?")
+    if not path.startswith("/"):
+        scheme, _, rest = path.partition("://")
+        if scheme not in {"http", "https"}:
+            raise MalformedError(400, "Bad Request")
+        path = "/" + rest.partition("/")[2]
+    if "%" in path:
+        path = quote(unquote(path), safe=_PATH_SAFE)
+    if len(path) > 1 and path[-1] == "/":
+        path = path.rstrip("/") or "/"
+    if not query:
+        return path, ()
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+    except ValueError:
+        raise MalformedError(400, "Bad Request: too many parameters") from None
+    return path, tuple(pairs)
+
+
+class RequestParser:
+    """Feeds llhttp. ``complete`` collects whole requests in order; ``on_head`` sees each once its
+    headers are there and may set a refusal.
+    """
+
+    def __init__(self, on_head: Callable[[Incoming, bool], None]) -> None:
+        self.complete: deque[Incoming] = deque()
+        self.reading = False
+        """Whether a request has begun and is not complete."""
+        self.upgraded: bytes | None = None
+        """What came behind a request that asked for another protocol."""
+        self._on_head = on_head
+        self._parser = httptools.HttpRequestParser(self)
+        self._url: bytes = b""
+        self._headers: dict[str, str] = {}
+        self._count = 0
+        self._current: Incoming | None = None
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._head_bytes = 0
+        self._last = False
+
+    @property
+    def in_body(self) -> bool:
+        """Whether a request's headers are there and its body is not."""
+        return self._current is not None
+
+    def feed(self, data: bytes) -> None:
+        """Take what came. Raises MalformedError; what was complete before it is in ``complete``."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self.upgraded = data[upgrade.args[0] :]
+            return
+        except httptools.HttpParserCallbackError as error:
+            if isinstance(error.__context__, MalformedError):
+                raise error.__context__ from None
+            raise
+        except httptools.HttpParserError as error:
+            if self._last:
+                return  # what follows a request that says "close" is nobody's
+            raise _malformed(error) from None
+        if self.reading and self._current is None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                raise MalformedError(431, "Request Header Fields Too Large")
+
+    # ------------------------------------------------------------ llhttp's callbacks
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self.reading = True
+        self._url = b""
+        self._headers = {}
+        self._count = 0
+        self._head_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the target."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; trailers behind a chunked body are read and ignored."""
+        if self._current is not None:
+            return
+        self._count += 1
+        if self._count > MAX_HEADERS:
+            raise MalformedError(431, "Request Header Fields Too Large")
+        key = _NAMES.get(name) or _name(name)
+        text = value.decode("utf-8", "surrogateescape")
+        earlier = self._headers.get(key)
+        if earlier is not None:
+            if key in _SINGLE:
+                raise MalformedError(400, f"Bad Request: too many {key} headers")
+            text = joined(key, earlier, text)
+        self._headers[key] = text
+
+    def on_headers_complete(self) -> None:
+        """The head is there: look at it before the body comes."""
+        parser, headers = self._parser, self._headers
+        incoming = Incoming(parser.get_method().decode(), self._url.decode("latin-1"), headers)
+        version = parser.get_http_version()
+        if version == "1.0":
+            incoming.one_zero = True
+        elif version != "1.1":
+            raise MalformedError(505, "HTTP Version Not Supported: unsupported protocol version")
+        elif "host" not in headers:
+            raise MalformedError(400, "Bad Request: missing required Host header")
+        coding = headers.get("transfer-encoding")
+        if coding is not None and coding.strip().lower() != "chunked":
+            raise MalformedError(501, "Not Implemented: Unsupported transfer encoding")
+        length = int(headers.get("content-length", "0"))
+        has_body = coding is not None or length > 0
+        incoming.keep_alive = parser.should_keep_alive()
+        incoming.upgrade = parser.should_upgrade()
+        if incoming.upgrade and has_body:
+            raise MalformedError(400, "Bad Request: an upgrade has no body")
+        if incoming.method == "CONNECT":
+            raise MalformedError(405, "Method Not Allowed")
+        self._current = incoming
+        self._parts = []
+        self._size = 0
+        if length > MAX_BODY_BYTES:
+            raise MalformedError(413, TOO_LARGE)
+        self._on_head(incoming, has_body)
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body; kept only as long as it may matter."""
+        current = self._current
+        assert current is not None
+        self._size += len(data)
+        if self._size > MAX_BODY_BYTES:
+            raise MalformedError(413, TOO_LARGE)
+        if current.refusal is None:
+            self._parts.append(data)
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        current = self._current
+        assert current is not None
+        parts = self._parts
+        if parts:
+            current.body = parts[0] if len(parts) == 1 else b"".join(parts)
+            self._parts = []
+        self._current = None
+        self.reading = False
+        self._last = not current.keep_alive
+        self.complete.append(current)
+
+
+def _name(name: bytes) -> str:
+    """A header's name in lower case; the common ones are remembered (bounded)."""
+    text = name.decode("latin-1").lower()
+    if len(_NAMES) < _NAMES_LIMIT and len(name) < 64:
+        _NAMES[name] = text
+    return text
+
+
+def _malformed(error: Exception) -> MalformedError:
+    why = str(error)
+    if "HTTP version" in why or "PRI" in why:
+        return MalformedError(505, "HTTP Version Not Supported: unsupported protocol version")
+    if "Transfer-Encoding` " in why or "invalid `Transfer-Encoding`" in why:
+        return MalformedError(501, "Not Implemented: Unsupported transfer encoding")
+    return MalformedError(400, "Bad Request")

@@ -1,0 +1,171 @@
+"""An API server of its own process for the figures: prefilled, HTTPS on loopback, no rooms.
+
+``python benchmarks/apihost.py FOLDER OBJECTS BYTES ENGINE`` prints one JSON line (port, pid), then
+serves until its stdin ends. With ``bare`` as ENGINE it is aiohttp returning one pod's bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import ssl
+import sys
+from pathlib import Path
+from typing import Any
+
+from podwire.api import kinds
+from podwire.apiserver.certs import Authority
+from podwire.apiserver.http.authn import Authenticator
+from podwire.apiserver.http.server import HttpServer, tls_context
+from podwire.apiserver.http.upgrade import Upgrader
+from podwire.apiserver.server import Apiserver, DirectApi
+from podwire.client.api import Client
+from podwire.client.counters import User
+from podwire.runtime.env import Env, real
+from podwire.runtime.memory import fewer_collections, keep_what_lives
+from podwire.store import Put, Store, StoreOptions, open_store
+
+ADMIN = User("bench", ("system:masters", "system:authenticated"))
+TOKEN = "a-token-for-figures-only"  # noqa: S105
+BATCH = 50
+
+
+def pod(name: str, size: int = 0, node: str = "") -> dict[str, Any]:
+    """A pod as people write them, of about 4.5 KB once it is stored (or ``size`` bytes)."""
+    containers = [
+        {
+            "name": f"{name}-{part}",
+            "image": f"registry.example.com/team/{part}:1.27.3",
+            "command": ["/bin/server", "--listen=:8080", f"--name={name}"],
+            "env": [{"name": f"SETTING_{i}", "value": f"value-{i}-of-{name}"} for i in range(12)],
+            "ports": [{"containerPort": 8080, "name": part}],
+            "resources": {
+                "requests": {"cpu": "100m", "memory": "128Mi"},
+                "limits": {"cpu": "500m", "memory": "256Mi"},
+            },
+            "readinessProbe": {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 5},
+            "livenessProbe": {"httpGet": {"path": "/live", "port": 8080}, "periodSeconds": 10},
+            "volumeMounts": [{"name": "config", "mountPath": "/etc/config", "readOnly": True}],
+        }
+        for part in ("web", "sidecar")
+    ]
+    spec: dict[str, Any] = {
+        "containers": containers,
+        "volumes": [{"name": "config", "configMap": {"name": "settings"}}],
+        "terminationGracePeriodSeconds": 30,
+    }
+    if node:
+        spec["nodeName"] = node
+    meta = {
+        "name": name,
+        "namespace": "default",
+        "labels": {"app": "bench", "tier": "front", "pod": name},
+        "annotations": {"example.com/padding": "x" * max(0, size - 4300)},
+    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+
+
+def certificates(env: Env, folder: Path) -> ssl.SSLContext:
+    """Server TLS; the authority is left in the folder for the client."""
+    authority = Authority(env.secret, env.clock.now_ns())
+    pair = authority.server(["127.0.0.1"])
+    (folder / "ca.crt").write_bytes(authority.pem)
+    (folder / "server.crt").write_bytes(pair.certificate)
+    (folder / "server.key").write_bytes(pair.key)
+    return tls_context(str(folder / "server.crt"), str(folder / "server.key"), authority.pem)
+
+
+async def template(server: Apiserver, size: int) -> bytes:
+    """A pod as the server stores it; its name is all that differs between pods."""
+    client = Client(DirectApi(server, ADMIN))
+    await client.create(kinds.NAMESPACE, {"metadata": {"name": "default"}})
+    await client.create(kinds.SERVICE_ACCOUNT, {"metadata": {"name": "default"}}, "default")
+    await client.create(kinds.POD, pod("pod-000000", size, "node-000"), "default")
+    entry = server.caches.of(kinds.POD).get("default", "pod-000000")
+    assert entry is not None
+    return entry.value
+
+
+async def fill(store: Store, value: bytes, objects: int) -> None:
+    """Put pods into the store, each distinct, in transactions of their own."""
+    for i in range(1, objects):
+        name = b"pod-%06d" % i
+        put = Put(f"/registry/pods/default/{name.decode()}", value.replace(b"pod-000000", name))
+        await store.txn([], [put])
+
+
+async def serve(folder: Path, objects: int, size: int, engine: str) -> None:
+    """Until stdin ends."""
+    env = real(7, "error")
+    tls = certificates(env, folder)
+    data = folder / f"data-{engine}-{objects}"
+    options = StoreOptions(data_dir=data) if engine == "durable" else StoreOptions()
+    store = await open_store(options, env.clock, env.trace, env.log)
+    server = Apiserver(env, store)
+    await server.start()
+    value = await template(server, size)
+    if engine == "bare":
+        address, stop = await bare(tls, value)
+    else:
+        await fill(store, value, objects)
+        upgrade = Upgrader(server)
+        tokens = {TOKEN: ADMIN}
+        http = HttpServer(DirectApi(server, ADMIN), Authenticator(tokens), upgrade, tls, env)
+        await http.start("127.0.0.1", 0)
+        address, stop = http.address, http.stop
+    keep_what_lives(collect=True)
+    told = {
+        "port": address[1],
+        "pid": os.getpid(),
+        "value_bytes": len(value),
+        "objects": objects,
+        "revision": server.caches.revision,
+    }
+    print(json.dumps(told), flush=True)
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while line := await reader.readline():
+        if line == b"gc\n":
+            print(json.dumps(pauses()), flush=True)
+        elif line.startswith(b"put "):
+            await put(store, value, *map(int, line.split()[1:]))
+    server.stop()
+    await stop()
+    await store.close()
+
+
+async def put(store: Store, value: bytes, events: int, per_turn: int) -> None:
+    """Change one pod so many times; others get a turn after each ``per_turn``."""
+    for i in range(events):
+        await store.txn([], [Put("/registry/pods/default/pod-000000", value)])
+        if i % per_turn == per_turn - 1:
+            await asyncio.sleep(0)
+
+
+def pauses() -> dict[str, float]:
+    """Seconds of one full collection as it would interrupt the server now."""
+    clock = real(0, "off").clock
+    began = clock.monotonic_ns()
+    gc.collect()
+    return {"full_collection_s": (clock.monotonic_ns() - began) / 1e9}
+
+
+async def bare(tls: ssl.SSLContext, body: bytes) -> tuple[tuple[str, int], Any]:
+    """aiohttp's low-level server, answering everything with the same bytes."""
+    from aiohttp import web  # noqa: PLC0415  only the peer needs it
+
+    async def answer(_request: web.BaseRequest) -> web.Response:
+        return web.Response(body=body, content_type="application/json")
+
+    runner = web.ServerRunner(web.Server(answer, access_log=None))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    return runner.addresses[0][:2], runner.cleanup
+
+
+if __name__ == "__main__":
+    with fewer_collections():
+        asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
