@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 
+from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.client.counters import Response
 
 JSON_TYPE = "application/json"
+_GROUPS = frozenset(kind.group for kind in kinds.ALL)
 
 
 def raw(body: bytes, status: int = 200, content_type: str = JSON_TYPE) -> Response:
@@ -54,6 +56,18 @@ def text(body: str, status: int = 200) -> Response:
 def page_not_found() -> Response:
     """What upstream's mux says of a path nobody serves."""
     return text("404 page not found\n", 404)
+
+
+def nobody_serves(path: str) -> Response:
+    """404 for a path that is no resource: as a Status below a group that is served, else as text.
+
+    Source: apiserver pkg/server/handler.go (the director of go-restful and the rest).
+    """
+    parts = path.strip("/").split("/")
+    below = parts[0] == "api" or (parts[0] == "apis" and len(parts) > 1 and parts[1] in _GROUPS)
+    if not below:
+        return page_not_found()
+    return error(ApiError("NotFound", "the server could not find the requested resource"))
 
 
 def quoted_warning(message: str) -> str:

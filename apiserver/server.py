@@ -83,7 +83,7 @@ class Apiserver:
         self.checks: dict[str, Check] = {
             "ping": lambda _endpoint: None,
             "log": lambda _endpoint: None,
-            "etcd": self._check_store,
+            "etcd": self.check_store,
             "informer-sync": lambda _endpoint: None if self._running else "caches not synced",
             "shutdown": lambda endpoint: (
                 "process is shutting down" if self._stopping and endpoint == "readyz" else None
@@ -138,7 +138,8 @@ class Apiserver:
         )
         return answers.error(error)
 
-    async def _check_store(self, _endpoint: str) -> str | None:
+    async def check_store(self, _endpoint: str = "") -> str | None:
+        """What is wrong with the store; None when nothing is."""
         if not self._running:
             return "not started"
         try:
@@ -163,7 +164,7 @@ class Apiserver:
             return await route.handler(self, request)
         call = self._call(request)
         if call is None:
-            return answers.page_not_found()
+            return answers.nobody_serves(request.path)
         handler = self.routes.verb(call)
         if handler is None:
             raise calls.method_not_allowed()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from podwire.apiserver import podstreams, reviews
+from podwire.api import kinds
+from podwire.apiserver import componentstatus, podstreams, reviews
 from podwire.apiserver.registry import (
     binding,
+    bindings,
     create,
     delete,
     eviction,
@@ -46,5 +48,7 @@ def install(server: Apiserver) -> None:
     add("update", finalize.handle, "finalize")
     reviews.install(server)
     subresources.install(server)
+    componentstatus.install(server)
+    add("create", bindings.handle, kind=kinds.by_gvk("v1", "Binding"))
     for verb, subresource, handler in podstreams.HANDLERS:
         add(verb, handler, subresource)

@@ -12,7 +12,7 @@ from podwire.apiserver import allocation, answers, calls, objects
 from podwire.apiserver.admission.review import Review, admit
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
-from podwire.apiserver.registry import attempts, certificates, meta, strategy
+from podwire.apiserver.registry import apiservices, attempts, certificates, meta, strategy
 from podwire.apiserver.storage import Lost
 from podwire.client.counters import Response
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
 
 _NAME_ATTEMPTS = 8
+_PREPARERS = {
+    apiservices.KIND: apiservices.on_create,
+    certificates.CSR: certificates.on_create,
+}
+"""What a kind's strategy needs the call for, or the metadata."""
 
 
 async def handle(server: Apiserver, call: Call) -> Response:
@@ -50,8 +55,8 @@ async def create(server: Apiserver, call: Call, obj: JSON, *, dry_run: bool) -> 
     name = metadata["generateName"] if generated else metadata.get("name", "")
     admit(Review(server, kind, "CREATE", call.namespace, name, "", obj))
     strategy.on_create(kind, obj)
-    if kind is certificates.CSR:
-        certificates.on_create(call, obj)
+    if (prepare := _PREPARERS.get(kind)) is not None:
+        prepare(call, obj)
     prepare_create(kind, obj)
     strategy.after_defaults(kind, obj)
     for _ in range(_NAME_ATTEMPTS):

@@ -142,7 +142,7 @@ async def delete(
         current = server.caches.of(stored).get(namespace, name)
         if current is None:
             raise calls.not_found(kind, name)
-        _preconditions(kind, current, options)
+        check_preconditions(kind, current, options)
         try:
             entry, gone = await _step(server, stored, current, options)
         except Lost:
@@ -259,7 +259,7 @@ def _propagation_finalizers(kind: Kind[Any], metadata: JSON, options: Options) -
         metadata.pop("finalizers", None)
 
 
-def _preconditions(kind: Kind[Any], current: Entry, options: Options) -> None:
+def check_preconditions(kind: Kind[Any], current: Entry, options: Options) -> None:
     """Raise ApiError Conflict for another object than the one that is meant."""
     uid, revision = current.view.metadata.uid, str(current.revision)
     if options.uid and options.uid != uid:

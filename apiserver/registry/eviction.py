@@ -40,6 +40,7 @@ async def handle(server: Apiserver, call: Call) -> Response:
     current = server.caches.of(kinds.POD).get(call.namespace, name)
     if current is None:
         raise call.not_found()
+    delete.check_preconditions(kinds.POD, current, options)
     admit(Review(server, call.kind, "DELETE", call.namespace, name, "", {}))
     pod = current.view
     ending = pod.status.phase in _UNGUARDED or pod.metadata.deletion_timestamp

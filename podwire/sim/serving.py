@@ -37,10 +37,16 @@ async def create_addons(client: Client, settings: ClusterSettings) -> None:
         kind = kinds.by_gvk(body["apiVersion"], body["kind"])
         assert kind is not None, body["kind"]
         try:
-            await client.create(kind, body)
+            made = await client.create(kind, body)
         except ApiError:
             if not await _exists(client, kind, body["metadata"]):
                 raise
+            continue
+        if "status" in body:
+            since = {"lastTransitionTime": made.metadata.creation_timestamp}
+            conditions = [{**since, **c} for c in body["status"]["conditions"]]
+            patch = {"status": {"conditions": conditions}}
+            await client.patch(kind, body["metadata"]["name"], patch, subresource="status")
 
 
 async def _exists(client: Client, kind: Kind[Any], meta: JSON) -> bool:

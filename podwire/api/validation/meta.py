@@ -23,6 +23,7 @@ _NAME_CHECKS: dict[Kind[Any], NameCheck] = {
     kinds.ROLE_BINDING: names.path_segment,
     kinds.CLUSTER_ROLE: names.path_segment,
     kinds.CLUSTER_ROLE_BINDING: names.path_segment,
+    **{kind: names.path_segment for kind in kinds.ALL if kind.kind == "APIService"},
 }
 _IMMUTABLE = (
     "name", "namespace", "uid", "creationTimestamp", "deletionTimestamp",
