@@ -64,6 +64,20 @@ class Issuer:
         r, s = utils.decode_dss_signature(self._key.sign(signed.encode(), algorithm))
         return f"{signed}.{_b64(r.to_bytes(_PART_BYTES, 'big') + s.to_bytes(_PART_BYTES, 'big'))}"
 
+    def sign_for_secret(self, namespace: str, name: str, uid: str, secret: str) -> str:
+        """The token that lies in a Secret: it does not expire, and is good while both exist."""
+        own = "kubernetes.io/serviceaccount"
+        return self.sign(
+            {
+                "iss": LEGACY_ISSUER,
+                "sub": f"system:serviceaccount:{namespace}:{name}",
+                f"{own}/namespace": namespace,
+                f"{own}/secret.name": secret,
+                f"{own}/service-account.name": name,
+                f"{own}/service-account.uid": uid,
+            }
+        )
+
     def claims(self, token: str) -> JSON | None:
         """What a token states, None when it is not of this issuer. Raises TokenError."""
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
@@ -135,21 +149,6 @@ def new_signing_key(secret: Callable[[int], bytes]) -> bytes:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-
-
-def account_claims(namespace: str, name: str, uid: str) -> JSON:
-    """The claims of a token in a Secret of type kubernetes.io/service-account-token.
-
-    The Secret's own name belongs under ``.../secret.name``.
-    """
-    prefix = "kubernetes.io/serviceaccount"
-    return {
-        "iss": LEGACY_ISSUER,
-        "sub": f"system:serviceaccount:{namespace}:{name}",
-        f"{prefix}/namespace": namespace,
-        f"{prefix}/service-account.name": name,
-        f"{prefix}/service-account.uid": uid,
-    }
 
 
 def _b64(data: bytes) -> str:

@@ -15,6 +15,10 @@ class ControllersConfig:
     """Signs certificate requests: ``apiserver.certs.Authority.sign``. None signs (and looks at)
     nothing.
     """
+    sign_token: Callable[[str, str, str, str], str] | None = None
+    """The token of an account (namespace, name, uid) that lies in a Secret of that name. None
+    fills no Secrets.
+    """
     root_ca: str = ""
     """PEM text published as kube-root-ca.crt; "" publishes nothing."""
     cluster_cidr: str = "10.244.0.0/16"

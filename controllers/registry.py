@@ -19,6 +19,7 @@ from podwire.controllers.podgc import shell as podgc
 from podwire.controllers.replicaset import shell as replicaset
 from podwire.controllers.rootca import shell as rootca
 from podwire.controllers.serviceaccount import shell as serviceaccount
+from podwire.controllers.serviceaccounttoken import shell as serviceaccounttoken
 from podwire.controllers.statefulset import shell as statefulset
 from podwire.controllers.tainteviction import shell as tainteviction
 from podwire.controllers.world import World
@@ -27,6 +28,7 @@ Build = Callable[[World], Driver]
 
 CONTROLLERS: tuple[tuple[str, Build], ...] = (
     ("serviceaccount-controller", serviceaccount.build),
+    ("serviceaccount-token-controller", serviceaccounttoken.build),
     ("root-ca-certificate-publisher-controller", rootca.build),
     ("certificatesigningrequest-controllers", certificates.build),
     ("node-ipam-controller", nodeipam.build),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from podwire.apiserver.certs import Authority, Pair
-from podwire.apiserver.tokens import new_signing_key
+from podwire.apiserver.tokens import Issuer, new_signing_key
 from podwire.client.identity import ROOMS, IdentityError
 from podwire.runtime.env import Env
 from podwire.runtime.files import write_private
@@ -102,14 +102,18 @@ def signer(directory: Path, env: Env) -> Authority:
         ) from error
 
 
-def accounts_key(directory: Path) -> bytes:
-    """The key of service accounts' tokens, PEM. Raises IdentityError when it is not there."""
+def issuer(directory: Path) -> Issuer:
+    """Who signs service accounts' tokens. Raises IdentityError when the key is not there."""
     file = directory / ACCOUNTS_KEY
     try:
-        return file.read_bytes()
+        return Issuer(file.read_bytes())
     except OSError as error:
         raise IdentityError(
             f"{file}: {error.strerror}: issue it with: podwire certs {directory}"
+        ) from error
+    except ValueError as error:
+        raise IdentityError(
+            f"{file}: {error}; remove it and issue it with: podwire certs {directory}"
         ) from error
 
 

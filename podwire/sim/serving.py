@@ -18,11 +18,11 @@ from podwire.sim import addons
 from podwire.sim.settings import ClusterSettings
 
 
-def equip(server: Apiserver, own: Own, accounts_key: bytes) -> None:
-    """Everything the API server answers beside its registry, the shapes it answers in, and the
-    key (PEM) that signs service accounts' tokens.
+def equip(server: Apiserver, own: Own, issuer: Issuer) -> None:
+    """Everything the API server answers beside its registry, the shapes it answers in, and who
+    signs service accounts' tokens.
     """
-    server.issue_tokens(Issuer(accounts_key))
+    server.issue_tokens(issuer)
     for route in (*discovery.routes(), *openapi.ROUTES):
         server.routes.add(route)
     server.shapes.append(chooser(server.world.clock.now_ns))

@@ -61,7 +61,7 @@ class ApiserverRoom:
             self._wait_ready,
             FramedMachines(self._link, self._kubelets),
         )
-        serving.equip(self.server, own, certs.accounts_key(options.pki))
+        serving.equip(self.server, own, certs.issuer(options.pki))
 
     def _kubelet_endpoint(self, node: str) -> str:
         entry = self.server.caches.of(kinds.NODE).get("", node)

@@ -18,5 +18,9 @@ async def main(room: RoomProcess) -> None:
     room.hold_lease(FramedApi(link))
     await link.connected()
     signer = certs.signer(room.options.pki, room.env)
-    config = ControllersConfig(sign=signer.sign, root_ca=room.identity.ca_file.read_text())
+    config = ControllersConfig(
+        sign=signer.sign,
+        sign_token=certs.issuer(room.options.pki).sign_for_secret,
+        root_ca=room.identity.ca_file.read_text(),
+    )
     room.nursery.start(run_controllers(room.ctx(ROOM, config)), name=ROOM)
