@@ -127,8 +127,13 @@ def _kind(api_version: str, kind: str, view: type[V], *, behaves: bool = True) -
 
 
 def _idle(api_version: str, kind: str) -> Kind[views.Object]:
-    """A kind that nothing acts on (yet)."""
-    return _kind(api_version, kind, views.Object, behaves=False)
+    """A kind that nothing acts on (yet), unless it is a question that the server answers."""
+    answered = _ROWS[api_version, kind].verbs in _ANSWERED
+    return _kind(api_version, kind, views.Object, behaves=answered)
+
+
+_ANSWERED = (("create",), ("get", "list"))
+"""The verbs of kinds that are not stored: reviews and bindings, component statuses."""
 
 
 NAMESPACE = _kind("v1", "Namespace", views.Namespace)
