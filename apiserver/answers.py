@@ -7,10 +7,13 @@ from typing import Any
 
 import msgspec
 
+from podwire.api import kinds
 from podwire.api.status import ApiError
+from podwire.api.view import JSON
 from podwire.client.counters import Response
 
 JSON_TYPE = "application/json"
+_GROUPS = frozenset(kind.group for kind in kinds.ALL)
 
 
 def raw(body: bytes, status: int = 200, content_type: str = JSON_TYPE) -> Response:
@@ -26,6 +29,12 @@ def chunked(chunks: Iterator[bytes]) -> Response:
 def json(body: Any, status: int = 200) -> Response:
     """A value, encoded."""
     return raw(msgspec.json.encode(body), status)
+
+
+def review(body: JSON, status: int = 201) -> Response:
+    """An object that was made for this answer, its fields in the order of the API's own."""
+    head = {key: body[key] for key in ("kind", "apiVersion", "metadata")}
+    return json({**head, **body}, status)
 
 
 def error(failure: ApiError) -> Response:
@@ -47,6 +56,18 @@ def text(body: str, status: int = 200) -> Response:
 def page_not_found() -> Response:
     """What upstream's mux says of a path nobody serves."""
     return text("404 page not found\n", 404)
+
+
+def nobody_serves(path: str) -> Response:
+    """404 for a path that is no resource: as a Status below a group that is served, else as text.
+
+    Source: apiserver pkg/server/handler.go (the director of go-restful and the rest).
+    """
+    parts = path.strip("/").split("/")
+    below = parts[0] == "api" or (parts[0] == "apis" and len(parts) > 1 and parts[1] in _GROUPS)
+    if not below:
+        return page_not_found()
+    return error(ApiError("NotFound", "the server could not find the requested resource"))
 
 
 def quoted_warning(message: str) -> str:

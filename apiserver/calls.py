@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -10,6 +12,7 @@ from urllib.parse import unquote
 from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError, Cause
+from podwire.apiserver.authorizer import Attributes
 from podwire.client.counters import Request, User
 
 PROXY = "proxy"
@@ -76,12 +79,21 @@ class Call:
     @property
     def dry_run(self) -> bool:
         """Whether nothing may be persisted. Raises ApiError for an unknown dryRun value."""
-        values = [value for value in self.query.all("dryRun") if value]
-        for value in values:
-            if value != "All":
-                why = f'Unsupported value: "{value}": supported values: "All"'
-                raise bad_option(self, "dryRun", "FieldValueNotSupported", why)
+        values = self.query.all("dryRun")
+        if any(value != "All" for value in values):
+            listed = ",".join(json.dumps(value) for value in values)
+            why = f'Unsupported value: [{listed}]: supported values: "All"'
+            raise bad_option(self, "dryRun", "FieldValueNotSupported", why)
         return bool(values)
+
+    @property
+    def attributes(self) -> Attributes:
+        """What an authorizer is asked."""
+        kind = self.kind
+        return Attributes(
+            self.user, self.verb, kind.group, kind.version, kind.plural, self.subresource,
+            self.namespace, self.name,
+        )  # fmt: skip
 
     @property
     def content_type(self) -> str:
@@ -129,7 +141,7 @@ def forbidden(kind: Kind[Any], name: str, why: str) -> ApiError:
 
 _OPTIONS = {
     "create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions",
-    "delete": "DeleteOptions", "deletecollection": "DeleteOptions", "list": "ListOptions",
+    "delete": "DeleteOptions", "deletecollection": "ListOptions", "list": "ListOptions",
     "watch": "ListOptions",
 }  # fmt: skip
 
@@ -145,24 +157,28 @@ def bad_option(call: Call, field: str, reason: str, why: str) -> ApiError:
     )
 
 
+def bad_options(options: str, causes: Sequence[Cause]) -> ApiError:
+    """422 for query parameters or an options body: ``DeleteOptions.meta.k8s.io "" is invalid``."""
+    texts = [f"{cause.field}: {cause.message}" for cause in causes]
+    listed = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    return ApiError(
+        "Invalid",
+        f'{options}.meta.k8s.io "" is invalid: {listed}',
+        details={"group": "meta.k8s.io", "kind": options},
+        causes=tuple(causes),
+    )
+
+
 MODIFIED = (
     "the object has been modified; please apply your changes to the latest version and try again"
 )
 """Why an update lost an optimistic race."""
 
 
-_NOT_MODELLED = {
-    ("pods", "ephemeralcontainers"): "run a pod of image nicolaka/netshoot beside it",
-    ("serviceaccounts", "token"): "the cluster's own token lies beside its kubeconfig",
-}
-"""Subresources that clients know and this server does not have: what to use instead."""
-
-
 def parse(request: Request, user: User) -> Call | None:
     """The resource request a path stands for, or None when it names no served resource.
 
-    Raises ApiError MethodNotAllowed for a method that the resource does not have, and for a
-    subresource that is not modelled.
+    Raises ApiError MethodNotAllowed for a method that the resource does not have.
     """
     parts = request.path.strip("/").split("/")
     if "%" in request.path:
@@ -184,12 +200,8 @@ def parse(request: Request, user: User) -> Call | None:
         return None
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
-    if subresource:
-        if (instead := _NOT_MODELLED.get((kind.plural, subresource))) is not None:
-            message = f"{kind.plural}/{subresource} is not modelled; {instead}"
-            raise ApiError("MethodNotAllowed", message)
-        if subresource not in kind.parts:
-            return None
+    if subresource and subresource not in kind.parts:
+        return None
     if kind.namespaced and name and not namespace:
         return None
     call = Call(request, user, kind, "", namespace, name, subresource, Query(request.query))

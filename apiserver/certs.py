@@ -24,6 +24,32 @@ _CA_DAYS = 3650
 _LEAF_DAYS = 365
 _RENEW_DAYS = 30
 _BACKDATE_S = 300
+_SIGNED_S, _LEAST_S = 365 * 24 * 3600, 600
+_SHORT = dt.timedelta(hours=8)
+"""Certificates that live shorter are not cut by the backdating."""
+_FLAGS = {
+    "signing": "digital_signature",
+    "digital signature": "digital_signature",
+    "content commitment": "content_commitment",
+    "key encipherment": "key_encipherment",
+    "data encipherment": "data_encipherment",
+    "key agreement": "key_agreement",
+    "cert sign": "key_cert_sign",
+    "crl sign": "crl_sign",
+    "encipher only": "encipher_only",
+    "decipher only": "decipher_only",
+}
+_PURPOSES = {
+    "any": ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
+    "server auth": ExtendedKeyUsageOID.SERVER_AUTH,
+    "client auth": ExtendedKeyUsageOID.CLIENT_AUTH,
+    "code signing": ExtendedKeyUsageOID.CODE_SIGNING,
+    "email protection": ExtendedKeyUsageOID.EMAIL_PROTECTION,
+    "s/mime": ExtendedKeyUsageOID.EMAIL_PROTECTION,
+    "timestamping": ExtendedKeyUsageOID.TIME_STAMPING,
+    "ocsp signing": ExtendedKeyUsageOID.OCSP_SIGNING,
+}
+"""In the order in which a certificate lists them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +67,19 @@ class Authority:
     """
 
     def __init__(
-        self, secret: Callable[[int], bytes], now_ns: int, kept: Pair | None = None
+        self,
+        secret: Callable[[int], bytes],
+        now_ns: int,
+        kept: Pair | None = None,
+        name: str = "podwire-ca",
     ) -> None:
         self._secret = secret
         self._now = dt.datetime.fromtimestamp(now_ns // 10**9, tz=dt.UTC)
-        self._name = _name("podwire-ca", ())
+        self._name = _name(name, ())
         if kept is not None:
             self._key = _loaded(kept)
             self._certificate = x509.load_pem_x509_certificate(kept.certificate)
+            self._name = self._certificate.subject
         else:
             self._key = self._new_key()
             self._certificate = self._build(
@@ -74,6 +105,44 @@ class Authority:
         """A room's certificate, for both ends of its connections."""
         both = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
         return self._leaf(identity.PREFIX + room, (identity.GROUP,), (room, *names), both)
+
+    def sign(
+        self, request: x509.CertificateSigningRequest, usages: Sequence[str], seconds: int | None,
+        now_ns: int,
+    ) -> bytes:  # fmt: skip
+        """The certificate (PEM) for a request that was approved; ``usages`` are those of the
+        certificates API, ``seconds`` how long it shall last at most.
+
+        Source: kubernetes pkg/controller/certificates/authority.
+        """
+        now = dt.datetime.fromtimestamp(now_ns // 10**9, tz=dt.UTC)
+        lifetime = dt.timedelta(seconds=_lifetime_s(seconds))
+        begin = now - dt.timedelta(seconds=_BACKDATE_S)
+        end = (now if lifetime < _SHORT else begin) + lifetime
+        key_usage, purposes = _usages(usages)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(request.subject)
+            .issuer_name(self._name)
+            .public_key(request.public_key())
+            .serial_number(int.from_bytes(self._secret(16), "big") >> 1 or 1)
+            .not_valid_before(begin)
+            .not_valid_after(min(end, self._certificate.not_valid_after_utc))
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
+        )
+        if key_usage is not None:
+            builder = builder.add_extension(key_usage, critical=True)
+        if purposes:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        for extension in request.extensions:
+            if isinstance(extension.value, x509.SubjectAlternativeName):
+                builder = builder.add_extension(extension.value, critical=extension.critical)
+        made = builder.sign(self._key, hashes.SHA256(), ecdsa_deterministic=True)
+        return made.public_bytes(serialization.Encoding.PEM)
 
     def still_good(self, pair: Pair, names: Sequence[str], days: int = _RENEW_DAYS) -> bool:
         """Whether a certificate is of this authority, names these, and lasts some ``days``."""
@@ -103,8 +172,7 @@ class Authority:
         return Pair(certificate.public_bytes(serialization.Encoding.PEM), _private(key))
 
     def _new_key(self) -> ec.EllipticCurvePrivateKey:
-        number = int.from_bytes(self._secret(48), "big") % (_P256_ORDER - 1) + 1
-        return ec.derive_private_key(number, ec.SECP256R1())
+        return new_key(self._secret)
 
     def _build(
         self,
@@ -142,6 +210,12 @@ class Authority:
         return builder.sign(self._key, hashes.SHA256(), ecdsa_deterministic=True)
 
 
+def new_key(secret: Callable[[int], bytes]) -> ec.EllipticCurvePrivateKey:
+    """A P-256 key of 48 secret bytes."""
+    number = int.from_bytes(secret(48), "big") % (_P256_ORDER - 1) + 1
+    return ec.derive_private_key(number, ec.SECP256R1())
+
+
 def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM,
@@ -171,6 +245,26 @@ def _alternative(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
+
+
+def _lifetime_s(asked: int | None) -> int:
+    """What a request may have of --cluster-signing-duration, ten minutes at least."""
+    return _SIGNED_S if asked is None else max(_LEAST_S, min(asked, _SIGNED_S))
+
+
+def _usages(
+    usages: Sequence[str],
+) -> tuple[x509.KeyUsage | None, list[x509.ObjectIdentifier]]:
+    """The certificates API's usages as the two extensions. What X.509 does not know is left out,
+    and a KeyUsage that would say nothing (peers refuse such a one).
+    """
+    flags = dict.fromkeys(_FLAGS.values(), False) | {
+        _FLAGS[usage]: True for usage in usages if usage in _FLAGS
+    }
+    purposes = dict.fromkeys(oid for usage, oid in _PURPOSES.items() if usage in usages)
+    if not flags["key_agreement"]:  # the two mean nothing without it
+        flags |= {"encipher_only": False, "decipher_only": False}
+    return x509.KeyUsage(**flags) if any(flags.values()) else None, list(purposes)
 
 
 def _key_usage(is_authority: bool) -> x509.KeyUsage:

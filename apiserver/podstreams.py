@@ -148,7 +148,8 @@ def _container(pod: Pod, asked: str) -> str:
     first = [c.name for c in pod.spec.init_containers]
     name = pod.metadata.name
     if asked:
-        if asked not in names and asked not in first:
+        debuggers = [c.name for c in pod.spec.ephemeral_containers]
+        if asked not in (*names, *first, *debuggers):
             raise ApiError("BadRequest", f"container {asked} is not valid for pod {name}")
         return asked
     if len(names) == 1:

@@ -18,16 +18,28 @@ from podwire.api.codec import PROTOBUF_TYPE
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
-from podwire.apiserver import answers, calls, health, metrics, negotiation
+from podwire.apiserver import (
+    answers,
+    authorizer,
+    calls,
+    health,
+    impersonation,
+    metrics,
+    negotiation,
+)
+from podwire.apiserver.accounts import ServiceAccounts
 from podwire.apiserver.admission import CHAIN
 from podwire.apiserver.allocation.ranges import FOLDER, Ranges
+from podwire.apiserver.authorizer import Attributes
 from podwire.apiserver.cache.entry import Entry, Representation
 from podwire.apiserver.cache.hub import Caches
 from podwire.apiserver.calls import Call
 from podwire.apiserver.config import Config
 from podwire.apiserver.encodings import Protobuf, ProtobufMetadata, rewritten
+from podwire.apiserver.http.authn import Authenticator
 from podwire.apiserver.registry import install
 from podwire.apiserver.routes import Routes
+from podwire.apiserver.tokens import Issuer
 from podwire.apiserver.world import World
 from podwire.client.counters import ANONYMOUS, KubeletStreams, Request, Response, User
 from podwire.store import OutcomeUnknownError, Store, UnavailableError
@@ -59,6 +71,8 @@ class Apiserver:
         self.kubelets = kubelets
         self.admission = CHAIN
         self.metrics = metrics.Metrics(world.clock)
+        self.authenticator = Authenticator({})
+        """Who holders of tokens and certificates are; bindings with a wire ask it."""
         self.caches = Caches(store, world.clock, world.rng, kinds.STORED, world.log)
         low_high = self.config.node_port_range
         self.ranges = Ranges(self.config.service_cidr, low_high, world.rng)
@@ -71,7 +85,7 @@ class Apiserver:
         self.checks: dict[str, Check] = {
             "ping": lambda _endpoint: None,
             "log": lambda _endpoint: None,
-            "etcd": self._check_store,
+            "etcd": self.check_store,
             "informer-sync": lambda _endpoint: None if self._running else "caches not synced",
             "shutdown": lambda endpoint: (
                 "process is shutting down" if self._stopping and endpoint == "readyz" else None
@@ -84,6 +98,10 @@ class Apiserver:
         for route in (*health.ROUTES, *metrics.ROUTES):
             self.routes.add(route)
         install(self)
+
+    def issue_tokens(self, issuer: Issuer) -> None:
+        """Give service accounts tokens of ``issuer``, and let their holders in."""
+        self.authenticator.accounts = ServiceAccounts(self, issuer)
 
     async def start(self) -> None:
         """Load the caches; ready afterwards."""
@@ -122,7 +140,8 @@ class Apiserver:
         )
         return answers.error(error)
 
-    async def _check_store(self, _endpoint: str) -> str | None:
+    async def check_store(self, _endpoint: str = "") -> str | None:
+        """What is wrong with the store; None when nothing is."""
         if not self._running:
             return "not started"
         try:
@@ -137,17 +156,17 @@ class Apiserver:
             limit = self.config.body_limit_bytes
             message = f"Request entity too large: limit is {limit}"
             raise ApiError("RequestEntityTooLarge", message)
-        user = request.user or ANONYMOUS
+        request = impersonation.applied(self, request)
         route = self.routes.path(request.path)
         if route is not None:
-            if "system:authenticated" not in user.groups and not route.open:
-                raise _path_forbidden(user, request)
+            if not route.open:
+                self._demand_path(request)
             if request.method not in route.methods:
                 raise calls.method_not_allowed()
             return await route.handler(self, request)
-        call = self.authorized(request)
+        call = self._call(request)
         if call is None:
-            return answers.page_not_found()
+            return answers.nobody_serves(request.path)
         handler = self.routes.verb(call)
         if handler is None:
             raise calls.method_not_allowed()
@@ -160,12 +179,27 @@ class Apiserver:
     def authorized(self, request: Request) -> Call | None:
         """The resource call a request makes, None when there is no such resource.
 
-        Any authenticated identity may do everything until RBAC lands. Raises ApiError.
+        Raises ApiError.
         """
+        return self._call(impersonation.applied(self, request))
+
+    def _call(self, request: Request) -> Call | None:
         user = request.user or ANONYMOUS
-        if "system:authenticated" not in user.groups:
-            raise _forbidden(user, request)
-        return calls.parse(request, user)
+        try:
+            call = calls.parse(request, user)
+        except ApiError:
+            self._demand_path(request)  # what a path means is nobody's business who may not ask
+            raise
+        if call is None:
+            self._demand_path(request)
+        else:
+            authorizer.demand(self, call.attributes)
+        return call
+
+    def _demand_path(self, request: Request) -> None:
+        verb = request.method.lower()
+        asked = Attributes(request.user or ANONYMOUS, verb, path=request.path)
+        authorizer.demand(self, asked)
 
     # ------------------------------------------------------------ shared by verbs
 
@@ -227,30 +261,6 @@ class Apiserver:
     def forget_event_lease(self) -> None:
         """The store does not know the shared lease (any more): take a new one for the next."""
         self._lease_until_ns = 0
-
-
-def _path_forbidden(user: User, request: Request) -> ApiError:
-    verb = request.method.lower()
-    message = f'forbidden: User "{user.name}" cannot {verb} path "{request.path}"'
-    return ApiError("Forbidden", message)
-
-
-def _forbidden(user: User, request: Request) -> ApiError:
-    """403 in the words of the RBAC authorizer."""
-    try:
-        call = calls.parse(request, user)
-    except ApiError:
-        call = None
-    if call is None:
-        return _path_forbidden(user, request)
-    kind = call.kind
-    resource = f"{kind.plural}/{call.subresource}" if call.subresource else kind.plural
-    where = f' in the namespace "{call.namespace}"' if call.namespace else " at the cluster scope"
-    why = (
-        f'User "{user.name}" cannot {call.verb} resource "{resource}" '
-        f'in API group "{kind.group}"{where}'
-    )
-    return calls.forbidden(kind, call.name, why)
 
 
 class DirectApi:

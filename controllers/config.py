@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class ControllersConfig:
     """Flags of kube-controller-manager that podwire models."""
 
+    sign: Callable[[Any, Sequence[str], int | None, int], bytes] | None = None
+    """Signs certificate requests: ``apiserver.certs.Authority.sign``. None signs (and looks at)
+    nothing.
+    """
+    sign_token: Callable[[str, str, str, str], str] | None = None
+    """The token of an account (namespace, name, uid) that lies in a Secret of that name. None
+    fills no Secrets.
+    """
     root_ca: str = ""
     """PEM text published as kube-root-ca.crt; "" publishes nothing."""
     cluster_cidr: str = "10.244.0.0/16"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from podwire.client.driver import Driver
+from podwire.controllers.certificates import shell as certificates
 from podwire.controllers.daemonset import shell as daemonset
 from podwire.controllers.deployment import shell as deployment
 from podwire.controllers.disruption import shell as disruption
@@ -18,6 +19,7 @@ from podwire.controllers.podgc import shell as podgc
 from podwire.controllers.replicaset import shell as replicaset
 from podwire.controllers.rootca import shell as rootca
 from podwire.controllers.serviceaccount import shell as serviceaccount
+from podwire.controllers.serviceaccounttoken import shell as serviceaccounttoken
 from podwire.controllers.statefulset import shell as statefulset
 from podwire.controllers.tainteviction import shell as tainteviction
 from podwire.controllers.world import World
@@ -26,7 +28,9 @@ Build = Callable[[World], Driver]
 
 CONTROLLERS: tuple[tuple[str, Build], ...] = (
     ("serviceaccount-controller", serviceaccount.build),
+    ("serviceaccount-token-controller", serviceaccounttoken.build),
     ("root-ca-certificate-publisher-controller", rootca.build),
+    ("certificatesigningrequest-controllers", certificates.build),
     ("node-ipam-controller", nodeipam.build),
     ("daemonset-controller", daemonset.build),
     ("deployment-controller", deployment.build),

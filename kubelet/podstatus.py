@@ -56,13 +56,22 @@ def new_records(spec: PodSpec) -> Records:
     return {
         c.name: Record(c.name, normalized(c.image), reason=reason)
         for c in (*spec.init_containers, *spec.containers)
-    }
+    } | debuggers(spec)
+
+
+def debuggers(spec: PodSpec) -> Records:
+    """The records of ephemeral containers that have not started yet."""
+    return {c.name: Record(c.name, normalized(c.image)) for c in spec.ephemeral_containers}
 
 
 def adopt(records: Records, pod: Pod, now: str, now_ns: int) -> None:
     """Take over from an earlier kubelet: what ran then has ended with it."""
-    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
-    mains = {c.name for c in pod.spec.containers}
+    found = pod.status
+    statuses = (
+        *found.init_container_statuses, *found.container_statuses,
+        *found.ephemeral_container_statuses,
+    )  # fmt: skip
+    mains = {c.name for c in (*pod.spec.containers, *pod.spec.ephemeral_containers)}
     for status in statuses:
         record = records.get(status.name)
         if record is None or not status.container_id:
@@ -165,6 +174,12 @@ def pod_status(pod: Pod, facts: PodFacts, records: Records, since: Since, now: s
     status["containerStatuses"] = [
         container_status(r, over=facts.over, initialized=done) for r in mains
     ]
+    if spec.ephemeral_containers:
+        status["ephemeralContainerStatuses"] = [
+            container_status(records[c.name], over=facts.over) | {"ready": False}
+            for c in spec.ephemeral_containers
+            if c.name in records
+        ]
     return status
 
 

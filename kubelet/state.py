@@ -117,8 +117,12 @@ class Kubelet:
         """Record an event about a pod or one of its containers."""
         path = ""
         if container:
-            init = any(c.name == container for c in pod.spec.init_containers)
-            path = f"spec.{'initContainers' if init else 'containers'}{{{container}}}"
+            field, spec = "containers", pod.spec
+            if any(c.name == container for c in spec.init_containers):
+                field = "initContainers"
+            elif any(c.name == container for c in spec.ephemeral_containers):
+                field = "ephemeralContainers"
+            path = f"spec.{field}{{{container}}}"
         self.recorder.emit(pod, type, reason, message, path)
 
     def find(self, namespace: str, name: str) -> PodWorker | None:

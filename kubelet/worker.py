@@ -31,7 +31,7 @@ from podwire.kubelet.hooks import run_hook
 from podwire.kubelet.images import Emit, ImageError
 from podwire.kubelet.logs import ContainerLog
 from podwire.kubelet.network import Sandbox, SandboxError
-from podwire.kubelet.podstatus import PodFacts, adopt, new_records, pod_status
+from podwire.kubelet.podstatus import PodFacts, adopt, debuggers, new_records, pod_status
 from podwire.kubelet.process import ContainerProcess
 from podwire.kubelet.profile import image_id
 from podwire.kubelet.state import Instance, Kubelet
@@ -91,6 +91,10 @@ class PodWorker:
         )
         self.pod = pod
         self.kubelet.statuses.observe(pod)
+        joined = {n: r for n, r in debuggers(pod.spec).items() if n not in self.records}
+        if joined:
+            self.records |= joined
+            self._wake.set()
         if relabelled:
             self.refresh_volumes_later()
         if pod.metadata.deletion_timestamp:
@@ -166,7 +170,7 @@ class PodWorker:
             if step.over:
                 await termination.complete(self)
                 return
-            wait_ns = await self._start_all(step.start)
+            wait_ns = await self._start_all((*self._debuggers(), *step.start))
             self.publish()
             if not facts.was_initialized and initialized(spec, self.records):
                 continue
@@ -254,10 +258,20 @@ class PodWorker:
                 soonest = wait_ns if soonest is None else min(soonest, wait_ns)
         return soonest
 
+    def _debuggers(self) -> list[str]:
+        """Ephemeral containers to start: each once, before others that may fail to start."""
+        names = (c.name for c in self.pod.spec.ephemeral_containers)
+        return [
+            name
+            for name in names
+            if self.records[name].state == WAITING and self.records[name].exit is None
+        ]
+
     def container(self, name: str) -> Container:
         """A container of the spec by name."""
         spec = self.pod.spec
-        return next(c for c in (*spec.init_containers, *spec.containers) if c.name == name)
+        found = (*spec.init_containers, *spec.containers, *spec.ephemeral_containers)
+        return next(c for c in found if c.name == name)
 
     def _held_back(self, name: str) -> int | None:
         """The rest of a crash loop's delay; notes the attempt when there is none."""

@@ -6,49 +6,85 @@ groups; token; anonymous).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from hashlib import sha256
+import hashlib
+import ssl
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from podwire.api.status import ApiError
+from podwire.apiserver.accounts import AUTHENTICATED, Authenticated, ServiceAccounts
+from podwire.apiserver.tokens import TokenError
 from podwire.client.counters import ANONYMOUS, User
 
-_AUTHENTICATED = "system:authenticated"
+CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
+FINGERPRINT = "sha256"
+"""Where ``peer_certificate`` puts the certificate's digest."""
+_UID_OID = "1.3.6.1.4.1.57683.2"
+"""The subject attribute that holds a user's uid (apiserver pkg/apis/asn1)."""
 
 
 class Authenticator:
     """Maps certificates and tokens to users. ``tokens`` maps a bearer token to its user.
 
-    Tokens are kept and looked up as digests: neither how many there are nor how much of one was
-    guessed shows in the time that a look-up takes, and a dump of the table gives none away.
+    ``accounts`` (None: there are none) knows the tokens of service accounts.
     """
 
     def __init__(self, tokens: Mapping[str, User]) -> None:
-        self._users = {_digest(token): user for token, user in tokens.items()}
+        self._tokens: dict[bytes, User] = {}
+        self.know(tokens)
+        self.accounts: ServiceAccounts | None = None
+
+    def know(self, tokens: Mapping[str, User]) -> None:
+        """Accept these tokens too."""
+        self._tokens |= {_digest(token): user for token, user in tokens.items()}
 
     def user(self, peer_certificate: Mapping[str, Any] | None, authorization: str) -> User:
         """The user of a request. Raises ApiError Unauthorized for a token nobody issued."""
         if peer_certificate:
             return _of_certificate(peer_certificate)
         scheme, _, token = authorization.partition(" ")
-        if scheme.lower() == "bearer" and token:
-            return self._of_token(token.strip())
-        return ANONYMOUS
+        if scheme.lower() != "bearer" or not token.strip():
+            return ANONYMOUS
+        try:
+            return self.token(token.strip()).user
+        except TokenError:
+            raise ApiError("Unauthorized", "Unauthorized") from None
 
-    def _of_token(self, token: str) -> User:
-        user = self._users.get(_digest(token))
-        if user is None:
-            raise ApiError("Unauthorized", "Unauthorized")
-        return user
+    def token(self, token: str, audiences: Sequence[str] = ()) -> Authenticated:
+        """Whose token it is, and for which of ``audiences`` (the API server's when none).
+
+        Raises TokenError.
+        """
+        digest = _digest(token)  # one look, whose time tells nothing about other tokens
+        static = self._tokens.get(digest)
+        if static is not None:
+            return Authenticated(static, tuple(audiences))
+        try:
+            found = self.accounts.authenticate(token, audiences) if self.accounts else None
+        except TokenError as error:
+            raise TokenError(f"[invalid bearer token, {error}]") from None
+        if found is None:
+            raise TokenError("invalid bearer token")
+        return found
 
 
 def _digest(token: str) -> bytes:
-    return sha256(token.encode("utf-8", "surrogateescape")).digest()  # headers need not be UTF-8
+    # Header bytes need not be UTF-8.
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def peer_certificate(tls: ssl.SSLObject | ssl.SSLSocket) -> dict[str, Any] | None:
+    """The verified client certificate of a connection, for ``Authenticator.user``."""
+    found = tls.getpeercert()
+    raw = tls.getpeercert(binary_form=True) if found else None
+    if not found or raw is None:
+        return None
+    return {**found, FINGERPRINT: hashlib.sha256(raw).hexdigest()}
 
 
 def _of_certificate(certificate: Mapping[str, Any]) -> User:
-    """``ssl.SSLSocket.getpeercert()`` as a user."""
-    name = ""
+    """``ssl.SSLSocket.getpeercert()`` (with its FINGERPRINT, if known) as a user."""
+    name = uid = ""
     groups: list[str] = []
     for rdn in certificate.get("subject", ()):
         for key, value in rdn:
@@ -56,4 +92,8 @@ def _of_certificate(certificate: Mapping[str, Any]) -> User:
                 name = value
             elif key == "organizationName":
                 groups.append(value)
-    return User(name, (*groups, _AUTHENTICATED))
+            elif key == _UID_OID:
+                uid = value
+    digest = certificate.get(FINGERPRINT)
+    extra = ((CREDENTIAL_ID, (f"X509SHA256={digest}",)),) if digest else ()
+    return User(name, (*groups, AUTHENTICATED), uid, extra)

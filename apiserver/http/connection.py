@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from podwire.api.status import ApiError
 from podwire.apiserver.http import writing
+from podwire.apiserver.http.authn import peer_certificate
 from podwire.apiserver.http.duplex import Switch
 from podwire.apiserver.http.heads import CONTINUE, plain
 from podwire.apiserver.http.parser import Incoming, MalformedError, RequestParser
@@ -70,7 +71,7 @@ class Connection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         tls = transport.get_extra_info("ssl_object")
-        self._certificate = tls.getpeercert() if tls is not None else None
+        self._certificate = peer_certificate(tls) if tls is not None else None
         if not self.server.joined(self):
             self.transport.write(self.server.too_many())
             self._end()

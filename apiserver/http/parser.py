@@ -14,6 +14,8 @@ from urllib.parse import parse_qsl, quote, unquote
 
 import httptools
 
+from podwire.apiserver.http.headers import joined
+
 MAX_BODY_BYTES = 3 * 1024 * 1024
 """Upstream's limit of a request body (apiserver MaxRequestBodyBytes)."""
 
@@ -164,7 +166,7 @@ class RequestParser:
         if earlier is not None:
             if key in _SINGLE:
                 raise MalformedError(400, f"Bad Request: too many {key} headers")
-            text = f"{earlier}, {text}"
+            text = joined(key, earlier, text)
         self._headers[key] = text
 
     def on_headers_complete(self) -> None:

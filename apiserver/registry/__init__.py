@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from podwire.apiserver import podstreams, proxy
+from podwire.api import kinds
+from podwire.apiserver import componentstatus, podstreams, proxy, reviews
 from podwire.apiserver.registry import (
     binding,
+    bindings,
     create,
     delete,
     eviction,
@@ -14,6 +16,7 @@ from podwire.apiserver.registry import (
     get,
     patch,
     scale,
+    subresources,
     update,
     watch,
 )
@@ -43,5 +46,9 @@ def install(server: Apiserver) -> None:
     add("create", binding.handle, "binding")
     add("create", eviction.handle, "eviction")
     add("update", finalize.handle, "finalize")
+    reviews.install(server)
+    subresources.install(server)
+    componentstatus.install(server)
+    add("create", bindings.handle, kind=kinds.by_gvk("v1", "Binding"))
     for verb, subresource, handler in (*podstreams.HANDLERS, *proxy.HANDLERS):
         add(verb, handler, subresource)

@@ -14,7 +14,14 @@ from podwire.apiserver import allocation, answers, calls, objects
 from podwire.apiserver.admission.review import Review, admit
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
-from podwire.apiserver.registry import attempts, meta, ownership, strategy
+from podwire.apiserver.registry import (
+    apiservices,
+    attempts,
+    certificates,
+    meta,
+    ownership,
+    strategy,
+)
 from podwire.apiserver.storage import Lost
 from podwire.client.counters import Response
 
@@ -22,6 +29,11 @@ if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
 
 _NAME_ATTEMPTS = 8
+_PREPARERS = {
+    apiservices.KIND: apiservices.on_create,
+    certificates.CSR: certificates.on_create,
+}
+"""What a kind's strategy needs the call for, or the metadata."""
 
 
 async def handle(server: Apiserver, call: Call) -> Response:
@@ -64,6 +76,8 @@ async def create(
     name = metadata["generateName"] if generated else metadata.get("name", "")
     admit(Review(server, kind, "CREATE", call.namespace, name, "", obj))
     strategy.on_create(kind, obj)
+    if (prepare := _PREPARERS.get(kind)) is not None:
+        prepare(call, obj)
     check_create(kind, obj)
     if given:
         ownership.check(kind, metadata.get("name", ""), entries)

@@ -12,6 +12,7 @@ from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.times import NS, format_time, parse_time
+from podwire.api.validation.field import Errors
 from podwire.api.view import JSON
 from podwire.apiserver import allocation, answers, calls, objects
 from podwire.apiserver.admission.review import Review, admit
@@ -26,41 +27,55 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 5
 _ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
-_POLICIES = ("Background", "Foreground", "Orphan")
+_POLICIES = ("Foreground", "Background", "Orphan")
+
+_ORPHANED_BY_DEFAULT = frozenset((("batch", "jobs"), ("", "replicationcontrollers")))
+"""Kinds whose first API orphaned, so that v1 still does (DefaultGarbageCollectionPolicy)."""
+_UNCOLLECTED = frozenset((("", "events"), ("events.k8s.io", "events")))
+"""Kinds that the garbage collector does not follow: they never get its finalizers."""
+
+_JOB_WARNING = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background "
+    "to remove them or set propagationPolicy=Orphan to suppress this warning"
+)
 
 
 @dataclass(slots=True)
 class Options:
-    """DeleteOptions from body and query."""
+    """DeleteOptions from body or query."""
 
     grace_s: int | None = None
     uid: str = ""
     resource_version: str = ""
     propagation: str = ""
     dry_run: bool = False
+    accepted: bool = False
+    """Whether a deletion that only began is answered with 202 (orphanDependents=false)."""
 
 
 async def handle(server: Apiserver, call: Call) -> Response:
     """Delete an object: 200 with it, or with a Status (see Kind.returned)."""
     shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
     options = parse_options(call)
+    if call.kind.resource == "jobs.batch" and not options.propagation:
+        call.warnings.append(_JOB_WARNING)
     await server.caches.fresh()
     name = call.name
     admit(Review(server, call.kind, "DELETE", call.namespace, name, "", {}))
     entry, gone = await delete(server, call.kind, call.namespace, name, options)
     if not gone or call.kind.returned:
-        return server.one(entry, shape)
+        return server.one(entry, shape, 202 if options.accepted and not gone else 200)
     return answers.json(_success(call.kind, entry))
 
 
 async def handle_collection(server: Apiserver, call: Call) -> Response:
-    """Delete every selected object; answers with the list of what was there."""
+    """Delete what a list with the same parameters shows; answers with that list.
+
+    Not atomic, as upstream: what was deleted before a refusal stays deleted.
+    """
     shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
     options = parse_options(call)
-    selection = list_verb.select(call)
-    revision = await server.caches.fresh()
-    entries = server.caches.of(call.kind).entries(call.namespace)
-    chosen = [entry for entry in entries if selection.matches(entry)]
+    chosen, meta = await list_verb.page(server, call)
     for entry in chosen:
         admit(Review(server, call.kind, "DELETE", entry.namespace, entry.name, "", {}))
         try:
@@ -68,35 +83,45 @@ async def handle_collection(server: Apiserver, call: Call) -> Response:
         except ApiError as error:
             if error.reason != "NotFound":  # somebody else was quicker
                 raise
-    return server.many(call.kind, chosen, {"resourceVersion": str(revision)}, shape)
+    return server.many(call.kind, chosen, meta, shape)
 
 
 def parse_options(call: Call) -> Options:
-    """DeleteOptions of a call; the query fills what the body leaves out. Raises ApiError."""
-    return options_of(call, objects.decode_options(call))
-
-
-def options_of(call: Call, body: JSON) -> Options:
-    """The same from a body that is decoded already (an Eviction holds one). Raises ApiError."""
+    """DeleteOptions of a call: its body, or its query when it has none. Raises ApiError."""
+    if call.request.body:
+        return options_of(objects.decode_options(call))
     query = call.query
-    options = Options(dry_run=call.dry_run or bool(body.get("dryRun")))
-    options.grace_s = body.get("gracePeriodSeconds", query.number("gracePeriodSeconds"))
+    body: JSON = {"dryRun": query.all("dryRun")}
+    body["gracePeriodSeconds"] = query.number("gracePeriodSeconds")
+    body["propagationPolicy"] = query.get("propagationPolicy") or None
+    if query.has("orphanDependents"):
+        body["orphanDependents"] = query.flag("orphanDependents")
+    return options_of(body)
+
+
+def options_of(body: JSON) -> Options:
+    """The same from a body that is decoded already (an Eviction holds one). Raises ApiError."""
     conditions = body.get("preconditions") or {}
-    options.uid = conditions.get("uid") or ""
-    options.resource_version = conditions.get("resourceVersion") or ""
-    policy = body.get("propagationPolicy") or query.get("propagationPolicy")
-    orphan = body.get("orphanDependents")
-    if orphan is None and query.has("orphanDependents"):
-        orphan = query.flag("orphanDependents")
-    if policy and orphan is not None:
-        why = "Invalid value: orphanDependents and deletionPropagation cannot be both set"
-        raise calls.bad_option(call, "propagationPolicy", "FieldValueInvalid", why)
-    if policy and policy not in _POLICIES:
-        listed = ", ".join(f'"{p}"' for p in (*_POLICIES, "nil"))
-        why = f'Unsupported value: "{policy}": supported values: {listed}'
-        raise calls.bad_option(call, "propagationPolicy", "FieldValueNotSupported", why)
-    options.propagation = policy or ("Orphan" if orphan else "")
-    return options
+    policy, orphan = body.get("propagationPolicy"), body.get("orphanDependents")
+    errors = Errors()
+    if policy is not None and orphan is not None:
+        why = "orphanDependents and deletionPropagation cannot be both set"
+        errors.invalid("propagationPolicy", policy, why)
+    if policy is not None and policy not in _POLICIES:
+        errors.unsupported("propagationPolicy", policy, (*_POLICIES, "nil"))
+    dry_run = body.get("dryRun") or []
+    if any(value != "All" for value in dry_run):
+        errors.unsupported("dryRun", dry_run, ("All",))
+    if errors.causes:
+        raise calls.bad_options("DeleteOptions", errors.causes)
+    return Options(
+        grace_s=body.get("gracePeriodSeconds"),
+        uid=conditions.get("uid") or "",
+        resource_version=conditions.get("resourceVersion") or "",
+        propagation=policy or {True: "Orphan", False: "Background", None: ""}[orphan],
+        dry_run=bool(dry_run),
+        accepted=orphan is False,
+    )
 
 
 async def delete(
@@ -114,7 +139,7 @@ async def delete(
         current = server.caches.of(stored).get(namespace, name)
         if current is None:
             raise calls.not_found(kind, name)
-        _preconditions(kind, current, options)
+        check_preconditions(kind, current, options)
         try:
             entry, gone = await _step(server, stored, current, options)
         except Lost:
@@ -128,24 +153,27 @@ async def _step(
 ) -> tuple[Entry, bool]:
     obj = current.json()
     metadata = obj["metadata"]
-    grace_s: int | None
-    if "deletionTimestamp" in metadata:
-        grace_s = options.grace_s
-        if not _shorten(metadata, grace_s):
-            return current, False  # a deletion under way can only be hastened
-    else:
-        grace_s = _grace(kind, obj, options)
-        if grace_s is not None:
+    grace_s = _grace(kind, obj, options)
+    if grace_s is not None:
+        if not metadata.get("deletionTimestamp"):
             _mark(server, metadata, grace_s)
-    _propagation_finalizers(metadata, options)
+        elif metadata.get("deletionGracePeriodSeconds"):
+            # A deletion under way can only be hastened; until then it keeps its finalizers too.
+            if not _shorten(server, metadata, options.grace_s):
+                return current, False
+            grace_s = metadata["deletionGracePeriodSeconds"]
+        else:
+            grace_s = None
+    _propagation_finalizers(kind, metadata, options)
     pending = bool(metadata.get("finalizers"))
     if kind is kinds.NAMESPACE and (pending or obj["spec"].get("finalizers")):
         pending = True
-        _mark(server, metadata, None)
-        obj.setdefault("status", {})["phase"] = "Terminating"
+        if "deletionTimestamp" not in metadata:
+            _mark(server, metadata, None)
+            obj.setdefault("status", {})["phase"] = "Terminating"
     elif pending and grace_s is None:
-        _mark(server, metadata, 0)
-    if pending or grace_s is not None:
+        _mark_for_finalizers(server, metadata)
+    if (pending or grace_s is not None) and obj != current.json():
         current = await write(server, kind, obj, current, dry_run=options.dry_run)
     if pending or grace_s:
         return current, False
@@ -175,47 +203,82 @@ def _mark(server: Apiserver, metadata: JSON, grace_s: int | None) -> None:
         metadata["generation"] += 1
 
 
-def _shorten(metadata: JSON, grace_s: int | None) -> bool:
-    """Bring the deadline nearer; whether it was brought nearer."""
-    running = metadata.get("deletionGracePeriodSeconds")
-    if grace_s is None or running is None or grace_s >= running:
+def _mark_for_finalizers(server: Apiserver, metadata: JSON) -> None:
+    """Being deleted, without grace, from now on at the latest."""
+    due = metadata.get("deletionTimestamp")
+    if not due:
+        _mark(server, metadata, 0)
+        return
+    now_ns = server.world.clock.now_ns()
+    if parse_time(due) > now_ns:
+        metadata["deletionTimestamp"] = format_time(now_ns)
+    metadata["deletionGracePeriodSeconds"] = 0
+
+
+def _shorten(server: Apiserver, metadata: JSON, grace_s: int | None) -> bool:
+    """Bring the deadline nearer, never into the past; whether it was brought nearer."""
+    running = metadata["deletionGracePeriodSeconds"]
+    if grace_s is not None and grace_s < 0:
+        grace_s = 1
+    if grace_s is None or grace_s >= running:
         return False
-    started_ns = parse_time(metadata["deletionTimestamp"]) - running * NS
-    metadata["deletionTimestamp"] = format_time(started_ns + grace_s * NS)
+    due_ns = parse_time(metadata["deletionTimestamp"]) + (grace_s - running) * NS
+    now_ns = server.world.clock.now_ns()
+    if due_ns < now_ns:
+        # The kubelet still has to see a graceful end: the shortest one there is.
+        due_ns, grace_s = now_ns, min(grace_s, 1)
+    metadata["deletionTimestamp"] = format_time(due_ns)
     metadata["deletionGracePeriodSeconds"] = grace_s
     return True
 
 
-def _propagation_finalizers(metadata: JSON, options: Options) -> None:
-    """Orphan and Foreground are finalizers that the garbage collector removes."""
-    if not options.propagation:
+def _propagation_finalizers(kind: Kind[Any], metadata: JSON, options: Options) -> None:
+    """Orphan and Foreground are finalizers that the garbage collector removes.
+
+    What the request says counts, else what the object's finalizers say, else the kind's default.
+    """
+    which = (kind.group, kind.plural)
+    if which in _UNCOLLECTED:
         return
-    kept = [f for f in metadata.get("finalizers") or () if f not in {_ORPHAN, _FOREGROUND}]
-    if options.propagation == "Orphan":
-        kept.append(_ORPHAN)
-    elif options.propagation == "Foreground":
-        kept.append(_FOREGROUND)
+    present = metadata.get("finalizers") or []
+    said = {"Orphan": _ORPHAN, "Foreground": _FOREGROUND}.get(options.propagation, "")
+    if not options.propagation:
+        own = [f for f in present if f in {_ORPHAN, _FOREGROUND}]
+        said = own[0] if own else (_ORPHAN if which in _ORPHANED_BY_DEFAULT else "")
+    kept = [f for f in present if f not in {_ORPHAN, _FOREGROUND}]
+    if said:
+        kept.append(said)
+    if sorted(kept) == sorted(present):
+        return
     if kept:
         metadata["finalizers"] = kept
     else:
         metadata.pop("finalizers", None)
 
 
-def _preconditions(kind: Kind[Any], current: Entry, options: Options) -> None:
-    if options.uid:
-        uid = current.view.metadata.uid
-        if options.uid != uid:
-            why = (
-                f"Precondition failed: UID in precondition: {options.uid}, "
-                f"UID in object meta: {uid}"
-            )
-            raise calls.conflict(kind, current.name, why)
-    if options.resource_version and options.resource_version != str(current.revision):
+def check_preconditions(kind: Kind[Any], current: Entry, options: Options) -> None:
+    """Raise ApiError Conflict for another object than the one that is meant."""
+    uid, revision = current.view.metadata.uid, str(current.revision)
+    if options.uid and options.uid != uid:
         why = (
-            f"Precondition failed: ResourceVersion in precondition: {options.resource_version}, "
-            f"ResourceVersion in object meta: {current.revision}"
+            f"the UID in the precondition ({options.uid}) does not match the UID in record ({uid})."
+            " The object might have been deleted and then recreated"
         )
-        raise calls.conflict(kind, current.name, why)
+        raise _unmet(kind, current.name, why)
+    if options.resource_version and options.resource_version != revision:
+        why = (
+            f"the ResourceVersion in the precondition ({options.resource_version}) does not match "
+            f"the ResourceVersion in record ({revision}). The object might have been modified"
+        )
+        raise _unmet(kind, current.name, why)
+
+
+def _unmet(kind: Kind[Any], name: str, why: str) -> ApiError:
+    """409 as BeforeDelete words it: by the kind, where others name the resource."""
+    qualified = f"{kind.kind}.{kind.group}" if kind.group else kind.kind
+    details = {**calls.details(kind, name), "kind": kind.kind}
+    message = f'Operation cannot be fulfilled on {qualified} "{name}": {why}'
+    return ApiError("Conflict", message, 0, details)
 
 
 def _success(kind: Kind[Any], entry: Entry) -> JSON:

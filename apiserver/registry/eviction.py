@@ -35,11 +35,12 @@ async def handle(server: Apiserver, call: Call) -> Response:
     name = eviction["metadata"].get("name") or call.name
     if name != call.name:
         raise ApiError("BadRequest", "name in URL does not match name in Eviction object")
-    options = delete.options_of(call, eviction.get("deleteOptions") or {})
+    options = delete.options_of(_with_dry_run(call, eviction.get("deleteOptions") or {}))
     await server.caches.fresh()
     current = server.caches.of(kinds.POD).get(call.namespace, name)
     if current is None:
         raise call.not_found()
+    delete.check_preconditions(kinds.POD, current, options)
     admit(Review(server, call.kind, "DELETE", call.namespace, name, "", {}))
     pod = current.view
     ending = pod.status.phase in _UNGUARDED or pod.metadata.deletion_timestamp
@@ -51,6 +52,15 @@ async def handle(server: Apiserver, call: Call) -> Response:
     await delete.delete(server, kinds.POD, call.namespace, name, options)
     success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
     return answers.json({**success, "code": 201}, 201)
+
+
+def _with_dry_run(call: Call, options: JSON) -> JSON:
+    """What the query and the body say of a dry run must not differ. Raises ApiError."""
+    query, body = ["All"] if call.dry_run else [], options.get("dryRun") or []
+    if query and body and query != body:
+        message = "Non-matching dry-run options in request and content: "
+        raise ApiError("InternalError", f"{message}[{' '.join(query)}] and [{' '.join(body)}]")
+    return {**options, "dryRun": body or query}
 
 
 def _budget(server: Apiserver, pod: Pod) -> PodDisruptionBudget | None:

@@ -39,6 +39,26 @@ _EXPIRED = (
 async def handle(server: Apiserver, call: Call) -> Response:
     """The collection, or a page of it."""
     shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
+    try:
+        entries, meta = await page(server, call)
+    except ExpiredPageError as error:
+        return _expired_continue(error.rest)
+    return server.many(call.kind, entries, meta, shape)
+
+
+class ExpiredPageError(ApiError):
+    """410 for a continue token whose revision is gone; ``rest`` continues inconsistently."""
+
+    def __init__(self, rest: str) -> None:
+        super().__init__("Expired", _EXPIRED)
+        self.rest = rest
+
+
+async def page(server: Apiserver, call: Call) -> tuple[Sequence[Entry], JSON]:
+    """The objects a call's parameters choose (all of them, or a page), and their ListMeta.
+
+    Raises ApiError.
+    """
     query = call.query
     limit = query.number("limit") or 0
     token = query.get("continue")
@@ -57,16 +77,15 @@ async def handle(server: Apiserver, call: Call) -> Response:
         entries = await _state(server, cache, call.namespace, revision, current)
     except (TooOld, CompactedError):
         if token:
-            rest = _encode_token(-1, after.removeprefix(prefix))
-            return _expired_continue(rest)
+            raise ExpiredPageError(_encode_token(-1, after.removeprefix(prefix))) from None
         raise expired(f"The provided resource version is too old: {revision}") from None
-    page, more, left = _page(entries, selection, after, limit)
+    chosen, more, left = _page(entries, selection, after, limit)
     meta: JSON = {"resourceVersion": str(revision)}
     if more:
-        meta["continue"] = _encode_token(revision, page[-1].key.removeprefix(prefix))
+        meta["continue"] = _encode_token(revision, chosen[-1].key.removeprefix(prefix))
         if selection.everything:
             meta["remainingItemCount"] = left
-    return server.many(call.kind, page, meta, shape)
+    return chosen, meta
 
 
 def select(call: Call) -> Selection:

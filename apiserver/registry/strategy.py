@@ -126,7 +126,7 @@ def on_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str) -> None:
             _keep(new["metadata"], old["metadata"], "labels")
         if kind is kinds.POD:
             _keep(new["metadata"], old["metadata"], "ownerReferences")
-    elif subresource != "finalize" and "status" in kind.parts:
+    elif subresource not in _OWN_RULES and "status" in kind.parts:
         _keep(new, old, "status")
         if kind is kinds.NAMESPACE or kind.kind == "CertificateSigningRequest":
             _keep(new, old, "spec")
@@ -134,6 +134,8 @@ def on_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str) -> None:
         _secret_names(new)
 
 
+_OWN_RULES = ("finalize", "approval")
+"""Subresources whose handlers decide themselves what may change."""
 _STATUS_MAY = ("apiVersion", "kind", "metadata", "status")
 
 

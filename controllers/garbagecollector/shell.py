@@ -15,7 +15,7 @@ from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.views import Object, OwnerReference
 from podwire.client.driver import Driver
-from podwire.client.effects import Effect, Emit
+from podwire.client.effects import Delete, Effect, Emit
 from podwire.controllers.garbagecollector import core
 from podwire.controllers.garbagecollector.core import Item
 from podwire.controllers.garbagecollector.graph import Graph
@@ -97,7 +97,27 @@ class GarbageCollector:
             owner, complaint = await self._owner(item, reference)
             owners[reference.uid] = owner
             effects += complaint
-        return [*effects, *core.collect(item, lambda r: owners[r.uid], dependents)]
+        wanted = core.collect(item, lambda r: owners[r.uid], dependents)
+        if any(isinstance(effect, Delete) for effect in wanted) and await self._let_go(item):
+            return effects
+        return [*effects, *wanted]
+
+    async def _let_go(self, item: Item) -> bool:
+        """Whether an object that seems to have lost its owners is gone, or has others by now.
+
+        Asked live: the end of an owner may be seen before the orphaning of its dependents, because
+        each kind has its own watch. Source: upstream attemptToDeleteItem.
+        """
+        meta = item.object.metadata
+        try:
+            latest = await self._world.client.get(item.kind, meta.name, meta.namespace)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            return True
+        found = latest.metadata
+        others: bool = found.owner_references != meta.owner_references
+        return others or found.uid != meta.uid
 
     async def _owner(
         self, item: Item, reference: OwnerReference

@@ -30,7 +30,13 @@ class Content:
 def deletions(contents: Sequence[Content]) -> list[Effect]:
     """Delete whatever is not being deleted yet."""
     return [
-        Delete(found.kind, item.metadata.name, item.metadata.namespace, uid=item.metadata.uid)
+        Delete(
+            found.kind,
+            item.metadata.name,
+            item.metadata.namespace,
+            uid=item.metadata.uid,
+            propagation_policy="Background",
+        )
         for found in contents
         for item in found.items
         if not item.metadata.deletion_timestamp

@@ -131,8 +131,13 @@ def _kind(api_version: str, kind: str, view: type[V], *, behaves: bool = True) -
 
 
 def _idle(api_version: str, kind: str) -> Kind[views.Object]:
-    """A kind that nothing acts on (yet)."""
-    return _kind(api_version, kind, views.Object, behaves=False)
+    """A kind that nothing acts on (yet), unless it is a question that the server answers."""
+    answered = _ROWS[api_version, kind].verbs in _ANSWERED
+    return _kind(api_version, kind, views.Object, behaves=answered)
+
+
+_ANSWERED = (("create",), ("get", "list"))
+"""The verbs of kinds that are not stored: reviews and bindings, component statuses."""
 
 
 NAMESPACE = _kind("v1", "Namespace", views.Namespace)
@@ -155,6 +160,9 @@ NETWORK_POLICY = _kind("networking.k8s.io/v1", "NetworkPolicy", views.NetworkPol
 INGRESS = _kind("networking.k8s.io/v1", "Ingress", views.Ingress)
 INGRESS_CLASS = _kind("networking.k8s.io/v1", "IngressClass", views.IngressClass)
 POD_DISRUPTION_BUDGET = _kind("policy/v1", "PodDisruptionBudget", views.PodDisruptionBudget)
+CERTIFICATE_SIGNING_REQUEST = _kind(
+    "certificates.k8s.io/v1", "CertificateSigningRequest", views.CertificateSigningRequest
+)
 ROLE = _idle("rbac.authorization.k8s.io/v1", "Role")
 ROLE_BINDING = _idle("rbac.authorization.k8s.io/v1", "RoleBinding")
 CLUSTER_ROLE = _idle("rbac.authorization.k8s.io/v1", "ClusterRole")

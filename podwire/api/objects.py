@@ -43,6 +43,10 @@ __all__ = [
 ]
 
 
+_CHECKED_BY_HANDLERS = ("ephemeralcontainers", "resize")
+"""Subresources that may change what an update may not; of the rest of the object nothing."""
+
+
 def prepare_create(kind: Kind[Any], obj: JSON) -> JSON:
     """A new object with its defaults, valid. Raises ApiError Invalid (422) with all causes."""
     default(kind, obj)
@@ -64,7 +68,8 @@ def check_create(kind: Kind[Any], obj: JSON) -> JSON:
 def prepare_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str = "") -> JSON:
     """A changed object with its defaults, valid as the successor of ``old``.
 
-    ``subresource`` ``status`` checks metadata and what is reported.
+    Some subresources have less checked: see _CHECKED_BY_HANDLERS, and status, of which what is
+    reported is.
     Raises ApiError Invalid (422) with all causes.
     """
     default(kind, new, old, subresource)
@@ -75,6 +80,8 @@ def check_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str = "") -
     """A defaulted successor of ``old``, valid. Raises ApiError Invalid (422) with all causes."""
     if subresource == "status":
         return _valid(kind, new, validation.validate_status(kind, new, old))
+    if subresource in _CHECKED_BY_HANDLERS:
+        return _valid(kind, new, validation.validate_metadata(kind, new, old))
     return _valid(kind, new, validation.validate(kind, new, old))
 
 

@@ -26,6 +26,9 @@ class User:
 
     name: str
     groups: tuple[str, ...] = ("system:authenticated",)
+    uid: str = ""
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """What else the credential says, sorted by key (authentication.kubernetes.io/pod-name ...)."""
 
 
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))

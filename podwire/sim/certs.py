@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from podwire.apiserver.certs import Authority, Pair
+from podwire.apiserver.tokens import Issuer, new_signing_key
 from podwire.client.identity import ROOMS, IdentityError
 from podwire.runtime.env import Env
 from podwire.runtime.files import write_private
@@ -22,13 +23,21 @@ ETCD = "etcd"
 """etcd is no room, but it trusts and is trusted as one."""
 TOKEN = "token"  # noqa: S105  a file's name
 """The cluster's one bearer token."""
+SIGNER = "signer"
+"""The authority of certificate requests. It is not the rooms' own: who gets a certificate by the
+API is a client of the API server, and no room.
+"""
+_SIGNER = "podwire-signer"
+ACCOUNTS_KEY = "sa.key"
+"""What signs service accounts' tokens."""
 
 
 def install(
     directory: Path, env: Env, names: Sequence[str], told: Callable[[str], None]
 ) -> Authority:
     """Fill ``directory`` with the authority, a certificate per room, the API server's serving
-    certificate (for ``names`` too), the administrator's, and the bearer token.
+    certificate (for ``names`` too), the administrator's, the bearer token, and the key of service
+    accounts' tokens.
 
     ``told`` hears of each file that was written. Raises IdentityError for a damaged or foreign
     authority, OSError when the folder cannot be written.
@@ -53,6 +62,12 @@ def install(
     if not token.exists():
         write_private(token, f"{env.secret(32).hex()}\n".encode())
         told(TOKEN)
+    if _read(directory, SIGNER) is None:
+        _write(directory, SIGNER, Authority(env.secret, env.clock.now_ns(), name=_SIGNER).pair)
+        told(f"{SIGNER}.crt")
+    if not (directory / ACCOUNTS_KEY).exists():
+        write_private(directory / ACCOUNTS_KEY, new_signing_key(env.secret))
+        told(ACCOUNTS_KEY)
     return authority
 
 
@@ -73,6 +88,32 @@ def token(directory: Path) -> str:
     except OSError as error:
         raise IdentityError(
             f"{directory / TOKEN}: {error.strerror}: issue it with: podwire certs {directory}"
+        ) from error
+
+
+def signer(directory: Path, env: Env) -> Authority:
+    """The authority that signs certificate requests. Raises IdentityError."""
+    try:
+        return Authority(env.secret, env.clock.now_ns(), pair(directory, SIGNER))
+    except ValueError as error:
+        raise IdentityError(
+            f"{directory / SIGNER}.crt: {error}; remove it and issue it with: "
+            f"podwire certs {directory}"
+        ) from error
+
+
+def issuer(directory: Path) -> Issuer:
+    """Who signs service accounts' tokens. Raises IdentityError when the key is not there."""
+    file = directory / ACCOUNTS_KEY
+    try:
+        return Issuer(file.read_bytes())
+    except OSError as error:
+        raise IdentityError(
+            f"{file}: {error.strerror}: issue it with: podwire certs {directory}"
+        ) from error
+    except ValueError as error:
+        raise IdentityError(
+            f"{file}: {error}; remove it and issue it with: podwire certs {directory}"
         ) from error
 
 

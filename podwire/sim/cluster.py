@@ -17,6 +17,7 @@ from podwire.apiserver import components
 from podwire.apiserver.certs import Authority
 from podwire.apiserver.own import Own
 from podwire.apiserver.server import Apiserver, DirectApi
+from podwire.apiserver.tokens import Issuer, new_signing_key
 from podwire.apiserver.traces import Tracer
 from podwire.client import leases
 from podwire.client.api import Client
@@ -117,7 +118,10 @@ class Cluster:
             self.wait_ready,
             self.machines,
         )
-        serving.equip(self.server, own)
+        kept = self._kept
+        key = kept.identity.accounts_key if kept else new_signing_key(self.env.secret)
+        self._issuer = Issuer(key)
+        serving.equip(self.server, own, self._issuer)
 
     # -- what the API server shows of the composition
 
@@ -151,7 +155,11 @@ class Cluster:
             name="control plane",
         )
         await serving.create_addons(self.client, self.settings)
-        config = ControllersConfig(root_ca=self.authority.pem.decode())
+        config = ControllersConfig(
+            sign=self.authority.sign,
+            sign_token=self._issuer.sign_for_secret,
+            root_ca=self.authority.pem.decode(),
+        )
         self._start_room("controllers", run_controllers(self.room_ctx("controllers", config)))
         self._start_room("scheduler", run_scheduler(self.room_ctx("scheduler")))
         for name in self.settings.node_names:

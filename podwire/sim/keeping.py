@@ -1,8 +1,9 @@
-"""What of a cluster outlives its process besides its objects: its name, CA, token, port.
+"""What of a cluster outlives its process besides its objects: its name, keys, token, port.
 
-In a data directory they are files for their owner only (``pki/ca.crt``, ``pki/ca.key``, ``token``,
-``cluster.json``); without one, in etcd, a key beside the objects. Whoever reads that etcd reads the
-cluster's Secrets as well, so the key adds nobody to those who can rule the cluster.
+In a data directory they are files for their owner only (``pki/ca.crt``, ``pki/ca.key``,
+``pki/sa.key``, ``token``, ``cluster.json``); without one, in etcd, a key beside the objects.
+Whoever reads that etcd reads the cluster's Secrets as well, so the key adds nobody to those who can
+rule the cluster.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from podwire.apiserver.certs import Authority, Pair
+from podwire.apiserver.tokens import new_signing_key
 from podwire.runtime.env import Env
 from podwire.runtime.files import write_private
 from podwire.sim.settings import ClusterSettings
@@ -44,6 +46,8 @@ class Identity(msgspec.Struct):
     token: str
     port: int = 0
     """Where the API server listened last."""
+    accounts_key: bytes = b""
+    """The key that signs service accounts' tokens."""
 
     def machine_id(self, node: str) -> str:
         """The machine-id of a node, which survives reboots as on a real disk."""
@@ -101,6 +105,9 @@ async def open_kept(env: Env, settings: ClusterSettings, options: StoreOptions) 
             authority = Authority(env.secret, env.clock.now_ns())
             found = _new(env, settings, authority)
             await _save(options, store, found, new=True)
+        elif not found.accounts_key:  # kept by a podwire that issued no tokens
+            found.accounts_key = new_signing_key(env.secret)
+            await _save(options, store, found)
         _fit(found, settings, options)
         try:
             pair = Pair(found.certificate, found.key)
@@ -117,7 +124,11 @@ async def open_kept(env: Env, settings: ClusterSettings, options: StoreOptions) 
 
 def _new(env: Env, settings: ClusterSettings, authority: Authority) -> Identity:
     pair = authority.pair
-    return Identity(settings.name, settings.cni, pair.certificate, pair.key, env.secret(32).hex())
+    token = env.secret(32).hex()
+    return Identity(
+        settings.name, settings.cni, pair.certificate, pair.key, token,
+        accounts_key=new_signing_key(env.secret),
+    )  # fmt: skip
 
 
 def _place(options: StoreOptions) -> str:
@@ -164,6 +175,7 @@ def _load_files(root: Path) -> Identity | None:
             f"{root / missing[0]} is missing; restore it from a copy, or remove "
             f"{', '.join(there)} to have new ones made (kubeconfigs then change)"
         )
+    accounts_key = root / "pki/sa.key"
     card = _decoded(files["cluster.json"].read_bytes(), _Card, str(files["cluster.json"]))
     return Identity(
         card.name,
@@ -172,6 +184,7 @@ def _load_files(root: Path) -> Identity | None:
         files["pki/ca.key"].read_bytes(),
         files["token"].read_text().strip(),
         card.port,
+        accounts_key.read_bytes() if accounts_key.exists() else b"",
     )
 
 
@@ -209,4 +222,6 @@ def _save_files(root: Path, identity: Identity, *, new: bool) -> None:
         write_private(root / "pki/ca.crt", identity.certificate, durable=True)
         write_private(root / "pki/ca.key", identity.key, durable=True)
         write_private(root / "token", f"{identity.token}\n".encode(), durable=True)
+    if new or not (root / "pki/sa.key").exists():
+        write_private(root / "pki/sa.key", identity.accounts_key, durable=True)
     write_private(root / "cluster.json", card, durable=True)

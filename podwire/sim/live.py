@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from podwire.apiserver.certs import Authority, Pair
-from podwire.apiserver.http.authn import Authenticator
 from podwire.apiserver.http.server import HttpServer, tls_context
 from podwire.apiserver.http.upgrade import Upgrader
 from podwire.client.counters import User
@@ -58,7 +57,8 @@ class LiveCluster:
 
         Raises OSError when the port is taken.
         """
-        authenticator = Authenticator(
+        authenticator = self.cluster.server.authenticator
+        authenticator.know(
             {self.token: User("podwire-admin", ("system:masters", "system:authenticated"))}
         )
         upgrade = Upgrader(self.cluster.server)

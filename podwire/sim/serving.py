@@ -12,13 +12,17 @@ from podwire.apiserver import discovery, openapi
 from podwire.apiserver.own import Own
 from podwire.apiserver.server import Apiserver
 from podwire.apiserver.tables.shapes import chooser
+from podwire.apiserver.tokens import Issuer
 from podwire.client.api import Client
 from podwire.sim import addons
 from podwire.sim.settings import ClusterSettings
 
 
-def equip(server: Apiserver, own: Own) -> None:
-    """Everything the API server answers beside its registry, and the shapes it answers in."""
+def equip(server: Apiserver, own: Own, issuer: Issuer) -> None:
+    """Everything the API server answers beside its registry, the shapes it answers in, and who
+    signs service accounts' tokens.
+    """
+    server.issue_tokens(issuer)
     for route in (*discovery.routes(), *openapi.ROUTES):
         server.routes.add(route)
     server.shapes.append(chooser(server.world.clock.now_ns))
@@ -33,10 +37,16 @@ async def create_addons(client: Client, settings: ClusterSettings) -> None:
         kind = kinds.by_gvk(body["apiVersion"], body["kind"])
         assert kind is not None, body["kind"]
         try:
-            await client.create(kind, body)
+            made = await client.create(kind, body)
         except ApiError:
             if not await _exists(client, kind, body["metadata"]):
                 raise
+            continue
+        if "status" in body:
+            since = {"lastTransitionTime": made.metadata.creation_timestamp}
+            conditions = [{**since, **c} for c in body["status"]["conditions"]]
+            patch = {"status": {"conditions": conditions}}
+            await client.patch(kind, body["metadata"]["name"], patch, subresource="status")
 
 
 async def _exists(client: Client, kind: Kind[Any], meta: JSON) -> bool:

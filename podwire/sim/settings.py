@@ -9,6 +9,7 @@ from podwire.client.counters import User
 
 KUBERNETES_VERSION = "v1.37.1"
 POD_CIDR = "10.244.0.0/16"
+SERVICE_CIDR = "10.96.0.0/16"
 DNS_ADDRESS = "10.96.0.10"
 KUBERNETES_ADDRESS = "10.96.0.1"
 CLUSTER_DOMAIN = "cluster.local"

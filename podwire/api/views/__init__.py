@@ -4,6 +4,7 @@ Source of the shapes: Kubernetes API reference 1.37. Add a field when a room nee
 Timestamps stay RFC 3339 strings; quantities stay strings (podwire.api.quantity parses them).
 """
 
+from podwire.api.views.certificates import CertificateSigningRequest, CsrCondition
 from podwire.api.views.config import (
     ConfigMap,
     Event,
@@ -114,6 +115,7 @@ from podwire.api.views.workloads import (
 
 __all__ = [
     "Affinity",
+    "CertificateSigningRequest",
     "ClientIPConfig",
     "Condition",
     "ConfigMap",
@@ -122,6 +124,7 @@ __all__ = [
     "ContainerPort",
     "ContainerStatus",
     "ControllerRevision",
+    "CsrCondition",
     "DNSConfig",
     "DNSConfigOption",
     "DaemonSet",

@@ -131,7 +131,7 @@ class Lifecycle(View, frozen=True, kw_only=True):
 
 
 class Container(View, frozen=True, kw_only=True):
-    """spec.containers[] and spec.initContainers[]."""
+    """spec.containers[], spec.initContainers[] and spec.ephemeralContainers[]."""
 
     name: str = ""
     image: str = ""
@@ -265,6 +265,7 @@ class PodSpec(View, frozen=True, kw_only=True):
     node_name: str = ""
     containers: list[Container] = []
     init_containers: list[Container] = []
+    ephemeral_containers: list[Container] = []
     volumes: list[Volume] = []
     restart_policy: str = "Always"
     termination_grace_period_seconds: int = 30
@@ -322,6 +323,7 @@ class PodStatus(View, frozen=True, kw_only=True):
     init_container_statuses: list[ContainerStatus] = []
     container_statuses: list[ContainerStatus] = []
     nominated_node_name: str = ""
+    ephemeral_container_statuses: list[ContainerStatus] = []
     qos_class: str = ""
 
 

@@ -6,7 +6,7 @@ One file per addon; ``objects(settings, ca_pem)`` is the one ordered list.
 from __future__ import annotations
 
 from podwire.api.view import JSON
-from podwire.sim.addons import base, calico, coredns, flannel, ingress_nginx, kube_proxy
+from podwire.sim.addons import base, bootstrap, calico, coredns, flannel, ingress_nginx, kube_proxy
 from podwire.sim.settings import ClusterSettings
 
 
@@ -14,6 +14,7 @@ def objects(settings: ClusterSettings) -> list[JSON]:
     """Every bootstrap object, in the order in which it is created."""
     return [
         *base.objects(),
+        *bootstrap.objects(),
         *kube_proxy.objects(settings),
         *flannel.objects(),
         *(calico.objects() if settings.cni == "calico" else ()),

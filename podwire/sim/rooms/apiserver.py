@@ -7,7 +7,6 @@ from functools import partial
 
 from podwire.api import kinds
 from podwire.apiserver import components
-from podwire.apiserver.http.authn import Authenticator
 from podwire.apiserver.http.server import HttpServer, tls_context
 from podwire.apiserver.http.upgrade import Upgrader
 from podwire.apiserver.own import Own
@@ -64,7 +63,7 @@ class ApiserverRoom:
             self._wait_ready,
             FramedMachines(self._link, self._kubelets),
         )
-        serving.equip(self.server, own)
+        serving.equip(self.server, own, certs.issuer(options.pki))
 
     def _kubelet_endpoint(self, node: str) -> str:
         entry = self.server.caches.of(kinds.NODE).get("", node)
@@ -121,11 +120,13 @@ class ApiserverRoom:
         groups = ("system:masters", "system:authenticated")
         tls = tls_context(
             str(options.pki / f"{certs.SERVING}.crt"), str(options.pki / f"{certs.SERVING}.key"),
-            self._room.identity.ca_file.read_bytes(),
+            self._room.identity.ca_file.read_bytes()
+            + certs.pair(options.pki, certs.SIGNER).certificate,
         )  # fmt: skip
+        server.authenticator.know({token: User("podwire-admin", groups)})
         return HttpServer(
-            DirectApi(server, ADMIN), Authenticator({token: User("podwire-admin", groups)}),
-            Upgrader(server), tls, replace(self._room.env, log=self._room.log),
+            DirectApi(server, ADMIN), server.authenticator, Upgrader(server), tls,
+            replace(self._room.env, log=self._room.log),
         )  # fmt: skip
 
     async def _control_plane(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from podwire.client.framed.api import FramedApi
 from podwire.controllers.config import ControllersConfig
 from podwire.controllers.shell import run as run_controllers
+from podwire.sim import certs
 from podwire.sim.rooms.process import RoomProcess
 
 ROOM = "controllers"
@@ -16,5 +17,10 @@ async def main(room: RoomProcess) -> None:
     link = room.link("apiserver")
     room.hold_lease(FramedApi(link))
     await link.connected()
-    config = ControllersConfig(root_ca=room.identity.ca_file.read_text())
+    signer = certs.signer(room.options.pki, room.env)
+    config = ControllersConfig(
+        sign=signer.sign,
+        sign_token=certs.issuer(room.options.pki).sign_for_secret,
+        root_ca=room.identity.ca_file.read_text(),
+    )
     room.nursery.start(run_controllers(room.ctx(ROOM, config)), name=ROOM)

@@ -127,9 +127,12 @@ def test_a_delete_guarded_by_uid_spares_the_namesake(simulate):
     async def story(w):
         await w.config_map("a")
         error = await w.refused(w.client.delete(CM, "a", "default", uid="other"))
+        uid = (await w.client.get(CM, "a", "default")).metadata.uid
         assert error.reason == "Conflict"
-        assert "Precondition failed: UID in precondition: other, UID in object meta: " in (
-            error.message
+        assert error.message == (
+            'Operation cannot be fulfilled on ConfigMap "a": the UID in the precondition (other) '
+            f"does not match the UID in record ({uid}). The object might have been deleted and "
+            "then recreated"
         )
 
     simulate(story)
@@ -197,5 +200,158 @@ def test_the_default_namespace_cannot_be_deleted(simulate):
         assert error.message == (
             'namespaces "default" is forbidden: this namespace may not be deleted'
         )
+
+    simulate(story)
+
+
+def test_a_body_of_options_leaves_the_query_unread(simulate):
+    """Source: apiserver handlers/delete.go. Query parameters count only without a body."""
+
+    async def story(w):
+        await w.config_map("a")
+        path = CM.path("default", "a")
+        options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"}
+        answer = await w.json("DELETE", path, options, propagationPolicy="Orphan")
+        assert answer["metadata"]["finalizers"] == ["foregroundDeletion"]
+        await w.config_map("b")
+        answer = await w.json("DELETE", CM.path("default", "b"), propagationPolicy="Orphan")
+        assert answer["metadata"]["finalizers"] == ["orphan"]
+
+    simulate(story)
+
+
+def test_delete_options_are_refused_with_every_cause(simulate):
+    """Source: ValidateDeleteOptions; the object stays as it is."""
+
+    async def story(w):
+        made = await w.config_map("a")
+        path = CM.path("default", "a")
+        for body, query, told in (
+            (
+                {"propagationPolicy": "Sideways"}, {},
+                ('propagationPolicy: Unsupported value: "Sideways": supported values: '
+                '"Foreground", "Background", "Orphan", "nil"'),
+            ),
+            (
+                {"propagationPolicy": "Orphan", "orphanDependents": True}, {},
+                ('propagationPolicy: Invalid value: "Orphan": orphanDependents and '
+                "deletionPropagation cannot be both set"),
+            ),
+            (
+                None, {"dryRun": "some"},
+                'dryRun: Unsupported value: ["some"]: supported values: "All"',
+            ),
+        ):  # fmt: skip
+            answer = await w.json("DELETE", path, body, **query)
+            assert answer["code"] == 422
+            assert answer["message"] == f'DeleteOptions.meta.k8s.io "" is invalid: {told}'
+        assert await w.client.get(CM, "a", "default") == made
+
+    simulate(story)
+
+
+def test_the_resource_version_of_a_precondition_must_be_current(simulate):
+    """An object that changed meanwhile is not deleted."""
+
+    async def story(w):
+        made = await w.config_map("a")
+        await w.client.patch(CM, "a", {"data": {"k": "2"}}, "default")
+        stale = {"preconditions": {"resourceVersion": made.metadata.resource_version}}
+        answer = await w.json("DELETE", CM.path("default", "a"), stale)
+        assert answer["reason"] == "Conflict"
+        assert "does not match the ResourceVersion in record" in answer["message"]
+        assert await w.names() == ["a"]
+
+    simulate(story)
+
+
+def test_a_later_delete_may_change_how_dependents_are_treated(simulate):
+    """kubectl delete --cascade=background frees what --cascade=foreground left waiting."""
+
+    async def story(w):
+        await w.config_map("a")
+        await w.client.delete(CM, "a", "default", propagation_policy="Foreground")
+        first = await w.client.get(CM, "a", "default")
+        await w.client.delete(CM, "a", "default", propagation_policy="Orphan")
+        second = await w.client.get(CM, "a", "default")
+        assert second.metadata.finalizers == ["orphan"]
+        assert second.metadata.deletion_timestamp == first.metadata.deletion_timestamp
+        await w.client.delete(CM, "a", "default", propagation_policy="Background")
+        assert await w.names() == []
+
+    simulate(story)
+
+
+def test_jobs_orphan_their_pods_unless_told_otherwise(simulate):
+    """batch/v1 does what the first batch API did, and warns of it."""
+
+    async def story(w):
+        job = kinds.JOB
+        template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}
+        for name in ("a", "b"):
+            body = {"metadata": {"name": name}, "spec": {"template": template}}
+            await w.client.create(job, body, "default")
+        answer = await w.raw("DELETE", job.path("default", "a"))
+        assert answer.headers["warning"].startswith(
+            '299 - "child pods are preserved by default when jobs are deleted;'
+        )
+        assert (await w.client.get(job, "a", "default")).metadata.finalizers == ["orphan"]
+        answer = await w.raw("DELETE", job.path("default", "b"), propagationPolicy="Background")
+        assert "warning" not in answer.headers
+
+    simulate(story)
+
+
+def test_a_negative_grace_period_is_one_second(simulate):
+    """And a deadline is never moved into the past."""
+
+    async def story(w):
+        await scheduled(w, "a")
+        await w.client.delete(POD, "a", "default", grace_period_seconds=-5)
+        dying = await w.client.get(POD, "a", "default")
+        assert dying.metadata.deletion_grace_period_seconds == 1
+        await scheduled(w, "b")
+        await w.client.delete(POD, "b", "default", grace_period_seconds=60)
+        await w.env.clock.sleep(30)
+        await w.client.delete(POD, "b", "default", grace_period_seconds=10)
+        dying = await w.client.get(POD, "b", "default")
+        assert dying.metadata.deletion_timestamp == "2026-01-01T00:00:30Z"
+        assert dying.metadata.deletion_grace_period_seconds == 1
+
+    simulate(story)
+
+
+def test_a_collection_is_deleted_page_by_page(simulate):
+    """limit deletes that many and hands out a token for the rest, as a list does."""
+
+    async def story(w):
+        for name in "abc":
+            await w.config_map(name)
+        answer = await w.json("DELETE", CM.path("default"), limit="2")
+        assert [item["metadata"]["name"] for item in answer["items"]] == ["a", "b"]
+        assert answer["kind"] == "ConfigMapList"
+        token = answer["metadata"]["continue"]
+        assert await w.names() == ["c"]
+        answer = await w.json("DELETE", CM.path("default"), limit="2", continue_=token)
+        assert [item["metadata"]["name"] for item in answer["items"]] == ["c"]
+        assert await w.names() == []
+
+    simulate(story)
+
+
+def test_a_dry_run_deletes_nothing(simulate):
+    """The answer is the same as that of the deletion."""
+
+    async def story(w):
+        await w.config_map("a", finalizers=["example.com/hold"])
+        await w.config_map("b")
+        revision = await w.store.revision()
+        shown = await w.json("DELETE", CM.path("default", "a"), dryRun="All")
+        assert shown["metadata"]["deletionTimestamp"]
+        gone = await w.json("DELETE", CM.path("default", "b"), {"dryRun": ["All"]})
+        assert gone["status"] == "Success"
+        listed = await w.json("DELETE", CM.path("default"), dryRun="All")
+        assert len(listed["items"]) == 2
+        assert await w.store.revision() == revision
 
     simulate(story)

@@ -225,15 +225,3 @@ def test_log_options_are_validated_in_upstreams_words(simulate, query, message):
             assert (error.code, error.message) == (400, message)
 
     simulate(story)
-
-
-@pytest.mark.parametrize("subresource", ["ephemeralcontainers"])
-def test_a_stream_that_is_not_modelled_says_so(simulate, subresource):
-    """Instead of a bare 404: and what to use instead."""
-
-    async def story(w):
-        answer = await w.json("POST", POD.path("default", "a", subresource))
-        assert (answer["code"], answer["reason"]) == (405, "MethodNotAllowed")
-        assert answer["message"].startswith(f"pods/{subresource} is not modelled; ")
-
-    simulate(story)

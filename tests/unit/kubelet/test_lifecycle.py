@@ -407,3 +407,56 @@ def test_the_same_seed_gives_the_same_history(simulate):
         return node.env.trace.hash
 
     assert simulate(story, seed=1) == simulate(story, seed=1) != simulate(story, seed=2)
+
+
+def debugger(name, image="sleeper", **fields):
+    return {"spec": {"ephemeralContainers": [{"name": name, "image": image, **fields}]}}
+
+
+def test_a_debugger_joins_a_running_pod_and_ends_with_it(simulate):
+    """It is started once, is never Ready, and shares the pod's network."""
+
+    async def story(node):
+        await node.pod(image="sleeper")
+        await node.ready()
+        await node.client.patch(
+            kinds.POD, "p", debugger("d"), "default", subresource="ephemeralcontainers"
+        )
+        pod = await node.until(
+            lambda pod: any("running" in s.state for s in pod.status.ephemeral_container_statuses)
+        )
+        (status,) = pod.status.ephemeral_container_statuses
+        assert (status.name, status.ready, status.restart_count) == ("d", False, 0)
+        assert pod.ready
+        first, second = node.started
+        assert second.spec.name == "d"
+        assert second.spec.netns == first.spec.netns
+        await node.delete()
+        await node.gone()
+
+    simulate(story)
+
+
+def test_a_debugger_that_ended_is_not_started_again(simulate):
+    """Even in a pod that restarts everything else."""
+
+    async def story(node):
+        node.exits["d"] = [3]
+        await node.pod(image="sleeper")
+        await node.ready()
+        await node.client.patch(
+            kinds.POD, "p", debugger("d", "batch"), "default", subresource="ephemeralcontainers"
+        )
+        await node.until(
+            lambda pod: any(
+                s.state.get("terminated", {}).get("exitCode") == 3
+                for s in pod.status.ephemeral_container_statuses
+            )
+        )
+        await node.env.clock.sleep(600)
+        pod = await node.client.get(kinds.POD, "p", "default")
+        (status,) = pod.status.ephemeral_container_statuses
+        assert (status.restart_count, len(node.started)) == (0, 2)
+        assert pod.ready
+
+    simulate(story)

@@ -1,0 +1,1 @@
+"""Certificate requests: kubelets' are approved, approved ones signed, old ones removed."""
