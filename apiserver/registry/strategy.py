@@ -7,6 +7,8 @@ from typing import Any
 from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.qos import qos_class
+from podwire.api.schema import type_of
+from podwire.api.structure import fresh
 from podwire.api.view import JSON
 
 _KEEPS_STATUS_ON_CREATE = frozenset((kinds.NODE,))
@@ -28,7 +30,9 @@ def on_create(kind: Kind[Any], obj: JSON) -> None:
     elif kind is kinds.SERVICE:
         obj["status"] = {"loadBalancer": {}}
     else:
-        obj.setdefault("status", {})
+        struct = type_of(kind)
+        empty = struct.always.get("status", {}) if struct is not None else {}
+        obj.setdefault("status", fresh(empty))
 
 
 def after_defaults(kind: Kind[Any], obj: JSON) -> None:
