@@ -466,7 +466,8 @@ class PodWorker:
         if self.instances.get(instance.name) is instance:
             del self.instances[instance.name]
         self.kubelet.ctx.sockets.release(instance.id)
-        instance.process.log.end()
+        instance.process.stdio.end()
+        instance.process.stdio.log.end()
 
     def _ended(
         self, name: str, code: int, container_id: str, finished_ns: int, reason: str,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from podwire.apiserver import podstreams
+from podwire.apiserver import podstreams, proxy
 from podwire.apiserver.registry import (
     binding,
     create,
@@ -43,5 +43,5 @@ def install(server: Apiserver) -> None:
     add("create", binding.handle, "binding")
     add("create", eviction.handle, "eviction")
     add("update", finalize.handle, "finalize")
-    for verb, subresource, handler in podstreams.HANDLERS:
+    for verb, subresource, handler in (*podstreams.HANDLERS, *proxy.HANDLERS):
         add(verb, handler, subresource)
