@@ -292,7 +292,7 @@ def _headers(call: Call) -> http1.Headers:
 
 def _returned(head: http1.Response, links: Links) -> dict[str, str]:
     listed = [name.strip().lower() for name in head.header("connection").split(",")]
-    drop = {*_HOP_BY_HOP, *_CORS, "content-length", *listed}
+    drop = {*_HOP_BY_HOP, *_CORS, "content-length", "date", *listed}  # the server dates answers
     headers: dict[str, str] = {}
     for name, value in head.headers:
         key = name.lower()

@@ -18,7 +18,7 @@ from podwire.api.codec import PROTOBUF_TYPE
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
-from podwire.apiserver import answers, calls, health, negotiation
+from podwire.apiserver import answers, calls, health, metrics, negotiation
 from podwire.apiserver.admission import CHAIN
 from podwire.apiserver.allocation.ranges import FOLDER, Ranges
 from podwire.apiserver.cache.entry import Entry, Representation
@@ -58,6 +58,7 @@ class Apiserver:
         self.config = config or Config()
         self.kubelets = kubelets
         self.admission = CHAIN
+        self.metrics = metrics.Metrics(world.clock)
         self.caches = Caches(store, world.clock, world.rng, kinds.STORED, world.log)
         low_high = self.config.node_port_range
         self.ranges = Ranges(self.config.service_cidr, low_high, world.rng)
@@ -80,7 +81,7 @@ class Apiserver:
         self._stopping = False
         self._lease = 0
         self._lease_until_ns = 0
-        for route in health.ROUTES:
+        for route in (*health.ROUTES, *metrics.ROUTES):
             self.routes.add(route)
         install(self)
 
@@ -150,7 +151,7 @@ class Apiserver:
         handler = self.routes.verb(call)
         if handler is None:
             raise calls.method_not_allowed()
-        response = await handler(self, call)
+        response = await self.metrics.observed(call, handler(self, call))
         if call.warnings:
             texts = [answers.quoted_warning(text) for text in call.warnings]
             response.headers["warning"] = ", ".join(texts)

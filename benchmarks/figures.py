@@ -311,6 +311,13 @@ def store() -> dict[str, str]:
     return stores()
 
 
+def api() -> dict[str, str]:
+    """The API server over HTTPS."""
+    from benchmarks.api import api as measured  # noqa: PLC0415  it imports the product
+
+    return measured()
+
+
 def rooms() -> dict[str, str]:
     """The rooms as processes and as compose services."""
     from benchmarks.rooms import rooms as measured  # noqa: PLC0415  it imports from here
@@ -335,6 +342,7 @@ ALL: dict[str, Callable[[], dict[str, str]]] = {
     "hashes": hashes,
     "apply": apply,
     "store": store,
+    "api": api,
     "rooms": rooms,
     "demo": demo,
 }

@@ -51,6 +51,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._wanted: asyncio.Future[None] | None = None
         self._busy = False
+        self._reading_paused = False
         self._failure: MalformedError | None = None
         self._discarding = False
         self._upgraded: Upgraded | None = None
@@ -94,6 +95,7 @@ class Connection(asyncio.Protocol):
         if parser.complete or self._failure is not None:
             self._wake()
             if self._busy or len(parser.complete) > 1:
+                self._reading_paused = True
                 self.transport.pause_reading()
         elif parser.reading and not began and not parser.in_body:
             self._patience(HEAD_S)
@@ -175,6 +177,11 @@ class Connection(asyncio.Protocol):
             else:
                 incoming.keep_alive = False  # the body may come or not: nobody can tell
 
+    def _read_on(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            self.transport.resume_reading()
+
     async def _next(self) -> Incoming | None:
         """The next whole request; None when there will be none. Raises MalformedError."""
         complete = self.parser.complete
@@ -183,7 +190,7 @@ class Connection(asyncio.Protocol):
                 raise self._failure
             if self.closing or self.lost:
                 return None
-            self.transport.resume_reading()
+            self._read_on()
             self._wanted = self._loop.create_future()
             try:
                 await self._wanted
@@ -242,7 +249,7 @@ class Connection(asyncio.Protocol):
         assert isinstance(decided, Switch)
         self.transport.write(self.server.heads.switching(decided.headers))
         duplex = self._upgraded = Upgraded(self, self.parser.upgraded or b"")
-        self.transport.resume_reading()
+        self._read_on()
         try:
             await decided.serve(duplex)
         finally:
@@ -273,7 +280,7 @@ class Connection(asyncio.Protocol):
             return
         self._discarding = True
         self.parser.complete.clear()
-        self.transport.resume_reading()
+        self._read_on()
         self._loop.call_later(LINGER_S, self.transport.close)
 
     # ------------------------------------------------------------ writing

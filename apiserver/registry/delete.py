@@ -28,9 +28,6 @@ _ATTEMPTS = 5
 _ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
 _POLICIES = ("Background", "Foreground", "Orphan")
 
-RETURNS_OBJECT = frozenset((kinds.POD, kinds.SERVICE, kinds.SERVICE_ACCOUNT))
-"""Kinds whose strategy answers a completed deletion with the object, not with a Status."""
-
 
 @dataclass(slots=True)
 class Options:
@@ -44,14 +41,14 @@ class Options:
 
 
 async def handle(server: Apiserver, call: Call) -> Response:
-    """Delete an object: 200 with it, or with a Status (see RETURNS_OBJECT)."""
+    """Delete an object: 200 with it, or with a Status (see Kind.returned)."""
     shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
     options = parse_options(call)
     await server.caches.fresh()
     name = call.name
     admit(Review(server, call.kind, "DELETE", call.namespace, name, "", {}))
     entry, gone = await delete(server, call.kind, call.namespace, name, options)
-    if not gone or call.kind in RETURNS_OBJECT:
+    if not gone or call.kind.returned:
         return server.one(entry, shape)
     return answers.json(_success(call.kind, entry))
 

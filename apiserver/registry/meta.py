@@ -12,6 +12,7 @@ from podwire.api.validation.field import invalid_error
 from podwire.api.view import JSON
 from podwire.apiserver import calls
 from podwire.apiserver.calls import Call
+from podwire.apiserver.registry import strategy
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
@@ -105,6 +106,9 @@ def before_update(call: Call, new: JSON, old: JSON, revision: int) -> None:
     meta, kept = new["metadata"], old["metadata"]
     meta.pop("selfLink", None)
     given = meta.pop("resourceVersion", None) or ""
+    if not given and strategy.needs_revision(call.kind):
+        why = "Invalid value: 0: must be specified for an update"
+        raise invalid_error(call.kind, call.name, [Cause("FieldValueInvalid", why, _RV)])
     if given and given != str(revision):
         if not str(given).isdigit():
             why = f'Invalid value: "{given}": must be a valid integer'

@@ -16,7 +16,7 @@ from podwire.apiserver import allocation, calls, objects
 from podwire.apiserver.admission.review import Review, admit
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
-from podwire.apiserver.registry import attempts, meta, ownership, strategy
+from podwire.apiserver.registry import attempts, create, meta, ownership, strategy
 from podwire.client.counters import Response
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Change = Callable[[JSON], JSON]
 
 
 async def handle(server: Apiserver, call: Call) -> Response:
-    """Replace an object (or its status): 200 with the result."""
+    """Replace an object (or its status): 200 with the result; some kinds are created, 201."""
     shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
     dry_run = call.dry_run
     body = objects.decode(call, call.kind)
@@ -37,7 +37,13 @@ async def handle(server: Apiserver, call: Call) -> Response:
     def make(_current: JSON) -> JSON:
         return {**body, "metadata": dict(body["metadata"])}
 
-    entry = await change(server, call, make, dry_run=dry_run)
+    try:
+        entry = await change(server, call, make, dry_run=dry_run)
+    except ApiError as error:
+        absent = error.reason == "NotFound" and error.details.get("kind") == call.kind.plural
+        if not absent or call.subresource or not strategy.creates_by_update(call.kind):
+            raise
+        return await create.handle(server, call)
     return server.one(entry, shape)
 
 

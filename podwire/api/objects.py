@@ -64,7 +64,7 @@ def check_create(kind: Kind[Any], obj: JSON) -> JSON:
 def prepare_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str = "") -> JSON:
     """A changed object with its defaults, valid as the successor of ``old``.
 
-    ``subresource`` ``status`` checks metadata only: upstream trusts the component that reports.
+    ``subresource`` ``status`` checks metadata and what is reported.
     Raises ApiError Invalid (422) with all causes.
     """
     default(kind, new, old, subresource)
@@ -74,7 +74,7 @@ def prepare_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str = "")
 def check_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str = "") -> JSON:
     """A defaulted successor of ``old``, valid. Raises ApiError Invalid (422) with all causes."""
     if subresource == "status":
-        return _valid(kind, new, validation.validate_metadata(kind, new, old))
+        return _valid(kind, new, validation.validate_status(kind, new, old))
     return _valid(kind, new, validation.validate(kind, new, old))
 
 

@@ -283,6 +283,7 @@ class PodSpec(View, frozen=True, kw_only=True):
     priority: int = 0
     priority_class_name: str = ""
     scheduling_gates: list[JSON] = []
+    readiness_gates: list[JSON] = []
     enable_service_links: bool = True
 
 
@@ -320,6 +321,7 @@ class PodStatus(View, frozen=True, kw_only=True):
     start_time: str = ""
     init_container_statuses: list[ContainerStatus] = []
     container_statuses: list[ContainerStatus] = []
+    nominated_node_name: str = ""
     qos_class: str = ""
 
 

@@ -21,7 +21,7 @@ from podwire.store.embedded import EmbeddedStore
 
 ADMIN = User("admin", ("system:masters", "system:authenticated"))
 TOKEN = "a-made-up-token"
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 class Command:
