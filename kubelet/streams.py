@@ -15,7 +15,7 @@ from podwire.client.counters import (
     ToolResult,
 )
 from podwire.kubelet import forwarding, nodeshell, server
-from podwire.kubelet.core import WAITING
+from podwire.kubelet.core import TERMINATED, WAITING
 from podwire.kubelet.exec import start
 from podwire.kubelet.launch import node_text
 from podwire.kubelet.logs import ContainerLog
@@ -160,9 +160,10 @@ def _log(worker: PodWorker, name: str, *, previous: bool) -> ContainerLog:
     kept, record = worker.logs.get(name, []), worker.records[name]
     pod = worker.pod.metadata.name
     if previous:
-        # While a crash loop waits, the newest log is the one of the instance that crashed.
-        running = name in worker.instances
-        ended = kept[:-1] if running else kept
+        # While a crash loop waits, the newest log is the one of the instance that crashed; one that
+        # ended for good is the present one, not the previous.
+        present = name in worker.instances or record.state == TERMINATED
+        ended = kept[:-1] if present else kept
         if not ended:
             message = f'previous terminated container "{name}" in pod "{pod}" not found'
             raise ApiError("BadRequest", message)

@@ -27,7 +27,9 @@ TUNNEL_PROTOCOL = "SPDY/3.1+portforward.k8s.io"
 CHANNEL_PROTOCOLS = ("v4.channel.k8s.io", "")
 MAX_PORTS = 100
 GRACE_S = 1.0
-"""What is left of a connection once one direction has ended (containerd's sandbox_portforward)."""
+"""How long a connection of which one direction has ended may be idle. containerd
+(sandbox_portforward) gives the other direction just this long, at the speed of a real machine.
+"""
 MAX_WAITING_CHUNKS = 64
 """Of one WebSocket channel: beyond them nothing more is read."""
 
@@ -77,15 +79,20 @@ async def forward(pair: Pair, port: int, connect: Connect, clock: Clock) -> None
 
 
 async def _both(pair: Pair, stream: Stream, clock: Clock, trouble: list[str]) -> None:
+    moved_bytes = 0
+
     async def inward() -> None:
+        nonlocal moved_bytes
         try:
             while data := await pair.read():
                 await stream.send(data)
+                moved_bytes += len(data)
             await stream.close()
         except OSError as error:
             trouble.append(_words(stream, "write", error))
 
     async def outward() -> None:
+        nonlocal moved_bytes
         while True:
             try:
                 data = await stream.recv()
@@ -96,12 +103,16 @@ async def _both(pair: Pair, stream: Stream, clock: Clock, trouble: list[str]) ->
                 await pair.end()
                 return
             await pair.write(data)
+            moved_bytes += len(data)
 
     async with Nursery() as nursery:
         halves = [nursery.start(inward(), name="forward inward"),
                   nursery.start(outward(), name="forward outward")]  # fmt: skip
         await first(*(_done(half) for half in halves))
-        await first(_all(halves), clock.sleep(GRACE_S))
+        before = -1
+        while before != moved_bytes and not all(half.done() for half in halves):
+            before = moved_bytes
+            await first(_all(halves), clock.sleep(GRACE_S))
         nursery.cancel()
 
 

@@ -463,7 +463,8 @@ async def test_a_watch_that_fails_ends_alone(site):
         site.admin() as http,
         http.get(f"{CONFIG_MAPS}?watch=1") as answer,
     ):
-        writer.write(f"GET {CONFIG_MAPS}?watch=1 HTTP/1.1\r\n{AUTH}\r\n".encode())
+        watch = f"GET {CONFIG_MAPS}?watch=1 HTTP/1.1\r\n{AUTH}\r\n"
+        writer.write(watch.encode())
         await reader.readuntil(b"\r\n\r\n")
         failing = site.server.caches.of(kinds.CONFIG_MAP).watchers()[-1]
         failing.take = Failing()
