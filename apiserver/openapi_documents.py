@@ -31,6 +31,7 @@ _PATCHES = (
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 )
 _WRITE = ("dryRun", "fieldManager", "fieldValidation")
 _LIST = (

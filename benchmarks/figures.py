@@ -325,6 +325,13 @@ def rooms() -> dict[str, str]:
     return measured()
 
 
+def apply() -> dict[str, str]:
+    """What managedFields add to writes, and server-side apply."""
+    from benchmarks.apply import apply as measured  # noqa: PLC0415  it imports the API server
+
+    return measured()
+
+
 ALL: dict[str, Callable[[], dict[str, str]]] = {
     "up": up,
     "cli": cli,
@@ -333,6 +340,7 @@ ALL: dict[str, Callable[[], dict[str, str]]] = {
     "idle": idle,
     "memory": memory,
     "hashes": hashes,
+    "apply": apply,
     "store": store,
     "api": api,
     "rooms": rooms,

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import msgspec
 
 from podwire.api.kinds import Kind
+from podwire.api.managed.managers import stored_decoder
 from podwire.api.view import JSON
 from podwire.client.api import WatchEvent, decoder
 from podwire.client.counters import Frame
@@ -137,9 +138,11 @@ class Entry(msgspec.Struct, gc=False, eq=False):
             old.viewed = old.message = None  # whoever holds them keeps them
 
     def json(self) -> dict[str, Any]:
-        """A fresh, mutable copy of the object without resourceVersion."""
-        body: dict[str, Any] = msgspec.json.decode(self.value)
-        return body
+        """A fresh, mutable copy of the object without resourceVersion.
+
+        The sets in managedFields stay encoded (msgspec.Raw): they are half of many objects.
+        """
+        return stored_decoder(self.kind)(self.value)
 
     def at(self, revision: int) -> Entry:
         """The same content under another revision: what a DELETED event shows."""

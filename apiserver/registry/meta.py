@@ -62,13 +62,21 @@ def fit_name(call: Call, meta: JSON) -> None:
         raise ApiError("BadRequest", f"{message} ({call.name})")
 
 
+def fit_applied_name(call: Call, meta: JSON) -> None:
+    """The same for what an apply made: a configuration without a name says so in other words."""
+    if not meta.get("name"):
+        why = f"the name of the object ({call.name} based on URL) was undeterminable"
+        raise ApiError("BadRequest", f"{why}: name must be provided")
+    fit_name(call, meta)
+
+
 def before_create(server: Apiserver, call: Call, obj: JSON) -> None:
     """Fill what only the server may say. Raises ApiError."""
     meta = obj["metadata"]
     if meta.get("resourceVersion") not in _UNSET:
         message = "resourceVersion should not be set on objects to be created"
         raise ApiError("BadRequest", message)
-    for unwanted in ("resourceVersion", "managedFields", "selfLink", "generation"):
+    for unwanted in ("resourceVersion", "selfLink", "generation"):
         meta.pop(unwanted, None)
     for unwanted in ("deletionTimestamp", "deletionGracePeriodSeconds"):
         meta.pop(unwanted, None)
@@ -96,8 +104,7 @@ def before_update(call: Call, new: JSON, old: JSON, revision: int) -> None:
     Raises ApiError Conflict (revision, uid), Invalid.
     """
     meta, kept = new["metadata"], old["metadata"]
-    for unwanted in ("managedFields", "selfLink"):
-        meta.pop(unwanted, None)
+    meta.pop("selfLink", None)
     given = meta.pop("resourceVersion", None) or ""
     if not given and strategy.needs_revision(call.kind):
         why = "Invalid value: 0: must be specified for an update"

@@ -392,7 +392,6 @@ spec:
     ("argv", "message"),
     [
         (("create", "token", "default"), "serviceaccounts/token is not modelled"),
-        (("apply", "--server-side", "-f", "-"), "server-side apply"),
         (("delete", "namespace", "kube-system"), "this namespace may not be deleted"),
         (("top", "nodes"), "Metrics API not available"),
         (("scale", "deploy/nosuch", "--replicas=2"), 'deployments.apps "nosuch" not found'),

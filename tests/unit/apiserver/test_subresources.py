@@ -237,15 +237,3 @@ def test_a_stream_that_is_not_modelled_says_so(simulate, subresource):
         assert answer["message"].startswith(f"pods/{subresource} is not modelled; ")
 
     simulate(story)
-
-
-def test_server_side_apply_is_told_not_to_be_modelled_also_where_nothing_exists(simulate):
-    """It is how kubectl apply --server-side creates: a 404 would mislead."""
-
-    async def story(w):
-        path = kinds.CONFIG_MAP.path("default", "new")
-        answer = await w.json("PATCH", path, {}, content_type="application/apply-patch+yaml")
-        assert answer["code"] == 415
-        assert "server-side apply" in answer["message"]
-
-    simulate(story)

@@ -458,18 +458,21 @@ async def test_a_watch_starts_with_a_state_that_is_made_while_it_is_read(site):
 
 async def test_a_watch_that_fails_ends_alone(site):
     """Its connection ends without the last chunk; another one goes on."""
-    async with wire(site) as (reader, writer), site.admin() as http:
-        async with http.get(f"{CONFIG_MAPS}?watch=1") as answer:
-            watch = f"GET {CONFIG_MAPS}?watch=1 HTTP/1.1\r\n{AUTH}\r\n"
-            writer.write(watch.encode())
-            await reader.readuntil(b"\r\n\r\n")
-            failing = site.server.caches.of(kinds.CONFIG_MAP).watchers()[-1]
-            failing.take = Failing()
-            await site.client.create(kinds.CONFIG_MAP, {"metadata": {"name": "a"}}, "default")
-            assert json.loads(await answer.content.readline())["type"] == "ADDED"
-            with suppress(ConnectionError):
-                assert not (await reader.read()).endswith(b"0\r\n\r\n")
-            assert failing.ended
+    async with (
+        wire(site) as (reader, writer),
+        site.admin() as http,
+        http.get(f"{CONFIG_MAPS}?watch=1") as answer,
+    ):
+        watch = f"GET {CONFIG_MAPS}?watch=1 HTTP/1.1\r\n{AUTH}\r\n"
+        writer.write(watch.encode())
+        await reader.readuntil(b"\r\n\r\n")
+        failing = site.server.caches.of(kinds.CONFIG_MAP).watchers()[-1]
+        failing.take = Failing()
+        await site.client.create(kinds.CONFIG_MAP, {"metadata": {"name": "a"}}, "default")
+        assert json.loads(await answer.content.readline())["type"] == "ADDED"
+        with suppress(ConnectionError):
+            assert not (await reader.read()).endswith(b"0\r\n\r\n")
+        assert failing.ended
 
 
 class Failing:
