@@ -332,4 +332,7 @@ def stored(text: bytes) -> Fields:
 
 
 def _in_order(one: Fields) -> Fields:
-    return {key: _in_order(one[key]) for key in sorted(one, key=_order)}
+    """``one``, in the order of its text, in upstream's: fields stand already as they should."""
+    last = next(reversed(one), "f")
+    keys = one if last[0] in "f." else sorted(one, key=_order)  # i, k and v come behind f
+    return {key: _in_order(below) if (below := one[key]) else below for key in keys}
