@@ -28,6 +28,12 @@ demo-compose: $(STAMP) ## demo-compose: the same tour against the services that 
 test: $(STAMP) ## test: all tests that need neither root nor a container engine
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup tests --ignore tests/system
 
+install-clients: $(STAMP) ## install-clients: kubectl, helm, client libraries and a client-go program into .venv-clients
+	@$(BIN)/python tests/clients/install.py
+
+clients: install-clients ## clients: hold podwire to every real client (make test skips those that are not installed)
+	@PODWIRE_CLIENTS=required $(BIN)/python -m pytest -n 2 --dist loadgroup tests/clients
+
 test-system: $(STAMP) ## test-system: tests that need root or a container engine
 	@$(BIN)/python -m pytest tests/system
 
@@ -54,6 +60,6 @@ wheel: $(STAMP) ## wheel: build the wheel and the sdist into dist/
 	@$(BIN)/python -m pip install --quiet build && $(BIN)/python -m build
 
 clean: ## clean: remove what the verbs made
-	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .venv-clients dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help setup demo demo-compose test test-system lint types arch bench sweep goldens wheel clean
+.PHONY: help setup demo demo-compose test install-clients clients test-system lint types arch bench sweep goldens wheel clean

@@ -1,5 +1,5 @@
 """The API server: HTTP-shaped requests in, objects and watch streams out.
 
-handle(request) is the server; aiohttp is one adapter, the in-process binding another.
+handle(request) is the server; HTTPS (http/) is one adapter, the in-process binding another.
 The only room that calls the store.
 """

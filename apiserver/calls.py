@@ -15,6 +15,7 @@ from podwire.api.status import ApiError, Cause
 from podwire.apiserver.authorizer import Attributes
 from podwire.client.counters import Request, User
 
+PROXY = "proxy"
 _NAMESPACE_SUBRESOURCES = ("status", "finalize")
 _OBJECT_VERBS = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _COLLECTION_VERBS = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
@@ -70,6 +71,8 @@ class Call:
     name: str
     subresource: str
     query: Query
+    tail: str = ""
+    """Of a proxy subresource: what of the path stands behind it, with its first slash."""
     warnings: list[str] = dataclasses.field(default_factory=list)
     """Texts for ``Warning: 299`` headers of the answer."""
 
@@ -172,15 +175,6 @@ MODIFIED = (
 """Why an update lost an optimistic race."""
 
 
-_NOT_MODELLED = {
-    ("pods", "attach"): "kubectl logs -f shows output, kubectl exec runs a command",
-    ("pods", "portforward"): "a Service of type NodePort is published: podwire get endpoints",
-    ("pods", "proxy"): "a Service of type NodePort is published: podwire get endpoints",
-    ("services", "proxy"): "a Service of type NodePort is published: podwire get endpoints",
-}
-"""Subresources that clients know and this server does not have: what to use instead."""
-
-
 def parse(request: Request, user: User) -> Call | None:
     """The resource request a path stands for, or None when it names no served resource.
 
@@ -200,25 +194,29 @@ def parse(request: Request, user: User) -> Call | None:
     if rest[0] == "namespaces" and len(rest) >= 3 and rest[2] not in _NAMESPACE_SUBRESOURCES:
         namespace, rest = rest[1], rest[2:]
     kind = kinds.by_plural(group, version, rest[0])
-    if kind is None or len(rest) > 3 or (namespace and not kind.namespaced):
+    if kind is None or (namespace and not kind.namespaced):
+        return None
+    proxied = len(rest) > 2 and rest[2] == PROXY and PROXY in kind.subresources
+    if len(rest) > 3 and not proxied:
         return None
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
-    if subresource:
-        if (instead := _NOT_MODELLED.get((kind.plural, subresource))) is not None:
-            message = f"{kind.plural}/{subresource} is not modelled; {instead}"
-            raise ApiError("MethodNotAllowed", message)
-        if subresource not in kind.parts:
-            return None
+    if subresource and subresource not in kind.parts:
+        return None
     if kind.namespaced and name and not namespace:
         return None
     call = Call(request, user, kind, "", namespace, name, subresource, Query(request.query))
+    if proxied:
+        before = len(parts) - len(rest) + 3
+        call.tail = request.path[len("/".join(request.path.split("/")[: before + 1])) :]
     call.verb = _verb(call)
     return call
 
 
 def _verb(call: Call) -> str:
     method = call.request.method
+    if call.subresource == PROXY:
+        method = {"HEAD": "GET", "OPTIONS": "GET"}.get(method, method)
     if call.subresource:
         # A subresource with its own verb (binding, exec) takes part as create or get.
         verb = {**_OBJECT_VERBS, "POST": "create"}.get(method, "")

@@ -67,7 +67,8 @@ class Protobuf:
         message = entry.message
         if message is None:
             body = msgspec.json.decode(entry.data)
-            message = entry.message = protobuf_encode.encode(_type(entry.kind), body)
+            message = protobuf_encode.encode(_type(entry.kind), body)
+            entry.remember(message)
         return message
 
 

@@ -11,7 +11,7 @@ from podwire.apiserver.routes import Route
 from podwire.client.counters import Request, Response
 
 if TYPE_CHECKING:
-    from podwire.apiserver.server import Apiserver
+    from podwire.apiserver.server import Apiserver, Check
 
 _ENDPOINTS = ("healthz", "livez", "readyz")
 
@@ -40,31 +40,44 @@ async def version(server: Apiserver, _request: Request) -> Response:
 async def health(server: Apiserver, request: Request) -> Response:
     """All checks of an endpoint, or one of them (``/readyz/NAME``)."""
     endpoint, _, only = request.path.strip("/").partition("/")
-    checks = server.checks
     if only:
-        if only not in checks:
-            return answers.page_not_found()
-        checks = {only: checks[only]}
+        return await _one(server, endpoint, only)
     query = Query(request.query)
-    excluded = query.all("exclude")
+    excluded = dict.fromkeys(query.all("exclude"))
     lines, failed = [], False
-    for name, check in checks.items():
-        problem = None if name in excluded else check(endpoint)
-        if isinstance(problem, Awaitable):
-            problem = await problem
+    for name, check in server.checks.items():
         if name in excluded:
+            del excluded[name]
             lines.append(f"[+]{name} excluded: ok")
-        elif problem is None:
+        elif (problem := await _checked(check, endpoint)) is None:
             lines.append(f"[+]{name} ok")
         else:
             failed = True
-            lines.append(f"[-]{name} failed: {problem}")
+            server.world.log.info("health check failed", check=name, why=problem)
+            lines.append(f"[-]{name} failed: reason withheld")  # everybody may ask
+    if excluded:
+        listed = ", ".join(f'"{name}"' for name in sorted(excluded))
+        lines.append(f"warn: some health checks cannot be excluded: no matches for {listed}")
     if failed:
-        body = "\n".join([*lines, f"{endpoint} check failed", ""])
-        return answers.text(body, 500)
+        return answers.text("\n".join([*lines, f"{endpoint} check failed", ""]), 500)
     if not query.has("verbose"):
         return answers.text("ok")
     return answers.text("\n".join([*lines, f"{endpoint} check passed", ""]))
+
+
+async def _one(server: Apiserver, endpoint: str, name: str) -> Response:
+    check = server.checks.get(name)
+    if check is None:
+        return answers.page_not_found()
+    problem = await _checked(check, endpoint)
+    if problem is None:
+        return answers.text("ok")
+    return answers.text(f"internal server error: {problem}\n", 500)
+
+
+async def _checked(check: Check, endpoint: str) -> str | None:
+    problem = check(endpoint)
+    return await problem if isinstance(problem, Awaitable) else problem
 
 
 ROUTES = (

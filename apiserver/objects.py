@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from podwire.api import codec
+from podwire.api import codec, structure, yamldoc
 from podwire.api import objects as api
 from podwire.api.kinds import Kind
+from podwire.api.managed.apply import check_config
+from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.apiserver import calls
 from podwire.apiserver.calls import Call
 
 _VALIDATIONS = (codec.IGNORE, codec.WARN, codec.STRICT)
+_EMPTIED = re.compile(rb"managedFields[\"']?\s*:\s*\[\s*\]")
+"""How JSON and YAML say that all managers are to be forgotten."""
 
 
 def field_validation(call: Call) -> str:
@@ -35,8 +40,18 @@ def decode_as(call: Call, api_version: str, kind: str) -> JSON:
         call.content_type, call.request.body, api_version, kind, field_validation(call)
     )
     call.warnings += found.warnings
-    found.obj.setdefault("metadata", {})
+    metadata = found.obj.setdefault("metadata", {})
+    if "managedFields" not in metadata and _EMPTIED.search(call.request.body):
+        _keep_emptied(call, metadata)
     return found.obj
+
+
+def _keep_emptied(call: Call, metadata: JSON) -> None:
+    """An empty managedFields is a request, which decoding drops like any empty list."""
+    read = yamldoc.load if call.content_type == codec.YAML_TYPE else codec.load_json
+    written = read(call.request.body).get("metadata")
+    if isinstance(written, dict) and written.get("managedFields") == []:
+        metadata["managedFields"] = []
 
 
 def decode_options(call: Call) -> JSON:
@@ -47,9 +62,53 @@ def decode_options(call: Call) -> JSON:
     return api.decode_as(call.content_type, body, "v1", "DeleteOptions", codec.IGNORE).obj
 
 
-def check_patch_type(call: Call) -> None:
-    """Refuse a patch that can apply to nothing, whether or not its object exists. ApiError 415."""
-    api.check_patch_type(call.kind, call.content_type)
+def check_patch_type(call: Call) -> str:
+    """The patch's media type; one that can apply to nothing is refused whether or not its object
+    exists. Raises ApiError 415.
+    """
+    return api.check_patch_type(call.kind, call.content_type)
+
+
+def configuration(call: Call, kind: Kind[Any] | None = None) -> JSON:
+    """The configuration of a server-side apply; ``kind`` when it is not the call's own.
+
+    Names that stand twice are refused or warned of; unknown fields are the merge's business.
+    Raises ApiError BadRequest.
+    """
+    kind = kind or call.kind
+    validation = field_validation(call)
+    body = call.request.body
+    duplicates: list[str] = []
+    try:
+        config = _read_configuration(body)
+        structure.check_depth(config, _MAX_DEPTH)
+    except (codec.JsonError, yamldoc.YamlError, structure.StructureError) as error:
+        raise ApiError("BadRequest", f"error decoding patch: {error}") from None
+    if validation != codec.IGNORE and body[:1] == b"{":
+        duplicates = codec.duplicate_fields(body, config)
+    config = check_config(config, kind.api_version, kind.kind)
+    if duplicates:
+        names = "\n".join(
+            f'  line 1: key "{path.rpartition(".")[2]}" already set in map' for path in duplicates
+        )
+        why = f"yaml: unmarshal errors:\n{names}"
+        if validation == codec.STRICT:
+            raise ApiError("BadRequest", f"error strict decoding patch: {why}")
+        call.warnings[:] = [why]
+    return config
+
+
+_MAX_DEPTH = 100
+
+
+def _read_configuration(body: bytes) -> Any:
+    """JSON is YAML too, and read faster as what it is."""
+    if body[:1] == b"{":
+        try:
+            return codec.load_json(body)
+        except codec.JsonError:
+            pass  # perhaps a flow mapping
+    return yamldoc.load(body)
 
 
 def patched(call: Call, current: JSON, kind: Kind[Any] | None = None) -> JSON:

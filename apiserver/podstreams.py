@@ -1,4 +1,4 @@
-"""log and exec: which node and container are meant, then the kubelet is asked (counter 6).
+"""log, exec, attach and port-forward: which container is meant; the kubelet is asked (counter 6).
 
 Source of the messages: upstream pkg/registry/core/pod/strategy.go (LogLocation, ExecLocation) and
 kubelet's server.
@@ -6,12 +6,16 @@ kubelet's server.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from podwire.api import kinds
+from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
-from podwire.api.views import Pod
+from podwire.api.times import TimeError, parse_time
+from podwire.api.validation import field
+from podwire.api.views import Object, Pod
 from podwire.apiserver import answers
 from podwire.apiserver.calls import Call
 from podwire.apiserver.routes import ResourceHandler
@@ -20,8 +24,8 @@ from podwire.client.counters import (
     Frame,
     KubeletStreams,
     LogOptions,
-    Request,
     Response,
+    Stream,
 )
 
 if TYPE_CHECKING:
@@ -33,86 +37,79 @@ async def log(server: Apiserver, call: Call) -> Response:
     query = call.query
     pod = await _pod(server, call)
     container = _container(pod, query.get("container"))
-    options = LogOptions(
-        follow=query.flag("follow"),
-        previous=query.flag("previous"),
-        timestamps=query.flag("timestamps"),
-        tail_lines=_at_least(call, "tailLines", 0),
-        since_seconds=_at_least(call, "sinceSeconds", 1),
-        since_time=query.get("sinceTime"),
-        limit_bytes=_at_least(call, "limitBytes", 1),
-    )
-    if options.since_seconds is not None and options.since_time:
-        why = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
-        raise _bad_option("sinceSeconds", why)
+    options = _log_options(call)
     answer = answers.raw(b"", 200, "text/plain")
     if pod.spec.node_name:
-        kubelet = _kubelet(server, pod)
         try:
-            lines = await kubelet.logs(
+            lines = await _kubelet(server).logs(
                 pod.spec.node_name, call.namespace, call.name, container, options
             )
         except ConnectionError as error:
-            raise _unreachable(pod, error) from None
+            path = f"containerLogs/{call.namespace}/{call.name}/{container}"
+            url = f"https://{pod.status.host_ip or pod.spec.node_name}:10250/{path}"
+            return answers.error(ApiError("", f'Get "{url}": {error}', 500))
         answer.stream = _LogStream(lines)
     return answer
 
 
 async def refuse_plain(server: Apiserver, call: Call) -> Response:
-    """Exec without an upgrade, or with one to SPDY: what is wrong otherwise is told first.
-
-    kubectl asks again by SPDY when a WebSocket was refused and shows only the second answer.
-    """
-    await _startable(server, call)
-    if call.request.headers.get("upgrade", "").lower().startswith("spdy"):
-        message = "SPDY is not modelled; use a client that speaks WebSocket (kubectl >= 1.31)"
-        raise ApiError("BadRequest", message)
+    """exec, attach or port-forward without an upgrade: what is wrong otherwise is told first."""
+    await target(server, call, container=call.subresource != "portforward")
     raise ApiError("BadRequest", "Upgrade request required")
 
 
-async def open_exec(server: Apiserver, request: Request) -> tuple[ExecSession, bool]:
-    """For the WebSocket adapter: a started command, and whether stdin is wanted.
-
-    Raises ApiError as the plain request would be answered.
-    """
-    call = server.authorized(request)
-    if call is None or call.subresource != "exec" or call.kind is not kinds.POD:
-        raise ApiError("NotFound", "the server could not find the requested resource")
-    pod, container, argv = await _startable(server, call)
-    query = call.query
-    kubelet = _kubelet(server, pod)
-    try:
-        session = await kubelet.exec(
-            pod.spec.node_name, call.namespace, call.name, container, argv, query.flag("tty")
-        )
-    except ConnectionError as error:
-        raise _unreachable(pod, error) from None
-    return session, query.flag("stdin")
+# ---------------------------------------------------------------- for those who upgrade
 
 
-async def _startable(server: Apiserver, call: Call) -> tuple[Pod, str, list[str]]:
-    """Pod, container and command of an exec that can start. Raises ApiError."""
-    query = call.query
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The container (or, for its ports, the pod) that a request is about."""
+
+    node: str
+    namespace: str
+    pod: str
+    container: str = ""
+
+
+async def target(server: Apiserver, call: Call, *, container: bool = True) -> Target:
+    """What a request is about. Raises ApiError."""
     pod = await _pod(server, call)
-    container = _container(pod, query.get("container"))
-    argv = query.all("command")
-    if not argv:
-        raise ApiError("BadRequest", "you must specify at least one command for the container")
-    if pod.status.phase in {"Succeeded", "Failed"}:
-        why = f"current phase is {pod.status.phase}"
-        raise ApiError("BadRequest", f"cannot exec into a container in a completed pod; {why}")
+    name = _container(pod, call.query.get("container")) if container else ""
     if not pod.spec.node_name:
         raise ApiError("BadRequest", f"pod {pod.metadata.name} does not have a host assigned")
-    if not _running(pod, container):
-        message = f'container not found ("{container}")'
-        raise ApiError("InternalError", message)
-    return pod, container, argv
+    return Target(pod.spec.node_name, call.namespace, call.name, name)
+
+
+async def execute(server: Apiserver, at: Target, argv: Sequence[str], *, tty: bool) -> ExecSession:
+    """Start a command. Raises ApiError as the kubelet says it, ConnectionError without one."""
+    kubelet = _kubelet(server)
+    return await kubelet.exec(at.node, at.namespace, at.pod, at.container, argv, tty)
+
+
+async def attach(server: Apiserver, at: Target, *, stdin: bool) -> ExecSession:
+    """Attach to a container. Raises as ``execute``."""
+    kubelet = _kubelet(server)
+    return await kubelet.attach(at.node, at.namespace, at.pod, at.container, stdin=stdin)
+
+
+async def port_forward(server: Apiserver, at: Target, port: int) -> Stream:
+    """Connect to a port of a pod. Raises as ``execute``."""
+    return await _kubelet(server).port_forward(at.node, at.namespace, at.pod, port)
+
+
+def backend_lost(error: ConnectionError) -> Response:
+    """A kubelet that cannot be reached, in upstream's words (a Status without a reason)."""
+    return answers.error(ApiError("", f"error dialing backend: {error}", 500))
 
 
 HANDLERS: tuple[tuple[str, str, ResourceHandler], ...] = (
     ("get", "log", log),
     ("get", "exec", refuse_plain),
     ("create", "exec", refuse_plain),
+    ("get", "attach", refuse_plain),
+    ("create", "attach", refuse_plain),
+    ("get", "portforward", refuse_plain),
+    ("create", "portforward", refuse_plain),
 )
 """Verb, subresource and handler, for the server's table."""
 
@@ -165,36 +162,45 @@ def _container(pod: Pod, asked: str) -> str:
     raise ApiError("BadRequest", message)
 
 
-def _running(pod: Pod, container: str) -> bool:
-    found = pod.status
-    statuses = (
-        *found.container_statuses, *found.init_container_statuses,
-        *found.ephemeral_container_statuses,
-    )  # fmt: skip
-    return any(s.name == container and "running" in (s.state or {}) for s in statuses)
-
-
-def _kubelet(server: Apiserver, pod: Pod) -> KubeletStreams:
+def _kubelet(server: Apiserver) -> KubeletStreams:
     if server.kubelets is None:
-        raise _unreachable(pod, ConnectionError("no kubelet counter"))
+        raise ConnectionError("no kubelet counter")
     return server.kubelets
 
 
-def _unreachable(pod: Pod, error: Exception) -> ApiError:
-    message = f"error dialing backend: kubelet of node {pod.spec.node_name}: {error}"
-    return ApiError("InternalError", f"Internal error occurred: {message}")
+def _log_options(call: Call) -> LogOptions:
+    """The query of a log. Raises ApiError: 400 for what cannot be read, 422 for what is wrong.
+
+    Source: upstream ValidatePodLogOptions.
+    """
+    query = call.query
+    options = LogOptions(
+        follow=query.flag("follow"),
+        previous=query.flag("previous"),
+        timestamps=query.flag("timestamps"),
+        tail_lines=query.number("tailLines"),
+        since_seconds=query.number("sinceSeconds"),
+        since_time=query.get("sinceTime"),
+        limit_bytes=query.number("limitBytes"),
+    )
+    if options.since_time:
+        try:
+            parse_time(options.since_time)
+        except TimeError as error:
+            raise ApiError("BadRequest", str(error)) from None
+    errors = field.Errors()
+    errors.not_negative("tailLines", options.tail_lines)
+    if options.limit_bytes is not None and options.limit_bytes < 1:
+        errors.invalid("limitBytes", options.limit_bytes, POSITIVE)
+    if options.since_seconds is not None and options.since_time:
+        errors.forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified")
+    elif options.since_seconds is not None and options.since_seconds < 1:
+        errors.invalid("sinceSeconds", options.since_seconds, POSITIVE)
+    if errors.causes:
+        raise field.invalid_error(_LOG_OPTIONS, call.name, errors.causes)
+    return options
 
 
-def _at_least(call: Call, name: str, least: int) -> int | None:
-    number = call.query.number(name)
-    if number is not None and number < least:
-        why = f"Invalid value: {number}: must be greater than or equal to {least}"
-        if least:
-            why = f"Invalid value: {number}: must be greater than 0"
-        raise _bad_option(name, why)
-    return number
-
-
-def _bad_option(field: str, why: str) -> ApiError:
-    message = f'PodLogOptions "" is invalid: {field}: {why}'
-    return ApiError("Invalid", message, details={"kind": "PodLogOptions"})
+POSITIVE = "must be greater than 0"
+_LOG_OPTIONS = Kind(Object, "", "v1", "PodLogOptions", "podlogoptions", "podlogoptions")
+"""For error texts only: the query of a log is validated as an object upstream."""

@@ -75,6 +75,11 @@ class Routes:
         """Every path served beside resources, sorted (the answer to ``GET /``)."""
         return sorted([*self._exact, *(route.path for _, route in self._prefixes)])
 
+    def serves(self, kind: Kind[Any], subresource: str) -> bool:
+        """Whether a kind (or its subresource) has a handler at all."""
+        owners = (kind, None) if "get" in kind.verbs else (kind,)
+        return any(owner in owners and name == subresource for owner, name, _ in self._resources)
+
     def verb(self, call: Call) -> ResourceHandler | None:
         """The handler of a resource call."""
         resources = self._resources

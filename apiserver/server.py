@@ -24,6 +24,7 @@ from podwire.apiserver import (
     calls,
     health,
     impersonation,
+    metrics,
     negotiation,
 )
 from podwire.apiserver.accounts import ServiceAccounts
@@ -71,6 +72,7 @@ class Apiserver:
         self.admission = CHAIN
         self.authenticator = Authenticator({})
         """Who holders of tokens and certificates are; bindings with a wire ask it."""
+        self.metrics = metrics.Metrics(world.clock)
         self.caches = Caches(store, world.clock, world.rng, kinds.STORED, world.log)
         low_high = self.config.node_port_range
         self.ranges = Ranges(self.config.service_cidr, low_high, world.rng)
@@ -93,7 +95,7 @@ class Apiserver:
         self._stopping = False
         self._lease = 0
         self._lease_until_ns = 0
-        for route in health.ROUTES:
+        for route in (*health.ROUTES, *metrics.ROUTES):
             self.routes.add(route)
         install(self)
 
@@ -168,7 +170,7 @@ class Apiserver:
         handler = self.routes.verb(call)
         if handler is None:
             raise calls.method_not_allowed()
-        response = await handler(self, call)
+        response = await self.metrics.observed(call, handler(self, call))
         if call.warnings:
             texts = [answers.quoted_warning(text) for text in call.warnings]
             response.headers["warning"] = ", ".join(texts)

@@ -78,31 +78,34 @@ async def write(
     key = cache.key(meta.get("namespace", ""), meta["name"])
     value = encode(kind, obj)
     guard = Compare(key, old.revision if old is not None else 0)
+    operation = "create" if old is None else "update"
     if dry_run:
         current = cache.get(meta.get("namespace", ""), meta["name"])
         if (current.revision if current is not None else 0) != guard.mod_revision:
             raise Lost((key,))
         return cache.made(key, value, guard.mod_revision)
     if kind is kinds.EVENT:
-        revision = await _write_event(server, guard, key, value)
+        revision = await _write_event(server, operation, guard, key, value)
     else:
         compares, ops = [guard, *extra.compares], [Put(key, value), *extra.ops]
-        revision = await _txn(server, kind, compares, ops)
+        revision = await _txn(server, kind, operation, compares, ops)
     entry = cache.get(meta.get("namespace", ""), meta["name"])
     if entry is not None and entry.revision == revision:
         return entry
     return cache.made(key, value, revision)
 
 
-async def _write_event(server: Apiserver, guard: Compare, key: str, value: bytes) -> int:
+async def _write_event(
+    server: Apiserver, operation: str, guard: Compare, key: str, value: bytes
+) -> int:
     """Under the shared lease; the store may have lost that one, then under a new one."""
     try:
         put = Put(key, value, await server.event_lease())
-        return await _txn(server, kinds.EVENT, [guard], [put])
+        return await _txn(server, kinds.EVENT, operation, [guard], [put])
     except LeaseNotFoundError:
         server.forget_event_lease()
     put = Put(key, value, await server.event_lease())
-    return await _txn(server, kinds.EVENT, [guard], [put])
+    return await _txn(server, kinds.EVENT, operation, [guard], [put])
 
 
 async def remove(
@@ -113,17 +116,25 @@ async def remove(
         return entry
     guard = Compare(entry.key, entry.revision)
     ops = [Delete(entry.key), *extra.ops]
-    revision = await _txn(server, entry.kind, [guard, *extra.compares], ops)
+    compares = [guard, *extra.compares]
+    revision = await _txn(server, entry.kind, "delete", compares, ops)
     return entry.at(revision)
 
 
 async def _txn(
-    server: Apiserver, kind: Kind[Any], compares: Sequence[Compare], ops: Sequence[Op]
+    server: Apiserver,
+    kind: Kind[Any],
+    operation: str,
+    compares: Sequence[Compare],
+    ops: Sequence[Op],
 ) -> int:
+    began_ns = server.world.clock.monotonic_ns()
     try:
         result = await server.store.txn(compares, ops)
     except ValueTooLargeError as error:
         raise ApiError("RequestEntityTooLarge", str(error)) from None
+    finally:
+        server.metrics.stored(operation, kind, began_ns)
     if not result.succeeded:
         raise Lost(result.failed)
     if kind in ADMISSION_READS:

@@ -311,9 +311,23 @@ def store() -> dict[str, str]:
     return stores()
 
 
+def api() -> dict[str, str]:
+    """The API server over HTTPS."""
+    from benchmarks.api import api as measured  # noqa: PLC0415  it imports the product
+
+    return measured()
+
+
 def rooms() -> dict[str, str]:
     """The rooms as processes and as compose services."""
     from benchmarks.rooms import rooms as measured  # noqa: PLC0415  it imports from here
+
+    return measured()
+
+
+def apply() -> dict[str, str]:
+    """What managedFields add to writes, and server-side apply."""
+    from benchmarks.apply import apply as measured  # noqa: PLC0415  it imports the API server
 
     return measured()
 
@@ -326,7 +340,9 @@ ALL: dict[str, Callable[[], dict[str, str]]] = {
     "idle": idle,
     "memory": memory,
     "hashes": hashes,
+    "apply": apply,
     "store": store,
+    "api": api,
     "rooms": rooms,
     "demo": demo,
 }

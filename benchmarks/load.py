@@ -1,6 +1,6 @@
 """Load for the API's figures: plain sockets, OpenSSL and one epoll, in a process of its own.
 
-``python benchmarks/load.py JSON`` prints one JSON line. asyncio would cost the client what the
+``python -m benchmarks.load JSON`` prints one JSON line. asyncio would cost the client what the
 server costs; here a request is one SSL_write, one SSL_read and a share of an epoll.
 """
 
@@ -291,8 +291,7 @@ def fan_out(asked: Json) -> Json:
                 while n := watchers[fd].recv_into(buffer):
                     total += n
                     left -= bytes(view[:n]).count(b'{"type":"')
-                else:
-                    raise RuntimeError("a watch ended")
+                raise RuntimeError("a watch ended")
             except ssl.SSLWantReadError:
                 pass
     elapsed = time.perf_counter() - began

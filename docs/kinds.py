@@ -3,31 +3,96 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
-from podwire.api import kinds
+from podwire.api import kinds, schema
+from podwire.api.kinds import Kind
+from podwire.apiserver.registry import install
+from podwire.apiserver.routes import Routes
+from podwire.apiserver.server import Apiserver
 
 PAGE = Path(__file__).with_name("kinds.md")
 
 HEAD = """# Kinds
 
-Made by `python docs/kinds.py`. *Modelled*: podwire does what the kind means. *Stored*: created,
-read, watched, patched and printed faithfully, but nothing acts on it. Every other kind is absent:
-the server answers 404, as for a kind it never heard of.
+Made by `python docs/kinds.py`. Discovery tells of every resource that a default API server of
+Kubernetes 1.37 serves, in its order and its words.
+
+- *modelled*: podwire does what the kind means.
+- *stored*: created, read, watched, patched, selected, printed and cleaned up faithfully, but
+  nothing acts on it.
+- *refused*: told by discovery; its one verb answers 405, because there is nothing to store and no
+  answer is made up.
+- *as ...*: another version of the same objects, converted on the way in and out.
+
+Subresources in brackets are told by discovery and answer 405.
 
 | kind | group version | short names | scope | subresources | |
 |---|---|---|---|---|---|
 """
 
+ABSENT = """
+## Absent
+
+Alpha and beta versions are off by default since Kubernetes 1.24 and absent here: 404, as for a
+group nobody ever heard of. Their types are known to the codecs (JSON, YAML, protobuf).
+
+| group version | kinds |
+|---|---|
+"""
+
+
+class Server:
+    """As much of an API server as its handler table needs."""
+
+    def __init__(self) -> None:
+        self.routes = Routes()
+        install(cast("Apiserver", self))
+
+
+def state(kind: Kind[Any], routes: Routes) -> str:
+    """What podwire does with a kind."""
+    stored = kinds.stored(kind)
+    if stored is not kind:
+        return f"as {stored.api_version}, {state(stored, routes)}"
+    if kind.behaves:
+        return "modelled"
+    if "get" in kind.verbs:
+        return "stored"
+    return "modelled" if routes.serves(kind, "") else "refused"
+
+
+def row(kind: Kind[Any], routes: Routes) -> str:
+    """One line of the table."""
+    parts = [name if routes.serves(kind, name) else f"({name})" for name in kind.parts]
+    cells = (
+        kind.kind,
+        kind.api_version,
+        ", ".join(kind.short_names),
+        "namespace" if kind.namespaced else "cluster",
+        ", ".join(parts),
+        state(kind, routes),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def absent() -> dict[str, list[str]]:
+    """Kinds that have a type and are not served, by group version."""
+    found: dict[str, list[str]] = {}
+    served = {kind.api_version for kind in kinds.ALL}
+    for name in schema.kind_names():
+        api_version, _, kind = name.rpartition("/")
+        if api_version not in served and not api_version.startswith(("meta.", "admission.k8s")):
+            found.setdefault(api_version, []).append(kind)
+    return dict(sorted(found.items()))
+
 
 def page() -> str:
     """The whole page."""
-    rows = [
-        f"| {k.kind} | {k.api_version} | {', '.join(k.short_names)} "
-        f"| {'namespace' if k.namespaced else 'cluster'} | {', '.join(k.subresources)} "
-        f"| {'modelled' if k.behaves else 'stored'} |"
-        for k in kinds.ALL
-    ]
-    return HEAD + "\n".join(rows) + "\n"
+    routes = Server().routes
+    rows = "\n".join(row(kind, routes) for kind in kinds.ALL)
+    missing = "\n".join(f"| {gv} | {', '.join(sorted(names))} |" for gv, names in absent().items())
+    return f"{HEAD}{rows}\n{ABSENT}{missing}\n"
 
 
 if __name__ == "__main__":

@@ -6,13 +6,16 @@ The only file that knows both kubelet's containers and the modelled commands.
 from __future__ import annotations
 
 import asyncio
+import json
 import traceback
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
+from podwire.api.status import ApiError
 from podwire.kubelet import programs
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.state import Instance, Kubelet
+from podwire.kubelet.stdio import STDERR, STDOUT, Inbox, Outbox
 
 KILLED = 137
 MAX_OUTPUT_BYTES = 10_240
@@ -25,9 +28,9 @@ class Session:
     def __init__(
         self, kubelet: Kubelet, instance: Instance, argv: Sequence[str], tty: bool
     ) -> None:
-        self._stdin: asyncio.Queue[bytes] = asyncio.Queue()
-        self._stdin_ended = False
-        self._output: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue()
+        self._inbox = Inbox()
+        self._outbox = Outbox()
+        self._size = (0, 0)
         self._code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         owner = f"exec-{kubelet.rng.bytes(16).hex()}"
         ctx = kubelet.ctx
@@ -40,11 +43,13 @@ class Session:
             read_file=instance.process.files.read,
             write_file=instance.process.write_file,
             remove_file=instance.process.remove_file,
-            write_stdout=lambda data: self._write(1, data),
-            write_stderr=lambda data: self._write(1 if tty else 2, data),
-            read_stdin=self._read_stdin,
+            write_stdout=partial(self._outbox.put, STDOUT),
+            write_stderr=partial(self._outbox.put, STDOUT if tty else STDERR),
+            read_stdin=self._inbox.read,
             list_files=instance.process.files.list,
             tty=tty,
+            size=lambda: self._size,
+            drained=self._outbox.drained,
         )
         self._release = partial(ctx.sockets.release, owner)
         self._task = instance.tasks.start(
@@ -62,31 +67,22 @@ class Session:
 
     def _ended(self, task: asyncio.Task[int]) -> None:
         self._release()
-        self._output.put_nowait((0, b""))
+        self._outbox.end()
+        self._inbox.close()
         self._code.set_result(KILLED if task.cancelled() else task.result())
 
-    def _write(self, stream: int, data: bytes) -> None:
-        if data:
-            self._output.put_nowait((stream, data))
-
-    async def _read_stdin(self) -> bytes:
-        if self._stdin_ended:
-            return b""
-        data = await self._stdin.get()
-        self._stdin_ended = not data
-        return data
-
     async def send_stdin(self, data: bytes) -> None:
-        """Bytes for stdin; b"" closes it."""
-        self._stdin.put_nowait(data)
+        """Bytes for stdin; b"" closes it. Waits while the command has enough to read."""
+        await self._inbox.send(data)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """The client's terminal has another size."""
+        self._size = (columns, rows)
 
     async def output(self) -> AsyncIterator[tuple[int, bytes]]:
         """(1, stdout) and (2, stderr) bytes until the command ended."""
-        while True:
-            stream, data = await self._output.get()
-            if stream == 0:
-                return
-            yield stream, data
+        while (item := await self._outbox.take()) is not None:
+            yield item
 
     async def wait(self) -> int:
         """The exit code."""
@@ -95,6 +91,57 @@ class Session:
     def cancel(self) -> None:
         """Kill the command."""
         self._task.cancel()
+
+
+class NotStarted:
+    """A command that could not be started: no output, and ``wait`` says why."""
+
+    def __init__(self, error: ApiError) -> None:
+        self._error = error
+
+    async def send_stdin(self, data: bytes) -> None:
+        """Nobody reads it."""
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Nobody sees it."""
+
+    async def output(self) -> AsyncIterator[tuple[int, bytes]]:
+        """None."""
+        nothing: tuple[tuple[int, bytes], ...] = ()
+        for item in nothing:
+            yield item
+
+    async def wait(self) -> int:
+        """Raises ApiError, always."""
+        raise self._error
+
+    def cancel(self) -> None:
+        """It does not run."""
+
+
+def start(
+    kubelet: Kubelet, instance: Instance, argv: Sequence[str], tty: bool
+) -> Session | NotStarted:
+    """Start a command in a container, as its runtime does."""
+    found = programs.command_exists(instance.process.spec.image, argv[0])
+    if found:
+        return Session(kubelet, instance, argv, tty)
+    why = f"exec: {quoted(argv[0])}: executable file not found in $PATH"
+    if "/" in argv[0]:
+        why = f"exec: {quoted(argv[0])}: stat {argv[0]}: no such file or directory"
+    hint = "" if found is False else f" (podwire: {argv[0]} is not modelled)"
+    # Words of containerd's CRI plugin and of runc; kubelet (cri/streaming) puts its own before.
+    message = (
+        "Internal error occurred: error executing command in container: failed to exec in "
+        f"container: failed to start exec {quoted(kubelet.rng.bytes(32).hex())}: OCI runtime exec "
+        f"failed: exec failed: unable to start container process: {why}: unknown{hint}"
+    )
+    return NotStarted(ApiError("InternalError", message))
+
+
+def quoted(text: str) -> str:
+    """Go's %q of a word."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 async def run_captured(

@@ -15,6 +15,7 @@ from podwire.kubelet.logs import ContainerLog
 from podwire.kubelet.network import Sandbox
 from podwire.kubelet.process import ContainerProcess
 from podwire.kubelet.state import Kubelet
+from podwire.kubelet.stdio import Stdio
 from podwire.kubelet.volumes import PodVolumes
 
 GENERIC_REASON = "GenericProgram"
@@ -119,7 +120,10 @@ def make_process(
         hostname=around.files.hostname,
         working_dir=container.working_dir or "/",
     )
-    return ContainerProcess(spec, kubelet.ctx.sockets.owned_by(id), FileView(mounts), log)
+    stdio = Stdio(
+        log, stdin=container.stdin, stdin_once=container.stdin_once, tty=container.tty
+    )  # fmt: skip
+    return ContainerProcess(spec, kubelet.ctx.sockets.owned_by(id), FileView(mounts), stdio)
 
 
 def _linked_services(kubelet: Kubelet, pod: Pod) -> list[Service]:

@@ -6,28 +6,28 @@ import asyncio
 
 from podwire.client.counters import ContainerSpec, Sockets
 from podwire.kubelet.files import FileView
-from podwire.kubelet.logs import ContainerLog
+from podwire.kubelet.stdio import STDERR, STDOUT, Stdio
 
 
 class ContainerProcess:
     """Process 1 of one container instance (counters.Process)."""
 
     def __init__(
-        self, spec: ContainerSpec, sockets: Sockets, files: FileView, log: ContainerLog
+        self, spec: ContainerSpec, sockets: Sockets, files: FileView, stdio: Stdio
     ) -> None:
         self.spec = spec
         self.sockets = sockets
         self.files = files
-        self.log = log
+        self.stdio = stdio
         self._signals: asyncio.Queue[str] = asyncio.Queue()
 
     def out(self, line: str) -> None:
         """Write one line to stdout."""
-        self.log.write("stdout", line)
+        self.stdio.line(STDOUT, line)
 
     def err(self, line: str) -> None:
         """Write one line to stderr."""
-        self.log.write("stderr", line)
+        self.stdio.line(STDERR, line)
 
     async def read_file(self, path: str) -> bytes:
         """A file of the container. Raises FileNotFoundError."""

@@ -1,16 +1,25 @@
-"""Counter 6: exec, logs and resolvers of all nodes' pods. Every kubelet registers here."""
+"""Counter 6: commands, logs, ports and resolvers of all nodes' pods. Every kubelet registers."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from podwire.api.status import ApiError
-from podwire.client.counters import ExecSession, LogOptions, Resolver, ToolResult
-from podwire.kubelet import nodeshell
-from podwire.kubelet.core import WAITING
-from podwire.kubelet.exec import Session
+from podwire.client.counters import (
+    ExecSession,
+    LogOptions,
+    Request,
+    Resolver,
+    Response,
+    Stream,
+    ToolResult,
+)
+from podwire.kubelet import forwarding, nodeshell, server
+from podwire.kubelet.core import TERMINATED, WAITING
+from podwire.kubelet.exec import start
 from podwire.kubelet.launch import node_text
 from podwire.kubelet.logs import ContainerLog
+from podwire.kubelet.probes import dial_error
 from podwire.kubelet.state import Kubelet
 from podwire.kubelet.worker import PodWorker
 
@@ -62,7 +71,38 @@ class Streams:
         instance = worker.instances.get(name)
         if instance is None:
             raise ApiError("NotFound", f'container not found ("{name}")')
-        return Session(worker.kubelet, instance, argv, tty)
+        return start(worker.kubelet, instance, argv, tty)
+
+    async def attach(
+        self, node: str, namespace: str, pod: str, container: str, *, stdin: bool
+    ) -> ExecSession:
+        """Attach to a container's main program. Raises ApiError, ConnectionError."""
+        self._dialed(node)
+        worker = self._worker(node, namespace, pod)
+        name = _container(worker, container)
+        instance = worker.instances.get(name)
+        if instance is None:
+            raise ApiError("NotFound", f'container not found ("{name}")')
+        return instance.process.stdio.attach(stdin=stdin)
+
+    async def port_forward(self, node: str, namespace: str, pod: str, port: int) -> Stream:
+        """Connect to a port of a pod from inside it. Raises ApiError, ConnectionError."""
+        self._dialed(node)
+        return await forwarding.connect(self._worker(node, namespace, pod), port)
+
+    async def dial(self, node: str, address: str, port: int, timeout_s: float) -> Stream:
+        """Connect from a node's own namespace. Raises ConnectionError in Go's words."""
+        self._dialed(node)
+        sockets = self._kubelet(node).ctx.sockets
+        try:
+            return await sockets.connect(node, "", address, port, timeout_s)
+        except OSError as error:
+            raise ConnectionError(dial_error(error, address, port)) from None
+
+    async def http(self, node: str, request: Request) -> Response:
+        """A request to kubelet's own port 10250. Raises ConnectionError."""
+        self._dialed(node)
+        return await server.answer(self._kubelet(node), self, request)
 
     async def run(self, node: str, argv: Sequence[str], stdin: bytes = b"") -> ToolResult:
         """Run a command on the node itself. Raises ConnectionError."""
@@ -109,19 +149,28 @@ def _container(worker: PodWorker, name: str) -> str:
     return name
 
 
+_PULLING = {
+    "ErrImagePull": "image can't be pulled",
+    "ImagePullBackOff": "trying and failing to pull image",
+}
+"""Reasons for which kubelet has other words (pkg/kubelet/kubelet_pods.go)."""
+
+
 def _log(worker: PodWorker, name: str, *, previous: bool) -> ContainerLog:
     kept, record = worker.logs.get(name, []), worker.records[name]
     pod = worker.pod.metadata.name
     if previous:
-        # While a crash loop waits, the newest log is the one of the instance that crashed.
-        running = name in worker.instances
-        ended = kept[:-1] if running else kept
+        # While a crash loop waits, the newest log is the one of the instance that crashed; one that
+        # ended for good is the present one, not the previous.
+        present = name in worker.instances or record.state == TERMINATED
+        ended = kept[:-1] if present else kept
         if not ended:
             message = f'previous terminated container "{name}" in pod "{pod}" not found'
             raise ApiError("BadRequest", message)
         return ended[-1]
     if not kept:
         reason = record.reason if record.state == WAITING else "ContainerCreating"
+        reason = _PULLING.get(reason, reason)
         raise ApiError(
             "BadRequest", f'container "{name}" in pod "{pod}" is waiting to start: {reason}'
         )

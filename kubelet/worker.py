@@ -33,6 +33,7 @@ from podwire.kubelet.logs import ContainerLog
 from podwire.kubelet.network import Sandbox, SandboxError
 from podwire.kubelet.podstatus import PodFacts, adopt, debuggers, new_records, pod_status
 from podwire.kubelet.process import ContainerProcess
+from podwire.kubelet.profile import image_id
 from podwire.kubelet.state import Instance, Kubelet
 from podwire.kubelet.text import go_duration
 from podwire.kubelet.volumes import PodVolumes
@@ -388,6 +389,7 @@ class PodWorker:
         record.state, record.reason, record.message = RUNNING, "", ""
         record.started_at = format_time(instance.started_ns)
         record.container_id = f"containerd://{instance.id}"
+        record.image_id = image_id(container.image)
         record.started = container.startup_probe is None
         record.ready = container.readiness_probe is None
         if container.startup_probe is not None:
@@ -480,7 +482,8 @@ class PodWorker:
         if self.instances.get(instance.name) is instance:
             del self.instances[instance.name]
         self.kubelet.ctx.sockets.release(instance.id)
-        instance.process.log.end()
+        instance.process.stdio.end()
+        instance.process.stdio.log.end()
 
     def _ended(
         self, name: str, code: int, container_id: str, finished_ns: int, reason: str,

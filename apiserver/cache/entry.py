@@ -7,27 +7,35 @@ spliced in is one number per kind.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from sys import intern
 from typing import Any, Protocol
 
 import msgspec
 
 from podwire.api.kinds import Kind
+from podwire.api.managed.managers import stored_decoder
 from podwire.api.view import JSON
 from podwire.client.api import WatchEvent, decoder
 from podwire.client.counters import Frame
+
+VIEWS = 4096
+"""How many entries of a kind keep what was made of their bytes; of others it is made anew."""
 
 
 class Splice:
     """How values of one kind begin, and how a revision is put into them."""
 
-    __slots__ = ("at", "head")
+    __slots__ = ("at", "head", "viewed")
 
     def __init__(self, kind: Kind[Any]) -> None:
         opening = msgspec.json.encode({"apiVersion": kind.api_version, "kind": kind.kind})
         opening = opening[:-1] + b',"metadata":{'
         self.at = len(opening)
         self.head = opening + b'"resourceVersion":"'
+        self.viewed: deque[Entry] = deque()
+        """Entries that hold a view or a message, in the order in which they were asked for it."""
 
     def join(self, value: bytes, revision: int) -> bytes:
         """The object's JSON with its resourceVersion."""
@@ -78,35 +86,28 @@ class Representation(Protocol):
         """A BOOKMARK event whose object has this metadata (without terminator)."""
 
 
-class Entry:
-    """One object at one revision. Immutable; shared by every reader."""
+class Entry(msgspec.Struct, gc=False, eq=False):
+    """One object at one revision. Immutable; shared by every reader.
 
-    __slots__ = (
-        "_view",
-        "key",
-        "kind",
-        "message",
-        "name",
-        "namespace",
-        "revision",
-        "splice",
-        "value",
-    )
+    Nothing that it holds leads back to it, so collections of garbage need not walk the cache.
+    """
 
-    def __init__(
-        self, kind: Kind[Any], splice: Splice, key: str, value: bytes, revision: int
-    ) -> None:
-        self.kind = kind
-        self.splice = splice
-        self.key = key
-        self.value = value
-        self.revision = revision
-        parts = key.split("/")
-        self.name = parts[-1]
-        self.namespace = parts[-2] if kind.namespaced else ""
-        self._view: Any = None
-        self.message: bytes | None = None
-        """The object's protobuf message once somebody asked for it."""
+    kind: Kind[Any]
+    splice: Splice
+    key: str
+    value: bytes
+    revision: int
+    name: str = ""
+    namespace: str = ""
+    message: bytes | None = None
+    """The object's protobuf message, while it is kept."""
+    viewed: Any = None
+    """The decoded view, while it is kept."""
+
+    def __post_init__(self) -> None:
+        prefix, _, self.name = self.key.rpartition("/")
+        if self.kind.namespaced:
+            self.namespace = intern(prefix[prefix.rfind("/") + 1 :])
 
     @property
     def data(self) -> bytes:
@@ -115,15 +116,33 @@ class Entry:
 
     @property
     def view(self) -> Any:
-        """The object as its kind's frozen view, decoded once."""
-        if self._view is None:
-            self._view = decoder(self.kind.view).decode(self.data)
-        return self._view
+        """The object as its kind's frozen view, decoded once and kept for a while: trees of
+        objects weigh several times their bytes, and collections of garbage walk them.
+        """
+        view = self.viewed
+        if view is None:
+            view = self.viewed = decoder(self.kind.view).decode(self.data)
+            self._keep()
+        return view
+
+    def remember(self, message: bytes) -> None:
+        """Keep the object's protobuf message for a while."""
+        self.message = message
+        self._keep()
+
+    def _keep(self) -> None:
+        viewed = self.splice.viewed
+        viewed.append(self)
+        if len(viewed) > VIEWS:
+            old = viewed.popleft()
+            old.viewed = old.message = None  # whoever holds them keeps them
 
     def json(self) -> dict[str, Any]:
-        """A fresh, mutable copy of the object without resourceVersion."""
-        body: dict[str, Any] = msgspec.json.decode(self.value)
-        return body
+        """A fresh, mutable copy of the object without resourceVersion.
+
+        The sets in managedFields stay encoded (msgspec.Raw): they are half of many objects.
+        """
+        return stored_decoder(self.kind)(self.value)
 
     def at(self, revision: int) -> Entry:
         """The same content under another revision: what a DELETED event shows."""
@@ -178,7 +197,7 @@ class Change:
         self.old = old
         self.new = new
         self._gone: Entry | None = None
-        self._frames: dict[tuple[str, str], Frame] = {}
+        self._frames: dict[tuple[str, str] | str, Frame] = {}
 
     @property
     def subject(self) -> Entry:
@@ -189,7 +208,7 @@ class Change:
 
     def frame(self, type: str, shape: Representation | None) -> Frame:
         """The event's frame, made once and handed to every watcher that sees this type."""
-        key = (type, "" if shape is None else shape.name)
+        key = type if shape is None else (type, shape.name)
         frame = self._frames.get(key)
         if frame is None:
             frame = self._frames[key] = self._make(type, shape)

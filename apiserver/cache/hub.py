@@ -82,6 +82,10 @@ class Caches:
             return now
         return cache.made(entry.key, entry.value, entry.revision)
 
+    def all(self) -> list[KindCache]:
+        """Every kind's cache, in the order of the registry."""
+        return list(self._by_kind.values())
+
     def sink(self, folder: str, sink: Sink) -> None:
         """Have puts (and deletes: None) below ``/registry/<folder>/`` told; before ``start``."""
         self._sinks[folder] = sink

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -17,6 +17,8 @@ WINDOW = 1024
 """Changes kept for watches that resume (and for lists at an older revision)."""
 
 _HOT = 64  # how many of the newest changes keep their frames' bytes
+
+_FEW = 32  # so many changes (and a 32nd of the list) are worked into a list, more sort it anew
 
 Scope = tuple[str, str, str]
 """What a watcher can see at most: namespace ("" all), then a field and its value ("" none)."""
@@ -36,26 +38,53 @@ class TooOld(Exception):  # noqa: N818  (a fact about a revision, answered with 
 
 
 class _Bucket:
-    """Entries with their keys sorted when asked for."""
+    """Entries, and their list in key order when asked for: a list that was given away never
+    changes, the next one is made of it and of what changed since.
+    """
 
-    __slots__ = ("_order", "entries")
+    __slots__ = ("_changed", "_keys", "_order", "entries")
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
-        self._order: list[Entry] | None = None
+        self._keys: list[str] = []
+        self._order: list[Entry] | None = []
+        self._changed: dict[str, None] = {}
 
     def put(self, key: str, entry: Entry) -> None:
         self.entries[key] = entry
-        self._order = None
+        self._touch(key)
 
     def drop(self, key: str) -> None:
         self.entries.pop(key, None)
-        self._order = None
+        self._touch(key)
+
+    def _touch(self, key: str) -> None:
+        if self._order is not None:
+            self._changed[key] = None
+            if len(self._changed) > _FEW + len(self._keys) // _FEW:
+                self._order = None  # sorting all is cheaper by now
+                self._changed = {}
 
     def order(self) -> list[Entry]:
+        entries = self.entries
         if self._order is None:
-            entries = self.entries
-            self._order = [entries[key] for key in sorted(entries)]
+            self._keys = sorted(entries)
+            self._order = [entries[key] for key in self._keys]
+        elif self._changed:
+            keys, order = self._keys, self._order.copy()
+            for key in self._changed:
+                at = bisect_left(keys, key)
+                known = at < len(keys) and keys[at] == key
+                entry = entries.get(key)
+                if entry is None:
+                    if known:
+                        del keys[at], order[at]
+                elif known:
+                    order[at] = entry
+                else:
+                    keys.insert(at, key)
+                    order.insert(at, entry)
+            self._order, self._changed = order, {}
         return self._order
 
 
@@ -90,6 +119,9 @@ class KindCache:
         if self.kind.namespaced:
             return f"{self.prefix}{namespace}/{name}"
         return self.prefix + name
+
+    def __len__(self) -> int:
+        return len(self._all.entries)
 
     def get(self, namespace: str, name: str) -> Entry | None:
         """An object now."""

@@ -38,6 +38,10 @@ class Watcher:
         """Whether the watch was ended because its reader is slow."""
         self.deadline: Timer | None = None
         """Ends the watch after its timeout; forgotten when it ends before."""
+        self.delivered = 0
+        """How many events were taken."""
+        self.on_end: Callable[[], None] | None = None
+        """Called when the watch ends."""
         self._leave = leave
         self._limit = limit
         self._opening: Iterator[Frame] | None = None
@@ -82,6 +86,8 @@ class Watcher:
                 self.deadline.cancel()
                 self.deadline = None
             self._leave(self)
+            if self.on_end is not None:
+                self.on_end()
             self._wake()
 
     def _wake(self) -> None:
@@ -108,9 +114,13 @@ class Watcher:
         """The next frame if one is queued: what a binding joins into the same write."""
         if self._opening is not None:
             for frame in self._opening:
+                self.delivered += 1
                 return frame
             self._opening = None
-        return self._buffer.popleft() if self._buffer else None
+        if not self._buffer:
+            return None
+        self.delivered += 1
+        return self._buffer.popleft()
 
     # A binding that has no task waiting for each watch is told, and then takes.
 
@@ -138,6 +148,7 @@ class Watcher:
                 taken.append(data)
                 size += len(data)
                 if size >= limit_bytes:
+                    self.delivered += len(taken)
                     return taken
             self._opening = None
         buffer = self._buffer
@@ -145,6 +156,7 @@ class Watcher:
             data = buffer.popleft().data
             taken.append(data)
             size += len(data)
+        self.delivered += len(taken)
         return taken
 
     async def aclose(self) -> None:

@@ -1,5 +1,6 @@
 """HTTPS for the API server: one adapter over ``handle(request)``, nothing else.
 
-aiohttp speaks HTTP and WebSocket; this package turns its requests into counters.Request, its
-connections into users, and answers back into bytes. It decides nothing about objects.
+``parser`` makes requests of bytes (llhttp, strict, bounded), ``connection`` answers them in order,
+``writing`` and ``heads`` make bytes of answers, ``authn`` users of certificates and tokens,
+``upgraded`` what a connection becomes after 101. It decides nothing about objects.
 """

@@ -13,12 +13,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from podwire.api.status import ApiError
-from podwire.apiserver.http import bridge, writing
+from podwire.apiserver.http import writing
 from podwire.apiserver.http.authn import peer_certificate
 from podwire.apiserver.http.duplex import Switch
 from podwire.apiserver.http.heads import CONTINUE, plain
 from podwire.apiserver.http.parser import Incoming, MalformedError, RequestParser
-from podwire.apiserver.http.upgrade import Upgrader
 from podwire.apiserver.http.upgraded import Upgraded
 from podwire.client.counters import Request, Response
 
@@ -53,6 +52,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._wanted: asyncio.Future[None] | None = None
         self._busy = False
+        self._reading_paused = False
         self._failure: MalformedError | None = None
         self._discarding = False
         self._upgraded: Upgraded | None = None
@@ -96,6 +96,7 @@ class Connection(asyncio.Protocol):
         if parser.complete or self._failure is not None:
             self._wake()
             if self._busy or len(parser.complete) > 1:
+                self._reading_paused = True
                 self.transport.pause_reading()
         elif parser.reading and not began and not parser.in_body:
             self._patience(HEAD_S)
@@ -177,6 +178,11 @@ class Connection(asyncio.Protocol):
             else:
                 incoming.keep_alive = False  # the body may come or not: nobody can tell
 
+    def _read_on(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            self.transport.resume_reading()
+
     async def _next(self) -> Incoming | None:
         """The next whole request; None when there will be none. Raises MalformedError."""
         complete = self.parser.complete
@@ -185,7 +191,7 @@ class Connection(asyncio.Protocol):
                 raise self._failure
             if self.closing or self.lost:
                 return None
-            self.transport.resume_reading()
+            self._read_on()
             self._wanted = self._loop.create_future()
             try:
                 await self._wanted
@@ -237,12 +243,6 @@ class Connection(asyncio.Protocol):
     async def _upgrade(self, incoming: Incoming, request: Request) -> None:
         """Let another protocol have the connection, or answer why not. Raises ApiError."""
         incoming.keep_alive = False
-        if isinstance(self.server.upgrade, Upgrader):
-            if incoming.headers["upgrade"].lower() == "websocket":
-                await bridge.serve(self, incoming, request)
-            else:
-                await writing.answer(self, incoming, await self.server.api.send(request))
-            return
         decided = await self.server.upgrade(request)
         if isinstance(decided, Response):
             await writing.answer(self, incoming, decided)
@@ -250,7 +250,7 @@ class Connection(asyncio.Protocol):
         assert isinstance(decided, Switch)
         self.transport.write(self.server.heads.switching(decided.headers))
         duplex = self._upgraded = Upgraded(self, self.parser.upgraded or b"")
-        self.transport.resume_reading()
+        self._read_on()
         try:
             await decided.serve(duplex)
         finally:
@@ -281,7 +281,7 @@ class Connection(asyncio.Protocol):
             return
         self._discarding = True
         self.parser.complete.clear()
-        self.transport.resume_reading()
+        self._read_on()
         self._loop.call_later(LINGER_S, self.transport.close)
 
     # ------------------------------------------------------------ writing

@@ -81,7 +81,7 @@ def split_target(target: str) -> tuple[str, Query]:
         path = "/" + rest.partition("/")[2]
     if "%" in path:
         path = quote(unquote(path), safe=_PATH_SAFE)
-    if len(path) > 1 and path[-1] == "/":
+    if len(path) > 1 and path[-1] == "/" and "/proxy/" not in path:  # a backend minds its slashes
         path = path.rstrip("/") or "/"
     if not query:
         return path, ()

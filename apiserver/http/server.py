@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
@@ -14,7 +13,6 @@ from podwire.apiserver.http.connection import HEAD_S, Connection
 from podwire.apiserver.http.duplex import Upgrade
 from podwire.apiserver.http.heads import Heads
 from podwire.apiserver.http.parser import MAX_BODY_BYTES
-from podwire.apiserver.http.upgrade import Upgrader
 from podwire.apiserver.http.writing import Flusher
 from podwire.apiserver.world import World
 from podwire.client.counters import Api
@@ -36,7 +34,7 @@ class HttpServer:
         self,
         api: Api,
         authenticator: Authenticator,
-        upgrade: Upgrade | Upgrader,
+        upgrade: Upgrade,
         tls: ssl.SSLContext,
         world: World,
         *,
@@ -44,7 +42,7 @@ class HttpServer:
     ) -> None:
         self.api = api
         self.authenticator = authenticator
-        self.upgrade: Any = upgrade
+        self.upgrade = upgrade
         self.heads = Heads(world.clock, world.rng)
         self.log: FilteringBoundLogger = world.log
         self.flusher: Flusher

@@ -215,7 +215,16 @@ class Pump:
     def _wake(self) -> None:
         self._connection.server.flusher.want(self)
 
-    def flush(self) -> bool:
+    def turn(self) -> bool:
+        """``flush``; a stream that fails ends its own connection and no other one's turn."""
+        try:
+            return self._flush()
+        except Exception as error:  # noqa: BLE001  raised again by whoever waits in run
+            if not self._done.done():
+                self._done.set_exception(error)
+            return False
+
+    def _flush(self) -> bool:
         """Write what is ready and fits; whether there is more that could be written now."""
         connection, frames = self._connection, self._frames
         if self._done.done() or connection.lost or not connection.writable:
@@ -263,7 +272,7 @@ class Flusher:
         self._scheduled = False
         pumps, self._wanting = self._wanting, {}
         began_s = self._loop.time()
-        again = [pump for pump in pumps if pump.flush()]
+        again = [pump for pump in pumps if pump.turn()]
         now_s = self._loop.time()
         self._next_s = now_s + max(self._interval_s, now_s - began_s)
         if again:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from podwire.api import kinds
-from podwire.apiserver import componentstatus, podstreams, reviews
+from podwire.apiserver import componentstatus, podstreams, proxy, reviews
 from podwire.apiserver.registry import (
     binding,
     bindings,
@@ -16,11 +16,11 @@ from podwire.apiserver.registry import (
     get,
     patch,
     scale,
-    subresources,
     update,
     watch,
 )
 from podwire.apiserver.registry import list as list_verb
+from podwire.apiserver.registry.parts import PARTS
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
@@ -47,8 +47,12 @@ def install(server: Apiserver) -> None:
     add("create", eviction.handle, "eviction")
     add("update", finalize.handle, "finalize")
     reviews.install(server)
-    subresources.install(server)
+    for _, subresource in PARTS:
+        if subresource != "status":
+            add("get", get.handle, subresource)
+            add("update", update.handle, subresource)
+            add("patch", patch.handle, subresource)
     componentstatus.install(server)
     add("create", bindings.handle, kind=kinds.by_gvk("v1", "Binding"))
-    for verb, subresource, handler in podstreams.HANDLERS:
+    for verb, subresource, handler in (*podstreams.HANDLERS, *proxy.HANDLERS):
         add(verb, handler, subresource)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from podwire.api import conversion, kinds
-from podwire.api.objects import prepare_create
+from podwire.api.kinds import Kind
+from podwire.api.managed.managers import Entries, sealed
+from podwire.api.objects import check_create, default
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.apiserver import allocation, answers, calls, objects
 from podwire.apiserver.admission.review import Review, admit
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
-from podwire.apiserver.registry import apiservices, attempts, certificates, meta, strategy
+from podwire.apiserver.registry import (
+    apiservices,
+    attempts,
+    certificates,
+    meta,
+    ownership,
+    strategy,
+)
 from podwire.apiserver.storage import Lost
 from podwire.client.counters import Response
 
@@ -44,24 +53,39 @@ async def handle(server: Apiserver, call: Call) -> Response:
     return server.one(entry, shape, 201)
 
 
-async def create(server: Apiserver, call: Call, obj: JSON, *, dry_run: bool) -> Entry:
-    """Default, admit, validate and store a new object. Raises ApiError."""
+async def create(
+    server: Apiserver, call: Call, obj: JSON, *, dry_run: bool, entries: Entries | None = None
+) -> Entry:
+    """Default, admit, validate and store a new object.
+
+    ``entries`` are its managedFields if they are known already (apply). Raises ApiError.
+    """
     await server.caches.decisive()
-    kind = kinds.stored(call.kind)
+    given = obj["metadata"].pop("managedFields", None)
     meta.before_create(server, call, obj)
-    obj = conversion.to_stored(call.kind, obj)
+    generated = meta.generate_name(server, obj["metadata"])
+    left_open = ownership.silent(call.kind, obj)
+    default(call.kind, obj)
+    if entries is None:
+        entries = ownership.on_create(call, obj, given, left_open, meta.now(server))
+    kind = kinds.stored(call.kind)
+    if kind is not call.kind:
+        obj = conversion.to_stored(call.kind, obj)
+        default(kind, obj)
     metadata = obj["metadata"]
-    generated = meta.generate_name(server, metadata)
     name = metadata["generateName"] if generated else metadata.get("name", "")
     admit(Review(server, kind, "CREATE", call.namespace, name, "", obj))
     strategy.on_create(kind, obj)
     if (prepare := _PREPARERS.get(kind)) is not None:
         prepare(call, obj)
-    prepare_create(kind, obj)
+    check_create(kind, obj)
+    if given:
+        ownership.check(kind, metadata.get("name", ""), entries)
     strategy.after_defaults(kind, obj)
+    ownership.store(metadata, sealed(entries))
     for _ in range(_NAME_ATTEMPTS):
         try:
-            entry = await allocation.create(server, kind, obj, dry_run=dry_run)
+            entry = await _stored(server, kind, obj, dry_run=dry_run)
             return server.caches.shown(call.kind, entry)
         except Lost:
             if not generated:
@@ -74,3 +98,14 @@ async def create(server: Apiserver, call: Call, obj: JSON, *, dry_run: bool) -> 
         "the server was not able to generate a unique name for the object",
         details={**calls.details(kind, metadata["name"]), "retryAfterSeconds": 1},
     )
+
+
+async def _stored(server: Apiserver, kind: Kind[Any], obj: JSON, *, dry_run: bool) -> Entry:
+    """Written; without managedFields when the object is too large with them."""
+    try:
+        return await allocation.create(server, kind, obj, dry_run=dry_run)
+    except ApiError as error:
+        if error.reason != "RequestEntityTooLarge" or "managedFields" not in obj["metadata"]:
+            raise
+    del obj["metadata"]["managedFields"]
+    return await allocation.create(server, kind, obj, dry_run=dry_run)

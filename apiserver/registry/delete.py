@@ -29,9 +29,6 @@ _ATTEMPTS = 5
 _ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
 _POLICIES = ("Foreground", "Background", "Orphan")
 
-RETURNS_OBJECT = frozenset((kinds.POD, kinds.SERVICE, kinds.SERVICE_ACCOUNT))
-"""Kinds whose strategy answers a completed deletion with the object, not with a Status."""
-
 _ORPHANED_BY_DEFAULT = frozenset((("batch", "jobs"), ("", "replicationcontrollers")))
 """Kinds whose first API orphaned, so that v1 still does (DefaultGarbageCollectionPolicy)."""
 _UNCOLLECTED = frozenset((("", "events"), ("events.k8s.io", "events")))
@@ -57,7 +54,7 @@ class Options:
 
 
 async def handle(server: Apiserver, call: Call) -> Response:
-    """Delete an object: 200 with it, or with a Status (see RETURNS_OBJECT)."""
+    """Delete an object: 200 with it, or with a Status (see Kind.returned)."""
     shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
     options = parse_options(call)
     if call.kind.resource == "jobs.batch" and not options.propagation:
@@ -66,7 +63,7 @@ async def handle(server: Apiserver, call: Call) -> Response:
     name = call.name
     admit(Review(server, call.kind, "DELETE", call.namespace, name, "", {}))
     entry, gone = await delete(server, call.kind, call.namespace, name, options)
-    if not gone or call.kind in RETURNS_OBJECT:
+    if not gone or call.kind.returned:
         return server.one(entry, shape, 202 if options.accepted and not gone else 200)
     return answers.json(_success(call.kind, entry))
 

@@ -91,15 +91,7 @@ async def page(server: Apiserver, call: Call) -> tuple[Sequence[Entry], JSON]:
 def select(call: Call) -> Selection:
     """The call's selectors. Raises ApiError BadRequest."""
     query = call.query
-    labels, fields = query.get("labelSelector"), query.get("fieldSelector")
-    try:
-        return Selection(call.kind, labels, fields)
-    except ApiError as error:
-        error.message = (
-            f'Unable to find "{call.kind.resource}" that match label selector "{labels}", '
-            f'field selector "{fields}": {error.message}'
-        )
-        raise
+    return Selection(call.kind, query.get("labelSelector"), query.get("fieldSelector"))
 
 
 def validate(call: Call) -> None:

@@ -12,6 +12,7 @@ from podwire.api.validation.field import invalid_error
 from podwire.api.view import JSON
 from podwire.apiserver import calls
 from podwire.apiserver.calls import Call
+from podwire.apiserver.registry import strategy
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
@@ -61,13 +62,21 @@ def fit_name(call: Call, meta: JSON) -> None:
         raise ApiError("BadRequest", f"{message} ({call.name})")
 
 
+def fit_applied_name(call: Call, meta: JSON) -> None:
+    """The same for what an apply made: a configuration without a name says so in other words."""
+    if not meta.get("name"):
+        why = f"the name of the object ({call.name} based on URL) was undeterminable"
+        raise ApiError("BadRequest", f"{why}: name must be provided")
+    fit_name(call, meta)
+
+
 def before_create(server: Apiserver, call: Call, obj: JSON) -> None:
     """Fill what only the server may say. Raises ApiError."""
     meta = obj["metadata"]
     if meta.get("resourceVersion") not in _UNSET:
         message = "resourceVersion should not be set on objects to be created"
         raise ApiError("BadRequest", message)
-    for unwanted in ("resourceVersion", "managedFields", "selfLink", "generation"):
+    for unwanted in ("resourceVersion", "selfLink", "generation"):
         meta.pop(unwanted, None)
     for unwanted in ("deletionTimestamp", "deletionGracePeriodSeconds"):
         meta.pop(unwanted, None)
@@ -95,9 +104,11 @@ def before_update(call: Call, new: JSON, old: JSON, revision: int) -> None:
     Raises ApiError Conflict (revision, uid), Invalid.
     """
     meta, kept = new["metadata"], old["metadata"]
-    for unwanted in ("managedFields", "selfLink"):
-        meta.pop(unwanted, None)
+    meta.pop("selfLink", None)
     given = meta.pop("resourceVersion", None) or ""
+    if not given and strategy.needs_revision(call.kind):
+        why = "Invalid value: 0: must be specified for an update"
+        raise invalid_error(call.kind, call.name, [Cause("FieldValueInvalid", why, _RV)])
     if given and given != str(revision):
         if not str(given).isdigit():
             why = f'Invalid value: "{given}": must be a valid integer'

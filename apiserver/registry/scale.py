@@ -5,17 +5,26 @@ Source: upstream pkg/registry/{apps,core}/*/storage (ScaleREST).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from podwire.api import kinds, selectors
 from podwire.api.kinds import Kind
+from podwire.api.managed import apply as managed
+from podwire.api.managed import fields as sets
+from podwire.api.managed import scale as scales
+from podwire.api.managed.managers import Entries, updated
+from podwire.api.managed.plans import plan_of
+from podwire.api.managed.typed import merge
+from podwire.api.patch import APPLY_PATCH_TYPE
 from podwire.api.status import ApiError, Cause
 from podwire.api.view import JSON
 from podwire.api.views import Object
 from podwire.apiserver import answers, objects
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
-from podwire.apiserver.registry import update
+from podwire.apiserver.registry import apply, meta, ownership, update
+from podwire.apiserver.registry.patch import check_options
 from podwire.client.counters import Response
 
 if TYPE_CHECKING:
@@ -41,29 +50,72 @@ async def put(server: Apiserver, call: Call) -> Response:
 
 
 async def patch(server: Apiserver, call: Call) -> Response:
-    """Set spec.replicas from a patch of the Scale."""
+    """Set spec.replicas from a patch of the Scale, or by applying one."""
+    if objects.check_patch_type(call) == APPLY_PATCH_TYPE:
+        return await _apply(server, call)
+    check_options(call)
     return await _set(server, call, lambda current: objects.patched(call, current, SCALE))
 
 
-async def _set(server: Apiserver, call: Call, make: Any) -> Response:
-    cache = server.caches.of(call.kind)
+async def _set(server: Apiserver, call: Call, make: Callable[[JSON], JSON]) -> Response:
+    by = ownership.manager(call)._replace(api_version=SCALE.api_version)
 
     def change(current: JSON) -> JSON:
-        entry = cache.get(call.namespace, call.name)
-        assert entry is not None, "change() was given this object a moment ago"
-        scale = make(of(entry))
-        name = scale.get("metadata", {}).get("name", call.name)
-        if name != call.name:
-            message = f"the name of the object ({name}) does not match the name on the URL"
-            raise ApiError("BadRequest", f"{message} ({call.name})")
-        replicas = (scale.get("spec") or {}).get("replicas", 0)
-        _check(call.name, replicas)
-        version = scale.get("metadata", {}).get("resourceVersion")
-        if version:
-            current["metadata"]["resourceVersion"] = version
-        return {**current, "spec": {**current["spec"], "replicas": replicas}}
+        return _scaled(call, current, make(_shown(current)))
 
-    return answers.json(of(await update.change(server, call, change, dry_run=call.dry_run)))
+    def track(old: JSON, new: JSON, entries: Entries, _given: Any) -> Entries:
+        before = scales.to_scale(entries)
+        was, wanted = _shown(old), _shown(new)
+        now = meta.now(server)
+        after = updated(plan_of(SCALE), was, wanted, before, by, now, _RESET) if entries else []
+        return scales.to_parent(entries, before, after, call.kind.api_version)
+
+    dry_run = call.dry_run
+    return answers.json(of(await update.change(server, call, change, dry_run=dry_run, track=track)))
+
+
+async def _apply(server: Apiserver, call: Call) -> Response:
+    """Server-side apply of a Scale: it owns the replicas of the parent."""
+    by = apply.manager(call)._replace(api_version=SCALE.api_version)
+    config = objects.configuration(call, SCALE)
+    managed.check_schema(plan_of(SCALE), config)
+
+    def change(current: JSON) -> JSON:
+        return _scaled(call, current, merge(plan_of(SCALE), _shown(current), config))
+
+    def track(old: JSON, _new: JSON, entries: Entries, _given: Any) -> Entries:
+        before = scales.to_scale(entries)
+        applied = managed.apply(
+            plan_of(SCALE), _shown(old), config, before, by, meta.now(server), _RESET,
+            ownership.zero(SCALE), force=call.query.flag("force"), new=not entries,
+        )  # fmt: skip
+        return scales.to_parent(entries, before, applied.entries, call.kind.api_version)
+
+    dry_run = call.dry_run
+    return answers.json(of(await update.change(server, call, change, dry_run=dry_run, track=track)))
+
+
+_RESET = sets.of_paths([("f:status",)])
+
+
+def _scaled(call: Call, current: JSON, scale: JSON) -> JSON:
+    """The parent with the replicas of a Scale. Raises ApiError."""
+    metadata = scale.get("metadata") or {}
+    name = metadata.get("name", call.name)
+    if name != call.name:
+        message = f"the name of the object ({name}) does not match the name on the URL"
+        raise ApiError("BadRequest", f"{message} ({call.name})")
+    replicas = (scale.get("spec") or {}).get("replicas", 0)
+    _check(call.name, replicas)
+    kept = dict(current["metadata"])
+    for field in ("resourceVersion", "uid"):
+        if metadata.get(field):
+            kept[field] = metadata[field]
+    return {**current, "metadata": kept, "spec": {**current["spec"], "replicas": replicas}}
+
+
+_SHARED = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+"""Metadata that a Scale has of its parent."""
 
 
 def _check(name: str, replicas: Any) -> None:
@@ -78,16 +130,19 @@ def _check(name: str, replicas: Any) -> None:
 def of(entry: Entry) -> JSON:
     """The Scale of a stored object."""
     obj = entry.json()
-    meta, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
-    shown = {
-        key: meta[key] for key in ("name", "namespace", "uid", "creationTimestamp") if key in meta
-    }
-    shown["resourceVersion"] = str(entry.revision)
+    obj["metadata"]["resourceVersion"] = str(entry.revision)
+    return _shown(obj)
+
+
+def _shown(obj: JSON) -> JSON:
+    """The Scale of an object."""
+    known, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
+    shown = {key: known[key] for key in _SHARED if key in known}
     replicas = spec.get("replicas", 1)
     selector = spec.get("selector")
     found: JSON = {"replicas": status.get("replicas", 0)}
     if selector is not None:
-        if entry.kind is kinds.REPLICATION_CONTROLLER:  # whose selector is a plain map
+        if obj.get("kind") == kinds.REPLICATION_CONTROLLER.kind:  # whose selector is a plain map
             selector = {"matchLabels": selector}
         found["selector"] = str(selectors.from_json(selector))
     return {

@@ -1,34 +1,110 @@
-"""What each kind drops or keeps on create and update. Source: upstream pkg/registry/*/strategy."""
+"""What each kind drops, keeps or adds on create and update, and which writes it permits.
+
+Source: upstream pkg/registry/*/*/strategy.go.
+"""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.qos import qos_class
+from podwire.api.schema import type_of
+from podwire.api.structure import fresh
 from podwire.api.view import JSON
 
-_KEEPS_STATUS_ON_CREATE = frozenset((kinds.NODE,))
+_RBAC = "rbac.authorization.k8s.io"
+_STORAGE = "storage.k8s.io"
+
+_CREATED_BY_UPDATE = frozenset((
+    ("", "Endpoints"), ("", "Event"), ("", "LimitRange"), ("", "Service"),
+    ("coordination.k8s.io", "Lease"), ("coordination.k8s.io", "LeaseCandidate"),
+    ("events.k8s.io", "Event"), (_RBAC, "ClusterRole"), (_RBAC, "ClusterRoleBinding"),
+    (_RBAC, "Role"), (_RBAC, "RoleBinding"),
+))  # fmt: skip
+_NEED_REVISION = frozenset((
+    ("", "ServiceAccount"), ("coordination.k8s.io", "Lease"),
+    ("coordination.k8s.io", "LeaseCandidate"), ("policy", "PodDisruptionBudget"),
+    ("node.k8s.io", "RuntimeClass"), (_STORAGE, "CSIDriver"), (_STORAGE, "CSINode"),
+    (_STORAGE, "CSIStorageCapacity"), (_STORAGE, "VolumeAttachment"),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding"),
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"),
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"),
+    ("apiregistration.k8s.io", "APIService"), ("certificates.k8s.io", "ClusterTrustBundle"),
+    ("certificates.k8s.io", "PodCertificateRequest"),
+))  # fmt: skip
+
+
+def creates_by_update(kind: Kind[Any]) -> bool:
+    """Whether PUT of an absent object creates it (AllowCreateOnUpdate)."""
+    return (kind.group, kind.kind) in _CREATED_BY_UPDATE
+
+
+def needs_revision(kind: Kind[Any]) -> bool:
+    """Whether PUT must name a resourceVersion (not AllowUnconditionalUpdate)."""
+    return (kind.group, kind.kind) in _NEED_REVISION
+
+
+@cache
+def _empty_status(kind: Kind[Any]) -> JSON:
+    """A status that nobody reported yet, with what Go always prints (``replicas: 0``)."""
+    found = type_of(kind)
+    return {} if found is None else found.always.get("status") or {}
 
 
 def on_create(kind: Kind[Any], obj: JSON) -> None:
     """Status belongs to controllers: a new object starts without one."""
-    if "status" not in kind.parts:
-        return
-    if kind not in _KEEPS_STATUS_ON_CREATE:
-        obj.pop("status", None)
-    if kind is kinds.POD:
-        obj["status"] = {"phase": "Pending"}
-    elif kind is kinds.NAMESPACE:
-        obj["status"] = {"phase": "Active"}
+    if "status" in kind.parts and kind is not kinds.NODE:
+        obj["status"] = fresh(_empty_status(kind))
+        phase = _FIRST_PHASE.get((kind.group, kind.kind))
+        if phase is not None:
+            obj["status"]["phase"] = phase
+    if kind is kinds.NAMESPACE:
         finalizers = obj.setdefault("spec", {}).setdefault("finalizers", [])
         if "kubernetes" not in finalizers:
             finalizers.append("kubernetes")
-    elif kind is kinds.SERVICE:
-        obj["status"] = {"loadBalancer": {}}
-    else:
-        obj.setdefault("status", {})
+    elif kind is kinds.JOB:
+        _job_selector(obj)
+    elif kind is kinds.SERVICE_ACCOUNT:
+        _secret_names(obj)
+
+
+_FIRST_PHASE = {
+    ("", "Namespace"): "Active",
+    ("", "PersistentVolume"): "Pending",
+    ("", "PersistentVolumeClaim"): "Pending",
+    ("", "Pod"): "Pending",
+}
+
+_UID_LABELS = ("controller-uid", "batch.kubernetes.io/controller-uid")
+_NAME_LABELS = ("job-name", "batch.kubernetes.io/job-name")
+
+
+def _job_selector(job: JSON) -> None:
+    """A Job finds its pods by its own uid, unless it was told to use a selector of the user's."""
+    spec = job.get("spec") or {}
+    if spec.get("manualSelector") or not isinstance(spec.get("template"), dict):
+        return
+    metadata = job["metadata"]
+    labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {})
+    for keys, value in ((_UID_LABELS, metadata["uid"]), (_NAME_LABELS, metadata.get("name", ""))):
+        for key in keys:
+            labels.setdefault(key, value)
+    chosen = spec.setdefault("selector", {}).setdefault("matchLabels", {})
+    chosen.setdefault(_UID_LABELS[1], metadata["uid"])
+
+
+def _secret_names(account: JSON) -> None:
+    """Of references to Secrets only the names are kept."""
+    for reference in account.get("secrets") or ():
+        for key in [key for key in reference if key != "name"]:
+            del reference[key]
 
 
 def after_defaults(kind: Kind[Any], obj: JSON) -> None:
@@ -52,8 +128,10 @@ def on_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str) -> None:
             _keep(new["metadata"], old["metadata"], "ownerReferences")
     elif subresource not in _OWN_RULES and "status" in kind.parts:
         _keep(new, old, "status")
-        if kind is kinds.NAMESPACE:
+        if kind is kinds.NAMESPACE or kind.kind == "CertificateSigningRequest":
             _keep(new, old, "spec")
+    if kind is kinds.SERVICE_ACCOUNT:
+        _secret_names(new)
 
 
 _OWN_RULES = ("finalize", "approval")

@@ -34,6 +34,8 @@ async def handle(server: Apiserver, call: Call) -> Response:
     initial = query.has("sendInitialEvents") and query.flag("sendInitialEvents")
     legacy = not query.has("sendInitialEvents") and wanted == 0
     cache = server.caches.of(call.kind)
+    if shape is not None:
+        shape.bookmark(call.kind, {})  # what has no such form is refused before a stream begins
     watcher = server.caches.watcher(
         call.kind, call.namespace, selection, shape, bookmarks=bookmarks
     )

@@ -6,7 +6,6 @@ from typing import Any
 
 from podwire.api.views import (
     ConfigMap,
-    Event,
     Lease,
     Namespace,
     Node,
@@ -66,19 +65,19 @@ def config_map(view: ConfigMap, now_ns: int) -> list[Any]:
     """Data counts both kinds of data."""
     meta = view.metadata
     count = len(view.data) + len(view.binary_data)
-    return [meta.name, str(count), since(meta.creation_timestamp, now_ns)]
+    return [meta.name, count, since(meta.creation_timestamp, now_ns)]
 
 
 def secret(view: Secret, now_ns: int) -> list[Any]:
     """Name, Type, Data, Age."""
     meta = view.metadata
-    return [meta.name, view.type, str(len(view.data)), since(meta.creation_timestamp, now_ns)]
+    return [meta.name, view.type, len(view.data), since(meta.creation_timestamp, now_ns)]
 
 
 def service_account(view: ServiceAccount, now_ns: int) -> list[Any]:
     """Name, Secrets, Age."""
     meta = view.metadata
-    return [meta.name, str(len(view.secrets)), since(meta.creation_timestamp, now_ns)]
+    return [meta.name, len(view.secrets), since(meta.creation_timestamp, now_ns)]
 
 
 def lease(view: Lease, now_ns: int) -> list[Any]:
@@ -87,26 +86,34 @@ def lease(view: Lease, now_ns: int) -> list[Any]:
     return [meta.name, view.spec.holder_identity, since(meta.creation_timestamp, now_ns)]
 
 
-def event(view: Event, now_ns: int) -> list[Any]:
-    """The first and last time, who and what."""
-    about = view.involved_object
-    target = f"{about.kind.lower()}/{about.name}" if about.name else about.kind.lower()
-    source = view.source.get("component", "")
-    if view.source.get("host"):
-        source = f"{source}, {view.source['host']}"
-    last = view.last_timestamp or view.first_timestamp or view.metadata.creation_timestamp
-    first = view.first_timestamp or view.metadata.creation_timestamp
+def event(body: dict[str, Any], now_ns: int) -> list[Any]:
+    """The first and last time, who and what; of both APIs for events."""
+    about = body.get("involvedObject") or body.get("regarding") or {}
+    kind, name = about.get("kind", "").lower(), about.get("name", "")
+    source = body.get("source") or body.get("deprecatedSource") or {}
+    component = source.get("component") or body.get("reportingComponent", "")
+    component = component or body.get("reportingController", "")
+    host = source.get("host") or body.get("reportingInstance", "")
+    first = body.get("firstTimestamp") or body.get("deprecatedFirstTimestamp")
+    first = since(first or body.get("eventTime") or "", now_ns)
+    last_seen = body.get("lastTimestamp") or body.get("deprecatedLastTimestamp")
+    last = since(last_seen, now_ns) if last_seen else first
+    count = body.get("count") or body.get("deprecatedCount") or 1
+    series = body.get("series")
+    if series:
+        last = since(series.get("lastObservedTime") or "", now_ns)
+        count = series.get("count", 0)
     return [
-        since(last, now_ns),
-        view.type,
-        view.reason,
-        target,
-        about.field_path,
-        source,
-        view.message.strip(),
-        since(first, now_ns),
-        str(view.count or 1),
-        view.metadata.name,
+        last,
+        body.get("type", ""),
+        body.get("reason", ""),
+        f"{kind}/{name}" if name else kind,
+        about.get("fieldPath", ""),
+        f"{component}, {host}" if host else component,
+        (body.get("message") or body.get("note") or "").strip(),
+        first,
+        count,
+        body["metadata"]["name"],
     ]
 
 

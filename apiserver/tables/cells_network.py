@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from podwire.api.views import Endpoints, EndpointSlice, NetworkPolicy, Service
-from podwire.apiserver.tables.words import NONE, UNSET, labels, selector, since, some
+from podwire.apiserver.tables.words import NONE, UNSET, age, labels, selector, since, some
 
 
 def service(view: Service, now_ns: int) -> list[Any]:
@@ -27,9 +28,13 @@ def _external(view: Service) -> str:
     if spec.type == "ExternalName":
         return spec.external_name
     if spec.type == "LoadBalancer":
-        given = [i.ip or i.hostname for i in view.status.load_balancer.ingress]
+        given = _addresses(i.ip or i.hostname for i in view.status.load_balancer.ingress)
         return ",".join([*given, *spec.external_ips]) or "<pending>"
     return ",".join(spec.external_ips) or NONE
+
+
+def _addresses(found: Iterable[str]) -> list[str]:
+    return sorted(dict.fromkeys(address for address in found if address))
 
 
 def _port(port: int, node_port: int, protocol: str) -> str:
@@ -39,7 +44,7 @@ def _port(port: int, node_port: int, protocol: str) -> str:
 def endpoints(view: Endpoints, now_ns: int) -> list[Any]:
     """Ready addresses with their ports, three shown."""
     found = [
-        f"{address.ip}:{port.port}"
+        f"[{address.ip}]:{port.port}" if ":" in address.ip else f"{address.ip}:{port.port}"
         for subset in view.subsets
         for port in subset.ports
         for address in subset.addresses
@@ -52,7 +57,7 @@ def endpoints(view: Endpoints, now_ns: int) -> list[Any]:
 
 def endpoint_slice(view: EndpointSlice, now_ns: int) -> list[Any]:
     """Ports and addresses, three shown of each."""
-    ports = [str(p.port) if p.port is not None else "*" for p in view.ports]
+    ports = [str(p.port) if p.port is not None else p.name or "*" for p in view.ports]
     addresses = [address for endpoint in view.endpoints for address in endpoint.addresses]
     return [
         view.metadata.name,
@@ -72,17 +77,49 @@ def network_policy(view: NetworkPolicy, now_ns: int) -> list[Any]:
 def ingress(body: dict[str, Any], now_ns: int) -> list[Any]:
     """Hosts, three shown; 443 appears with TLS."""
     spec, meta = body.get("spec", {}), body["metadata"]
-    hosts = [rule["host"] for rule in spec.get("rules") or [] if rule.get("host")]
     given = body.get("status", {}).get("loadBalancer", {}).get("ingress") or []
-    annotation = meta.get("annotations", {}).get("kubernetes.io/ingress.class")
     return [
         meta["name"],
-        spec.get("ingressClassName") or annotation or NONE,
-        some(hosts) if hosts else "*",
-        ",".join(i.get("ip") or i.get("hostname", "") for i in given),
+        spec.get("ingressClassName") or NONE,
+        _hosts(spec.get("rules") or []),
+        ",".join(_addresses(i.get("ip") or i.get("hostname", "") for i in given)),
         "80, 443" if spec.get("tls") else "80",
-        since(meta["creationTimestamp"], now_ns),
+        age(body, now_ns),
     ]
+
+
+def _hosts(rules: list[dict[str, Any]]) -> str:
+    """Upstream counts what it leaves out by rules, not by hosts."""
+    shown: list[str] = []
+    more = False
+    for rule in rules:
+        more = more or len(shown) == _SHOWN
+        if not more and rule.get("host"):
+            shown.append(rule["host"])
+    if not shown:
+        return "*"
+    text = ",".join(shown)
+    return f"{text} + {len(rules) - _SHOWN} more..." if more else text
+
+
+_SHOWN = 3
+
+
+def service_cidr(body: dict[str, Any], now_ns: int) -> list[Any]:
+    """Name, CIDRs, Age."""
+    cidrs = body.get("spec", {}).get("cidrs") or []
+    return [body["metadata"]["name"], ",".join(cidrs), age(body, now_ns)]
+
+
+def ip_address(body: dict[str, Any], _now_ns: int) -> list[Any]:
+    """Whose address it is: resource, namespace, name."""
+    parent = body.get("spec", {}).get("parentRef")
+    if not parent:
+        return [body["metadata"]["name"], NONE]
+    group = f".{parent['group']}" if parent.get("group") else ""
+    where = f"/{parent['namespace']}" if parent.get("namespace") else ""
+    resource = f"{parent.get('resource', '')}{group}".lower()
+    return [body["metadata"]["name"], f"{resource}{where}/{parent.get('name', '')}"]
 
 
 def ingress_class(body: dict[str, Any], now_ns: int) -> list[Any]:
@@ -93,5 +130,4 @@ def ingress_class(body: dict[str, Any], now_ns: int) -> list[Any]:
     if parameters:
         group = f".{parameters['apiGroup']}" if parameters.get("apiGroup") else ""
         shown = f"{parameters['kind']}{group}/{parameters['name']}"
-    age = since(meta["creationTimestamp"], now_ns)
-    return [meta["name"], spec.get("controller", ""), shown, age]
+    return [meta["name"], spec.get("controller", ""), shown, age(body, now_ns)]

@@ -95,6 +95,8 @@ class TableShape:
     def _row(self, form: Layout, entry: Entry) -> JSON:
         source = entry.json() if form.whole else entry.view
         row: JSON = {"cells": form.cells(source, self._now_ns())}
+        if form.conditions is not None and (told := form.conditions(source)):
+            row["conditions"] = told
         if self._include == "Object":
             row["object"] = msgspec.Raw(entry.data)
         elif self._include != "None":

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from podwire.api.times import parse_time
 from podwire.api.views import LabelSelector
 
@@ -53,9 +55,21 @@ def since(timestamp: str, now_ns: int) -> str:
     return human_duration((now_ns - parse_time(timestamp)) // 10**9)
 
 
+def age(body: Mapping[str, Any], now_ns: int) -> str:
+    """How old an object is, from its JSON."""
+    return since(body["metadata"].get("creationTimestamp", ""), now_ns)
+
+
 def labels(pairs: Mapping[str, str]) -> str:
     """``a=b,c=d`` in key order, or <none>."""
     return ",".join(f"{k}={v}" for k, v in sorted(pairs.items())) or NONE
+
+
+def json_selector(value: Mapping[str, Any] | None) -> str:
+    """The same from JSON."""
+    if value is None:
+        return NONE
+    return selector(msgspec.convert(value, LabelSelector))
 
 
 def selector(value: LabelSelector | None) -> str:

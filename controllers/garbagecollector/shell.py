@@ -116,7 +116,7 @@ class GarbageCollector:
                 raise
             return True
         found = latest.metadata
-        return found.uid != meta.uid or found.owner_references != meta.owner_references
+        return bool(found.uid != meta.uid or found.owner_references != meta.owner_references)
 
     async def _owner(
         self, item: Item, reference: OwnerReference

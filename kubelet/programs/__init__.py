@@ -25,4 +25,15 @@ async def exec_command(env: ExecEnv, argv: Sequence[str]) -> int:
     return await execute(env, image_of(env.spec.image), argv)
 
 
-__all__ = ["ExecEnv", "exec_command"]
+def command_exists(image: str, command: str) -> bool | None:
+    """Whether an image has a command; None when it may have it and podwire does not model it."""
+    from podwire.kubelet.programs.registry import image_of  # noqa: PLC0415  see exec_command
+    from podwire.kubelet.shell.find import find  # noqa: PLC0415
+
+    known = image_of(image)
+    if find(known, command) is not None:
+        return True
+    return None if known.tools is None else False
+
+
+__all__ = ["ExecEnv", "command_exists", "exec_command"]

@@ -20,6 +20,15 @@ async def no_stdin() -> bytes:
     return b""
 
 
+async def no_wait() -> None:
+    """The output of a command whose reader is never slow."""
+
+
+def no_size() -> tuple[int, int]:
+    """The size of no terminal."""
+    return (0, 0)
+
+
 async def no_removal(path: str) -> None:
     """The files of a container that cannot be changed. Raises OSError."""
     raise OSError(errno.EROFS, "Read-only file system", path)
@@ -53,3 +62,7 @@ class ExecEnv:
     remove_file: Callable[[str], Awaitable[None]] = no_removal
     """Remove a file of the container. Raises FileNotFoundError, OSError."""
     tty: bool = False
+    size: Callable[[], tuple[int, int]] = no_size
+    """Columns and rows of the terminal; (0, 0) until a client told."""
+    drained: Callable[[], Awaitable[None]] = no_wait
+    """Waits while too much output is unread: for those who print without end."""

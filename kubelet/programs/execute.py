@@ -34,6 +34,8 @@ async def execute(
         err(f"{argv[0]}: not modelled\n".encode(errors="surrogateescape"))
         return 127
     variables = {"PATH": PATH, "HOME": "/root", "HOSTNAME": env.spec.hostname or env.spec.pod}
+    if env.tty:
+        variables["TERM"] = "xterm"
     variables |= env.spec.env
     async with Nursery() as jobs:
         state = State(variables, dict.fromkeys(variables), [], {}, env.spec.working_dir or "/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 from typing import Protocol, cast
 
 from podwire.client.counters import Container, Process
@@ -32,25 +33,22 @@ class LocalProcess(Process, Protocol):
     def files(self) -> Files:
         """The container's files."""
 
+    @property
+    def stdio(self) -> Streams:
+        """The container's standard streams."""
 
-class _Lines:
-    """Bytes to whole lines, as a container runtime cuts them for the log."""
 
-    def __init__(self, process: Process, *, error: bool) -> None:
-        self._line = process.err if error else process.out
-        self._rest = b""
+class Streams(Protocol):
+    """A container's standard streams (``kubelet.stdio.Stdio``)."""
 
-    def write(self, data: bytes) -> None:
-        """Add bytes; each finished line goes out."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._line(line.decode(errors="replace"))
+    tty: bool
+    size: tuple[int, int]
 
-    def end(self) -> None:
-        """The process is over: an unfinished line goes out too."""
-        if self._rest:
-            self._line(self._rest.decode(errors="replace"))
-            self._rest = b""
+    def write(self, stream: int, data: bytes) -> None:
+        """Print: 1 is stdout, 2 stderr."""
+
+    async def read(self) -> bytes:
+        """The next input, b"" at its end."""
 
 
 class ProgramHost:
@@ -95,8 +93,7 @@ class ProgramHost:
     async def _run(self, process: LocalProcess, image: Image, argv: tuple[str, ...]) -> int:
         from podwire.kubelet.programs.execute import execute  # noqa: PLC0415  see start
 
-        out, err = _Lines(process, error=False), _Lines(process, error=True)
-        spec, ctx = process.spec, self._ctx
+        spec, ctx, stdio = process.spec, self._ctx, process.stdio
         env = ExecEnv(
             spec=spec,
             sockets=process.sockets,
@@ -106,12 +103,11 @@ class ProgramHost:
             read_file=process.files.read,
             write_file=process.write_file,
             remove_file=process.remove_file,
-            write_stdout=out.write,
-            write_stderr=err.write,
+            write_stdout=partial(stdio.write, 1),
+            write_stderr=partial(stdio.write, 2),
+            read_stdin=stdio.read,
             list_files=process.files.list,
+            tty=stdio.tty,
+            size=lambda: stdio.size,
         )
-        try:
-            return await execute(env, image, argv, process.terminated)
-        finally:
-            out.end()
-            err.end()
+        return await execute(env, image, argv, process.terminated)

@@ -43,6 +43,8 @@ class _Site:
     def __init__(self, command: Command) -> None:
         self.command = command
         self.root, self.ports = _configuration(command)
+        self.ships_page = self.root == ROOT and not command.env.list_files(ROOT)
+        """Whether the image's own page is there: a volume over the web root hides it."""
 
     def now(self) -> datetime:
         return _EPOCH + timedelta(microseconds=self.command.env.clock.now_ns() // 1000)
@@ -73,16 +75,12 @@ class _Site:
         try:
             body = self.command.env.read_file(self.root + path)
         except (FileNotFoundError, IsADirectoryError):
-            if path != "/index.html" or self.root != ROOT or self._mounted():
+            if path != "/index.html" or not self.ships_page:
                 missing = self.root + path
                 self.command.err(f'[error] open() "{missing}" failed (2: No such file)\n')
                 return _error(403 if path == "/index.html" else 404)
             body = WELCOME.encode()
         return http1.Response(200, body, [("Content-Type", kind), ("Accept-Ranges", "bytes")])
-
-    def _mounted(self) -> bool:
-        """A volume over the web root hides the page that the image ships."""
-        return bool(self.command.env.list_files(self.root))
 
 
 def _configuration(command: Command) -> tuple[str, list[tuple[int, bool]]]:

@@ -325,6 +325,7 @@ class Shell:
         """Run a loop's body once: whether to go on, and the status."""
         self.budget.step()
         await asyncio.sleep(0)  # a loop that never waits must let others run
+        await self.env.drained()
         try:
             return True, await self.run(body, streams)
         except Flow as flow:

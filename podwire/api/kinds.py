@@ -48,6 +48,8 @@ class Kind(Generic[V]):
     """Subresources by name."""
     behaves: bool = True
     """Whether podwire models what the kind does (False: stored only)."""
+    returned: bool = False
+    """Whether a completed deletion is answered with the object, not with a Status."""
     hashed_as: str = ""
     """What storageVersionHash is made of: ``group/version/kind`` of the stored version."""
 
@@ -101,6 +103,7 @@ class _Row(msgspec.Struct, array_like=True, frozen=True):
     subresources: tuple[Any, ...] = ()
     stored_as: str = ""
     hashed_as: str = ""
+    returned: bool = False
 
 
 def _rows() -> dict[tuple[str, str], _Row]:
@@ -120,6 +123,7 @@ def _kind(api_version: str, kind: str, view: type[V], *, behaves: bool = True) -
     made = Kind(
         view, row.group, row.version, row.kind, row.plural, row.kind.lower(), row.namespaced,
         row.short_names, row.categories, row.verbs or ALL_VERBS, parts, behaves,
+        row.returned,
         row.hashed_as or row.stored_as or f"{row.group}/{row.version}/{row.kind}",
     )  # fmt: skip
     _named[api_version, kind] = made

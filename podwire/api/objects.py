@@ -3,15 +3,17 @@
 The life of a write, and who does what::
 
     body --decode--> obj        syntax, types, unknown fields           (here, 400/415)
-    obj  --registry--> obj      name from generateName, namespace, uid, timestamps, status rules
-    obj  --prepare_create--> obj    defaults, then validation           (here, 422)
-    obj  --registry--> stored   admission, allocation, revision
+    obj  --registry--> obj      name from generateName, namespace, uid, timestamps
+    obj  --default--> obj                                               (here)
+    obj  --registry--> obj      owners of fields, admission, status rules
+    obj  --check_create--> obj  validation                              (here, 422)
+    obj  --registry--> stored   allocation, revision
 
     patch --apply_patch--> obj  the patch on the stored object, checked (here, 400/415/422)
-    obj   --prepare_update--> obj   defaults and validation against the old object
+    obj   --default, check_update--> obj   the same against the old object
 
-``obj`` belongs to the caller: prepare_* fill in defaults in place and return it. ``old`` is only
-read. All raise ApiError and nothing else.
+``obj`` belongs to the caller: default fills in in place. ``old`` is only read. prepare_* are both
+steps at once. All raise ApiError and nothing else.
 """
 
 from __future__ import annotations
@@ -30,35 +32,55 @@ __all__ = [
     "Decoded",
     "apply_patch",
     "check",
+    "check_create",
     "check_patch_type",
+    "check_update",
     "decode",
     "decode_as",
+    "default",
     "prepare_create",
     "prepare_update",
 ]
 
 
-_CHECKED_BY_HANDLERS = ("status", "ephemeralcontainers", "resize")
+_CHECKED_BY_PARTS = ("ephemeralcontainers", "resize")
 """Subresources that may change what an update may not; of the rest of the object nothing."""
 
 
 def prepare_create(kind: Kind[Any], obj: JSON) -> JSON:
     """A new object with its defaults, valid. Raises ApiError Invalid (422) with all causes."""
-    defaults.apply(kind, obj)
+    default(kind, obj)
+    return check_create(kind, obj)
+
+
+def default(kind: Kind[Any], new: JSON, old: JSON | None = None, subresource: str = "") -> None:
+    """Fill in what decoding fills in upstream, in place; ``old`` is what ``new`` replaces."""
+    if old is not None and kind is kinds.SERVICE and not subresource:
+        keep_allocated(new, old)
+    defaults.apply(kind, new)
+
+
+def check_create(kind: Kind[Any], obj: JSON) -> JSON:
+    """A new, defaulted object, valid. Raises ApiError Invalid (422) with all causes."""
     return _valid(kind, obj, validation.validate(kind, obj))
 
 
 def prepare_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str = "") -> JSON:
     """A changed object with its defaults, valid as the successor of ``old``.
 
-    Some subresources have metadata checked only: see _CHECKED_BY_HANDLERS; status, because
-    upstream trusts the component that reports.
+    ``subresource`` ``status`` checks metadata and what is reported; some are checked by their
+    parts (apiserver/registry/parts.py) and have metadata checked only.
     Raises ApiError Invalid (422) with all causes.
     """
-    if kind is kinds.SERVICE and not subresource:
-        keep_allocated(new, old)
-    defaults.apply(kind, new)
-    if subresource in _CHECKED_BY_HANDLERS:
+    default(kind, new, old, subresource)
+    return check_update(kind, new, old, subresource)
+
+
+def check_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str = "") -> JSON:
+    """A defaulted successor of ``old``, valid. Raises ApiError Invalid (422) with all causes."""
+    if subresource == "status":
+        return _valid(kind, new, validation.validate_status(kind, new, old))
+    if subresource in _CHECKED_BY_PARTS:
         return _valid(kind, new, validation.validate_metadata(kind, new, old))
     return _valid(kind, new, validation.validate(kind, new, old))
 

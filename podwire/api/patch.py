@@ -1,5 +1,7 @@
 """The patches of the API: JSON patch, JSON merge patch, strategic merge patch.
 
+Server-side apply, which has a media type of patches too, is in ``podwire.api.managed``.
+
 All are pure: they return a new object and leave the original as it was.
 Source: RFC 6902, RFC 7386, apiserver endpoints/handlers/patch.go for errors and status codes.
 """
@@ -9,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from podwire.api import codec, strategic
 from podwire.api.codec import Decoded
+from podwire.api.gotext import go_quoted, go_value
 from podwire.api.kinds import Kind
 from podwire.api.schema import type_of
 from podwire.api.status import ApiError, Cause
@@ -21,7 +26,7 @@ JSON_PATCH_TYPE = "application/json-patch+json"
 MERGE_PATCH_TYPE = "application/merge-patch+json"
 STRATEGIC_PATCH_TYPE = "application/strategic-merge-patch+json"
 APPLY_PATCH_TYPE = "application/apply-patch+yaml"
-ACCEPTED = (JSON_PATCH_TYPE, MERGE_PATCH_TYPE, STRATEGIC_PATCH_TYPE)
+ACCEPTED = (JSON_PATCH_TYPE, MERGE_PATCH_TYPE, STRATEGIC_PATCH_TYPE, APPLY_PATCH_TYPE)
 MAX_OPERATIONS = 10_000
 
 
@@ -38,8 +43,8 @@ def apply_patch(
 ) -> Decoded:
     """The patched object, structurally checked; ``original`` is left alone.
 
-    Raises ApiError: 400 for a malformed patch, 413, 415 for another content type (server-side
-    apply is not modelled), 422 when it does not apply or its outcome is no object of the kind.
+    Raises ApiError: 400 for a malformed patch, 413, 415 for another content type, 422 when it does
+    not apply or its outcome is no object of the kind.
     """
     if len(patch) > codec.MAX_BODY_BYTES:
         message = f"Request entity too large: limit is {codec.MAX_BODY_BYTES}"
@@ -50,7 +55,7 @@ def apply_patch(
         change = codec.load_json(patch)
     except codec.JsonError as error:
         raise ApiError("BadRequest", f"error decoding patch: {error}") from None
-    duplicates = codec.duplicate_fields(patch, change) if media != JSON_PATCH_TYPE else []
+    told = _doubtful(media, patch, change) if field_validation != codec.IGNORE else []
     try:
         if media == JSON_PATCH_TYPE:
             patched = json_patch(original, change)
@@ -62,16 +67,23 @@ def apply_patch(
         raise _does_not_apply(str(error)) from None
     except strategic.StrategicError as error:
         raise ApiError("BadRequest", str(error)) from None
-    return _checked(kind, patched, field_validation, duplicates)
+    found = _checked(kind, patched, field_validation, told, media, change)
+    if _emptied(patched):  # to forget all managers, which decoding drops like any empty list
+        found.obj["metadata"]["managedFields"] = []
+    return found
+
+
+def _emptied(patched: Any) -> bool:
+    metadata = patched.get("metadata")
+    return isinstance(metadata, dict) and metadata.get("managedFields") == []
 
 
 def check_patch_type(kind: Kind[Any], content_type: str) -> str:
     """The media type of a patch of ``kind``. Raises ApiError 415."""
     media = content_type.partition(";")[0].strip().lower()
-    if media == APPLY_PATCH_TYPE:
-        message = "server-side apply (application/apply-patch+yaml) is not modelled"
-        raise ApiError("UnsupportedMediaType", message)
-    accepted = ACCEPTED if type_of(kind) is not None else ACCEPTED[:2]
+    accepted: tuple[str, ...] = ACCEPTED
+    if type_of(kind) is None:  # no schema, no strategy
+        accepted = tuple(media for media in ACCEPTED if media != STRATEGIC_PATCH_TYPE)
     if media not in accepted:
         raise codec.unsupported_media_type(accepted)
     return media
@@ -90,17 +102,50 @@ def _does_not_apply(why: str) -> ApiError:
     return ApiError("Invalid", message, causes=(Cause("UnexpectedServerResponse", why),))
 
 
-def _checked(kind: Kind[Any], patched: Any, validation: str, duplicates: list[str]) -> Decoded:
+def _doubtful(media: str, patch: bytes, change: Any) -> list[str]:
+    """What strict decoding says of the patch itself: names that stand twice, unknown ones."""
+    twice = [f'duplicate field "{path}"' for path in codec.duplicate_fields(patch, change)]
+    if media != JSON_PATCH_TYPE:
+        return twice
+    # The paths of a list's items begin with an index, whose bracket join_path takes for a dot.
+    found = ["json patch " + text.replace('"', '"[', 1) for text in twice]
+    found += [
+        f'json patch unknown field "[{i}].{name}"'
+        for i, operation in enumerate(change if isinstance(change, list) else ())
+        if isinstance(operation, dict)
+        for name in operation
+        if name not in _OPERATION
+    ]
+    return found[: codec.MAX_REPORTED]
+
+
+_OPERATION = ("op", "path", "from", "value")
+
+
+def _checked(
+    kind: Kind[Any], patched: Any, validation: str, told: list[str], media: str, change: Any
+) -> Decoded:
     """The outcome through the structural check; what is wrong with it is the patch's fault."""
+    lenient = codec.IGNORE if validation == codec.IGNORE else codec.WARN
     try:
-        return codec.check(patched, kind.api_version, kind.kind, validation, duplicates)
+        found = codec.check(patched, kind.api_version, kind.kind, lenient)
     except ApiError as error:
         why = error.message.partition(": ")[2] or error.message
-        if why.startswith("strict decoding error"):
-            raise ApiError("BadRequest", why) from None
-        message = f' "" is invalid: patch: Invalid value: "": {why}'
-        cause = Cause("FieldValueInvalid", f'Invalid value: "": {why}', "patch")
-        raise ApiError("Invalid", message, causes=(cause,)) from None
+        raise _bad_outcome(patched, media, change, why) from None
+    warnings = told + found.warnings
+    if validation == codec.STRICT and warnings:
+        why = f"strict decoding error: {', '.join(warnings)}"
+        raise _bad_outcome(patched, media, change, why)
+    return Decoded(found.obj, warnings)
+
+
+def _bad_outcome(patched: Any, media: str, change: Any, why: str) -> ApiError:
+    """422 that shows the outcome, or the patch itself where it was strategic."""
+    strategic_patch = media == STRATEGIC_PATCH_TYPE
+    shown = go_value(change) if strategic_patch else msgspec.json.encode(patched).decode()
+    text = f"Invalid value: {go_quoted(shown)}: {why}"
+    cause = Cause("FieldValueInvalid", text, "patch")
+    return ApiError("Invalid", f' "" is invalid: patch: {text}', causes=(cause,))
 
 
 def merge_patch(original: Any, patch: Any) -> Any:

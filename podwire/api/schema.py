@@ -156,6 +156,11 @@ def type_of(kind: Kind[Any]) -> Type | None:
     return type_of_gvk(kind.api_version, kind.kind)
 
 
+def kind_names() -> list[str]:
+    """Every ``apiVersion/kind`` that has a type, served or not."""
+    return list(_table().kinds)
+
+
 def type_names() -> list[str]:
     """Every type in the table, sorted."""
     return list(_table().types)
@@ -173,9 +178,11 @@ _DEFINED_IN = {
 }
 
 
-@cache
 def openapi_schemas() -> dict[str, JSON]:
-    """The OpenAPI v3 ``components.schemas`` of what is served, without descriptions (0.5 MB)."""
+    """The OpenAPI v3 ``components.schemas`` of what is served, without descriptions.
+
+    Read anew for each caller, who owns them: they are needed once, to make documents of.
+    """
     data = files("podwire.api.data").joinpath("openapi.json.gz").read_bytes()
     schemas: dict[str, JSON] = msgspec.json.decode(gzip.decompress(data))
     return schemas

@@ -350,6 +350,7 @@ _SELECTABLE: dict[str, tuple[str, ...]] = {
     "namespaces": ("status.phase",),
     "secrets": ("type",),
     "services": ("spec.clusterIP", "spec.type"),
+    "replicationcontrollers": ("status.replicas",),
     "replicasets.apps": ("status.replicas",),
     "statefulsets.apps": ("status.successful",),
     "jobs.batch": ("status.successful",),
@@ -358,21 +359,42 @@ _SELECTABLE: dict[str, tuple[str, ...]] = {
         "involvedObject.uid", "involvedObject.apiVersion", "involvedObject.resourceVersion",
         "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type",
     ),
+    "events.events.k8s.io": (
+        "regarding.kind", "regarding.namespace", "regarding.name", "regarding.uid",
+        "regarding.apiVersion", "regarding.resourceVersion", "regarding.fieldPath", "reason",
+        "reportingController", "source", "type",
+    ),
+    "certificatesigningrequests.certificates.k8s.io": ("spec.signerName",),
+    "clustertrustbundles.certificates.k8s.io": ("spec.signerName",),
+    "podcertificaterequests.certificates.k8s.io": (
+        "spec.signerName", "spec.podName", "spec.nodeName",
+    ),
+    "resourceslices.resource.k8s.io": ("spec.nodeName", "spec.driver"),
 }  # fmt: skip
+"""Beside the metadata. Source: pkg/apis/*/v1/conversion.go (AddFieldLabelConversionFunc)."""
+_WITHOUT_NAMESPACE = frozenset((
+    "nodes", "namespaces", "resourceslices.resource.k8s.io",
+    "certificatesigningrequests.certificates.k8s.io", "clustertrustbundles.certificates.k8s.io",
+    "podcertificaterequests.certificates.k8s.io",
+))  # fmt: skip
+"""Kinds that are selected by metadata.name but not by metadata.namespace."""
+_ALIASES = {("pods", "spec.host"): "spec.nodeName"}
 _BOOLEANS = frozenset(("spec.hostNetwork", "spec.unschedulable"))
 _NUMBERS = frozenset(("status.replicas", "status.successful"))
 
 
 def selectable_fields(kind: Kind[Any]) -> tuple[str, ...]:
     """The fields by which a kind's collection can be filtered."""
-    return (*_META_FIELDS, *_SELECTABLE.get(kind.resource, ()))
+    own = _SELECTABLE.get(kind.resource, ())
+    return (_META_FIELDS[0], *own) if kind.resource in _WITHOUT_NAMESPACE else (*_META_FIELDS, *own)
 
 
 def field_of(obj: Mapping[str, Any], field: str) -> str:
     """The text of a selectable field, '' when absent, as upstream's field sets hold it."""
     if field == "source":
-        source = obj.get("source") or {}
-        return str(source.get("component") or obj.get("reportingComponent") or "")
+        source = obj.get("source") or obj.get("deprecatedSource") or {}
+        reporter = obj.get("reportingComponent") or obj.get("reportingController")
+        return str(source.get("component") or reporter or "")
     value: Any = obj
     for part in field.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
@@ -393,6 +415,7 @@ def parse_fields(text: str, kind: Kind[Any]) -> FieldSelector:
         if not term:
             continue
         field, operator, value = _split_term(text, term)
+        field = _ALIASES.get((kind.resource, field), field)
         if field not in supported:
             raise ApiError("BadRequest", _unsupported(kind, field))
         found[FieldRequirement(field, _unescaped(value), operator != "!=")] = None
@@ -406,7 +429,9 @@ def _unsupported(kind: Kind[Any], field: str) -> str:
         return f'"{field}" is not a known field selector: only {known}'
     if kind.resource == "jobs.batch":
         return f'field label "{field}" not supported for batchv1.Job'
-    if kind.group:
+    if kind.resource == "resourceslices.resource.k8s.io":
+        return f"field label not supported for {kind.api_version}, Kind={kind.kind}: {field}"
+    if kind.group == "apps":
         return f"field label not supported for {kind.group}{kind.version}.{kind.kind}: {field}"
     return f"field label not supported: {field}"
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from podwire.api.gotext import go_value
 from podwire.api.schema import Field, Type, type_named
 from podwire.api.structure import fresh
 from podwire.api.view import JSON
@@ -52,19 +53,21 @@ def _merge_map(original: JSON, patch: JSON, type: Type | None) -> JSON:
         return _plain_map({k: v for k, v in patch.items() if k != DIRECTIVE})
     if directive == "delete":
         return {}
-    if directive is not None and directive != "merge":
-        raise StrategicError(f"unknown patch type found: {directive}")
+    if directive is not None:
+        raise StrategicError(f"unknown patch type: {directive} in map: {go_value(patch)}")
     found = dict(original)
     _retain_keys(found, patch)
     for name, items in patch.items():
         if name.startswith(DELETE_ITEMS):
             target = name.removeprefix(DELETE_ITEMS)
-            found[target] = _without(found.get(target) or [], _need_list(name, items))
+            unwanted = _need_list(_BAD_PRIMITIVES, items)
+            if isinstance(found.get(target), list):
+                found[target] = _without(found[target], unwanted)
     ordered = {
         name.removeprefix(SET_ORDER): v for name, v in patch.items() if name.startswith(SET_ORDER)
     }
     for name, order in ordered.items():
-        _merge_ordered(found, patch, name, _need_list(name, order), type)
+        _merge_ordered(found, patch, name, _need_list(_BAD_ORDER, order), type)
     for name, value in patch.items():
         if name in ordered or name in {DIRECTIVE, RETAIN_KEYS}:
             continue
@@ -113,27 +116,29 @@ def _retain_keys(found: JSON, patch: JSON) -> None:
     retained = patch.get(RETAIN_KEYS)
     if retained is None:
         return
-    names = _need_list(RETAIN_KEYS, retained)
+    names = _need_list(_BAD_RETAINED, retained)
     for name, value in patch.items():
         if not name.startswith("$") and value is not None and name not in names:
-            raise StrategicError(
-                f"{RETAIN_KEYS} directive must contain all keys of the patch: {name} is missing"
-            )
+            raise StrategicError(_BAD_RETAINED)
     for name in list(found):
         if name not in names:
             del found[name]
 
 
-def _need_list(name: str, value: Any) -> list[Any]:
+_BAD_PRIMITIVES = "invalid patch format of primitive list"
+_BAD_ORDER = "invalid patch format of setElementOrder list"
+_BAD_RETAINED = "invalid patch format of retainKeys"
+
+
+def _need_list(otherwise: str, value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise StrategicError(f"invalid patch format of {name}: expected a list")
+        raise StrategicError(otherwise)
     return value
 
 
-def _without(items: Any, unwanted: list[Any]) -> list[Any]:
+def _without(items: list[Any], unwanted: list[Any]) -> list[Any]:
     key = _identity(None)
     gone = _positions([item for item in unwanted if not isinstance(item, dict)], key)
-    items = items if isinstance(items, list) else []
     return [item for item in items if isinstance(item, dict) or key(item) not in gone]
 
 
@@ -153,20 +158,37 @@ def _merge_ordered(
     if change is None:
         merged = list(before)
     else:
-        change = _need_list(name, change)
-        _check_order(name, change, order, key)
+        change = _need_list(f"expected a []interface {{}}, but received a {name}", change)
+        _check_order(change, order, key)
         keyed = field is not None and _merges(field)
         merged = _merge_list(before, change, field) if keyed and field else _plain(change)
+        before = _shifted(before, change, key)
     found[name] = _in_order(merged, order, before, key)
 
 
-def _check_order(name: str, change: list[Any], order: list[Any], key: Callable[[Any], Any]) -> None:
+def _shifted(before: list[Any], change: list[Any], key: Callable[[Any], Any]) -> list[Any]:
+    """The order of the server's list after the change, as upstream sees it.
+
+    New items take the places that deleted ones left, at the end: Go appends them to the array that
+    the deletions shortened.
+    """
+    gone = _positions([item for item in change if _directive(item) == "delete"], key)
+    if not gone:
+        return before
+    kept = [item for item in before if key(item) not in gone]
+    known = _positions(before, key)
+    new = [item for item in change if not _directive(item) and key(item) not in known]
+    return [*kept, *new[: len(before) - len(kept)]]
+
+
+def _check_order(change: list[Any], order: list[Any], key: Callable[[Any], Any]) -> None:
     wanted = _positions(order, key)
     given = [key(item) for item in change if not _directive(item)]
     positions = [wanted[k] for k in given if k in wanted]
     if len(positions) != len(given) or positions != sorted(positions):
         raise StrategicError(
-            f"The order in patch list:\n{change}\n doesn't match {SET_ORDER}{name} list:\n{order}\n"
+            f"The order in patch list:\n{go_value(change)}\n doesn't match "
+            f"{SET_ORDER[:-1]} list:\n{go_value(order)}\n"
         )
 
 
@@ -181,7 +203,8 @@ def _identity(field: Field | None) -> Callable[[Any], Any]:
     def key(item: Any) -> Any:
         if isinstance(item, dict):
             if not name or name not in item:
-                raise StrategicError(f"map: {item} does not contain declared merge key: {name}")
+                shown = go_value(item)
+                raise StrategicError(f"map: {shown} does not contain declared merge key: {name}")
             item = item[name]
         return repr(item) if isinstance(item, dict | list) else item
 
@@ -204,10 +227,12 @@ def _merge_list(original: list[Any], patch: list[Any], field: Field) -> list[Any
         directive = _directive(item)
         if directive == "delete":
             gone[key(item)] = None
-        elif directive is None or directive == "merge":
+        elif directive is None:
             changes.setdefault(key(item), []).append(item)
+        elif directive == "merge":
+            raise StrategicError("merging lists cannot yet be specified in the patch")
         else:
-            raise StrategicError(f"unknown patch type found: {directive}")
+            raise StrategicError(f"unknown patch type: {directive} in map: {go_value(item)}")
     inner = _inner(field)
     merged: list[Any] = []
     order = [change for same in changes.values() for change in same]

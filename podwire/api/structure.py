@@ -94,7 +94,7 @@ def check(type: Type, body: Any) -> tuple[JSON, list[str]]:
         found = _quick(body, _quick_plan(type), walk)
         if not walk.unknown:
             return found, walk.unknown
-    except StructureError:
+    except (StructureError, RecursionError):
         pass  # the walk that knows where it stands says it properly
     walk = Walk()
     return _message(body, type, walk), walk.unknown
@@ -110,10 +110,11 @@ class _Quick:
     plan of nested messages, converter, field.
     """
 
-    __slots__ = ("always", "steps")
+    __slots__ = ("always", "recurs", "steps")
 
-    def __init__(self, always: dict[str, Any]) -> None:
-        self.always = tuple(always.items())
+    def __init__(self, type: Type) -> None:
+        self.always = tuple(type.always.items())
+        self.recurs = any(field.ref == type.name for field in type.own)
         self.steps: dict[str, tuple[int, bool, Any, _Convert, Field]] = {}
 
 
@@ -123,7 +124,7 @@ _quick_plans: dict[str, _Quick] = {}
 def _quick_plan(type: Type) -> _Quick:
     plan = _quick_plans.get(type.name)
     if plan is None:
-        plan = _quick_plans[type.name] = _Quick(type.always)  # before its steps: types recur
+        plan = _quick_plans[type.name] = _Quick(type)  # before its steps: types recur
         for name, (code, keep_empty, convert, field) in _plan(type).items():
             how = {"s": _STRING, "m": _MESSAGE}.get(code, _OTHER)
             if field.shape == "[" and code[1:] == "m":
@@ -139,6 +140,10 @@ def _quick(body: Any, plan: _Quick, walk: Walk) -> JSON:
         raise StructureError
     steps = plan.steps
     found: JSON = {}
+    if plan.recurs:
+        walk.depth += 1
+        if walk.depth > MAX_DEPTH:
+            raise StructureError
     for name, value in body.items():
         step = steps.get(name)
         if step is None:
@@ -163,6 +168,8 @@ def _quick(body: Any, plan: _Quick, walk: Walk) -> JSON:
     for name, zero in plan.always:
         if name not in found:
             found[name] = fresh(zero)
+    if plan.recurs:
+        walk.depth -= 1
     return found
 
 

@@ -5,7 +5,7 @@
 3. ``Sockets``        programs  -> fabric      (TCP and UDP of a network namespace)
 4. ``Cni``            kubelet   -> cni         (environment and stdin in, stdout and code out)
 5. ``ContainerHost``  kubelet   -> any room that implements an image
-6. ``KubeletStreams`` apiserver -> kubelet     (exec, logs, name lookup)
+6. ``KubeletStreams`` apiserver -> kubelet     (exec, attach, logs, ports, name lookup)
 """
 
 from __future__ import annotations
@@ -430,16 +430,19 @@ class ExecSession(Protocol):
     """A running command in a container."""
 
     async def send_stdin(self, data: bytes) -> None:
-        """Bytes for stdin; b"" closes it."""
+        """Bytes for stdin; b"" closes it. Waits while the command has enough to read."""
+
+    def resize(self, columns: int, rows: int) -> None:
+        """The client's terminal has another size."""
 
     def output(self) -> AsyncIterator[tuple[int, bytes]]:
         """(1, stdout bytes) and (2, stderr bytes) until both end."""
 
     async def wait(self) -> int:
-        """The exit code."""
+        """The exit code. Raises ApiError when the command could not be started."""
 
     def cancel(self) -> None:
-        """The client went away: kill the command."""
+        """The client went away: kill the command (but not the program it is attached to)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -476,6 +479,26 @@ class KubeletStreams(Protocol):
         self, node: str, namespace: str, pod: str, container: str, argv: Sequence[str], tty: bool
     ) -> ExecSession:
         """Start a command in a running container."""
+
+    async def attach(
+        self, node: str, namespace: str, pod: str, container: str, *, stdin: bool
+    ) -> ExecSession:
+        """Attach to a container's main program: what it prints from now on, and with ``stdin`` what
+        it reads. The exit code is 0 once the client is let go.
+        """
+
+    async def port_forward(self, node: str, namespace: str, pod: str, port: int) -> Stream:
+        """Connect to ``localhost:port`` in the pod's network namespace. An ApiError has the text
+        of the error stream.
+        """
+
+    async def dial(self, node: str, address: str, port: int, timeout_s: float) -> Stream:
+        """Connect from the node's own namespace, as a konnectivity agent there does for an API
+        server that has no route to pods. ConnectionError has Go's words.
+        """
+
+    async def http(self, node: str, request: Request) -> Response:
+        """A request to the kubelet's own port (10250)."""
 
     async def logs(
         self, node: str, namespace: str, pod: str, container: str, options: LogOptions

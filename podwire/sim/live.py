@@ -13,6 +13,7 @@ from podwire.client.counters import User
 from podwire.fabric.publisher import Publisher
 from podwire.runtime.files import write_private
 from podwire.runtime.tasks import Nursery
+from podwire.runtime.usage import process_usage
 from podwire.sim.cluster import Cluster
 from podwire.sim.keeping import Kept
 from podwire.sim.settings import ADMIN, LOOPBACK, SERVER_NAMES, ClusterSettings
@@ -61,6 +62,7 @@ class LiveCluster:
             {self.token: User("podwire-admin", ("system:masters", "system:authenticated"))}
         )
         upgrade = Upgrader(self.cluster.server)
+        self.cluster.server.metrics.process = process_usage
         self._http = HttpServer(
             self.cluster.admin_api, authenticator, upgrade, self._tls(), self.env
         )

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from pathlib import Path
 
+from msgspec.structs import astuple
+
 from podwire.runtime.files import sync_directory
 from podwire.store import records
 from podwire.store.model import KeyValue, StoreOpenError
@@ -258,7 +260,7 @@ def _snapshot(
     rest, count = iter(kvs), 0
     while some := list(islice(rest, _SNAPSHOT_BATCH)):
         count += len(some)
-        yield records.framed([records.encode(Held(*kv)) for kv in some], 0)
+        yield records.framed([records.encode(Held(*astuple(kv))) for kv in some], 0)
     yield records.framed([records.encode(End(count, next_lease))], 0)
 
 
@@ -319,7 +321,9 @@ def _apply(txn: Txn, state: Recovered) -> None:
             state.kvs.pop(key, None)
             continue
         before = state.kvs.get(key)
-        created, version = (before[2], before[4] + 1) if before is not None else (revision, 1)
+        created, version = revision, 1
+        if before is not None:
+            created, version = before.create_revision, before.version + 1
         state.kvs[key] = KeyValue(key, value, created, revision, version, lease)
     if txn.ended_lease:
         state.leases.pop(txn.ended_lease, None)

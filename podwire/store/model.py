@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 REQUEST_LIMIT_BYTES = 1536 * 1024
 """The largest transaction any engine accepts: etcd's default ``--max-request-bytes``."""
 
@@ -68,8 +70,11 @@ class LeaseNotFoundError(StoreError):
         self.lease = lease
 
 
-class KeyValue(NamedTuple):
-    """A key as of some revision. ``version`` counts its puts since it was created."""
+class KeyValue(msgspec.Struct, frozen=True, gc=False):
+    """A key as of some revision. ``version`` counts its puts since it was created.
+
+    Holds nothing that could form a cycle, so collections of garbage need not walk the state.
+    """
 
     key: str
     value: bytes

@@ -52,6 +52,15 @@ def live(tmp_path_factory):
     cluster.podwire("down")
 
 
+@pytest.fixture(scope="module")
+def fresh(request, tmp_path_factory):
+    """A cluster of this file's (of this transcript's) own: three nodes, policies enforced."""
+    cluster = Live(tmp_path_factory.mktemp("fresh"))
+    cluster.podwire("up", "--detach", "--wait", "--cni", "calico", "--time-profile", "fast")
+    yield cluster
+    cluster.podwire("down")
+
+
 @pytest.fixture
 def namespace(live, request):
     """A namespace for one test."""

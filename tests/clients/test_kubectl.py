@@ -154,8 +154,8 @@ def test_run_logs_exec_and_delete_a_pod(live, namespace):
     out = live.kubectl("exec", "-i", "web", *n, "--", "sh", stdin="echo one\nexit 0\n")
     assert out.strip() == "one"
     live.run(KUBECTL, "exec", "web", *n, "--", "sh", "-c", "exit 7", code=7)
-    done = live.run(KUBECTL, "exec", "web", *n, "--", "frobnicate", code=127)
-    assert "not modelled" in done.stderr + done.stdout
+    done = live.run(KUBECTL, "exec", "web", *n, "--", "frobnicate", code=1)
+    assert "podwire: frobnicate is not modelled" in done.stderr
     described = live.kubectl("describe", "pod", "web", *n)
     for reason in ("Scheduled", "Pulled", "Created", "Started"):
         assert reason in described
@@ -391,10 +391,7 @@ spec:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("port-forward", "-n", "kube-system", "deploy/coredns", "5300:53"), "NodePort"),
-        (("attach", "-n", "kube-system", "deploy/coredns"), "pods/attach is not modelled"),
         (("create", "token", "default"), "serviceaccounts/token is not modelled"),
-        (("apply", "--server-side", "-f", "-"), "server-side apply"),
         (("delete", "namespace", "kube-system"), "this namespace may not be deleted"),
         (("top", "nodes"), "Metrics API not available"),
         (("scale", "deploy/nosuch", "--replicas=2"), 'deployments.apps "nosuch" not found'),

@@ -10,19 +10,22 @@ _NETWORK = (
 """Run by the fabric in the pod's network namespace."""
 
 _OWN_FILE = (
-    "cat", "curl", "cut", "date", "dig", "echo", "env", "getent", "grep", "head", "host",
-    "hostname", "httpd", "id", "ls", "nc", "nslookup", "ping", "printf", "ps", "sed", "seq", "sh",
-    "sleep", "sort", "tail", "tee", "test", "timeout", "touch", "tr", "uname", "uniq", "uptime",
-    "wc", "wget", "xargs", "yes",
+    "cat", "cp", "curl", "cut", "date", "dd", "dig", "echo", "env", "getent", "grep", "head",
+    "host", "hostname", "httpd", "id", "ls", "nc", "nslookup", "ping", "printf", "ps", "sed",
+    "seq", "sh", "sleep", "sort", "stty", "tail", "tar", "tee", "test", "timeout", "touch", "tr",
+    "uname", "uniq", "uptime", "wc", "wget", "xargs", "yes",
 )  # fmt: skip
+_SUMS = ("base64", "md5sum", "sha1sum", "sha256sum", "sha512sum")
 
 TOOLS: dict[str, str] = {
     **dict.fromkeys(_NETWORK, "fabric"),
     **{name: name for name in _OWN_FILE},
+    **dict.fromkeys(_SUMS, "sums"),
     "true": "status", "false": "status", "[": "test", "bash": "sh", "ash": "sh", "zsh": "sh",
     "dash": "sh", "printenv": "env", "whoami": "id", "egrep": "grep", "fgrep": "grep",
     "netcat": "nc", "ping6": "ping", "which": "which", "nproc": "uname", "rm": "rm",
-    "mkdir": "touch", "busybox": "busybox", "basename": "names", "dirname": "names",
+    "mkdir": "touch", "mv": "cp", "tput": "stty", "busybox": "busybox", "basename": "names",
+    "dirname": "names",
 }  # fmt: skip
 """Command name -> module."""
 
@@ -31,5 +34,6 @@ SERVER_TOOLS = (
     "fgrep", "head", "tail", "sed", "sort", "uniq", "wc", "tr", "cut", "seq", "sleep", "date",
     "hostname", "id", "whoami", "uname", "nproc", "test", "[", "true", "false", "basename",
     "dirname", "tee", "touch", "rm", "mkdir", "curl", "getent", "timeout", "xargs", "which", "yes",
+    "tar", "dd", "cp", "mv", "stty", "tput", *_SUMS,
 )  # fmt: skip
 """What a Debian-based server image has: no dig, no ip, no ping, no ps."""

@@ -14,6 +14,7 @@ async def run(command: Command) -> int:
         if name == "-" and not numbered:
             while data := await command.stdin.some():
                 command.write_out(data)
+                await command.env.drained()
             continue
         try:
             data = await command.stdin.all() if name == "-" else command.read_file(name)
@@ -28,4 +29,5 @@ async def run(command: Command) -> int:
                 command.write_out(f"{number:6}\t".encode() + line)
         else:
             command.write_out(data)
+            await command.env.drained()
     return status

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from podwire.kubelet.shell.command import Command, UsageError
+from podwire.kubelet.shell.command import MAX_PIPE_BYTES, Command, UsageError
+from podwire.kubelet.shell.tools.devices import device
 
 
 def count(command: Command) -> tuple[str, list[str], str]:
@@ -28,6 +29,11 @@ async def run(command: Command) -> int:
     """``head [-n N | -c N | -N] [FILE...]``."""
     number, names, unit = count(command)
     n = int(number)
+    if unit == "c" and n >= 0 and len(names) == 1:
+        endless = device(command, names[0], min(n, MAX_PIPE_BYTES))
+        if endless is not None:
+            command.write_out(endless)
+            return 0
     if names or unit == "c" or n < 0:
         for _, data in await command.inputs(names):
             kept = data[:n] if unit == "c" else b"".join(data.splitlines(keepends=True)[:n])

@@ -12,9 +12,12 @@ async def run(command: Command) -> int:
     number, names, unit = count(command)
     for _, data in await command.inputs(names):
         n = abs(int(number))
-        pieces = [data[i : i + 1] for i in range(len(data))] if unit == "c" else []
-        lines = pieces if unit == "c" else data.splitlines(keepends=True)
-        kept = lines[n - 1 if n else 0 :] if number.startswith("+") else lines[-n:] if n else []
+        from_start = number.startswith("+")
+        if unit == "c":
+            command.write_out(data[max(n - 1, 0) :] if from_start else data[-n:] if n else b"")
+            continue
+        lines = data.splitlines(keepends=True)
+        kept = lines[n - 1 if n else 0 :] if from_start else lines[-n:] if n else []
         command.write_out(b"".join(kept))
     if any(arg in {"-f", "-F"} for arg in command.args):
         await command.env.clock.sleep(FOREVER_S)

@@ -15,4 +15,5 @@ async def run(command: Command) -> int:
     for _ in range(MAX_LINES):
         command.out(line)
         await asyncio.sleep(0)
+        await command.env.drained()
     raise UsageError(f"more than {MAX_LINES} lines: not modelled")

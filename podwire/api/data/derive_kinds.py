@@ -59,7 +59,9 @@ _METHODS = {"post": "create", "put": "update"}
 _CONNECT = {"get": "get", "post": "create", "put": "update", "delete": "delete", "patch": "patch"}
 
 Found = dict[str, dict[str, Any]]
-"""By resource (``pods`` or ``pods/status``): kind, namespaced, verbs."""
+"""By resource (``pods`` or ``pods/status``): kind, namespaced, verbs, whether DELETE answers with
+the object.
+"""
 
 
 def group_version(gvk: dict[str, str]) -> str:
@@ -95,10 +97,14 @@ def resources(swagger: dict[str, Any]) -> dict[str, Found]:
             verb = _CONNECT[method] if action == "connect" else _METHODS.get(action, action)
             gvk = operation["x-kubernetes-group-version-kind"]
             entry = found.setdefault(version, {}).setdefault(
-                resource, {"gvk": gvk, "namespaced": False, "verbs": {}}
+                resource, {"gvk": gvk, "namespaced": False, "verbs": {}, "returned": False}
             )
             entry["namespaced"] |= namespaced
             entry["verbs"][verb] = None
+            if action == "delete":
+                entry["returned"] = not operation["responses"]["200"]["schema"]["$ref"].endswith(
+                    ".Status"
+                )
     for path in swagger["paths"]:
         if "/watch/" in path:
             version, resource, _ = split(path.replace("/watch/", "/", 1))
@@ -151,6 +157,7 @@ def row(version: str, plural: str, found: Found, documented: dict[str, Any]) -> 
         (told or {}).get("shortNames") or SHORT_NAMES.get(plural, []),
         (told or {}).get("categories") or CATEGORIES.get(plural, []),
         verbs if len(verbs) < 8 else [], subresources, STORED_AS.get(identity, ""), hashed,
+        entry["returned"],
     ]  # fmt: skip
     while not cells[-1]:
         cells.pop()

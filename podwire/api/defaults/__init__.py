@@ -9,19 +9,35 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-from podwire.api import kinds
-from podwire.api.defaults import pod, service, workloads
+from podwire.api.defaults import (
+    autoscaling,
+    batch,
+    cluster,
+    extension,
+    pod,
+    service,
+    storage,
+    workloads,
+)
 from podwire.api.kinds import Kind
 from podwire.api.view import JSON
+
+_ADMISSION = "admissionregistration.k8s.io/v1"
 
 
 def apply(kind: Kind[Any], obj: JSON) -> None:
     """Fill in the defaults of ``kind``, in place; applying twice changes nothing more."""
-    default = _BY_KIND.get(kind)
+    default = _default_of(kind)
     if default is not None:
         default(obj)
+
+
+@cache
+def _default_of(kind: Kind[Any]) -> Callable[[JSON], None] | None:
+    return _BY_TYPE.get(f"{kind.api_version}/{kind.kind}")
 
 
 def _namespace(obj: JSON) -> None:
@@ -74,31 +90,45 @@ def _network_policy(obj: JSON) -> None:
             port.setdefault("protocol", "TCP")
 
 
-_RBAC = "rbac.authorization.k8s.io"
-
-
-def _role_binding(obj: JSON) -> None:
-    role = obj["roleRef"]
-    role["apiGroup"] = role.get("apiGroup") or _RBAC
-    for subject in obj.get("subjects") or ():
-        if subject.get("kind") in {"User", "Group"}:
-            subject.setdefault("apiGroup", _RBAC)
-
-
-_BY_KIND: dict[Kind[Any], Callable[[JSON], None]] = {
-    kinds.POD: pod.default_pod,
-    kinds.SERVICE: service.default_service,
-    kinds.DEPLOYMENT: workloads.default_deployment,
-    kinds.REPLICA_SET: workloads.default_replica_set,
-    kinds.STATEFUL_SET: workloads.default_stateful_set,
-    kinds.DAEMON_SET: workloads.default_daemon_set,
-    kinds.JOB: workloads.default_job,
-    kinds.NAMESPACE: _namespace,
-    kinds.NODE: _node,
-    kinds.SECRET: _secret,
-    kinds.ENDPOINTS: _endpoints,
-    kinds.ENDPOINT_SLICE: _endpoint_slice,
-    kinds.NETWORK_POLICY: _network_policy,
-    kinds.ROLE_BINDING: _role_binding,
-    kinds.CLUSTER_ROLE_BINDING: _role_binding,
+_BY_TYPE: dict[str, Callable[[JSON], None]] = {
+    "v1/Pod": pod.default_pod,
+    "v1/PodTemplate": workloads.default_pod_template,
+    "v1/ReplicationController": workloads.default_replication_controller,
+    "v1/Service": service.default_service,
+    "v1/Namespace": _namespace,
+    "v1/Node": _node,
+    "v1/Secret": _secret,
+    "v1/Endpoints": _endpoints,
+    "v1/LimitRange": cluster.default_limit_range,
+    "v1/PersistentVolume": storage.default_persistent_volume,
+    "v1/PersistentVolumeClaim": storage.default_persistent_volume_claim,
+    "apps/v1/Deployment": workloads.default_deployment,
+    "apps/v1/ReplicaSet": workloads.default_replica_set,
+    "apps/v1/StatefulSet": workloads.default_stateful_set,
+    "apps/v1/DaemonSet": workloads.default_daemon_set,
+    "batch/v1/Job": batch.default_job,
+    "batch/v1/CronJob": batch.default_cron_job,
+    "autoscaling/v1/HorizontalPodAutoscaler": autoscaling.default_autoscaler_v1,
+    "autoscaling/v2/HorizontalPodAutoscaler": autoscaling.default_autoscaler,
+    "discovery.k8s.io/v1/EndpointSlice": _endpoint_slice,
+    "networking.k8s.io/v1/NetworkPolicy": _network_policy,
+    "networking.k8s.io/v1/IngressClass": cluster.default_ingress_class,
+    "rbac.authorization.k8s.io/v1/RoleBinding": cluster.default_role_binding,
+    "rbac.authorization.k8s.io/v1/ClusterRoleBinding": cluster.default_role_binding,
+    "scheduling.k8s.io/v1/PriorityClass": cluster.default_priority_class,
+    "storage.k8s.io/v1/StorageClass": storage.default_storage_class,
+    "storage.k8s.io/v1/CSIDriver": storage.default_csi_driver,
+    "storage.k8s.io/v1/VolumeAttachment": storage.default_volume_attachment,
+    "resource.k8s.io/v1/ResourceClaim": cluster.default_resource_claim,
+    "resource.k8s.io/v1/ResourceClaimTemplate": cluster.default_resource_claim_template,
+    f"{_ADMISSION}/ValidatingWebhookConfiguration": extension.default_validating_webhooks,
+    f"{_ADMISSION}/MutatingWebhookConfiguration": extension.default_mutating_webhooks,
+    f"{_ADMISSION}/ValidatingAdmissionPolicy": extension.default_admission_policy,
+    f"{_ADMISSION}/ValidatingAdmissionPolicyBinding": extension.default_policy_binding,
+    f"{_ADMISSION}/MutatingAdmissionPolicy": extension.default_admission_policy,
+    f"{_ADMISSION}/MutatingAdmissionPolicyBinding": extension.default_policy_binding,
+    "apiregistration.k8s.io/v1/APIService": extension.default_api_service,
+    "flowcontrol.apiserver.k8s.io/v1/FlowSchema": extension.default_flow_schema,
+    "flowcontrol.apiserver.k8s.io/v1/PriorityLevelConfiguration": extension.default_priority_level,
 }
+"""By apiVersion/kind. Kinds that are not here have no defaults upstream either."""

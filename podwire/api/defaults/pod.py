@@ -6,12 +6,10 @@ Source: kubernetes pkg/apis/core/v1/defaults.go (SetDefaults_Pod, _PodSpec, _Con
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from podwire.api.defaults.storage import default_volume_source
 from podwire.api.view import JSON
 
-_DEFAULT_MODE = 0o644
-_TOKEN_EXPIRATION_S = 3600
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
@@ -106,23 +104,7 @@ def _field_ref(reference: JSON | None) -> None:
 
 
 def _volume(volume: JSON) -> None:
-    if volume.keys() <= {"name"}:
+    if len(volume) == 1 and "name" in volume:
         volume["emptyDir"] = {}
-    for name in ("secret", "configMap", "downwardAPI", "projected"):
-        if name in volume:
-            volume[name].setdefault("defaultMode", _DEFAULT_MODE)
-    if "hostPath" in volume:
-        volume["hostPath"].setdefault("type", "")
-    _downward_items(volume.get("downwardAPI"))
-    for source in (volume.get("projected") or {}).get("sources") or ():
-        _downward_items(source.get("downwardAPI"))
-        if "serviceAccountToken" in source:
-            source["serviceAccountToken"].setdefault("expirationSeconds", _TOKEN_EXPIRATION_S)
-    claim: Any = (volume.get("ephemeral") or {}).get("volumeClaimTemplate")
-    if claim is not None:
-        claim["spec"].setdefault("volumeMode", "Filesystem")
-
-
-def _downward_items(source: JSON | None) -> None:
-    for item in (source or {}).get("items") or ():
-        _field_ref(item.get("fieldRef"))
+    else:
+        default_volume_source(volume)

@@ -1,6 +1,6 @@
-"""Defaults of Deployment, ReplicaSet, StatefulSet, DaemonSet and Job.
+"""Defaults of Deployment, ReplicaSet, StatefulSet, DaemonSet and ReplicationController.
 
-Source: kubernetes pkg/apis/apps/v1/defaults.go and pkg/apis/batch/v1/defaults.go.
+Source: kubernetes pkg/apis/apps/v1/defaults.go and pkg/apis/core/v1/defaults.go.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def default_stateful_set(obj: JSON) -> None:
         strategy.setdefault("rollingUpdate", {})
     if strategy["type"] == "RollingUpdate" and "rollingUpdate" in strategy:
         strategy["rollingUpdate"].setdefault("partition", 0)
+        strategy["rollingUpdate"].setdefault("maxUnavailable", 1)
     retention = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
     retention.setdefault("whenDeleted", "Retain")
     retention.setdefault("whenScaled", "Retain")
@@ -63,19 +64,20 @@ def default_daemon_set(obj: JSON) -> None:
     spec.setdefault("revisionHistoryLimit", 10)
 
 
-def default_job(obj: JSON) -> None:
-    """One completion, six retries."""
+def default_replication_controller(obj: JSON) -> None:
+    """One replica; selector and labels come from the template."""
     spec = obj["spec"]
-    template = spec["template"]
+    spec.setdefault("replicas", 1)
+    template = spec.get("template")
+    if template is None:
+        return
     default_pod_spec(template["spec"])
-    if "completions" not in spec and "parallelism" not in spec:
-        spec["completions"] = 1
-    spec.setdefault("parallelism", 1)
-    spec.setdefault("backoffLimit", 2**31 - 1 if "backoffLimitPerIndex" in spec else 6)
-    spec.setdefault("completionMode", "NonIndexed")
-    spec.setdefault("suspend", False)
-    replacement = "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed"
-    spec.setdefault("podReplacementPolicy", replacement)
     labels = template["metadata"].get("labels")
-    if labels and not obj["metadata"].get("labels"):
-        obj["metadata"]["labels"] = dict(labels)
+    if labels:
+        spec["selector"] = spec.get("selector") or dict(labels)
+        obj["metadata"]["labels"] = obj["metadata"].get("labels") or dict(labels)
+
+
+def default_pod_template(obj: JSON) -> None:
+    """A PodTemplate."""
+    default_pod_spec(obj["template"]["spec"])

@@ -1,14 +1,15 @@
-"""Validation of ConfigMap, Secret, Node, Lease, Event, RBAC bindings and PodDisruptionBudget.
+"""Validation of ConfigMap, Secret, Node, Lease and Event.
 
-Source: kubernetes pkg/apis/core/validation, coordination, rbac and policy validation.
+Source: kubernetes pkg/apis/core/validation and pkg/apis/coordination/validation.
 """
 
 from __future__ import annotations
 
 import base64
 
+import msgspec
+
 from podwire.api import names
-from podwire.api.validation import meta
 from podwire.api.validation.address import check_cidr
 from podwire.api.validation.field import Errors
 from podwire.api.view import JSON
@@ -22,7 +23,6 @@ _REQUIRED_KEYS = {
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
     "kubernetes.io/ssh-auth": ("ssh-privatekey",),
 }
-_RBAC = "rbac.authorization.k8s.io"
 
 
 def check_config_map(errors: Errors, new: JSON, old: JSON | None) -> None:
@@ -55,6 +55,8 @@ def check_secret(errors: Errors, new: JSON, old: JSON | None) -> None:
     for key in _REQUIRED_KEYS.get(kind, ()):
         if key not in data:
             errors.required(f"data[{key}]")
+        elif key.startswith(".") and (why := _not_an_object(data[key])):
+            errors.invalid(f"data[{key}]", "<secret contents redacted>", why)
     if kind == "kubernetes.io/basic-auth" and not {"username", "password"} & data.keys():
         errors.required("data[username]")
         errors.required("data[password]")
@@ -65,6 +67,17 @@ def check_secret(errors: Errors, new: JSON, old: JSON | None) -> None:
     if old is not None:
         errors.immutable("type", kind, old.get("type"))
     _frozen(errors, new, old, ("data",))
+
+
+def _not_an_object(text: str) -> str:
+    """What is wrong with a JSON object in base64 form, or ''."""
+    try:
+        found = msgspec.json.decode(base64.b64decode(text))
+    except msgspec.DecodeError:
+        return "invalid character in JSON"
+    if not isinstance(found, dict):
+        return "json: cannot unmarshal into Go value of type map[string]interface {}"
+    return ""
 
 
 def _frozen(errors: Errors, new: JSON, old: JSON | None, names: tuple[str, ...]) -> None:
@@ -126,39 +139,3 @@ def check_event(errors: Errors, new: JSON, _old: JSON | None) -> None:
     fits = namespace == about if about else namespace in {"", "default"}
     if not fits:
         errors.invalid("involvedObject.namespace", about, "does not match event.namespace")
-
-
-def check_role_binding(errors: Errors, new: JSON, old: JSON | None) -> None:
-    """A RoleBinding or ClusterRoleBinding; its role never changes."""
-    role = new["roleRef"]
-    if role.get("apiGroup") != _RBAC:
-        errors.unsupported("roleRef.apiGroup", role.get("apiGroup"), (_RBAC,))
-    kinds = ("ClusterRole",) if new.get("kind") == "ClusterRoleBinding" else ("Role", "ClusterRole")
-    errors.one_of("roleRef.kind", role.get("kind"), kinds)
-    if not role.get("name"):
-        errors.required("roleRef.name")
-    for i, subject in enumerate(new.get("subjects") or ()):
-        path, kind = f"subjects[{i}]", subject.get("kind", "")
-        if not subject.get("name"):
-            errors.required(f"{path}.name")
-        if kind == "ServiceAccount":
-            if not subject.get("namespace"):
-                errors.required(f"{path}.namespace")
-        else:
-            errors.one_of(f"{path}.kind", kind, ("ServiceAccount", "User", "Group"))
-    if old is not None and role != old["roleRef"]:
-        errors.invalid("roleRef", role, "cannot change roleRef")
-
-
-def check_disruption_budget(errors: Errors, new: JSON, _old: JSON | None) -> None:
-    """A PodDisruptionBudget."""
-    spec = new["spec"]
-    meta.label_selector(errors, "spec.selector", spec.get("selector"))
-    if "minAvailable" in spec and "maxUnavailable" in spec:
-        errors.invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")
-    for name in ("minAvailable", "maxUnavailable"):
-        amount = spec.get(name)
-        if isinstance(amount, str):
-            errors.complaints(f"spec.{name}", amount, names.percent(amount))
-        else:
-            errors.not_negative(f"spec.{name}", amount)

@@ -8,7 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from podwire.api import names, quantity
-from podwire.api.validation.field import NEGATIVE, Errors
+from podwire.api.validation.field import Errors
+from podwire.api.validation.securitycontext import check_container_security
+from podwire.api.validation.syntax import (
+    CONTAINER_RESOURCES,
+    container_resource_name,
+    resource_amount,
+)
+from podwire.api.validation.volumes import local_path, resource_field
 from podwire.api.view import JSON
 
 PROTOCOLS = ("SCTP", "TCP", "UDP")
@@ -21,7 +28,6 @@ _PROBE_NUMBERS = (
 )  # fmt: skip
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 _SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "fileKeyRef", "secretKeyRef")
-_STANDARD_RESOURCES = ("cpu", "memory", "ephemeral-storage")
 _FIELD_PATHS = (
     "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName",
     "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs",
@@ -31,8 +37,13 @@ _NOT_EPHEMERAL = (
 )  # fmt: skip
 
 
-def check_containers(errors: Errors, path: str, spec: JSON, volumes: list[str]) -> None:
-    """All containers of a pod spec; ``volumes`` are the names that mounts may refer to."""
+def check_containers(
+    errors: Errors, path: str, spec: JSON, volumes: list[str], claims: list[str]
+) -> None:
+    """All containers of a pod spec.
+
+    ``volumes`` are the names that mounts may refer to, ``claims`` those of resource claims.
+    """
     regular = spec.get("containers") or []
     if not regular:
         errors.required(f"{path}.containers")
@@ -40,20 +51,20 @@ def check_containers(errors: Errors, path: str, spec: JSON, volumes: list[str]) 
     seen: dict[str, None] = {}
     for i, container in enumerate(regular):
         where = f"{path}.containers[{i}]"
-        _common(errors, where, container, volumes)
+        _common(errors, where, container, volumes, claims)
         _unique_name(errors, where, container, seen)
         _probes_and_hooks(errors, where, container, grace)
     _host_ports(errors, f"{path}.containers", regular)
     for i, container in enumerate(spec.get("initContainers") or ()):
         where = f"{path}.initContainers[{i}]"
-        _common(errors, where, container, volumes)
+        _common(errors, where, container, volumes, claims)
         _init_only(errors, where, container, grace)
         _unique_name(errors, where, container, seen)
         _host_ports(errors, f"{path}.initContainers", [container])
     others = dict(seen)
     for i, container in enumerate(spec.get("ephemeralContainers") or ()):
         where = f"{path}.ephemeralContainers[{i}]"
-        _common(errors, where, container, volumes)
+        _common(errors, where, container, volumes, claims)
         _unique_name(errors, where, container, seen)
         target = container.get("targetContainerName")
         if target and target not in others:
@@ -71,7 +82,9 @@ def _unique_name(errors: Errors, path: str, container: JSON, seen: dict[str, Non
         seen[name] = None
 
 
-def _common(errors: Errors, path: str, container: JSON, volumes: list[str]) -> None:
+def _common(
+    errors: Errors, path: str, container: JSON, volumes: list[str], claims: list[str]
+) -> None:
     name = container.get("name", "")
     if name:
         errors.complaints(f"{path}.name", name, names.dns1123_label(name))
@@ -89,7 +102,10 @@ def _common(errors: Errors, path: str, container: JSON, volumes: list[str]) -> N
     _mounts(errors, f"{path}.volumeMounts", container.get("volumeMounts") or [], volumes)
     pull = container.get("imagePullPolicy", "")
     errors.one_of(f"{path}.imagePullPolicy", pull, _PULL_POLICIES)
-    check_resources(errors, f"{path}.resources", container.get("resources") or {})
+    if container.get("resources"):
+        check_resources(errors, f"{path}.resources", container["resources"], claims)
+    if container.get("securityContext"):
+        check_container_security(errors, f"{path}.securityContext", container["securityContext"])
 
 
 def _init_only(errors: Errors, path: str, container: JSON, grace: int | None) -> None:
@@ -179,6 +195,8 @@ def _value_from(errors: Errors, path: str, variable: JSON) -> None:
         reference = source[name]
         if name == "fieldRef":
             check_field_path(errors, f"{path}.fieldRef", reference, _FIELD_PATHS)
+        elif name == "resourceFieldRef":
+            resource_field(errors, f"{path}.resourceFieldRef", reference)
         elif name in {"configMapKeyRef", "secretKeyRef"}:
             if not reference.get("name"):
                 errors.required(f"{path}.{name}.name")
@@ -216,38 +234,51 @@ def _mounts(errors: Errors, path: str, mounts: list[JSON], volumes: list[str]) -
         if target in seen:
             errors.invalid(f"{where}.mountPath", target, "must be unique")
         seen[target] = None
-        check_local_path(errors, f"{where}.subPath", mount.get("subPath", ""))
+        if mount.get("subPath"):
+            local_path(errors, f"{where}.subPath", mount["subPath"])
+        if mount.get("subPathExpr"):
+            if mount.get("subPath"):
+                detail = "subPathExpr and subPath are mutually exclusive"
+                errors.invalid(f"{where}.subPathExpr", mount["subPathExpr"], detail)
+            local_path(errors, f"{where}.subPathExpr", mount["subPathExpr"])
 
 
-def check_local_path(errors: Errors, path: str, text: str) -> None:
-    """A path that stays below where it starts."""
-    if text.startswith("/"):
-        errors.invalid(path, text, "must be a relative path")
-    if ".." in text.split("/"):
-        errors.invalid(path, text, "must not contain '..'")
-
-
-def check_resources(errors: Errors, path: str, resources: JSON) -> None:
+def check_resources(errors: Errors, path: str, resources: JSON, claims: list[str]) -> None:
     """Names and amounts; a request may not exceed its limit."""
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
-    for group, amounts in (("limits", limits), ("requests", requests)):
-        for name, amount in amounts.items():
-            if name not in _STANDARD_RESOURCES:
-                _resource_name(errors, f"{path}.{group}[{name}]", name)
-            if quantity.parse(amount).nano < 0:
-                errors.invalid(f"{path}.{group}[{name}]", amount, NEGATIVE)
+    for name, amount in limits.items():
+        _amount(errors, path, "limits", name, amount)
     for name, amount in requests.items():
+        _amount(errors, path, "requests", name, amount)
         limit = limits.get(name)
-        if limit is not None and quantity.parse(amount).nano > quantity.parse(limit).nano:
+        exact = name not in CONTAINER_RESOURCES  # huge pages and devices are not overcommitted
+        if limit is None:
+            if exact:
+                detail = "Limit must be set for non overcommitable resources"
+                errors.required(f"{path}.limits", detail)
+            continue
+        asked, most = quantity.parse(amount).nano, quantity.parse(limit).nano
+        if exact and asked != most:
+            errors.invalid(f"{path}.requests", amount, f"must be equal to {name} limit of {limit}")
+        elif asked > most:
             detail = f"must be less than or equal to {name} limit of {limit}"
             errors.invalid(f"{path}.requests", amount, detail)
+    named = limits.keys() | requests.keys()
+    if any(name.startswith("hugepages-") for name in named) and not named & {"cpu", "memory"}:
+        errors.forbidden(path, "HugePages require cpu or memory")
+    for i, claim in enumerate(resources.get("claims") or ()):
+        if claim.get("name", "") not in claims:
+            known = f": {', '.join(sorted(claims))}" if claims else " which is empty"
+            detail = f"must be one of the names in pod.spec.resourceClaims{known}"
+            errors.not_found(f"{path}.claims[{i}]", claim.get("name", ""), detail)
 
 
-def _resource_name(errors: Errors, path: str, name: str) -> None:
-    errors.complaints(path, name, names.label_key(name))
-    if "/" not in name and not name.startswith("hugepages-"):
-        errors.invalid(path, name, "must be a standard resource type or fully qualified")
-        errors.invalid(path, name, "must be a standard resource for containers")
+def _amount(errors: Errors, path: str, group: str, name: str, amount: str) -> None:
+    if name in CONTAINER_RESOURCES and quantity.parse(amount).nano >= 0:
+        return
+    where = f"{path}.{group}[{name}]"
+    container_resource_name(errors, where, name)
+    resource_amount(errors, where, name, amount)
 
 
 def _probes_and_hooks(errors: Errors, path: str, container: JSON, grace: int | None) -> None:

@@ -45,6 +45,10 @@ class Errors:
         """A value is malformed or out of bounds."""
         self._add("FieldValueInvalid", path, f"Invalid value: {show(value)}", detail)
 
+    def omitted(self, path: str, detail: str) -> None:
+        """``invalid`` about a value that is not shown."""
+        self._add("FieldValueInvalid", path, "Invalid value", detail)
+
     def complaints(self, path: str, value: Any, details: Iterable[str]) -> None:
         """One ``invalid`` per complaint of a syntax check."""
         for detail in details:
@@ -58,9 +62,9 @@ class Errors:
         """A value that must be unique is not."""
         self._add("FieldValueDuplicate", path, f"Duplicate value: {show(value)}", "")
 
-    def not_found(self, path: str, value: Any) -> None:
+    def not_found(self, path: str, value: Any, detail: str = "") -> None:
         """A value refers to something that is not there."""
-        self._add("FieldValueNotFound", path, f"Not found: {show(value)}", "")
+        self._add("FieldValueNotFound", path, f"Not found: {show(value)}", detail)
 
     def unsupported(self, path: str, value: Any, supported: Sequence[str]) -> None:
         """A value is none of an enumeration."""

@@ -6,34 +6,57 @@ Source: apimachinery pkg/api/validation/objectmeta.go and meta/v1/validation.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-from podwire.api import kinds, names
+from podwire.api import names
 from podwire.api.kinds import Kind
+from podwire.api.validation.address import address_name
 from podwire.api.validation.field import Errors
 from podwire.api.view import JSON
 
 MAX_ANNOTATION_BYTES = 256 * 1024
 
 NameCheck = Callable[[str], list[str]]
-_NAME_CHECKS: dict[Kind[Any], NameCheck] = {
-    kinds.NAMESPACE: names.dns1123_label,
-    kinds.SERVICE: names.dns1035_label,
-    kinds.ROLE: names.path_segment,
-    kinds.ROLE_BINDING: names.path_segment,
-    kinds.CLUSTER_ROLE: names.path_segment,
-    kinds.CLUSTER_ROLE_BINDING: names.path_segment,
-    **{kind: names.path_segment for kind in kinds.ALL if kind.kind == "APIService"},
+
+
+def _anything(_text: str) -> list[str]:
+    return []
+
+
+_RBAC = "rbac.authorization.k8s.io"
+_NAME_CHECKS: dict[tuple[str, str], NameCheck] = {
+    ("", "Namespace"): names.dns1123_label,
+    ("", "Service"): names.dns1123_label,
+    (_RBAC, "Role"): names.path_segment,
+    (_RBAC, "RoleBinding"): names.path_segment,
+    (_RBAC, "ClusterRole"): names.path_segment,
+    (_RBAC, "ClusterRoleBinding"): names.path_segment,
+    ("certificates.k8s.io", "CertificateSigningRequest"): _anything,
+    ("networking.k8s.io", "IPAddress"): address_name,
+    ("apiregistration.k8s.io", "APIService"): names.path_segment,
 }
+"""Names that are not DNS subdomains, by group and kind."""
+
+
+@cache
+def name_check(kind: Kind[Any]) -> NameCheck:
+    """The syntax of a kind's names."""
+    return _NAME_CHECKS.get((kind.group, kind.kind), names.dns1123_subdomain)
+
+
 _IMMUTABLE = (
     "name", "namespace", "uid", "creationTimestamp", "deletionTimestamp",
     "deletionGracePeriodSeconds",
 )  # fmt: skip
 
 
-def metadata(errors: Errors, kind: Kind[Any], meta: JSON) -> None:
-    """The metadata of an object; a generated name was filled in before."""
-    check = _NAME_CHECKS.get(kind, names.dns1123_subdomain)
+def metadata(errors: Errors, kind: Kind[Any], meta: JSON, known: bool = False) -> None:
+    """The metadata of an object; a generated name was filled in before.
+
+    The name of a ``known`` one was right when it was created.
+    """
+    check = _anything if known else name_check(kind)
     prefix = meta.get("generateName", "")
     if prefix:
         masked = f"{prefix[:-1]}a" if prefix.endswith("-") else prefix
@@ -41,7 +64,7 @@ def metadata(errors: Errors, kind: Kind[Any], meta: JSON) -> None:
     name = meta.get("name", "")
     if not name:
         errors.required("metadata.name", "name or generateName is required")
-    else:
+    elif check is not _anything:
         errors.complaints("metadata.name", name, check(name))
     namespace = meta.get("namespace", "")
     if not kind.namespaced:

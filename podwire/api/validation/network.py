@@ -1,4 +1,4 @@
-"""Validation of NetworkPolicy, EndpointSlice, Endpoints and Ingress.
+"""Validation of NetworkPolicy, EndpointSlice and Endpoints.
 
 Source: kubernetes pkg/apis/networking/validation, pkg/apis/discovery/validation and
 pkg/apis/core/validation (endpoints).
@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from podwire.api import names
 from podwire.api.validation import meta
-from podwire.api.validation.address import check_cidr, check_usable_ip, parse_cidr
+from podwire.api.validation.address import check_cidr, check_usable_ip
 from podwire.api.validation.containers import PROTOCOLS
 from podwire.api.validation.field import Errors
 from podwire.api.view import JSON
 
 _TYPES = ("Ingress", "Egress")
 _ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
-_PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
-_CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 _MAX_ENDPOINTS = 1000
 _MAX_PER_ENDPOINT = 100
+_MAX_PORTS = 20000
+_MAX_HINTS = 8
+_MAX_TOPOLOGY = 16
 
 
 def check_network_policy(errors: Errors, new: JSON, _old: JSON | None) -> None:
@@ -52,7 +53,7 @@ def _policy_port(errors: Errors, path: str, port: JSON) -> None:
         if end is not None:
             if end < number:
                 detail = "must be greater than or equal to `port`"
-                errors.invalid(f"{path}.endPort", end, detail)
+                errors.invalid(f"{path}.endPort", number, detail)  # upstream shows the port
             errors.complaints(f"{path}.endPort", end, names.port_number(end))
     else:
         if end is not None:
@@ -117,17 +118,47 @@ def _endpoint(errors: Errors, path: str, endpoint: JSON, kind: str) -> None:
     for i, address in enumerate(addresses):
         where = f"{path}.addresses[{i}]"
         if kind == "FQDN":
-            errors.complaints(where, address, names.dns1123_subdomain(address.removesuffix(".")))
+            _domain(errors, where, address)
         elif kind in {"IPv4", "IPv6"}:
             check_usable_ip(errors, where, address, int(kind[-1]))
-    if endpoint.get("hostname"):
-        complaints = names.dns1123_label(endpoint["hostname"])
-        errors.complaints(f"{path}.hostname", endpoint["hostname"], complaints)
+    node = endpoint.get("nodeName")
+    if node is not None:
+        errors.complaints(f"{path}.nodeName", node, names.dns1123_subdomain(node))
+    topology = endpoint.get("deprecatedTopology") or {}
+    if len(topology) > _MAX_TOPOLOGY:
+        errors.too_many(f"{path}.deprecatedTopology", len(topology), _MAX_TOPOLOGY)
+    meta.check_labels(errors, f"{path}.deprecatedTopology", topology)
+    host = endpoint.get("hostname")
+    if host is not None:
+        errors.complaints(f"{path}.hostname", host, names.dns1123_label(host))
+    for field in ("forZones", "forNodes"):
+        _hints(errors, f"{path}.hints.{field}", (endpoint.get("hints") or {}).get(field) or [])
+
+
+def _domain(errors: Errors, path: str, text: str) -> None:
+    complaints = names.dns1123_subdomain(text.removesuffix("."))
+    errors.complaints(path, text, complaints)
+    if not complaints and "." not in text.removesuffix("."):
+        detail = "should be a domain with at least two segments separated by dots"
+        errors.invalid(path, text, detail)
+
+
+def _hints(errors: Errors, path: str, hints: list[JSON]) -> None:
+    if len(hints) > _MAX_HINTS:
+        errors.too_many(path, len(hints), _MAX_HINTS)
+        return
+    seen: dict[str, None] = {}
+    for i, hint in enumerate(hints):
+        where, name = f"{path}[{i}].name", hint.get("name", "")
+        if name in seen:
+            errors.duplicate(where, name)
+        seen[name] = None
+        errors.complaints(where, name, names.label_value(name))
 
 
 def _slice_ports(errors: Errors, ports: list[JSON]) -> None:
-    if len(ports) > _MAX_PER_ENDPOINT:
-        errors.too_many("ports", len(ports), _MAX_PER_ENDPOINT)
+    if len(ports) > _MAX_PORTS:
+        errors.too_many("ports", len(ports), _MAX_PORTS)
         return
     seen: dict[str, None] = {}
     for i, port in enumerate(ports):
@@ -156,6 +187,9 @@ def check_endpoints(errors: Errors, new: JSON, _old: JSON | None) -> None:
                 if address.get("hostname"):
                     complaints = names.dns1123_label(address["hostname"])
                     errors.complaints(f"{where}.hostname", address["hostname"], complaints)
+                if address.get("nodeName"):
+                    complaints = names.dns1123_subdomain(address["nodeName"])
+                    errors.complaints(f"{where}.nodeName", address["nodeName"], complaints)
         ports = subset.get("ports") or []
         for j, port in enumerate(ports):
             where, name = f"{path}.ports[{j}]", port.get("name", "")
@@ -165,68 +199,7 @@ def check_endpoints(errors: Errors, new: JSON, _old: JSON | None) -> None:
                 errors.required(f"{where}.name")
             complaints = names.port_number(port.get("port", 0))
             errors.complaints(f"{where}.port", port.get("port", 0), complaints)
+            if not port.get("protocol"):
+                errors.required(f"{where}.protocol")
+                continue
             errors.one_of(f"{where}.protocol", port.get("protocol", ""), PROTOCOLS)
-
-
-def check_ingress(errors: Errors, new: JSON, old: JSON | None) -> None:
-    """An Ingress: class, hosts, paths and backends."""
-    spec = new["spec"]
-    annotation = (new["metadata"].get("annotations") or {}).get(_CLASS_ANNOTATION)
-    name = spec.get("ingressClassName")
-    if old is None and annotation is not None and name is not None and annotation != name:
-        detail = "must match `ingressClassName` when both are specified"
-        errors.invalid(f"annotations.{_CLASS_ANNOTATION}", annotation, detail)
-    if not spec.get("rules") and "defaultBackend" not in spec:
-        detail = "either `defaultBackend` or `rules` must be specified"
-        errors.invalid("spec", spec.get("rules"), detail)
-    if "defaultBackend" in spec:
-        _backend(errors, "spec.defaultBackend", spec["defaultBackend"])
-    for i, rule in enumerate(spec.get("rules") or ()):
-        path, host = f"spec.rules[{i}]", rule.get("host", "")
-        if parse_cidr(f"{host}/32") is not None:
-            errors.invalid(f"{path}.host", host, "must be a DNS name, not an IP address")
-        elif host:
-            check = names.wildcard_subdomain if "*" in host else names.dns1123_subdomain
-            errors.complaints(f"{path}.host", host, check(host))
-        http = rule.get("http")
-        if http is not None and not http.get("paths"):
-            errors.required(f"{path}.http.paths")
-        for j, item in enumerate((http or {}).get("paths") or ()):
-            _path(errors, f"{path}.http.paths[{j}]", item)
-
-
-def _path(errors: Errors, path: str, item: JSON) -> None:
-    kind, text = item.get("pathType"), item.get("path", "")
-    if kind is None:
-        errors.required(f"{path}.pathType", "pathType must be specified")
-    else:
-        errors.one_of(f"{path}.pathType", kind, _PATH_TYPES)
-    if kind in {"Exact", "Prefix"} and not text.startswith("/"):
-        errors.invalid(f"{path}.path", text, "must be an absolute path")
-    _backend(errors, f"{path}.backend", item.get("backend") or {})
-
-
-def _backend(errors: Errors, path: str, backend: JSON) -> None:
-    service, resource = backend.get("service"), backend.get("resource")
-    if service is not None and resource is not None:
-        detail = "cannot set both resource and service backends"
-        errors.invalid(path, "", detail)
-    elif service is None and resource is None:
-        errors.required(path, "resource or service backend is required")
-    elif service is not None:
-        if not service.get("name"):
-            errors.required(f"{path}.service.name")
-        else:
-            complaints = names.dns1035_label(service["name"])
-            errors.complaints(f"{path}.service.name", service["name"], complaints)
-        port = service.get("port") or {}
-        if port.get("name") and port.get("number"):
-            errors.invalid(path, "", "cannot set both port name & port number")
-        elif port.get("name"):
-            where = f"{path}.service.port.name"
-            errors.complaints(where, port["name"], names.port_name(port["name"]))
-        elif port.get("number"):
-            where = f"{path}.service.port.number"
-            errors.complaints(where, port["number"], names.port_number(port["number"]))
-        else:
-            errors.required(path, "port name or number is required")

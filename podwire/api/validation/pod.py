@@ -6,24 +6,22 @@ Source: kubernetes pkg/apis/core/validation (ValidatePodSpec, ValidatePodUpdate 
 from __future__ import annotations
 
 from podwire.api import names
+from podwire.api.qos import qos_class
 from podwire.api.validation import meta
 from podwire.api.validation.address import check_ip
-from podwire.api.validation.containers import (
-    check_containers,
-    check_field_path,
-    check_local_path,
-)
+from podwire.api.validation.changes import changed_fields
+from podwire.api.validation.containers import check_containers
 from podwire.api.validation.field import Errors
+from podwire.api.validation.placement import check_affinity, check_spread, check_tolerations
+from podwire.api.validation.securitycontext import check_pod_security
+from podwire.api.validation.syntax import container_resource_name, resource_amount
+from podwire.api.validation.volumes import POD_SOURCES, check_volume_source
 from podwire.api.view import JSON
 
 _RESTART = ("Always", "OnFailure", "Never")
 _DNS = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
-_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+_PREEMPTION = ("Never", "PreemptLowerPriority")
 _MAX_INT32 = 2**31 - 1
-_VOLUME_FIELDS = (
-    "metadata.name", "metadata.namespace", "metadata.uid", "metadata.labels",
-    "metadata.annotations",
-)  # fmt: skip
 _MUTABLE = (
     "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
     "`spec.tolerations` (only additions to existing tolerations),"
@@ -35,8 +33,6 @@ def check_pod(errors: Errors, new: JSON, old: JSON | None) -> None:
     """A pod; as the successor of ``old`` most of its spec is immutable."""
     spec = new["spec"]
     check_pod_spec(errors, "spec", spec)
-    if spec.get("hostNetwork"):
-        _host_network_ports(errors, spec)
     if old is None:
         if spec.get("ephemeralContainers"):
             errors.forbidden("spec.ephemeralContainers", "cannot be set on create")
@@ -44,53 +40,128 @@ def check_pod(errors: Errors, new: JSON, old: JSON | None) -> None:
             detail = "cannot be set until all schedulingGates have been cleared"
             errors.forbidden("spec.nodeName", detail)
     else:
-        _check_update(errors, spec, old["spec"])
+        _check_update(errors, new, old)
 
 
-def check_template(errors: Errors, path: str, template: JSON) -> None:
-    """The pod template of a workload."""
+def check_template(errors: Errors, path: str, template: JSON, claims: tuple[str, ...] = ()) -> None:
+    """The pod template of a workload; ``claims`` as in check_pod_spec."""
     labels = template["metadata"].get("labels")
     meta.check_labels(errors, f"{path}.labels", labels)
     meta.check_annotations(errors, f"{path}.annotations", template["metadata"].get("annotations"))
-    check_pod_spec(errors, f"{path}.spec", template["spec"])
+    check_pod_spec(errors, f"{path}.spec", template["spec"], claims)
     if template["spec"].get("ephemeralContainers"):
         detail = "ephemeral containers not allowed in pod template"
         errors.forbidden(f"{path}.spec.ephemeralContainers", detail)
 
 
+def check_pod_template(errors: Errors, new: JSON, _old: JSON | None) -> None:
+    """A PodTemplate."""
+    check_template(errors, "template", new["template"])
+
+
 def check_pod_spec(errors: Errors, path: str, spec: JSON, claims: tuple[str, ...] = ()) -> None:
     """A pod spec; ``claims`` are volumes that come from elsewhere (StatefulSet claims)."""
     volumes = _volumes(errors, f"{path}.volumes", spec.get("volumes") or [])
-    check_containers(errors, path, spec, [*volumes, *claims])
+    devices = _resource_claims(errors, f"{path}.resourceClaims", spec.get("resourceClaims") or [])
+    check_containers(errors, path, spec, [*volumes, *claims], devices)
     errors.one_of(f"{path}.restartPolicy", spec.get("restartPolicy", ""), _RESTART)
     errors.one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy", ""), _DNS)
-    _dns_config(errors, f"{path}.dnsConfig", spec)
     meta.check_labels(errors, f"{path}.nodeSelector", spec.get("nodeSelector"))
-    for name in ("serviceAccountName", "nodeName", "priorityClassName"):
-        if spec.get(name):
-            errors.complaints(f"{path}.{name}", spec[name], names.dns1123_subdomain(spec[name]))
-    for name in ("hostname", "subdomain"):
-        if spec.get(name):
-            errors.complaints(f"{path}.{name}", spec[name], names.dns1123_label(spec[name]))
+    if spec.get("hostNetwork"):
+        _host_network_ports(errors, path, spec)
+    check_pod_security(errors, path, spec)
+    if spec.get("affinity"):
+        check_affinity(errors, f"{path}.affinity", spec["affinity"])
+    _dns_config(errors, f"{path}.dnsConfig", spec)
+    _gates(errors, path, spec)
+    if "topologySpreadConstraints" in spec:
+        check_spread(errors, f"{path}.topologySpreadConstraints", spec["topologySpreadConstraints"])
+    _names(errors, path, spec, ("serviceAccountName", "nodeName"), names.dns1123_subdomain)
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None:
         complaints = names.in_range(deadline, 1, _MAX_INT32)
         errors.complaints(f"{path}.activeDeadlineSeconds", deadline, complaints)
-    _tolerations(errors, f"{path}.tolerations", spec.get("tolerations") or [])
+    _names(errors, path, spec, ("hostname", "subdomain"), names.dns1123_label)
+    check_tolerations(errors, f"{path}.tolerations", spec.get("tolerations") or [])
     for i, alias in enumerate(spec.get("hostAliases") or ()):
         check_ip(errors, f"{path}.hostAliases[{i}].ip", alias.get("ip", ""))
         for j, host in enumerate(alias.get("hostnames") or ()):
             where = f"{path}.hostAliases[{i}].hostnames[{j}]"
             errors.complaints(where, host, names.dns1123_subdomain(host))
-    _node_affinity(errors, f"{path}.affinity.nodeAffinity", spec)
-    _spread(errors, f"{path}.topologySpreadConstraints", spec)
+    _names(errors, path, spec, ("priorityClassName", "runtimeClassName"), names.dns1123_subdomain)
+    _rarities(errors, path, spec)
 
 
-def _host_network_ports(errors: Errors, spec: JSON) -> None:
+def _names(
+    errors: Errors, path: str, spec: JSON, fields: tuple[str, str], check: meta.NameCheck
+) -> None:
+    for name in fields:
+        if spec.get(name):
+            errors.complaints(f"{path}.{name}", spec[name], check(spec[name]))
+
+
+def _rarities(errors: Errors, path: str, spec: JSON) -> None:
+    """Fields that few pods have."""
+    if "preemptionPolicy" in spec:
+        errors.one_of(f"{path}.preemptionPolicy", spec["preemptionPolicy"], _PREEMPTION)
+    for name, amount in (spec.get("overhead") or {}).items():
+        where = f"{path}.overhead[{name}]"
+        container_resource_name(errors, where, name)
+        resource_amount(errors, where, name, amount)
+    if "os" in spec:
+        system = spec["os"].get("name", "")
+        if not system:
+            errors.required(f"{path}.os.name", "cannot be empty")
+        else:
+            errors.one_of(f"{path}.os.name", system, ("linux", "windows"))
+    if spec.get("hostUsers") is False:
+        for name in ("hostNetwork", "hostPID", "hostIPC"):
+            if spec.get(name):
+                errors.forbidden(f"{path}.hostUsers", f"when `{name}` is true")
+
+
+def _gates(errors: Errors, path: str, spec: JSON) -> None:
+    for i, gate in enumerate(spec.get("readinessGates") or ()):
+        kind = gate.get("conditionType", "")
+        complaints = names.label_key(kind)
+        errors.complaints(f"{path}.readinessGates[{i}].conditionType", kind, complaints)
+    seen: dict[str, None] = {}
+    for i, gate in enumerate(spec.get("schedulingGates") or ()):
+        where, name = f"{path}.schedulingGates[{i}]", gate.get("name", "")
+        errors.complaints(where, name, names.label_key(name))
+        if name in seen:
+            errors.duplicate(where, name)
+        seen[name] = None
+
+
+def _resource_claims(errors: Errors, path: str, claims: list[JSON]) -> list[str]:
+    seen: list[str] = []
+    for i, claim in enumerate(claims):
+        where, name = f"{path}[{i}]", claim.get("name", "")
+        if not name:
+            errors.required(f"{where}.name")
+        elif name in seen:
+            errors.duplicate(f"{where}.name", name)
+        else:
+            errors.complaints(f"{where}.name", name, names.dns1123_label(name))
+            seen.append(name)
+        given = [k for k in ("resourceClaimName", "resourceClaimTemplateName") if claim.get(k)]
+        one = "one of `resourceClaimName`, `resourceClaimTemplateName`"
+        if len(given) > 1:
+            errors.invalid(where, claim, f"at most {one} may be specified")
+        elif not given:
+            errors.invalid(where, claim, f"must specify {one}")
+        for field in given:
+            complaints = names.dns1123_subdomain(claim[field])
+            errors.complaints(f"{where}.{field}", claim[field], complaints)
+    return seen
+
+
+def _host_network_ports(errors: Errors, path: str, spec: JSON) -> None:
     for i, container in enumerate(spec.get("containers") or ()):
         for j, port in enumerate(container.get("ports") or ()):
-            if port.get("hostPort", 0) != port["containerPort"]:
-                where = f"spec.containers[{i}].ports[{j}].hostPort"
+            if port.get("hostPort", 0) != port.get("containerPort", 0):
+                where = f"{path}.containers[{i}].ports[{j}].hostPort"
                 detail = "must match `containerPort` when `hostNetwork` is true"
                 errors.invalid(where, port.get("hostPort", 0), detail)
 
@@ -100,42 +171,15 @@ def _volumes(errors: Errors, path: str, volumes: list[JSON]) -> list[str]:
     for i, volume in enumerate(volumes):
         where = f"{path}[{i}]"
         name = volume.get("name", "")
+        check_volume_source(errors, where, volume, POD_SOURCES)
         if not name:
             errors.required(f"{where}.name")
         else:
             errors.complaints(f"{where}.name", name, names.dns1123_label(name))
-        if name in seen:
-            errors.duplicate(f"{where}.name", name)
+            if name in seen:
+                errors.duplicate(f"{where}.name", name)
         seen.append(name)
-        sources = [source for source in volume if source != "name"]
-        for source in sources[1:]:
-            errors.forbidden(f"{where}.{source}", "may not specify more than 1 volume type")
-        _volume_source(errors, where, volume)
     return seen
-
-
-def _volume_source(errors: Errors, path: str, volume: JSON) -> None:
-    if "secret" in volume and not volume["secret"].get("secretName"):
-        errors.required(f"{path}.secret.secretName")
-    if "configMap" in volume and not volume["configMap"].get("name"):
-        errors.required(f"{path}.configMap.name")
-    for name in ("secret", "configMap"):
-        for i, item in enumerate((volume.get(name) or {}).get("items") or ()):
-            where = f"{path}.{name}.items[{i}]"
-            if not item.get("key"):
-                errors.required(f"{where}.key")
-            if not item.get("path"):
-                errors.required(f"{where}.path")
-            check_local_path(errors, f"{where}.path", item.get("path", ""))
-    if "hostPath" in volume and not volume["hostPath"].get("path"):
-        errors.required(f"{path}.hostPath.path")
-    claim = volume.get("persistentVolumeClaim")
-    if claim is not None and not claim.get("claimName"):
-        errors.required(f"{path}.persistentVolumeClaim.claimName")
-    for i, item in enumerate((volume.get("downwardAPI") or {}).get("items") or ()):
-        if "fieldRef" in item:
-            where = f"{path}.downwardAPI.items[{i}].fieldRef"
-            check_field_path(errors, where, item["fieldRef"], _VOLUME_FIELDS)
 
 
 def _dns_config(errors: Errors, path: str, spec: JSON) -> None:
@@ -169,85 +213,8 @@ def _dns_config(errors: Errors, path: str, spec: JSON) -> None:
             errors.required(f"{path}.options[{i}]", "must not be empty")
 
 
-def _tolerations(errors: Errors, path: str, tolerations: list[JSON]) -> None:
-    for i, toleration in enumerate(tolerations):
-        where = f"{path}[{i}]"
-        key, operator = toleration.get("key", ""), toleration.get("operator", "")
-        value, effect = toleration.get("value", ""), toleration.get("effect", "")
-        if key:
-            errors.complaints(f"{where}.key", key, names.label_key(key))
-        elif operator != "Exists":
-            detail = (
-                "operator must be Exists when `key` is empty, which means "
-                '"match all values and all keys"'
-            )
-            errors.invalid(f"{where}.operator", operator, detail)
-        if toleration.get("tolerationSeconds") is not None and effect != "NoExecute":
-            detail = "effect must be 'NoExecute' when `tolerationSeconds` is set"
-            errors.invalid(f"{where}.effect", effect, detail)
-        if operator in {"", "Equal"}:
-            complaints = names.label_value(value)
-            if complaints:
-                errors.invalid(f"{where}.operator", value, ";".join(complaints))
-        elif operator == "Exists":
-            if value:
-                detail = "value must be empty when `operator` is 'Exists'"
-                errors.invalid(f"{where}.operator", value, detail)
-        else:
-            errors.unsupported(f"{where}.operator", operator, ("Equal", "Exists"))
-        if effect:
-            errors.one_of(f"{where}.effect", effect, _EFFECTS)
-
-
-def _node_affinity(errors: Errors, path: str, spec: JSON) -> None:
-    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    if required is None:
-        return
-    where = f"{path}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
-    terms = required.get("nodeSelectorTerms") or []
-    if not terms:
-        errors.required(where, "must have at least one node selector term")
-    for i, term in enumerate(terms):
-        for j, expression in enumerate(term.get("matchExpressions") or ()):
-            here = f"{where}[{i}].matchExpressions[{j}]"
-            _node_expression(errors, here, expression)
-
-
-def _node_expression(errors: Errors, path: str, expression: JSON) -> None:
-    operator, values = expression.get("operator", ""), expression.get("values") or []
-    if operator in {"In", "NotIn"}:
-        if not values:
-            detail = "must be specified when `operator` is 'In' or 'NotIn'"
-            errors.required(f"{path}.values", detail)
-    elif operator in {"Exists", "DoesNotExist"}:
-        if values:
-            detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-            errors.forbidden(f"{path}.values", detail)
-    elif operator in {"Gt", "Lt"}:
-        if len(values) != 1:
-            detail = "must be specified single value when `operator` is 'Lt' or 'Gt'"
-            errors.required(f"{path}.values", detail)
-    else:
-        errors.invalid(f"{path}.operator", operator, "not a valid selector operator")
-    key = expression.get("key", "")
-    errors.complaints(f"{path}.key", key, names.label_key(key))
-
-
-def _spread(errors: Errors, path: str, spec: JSON) -> None:
-    for i, constraint in enumerate(spec.get("topologySpreadConstraints") or ()):
-        where = f"{path}[{i}]"
-        if constraint.get("maxSkew", 0) <= 0:
-            errors.invalid(
-                f"{where}.maxSkew", constraint.get("maxSkew"), "must be greater than zero"
-            )
-        if not constraint.get("topologyKey"):
-            errors.required(f"{where}.topologyKey", "can not be empty")
-        action = constraint.get("whenUnsatisfiable", "")
-        errors.one_of(f"{where}.whenUnsatisfiable", action, ("DoNotSchedule", "ScheduleAnyway"))
-
-
-def _check_update(errors: Errors, new: JSON, old: JSON) -> None:
+def _check_update(errors: Errors, new_pod: JSON, old_pod: JSON) -> None:
+    new, old = new_pod["spec"], old_pod["spec"]
     for name in ("containers", "initContainers"):
         if len(new.get(name) or ()) != len(old.get(name) or ()):
             errors.forbidden(f"spec.{name}", "pod updates may not add or remove containers")
@@ -260,6 +227,7 @@ def _check_update(errors: Errors, new: JSON, old: JSON) -> None:
         elif theirs < mine:
             detail = "must be less than or equal to previous value"
             errors.invalid("spec.activeDeadlineSeconds", mine, detail)
+            return
     kept = [_without_seconds(t) for t in new.get("tolerations") or ()]
     if any(_without_seconds(t) not in kept for t in old.get("tolerations") or ()):
         detail = "existing toleration can not be modified except its tolerationSeconds"
@@ -269,12 +237,81 @@ def _check_update(errors: Errors, new: JSON, old: JSON) -> None:
         if gate.get("name") not in known:
             detail = f"only deletion is allowed, but found new scheduling gate '{gate.get('name')}'"
             errors.forbidden(f"spec.schedulingGates[{i}].name", detail)
+    if new == old:
+        return
+    if qos_class(new) != qos_class(old):
+        shown = (new_pod.get("status") or {}).get("qosClass", "")
+        errors.invalid("metadata", shown, "Pod QoS is immutable")
     changed = changed_fields(_frozen(new, old), _frozen(old, old))
+    if known:
+        changed += _gated_changes(errors, new, old)
     if changed:
         listed = "\n".join(f"  spec.{path}" for path in changed)
         errors.forbidden(
             "spec", f"pod updates may not change fields other than {_MUTABLE}\n{listed}"
         )
+
+
+def _gated_changes(errors: Errors, new: JSON, old: JSON) -> list[str]:
+    """A gated pod may be steered more narrowly; the paths of what else changed in its affinity."""
+    mine, theirs = new.get("nodeSelector") or {}, old.get("nodeSelector") or {}
+    if any(mine.get(key) != value for key, value in theirs.items()):
+        detail = "only additions are allowed (no mutations or deletions)"
+        errors.invalid("spec.nodeSelector", mine, detail)
+    before, after = old.get("affinity") or {}, new.get("affinity") or {}
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    was = (before.get("nodeAffinity") or {}).get(required)
+    now = (after.get("nodeAffinity") or {}).get(required)
+    if was is not None and was != now:
+        path = f"spec.affinity.nodeAffinity.{required}"
+        terms = (now or {}).get("nodeSelectorTerms") or []
+        old_terms = was.get("nodeSelectorTerms") or []
+        if len(terms) != len(old_terms):
+            detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed"
+            errors.invalid(f"{path}.nodeSelectorTerms", terms, detail)
+        elif not all(_narrower(n, o) for n, o in zip(terms, old_terms, strict=True)):
+            detail = "only additions are allowed (no mutations or deletions)"
+            errors.invalid(f"{path}.nodeSelectorTerms", terms, detail)
+    return changed_fields(
+        {k: v for k, v in after.items() if k != "nodeAffinity"},
+        {k: v for k, v in before.items() if k != "nodeAffinity"},
+        "affinity",
+    )
+
+
+def _narrower(new: JSON, old: JSON) -> bool:
+    return all(
+        (new.get(name) or [])[: len(old.get(name) or [])] == (old.get(name) or [])
+        for name in ("matchExpressions", "matchFields")
+    )
+
+
+def check_pod_status(errors: Errors, new: JSON, old: JSON | None) -> None:
+    """What a kubelet reports: terminated containers stay so when the pod does not restart them."""
+    policy = new["spec"].get("restartPolicy")
+    if old is None or policy == "Always":
+        return
+    for name in ("containerStatuses", "initContainerStatuses"):
+        now = {c.get("name"): c for c in (new.get("status") or {}).get(name) or ()}
+        for i, before in enumerate((old.get("status") or {}).get(name) or ()):
+            ended = (before.get("state") or {}).get("terminated")
+            if ended is None or (ended.get("exitCode") and policy == "OnFailure"):
+                continue
+            after = now.get(before.get("name"))
+            if after is None or _restarts(new["spec"], before.get("name"), name):
+                continue
+            if "terminated" not in (after.get("state") or {}):
+                detail = "may not be transitioned to non-terminated state"
+                errors.forbidden(f"status.{name}[{i}].state", detail)
+
+
+def _restarts(spec: JSON, container: str, statuses: str) -> bool:
+    """Whether a container has a restart policy (or rules) of its own."""
+    group = "containers" if statuses == "containerStatuses" else "initContainers"
+    return any(
+        c.get("name") == container and c.get("restartPolicy") not in {None, "Never"}
+        for c in spec.get(group) or ()
+    )
 
 
 def _without_seconds(toleration: JSON) -> JSON:
@@ -283,7 +320,7 @@ def _without_seconds(toleration: JSON) -> JSON:
 
 def _frozen(spec: JSON, old: JSON) -> JSON:
     """The part of a pod spec that may not change."""
-    free = {"activeDeadlineSeconds", "tolerations", "schedulingGates", "ephemeralContainers"}
+    free = {"activeDeadlineSeconds", "tolerations", "schedulingGates"}
     grace = old.get("terminationGracePeriodSeconds")
     if grace is not None and grace < 0 and spec.get("terminationGracePeriodSeconds") == 1:
         free.add("terminationGracePeriodSeconds")
@@ -294,15 +331,3 @@ def _frozen(spec: JSON, old: JSON) -> JSON:
         if name in found:
             found[name] = [{k: v for k, v in c.items() if k != "image"} for c in found[name]]
     return found
-
-
-def changed_fields(new: object, old: object, path: str = "") -> list[str]:
-    """Paths at which two JSON values differ, sorted."""
-    if isinstance(new, dict) and isinstance(old, dict):
-        keys = sorted(new.keys() | old.keys())
-        dot = f"{path}." if path else ""
-        return [p for k in keys for p in changed_fields(new.get(k), old.get(k), f"{dot}{k}")]
-    if isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
-        pairs = enumerate(zip(new, old, strict=True))
-        return [p for i, (n, o) in pairs for p in changed_fields(n, o, f"{path}[{i}]")]
-    return [] if new == old else [path]

@@ -1,6 +1,7 @@
-"""Validation of Deployment, ReplicaSet, StatefulSet, DaemonSet, Job and ControllerRevision.
+"""Validation of Deployment, ReplicaSet, StatefulSet, DaemonSet, ReplicationController and
+ControllerRevision.
 
-Source: kubernetes pkg/apis/apps/validation and pkg/apis/batch/validation.
+Source: kubernetes pkg/apis/apps/validation and pkg/apis/core/validation.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from podwire.api import names, selectors
 from podwire.api.status import ApiError
 from podwire.api.validation import meta
 from podwire.api.validation.field import Errors
-from podwire.api.validation.pod import check_pod_spec, check_template
+from podwire.api.validation.pod import check_template
 from podwire.api.view import JSON
 
 _STATEFUL_SET_MUTABLE = (
@@ -66,29 +67,47 @@ def check_stateful_set(errors: Errors, new: JSON, old: JSON | None) -> None:
     if policy not in {"OrderedReady", "Parallel"}:
         detail = "must be 'OrderedReady' or 'Parallel'"
         errors.invalid("spec.podManagementPolicy", policy, detail)
-    strategy = spec["updateStrategy"]
-    kind, rolling = strategy.get("type", ""), strategy.get("rollingUpdate")
-    if kind == "OnDelete":
-        if rolling is not None:
-            detail = "only allowed for updateStrategy 'RollingUpdate'"
-            errors.invalid("spec.updateStrategy.rollingUpdate", rolling, detail)
-    elif kind == "RollingUpdate":
-        path = "spec.updateStrategy.rollingUpdate.partition"
-        errors.not_negative(path, (rolling or {}).get("partition"))
-    else:
-        errors.invalid("spec.updateStrategy", strategy, "must be 'RollingUpdate' or 'OnDelete'")
+    _stateful_strategy(errors, spec["updateStrategy"])
+    retention = spec.get("persistentVolumeClaimRetentionPolicy") or {}
+    for name in ("whenDeleted", "whenScaled"):
+        where = f"spec.persistentVolumeClaimRetentionPolicy.{name}"
+        errors.one_of(where, retention.get(name, ""), ("Retain", "Delete"))
     errors.not_negative("spec.replicas", spec.get("replicas"))
     errors.not_negative("spec.minReadySeconds", spec.get("minReadySeconds"))
+    if "ordinals" in spec:
+        errors.not_negative("spec.ordinals.start", spec["ordinals"].get("start"))
     _selector_and_template(errors, spec, "empty selector is invalid for statefulset")
     claims = [claim["metadata"].get("name", "") for claim in spec.get("volumeClaimTemplates") or ()]
     template = spec["template"]
-    check_pod_spec(errors, "spec.template.spec", template["spec"], tuple(claims))
+    check_template(errors, "spec.template", template, tuple(claims))
     _always(errors, template["spec"], "activeDeadlineSeconds in StatefulSet is not Supported")
     if old is not None:
         before = old["spec"]
         fixed = [k for k in sorted(spec.keys() | before.keys()) if k not in _STATEFUL_SET_MUTABLE]
         if any(spec.get(name) != before.get(name) for name in fixed):
             errors.forbidden("spec", _STATEFUL_SET_FORBIDDEN)
+
+
+def _stateful_strategy(errors: Errors, strategy: JSON) -> None:
+    kind, rolling = strategy.get("type", ""), strategy.get("rollingUpdate")
+    path = "spec.updateStrategy"
+    if not kind:
+        errors.required(path)
+    elif kind == "OnDelete":
+        if rolling is not None:
+            detail = "only allowed for updateStrategy 'RollingUpdate'"
+            errors.invalid(f"{path}.rollingUpdate", rolling, detail)
+    elif kind == "RollingUpdate":
+        rolling = rolling or {}
+        errors.not_negative(f"{path}.rollingUpdate.partition", rolling.get("partition"))
+        unavailable = rolling.get("maxUnavailable")
+        if unavailable is not None:
+            where = f"{path}.rollingUpdate.maxUnavailable"
+            _amount(errors, where, unavailable)
+            if _is_zero(unavailable):
+                errors.invalid(where, unavailable, "cannot be 0")
+    else:
+        errors.invalid(path, strategy, "must be 'RollingUpdate' or 'OnDelete'")
 
 
 def check_daemon_set(errors: Errors, new: JSON, old: JSON | None) -> None:
@@ -117,24 +136,61 @@ def check_daemon_set(errors: Errors, new: JSON, old: JSON | None) -> None:
     _selector_update(errors, new, old)
 
 
-def check_job(errors: Errors, new: JSON, old: JSON | None) -> None:
-    """A Job (stored only): counts, template, and a restart policy that ends."""
+def check_replication_controller(errors: Errors, new: JSON, _old: JSON | None) -> None:
+    """A ReplicationController: a plain map selects its pods."""
     spec = new["spec"]
-    for name in (
-        "parallelism", "completions", "activeDeadlineSeconds", "backoffLimit",
-        "ttlSecondsAfterFinished",
-    ):  # fmt: skip
-        errors.not_negative(f"spec.{name}", spec.get(name))
-    check_template(errors, "spec.template", spec["template"])
-    policy = spec["template"]["spec"].get("restartPolicy")
-    if policy == "Always":
-        detail = 'valid values: "OnFailure", "Never"'
-        errors.required("spec.template.spec.restartPolicy", detail)
-    if old is not None:
-        for name in ("selector", "completionMode"):
-            errors.immutable(f"spec.{name}", spec.get(name), old["spec"].get(name))
-        if not old["spec"].get("suspend"):
-            errors.immutable("spec.template", spec["template"], old["spec"]["template"])
+    errors.not_negative("spec.minReadySeconds", spec.get("minReadySeconds"))
+    selector = spec.get("selector") or {}
+    if not selector:
+        errors.required("spec.selector")
+    errors.not_negative("spec.replicas", spec.get("replicas"))
+    template = spec.get("template")
+    if template is None:
+        errors.required("spec.template")
+        return
+    labels = template["metadata"].get("labels") or {}
+    if selector and any(labels.get(key) != value for key, value in selector.items()):
+        detail = "`selector` does not match template `labels`"
+        errors.invalid("spec.template.metadata.labels", labels, detail)
+    check_template(errors, "spec.template", template)
+    _always(
+        errors,
+        template["spec"],
+        "activeDeadlineSeconds in ReplicationController is not Supported",
+    )
+
+
+_COUNTS = (
+    "replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "updatedReplicas",
+    "unavailableReplicas", "currentReplicas", "terminatingReplicas", "observedGeneration",
+)  # fmt: skip
+
+
+def check_replica_status(errors: Errors, new: JSON, _old: JSON | None) -> None:
+    """Counts that are not negative, and parts that are not more than the whole."""
+    status = new.get("status") or {}
+    for name in _COUNTS:
+        errors.not_negative(f"status.{name}", status.get(name))
+    whole = status.get("replicas", 0)
+    for name in ("fullyLabeledReplicas", "readyReplicas", "availableReplicas"):
+        if status.get(name, 0) > whole:
+            detail = "cannot be greater than status.replicas"
+            errors.invalid(f"status.{name}", status[name], detail)
+    if status.get("availableReplicas", 0) > status.get("readyReplicas", 0):
+        detail = "cannot be greater than readyReplicas"
+        errors.invalid("status.availableReplicas", status["availableReplicas"], detail)
+
+
+def check_deployment_status(errors: Errors, new: JSON, old: JSON | None) -> None:
+    """The same; and collisions of template hashes are counted upwards only."""
+    check_replica_status(errors, new, old)
+    status, before = new.get("status") or {}, (old or {}).get("status") or {}
+    if status.get("updatedReplicas", 0) > status.get("replicas", 0):
+        detail = "cannot be greater than status.replicas"
+        errors.invalid("status.updatedReplicas", status["updatedReplicas"], detail)
+    count, known = status.get("collisionCount"), before.get("collisionCount")
+    if known is not None and (count is None or count < known):
+        errors.invalid("status.collisionCount", count, "cannot be decremented")
 
 
 def check_controller_revision(errors: Errors, new: JSON, old: JSON | None) -> None:

@@ -151,6 +151,7 @@ class Container(View, frozen=True, kw_only=True):
     restart_policy: str = ""
     tty: bool = False
     stdin: bool = False
+    stdin_once: bool = False
 
 
 class KeyToPath(View, frozen=True, kw_only=True):
@@ -283,6 +284,7 @@ class PodSpec(View, frozen=True, kw_only=True):
     priority: int = 0
     priority_class_name: str = ""
     scheduling_gates: list[JSON] = []
+    readiness_gates: list[JSON] = []
     enable_service_links: bool = True
 
 
@@ -321,6 +323,7 @@ class PodStatus(View, frozen=True, kw_only=True):
     init_container_statuses: list[ContainerStatus] = []
     container_statuses: list[ContainerStatus] = []
     ephemeral_container_statuses: list[ContainerStatus] = []
+    nominated_node_name: str = ""
     qos_class: str = ""
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from podwire.api.status import ApiError
 from podwire.client.counters import Api, Frame, Request, Response, User
+from podwire.client.framed.calls import Items
 from podwire.client.framed.methods import Method, Table
 from podwire.client.framed.session import Connection, Session
 from podwire.client.identity import GROUP, PREFIX
@@ -18,27 +19,40 @@ from podwire.client.identity import GROUP, PREFIX
 _JOINED_BYTES = 256 * 1024
 
 
-class _Head(msgspec.Struct, array_like=True, frozen=True):
+class Head(msgspec.Struct, array_like=True, frozen=True):
+    """An answer without its stream."""
+
     status: int
     body: bytes
     headers: dict[str, str]
 
 
-SEND = Method("api.send", tuple[Request], result=_Head, item=list[bytes])
+SEND = Method("api.send", tuple[Request], result=Head, item=list[bytes])
 
 
 def serve_api(table: Table, api: Api, session: Session) -> None:
     """Let a room call the API; a request that names no user is the room's own."""
 
-    async def send(request: Request) -> tuple[_Head, AsyncIterator[list[bytes]] | None]:
+    async def send(request: Request) -> tuple[Head, AsyncIterator[list[bytes]] | None]:
         if request.user is None:
             own = User(f"{PREFIX}{session.peer}", (GROUP, "system:authenticated"))
             request = replace(request, user=own)
         response = await api.send(request)
-        head = _Head(response.status, response.body, response.headers)
-        return head, _joined(response.stream) if response.stream is not None else None
+        return parted(response)
 
     table.stream(SEND, send)
+
+
+def parted(response: Response) -> tuple[Head, AsyncIterator[list[bytes]] | None]:
+    """An answer as what crosses: its head, and the frames of its stream if it has one."""
+    head = Head(response.status, response.body, response.headers)
+    return head, _joined(response.stream) if response.stream is not None else None
+
+
+def joined(head: Head, items: Items | None) -> Response:
+    """The answer that crossed."""
+    stream = _Frames(items) if items is not None else None
+    return Response(head.status, head.body, head.headers, stream)
 
 
 async def _joined(frames: AsyncIterator[Frame]) -> AsyncIterator[list[bytes]]:
@@ -94,8 +108,7 @@ class FramedApi:
             if error.errno != errno.EMSGSIZE:
                 raise
             raise ApiError("RequestEntityTooLarge", f"{error.strerror}: set a limit") from None
-        stream = _Frames(items) if items is not None else None
-        return Response(head.status, head.body, head.headers, stream)
+        return joined(head, items)
 
     async def restored(self) -> None:
         """Wait until an API server that was lost answers again."""

@@ -1,4 +1,4 @@
-"""Counter 6 over sessions: exec, logs and resolvers of kubelets that say where they are.
+"""Counter 6 over sessions: commands, logs, ports of kubelets that say where they are.
 
 A kubelet writes its endpoint into an annotation of its Node; whoever asks dials it there.
 """
@@ -9,23 +9,35 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+from podwire.api.status import ApiError
 from podwire.client.counters import (
     ExecSession,
     KubeletStreams,
     LogOptions,
+    Request,
     Resolver,
+    Response,
+    Stream,
     ToolResult,
 )
+from podwire.client.framed.api import Head, joined, parted
 from podwire.client.framed.machines import KUBELET
 from podwire.client.framed.messages import ProtocolError
 from podwire.client.framed.methods import Method, Table
 from podwire.client.framed.session import Session
+from podwire.client.framed.sockets import ABORT, FramedStream, Opened, drop
 from podwire.client.framed.transport import Link
 
 DIAL_S = 5.0
 """How long a request waits for a kubelet that is not connected."""
 
 EXEC = Method("kubelet.exec", tuple[str, str, str, str, list[str], bool], int)
+ATTACH = Method("kubelet.attach", tuple[str, str, str, str, bool], int)
+RESIZE = Method("kubelet.resize", tuple[int, int, int])
+_Opened = tuple[int, tuple[str, int], tuple[str, int]]
+PORT_FORWARD = Method("kubelet.port_forward", tuple[str, str, str, int], _Opened)
+DIAL = Method("kubelet.dial", tuple[str, str, int, float], _Opened)
+HTTP = Method("kubelet.http", tuple[str, Request], result=Head, item=list[bytes])
 STDIN = Method("kubelet.stdin", tuple[int, bytes])
 OUTPUT = Method("kubelet.output", tuple[int], item=tuple[int, bytes])
 WAIT = Method("kubelet.wait", tuple[int], int)
@@ -49,7 +61,12 @@ class _Commands:
     async def exec(
         self, node: str, namespace: str, pod: str, container: str, argv: list[str], tty: bool
     ) -> int:
-        session = await self._kubelets.exec(node, namespace, pod, container, argv, tty)
+        return self._keep(await self._kubelets.exec(node, namespace, pod, container, argv, tty))
+
+    async def attach(self, node: str, namespace: str, pod: str, container: str, stdin: bool) -> int:
+        return self._keep(await self._kubelets.attach(node, namespace, pod, container, stdin=stdin))
+
+    def _keep(self, session: ExecSession) -> int:
         self._last += 1
         self._by_id[self._last] = session
         return self._last
@@ -69,9 +86,18 @@ class _Commands:
         return None, self._get(id).output()
 
     async def wait(self, id: int) -> int:
-        code = await self._get(id).wait()
+        try:
+            code = await self._get(id).wait()
+        except ApiError:
+            self._by_id.pop(id, None)
+            raise
         self._by_id.pop(id, None)
         return code
+
+    def resize(self, id: int, columns: int, rows: int) -> None:
+        session = self._by_id.get(id)
+        if session is not None:
+            session.resize(columns, rows)
 
     def cancel(self, id: int) -> None:
         session = self._by_id.pop(id, None)
@@ -91,7 +117,26 @@ def serve_kubelets(table: Table, kubelets: KubeletStreams, session: Session) -> 
     async def logs(*args: Any) -> tuple[None, AsyncIterator[bytes]]:
         return None, await kubelets.logs(*args)
 
+    opened = Opened()
+
+    async def forward(node: str, namespace: str, pod: str, port: int) -> Any:
+        stream = await kubelets.port_forward(node, namespace, pod, port)
+        return opened.keep(stream), stream.local, stream.remote
+
+    async def dial(node: str, address: str, port: int, timeout_s: float) -> Any:
+        stream = await kubelets.dial(node, address, port, timeout_s)
+        return opened.keep(stream), stream.local, stream.remote
+
+    async def http(node: str, request: Request) -> Any:
+        return parted(await kubelets.http(node, request))
+
+    opened.serve(table, session)
+    table.unary(PORT_FORWARD, forward)
+    table.unary(DIAL, dial)
+    table.stream(HTTP, http)
     table.unary(EXEC, commands.exec)
+    table.unary(ATTACH, commands.attach)
+    table.post(RESIZE, commands.resize)
     table.unary(STDIN, commands.stdin)
     table.stream(OUTPUT, commands.output)
     table.unary(WAIT, commands.wait)
@@ -105,12 +150,16 @@ def serve_kubelets(table: Table, kubelets: KubeletStreams, session: Session) -> 
 # ---------------------------------------------------------------- the API server's side
 
 
+KILLED = 137
+
+
 class FramedExec:
-    """A command that runs at a kubelet."""
+    """A command that runs at a kubelet, which forgets it when it is cancelled."""
 
     def __init__(self, session: Session, id: int) -> None:
         self._session = session
         self._id = id
+        self._cancelled = False
 
     async def send_stdin(self, data: bytes) -> None:
         """See ``counters.ExecSession``."""
@@ -118,7 +167,12 @@ class FramedExec:
 
     async def output(self) -> AsyncIterator[tuple[int, bytes]]:
         """See ``counters.ExecSession``."""
-        _, items = await self._session.stream(OUTPUT, self._id)
+        try:
+            _, items = await self._session.stream(OUTPUT, self._id)
+        except LookupError:
+            if not self._cancelled:
+                raise
+            return
         assert items is not None, "output answers with items"
         try:
             async for item in items:
@@ -128,11 +182,21 @@ class FramedExec:
 
     async def wait(self) -> int:
         """See ``counters.ExecSession``."""
-        code: int = await self._session.call(WAIT, self._id)
+        try:
+            code: int = await self._session.call(WAIT, self._id)
+        except LookupError:
+            if not self._cancelled:
+                raise
+            return KILLED
         return code
+
+    def resize(self, columns: int, rows: int) -> None:
+        """See ``counters.ExecSession``."""
+        self._session.post(RESIZE, self._id, columns, rows)
 
     def cancel(self) -> None:
         """See ``counters.ExecSession``."""
+        self._cancelled = True
         self._session.post(CANCEL, self._id)
 
 
@@ -196,6 +260,36 @@ class FramedKubelets:
             give_back=lambda started: session.post(CANCEL, started),
         )  # fmt: skip
         return FramedExec(session, number)
+
+    async def attach(
+        self, node: str, namespace: str, pod: str, container: str, *, stdin: bool
+    ) -> ExecSession:
+        """See ``counters.KubeletStreams``."""
+        session = await self._session(node)
+        number = await session.acquire(
+            ATTACH, node, namespace, pod, container, stdin,
+            give_back=lambda started: session.post(CANCEL, started),
+        )  # fmt: skip
+        return FramedExec(session, number)
+
+    async def port_forward(self, node: str, namespace: str, pod: str, port: int) -> Stream:
+        """See ``counters.KubeletStreams``."""
+        return await self._stream(node, PORT_FORWARD, node, namespace, pod, port)
+
+    async def dial(self, node: str, address: str, port: int, timeout_s: float) -> Stream:
+        """See ``counters.KubeletStreams``."""
+        return await self._stream(node, DIAL, node, address, port, timeout_s)
+
+    async def _stream(self, node: str, method: Method, *args: Any) -> Stream:
+        session = await self._session(node)
+        number, local, remote = await session.acquire(
+            method, *args, give_back=lambda opened: drop(session, opened[0], ABORT)
+        )
+        return FramedStream(session, number, local, remote)
+
+    async def http(self, node: str, request: Request) -> Response:
+        """See ``counters.KubeletStreams``."""
+        return joined(*await (await self._session(node)).stream(HTTP, node, request))
 
     async def logs(
         self, node: str, namespace: str, pod: str, container: str, options: LogOptions

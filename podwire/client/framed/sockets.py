@@ -44,18 +44,67 @@ _Socket = Stream | Listener | Datagrams
 # ---------------------------------------------------------------- the fabric's side
 
 
-class _Opened:
-    """The sockets that one session opened, by number."""
+class Opened:
+    """Connections that one session holds here, by number."""
 
-    def __init__(self, sockets: Sockets) -> None:
-        self._sockets = sockets
+    def __init__(self) -> None:
         self._by_id: dict[int, tuple[_Socket, str]] = {}
         self._last = 0
 
-    def _keep(self, socket: _Socket, owner: str) -> int:
+    def keep(self, socket: _Socket, owner: str = "") -> int:
+        """Remember a socket; its number."""
         self._last += 1
         self._by_id[self._last] = (socket, owner)
         return self._last
+
+    def _get(self, id: int) -> Any:
+        found = self._by_id.get(id)
+        if found is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return found[0]
+
+    async def _send(self, id: int, data: bytes) -> None:
+        await self._get(id).send(data)
+
+    async def _recv(self, id: int) -> bytes:
+        data: bytes = await self._get(id).recv()
+        return data
+
+    async def _finish(self, id: int) -> None:
+        await self._get(id).close()
+
+    def _abort(self, id: int) -> None:
+        self._get(id).abort()
+
+    def _forget(self, id: int) -> None:
+        """Nobody on the other side holds it any more; what it sent stays under way."""
+        self._by_id.pop(id, None)
+
+    def _reset(self) -> None:
+        """The session is gone, and with it everybody who held these."""
+        for socket, _ in list(self._by_id.values()):
+            if hasattr(socket, "abort"):
+                socket.abort()
+            else:
+                socket.close()
+        self._by_id.clear()
+
+    def serve(self, table: Table, session: Session) -> None:
+        """Let the peer use the connections that it holds."""
+        table.unary(SEND, self._send)
+        table.unary(RECV, self._recv)
+        table.unary(FINISH, self._finish)
+        table.post(ABORT, self._abort)
+        table.post(FORGET, self._forget)
+        session.on_end.append(self._reset)
+
+
+class _Sockets(Opened):
+    """The sockets that one session opened."""
+
+    def __init__(self, sockets: Sockets) -> None:
+        super().__init__()
+        self._sockets = sockets
 
     def _at(self, owner: str) -> Sockets:
         return self._sockets.owned_by(owner) if owner else self._sockets
@@ -70,35 +119,25 @@ class _Opened:
         self, owner: str, node: str, netns: str, address: str, port: int
     ) -> tuple[int, _Address]:
         listener = await self._at(owner).listen(node, netns, address, port)
-        return self._keep(listener, owner), listener.local
+        return self.keep(listener, owner), listener.local
 
     async def accept(self, id: int) -> tuple[int, _Address, _Address]:
         listener, owner = self._get(id), self._by_id[id][1]  # which may be forgotten meanwhile
         stream = await listener.accept()
-        return self._keep(stream, owner), stream.local, stream.remote
+        return self.keep(stream, owner), stream.local, stream.remote
 
     async def connect(
         self, owner: str, node: str, netns: str, address: str, port: int, timeout_s: float,
         source_port: int,
     ) -> tuple[int, _Address, _Address]:  # fmt: skip
         stream = await self._at(owner).connect(node, netns, address, port, timeout_s, source_port)
-        return self._keep(stream, owner), stream.local, stream.remote
+        return self.keep(stream, owner), stream.local, stream.remote
 
     async def bind_udp(
         self, owner: str, node: str, netns: str, address: str, port: int
     ) -> tuple[int, _Address]:
         socket = await self._at(owner).bind_udp(node, netns, address, port)
-        return self._keep(socket, owner), socket.local
-
-    async def send(self, id: int, data: bytes) -> None:
-        await self._get(id).send(data)
-
-    async def recv(self, id: int) -> bytes:
-        data: bytes = await self._get(id).recv()
-        return data
-
-    async def finish(self, id: int) -> None:
-        await self._get(id).close()
+        return self.keep(socket, owner), socket.local
 
     async def send_to(self, id: int, data: bytes, address: str, port: int) -> None:
         await self._get(id).send_to(data, address, port)
@@ -107,44 +146,23 @@ class _Opened:
         received: tuple[bytes, str, int] = await self._get(id).recv_from()
         return received
 
-    def abort(self, id: int) -> None:
-        self._get(id).abort()
-
     def close(self, id: int) -> None:
         self._get(id).close()
-
-    def forget(self, id: int) -> None:
-        """Nobody on the other side holds it any more; what it sent stays under way."""
-        self._by_id.pop(id, None)
-
-    def reset(self) -> None:
-        """The session is gone, and with it everybody who held these."""
-        for socket, _ in list(self._by_id.values()):
-            if hasattr(socket, "abort"):
-                socket.abort()
-            else:
-                socket.close()
-        self._by_id.clear()
 
 
 def serve_sockets(table: Table, sockets: Sockets, session: Session) -> None:
     """Let a room's programs use sockets."""
-    opened = _Opened(sockets)
+    opened = _Sockets(sockets)
+    opened.serve(table, session)
     table.unary(LISTEN, opened.listen)
     table.unary(ACCEPT, opened.accept)
     table.unary(CONNECT, opened.connect)
     table.unary(BIND_UDP, opened.bind_udp)
     table.unary(PING, sockets.ping)
-    table.unary(SEND, opened.send)
-    table.unary(RECV, opened.recv)
-    table.unary(FINISH, opened.finish)
     table.unary(SEND_TO, opened.send_to)
     table.unary(RECV_FROM, opened.recv_from)
-    table.post(ABORT, opened.abort)
     table.post(CLOSE, opened.close)
-    table.post(FORGET, opened.forget)
     table.post(RELEASE, sockets.release)
-    session.on_end.append(opened.reset)
 
 
 # ---------------------------------------------------------------- the room's side
@@ -186,7 +204,7 @@ class _Remote:
             return result
 
 
-def _drop(session: Session, id: int, how: Method) -> None:
+def drop(session: Session, id: int, how: Method) -> None:
     """A socket that was opened for somebody who gave up meanwhile."""
     session.post(how, id)
     session.post(FORGET, id)
@@ -239,7 +257,7 @@ class FramedListener(_Remote):
         self._session.post(CLOSE, self._id)
 
     def _reset(self, accepted: tuple[int, _Address, _Address]) -> None:
-        _drop(self._session, accepted[0], ABORT)
+        drop(self._session, accepted[0], ABORT)
 
 
 class FramedDatagrams(_Remote):
@@ -275,7 +293,7 @@ class FramedSockets:
         session = self._link.session()
         number, local = await session.acquire(
             LISTEN, self._owner, node, netns, address, port,
-            give_back=lambda opened: _drop(session, opened[0], CLOSE),
+            give_back=lambda opened: drop(session, opened[0], CLOSE),
         )  # fmt: skip
         return FramedListener(session, number, local)
 
@@ -286,7 +304,7 @@ class FramedSockets:
         session = self._link.session()
         number, local, remote = await session.acquire(
             CONNECT, self._owner, node, netns, address, port, timeout_s, source_port,
-            give_back=lambda opened: _drop(session, opened[0], ABORT),
+            give_back=lambda opened: drop(session, opened[0], ABORT),
         )  # fmt: skip
         return FramedStream(session, number, local, remote)
 
@@ -297,7 +315,7 @@ class FramedSockets:
         session = self._link.session()
         number, local = await session.acquire(
             BIND_UDP, self._owner, node, netns, address, port,
-            give_back=lambda opened: _drop(session, opened[0], CLOSE),
+            give_back=lambda opened: drop(session, opened[0], CLOSE),
         )  # fmt: skip
         return FramedDatagrams(session, number, local)
 

@@ -22,6 +22,7 @@ from podwire.client.framed.session import Session
 from podwire.client.framed.sockets import FramedSockets
 from podwire.client.identity import ROOMS
 from podwire.client.informer import Informers
+from podwire.runtime.usage import process_usage
 from podwire.sim import certs, outside, serving, whatif
 from podwire.sim.readiness import wait_until_up
 from podwire.sim.rooms.machines import FramedMachines
@@ -46,6 +47,7 @@ class ApiserverRoom:
         self._kubelets = FramedKubelets(self._kubelet_endpoint, partial(room.new_link, "kubelet"))
         self._store = store
         self.server = Apiserver(env, store, kubelets=self._kubelets)
+        self.server.metrics.process = process_usage
         self.client = Client(DirectApi(self.server, ADMIN))
         self._renewals = components.Renewals(env.clock)
         began_ns = env.clock.monotonic_ns()

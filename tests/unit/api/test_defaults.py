@@ -2,6 +2,8 @@
 
 import copy
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,9 @@ import pytest
 from podwire.api import codec, defaults, kinds
 from podwire.api.defaults import pod, service
 from podwire.api.qos import qos_class
+from tests.samples import sample
+
+STORED = [kind for kind in kinds.ALL if kind is not kinds.TRACE and "get" in kind.verbs]
 
 
 def defaulted(kind: kinds.Kind[Any], body: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +143,8 @@ def test_a_deployment_rolls_by_a_quarter() -> None:
 def test_other_workloads_have_their_own_habits() -> None:
     """StatefulSet, DaemonSet, ReplicaSet, Job."""
     sts = defaulted(kinds.STATEFUL_SET, {})["spec"]
-    assert sts["updateStrategy"] == {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}
+    rolling = {"partition": 0, "maxUnavailable": 1}
+    assert sts["updateStrategy"] == {"type": "RollingUpdate", "rollingUpdate": rolling}
     assert sts["podManagementPolicy"] == "OrderedReady"
     assert sts["persistentVolumeClaimRetentionPolicy"] == {
         "whenDeleted": "Retain",
@@ -263,3 +269,94 @@ BOTH = {"cpu": "1", "memory": "1Gi"}
 def test_the_quality_of_service_class_follows_from_the_resources(resources, expected: str) -> None:
     """Equal requests and limits guarantee; nothing at all means best effort."""
     assert qos_class({"containers": [{"resources": resources}]}) == expected
+
+
+@pytest.mark.parametrize("kind", STORED, ids=lambda kind: kind.resource)
+def test_defaulting_twice_changes_nothing_more(kind: kinds.Kind[Any]) -> None:
+    """For the smallest object of every kind."""
+    defaulted(kind, sample(kind))
+
+
+def test_upstreams_fullest_objects_are_defaulted_once() -> None:
+    """Objects with every field set, from kubernetes/api testdata (set PODWIRE_TESTDATA)."""
+    folder = os.environ.get("PODWIRE_TESTDATA")
+    if not folder:
+        pytest.skip("PODWIRE_TESTDATA is not set")
+    seen = 0
+    for kind in STORED:
+        path = Path(folder) / f"{kind.group or 'core'}.{kind.version}.{kind.kind}.json"
+        if path.exists():
+            defaulted(kind, json.loads(path.read_text()))
+            seen += 1
+    assert seen > 60
+
+
+def test_a_job_as_a_cluster_shows_it() -> None:
+    """batch/v1 defaults.go; the selector is the registry's."""
+    obj = defaulted(
+        kinds.JOB,
+        {"spec": {"template": {"metadata": {"labels": {"a": "b"}}, "spec": {}}}},
+    )
+    assert obj["metadata"]["labels"] == {"a": "b"}
+    del obj["spec"]["template"]
+    assert obj["spec"] == {
+        "backoffLimit": 6, "completionMode": "NonIndexed", "completions": 1, "parallelism": 1,
+        "manualSelector": False, "podReplacementPolicy": "TerminatingOrFailed", "suspend": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "body", "path", "expected"),
+    [
+        ("batch/v1", "CronJob", {}, "spec.concurrencyPolicy", "Allow"),
+        ("batch/v1", "CronJob", {}, "spec.successfulJobsHistoryLimit", 3),
+        ("autoscaling/v2", "HorizontalPodAutoscaler", {}, "spec.minReplicas", 1),
+        (
+            "autoscaling/v2", "HorizontalPodAutoscaler",
+            {"spec": {"behavior": {"scaleUp": {"selectPolicy": "Min"}}}},
+            "spec.behavior.scaleDown.policies",
+            [{"type": "Percent", "value": 100, "periodSeconds": 15}],
+        ),
+        ("v1", "PersistentVolume", {}, "spec.persistentVolumeReclaimPolicy", "Retain"),
+        ("v1", "PersistentVolumeClaim", {}, "spec.volumeMode", "Filesystem"),
+        (
+            "v1", "LimitRange",
+            {"spec": {"limits": [{"type": "Container", "max": {"cpu": "2"}}]}},
+            "spec.limits.0.defaultRequest", {"cpu": "2"},
+        ),
+        (
+            "v1", "ReplicationController",
+            {"spec": {"template": {"metadata": {"labels": {"a": "b"}}}}}, "spec.selector",
+            {"a": "b"},
+        ),
+        ("storage.k8s.io/v1", "StorageClass", {}, "volumeBindingMode", "Immediate"),
+        ("storage.k8s.io/v1", "CSIDriver", {}, "spec.volumeLifecycleModes", ["Persistent"]),
+        ("scheduling.k8s.io/v1", "PriorityClass", {}, "preemptionPolicy", "PreemptLowerPriority"),
+        (
+            "admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration",
+            {"webhooks": [{"rules": [{}]}]}, "webhooks.0.rules.0.scope", "*",
+        ),
+        (
+            "flowcontrol.apiserver.k8s.io/v1", "FlowSchema", {}, "spec.matchingPrecedence", 1000,
+        ),
+        (
+            "resource.k8s.io/v1", "ResourceClaim",
+            {"spec": {"devices": {"requests": [{"name": "a", "exactly": {}}]}}},
+            "spec.devices.requests.0.exactly.count", 1,
+        ),
+        (
+            "networking.k8s.io/v1", "IngressClass", {"spec": {"parameters": {"kind": "K"}}},
+            "spec.parameters.scope", "Cluster",
+        ),
+    ],
+)  # fmt: skip
+def test_a_default_of_a_kind(
+    api_version: str, kind: str, body: dict[str, Any], path: str, expected: Any
+) -> None:
+    """Source: pkg/apis/*/v1/defaults.go."""
+    found = kinds.by_gvk(api_version, kind)
+    assert found is not None
+    value: Any = defaulted(found, body)
+    for part in path.split("."):
+        value = value[int(part) if part.isdigit() else part]
+    assert value == expected

@@ -131,6 +131,23 @@ def test_service_ports_merge_by_port_number() -> None:
     assert {"port": 443} in found["spec"]["ports"]
 
 
+def test_a_new_item_takes_the_place_of_a_deleted_one() -> None:
+    """At the end of the list: whoever is there stays before it, as Go's arrays have it."""
+    change = {
+        "spec": {
+            "$setElementOrder/containers": [{"name": "new"}],
+            "containers": [{"name": "new"}, {"name": "web", "$patch": "delete"}],
+        }
+    }
+    assert names(merged(change)["spec"]["containers"]) == ["log", "new"]
+
+
+def test_nothing_is_made_of_a_list_that_is_not_there() -> None:
+    """To delete from an absent list leaves it absent."""
+    change = {"spec": {"$deleteFromPrimitiveList/imagePullSecrets": ["a"]}}
+    assert "imagePullSecrets" not in merged(change)["spec"]
+
+
 CONTAINER_B = {"containers": [{"name": "b"}]}
 
 
@@ -138,11 +155,17 @@ CONTAINER_B = {"containers": [{"name": "b"}]}
     ("change", "why"),
     [
         ({"spec": {"containers": [{"image": "x"}]}}, "does not contain declared merge key: name"),
-        ({"$patch": "explode"}, "unknown patch type found: explode"),
-        (
-            {"spec": {"$setElementOrder/containers": [{"name": "a"}], **CONTAINER_B}},
-            "doesn't match $setElementOrder/containers",
-        ),
+        ({"$patch": "explode"}, "unknown patch type: explode in map: map[$patch:explode]"),
+        ({"spec": {"$patch": "merge"}}, "unknown patch type: merge in map: map[$patch:merge]"),
+        ({"spec": {"containers": [{"name": "web", "$patch": "merge"}]}},
+         "merging lists cannot yet be specified in the patch"),
+        ({"spec": {"$setElementOrder/containers": [{"name": "a"}], **CONTAINER_B}},
+         "The order in patch list:\n[map[name:b]]\n doesn't match $setElementOrder list:\n"),
+        ({"spec": {"$setElementOrder/containers": 1}},
+         "invalid patch format of setElementOrder list"),
+        ({"spec": {"$retainKeys": ["a"], "nodeName": "x"}}, "invalid patch format of retainKeys"),
+        ({"metadata": {"$deleteFromPrimitiveList/finalizers": 1}},
+         "invalid patch format of primitive list"),
     ],
 )  # fmt: skip
 def test_contradictory_strategic_patches_are_bad_requests(change: dict[str, Any], why: str) -> None:
@@ -222,27 +245,50 @@ def test_a_json_patch_that_does_not_apply_is_unprocessable(
 
 
 def test_a_patch_must_leave_an_object_of_the_kind() -> None:
-    """A wrong type is 422, an unknown field under Strict 400."""
+    """A wrong type, or an unknown field under Strict, is 422 and shows what came of the patch; of a
+    strategic one the patch.
+    """
     with pytest.raises(ApiError) as caught:
         patch.apply_patch(kinds.POD, patch.MERGE_PATCH_TYPE, POD, b'{"spec":{"nodeName":5}}')
     assert caught.value.code == 422
-    with pytest.raises(ApiError) as caught:
-        patch.apply_patch(kinds.POD, patch.MERGE_PATCH_TYPE, POD, b'{"spec":{"foo":5}}', "Strict")
-    assert (caught.value.code, caught.value.message) == (
-        400, 'strict decoding error: unknown field "spec.foo"',
-    )  # fmt: skip
+    assert caught.value.message.startswith(' "" is invalid: patch: Invalid value: "{\\"apiVersion')
+    for media in (patch.MERGE_PATCH_TYPE, patch.STRATEGIC_PATCH_TYPE):
+        with pytest.raises(ApiError) as caught:
+            patch.apply_patch(kinds.POD, media, POD, b'{"spec":{"foo":5}}', "Strict")
+        assert caught.value.code == 422
+        assert caught.value.message.endswith(': strict decoding error: unknown field "spec.foo"')
+    assert caught.value.causes[0].message == (
+        'Invalid value: "map[spec:map[foo:5]]": strict decoding error: unknown field "spec.foo"'
+    )
     warned = patch.apply_patch(kinds.POD, patch.MERGE_PATCH_TYPE, POD, b'{"spec":{"foo":5}}')
     assert warned.warnings == ['unknown field "spec.foo"']
 
 
-@pytest.mark.parametrize(
-    ("media", "code"), [("application/apply-patch+yaml", 415), ("text/plain", 415)]
-)
-def test_other_patch_types_are_unsupported(media: str, code: int) -> None:
-    """Server-side apply is not modelled, and says so."""
+def test_a_json_patch_itself_is_decoded_strictly() -> None:
+    """Unknown and doubled names of its operations are warnings, or refused."""
+    text = b'[{"op":"add","path":"/spec/x","value":1,"oops":2,"op":"add"}]'
+    told = [
+        'json patch duplicate field "[0].op"', 'json patch unknown field "[0].oops"',
+        'unknown field "spec.x"',
+    ]  # fmt: skip
+    assert patch.apply_patch(kinds.POD, patch.JSON_PATCH_TYPE, POD, text).warnings == told
+    assert patch.apply_patch(kinds.POD, patch.JSON_PATCH_TYPE, POD, text, "Ignore").warnings == []
+    with pytest.raises(ApiError) as caught:
+        patch.apply_patch(kinds.POD, patch.JSON_PATCH_TYPE, POD, text, "Strict")
+    assert caught.value.message.endswith(f": strict decoding error: {', '.join(told)}")
+
+
+@pytest.mark.parametrize("media", ["application/apply-patch+cbor", "text/plain", ""])
+def test_other_patch_types_are_unsupported(media: str) -> None:
+    """And told which are not."""
     with pytest.raises(ApiError) as caught:
         patch.apply_patch(kinds.POD, media, POD, b"{}")
-    assert caught.value.code == code
+    assert caught.value.code == 415
+    assert caught.value.message == (
+        "the body of the request was in an unknown format - accepted media types include: "
+        "application/json-patch+json, application/merge-patch+json, "
+        "application/strategic-merge-patch+json, application/apply-patch+yaml"
+    )
 
 
 LEAF = st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab", max_size=2)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from podwire.api import protobuf, protobuf_encode, schema, structure
 
 
@@ -45,6 +49,23 @@ def test_a_json_schema_of_a_custom_resource_survives() -> None:
     assert (obj, unknown) == (body, [])
     decoded = protobuf.decode(struct, protobuf_encode.encode(struct, obj))
     assert structure.check(struct, decoded)[0] == body
+
+
+@pytest.mark.parametrize("step", ["not", "allOf", "properties", "items"])
+def test_a_schema_that_nests_too_deep_is_a_bad_request(step: str) -> None:
+    """Only the schemas of custom resources recurse; they are bounded, in JSON and in protobuf."""
+    node: dict[str, Any] = {}
+    for _ in range(400):
+        shapes: dict[str, Any] = {"allOf": [node], "properties": {"x": node}}
+        node = {step: shapes.get(step, node)}
+    struct = schema.type_named("apiextensions.v1.JSONSchemaProps")
+    with pytest.raises(structure.StructureError, match="objects nest deeper than 120 levels"):
+        structure.check(struct, node)
+    data = b""
+    for _ in range(400):
+        data = protobuf_encode.record(28, data)  # not
+    with pytest.raises(protobuf.ProtobufError):
+        protobuf.decode(struct, data)
 
 
 def test_a_watch_frame_is_a_length_and_an_event() -> None:

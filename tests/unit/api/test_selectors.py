@@ -1,6 +1,7 @@
 """Selectors: labels, fields, nodes."""
 
 import contextlib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -79,6 +80,46 @@ def test_an_absent_selector_selects_nothing_and_an_empty_one_everything() -> Non
 def test_field_selectors_choose(selector: str, chosen: bool) -> None:
     """Only the fields that upstream supports per kind."""
     assert selectors.parse_fields(selector, kinds.POD).matches(POD) is chosen
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "chosen"),
+    [
+        (kinds.POD, "spec.host=node-1", {"spec": {"nodeName": "node-1"}}),
+        (kinds.REPLICATION_CONTROLLER, "status.replicas=2", {"status": {"replicas": 2}}),
+        (kinds.EVENTS_EVENT, "regarding.kind=Pod,source=kubelet",
+         {"regarding": {"kind": "Pod"}, "deprecatedSource": {"component": "kubelet"}}),
+        (kinds.EVENTS_EVENT, "reportingController=c,source=c", {"reportingController": "c"}),
+        (kinds.by_gvk("certificates.k8s.io/v1", "CertificateSigningRequest"), "spec.signerName=s",
+         {"spec": {"signerName": "s"}}),
+        (kinds.by_gvk("certificates.k8s.io/v1", "PodCertificateRequest"), "spec.podName=p",
+         {"spec": {"podName": "p"}}),
+        (kinds.by_gvk("resource.k8s.io/v1", "ResourceSlice"), "spec.nodeName=n,spec.driver=d",
+         {"spec": {"nodeName": "n", "driver": "d"}}),
+    ],
+)  # fmt: skip
+def test_every_kinds_own_fields_select(kind: Any, text: str, chosen: dict[str, Any]) -> None:
+    """And an object without them is not selected."""
+    selector = selectors.parse_fields(text, kind)
+    assert selector.matches(chosen)
+    assert not selector.matches({})
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (kinds.NODE, "field label not supported: metadata.namespace"),
+        (kinds.NAMESPACE, "field label not supported: metadata.namespace"),
+        (kinds.by_gvk("resource.k8s.io/v1", "ResourceSlice"),
+         "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: metadata.namespace",
+        ),
+    ],
+)  # fmt: skip
+def test_kinds_without_a_namespace_say_so_in_their_groups_words(kind: Any, message: str) -> None:
+    """A cluster's objects cannot be selected by namespace."""
+    with pytest.raises(ApiError) as caught:
+        selectors.parse_fields("metadata.namespace=x", kind)
+    assert caught.value.message == message
 
 
 def test_an_unknown_field_is_a_bad_request_that_names_the_known_ones() -> None:

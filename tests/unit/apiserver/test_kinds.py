@@ -11,6 +11,7 @@ from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.apiserver import discovery
 from podwire.client.counters import Frame
+from tests.samples import sample
 
 GROUPS = [
     "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io",
@@ -23,17 +24,6 @@ GROUPS = [
 """As in api/discovery/apis.json of kubernetes/kubernetes, less what is off by default."""
 
 STORED = [kind for kind in kinds.ALL if not kind.behaves and "watch" in kind.verbs]
-
-ROLE_REF = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
-CONTAINER = {"name": "c", "image": "i"}
-BODIES: dict[Kind[Any], dict[str, Any]] = {
-    kinds.ROLE_BINDING: {"roleRef": ROLE_REF},
-    kinds.CLUSTER_ROLE_BINDING: {"roleRef": ROLE_REF},
-    kinds.JOB: {
-        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [CONTAINER]}}}
-    },
-}
-"""What the kinds that are validated already cannot do without."""
 
 
 def discovered(group: str, plural: str) -> dict[str, Any]:
@@ -102,16 +92,17 @@ def test_a_stored_kind_is_created_listed_watched_patched_and_deleted(simulate, k
     async def life(w):
         namespace = "default" if kind.namespaced else ""
         stream = (await w.raw("GET", kind.path(), watch="true")).stream
-        body = {"metadata": {"name": "a"}, **BODIES.get(kind, {})}
+        body = sample(kind)
+        name = body["metadata"]["name"]
         made = await w.json("POST", kind.path(namespace), body)
         assert (made["apiVersion"], made["kind"]) == (kind.api_version, kind.kind)
         assert made["metadata"]["uid"]
         patch = {"metadata": {"labels": {"x": "y"}}}
-        path = kind.path(namespace, "a")
+        path = kind.path(namespace, name)
         answer = await w.raw("PATCH", path, patch, "application/merge-patch+json")
         assert answer.status == 200
         listed = await w.json("GET", kind.path(), labelSelector="x=y")
-        assert [item["metadata"]["name"] for item in listed["items"]] == ["a"]
+        assert [item["metadata"]["name"] for item in listed["items"]] == [name]
         answer = await w.raw("DELETE", path, propagationPolicy="Background")
         assert answer.status == 200
         seen = [await stream.__anext__() for _ in range(3)]
@@ -129,3 +120,18 @@ def test_a_version_that_is_off_by_default_is_not_served(simulate):
         assert (await w.raw("GET", "/apis/resource.k8s.io/v1beta1/deviceclasses")).status == 404
 
     simulate(asked)
+
+
+def test_a_deletion_answers_as_the_kinds_strategy_does(simulate):
+    """The object for some kinds, a Status for the others; generated clients check it."""
+
+    async def told(w):
+        for kind, plural in ((kinds.SECRET, "secrets"), (kinds.SERVICE_ACCOUNT, "")):
+            await w.client.create(kind, {"metadata": {"name": "a"}}, "default")
+            answer = await w.json("DELETE", kind.path("default", "a"))
+            assert answer["kind"] == ("Status" if plural else kind.kind)
+        returned = [kind.resource for kind in kinds.ALL if kind.returned]
+        assert len(returned) == 17
+        assert "devicetaintrules.resource.k8s.io" in returned
+
+    simulate(told)

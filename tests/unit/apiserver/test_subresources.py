@@ -148,67 +148,80 @@ def test_logs_are_the_kubelets_bytes(simulate):
 
 
 def test_exec_reaches_the_kubelet_of_a_running_container(simulate):
-    """And says what is missing otherwise."""
+    """And says what is missing otherwise; whether it runs, the kubelet knows."""
 
     async def story(w):
         w.server.kubelets = Kubelets()
         await w.client.create(POD, pod("a"), "default")
         query = (("command", "echo"), ("command", "hi"), ("stdin", "true"))
 
-        def ask(user=User("admin")):  # noqa: B008
+        def call(user=User("admin")):  # noqa: B008
             path = POD.path("default", "a", "exec")
-            return podstreams.open_exec(w.server, Request("GET", path, query, user=user))
+            return w.server.authorized(Request("GET", path, query, user=user))
+
+        def ask():
+            return podstreams.target(w.server, call())
 
         assert "does not have a host assigned" in (await w.refused(ask())).message
         await w.raw("POST", POD.path("default", "a", "binding"), binding("node-1"))
-        assert (await w.refused(ask())).message == 'container not found ("c")'
-        status = {"containerStatuses": [{"name": "c", "state": {"running": {}}}]}
-        await w.client.patch(POD, "a", {"status": status}, "default", subresource="status")
-        assert await ask() == (("node-1", "c", ("echo", "hi"), False), True)
+        target = await ask()
+        assert await podstreams.execute(w.server, target, ["echo", "hi"], tty=False) == (
+            "node-1", "c", ("echo", "hi"), False,
+        )  # fmt: skip
         with pytest.raises(ApiError, match="cannot get"):
-            await ask(User("nobody", ("system:unauthenticated",)))
+            call(User("nobody", ("system:unauthenticated",)))
 
     simulate(story)
 
 
-def test_exec_by_spdy_is_told_what_is_wrong_before_that_it_is_spdy(simulate):
-    """kubectl asks so after a refused WebSocket, and shows this answer."""
+@pytest.mark.parametrize("subresource", ["exec", "attach", "portforward"])
+def test_streams_want_an_upgrade_and_tell_what_else_is_wrong_first(simulate, subresource):
+    """kubectl shows the answer to its last attempt."""
 
     async def story(w):
-        await w.client.create(POD, pod("a"), "default")
-        path = POD.path("default", "a", "exec")
-        await w.raw("POST", POD.path("default", "a", "binding"), binding("node-1"))
+        path = POD.path("default", "a", subresource)
 
         async def ask():
             return await w.refused(w.client.send("POST", path, (("command", "ls"),)))
 
-        assert (await ask()).message == 'container not found ("c")'
-        status = {"containerStatuses": [{"name": "c", "state": {"running": {}}}]}
-        await w.client.patch(POD, "a", {"status": status}, "default", subresource="status")
+        assert (await ask()).message == 'pods "a" not found'
+        await w.client.create(POD, pod("a"), "default")
+        assert (await ask()).message == "pod a does not have a host assigned"
+        await w.raw("POST", POD.path("default", "a", "binding"), binding("node-1"))
         assert (await ask()).message == "Upgrade request required"
 
     simulate(story)
 
 
-@pytest.mark.parametrize("subresource", ["attach", "portforward", "proxy"])
-def test_a_stream_that_is_not_modelled_says_so(simulate, subresource):
-    """Instead of a bare 404: and what to use instead."""
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"tailLines": "-1"}, "tailLines: Invalid value: -1: must be greater than or equal to 0"),
+        ({"limitBytes": "0"}, "limitBytes: Invalid value: 0: must be greater than 0"),
+        ({"sinceSeconds": "0"}, "sinceSeconds: Invalid value: 0: must be greater than 0"),
+        (
+            {"sinceSeconds": "1", "sinceTime": "2026-01-01T00:00:00Z"},
+            ": Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified",
+        ),
+        ({"tailLines": "x"}, 'strconv.ParseInt: parsing "x": invalid syntax'),
+        (
+            {"sinceTime": "x"},
+            'parsing time "x" as "2006-01-02T15:04:05Z07:00": cannot parse "x" as "2006"',
+        ),
+    ],
+)
+def test_log_options_are_validated_in_upstreams_words(simulate, query, message):
+    """422 with a cause, which kubectl prints; 400 for what cannot be read at all."""
 
     async def story(w):
-        answer = await w.json("POST", POD.path("default", "a", subresource))
-        assert (answer["code"], answer["reason"]) == (405, "MethodNotAllowed")
-        assert answer["message"].startswith(f"pods/{subresource} is not modelled; ")
-
-    simulate(story)
-
-
-def test_server_side_apply_is_told_not_to_be_modelled_also_where_nothing_exists(simulate):
-    """It is how kubectl apply --server-side creates: a 404 would mislead."""
-
-    async def story(w):
-        path = kinds.CONFIG_MAP.path("default", "new")
-        answer = await w.json("PATCH", path, {}, content_type="application/apply-patch+yaml")
-        assert answer["code"] == 415
-        assert "server-side apply" in answer["message"]
+        await w.client.create(POD, pod("a"), "default")
+        path = POD.path("default", "a", "log")
+        error = await w.refused(w.client.send("GET", path, tuple(query.items())))
+        if error.code == 422:
+            assert error.causes
+            message_in_full = f'PodLogOptions "a" is invalid: {message}'
+            assert error.message == message_in_full
+        else:
+            assert (error.code, error.message) == (400, message)
 
     simulate(story)

@@ -88,7 +88,8 @@ def test_what_v1_cannot_say_survives_its_writes(simulate):
         assert answer.status == 200
         now = await w.json("GET", V2.path("default", "h"))
         assert now["spec"]["maxReplicas"] == 5
-        assert now["spec"]["behavior"] == spec["behavior"]
+        assert now["spec"]["behavior"] == made["spec"]["behavior"]
+        assert now["spec"]["behavior"]["scaleDown"]["selectPolicy"] == "Disabled"
         names = [metric["resource"]["name"] for metric in now["spec"]["metrics"]]
         assert names == ["memory", "cpu"]
         assert now["status"]["desiredReplicas"] == 2

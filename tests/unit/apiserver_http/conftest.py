@@ -2,25 +2,26 @@
 
 import asyncio
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
 
 from podwire.api import kinds
+from podwire.api.status import ApiError
 from podwire.apiserver.certs import Authority
 from podwire.apiserver.http.authn import Authenticator
 from podwire.apiserver.http.server import HttpServer, tls_context
 from podwire.apiserver.http.upgrade import Upgrader
 from podwire.apiserver.server import Apiserver, DirectApi
 from podwire.client.api import Client
-from podwire.client.counters import User
+from podwire.client.counters import Response, User
 from podwire.runtime.env import real
 from podwire.store.embedded import EmbeddedStore
 
 ADMIN = User("admin", ("system:masters", "system:authenticated"))
 TOKEN = "a-made-up-token"
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 class Command:
@@ -31,6 +32,11 @@ class Command:
         self.printed = asyncio.Queue()
         self.code = asyncio.get_running_loop().create_future()
         self.cancelled = asyncio.Event()
+        self.size = None
+
+    def resize(self, columns, rows):
+        """Counter 6."""
+        self.size = (columns, rows)
 
     def print(self, channel, data):
         """Let the command print."""
@@ -59,18 +65,107 @@ class Command:
         self.cancelled.set()
 
 
+class PodStream:
+    """One end of a connection into a pod (counters.Stream)."""
+
+    def __init__(self, incoming, outgoing, names):
+        self.incoming = incoming
+        self.outgoing = outgoing
+        self.local, self.remote = names
+        self.aborted = asyncio.Event()
+        self.ended = False
+
+    async def send(self, data):
+        """Counter 3."""
+        if self.aborted.is_set():
+            raise ConnectionResetError(104, "Connection reset by peer")
+        await self.outgoing.put(data)
+
+    async def recv(self):
+        """Counter 3."""
+        if self.ended:
+            return b""
+        data = await self.incoming.get()
+        if isinstance(data, OSError):
+            raise data
+        self.ended = not data
+        return data
+
+    async def close(self):
+        """Counter 3."""
+        self.outgoing.put_nowait(b"")
+
+    def abort(self):
+        """Counter 3."""
+        self.aborted.set()
+        self.outgoing.put_nowait(ConnectionResetError(104, "Connection reset by peer"))
+
+
+def streams():
+    """Two ends of one connection."""
+    one, two = asyncio.Queue(), asyncio.Queue()
+    names = (("127.0.0.1", 40000), ("127.0.0.1", 80))
+    return PodStream(one, two, names), PodStream(two, one, names[::-1])
+
+
 class Kubelets:
     """Counter 6: remembers what it was asked to run."""
 
     def __init__(self):
         self.asked = []
         self.started = []
+        self.refusal = None
+        self.unstartable = None
+        self.pods = {}
+        self.serving = []
 
     async def exec(self, node, namespace, pod, container, argv, tty):
         """Start a command."""
         self.asked.append((node, namespace, pod, container, tuple(argv), tty))
+        return self._start()
+
+    def _start(self):
+        if self.refusal is not None:
+            raise self.refusal
         self.started.append(Command())
+        if self.unstartable is not None:
+            self.started[-1].printed.put_nowait(None)
+            self.started[-1].code.set_exception(self.unstartable)
         return self.started[-1]
+
+    async def attach(self, node, namespace, pod, container, *, stdin):
+        """Attach to a program."""
+        self.asked.append((node, namespace, pod, container, "attach", stdin))
+        return self._start()
+
+    async def port_forward(self, node, namespace, pod, port):
+        """Connect to a port of a pod: the test plays what listens there."""
+        return await self._connect(port, f"error forwarding port {port} to pod x: refused")
+
+    async def dial(self, node, address, port, timeout_s):
+        """Connect from a node."""
+        self.asked.append((node, address, port))
+        try:
+            return await self._connect(port, "")
+        except ApiError:
+            why = f"dial tcp {address}:{port}: connect: connection refused"
+            raise ConnectionError(why) from None
+
+    async def _connect(self, port, refusal):
+        if port not in self.pods:
+            raise ApiError("InternalError", refusal)
+        near, far = streams()
+        self.serving.append(asyncio.create_task(self._serve(port, far)))
+        return near
+
+    async def _serve(self, port, stream):
+        with suppress(ConnectionResetError):  # a client may leave in the middle
+            await self.pods[port](stream)
+
+    async def http(self, node, request):
+        """Kubelet's own port."""
+        self.asked.append((node, request.method, request.path, request.query))
+        return Response(200, b"ok", {"content-type": "text/plain"})
 
 
 class Site:

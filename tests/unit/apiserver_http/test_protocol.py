@@ -79,10 +79,12 @@ async def answered(reader):
     if "content-length" in headers:
         body = await reader.readexactly(int(headers["content-length"]))
     elif headers.get("transfer-encoding") == "chunked":
+        parts = []
         while size := int(await reader.readline(), 16):
-            body += await reader.readexactly(size)
+            parts.append(await reader.readexactly(size))
             await reader.readline()
         await reader.readline()
+        body = b"".join(parts)
     return int(line.split(" ")[1]), headers, body
 
 
@@ -452,6 +454,32 @@ async def test_a_watch_starts_with_a_state_that_is_made_while_it_is_read(site):
     names = [event["object"]["metadata"].get("name") for event in events]
     assert names == [*(f"cm-{i:03}" for i in range(300)), None, "later"]
     assert events[300]["type"] == "BOOKMARK"
+
+
+async def test_a_watch_that_fails_ends_alone(site):
+    """Its connection ends without the last chunk; another one goes on."""
+    async with (
+        wire(site) as (reader, writer),
+        site.admin() as http,
+        http.get(f"{CONFIG_MAPS}?watch=1") as answer,
+    ):
+        watch = f"GET {CONFIG_MAPS}?watch=1 HTTP/1.1\r\n{AUTH}\r\n"
+        writer.write(watch.encode())
+        await reader.readuntil(b"\r\n\r\n")
+        failing = site.server.caches.of(kinds.CONFIG_MAP).watchers()[-1]
+        failing.take = Failing()
+        await site.client.create(kinds.CONFIG_MAP, {"metadata": {"name": "a"}}, "default")
+        assert json.loads(await answer.content.readline())["type"] == "ADDED"
+        with suppress(ConnectionError):
+            assert not (await reader.read()).endswith(b"0\r\n\r\n")
+        assert failing.ended
+
+
+class Failing:
+    """A ``take`` that cannot make its frames."""
+
+    def __call__(self, _limit):
+        raise ValueError("made to fail")
 
 
 async def test_a_stream_that_is_an_iterator_is_slowed_down_by_its_reader(site):

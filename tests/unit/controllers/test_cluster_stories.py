@@ -34,6 +34,9 @@ def test_a_terminating_namespace_is_emptied_and_finalized():
         c.namespace("default")
         c.stop_s = 10
         c.api.put(kinds.DEPLOYMENT, workload("web", 2))
+        for kind in kinds.STORED:
+            if kind.namespaced and not kind.behaves and "list" in kind.verbs:
+                c.api.put(kind, {"metadata": {"name": "idle", "namespace": "default"}})
         await c.env.clock.sleep(20)
         await Client(c.api).delete(kinds.NAMESPACE, "default")
         await c.env.clock.sleep(5)

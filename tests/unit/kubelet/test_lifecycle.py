@@ -36,6 +36,7 @@ def test_a_pod_becomes_ready_with_an_address_and_says_how(simulate):
         ]
         (status,) = pod.status.container_statuses
         assert status.image == "docker.io/library/sleeper:latest"
+        assert status.image_id.startswith("docker.io/library/sleeper@sha256:")
         assert status.container_id.startswith("containerd://")
         assert status.started is True
         reasons = [reason for reason, _ in await node.events()]

@@ -48,6 +48,7 @@ class FakeProcess:
         self.sockets: Sockets = net
         self.lines: list[str] = []
         self.errors: list[str] = []
+        self.stdio = FakeStdio(self)
         self.files = FakeFiles(files)
         self.files.setdefault("/etc/resolv.conf", RESOLV_CONF)
         self.files.setdefault("/etc/hosts", b"127.0.0.1 localhost\n")
@@ -87,6 +88,25 @@ class FakeProcess:
 
     def deliver(self, signal: str) -> None:
         self._signals.put_nowait(signal)
+
+
+class FakeStdio:
+    """Standard streams that keep whole lines; stdin is at its end."""
+
+    tty = False
+    size = (0, 0)
+
+    def __init__(self, process: FakeProcess) -> None:
+        self._lines = {1: process.out, 2: process.err}
+        self._rest = {1: b"", 2: b""}
+
+    def write(self, stream: int, data: bytes) -> None:
+        *lines, self._rest[stream] = (self._rest[stream] + data).split(b"\n")
+        for line in lines:
+            self._lines[stream](line.decode(errors="replace"))
+
+    async def read(self) -> bytes:
+        return b""
 
 
 class FakeFabric:

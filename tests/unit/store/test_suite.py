@@ -12,6 +12,7 @@ from podwire.store import (
     Compare,
     Delete,
     FutureRevisionError,
+    KeyValue,
     LeaseNotFoundError,
     Put,
     Store,
@@ -35,7 +36,7 @@ def test_a_put_is_one_revision_and_counts_versions(with_store):
         second = await put(store, "a", b"2")
         assert second == first + 1 == await store.revision()
         kv = await store.get("a")
-        assert kv == ("a", b"2", first, second, 2, 0)
+        assert kv == KeyValue("a", b"2", first, second, 2, 0)
 
     with_store(story)
 

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from podwire.api.status import ApiError
-from podwire.client.counters import LogOptions, Resolver, ToolResult
+from podwire.client.counters import (
+    Frame,
+    LogOptions,
+    Request,
+    Resolver,
+    Response,
+    Stream,
+    ToolResult,
+)
 from podwire.client.framed.kubelets import FramedKubelets, serve_kubelets
 from podwire.client.framed.methods import Table
 from podwire.client.framed.pipe import PipeEnd, pipe
@@ -27,6 +35,10 @@ class Command:
         self._pieces: asyncio.Queue[bytes] = asyncio.Queue()
         self._code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.cancelled = False
+        self.size = (0, 0)
+
+    def resize(self, columns: int, rows: int) -> None:
+        self.size = (columns, rows)
 
     async def send_stdin(self, data: bytes) -> None:
         self._pieces.put_nowait(data)
@@ -49,12 +61,35 @@ class Command:
             self._code.set_result(137)
 
 
+class Echo:
+    """A connection whose other end gives back what it gets."""
+
+    local, remote = ("127.0.0.1", 40000), ("127.0.0.1", 80)
+
+    def __init__(self) -> None:
+        self._pieces: asyncio.Queue[bytes] = asyncio.Queue()
+        self.aborted = False
+
+    async def send(self, data: bytes) -> None:
+        self._pieces.put_nowait(data)
+
+    async def recv(self) -> bytes:
+        return await self._pieces.get()
+
+    async def close(self) -> None:
+        self._pieces.put_nowait(b"")
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
 class Kubelet:
     """Counter 6 of one node."""
 
     def __init__(self, env: Env) -> None:
         self.env = env
         self.commands: list[Command] = []
+        self.streams: list[Echo] = []
         self.following = 0
 
     async def exec(self, node: str, namespace: str, pod: str, container: str,
@@ -83,6 +118,32 @@ class Kubelet:
 
     async def resolver(self, node: str, namespace: str, pod: str) -> Resolver:
         return Resolver(node, "netns", "10.0.0.1", "nameserver 10.96.0.10\n", "hosts")
+
+    async def attach(
+        self, node: str, namespace: str, pod: str, container: str, *, stdin: bool
+    ) -> Command:
+        return await self.exec(node, namespace, pod, container, [], tty=stdin)
+
+    async def port_forward(self, node: str, namespace: str, pod: str, port: int) -> Stream:
+        if port == 81:
+            raise ApiError("InternalError", "error forwarding port 81")
+        self.streams.append(Echo())
+        return self.streams[-1]
+
+    async def dial(self, node: str, address: str, port: int, timeout_s: float) -> Stream:
+        if port == 81:
+            raise ConnectionError(f"dial tcp {address}:81: connect: connection refused")
+        return await self.port_forward(node, "", "", port)
+
+    async def http(self, node: str, request: Request) -> Response:
+        answer = Response(200, request.path.encode(), {"x": "y"})
+        if request.path == "/long":
+            answer.stream = self._frames()
+        return answer
+
+    async def _frames(self) -> AsyncIterator[Frame]:
+        for part in (b"a", b"b"):
+            yield Frame(part)
 
     async def run(self, node: str, argv: Sequence[str], stdin: bytes = b"") -> ToolResult:
         return ToolResult(stdin.decode() + " ".join(argv), "", 0)
@@ -155,6 +216,64 @@ def test_stdin_output_and_the_exit_code_of_a_command_cross(tty: bool):
         session.cancel()
         await world.env.clock.sleep(1)
         assert not world.kubelet.commands[0].cancelled
+
+    story(body)
+
+
+def test_a_cancelled_command_is_over_whatever_is_asked_of_it_then():
+    """Its output has ended, its code is that of a killed one; a size set late changes nothing."""
+
+    async def body(world: World) -> None:
+        session = await world.exec()
+        session.resize(80, 24)
+        session.cancel()
+        assert [item async for item in session.output()] == []
+        assert await session.wait() == 137
+        session.resize(1, 1)
+        await world.env.clock.sleep(1)
+        assert world.kubelet.commands[0].size == (80, 24)
+
+    story(body)
+
+
+def test_connections_into_pods_cross_and_end_with_their_session():
+    """Forwarded ports and dialled addresses are streams; what is refused is refused here."""
+
+    async def body(world: World) -> None:
+        stream = await world.counter.port_forward("node-1", "default", "p", 80)
+        assert (stream.local, stream.remote) == (Echo.local, Echo.remote)
+        await stream.send(b"over")
+        assert await stream.recv() == b"over"
+        await stream.close()
+        assert await stream.recv() == b""
+        with pytest.raises(ApiError, match="error forwarding port 81"):
+            await world.counter.port_forward("node-1", "default", "p", 81)
+        with pytest.raises(ConnectionError, match=r"dial tcp 10.0.0.1:81: connect: .*refused"):
+            await world.counter.dial("node-1", "10.0.0.1", 81, 1.0)
+        dialled = await world.counter.dial("node-1", "10.0.0.1", 80, 1.0)
+        assert world.far is not None
+        world.far.session().close("the room stops")
+        await world.env.clock.sleep(1)
+        assert [echo.aborted for echo in world.kubelet.streams] == [True, True]
+        with pytest.raises(ConnectionError):
+            await dialled.recv()
+
+    story(body)
+
+
+def test_attach_and_kubelets_own_port_cross():
+    """A program's streams as a command's; answers whole or in frames."""
+
+    async def body(world: World) -> None:
+        session = await world.counter.attach(*WHERE, stdin=True)
+        await session.send_stdin(b"x")
+        await session.send_stdin(b"")
+        assert [item async for item in session.output()] == [(1, b"x"), (1, b".")]
+        short = await world.counter.http("node-1", Request("GET", "/healthz"))
+        assert (short.status, short.body, short.headers) == (200, b"/healthz", {"x": "y"})
+        long = await world.counter.http("node-1", Request("GET", "/long"))
+        assert long.stream is not None
+        assert [frame.data async for frame in long.stream] == [b"a", b"b"]
 
     story(body)
 

@@ -1,0 +1,49 @@
+"""A namespace for each case, made by kubectl so that no library depends on another."""
+
+import itertools
+import os
+import subprocess
+import time
+
+import pytest
+
+COUNT = itertools.count(1)
+IMAGE = "registry.k8s.io/e2e-test-images/agnhost:2.53"
+
+
+def kubectl(*argv):
+    """What kubectl printed."""
+    done = subprocess.run(["kubectl", *argv], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def ns(request):
+    """A namespace with its service account."""
+    name = f"lib-{os.getpid()}-{next(COUNT)}"
+    kubectl("create", "namespace", name)
+    kubectl("wait", "--for=create", "sa/default", "-n", name, "--timeout=20s")
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def pod(ns):
+    """A Ready pod named web that serves HTTP on 8080; its name."""
+    kubectl("run", "web", f"--image={IMAGE}", "--port=8080", "-n", ns, "--", "netexec")
+    kubectl("wait", "pod/web", "--for=condition=Ready", "-n", ns, "--timeout=60s")
+    return "web"
+
+
+@pytest.fixture
+def until():
+    """Asks until it is so; for what other processes do."""
+
+    def wait(met, seconds=20):
+        deadline = time.monotonic() + seconds
+        while not met():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    return wait
