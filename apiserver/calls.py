@@ -178,8 +178,7 @@ MODIFIED = (
 def parse(request: Request, user: User) -> Call | None:
     """The resource request a path stands for, or None when it names no served resource.
 
-    Raises ApiError MethodNotAllowed for a method that the resource does not have, and for a
-    subresource that is not modelled.
+    Raises ApiError MethodNotAllowed for a method that the resource does not have.
     """
     parts = request.path.strip("/").split("/")
     if "%" in request.path:

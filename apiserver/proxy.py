@@ -146,6 +146,10 @@ def _node(server: Apiserver, call: Call, port: str, *, tls: bool) -> Location:
     return Location(call.name, addresses[0] if addresses else call.name, number, tls)
 
 
+def _is_kubelet(call: Call, place: Location) -> bool:
+    return call.kind is kinds.NODE and place.port == KUBELET_PORT
+
+
 def _number(port: str) -> int:
     if port.isdecimal() and 0 < int(port) < 65536:
         return int(port)
@@ -165,7 +169,7 @@ async def handle(server: Apiserver, call: Call) -> Response:
     place = await locate(server, call)
     kubelets = _kubelets(server)
     links = _links(call, place)
-    if call.kind is kinds.NODE and place.port == KUBELET_PORT:
+    if _is_kubelet(call, place):
         asked = Request(request.method, call.tail or "/", request.query, {}, request.body)
         try:
             return await kubelets.http(place.node, asked)
@@ -329,6 +333,8 @@ def _broken(error: Exception) -> Exception:
 async def upgrade(server: Apiserver, call: Call) -> Switch | Response:
     """A request for another protocol, passed on to the backend. Raises ApiError."""
     place = await locate(server, call)
+    if _is_kubelet(call, place):
+        return await handle(server, call)  # none of its modelled endpoints upgrades
     try:
         stream = await _kubelets(server).dial(place.node, place.address, place.port, DIAL_TIMEOUT_S)
     except ConnectionError as error:
@@ -349,6 +355,9 @@ async def upgrade(server: Apiserver, call: Call) -> Switch | Response:
     except (http1.HttpError, OSError) as error:
         stream.abort()
         raise _unreachable(_broken(error)) from None
+    except BaseException:
+        stream.abort()
+        raise
 
 
 async def _joined(duplex: Duplex, stream: Stream, early: bytes) -> None:

@@ -70,9 +70,9 @@ class Apiserver:
         self.config = config or Config()
         self.kubelets = kubelets
         self.admission = CHAIN
+        self.metrics = metrics.Metrics(world.clock)
         self.authenticator = Authenticator({})
         """Who holders of tokens and certificates are; bindings with a wire ask it."""
-        self.metrics = metrics.Metrics(world.clock)
         self.caches = Caches(store, world.clock, world.rng, kinds.STORED, world.log)
         low_high = self.config.node_port_range
         self.ranges = Ranges(self.config.service_cidr, low_high, world.rng)

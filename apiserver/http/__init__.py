@@ -2,5 +2,7 @@
 
 ``parser`` makes requests of bytes (llhttp, strict, bounded), ``connection`` answers them in order,
 ``writing`` and ``heads`` make bytes of answers, ``authn`` users of certificates and tokens,
-``upgraded`` what a connection becomes after 101. It decides nothing about objects.
+``upgraded`` what a connection becomes after 101. ``upgrade`` decides who speaks then: commands
+(``remotecommand``) and ports (``portforward``) over ``websocket`` or ``spdy``. It decides nothing
+about objects.
 """

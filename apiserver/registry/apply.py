@@ -86,6 +86,7 @@ async def _changed(
     new = _as_kind(call, found.obj) if found.obj is not old else _copied(old)
     meta.fit_applied_name(call, new["metadata"])
     meta.fit_namespace(call, new["metadata"])
+    new["metadata"].setdefault("resourceVersion", str(current.revision))  # the merged object's own
     meta.before_update(call, new, old, current.revision)
 
     def track(_old: JSON, _new: JSON, _entries: Entries, _given: Any) -> Entries:

@@ -116,7 +116,8 @@ class GarbageCollector:
                 raise
             return True
         found = latest.metadata
-        return bool(found.uid != meta.uid or found.owner_references != meta.owner_references)
+        others: bool = found.owner_references != meta.owner_references
+        return others or found.uid != meta.uid
 
     async def _owner(
         self, item: Item, reference: OwnerReference

@@ -5,6 +5,7 @@ only ``runtime.ports`` and ``runtime.civil``.
 
 Where to look: ``kinds`` what is served, ``views`` typed reading, ``objects`` the API server's
 counter (decode, patch, default, validate), ``schema`` the table of types that ``structure``,
-``protobuf`` and ``strategic`` are driven by, ``status`` errors, ``selectors``, ``quantity``,
+``protobuf``, ``strategic`` and ``managed`` are driven by, ``managed`` who owns which field and
+server-side apply, ``status`` errors, ``selectors``, ``quantity``,
 ``times``, ``names``, ``podports``, ``qos`` the small words that every room shares.
 """

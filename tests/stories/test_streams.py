@@ -4,6 +4,7 @@ import pytest
 
 from podwire.api import kinds
 from podwire.api.status import ApiError
+from podwire.kubelet.stdio import PATIENT_BYTES
 
 SHELL = {
     "apiVersion": "v1",
@@ -120,6 +121,27 @@ def test_a_forwarded_port_is_localhost_inside_the_pod(cluster, pods):
     assert answer.startswith(b"HTTP/1.1 200 OK")
     with pytest.raises(ApiError, match=r"127.0.0.1:81: connect: connection refused"):
         cluster.run(ask(81))
+
+
+def test_a_command_waits_for_a_client_that_does_not_read(cluster, pods):
+    """It prints without end, and no more is held than a pipe would hold; then it is killed."""
+    flood = "while true; do echo 0123456789012345678901234567890123456789; done"
+
+    async def look():
+        session = await cluster.cluster.streams.exec(
+            pods["shell"], "default", "shell", "plain", ["sh", "-c", flood], False
+        )
+        await cluster.env.clock.sleep(60)
+        held = session._outbox.waiting_bytes
+        output, seen = session.output(), 0
+        while seen < 2 * held:
+            seen += len((await anext(output))[1])
+        session.cancel()
+        return held, await session.wait()
+
+    held, code = cluster.run(look())
+    assert PATIENT_BYTES <= held < PATIENT_BYTES + 1000
+    assert code == 137
 
 
 def test_a_kubelet_that_is_away_is_told_by_every_stream(cluster, pods):

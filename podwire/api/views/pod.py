@@ -322,8 +322,8 @@ class PodStatus(View, frozen=True, kw_only=True):
     start_time: str = ""
     init_container_statuses: list[ContainerStatus] = []
     container_statuses: list[ContainerStatus] = []
-    ephemeral_container_statuses: list[ContainerStatus] = []
     nominated_node_name: str = ""
+    ephemeral_container_statuses: list[ContainerStatus] = []
     qos_class: str = ""
 
 

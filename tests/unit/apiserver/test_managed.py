@@ -425,6 +425,23 @@ def test_an_apply_of_lists_by_key_keeps_what_others_added(simulate):
     simulate(story)
 
 
+def test_an_apply_needs_no_revision_where_an_update_does(simulate):
+    """A Lease is never replaced blindly; an apply merges into what it read."""
+
+    async def story(w):
+        path = kinds.LEASE.path("default", "l")
+        body = {
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"},
+            "spec": {"holderIdentity": "a"},
+        }  # fmt: skip
+        assert (await apply(w, path, body))[0] == 201
+        body["spec"] = {"holderIdentity": "b"}
+        status, shown = await apply(w, path, body)
+        assert (status, shown["spec"]) == (200, {"holderIdentity": "b"})
+
+    simulate(story)
+
+
 def test_what_the_server_writes_differently_is_no_change(simulate):
     """1000m is 1: applying it again neither conflicts with oneself nor makes a revision."""
 

@@ -124,10 +124,15 @@ class Model:
         self.table: dict[tuple[str, ...], Any] = {}
         self.owners: dict[tuple[str, str], set[tuple[str, ...]]] = {}
 
-    def write(self, after: dict[tuple[str, ...], Any], besides: Any) -> set[tuple[str, ...]]:
-        """Everybody but ``besides`` loses what changed or went; what changed."""
+    def write(
+        self, after: dict[tuple[str, ...], Any], besides: Any, emptied: Any = ()
+    ) -> set[tuple[str, ...]]:
+        """Everybody but ``besides`` loses what changed or went; what changed.
+
+        Maps that an apply ``emptied`` are null when it is compared: their owners keep them.
+        """
         touched = {p for p, v in after.items() if p not in self.table or self.table[p] != v}
-        gone = set(self.table) - set(after)
+        gone = set(self.table) - set(after) - set(emptied)
         for who in self.owners:
             if who != besides:
                 self.owners[who] = self.owners[who] - touched - gone
@@ -153,14 +158,18 @@ class Model:
             p: v for p, v in after.items()
             if p not in gone and not any(p[: len(i)] == i for i in items)
         }  # fmt: skip
-        for p in [p for p, v in after.items() if v is NODE and not p[-1].startswith("k:")]:
-            if not any(q != p and q[: len(p)] == p for q in after):
-                del after[p]
+        emptied = [
+            p for p, v in after.items()
+            if v is NODE and not p[-1].startswith("k:")
+            and not any(q != p and q[: len(p)] == p for q in after)
+        ]  # fmt: skip
+        for p in emptied:
+            del after[p]
         touched = {p for p, v in after.items() if p not in self.table or self.table[p] != v}
         if not force and touched & others:
             return False
         assert merged is None or flat(merged) == after
-        self.write(after, who)
+        self.write(after, who, emptied)
         self.owners[who] = wanted
         return True
 
