@@ -202,7 +202,7 @@ def api_service(body: JSON, now_ns: int) -> list[Any]:
     service = (body.get("spec") or {}).get("service")
     served_by = f"{service.get('namespace')}/{service.get('name')}" if service else "Local"
     conditions = (body.get("status") or {}).get("conditions") or ()
-    found = next((c for c in conditions if c.get("type") == "Available"), {})
+    found: JSON = next((c for c in conditions if c.get("type") == "Available"), {})
     state = found.get("status") or "Unknown"
     if state != "True" and found.get("reason"):
         state = f"{state} ({found['reason']})"
