@@ -16,11 +16,11 @@ from podwire.apiserver.registry import (
     get,
     patch,
     scale,
-    subresources,
     update,
     watch,
 )
 from podwire.apiserver.registry import list as list_verb
+from podwire.apiserver.registry.parts import PARTS
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
@@ -47,7 +47,11 @@ def install(server: Apiserver) -> None:
     add("create", eviction.handle, "eviction")
     add("update", finalize.handle, "finalize")
     reviews.install(server)
-    subresources.install(server)
+    for _, subresource in PARTS:
+        if subresource != "status":
+            add("get", get.handle, subresource)
+            add("update", update.handle, subresource)
+            add("patch", patch.handle, subresource)
     componentstatus.install(server)
     add("create", bindings.handle, kind=kinds.by_gvk("v1", "Binding"))
     for verb, subresource, handler in (*podstreams.HANDLERS, *proxy.HANDLERS):

@@ -17,6 +17,7 @@ from podwire.apiserver.admission.review import Review, admit
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
 from podwire.apiserver.registry import attempts, create, meta, ownership, strategy
+from podwire.apiserver.registry.parts import PARTS
 from podwire.client.counters import Response
 
 if TYPE_CHECKING:
@@ -111,6 +112,9 @@ async def replace(
     stored one. Raises Lost, ApiError.
     """
     kind, old = call.kind, stored.obj
+    part = PARTS.get((kind, call.subresource))
+    if part is not None:
+        new = part(server, call, new, old)
     given = new["metadata"].pop("managedFields", None)
     default(kind, new, old, call.subresource)
     if track is not None:

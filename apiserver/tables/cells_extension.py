@@ -197,6 +197,18 @@ def component_status(body: JSON, _now_ns: int) -> list[Any]:
     return [body["metadata"]["name"], state, message, error]
 
 
+def api_service(body: JSON, now_ns: int) -> list[Any]:
+    """Who serves a group version, and whether it can be reached (kube-aggregator's printer)."""
+    service = (body.get("spec") or {}).get("service")
+    served_by = f"{service.get('namespace')}/{service.get('name')}" if service else "Local"
+    conditions = (body.get("status") or {}).get("conditions") or ()
+    found: JSON = next((c for c in conditions if c.get("type") == "Available"), {})
+    state = found.get("status") or "Unknown"
+    if state != "True" and found.get("reason"):
+        state = f"{state} ({found['reason']})"
+    return [body["metadata"]["name"], served_by, state, age(body, now_ns)]
+
+
 def resource_claim(body: JSON, now_ns: int) -> list[Any]:
     """pending, or allocated and perhaps reserved."""
     dying, status = bool(body["metadata"].get("deletionTimestamp")), body.get("status", {})

@@ -216,6 +216,9 @@ LAYOUTS: dict[str, Layout] = {
         "Name|Type|NominalConcurrencyShares|Queues|HandSize|QueueLengthLimit|Age",
         cells_extension.priority_level,
     ),
+    "apiregistration.k8s.io/v1/APIService": _layout(
+        "Name|Service|Available|Age", cells_extension.api_service
+    ),
     "resource.k8s.io/v1/DeviceClass": _AGE,
     "resource.k8s.io/v1/ResourceClaimTemplate": _AGE,
     "resource.k8s.io/v1/ResourceClaim": _layout("Name|State|Age", cells_extension.resource_claim),

@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 
-_CHECKED_BY_HANDLERS = ("ephemeralcontainers", "resize")
+_CHECKED_BY_PARTS = ("ephemeralcontainers", "resize")
 """Subresources that may change what an update may not; of the rest of the object nothing."""
 
 
@@ -68,8 +68,8 @@ def check_create(kind: Kind[Any], obj: JSON) -> JSON:
 def prepare_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str = "") -> JSON:
     """A changed object with its defaults, valid as the successor of ``old``.
 
-    Some subresources have less checked: see _CHECKED_BY_HANDLERS, and status, of which what is
-    reported is.
+    ``subresource`` ``status`` checks metadata and what is reported; some are checked by their
+    parts (apiserver/registry/parts.py) and have metadata checked only.
     Raises ApiError Invalid (422) with all causes.
     """
     default(kind, new, old, subresource)
@@ -80,7 +80,7 @@ def check_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str = "") -
     """A defaulted successor of ``old``, valid. Raises ApiError Invalid (422) with all causes."""
     if subresource == "status":
         return _valid(kind, new, validation.validate_status(kind, new, old))
-    if subresource in _CHECKED_BY_HANDLERS:
+    if subresource in _CHECKED_BY_PARTS:
         return _valid(kind, new, validation.validate_metadata(kind, new, old))
     return _valid(kind, new, validation.validate(kind, new, old))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from podwire.api import kinds
+from tests import csr
 
 POD = kinds.POD
 STRATEGIC = "application/strategic-merge-patch+json"
@@ -155,5 +156,47 @@ def test_a_resize_cannot_bring_containers(simulate):
         )
         answer = await patched(w, "resize", containers=[{"name": "c", "image": "other"}])
         assert answer["spec"]["containers"][0]["image"] == "nginx"
+
+    simulate(story)
+
+
+def test_an_apply_changes_no_more_than_its_part(simulate):
+    """And an approver who applies cannot slip a certificate in."""
+
+    async def story(w):
+        apply = "application/apply-patch+yaml"
+        await pod(w, resources={"requests": AMOUNTS})
+        more = {"cpu": "200m", "memory": "64Mi"}
+        containers = [{"name": "c", "image": "other", "resources": {"requests": more}}]
+        config = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "a"},
+            "spec": {"containers": containers},
+        }
+        answer = await w.json(
+            "PATCH", POD.path("default", "a", "resize"), config, content_type=apply,
+            fieldManager="me", force="true",
+        )  # fmt: skip
+        (container,) = answer["spec"]["containers"]
+        assert container["resources"]["requests"] == more
+        assert container["image"] == "nginx"
+        kind = kinds.CERTIFICATE_SIGNING_REQUEST
+        await w.client.create(kind, csr.body("x", csr.request("ann")))
+        config = {
+            "apiVersion": kind.api_version,
+            "kind": kind.kind,
+            "metadata": {"name": "x"},
+            "status": {
+                "certificate": "YQ==",
+                "conditions": [{"type": "Approved", "status": "True", "reason": "me"}],
+            },
+        }
+        answer = await w.json(
+            "PATCH", kind.path("", "x", "approval"), config, content_type=apply,
+            fieldManager="me",
+        )  # fmt: skip
+        assert [c["type"] for c in answer["status"]["conditions"]] == ["Approved"]
+        assert "certificate" not in answer["status"]
 
     simulate(story)

@@ -225,3 +225,18 @@ def test_any_of_upstreams_objects_can_be_printed() -> None:
             assert len(row(kind, json.loads(path.read_text()))) == len(layout(kind).columns)
             printed += 1
     assert printed > 60
+
+
+def test_an_api_service_says_who_serves_it():
+    """Source: kube-aggregator pkg/registry/apiservice/etcd."""
+    kind = kinds.by_gvk("apiregistration.k8s.io/v1", "APIService")
+    spec = {"groupPriorityMinimum": 1, "versionPriority": 1, "version": "v1"}
+    local = {"type": "Available", "status": "True", "reason": "Local"}
+    assert row(kind, {"spec": spec, "status": {"conditions": [local]}}) == [
+        "a", "Local", "True", "60m",
+    ]  # fmt: skip
+    spec["service"] = {"namespace": "x", "name": "y"}
+    lost = {"type": "Available", "status": "False", "reason": "ServiceNotFound"}
+    assert row(kind, {"spec": spec, "status": {"conditions": [lost]}}) == [
+        "a", "x/y", "False (ServiceNotFound)", "60m",
+    ]  # fmt: skip

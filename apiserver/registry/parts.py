@@ -1,5 +1,6 @@
-"""Subresources that show the whole object and change one part of it: ephemeralcontainers and resize
-of pods, approval and status of certificate requests.
+"""Subresources that show the whole object and change one part of it: ephemeralcontainers and
+resize of pods, approval and status of certificate requests. However the change was asked for (PUT,
+a patch, apply), ``update.replace`` lets a part have its say first.
 
 Source: upstream pkg/registry/core/pod (strategy.go) and pkg/apis/core/validation
 (ValidatePodEphemeralContainersUpdate, ValidatePodResize).
@@ -11,73 +12,26 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from podwire.api import defaults, kinds
+from podwire.api.kinds import Kind
 from podwire.api.qos import qos_class
 from podwire.api.validation.field import Errors, invalid_error
 from podwire.api.validation.pod import check_pod_spec
 from podwire.api.view import JSON
-from podwire.apiserver import objects
 from podwire.apiserver.calls import Call
-from podwire.apiserver.registry import certificates, get, meta, update
-from podwire.client.counters import Response
+from podwire.apiserver.registry import certificates, meta
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
 
 Part = Callable[["Apiserver", Call, JSON, JSON], JSON]
-"""Makes the object of (what was asked for, what is there): only its own part changes."""
+"""Makes the object of (what was asked for, what is there): only its own part changes.
+
+Raises ApiError.
+"""
 
 _MIRROR = "kubernetes.io/config.mirror"
 _RESIZABLE = ("resources", "resizePolicy")
 _AMOUNTS = ("cpu", "memory")
-
-
-def install(server: Apiserver) -> None:
-    """Enter the verbs of these subresources into the server's table."""
-    add = server.routes.add_verb
-    for kind, subresource, part in (
-        (kinds.POD, "ephemeralcontainers", _ephemeral),
-        (kinds.POD, "resize", _resize),
-        (certificates.CSR, "approval", _approval),
-        (certificates.CSR, "status", _report),
-    ):
-        add("get", get.handle, subresource, kind)
-        add("update", _put(part), subresource, kind)
-        add("patch", _patch(part), subresource, kind)
-
-
-def _put(part: Part) -> Any:
-    async def handle(server: Apiserver, call: Call) -> Response:
-        body = objects.decode(call, call.kind)
-        meta.fit_name(call, body["metadata"])
-        meta.fit_namespace(call, body["metadata"])
-
-        def make(current: JSON) -> JSON:
-            return part(server, call, {**body, "metadata": dict(body["metadata"])}, current)
-
-        return await _changed(server, call, make)
-
-    return handle
-
-
-def _patch(part: Part) -> Any:
-    async def handle(server: Apiserver, call: Call) -> Response:
-        objects.check_patch_type(call)
-
-        def make(current: JSON) -> JSON:
-            new = objects.patched(call, current)
-            meta.fit_name(call, new["metadata"])
-            meta.fit_namespace(call, new["metadata"])
-            return part(server, call, new, current)
-
-        return await _changed(server, call, make)
-
-    return handle
-
-
-async def _changed(server: Apiserver, call: Call, make: update.Change) -> Response:
-    shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
-    entry = await update.change(server, call, make, dry_run=call.dry_run)
-    return server.one(entry, shape)
 
 
 # ---------------------------------------------------------------- certificate requests
@@ -118,7 +72,7 @@ def _ephemeral(_server: Apiserver, call: Call, new: JSON, old: JSON) -> JSON:
     wanted = (new.get("spec") or {}).get("ephemeralContainers") or []
     if wanted or "ephemeralContainers" in spec:
         spec["ephemeralContainers"] = wanted
-    made = _defaulted(call, {**old, "metadata": _guards(new, old), "spec": spec})
+    made = _defaulted(call, {**old, "metadata": dict(old["metadata"]), "spec": spec})
     check_pod_spec(errors, "spec", made["spec"])
     by_name = {c.get("name"): c for c in made["spec"].get("ephemeralContainers") or ()}
     for had in old["spec"].get("ephemeralContainers") or ():
@@ -150,7 +104,7 @@ def _resize(_server: Apiserver, call: Call, new: JSON, old: JSON) -> JSON:
             spec[field] = [_resized(w, h) for w, h in zip(wanted, had, strict=True)]
     if errors.causes:
         return _valid(call, new, errors)
-    made = _defaulted(call, {**old, "metadata": _guards(new, old), "spec": spec})
+    made = _defaulted(call, {**old, "metadata": dict(old["metadata"]), "spec": spec})
     check_pod_spec(errors, "spec", made["spec"])
     _check_amounts(errors, made["spec"], old["spec"])
     changed = qos_class(made["spec"])
@@ -158,13 +112,6 @@ def _resize(_server: Apiserver, call: Call, new: JSON, old: JSON) -> JSON:
         why = "Pod QOS Class may not change as a result of resizing"
         errors.invalid("spec", changed, why)
     return _valid(call, made, errors)
-
-
-def _guards(new: JSON, old: JSON) -> JSON:
-    """The stored metadata with the revision and uid that the caller demands."""
-    given = new["metadata"]
-    guards = {key: given[key] for key in ("resourceVersion", "uid") if given.get(key)}
-    return {**old["metadata"], "resourceVersion": "", **guards}
 
 
 def _defaulted(call: Call, obj: JSON) -> JSON:
@@ -215,3 +162,12 @@ def _others(resources: JSON) -> JSON:
     for part in ("limits", "requests"):
         rest[part] = {k: v for k, v in (resources.get(part) or {}).items() if k not in _AMOUNTS}
     return rest
+
+
+PARTS: dict[tuple[Kind[Any], str], Part] = {
+    (kinds.POD, "ephemeralcontainers"): _ephemeral,
+    (kinds.POD, "resize"): _resize,
+    (certificates.CSR, "approval"): _approval,
+    (certificates.CSR, "status"): _report,
+}
+"""By kind and subresource."""
