@@ -310,12 +310,24 @@ plain = msgspec.json.Encoder(order="sorted").encode
 """A set's JSON with its keys in the order of their text: upstream's where they hold no numbers."""
 
 _NUMBERED = re.compile(rb'"[kv]:(?:\{\\"\w+\\":)?-?\d')
+_NUMBERED_KEY = re.compile(r'[kv]:(?:\{"\w+":)?-?\d')
 
 
 def encode(one: Fields) -> bytes:
     """The set's FieldsV1 JSON, in upstream's order."""
     text = plain(one)
-    return _renumbered(text) if _NUMBERED.search(text) else text
+    several = len(_NUMBERED.findall(text)) > 1
+    return _renumbered(text) if several and _rivals(one) else text
+
+
+def _rivals(one: Fields) -> bool:
+    """Whether two siblings anywhere are told apart by numbers."""
+    numbered = 0
+    for key, below in one.items():
+        if below and _rivals(below):
+            return True
+        numbered += key[0] in "kv" and _NUMBERED_KEY.match(key) is not None
+    return numbered > 1
 
 
 @lru_cache(maxsize=1024)
