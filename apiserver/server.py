@@ -37,6 +37,7 @@ from podwire.apiserver.calls import Call
 from podwire.apiserver.config import Config
 from podwire.apiserver.encodings import Protobuf, ProtobufMetadata, rewritten
 from podwire.apiserver.http.authn import Authenticator
+from podwire.apiserver.negotiation import Accepted
 from podwire.apiserver.registry import install
 from podwire.apiserver.routes import Routes
 from podwire.apiserver.tokens import Issuer
@@ -47,8 +48,8 @@ from podwire.store import OutcomeUnknownError, Store, UnavailableError
 Check = Callable[[str], Awaitable[str | None] | str | None]
 """A health check: given the endpoint (healthz, livez, readyz), None or what is wrong."""
 
-Shape = Callable[[str, str], Representation | None]
-"""Chooses another representation by an Accept media range and ``includeObject``, or None."""
+Shape = Callable[[Accepted, str], Representation | None]
+"""Chooses another representation by what was agreed on and ``includeObject``, or None."""
 
 _LEASE_SHARE_S = 60.0
 _CHUNK_BYTES = 128 * 1024
@@ -219,9 +220,8 @@ class Apiserver:
         if found.media == PROTOBUF_TYPE:
             return ProtobufMetadata(found.version) if found.target else Protobuf()
         if found.target:
-            media = f"{answers.JSON_TYPE};as={found.target};v={found.version};g=meta.k8s.io"
             for choose in self.shapes:
-                shape = choose(media, include)
+                shape = choose(found, include)
                 if shape is not None:
                     return shape
         return None
