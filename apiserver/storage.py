@@ -17,7 +17,7 @@ from podwire.store import Compare, Delete, LeaseNotFoundError, Op, Put, ValueToo
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
 
-ADMISSION_READS = frozenset((kinds.NAMESPACE, kinds.SERVICE_ACCOUNT))
+ADMISSION_READS = frozenset((kinds.NAMESPACE, kinds.SERVICE_ACCOUNT, kinds.PRIORITY_CLASS))
 """Kinds whose objects decide about others: see ``Caches.decisive``."""
 
 _encode = msgspec.json.Encoder().encode
