@@ -69,7 +69,7 @@ def _leaving(budget: PodDisruptionBudget, pods: Sequence[Pod], now_ns: int) -> d
     return {
         name: since
         for name, since in budget.status.disrupted_pods.items()
-        if name in there and now_ns - parse_time(since) < DELETION_TIMEOUT_S * NS
+        if name in there and since and now_ns - parse_time(since) < DELETION_TIMEOUT_S * NS
     }
 
 

@@ -6,6 +6,7 @@ fieldpath/set.go (EnsureNamedFieldsAreMembers).
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from podwire.api.gotext import go_value
@@ -209,7 +210,7 @@ def _merge_lists(step: Step, live: list[Any], config: list[Any]) -> list[Any]:
     mine = dict(left)
     if len(mine) < len(left):
         mine = indexed(step, live)
-    shared = [key for key in right if key in mine]
+    shared = deque(key for key in right if key in mine)
     found: list[Any] = []
     done: dict[str, None] = {}
 
@@ -219,7 +220,7 @@ def _merge_lists(step: Step, live: list[Any], config: list[Any]) -> list[Any]:
         found.append(merge(step.item, ABSENT if was.__class__ is Many else was, right[key]))
         done[key] = None
         if shared and shared[0] == key:
-            shared.pop(0)
+            shared.popleft()
 
     ours = list(right)
     at, turn = 0, 0

@@ -5,6 +5,7 @@ Source: kubernetes pkg/apis/core/validation (validateContainerCommon and what it
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from podwire.api import names, quantity
@@ -38,7 +39,7 @@ _NOT_EPHEMERAL = (
 
 
 def check_containers(
-    errors: Errors, path: str, spec: JSON, volumes: list[str], claims: list[str]
+    errors: Errors, path: str, spec: JSON, volumes: Collection[str], claims: Collection[str]
 ) -> None:
     """All containers of a pod spec.
 
@@ -83,7 +84,7 @@ def _unique_name(errors: Errors, path: str, container: JSON, seen: dict[str, Non
 
 
 def _common(
-    errors: Errors, path: str, container: JSON, volumes: list[str], claims: list[str]
+    errors: Errors, path: str, container: JSON, volumes: Collection[str], claims: Collection[str]
 ) -> None:
     name = container.get("name", "")
     if name:
@@ -219,7 +220,7 @@ def check_field_path(errors: Errors, path: str, ref: JSON, supported: tuple[str,
     errors.one_of(f"{path}.fieldPath", field, supported)
 
 
-def _mounts(errors: Errors, path: str, mounts: list[JSON], volumes: list[str]) -> None:
+def _mounts(errors: Errors, path: str, mounts: list[JSON], volumes: Collection[str]) -> None:
     seen: dict[str, None] = {}
     for i, mount in enumerate(mounts):
         where = f"{path}[{i}]"
@@ -243,7 +244,7 @@ def _mounts(errors: Errors, path: str, mounts: list[JSON], volumes: list[str]) -
             local_path(errors, f"{where}.subPathExpr", mount["subPathExpr"])
 
 
-def check_resources(errors: Errors, path: str, resources: JSON, claims: list[str]) -> None:
+def check_resources(errors: Errors, path: str, resources: JSON, claims: Collection[str]) -> None:
     """Names and amounts; a request may not exceed its limit."""
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     for name, amount in limits.items():

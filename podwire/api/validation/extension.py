@@ -74,10 +74,12 @@ def _review_versions(errors: Errors, path: str, versions: list[str]) -> None:
         listed = ", ".join(_REVIEW_VERSIONS)
         errors.required(where, f"must specify one of {listed}")
         return
+    seen: dict[str, None] = {}
     for i, version in enumerate(versions):
         errors.complaints(f"{where}[{i}]", version, names.dns1035_label(version))
-        if version in versions[:i]:
+        if version in seen:
             errors.invalid(f"{where}[{i}]", version, "duplicate version")
+        seen[version] = None
     if not set(versions) & set(_REVIEW_VERSIONS):
         listed = ", ".join(_REVIEW_VERSIONS)
         errors.invalid(where, versions, f"must include at least one of {listed}")
@@ -160,15 +162,25 @@ def _rule(errors: Errors, path: str, rule: JSON) -> None:
 
 
 def _resources(errors: Errors, path: str, values: list[str]) -> None:
+    whole: dict[str, None] = {}  # resources of which all subresources were named
+    everywhere: dict[str, None] = {}  # subresources that were named of all resources
     for i, value in enumerate(values):
         if not value:
             errors.required(f"{path}[{i}]")
         resource, slash, part = value.partition("/")
-        if slash and part == "*" and f"{resource}/*" == value and len(values) > 1:
-            for other in values:
-                if other != value and other.startswith(f"{resource}/"):
-                    detail = f"if '{value}' is present, must not specify {other}"
-                    errors.invalid(f"{path}[{i}]", value, detail)
+        if not slash:
+            continue
+        for known, name, wide in (
+            (whole, resource, f"{resource}/*"),
+            (everywhere, part, f"*/{part}"),
+        ):
+            if name in known:
+                detail = f"if '{wide}' is present, must not specify {value}"
+                errors.invalid(f"{path}[{i}]", value, detail)
+        if part == "*":
+            whole[resource] = None
+        if resource == "*":
+            everywhere[part] = None
     if len(values) > 1 and "*/*" in values:
         detail = "if '*/*' is present, must not specify other resources"
         errors.invalid(path, values, detail)
@@ -263,10 +275,12 @@ def check_policy_binding(errors: Errors, new: JSON, _old: JSON | None) -> None:
     actions = spec.get("validationActions") or []
     if not actions:
         errors.required("spec.validationActions", "at least one validation action is required")
+    seen: dict[str, None] = {}
     for i, action in enumerate(actions):
         errors.one_of(f"spec.validationActions[{i}]", action, _ACTIONS)
-        if action in actions[:i]:
+        if action in seen:
             errors.duplicate(f"spec.validationActions[{i}]", action)
+        seen[action] = None
     if {"Deny", "Warn"} <= set(actions):
         detail = "must not contain both Deny and Warn (repeating the same validation failure "
         errors.invalid(

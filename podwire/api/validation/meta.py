@@ -84,7 +84,7 @@ def metadata(errors: Errors, kind: Kind[Any], meta: JSON, known: bool = False) -
 def metadata_update(errors: Errors, new: JSON, old: JSON) -> None:
     """What may not change about metadata, ever."""
     if old.get("deletionTimestamp"):
-        known = old.get("finalizers") or []
+        known = dict.fromkeys(old.get("finalizers") or ())
         extra = sorted(f for f in new.get("finalizers") or () if f not in known)
         if extra:
             listed = ", ".join(f'"{item}"' for item in extra)

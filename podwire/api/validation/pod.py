@@ -63,7 +63,7 @@ def check_pod_spec(errors: Errors, path: str, spec: JSON, claims: tuple[str, ...
     """A pod spec; ``claims`` are volumes that come from elsewhere (StatefulSet claims)."""
     volumes = _volumes(errors, f"{path}.volumes", spec.get("volumes") or [])
     devices = _resource_claims(errors, f"{path}.resourceClaims", spec.get("resourceClaims") or [])
-    check_containers(errors, path, spec, [*volumes, *claims], devices)
+    check_containers(errors, path, spec, {**volumes, **dict.fromkeys(claims)}, devices)
     errors.one_of(f"{path}.restartPolicy", spec.get("restartPolicy", ""), _RESTART)
     errors.one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy", ""), _DNS)
     meta.check_labels(errors, f"{path}.nodeSelector", spec.get("nodeSelector"))
@@ -134,8 +134,8 @@ def _gates(errors: Errors, path: str, spec: JSON) -> None:
         seen[name] = None
 
 
-def _resource_claims(errors: Errors, path: str, claims: list[JSON]) -> list[str]:
-    seen: list[str] = []
+def _resource_claims(errors: Errors, path: str, claims: list[JSON]) -> dict[str, None]:
+    seen: dict[str, None] = {}
     for i, claim in enumerate(claims):
         where, name = f"{path}[{i}]", claim.get("name", "")
         if not name:
@@ -144,7 +144,7 @@ def _resource_claims(errors: Errors, path: str, claims: list[JSON]) -> list[str]
             errors.duplicate(f"{where}.name", name)
         else:
             errors.complaints(f"{where}.name", name, names.dns1123_label(name))
-            seen.append(name)
+            seen[name] = None
         given = [k for k in ("resourceClaimName", "resourceClaimTemplateName") if claim.get(k)]
         one = "one of `resourceClaimName`, `resourceClaimTemplateName`"
         if len(given) > 1:
@@ -166,8 +166,8 @@ def _host_network_ports(errors: Errors, path: str, spec: JSON) -> None:
                 errors.invalid(where, port.get("hostPort", 0), detail)
 
 
-def _volumes(errors: Errors, path: str, volumes: list[JSON]) -> list[str]:
-    seen: list[str] = []
+def _volumes(errors: Errors, path: str, volumes: list[JSON]) -> dict[str, None]:
+    seen: dict[str, None] = {}
     for i, volume in enumerate(volumes):
         where = f"{path}[{i}]"
         name = volume.get("name", "")
@@ -178,7 +178,7 @@ def _volumes(errors: Errors, path: str, volumes: list[JSON]) -> list[str]:
             errors.complaints(f"{where}.name", name, names.dns1123_label(name))
             if name in seen:
                 errors.duplicate(f"{where}.name", name)
-        seen.append(name)
+        seen[name] = None
     return seen
 
 
@@ -228,11 +228,11 @@ def _check_update(errors: Errors, new_pod: JSON, old_pod: JSON) -> None:
             detail = "must be less than or equal to previous value"
             errors.invalid("spec.activeDeadlineSeconds", mine, detail)
             return
-    kept = [_without_seconds(t) for t in new.get("tolerations") or ()]
+    kept = {_without_seconds(t): None for t in new.get("tolerations") or ()}
     if any(_without_seconds(t) not in kept for t in old.get("tolerations") or ()):
         detail = "existing toleration can not be modified except its tolerationSeconds"
         errors.forbidden("spec.tolerations", detail)
-    known = [gate.get("name") for gate in old.get("schedulingGates") or ()]
+    known = {gate.get("name"): None for gate in old.get("schedulingGates") or ()}
     for i, gate in enumerate(new.get("schedulingGates") or ()):
         if gate.get("name") not in known:
             detail = f"only deletion is allowed, but found new scheduling gate '{gate.get('name')}'"
@@ -314,8 +314,8 @@ def _restarts(spec: JSON, container: str, statuses: str) -> bool:
     )
 
 
-def _without_seconds(toleration: JSON) -> JSON:
-    return {name: value for name, value in toleration.items() if name != "tolerationSeconds"}
+def _without_seconds(toleration: JSON) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(item for item in toleration.items() if item[0] != "tolerationSeconds"))
 
 
 def _frozen(spec: JSON, old: JSON) -> JSON:

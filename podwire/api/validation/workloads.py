@@ -173,21 +173,21 @@ def check_replica_status(errors: Errors, new: JSON, _old: JSON | None) -> None:
         errors.not_negative(f"status.{name}", status.get(name))
     whole = status.get("replicas", 0)
     for name in ("fullyLabeledReplicas", "readyReplicas", "availableReplicas"):
-        if status.get(name, 0) > whole:
-            detail = "cannot be greater than status.replicas"
-            errors.invalid(f"status.{name}", status[name], detail)
-    if status.get("availableReplicas", 0) > status.get("readyReplicas", 0):
-        detail = "cannot be greater than readyReplicas"
-        errors.invalid("status.availableReplicas", status["availableReplicas"], detail)
+        if (count := status.get(name, 0)) > whole:
+            errors.invalid(f"status.{name}", count, "cannot be greater than status.replicas")
+    available = status.get("availableReplicas", 0)
+    if available > status.get("readyReplicas", 0):
+        errors.invalid(
+            "status.availableReplicas", available, "cannot be greater than readyReplicas"
+        )
 
 
 def check_deployment_status(errors: Errors, new: JSON, old: JSON | None) -> None:
     """The same; and collisions of template hashes are counted upwards only."""
     check_replica_status(errors, new, old)
     status, before = new.get("status") or {}, (old or {}).get("status") or {}
-    if status.get("updatedReplicas", 0) > status.get("replicas", 0):
-        detail = "cannot be greater than status.replicas"
-        errors.invalid("status.updatedReplicas", status["updatedReplicas"], detail)
+    if (updated := status.get("updatedReplicas", 0)) > status.get("replicas", 0):
+        errors.invalid("status.updatedReplicas", updated, "cannot be greater than status.replicas")
     count, known = status.get("collisionCount"), before.get("collisionCount")
     if known is not None and (count is None or count < known):
         errors.invalid("status.collisionCount", count, "cannot be decremented")

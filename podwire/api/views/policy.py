@@ -73,7 +73,8 @@ class PodDisruptionBudgetStatus(View, frozen=True, kw_only=True):
     """poddisruptionbudget status."""
 
     observed_generation: int = 0
-    disrupted_pods: dict[str, str] = {}
+    disrupted_pods: dict[str, str | None] = {}
+    """When a pod was evicted, by its name; Go keeps a null of its clients."""
     disruptions_allowed: int = 0
     current_healthy: int = 0
     desired_healthy: int = 0

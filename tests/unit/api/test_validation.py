@@ -93,9 +93,7 @@ def test_the_answer_lists_every_cause() -> None:
         ],
     }
     with pytest.raises(ApiError) as caught:
-        prepare_create(
-            kinds.POD, make(kinds.POD, lambda b: b["spec"].update(containers=[{}]))
-        )
+        prepare_create(kinds.POD, make(kinds.POD, lambda b: b["spec"].update(containers=[{}])))
     assert caught.value.message == (
         'Pod "web" is invalid: [spec.containers[0].name: Required value, '
         "spec.containers[0].image: Required value]"
@@ -195,9 +193,7 @@ def test_of_a_pod_little_more_than_the_image_may_change() -> None:
 
 def test_a_cluster_ip_may_not_change_but_may_be_left_out() -> None:
     """The message that upstream's own suite greps for."""
-    stored = prepare_create(
-        kinds.SERVICE, make(kinds.SERVICE, _set("spec.clusterIP", "10.96.0.9"))
-    )
+    stored = prepare_create(kinds.SERVICE, make(kinds.SERVICE, _set("spec.clusterIP", "10.96.0.9")))
     silent = copy.deepcopy(stored)
     del silent["spec"]["clusterIP"], silent["spec"]["clusterIPs"]
     assert prepare_update(kinds.SERVICE, silent, stored)["spec"]["clusterIP"] == "10.96.0.9"
@@ -210,9 +206,7 @@ def test_a_cluster_ip_may_not_change_but_may_be_left_out() -> None:
 
 def test_an_immutable_config_map_stays_as_it_is() -> None:
     """Neither its data nor its immutability may change."""
-    stored = prepare_create(
-        kinds.CONFIG_MAP, make(kinds.CONFIG_MAP, _set("immutable", True))
-    )
+    stored = prepare_create(kinds.CONFIG_MAP, make(kinds.CONFIG_MAP, _set("immutable", True)))
     new = copy.deepcopy(stored)
     new["immutable"] = False
     new["data"] = {}
@@ -275,3 +269,32 @@ def test_any_decodable_object_is_prepared_or_invalid(upstream, seed: int, kind: 
             with contextlib.suppress(ApiError):
                 prepare_create(kind, obj)
         prepare_update(kind, new, old)
+
+
+def test_counts_that_contradict_each_other_are_complaints_also_when_one_is_absent() -> None:
+    """An absent count is zero, and more than a negative one."""
+    stored = prepare_create(kinds.DEPLOYMENT, make(kinds.DEPLOYMENT))
+    new = copy.deepcopy(stored)
+    new["status"] = {"replicas": -1, "readyReplicas": -1}
+    complaints = told(lambda: prepare_update(kinds.DEPLOYMENT, new, stored, "status"))
+    assert complaints[-2:] == [
+        "status.availableReplicas: Invalid value: 0: cannot be greater than readyReplicas",
+        "status.updatedReplicas: Invalid value: 0: cannot be greater than status.replicas",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("resources", "wide"), [(["pods/*", "pods/log"], "pods/*"), (["*/log", "pods/log"], "*/log")]
+)
+def test_a_webhook_names_a_subresource_once(resources: list[str], wide: str) -> None:
+    """Source: admissionregistration/validation (validateResources)."""
+    kind = kinds.by_gvk("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration")
+    assert kind is not None
+    hook = make(kind)
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"]}
+    hook["webhooks"][0]["rules"] = [{**rule, "resources": resources}]
+    [complaint] = told(lambda: prepare_create(kind, hook))
+    assert complaint == (
+        'webhooks[0].rules[0].resources[1]: Invalid value: "pods/log": '
+        f"if '{wide}' is present, must not specify pods/log"
+    )

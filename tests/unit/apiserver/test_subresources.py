@@ -233,3 +233,19 @@ def test_log_options_are_validated_in_upstreams_words(simulate, query, message):
             assert (error.code, error.message) == (400, message)
 
     simulate(story)
+
+
+def test_a_null_that_upstream_keeps_does_not_spoil_the_lists_of_its_kind(simulate):
+    """A map of times keeps null for what its client did not say; every reader must bear it."""
+
+    async def story(w):
+        kind = kinds.POD_DISRUPTION_BUDGET
+        spec = {"minAvailable": 1, "selector": {"matchLabels": {"a": "b"}}}
+        made = await w.json("POST", kind.path("default"), {"metadata": {"name": "b"}, "spec": spec})
+        made["status"] = {**made["status"], "disruptedPods": {"p": None}}
+        answer = await w.raw("PUT", kind.path("default", "b", "status"), made)
+        assert answer.status == 200
+        [found] = (await w.client.list(kind)).items
+        assert found.status.disrupted_pods == {"p": None}
+
+    simulate(story)
