@@ -205,3 +205,8 @@ def by_plural(group: str, version: str, plural: str) -> Kind[Any] | None:
 def by_gvk(api_version: str, kind: str) -> Kind[Any] | None:
     """The kind of an object's apiVersion and kind."""
     return _BY_GVK.get((api_version, kind))
+
+
+def named(api_version: str, kind: str) -> Kind[Any]:
+    """The same of a kind that is served for certain. Raises KeyError."""
+    return _BY_GVK[api_version, kind]

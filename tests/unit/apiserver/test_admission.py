@@ -66,8 +66,8 @@ def test_a_pod_of_a_missing_account_is_forbidden(simulate):
     simulate(story)
 
 
-def test_priority_classes_are_the_two_built_in_ones(simulate):
-    """Others do not exist here, and the number cannot be chosen freely."""
+def test_a_priority_class_is_a_number(simulate):
+    """Two are built in; a class must exist, and the number cannot be chosen freely."""
 
     async def story(w):
         body = pod("a", priorityClassName="system-node-critical")
