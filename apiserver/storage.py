@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ADMISSION_READS = frozenset((
     kinds.NAMESPACE, kinds.SERVICE_ACCOUNT, kinds.INGRESS_CLASS, kinds.named("v1", "LimitRange"),
     kinds.named("v1", "ResourceQuota"), kinds.named("node.k8s.io/v1", "RuntimeClass"),
-    kinds.named("scheduling.k8s.io/v1", "PriorityClass"),
+    kinds.PRIORITY_CLASS,
     kinds.named("storage.k8s.io/v1", "StorageClass"),
 ))  # fmt: skip
 """Kinds whose objects decide about others: see ``Caches.decisive``."""

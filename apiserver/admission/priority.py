@@ -1,84 +1,80 @@
-"""Priority: a class name becomes a number; of default classes there is one at most.
+"""Priority: a class name becomes a number. What the scheduler makes of it is not modelled.
 
 Source: upstream plugin/pkg/admission/priority.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from podwire.api import kinds
+from podwire.api.view import JSON
+from podwire.api.views import ObjectMeta, PriorityClass
 from podwire.apiserver import calls
 from podwire.apiserver.admission.review import Review
 
-CLASSES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
-"""Priority classes that every cluster has, even before it has objects for them."""
+SYSTEM = {
+    name: PriorityClass(metadata=ObjectMeta(name=name), value=value)
+    for name, value in (
+        ("system-node-critical", 2_000_001_000),
+        ("system-cluster-critical", 2_000_000_000),
+    )
+}
+"""Priority classes every cluster has, also before their objects are made."""
 
-_CLASS = kinds.named("scheduling.k8s.io/v1", "PriorityClass")
-_PREEMPT = "PreemptLowerPriority"
+_UNNAMED = PriorityClass()
+_GIVEN = ("priority", "preemptionPolicy")
 
 
 def admit(review: Review) -> None:
-    """Set priority and preemptionPolicy of a new pod. Raises ApiError Forbidden."""
-    if review.subresource or review.operation == "DELETE":
+    """Set priority and preemptionPolicy of pods; keep PriorityClasses to one global default.
+
+    Raises ApiError Forbidden.
+    """
+    if review.subresource:
         return
-    if review.kind is _CLASS:
-        _one_default(review)
-    elif review.kind is kinds.POD and review.operation == "CREATE":
-        _pod(review)
+    if review.kind is kinds.POD and review.operation == "CREATE":
+        _resolve(review, review.obj.setdefault("spec", {}))
+    elif review.kind is kinds.POD and review.operation == "UPDATE":
+        assert review.old is not None, "an update has something before it"
+        spec, old = review.obj.setdefault("spec", {}), review.old.get("spec") or {}
+        spec.update((name, old[name]) for name in _GIVEN if name in old and name not in spec)
+    elif review.kind is kinds.PRIORITY_CLASS and review.obj.get("globalDefault"):
+        default = _default(review)
+        if default is not None and default.metadata.name != review.obj["metadata"].get("name"):
+            why = (
+                f"PriorityClass {default.metadata.name} is already marked as default. "
+                "Only one default can exist"
+            )
+            raise calls.forbidden(kinds.PRIORITY_CLASS, review.name, why)
 
 
-def _one_default(review: Review) -> None:
-    if not review.obj.get("globalDefault"):
-        return
-    for entry in review.server.caches.of(_CLASS).entries():
-        if entry.name != review.name and entry.json().get("globalDefault"):
-            why = f"PriorityClass {entry.name} is already marked as default."
-            raise calls.forbidden(_CLASS, review.name, f"{why} Only one default can exist")
-
-
-def _pod(review: Review) -> None:
-    spec = review.obj.setdefault("spec", {})
+def _resolve(review: Review, spec: JSON) -> None:
     name = spec.get("priorityClassName") or ""
-    name, priority, policy = _class_of(review, name) if name else _default(review)
-    if name and not spec.get("priorityClassName"):
-        spec["priorityClassName"] = name
-    given = spec.get("priority")
-    if given is not None and given != priority:
-        why = (
-            f"the integer value of priority ({given}) must not be provided in pod spec; "
-            f"priority admission controller computed {priority} from the given PriorityClass name"
-        )
+    found = _named(review, name) if name else _default(review) or _UNNAMED
+    if found is None:
+        why = f"no PriorityClass with name {name} was found"
         raise calls.forbidden(kinds.POD, review.name, why)
-    spec["priority"] = priority
-    if spec.setdefault("preemptionPolicy", policy) != policy:
-        why = (
-            f"the string value of PreemptionPolicy ({spec['preemptionPolicy']}) must not be "
-            f"provided in pod spec; priority admission controller computed {policy} from the "
-            "given PriorityClass name"
-        )
-        raise calls.forbidden(kinds.POD, review.name, why)
+    if found.metadata.name:
+        spec["priorityClassName"] = found.metadata.name
+    computed = (found.value, found.preemption_policy)
+    words = ("the integer value of priority", "the string value of PreemptionPolicy")
+    for field, value, word in zip(_GIVEN, computed, words, strict=True):
+        given = spec.get(field)
+        if given is not None and given != value:
+            why = (
+                f"{word} ({given}) must not be provided in pod spec; "
+                f"priority admission controller computed {value} from the given PriorityClass name"
+            )
+            raise calls.forbidden(kinds.POD, review.name, why)
+        spec[field] = value
 
 
-def _class_of(review: Review, name: str) -> tuple[str, int, str]:
-    entry = review.server.caches.of(_CLASS).get("", name)
-    if entry is not None:
-        return _read(entry.json())
-    if name in CLASSES:
-        return name, CLASSES[name], _PREEMPT
-    raise calls.forbidden(kinds.POD, review.name, f"no PriorityClass with name {name} was found")
+def _named(review: Review, name: str) -> PriorityClass | None:
+    entry = review.server.caches.of(kinds.PRIORITY_CLASS).get("", name)
+    return entry.view if entry is not None else SYSTEM.get(name)
 
 
-def _default(review: Review) -> tuple[str, int, str]:
-    """The class that is everybody's: of several (it can happen) the lowest."""
-    found = [
-        _read(body)
-        for entry in review.server.caches.of(_CLASS).entries()
-        if (body := entry.json()).get("globalDefault")
-    ]
-    return min(found, key=lambda one: one[1]) if found else ("", 0, _PREEMPT)
-
-
-def _read(body: dict[str, Any]) -> tuple[str, int, str]:
-    policy = body.get("preemptionPolicy") or _PREEMPT
-    return body["metadata"]["name"], body.get("value", 0), policy
+def _default(review: Review) -> PriorityClass | None:
+    """The class of pods that name none; of several, made at once, the one of the least value."""
+    entries = review.server.caches.of(kinds.PRIORITY_CLASS).entries()
+    marked = [entry.view for entry in entries if entry.view.global_default]
+    return min(marked, key=lambda found: found.value, default=None)

@@ -160,6 +160,7 @@ NETWORK_POLICY = _kind("networking.k8s.io/v1", "NetworkPolicy", views.NetworkPol
 INGRESS = _kind("networking.k8s.io/v1", "Ingress", views.Ingress)
 INGRESS_CLASS = _kind("networking.k8s.io/v1", "IngressClass", views.IngressClass)
 POD_DISRUPTION_BUDGET = _kind("policy/v1", "PodDisruptionBudget", views.PodDisruptionBudget)
+PRIORITY_CLASS = _kind("scheduling.k8s.io/v1", "PriorityClass", views.PriorityClass)
 CERTIFICATE_SIGNING_REQUEST = _kind(
     "certificates.k8s.io/v1", "CertificateSigningRequest", views.CertificateSigningRequest
 )

@@ -11,7 +11,7 @@ CLAIM = kinds.named("v1", "PersistentVolumeClaim")
 QUOTA = kinds.named("v1", "ResourceQuota")
 LIMIT_RANGE = kinds.named("v1", "LimitRange")
 RUNTIME_CLASS = kinds.named("node.k8s.io/v1", "RuntimeClass")
-PRIORITY_CLASS = kinds.named("scheduling.k8s.io/v1", "PriorityClass")
+PRIORITY_CLASS = kinds.PRIORITY_CLASS
 STORAGE_CLASS = kinds.named("storage.k8s.io/v1", "StorageClass")
 
 
