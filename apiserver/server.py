@@ -17,6 +17,7 @@ from podwire.api import kinds
 from podwire.api.codec import PROTOBUF_TYPE
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
+from podwire.api.validation.warnings import deprecated
 from podwire.api.view import JSON
 from podwire.apiserver import (
     answers,
@@ -172,8 +173,10 @@ class Apiserver:
         if handler is None:
             raise calls.method_not_allowed()
         response = await self.metrics.observed(call, handler(self, call))
-        if call.warnings:
-            texts = [answers.quoted_warning(text) for text in call.warnings]
+        told = deprecated(call.kind)
+        if told or call.warnings:
+            warnings = [told, *call.warnings] if told else call.warnings
+            texts = [answers.quoted_warning(text) for text in warnings]
             response.headers["warning"] = ", ".join(texts)
         return response
 
