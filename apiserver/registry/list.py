@@ -60,7 +60,7 @@ async def page(server: Apiserver, call: Call) -> tuple[Sequence[Entry], JSON]:
     Raises ApiError.
     """
     query = call.query
-    limit = query.number("limit") or 0
+    limit = max(0, query.number("limit") or 0)
     token = query.get("continue")
     selection = select(call)
     validate(call)
