@@ -64,7 +64,8 @@ def apply_patch(
         else:
             patched = strategic.merge(struct, original, _need_map(change))
     except PatchError as error:
-        raise _does_not_apply(str(error)) from None
+        message = "the server rejected our request due to an error in our request"
+        raise ApiError("Invalid", message) from error  # upstream keeps the operation to itself
     except strategic.StrategicError as error:
         raise ApiError("BadRequest", str(error)) from None
     found = _checked(kind, patched, field_validation, told, media, change)
@@ -95,11 +96,6 @@ def _need_map(change: Any) -> JSON:
         why = f"json: cannot unmarshal {describe(change)} into Go value of type {go_type}"
         raise ApiError("BadRequest", f"error decoding patch: {why}")
     return change
-
-
-def _does_not_apply(why: str) -> ApiError:
-    message = "the server rejected our request due to an error in our request"
-    return ApiError("Invalid", message, causes=(Cause("UnexpectedServerResponse", why),))
 
 
 def _doubtful(media: str, patch: bytes, change: Any) -> list[str]:
