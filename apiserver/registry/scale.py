@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from podwire.api import kinds, selectors
 from podwire.api.kinds import Kind
 from podwire.api.managed import apply as managed
@@ -21,7 +23,7 @@ from podwire.api.status import ApiError, Cause
 from podwire.api.view import JSON
 from podwire.api.views import Object
 from podwire.apiserver import answers, objects
-from podwire.apiserver.cache.entry import Entry
+from podwire.apiserver.cache.entry import Entry, Splice
 from podwire.apiserver.calls import Call
 from podwire.apiserver.registry import apply, meta, ownership, update
 from podwire.apiserver.registry.patch import check_options
@@ -40,7 +42,7 @@ async def get(server: Apiserver, call: Call) -> Response:
     entry = server.caches.of(call.kind).get(call.namespace, call.name)
     if entry is None:
         raise call.not_found()
-    return answers.json(of(entry))
+    return _answer(server, call, entry)
 
 
 async def put(server: Apiserver, call: Call) -> Response:
@@ -71,7 +73,8 @@ async def _set(server: Apiserver, call: Call, make: Callable[[JSON], JSON]) -> R
         return scales.to_parent(entries, before, after, call.kind.api_version)
 
     dry_run = call.dry_run
-    return answers.json(of(await update.change(server, call, change, dry_run=dry_run, track=track)))
+    entry = await update.change(server, call, change, dry_run=dry_run, track=track)
+    return _answer(server, call, entry)
 
 
 async def _apply(server: Apiserver, call: Call) -> Response:
@@ -92,7 +95,8 @@ async def _apply(server: Apiserver, call: Call) -> Response:
         return scales.to_parent(entries, before, applied.entries, call.kind.api_version)
 
     dry_run = call.dry_run
-    return answers.json(of(await update.change(server, call, change, dry_run=dry_run, track=track)))
+    entry = await update.change(server, call, change, dry_run=dry_run, track=track)
+    return _answer(server, call, entry)
 
 
 _RESET = sets.of_paths([("f:status",)])
@@ -125,6 +129,18 @@ def _check(name: str, replicas: Any) -> None:
         message = f'Scale.autoscaling "{name}" is invalid: spec.replicas: {why}'
         cause = Cause("FieldValueInvalid", why, "spec.replicas")
         raise ApiError("Invalid", message, 0, found, (cause,))
+
+
+def _answer(server: Apiserver, call: Call, entry: Entry) -> Response:
+    """The Scale of a stored object in the shape that was asked for."""
+    shape = server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
+    body = of(entry)
+    if shape is None or shape.content_type != answers.JSON_TYPE:
+        return answers.json(body)
+    del body["metadata"]["resourceVersion"]
+    head = {key: body.pop(key) for key in ("apiVersion", "kind", "metadata")}
+    value = msgspec.json.encode(head | body)
+    return server.one(Entry(SCALE, Splice(SCALE), entry.key, value, entry.revision), shape)
 
 
 def of(entry: Entry) -> JSON:
