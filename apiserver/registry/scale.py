@@ -67,7 +67,9 @@ def _shape(server: Apiserver, call: Call) -> Representation | None:
 def _answered(server: Apiserver, call: Call, parent: Entry) -> Response:
     """The Scale of a stored object, in the shape that the client asks for."""
     value = encode(SCALE, _shown(parent.json()))
-    return server.one(Entry(SCALE, _SPLICE, parent.key, value, parent.revision), _shape(server, call))
+    return server.one(
+        Entry(SCALE, _SPLICE, parent.key, value, parent.revision), _shape(server, call)
+    )
 
 
 async def _set(server: Apiserver, call: Call, make: Callable[[JSON], JSON]) -> Response:

@@ -93,9 +93,7 @@ def test_the_answer_lists_every_cause() -> None:
         ],
     }
     with pytest.raises(ApiError) as caught:
-        prepare_create(
-            kinds.POD, make(kinds.POD, lambda b: b["spec"].update(containers=[{}]))
-        )
+        prepare_create(kinds.POD, make(kinds.POD, lambda b: b["spec"].update(containers=[{}])))
     assert caught.value.message == (
         'Pod "web" is invalid: [spec.containers[0].name: Required value, '
         "spec.containers[0].image: Required value]"
@@ -195,9 +193,7 @@ def test_of_a_pod_little_more_than_the_image_may_change() -> None:
 
 def test_a_cluster_ip_may_not_change_but_may_be_left_out() -> None:
     """The message that upstream's own suite greps for."""
-    stored = prepare_create(
-        kinds.SERVICE, make(kinds.SERVICE, _set("spec.clusterIP", "10.96.0.9"))
-    )
+    stored = prepare_create(kinds.SERVICE, make(kinds.SERVICE, _set("spec.clusterIP", "10.96.0.9")))
     silent = copy.deepcopy(stored)
     del silent["spec"]["clusterIP"], silent["spec"]["clusterIPs"]
     assert prepare_update(kinds.SERVICE, silent, stored)["spec"]["clusterIP"] == "10.96.0.9"
@@ -210,9 +206,7 @@ def test_a_cluster_ip_may_not_change_but_may_be_left_out() -> None:
 
 def test_an_immutable_config_map_stays_as_it_is() -> None:
     """Neither its data nor its immutability may change."""
-    stored = prepare_create(
-        kinds.CONFIG_MAP, make(kinds.CONFIG_MAP, _set("immutable", True))
-    )
+    stored = prepare_create(kinds.CONFIG_MAP, make(kinds.CONFIG_MAP, _set("immutable", True)))
     new = copy.deepcopy(stored)
     new["immutable"] = False
     new["data"] = {}
