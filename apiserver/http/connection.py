@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
             self._failure = error
         if parser.complete or self._failure is not None:
             self._wake()
-            if self._busy or len(parser.complete) > 1:
+            if self._busy or len(parser.complete) > 1 or parser.upgraded is not None:
                 self._reading_paused = True
                 self.transport.pause_reading()
         elif parser.reading and not began and not parser.in_body:
