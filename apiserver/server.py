@@ -247,7 +247,7 @@ class Apiserver:
         its ListMeta.
         """
         if shape is not None:
-            return answers.raw(shape.many(kind, entries, meta), 200, shape.content_type)
+            return answers.chunked(shape.many(kind, entries, meta), shape.content_type)
         head = msgspec.json.encode(
             {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": meta}
         )

@@ -93,7 +93,6 @@ LAYOUTS: dict[str, Layout] = {
         cells.node,
     ),
     "v1/Namespace": _viewed("Name|Status|Age", cells.namespace),
-    "autoscaling/v1/Scale": _layout("Name|Desired:i|Available:i|Age", cells_workload.scale),
     "v1/Service": _viewed(
         "Name|Type|Cluster-IP|External-IP|Port(s)|Age|Selector*", cells_network.service
     ),
