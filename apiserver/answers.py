@@ -21,9 +21,9 @@ def raw(body: bytes, status: int = 200, content_type: str = JSON_TYPE) -> Respon
     return Response(status, body, {"content-type": content_type})
 
 
-def chunked(chunks: Iterator[bytes]) -> Response:
-    """JSON that is made while it is sent."""
-    return Response(200, b"", {"content-type": JSON_TYPE}, None, chunks)
+def chunked(chunks: Iterator[bytes], content_type: str = JSON_TYPE) -> Response:
+    """A body that is made while it is sent."""
+    return Response(200, b"", {"content-type": content_type}, None, chunks)
 
 
 def json(body: Any, status: int = 200) -> Response:

@@ -10,6 +10,7 @@ import yaml
 
 from podwire.api import kinds, protobuf, schema, structure
 from podwire.api.view import JSON
+from podwire.apiserver.encodings import as_yaml
 from podwire.apiserver.negotiation import Accepted, negotiate
 from podwire.client.counters import Request, Response, User
 
@@ -267,5 +268,22 @@ def test_the_root_lists_what_is_served(simulate):
         assert {"/version", "/readyz", "/readyz/etcd", "/metrics"} <= set(paths)
         assert paths == sorted(paths)
         assert (await w.raw("GET", "/", user=None)).status == 403
+
+    simulate(story)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_list_as_yaml_is_one_document(simulate, count):
+    """Made item by item, and the same to the letter as if it were made at once."""
+
+    async def story(w):
+        for i in range(count):
+            await w.raw("POST", PATH, {"metadata": {"name": f"c{i}"}, "data": {"k": "a\nb: c"}})
+        listed = await w.raw("GET", PATH, accept="application/yaml")
+        assert listed.headers["content-type"] == "application/yaml"
+        text = listed.body
+        body = yaml.safe_load(text)
+        assert text == as_yaml(body)
+        assert body == await w.json("GET", PATH)
 
     simulate(story)

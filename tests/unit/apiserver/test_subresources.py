@@ -11,6 +11,7 @@ from podwire.apiserver.tables.shapes import chooser
 from podwire.client.counters import Request, User
 
 POD, DEPLOY = kinds.POD, kinds.DEPLOYMENT
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 MERGE = "application/merge-patch+json"
 
 
@@ -63,6 +64,12 @@ def test_scale_reads_and_sets_replicas(simulate):
         assert scale["kind"] == "Scale"
         assert scale["spec"] == {"replicas": 2}
         assert scale["status"] == {"replicas": 0, "selector": "app=web"}
+        w.server.shapes.append(chooser(w.env.clock.now_ns))
+        table = await w.json("GET", path, accept=TABLE)
+        assert [column["name"] for column in table["columnDefinitions"]] == [
+            "Name", "Desired", "Available", "Age",
+        ]  # fmt: skip
+        assert table["rows"][0]["cells"][:3] == ["web", 2, 0]
         patched = await w.json("PATCH", path, {"spec": {"replicas": 5}}, content_type=MERGE)
         assert patched["spec"]["replicas"] == 5
         scale["spec"]["replicas"] = 3
