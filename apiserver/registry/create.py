@@ -79,7 +79,7 @@ async def create(
     strategy.on_create(kind, obj)
     if (prepare := _PREPARERS.get(kind)) is not None:
         prepare(call, obj)
-    check_create(kind, obj)
+    check_create(kind, obj, call.kind)
     call.warnings += warnings_of(kind, obj, None)
     if given:
         ownership.check(kind, metadata.get("name", ""), entries)

@@ -152,7 +152,7 @@ async def _write(
     old, current = stored.obj, stored.entry
     strategy.on_update(kind, new, old, call.subresource)
     admit(Review(server, kind, "UPDATE", call.namespace, call.name, call.subresource, new, old))
-    check_update(kind, new, old, call.subresource)
+    check_update(kind, new, old, call.subresource, call.kind)
     if call.subresource != "status":
         meta.bump_generation(kind, new, old)
     if not call.subresource:

@@ -180,20 +180,6 @@ TRACE = Kind(
 ALL: tuple[Kind[Any], ...] = (*(_named.get(name) or _idle(*name) for name in _ROWS), TRACE)
 """Every kind served, in discovery order."""
 
-_STORED_AS: dict[Kind[Any], Kind[Any]] = {
-    EVENTS_EVENT: EVENT,
-    HORIZONTAL_POD_AUTOSCALER_V1: HORIZONTAL_POD_AUTOSCALER,
-}
-
-
-def stored(kind: Kind[Any]) -> Kind[Any]:
-    """The kind in whose version objects of this kind are stored: itself but for two."""
-    return _STORED_AS.get(kind, kind)
-
-
-STORED: tuple[Kind[Any], ...] = tuple(kind for kind in ALL if kind not in _STORED_AS)
-"""Every kind once, where ALL has versions: for whoever goes over objects, not over paths."""
-
 _BY_PLURAL = {(k.group, k.version, k.plural): k for k in ALL}
 _BY_GVK = {(k.api_version, k.kind): k for k in ALL}
 
@@ -211,3 +197,24 @@ def by_gvk(api_version: str, kind: str) -> Kind[Any] | None:
 def named(api_version: str, kind: str) -> Kind[Any]:
     """The same of a kind that is served for certain. Raises KeyError."""
     return _BY_GVK[api_version, kind]
+
+
+def _stored_as() -> dict[Kind[Any], Kind[Any]]:
+    found = {}
+    for name, row in _ROWS.items():
+        if row.stored_as:
+            api_version, _, kind = row.stored_as.lstrip("/").rpartition("/")
+            found[_BY_GVK[name]] = _BY_GVK[api_version, kind]
+    return found
+
+
+_STORED_AS = _stored_as()
+
+
+def stored(kind: Kind[Any]) -> Kind[Any]:
+    """The kind in whose version objects of this kind are stored: itself but for a few."""
+    return _STORED_AS.get(kind, kind)
+
+
+STORED: tuple[Kind[Any], ...] = tuple(kind for kind in ALL if kind not in _STORED_AS)
+"""Every kind once, where ALL has versions: for whoever goes over objects, not over paths."""
