@@ -112,9 +112,7 @@ class ProtobufMetadata:
         return protobuf_encode.encode(_PARTIAL(), {"metadata": metadata})
 
 
-def _wrapped(
-    api_version: str, kind: str, messages: Iterable[bytes], meta: JSON
-) -> Iterator[bytes]:
+def _wrapped(api_version: str, kind: str, messages: Iterable[bytes], meta: JSON) -> Iterator[bytes]:
     """A list's envelope. It begins with its length, so that nothing of it can be sent before all
     messages are made.
     """
