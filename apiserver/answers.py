@@ -31,6 +31,11 @@ def json(body: Any, status: int = 200) -> Response:
     return raw(msgspec.json.encode(body), status)
 
 
+def indented(body: Any) -> Response:
+    """A value as WriteRawJSON shows it: with two blanks per level, to everybody."""
+    return raw(msgspec.json.format(msgspec.json.encode(body), indent=2))
+
+
 def review(body: JSON, status: int = 201) -> Response:
     """An object that was made for this answer, its fields in the order of the API's own."""
     head = {key: body[key] for key in ("kind", "apiVersion", "metadata")}

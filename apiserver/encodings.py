@@ -19,6 +19,7 @@ from podwire.api.schema import Type, type_named, type_of, type_of_gvk
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.apiserver.cache.entry import Entry, Representation
+from podwire.apiserver.calls import Query
 from podwire.apiserver.negotiation import META_GROUP, negotiate
 from podwire.client.counters import Frame, Request, Response
 
@@ -137,14 +138,15 @@ def error_frame(shape: Representation | None, status: JSON) -> Frame:
 
 
 def rewritten(request: Request, response: Response) -> Response:
-    """A JSON answer in the encoding that the client prefers, if that is another one.
+    """A JSON answer in the encoding that the client prefers, if that is another one; indented
+    for people.
 
     What was made of cache entries is in its encoding already; this is for the rest: Status,
     Scale, discovery. Kinds without a protobuf form stay JSON.
     """
     header = request.headers.get("accept", "")
     if "protobuf" not in header and "yaml" not in header:
-        return response
+        return _indented(response) if _for_people(request) else response
     if response.stream is not None or response.headers.get("content-type") != JSON_TYPE:
         return response
     found = negotiate(header) if response.status < 400 else None
@@ -165,6 +167,29 @@ def rewritten(request: Request, response: Response) -> Response:
         response.body = protobuf_encode.wrap(api_version, kind, message)
         response.headers["content-type"] = PROTOBUF_TYPE
     return response
+
+
+def _for_people(request: Request) -> bool:
+    """Whether a resource is asked for by ?pretty= or, where that is not said, with a tool whose
+    output people read. Source: apiserver handlers/negotiation/negotiate.go.
+    """
+    if not request.path.startswith("/api"):
+        return False
+    query = Query(request.query)
+    if query.get("pretty"):
+        return query.get("pretty") in _TRUE
+    return request.headers.get("user-agent", "").startswith(("curl", "Wget", "Mozilla/5.0"))
+
+
+_TRUE = ("1", "t", "T", "true", "TRUE", "True")
+
+
+def _indented(response: Response) -> Response:
+    """JSON with two blanks per level; streams stay as they are."""
+    if response.stream is not None or response.headers.get("content-type") != JSON_TYPE:
+        return response
+    body = msgspec.json.format(response.body, indent=2)
+    return Response(response.status, body, response.headers)
 
 
 def _yaml_pieces(body: JSON) -> Iterator[bytes]:

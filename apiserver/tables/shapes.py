@@ -13,10 +13,9 @@ import msgspec
 from podwire.api.kinds import Kind
 from podwire.api.view import JSON
 from podwire.apiserver.cache.entry import Entry
+from podwire.apiserver.negotiation import META_GROUP, Accepted
 from podwire.apiserver.tables.columns import Layout, layout
 
-GROUP = "meta.k8s.io"
-_VERSIONS = ("v1", "v1beta1")
 _JSON = "application/json"
 
 
@@ -41,7 +40,7 @@ def partial(entry: Entry, version: str) -> JSON:
     """The object as PartialObjectMetadata."""
     return {
         "kind": "PartialObjectMetadata",
-        "apiVersion": f"{GROUP}/{version}",
+        "apiVersion": f"{META_GROUP}/{version}",
         "metadata": _metadata.decode(entry.data).metadata,
     }
 
@@ -97,7 +96,7 @@ class TableShape:
         ]
         table = {
             "kind": "Table",
-            "apiVersion": f"{GROUP}/{self._version}",
+            "apiVersion": f"{META_GROUP}/{self._version}",
             "metadata": meta,
             "columnDefinitions": columns if definitions else [],
             "rows": rows,
@@ -135,7 +134,7 @@ class MetadataShape:
         del kind
         body = {
             "kind": "PartialObjectMetadataList",
-            "apiVersion": f"{GROUP}/{self._version}",
+            "apiVersion": f"{META_GROUP}/{self._version}",
             "metadata": meta,
             "items": [],
         }
@@ -152,28 +151,18 @@ class MetadataShape:
         del kind
         body = {
             "kind": "PartialObjectMetadata",
-            "apiVersion": f"{GROUP}/{self._version}",
+            "apiVersion": f"{META_GROUP}/{self._version}",
             "metadata": meta,
         }
         return b'{"type":"BOOKMARK","object":%b}' % msgspec.json.encode(body)
 
 
-def chooser(
-    now_ns: Callable[[], int],
-) -> Callable[[str, str], TableShape | MetadataShape | None]:
-    """``choose(media range, includeObject)``: the shape that a client asks for, or None."""
+def chooser(now_ns: Callable[[], int]) -> Callable[[Accepted, str], TableShape | MetadataShape]:
+    """``choose(accepted, includeObject)``: the shape that a client asks for."""
 
-    def choose(media: str, include: str) -> TableShape | MetadataShape | None:
-        bare, _, parameters = media.partition(";")
-        if bare.strip() != _JSON or "as=" not in parameters:
-            return None
-        asked = dict(p.strip().partition("=")[::2] for p in parameters.split(";"))
-        if asked.get("g") != GROUP or asked.get("v") not in _VERSIONS:
-            return None
-        if asked["as"] == "Table":
-            return TableShape(asked["v"], include or "Metadata", now_ns)
-        if asked["as"] in {"PartialObjectMetadata", "PartialObjectMetadataList"}:
-            return MetadataShape(asked["v"])
-        return None
+    def choose(accepted: Accepted, include: str) -> TableShape | MetadataShape:
+        if accepted.target == "Table":
+            return TableShape(accepted.version, include or "Metadata", now_ns)
+        return MetadataShape(accepted.version)
 
     return choose

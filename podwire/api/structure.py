@@ -366,10 +366,11 @@ def _raw(value: Any, _field: Field, _walk: Walk) -> Any:
 def check_depth(value: Any, limit: int = MAX_RAW_DEPTH) -> None:
     """Raises StructureError when free-form JSON nests deeper than ``limit``."""
     level = [value]
+    depth = 0
     while level:
-        if limit < 0:
-            raise StructureError(f"free-form JSON nests deeper than {MAX_RAW_DEPTH} levels")
-        limit -= 1
+        if depth > limit:
+            raise StructureError(f"free-form JSON nests deeper than {limit} levels")
+        depth += 1
         level = [
             item
             for node in level

@@ -12,8 +12,9 @@ from podwire.api import kinds, protobuf, schema, structure
 from podwire.api.view import JSON
 from podwire.apiserver.encodings import as_yaml
 from podwire.apiserver.negotiation import Accepted, negotiate
-from podwire.client.counters import Response
+from podwire.client.counters import Request, Response, User
 
+ADMIN = User("admin", ("system:masters", "system:authenticated"))
 PB = "application/vnd.kubernetes.protobuf"
 PATH = "/api/v1/namespaces/default/configmaps"
 
@@ -234,6 +235,41 @@ TABLE = "as=Table;v=v1;g=meta.k8s.io"
 def test_the_first_clause_that_can_be_served_wins(header: str, outcome: Accepted | None):
     """Better quality first, wildcards last; a clause with an impossible parameter is skipped."""
     assert negotiate(header) == outcome
+
+
+def test_people_get_indented_json_of_resources(simulate):
+    """curl, Wget and browsers do, and whoever says ?pretty=; from apiserver negotiate.go."""
+
+    async def story(w):
+        await w.config_map("a")
+
+        async def lines(path, agent, **query):
+            headers = {"user-agent": agent}
+            asked = Request("GET", path, tuple(query.items()), headers, b"", ADMIN)
+            return (await w.server.handle(asked)).body.count(b"\n")
+
+        for path in (PATH, f"{PATH}/a", f"{PATH}/none", "/api/v1/nowhere"):
+            assert await lines(path, "kubectl/v1.37.1") == 0
+            assert await lines(path, "kubectl/v1.37.1", pretty="true") > 3
+            assert await lines(path, "curl/8.5.0") > 3
+            assert await lines(path, "curl/8.5.0", pretty="0") == 0
+        told = await w.json("GET", PATH, pretty="1")
+        assert [item["metadata"]["name"] for item in told["items"]] == ["a"]
+        assert await lines("/version", "kubectl/v1.37.1") > 3  # to everybody
+
+    simulate(story)
+
+
+def test_the_root_lists_what_is_served(simulate):
+    """Paths and health checks; upstream's routes/index.go."""
+
+    async def story(w):
+        paths = (await w.json("GET", "/"))["paths"]
+        assert {"/version", "/readyz", "/readyz/etcd", "/metrics"} <= set(paths)
+        assert paths == sorted(paths)
+        assert (await w.raw("GET", "/", user=None)).status == 403
+
+    simulate(story)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

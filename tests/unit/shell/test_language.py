@@ -81,6 +81,7 @@ def sh(script: str, **more: Sequence[bytes]) -> tuple[int, str]:
         ("echo 'a.b.c' | sed 's/\\./-/g; s/^a/x&/' | cut -d- -f1,3", "xa-c\n"),
         ("test -n '' ; echo $?; [ 3 -ge 2 -a ! -f /none ]; echo $?", "1\n0\n"),
         ("sleep 5 & wait; date +%S; timeout 2 sleep 9; echo $?", "05\n124\n"),
+        ("date foo 2>&1; echo $?", "date: invalid date 'foo'\n1\n"),
         ("printf '%s=%d\\n' a 1 b 2; printf '100%%'", "a=1\nb=2\n100%"),
         ("echo c b a | xargs -n1 | sort | uniq -c | tr -s ' '", " 1 a\n 1 b\n 1 c\n"),
         ("command -v curl && type cd; hostname -i",
