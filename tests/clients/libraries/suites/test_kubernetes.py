@@ -176,7 +176,7 @@ def test_what_is_applied_is_owned(ns):
     body["data"] = {"a": "2"}
     with pytest.raises(dynamic.exceptions.ConflictError) as refused:
         maps.server_side_apply(body=body, namespace=ns, field_manager="two")
-    assert b'conflict with \\"one\\"' in refused.value.body
+    assert 'conflict with \\"one\\"' in refused.value.body
     forced = {"field_manager": "two", "force_conflicts": True}
     assert maps.server_side_apply(body=body, namespace=ns, **forced).data.a == "2"
 
