@@ -162,9 +162,3 @@ def pod_template(body: dict[str, Any], _now_ns: int) -> list[Any]:
     template = body.get("template", {})
     shown = labels(template.get("metadata", {}).get("labels") or {})
     return [body["metadata"]["name"], *containers(template.get("spec", {})), shown]
-
-
-def scale(body: dict[str, Any], now_ns: int) -> list[Any]:
-    """A Scale: what is wanted and what is there."""
-    desired, available = (body[part].get("replicas", 0) for part in ("spec", "status"))
-    return [body["metadata"]["name"], desired, available, age(body, now_ns)]

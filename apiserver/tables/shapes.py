@@ -5,7 +5,7 @@ Source: apiserver pkg/endpoints/handlers/response.go and meta/v1 (Table, Partial
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -24,6 +24,16 @@ class _Metadata(msgspec.Struct):
 
 
 _metadata = msgspec.json.Decoder(_Metadata)
+
+
+def _listed(empty: bytes, items: Iterable[JSON]) -> Iterator[bytes]:
+    """A JSON object whose last field is an empty array, with these items in it."""
+    yield empty.removesuffix(b"]}")
+    comma = b""
+    for item in items:
+        yield comma + msgspec.json.encode(item)
+        comma = b","
+    yield b"]}"
 
 
 def partial(entry: Entry, version: str) -> JSON:
@@ -50,18 +60,20 @@ class TableShape:
     def one(self, entry: Entry) -> bytes:
         """A table of one row."""
         meta = {"resourceVersion": str(entry.revision)}
-        return self.many(entry.kind, [entry], meta)
+        return b"".join(self.many(entry.kind, [entry], meta))
 
-    def many(self, kind: Kind[Any], entries: Sequence[Entry], meta: JSON) -> bytes:
+    def many(self, kind: Kind[Any], entries: Sequence[Entry], meta: JSON) -> Iterator[bytes]:
         """A table with a row for each object."""
-        form = layout(kind)
-        return self._table(form, [self._row(form, e) for e in entries], meta, definitions=True)
+        form, now_ns = layout(kind), self._now_ns()
+        empty = self._table(form, [], meta, definitions=True)
+        return _listed(empty, (self._row(form, entry, now_ns) for entry in entries))
 
     def event(self, type: str, entry: Entry) -> bytes:
         """A watch event whose object is a table of one row."""
         form = layout(entry.kind)
         meta = {"resourceVersion": str(entry.revision)}
-        table = self._table(form, [self._row(form, entry)], meta, definitions=type == "ADDED")
+        row = self._row(form, entry, self._now_ns())
+        table = self._table(form, [row], meta, definitions=type == "ADDED")
         return b'{"type":"%b","object":%b}' % (type.encode(), table)
 
     def bookmark(self, kind: Kind[Any], meta: JSON) -> bytes:
@@ -91,9 +103,9 @@ class TableShape:
         }
         return msgspec.json.encode(table)
 
-    def _row(self, form: Layout, entry: Entry) -> JSON:
+    def _row(self, form: Layout, entry: Entry, now_ns: int) -> JSON:
         source = entry.json() if form.whole else entry.view
-        row: JSON = {"cells": form.cells(source, self._now_ns())}
+        row: JSON = {"cells": form.cells(source, now_ns)}
         if form.conditions is not None and (told := form.conditions(source)):
             row["conditions"] = told
         if self._include == "Object":
@@ -117,16 +129,18 @@ class MetadataShape:
         """The object's metadata."""
         return msgspec.json.encode(partial(entry, self._version))
 
-    def many(self, kind: Kind[Any], entries: Sequence[Entry], meta: JSON) -> bytes:
+    def many(self, kind: Kind[Any], entries: Sequence[Entry], meta: JSON) -> Iterator[bytes]:
         """A list of them."""
         del kind
         body = {
             "kind": "PartialObjectMetadataList",
             "apiVersion": f"{META_GROUP}/{self._version}",
             "metadata": meta,
-            "items": [partial(entry, self._version) for entry in entries],
+            "items": [],
         }
-        return msgspec.json.encode(body)
+        return _listed(
+            msgspec.json.encode(body), (partial(entry, self._version) for entry in entries)
+        )
 
     def event(self, type: str, entry: Entry) -> bytes:
         """A watch event about the metadata."""

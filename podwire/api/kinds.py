@@ -194,6 +194,11 @@ def by_gvk(api_version: str, kind: str) -> Kind[Any] | None:
     return _BY_GVK.get((api_version, kind))
 
 
+def named(api_version: str, kind: str) -> Kind[Any]:
+    """The same of a kind that is served for certain. Raises KeyError."""
+    return _BY_GVK[api_version, kind]
+
+
 def _stored_as() -> dict[Kind[Any], Kind[Any]]:
     found = {}
     for name, row in _ROWS.items():

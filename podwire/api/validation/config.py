@@ -121,6 +121,14 @@ def check_node(errors: Errors, new: JSON, old: JSON | None) -> None:
     if provider and provider != spec.get("providerID"):
         detail = 'node updates may not change providerID except from "" to valid'
         errors.forbidden("spec.providerID", detail)
+    if _fixed(spec, before) != _fixed(old["spec"], before):
+        errors.forbidden("[]", "node updates may only change labels, taints, or capacity")
+
+
+def _fixed(spec: JSON, cidrs: list[str]) -> JSON:
+    """What of a node's spec is given once; pod CIDRs once they are there."""
+    free = {"taints", "unschedulable", "providerID", *(() if cidrs else ("podCIDR", "podCIDRs"))}
+    return {name: value for name, value in spec.items() if name not in free}
 
 
 def check_lease(errors: Errors, new: JSON, _old: JSON | None) -> None:

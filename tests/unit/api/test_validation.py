@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from podwire.api import codec, kinds, objects
 from podwire.api.status import ApiError
+from podwire.api.validation import validate_metadata
 from tests.samples import sample
 
 Object = dict[str, Any]
@@ -214,6 +215,26 @@ def test_an_immutable_config_map_stays_as_it_is() -> None:
         "immutable: Forbidden: field is immutable when `immutable` is set",
         "data: Forbidden: field is immutable when `immutable` is set",
     ]
+
+
+def test_a_finalizer_is_a_standard_one_or_has_a_domain() -> None:
+    """Also when it comes later; a CustomResourceDefinition's need not."""
+    kept = ["kubernetes", "orphan", "example.com/hold"]
+    change = _set("metadata.finalizers", [*kept, "hold"])
+    complaint = (
+        'metadata.finalizers[3]: Invalid value: "hold": name is neither a standard finalizer name '
+        "nor is it fully qualified"
+    )
+    body = make(kinds.CONFIG_MAP, change)
+    assert told(lambda: objects.prepare_create(kinds.CONFIG_MAP, body)) == [complaint]
+    stored = make(kinds.CONFIG_MAP, _set("metadata.finalizers", kept))
+    stored = objects.prepare_create(kinds.CONFIG_MAP, stored)
+    new = copy.deepcopy(stored)
+    new["metadata"]["finalizers"].append("hold")
+    assert told(lambda: objects.prepare_update(kinds.CONFIG_MAP, new, stored)) == [complaint]
+    definition = kinds.by_plural("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+    assert definition is not None
+    assert not validate_metadata(definition, {"metadata": {"name": "a.b", "finalizers": ["hold"]}})
 
 
 def test_a_dying_object_gets_no_new_finalizers() -> None:

@@ -68,6 +68,20 @@ def test_pages_show_one_moment_although_the_world_goes_on(simulate):
     simulate(story)
 
 
+def test_a_limit_below_one_is_none(simulate):
+    """Upstream pages from one on."""
+
+    async def story(w):
+        for name in "abc":
+            await w.config_map(name)
+        for limit in ("0", "-1"):
+            body = await w.json("GET", CM.path("default"), limit=limit)
+            assert names(body) == ["a", "b", "c"]
+            assert "continue" not in body["metadata"]
+
+    simulate(story)
+
+
 def test_a_token_that_outlived_history_is_gone_and_offers_an_inconsistent_rest(simulate):
     """410 Expired with a token in the Status' metadata, which works."""
 

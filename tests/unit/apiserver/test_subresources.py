@@ -84,6 +84,25 @@ def test_scale_reads_and_sets_replicas(simulate):
     simulate(story)
 
 
+def test_a_scale_is_printed_with_what_is_desired_and_what_is_there(simulate):
+    """kubectl get --subresource=scale asks for a Table; a metadata client gets metadata."""
+
+    async def story(w):
+        w.server.shapes.append(chooser(w.env.clock.now_ns))
+        await w.client.create(DEPLOY, deployment("web"), "default")
+        path = DEPLOY.path("default", "web", "scale")
+        table = await w.json("GET", path, accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+        columns = [column["name"] for column in table["columnDefinitions"]]
+        assert columns == ["Name", "Desired", "Available", "Age"]
+        assert table["rows"][0]["cells"][:3] == ["web", 2, 0]
+        shown = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+        scale, partial = await w.json("GET", path), await w.json("GET", path, accept=shown)
+        assert partial["kind"] == "PartialObjectMetadata"
+        assert partial["metadata"] == scale["metadata"]
+
+    simulate(story)
+
+
 def test_a_pod_is_bound_once(simulate):
     """The second scheduler to decide is told so."""
 
