@@ -226,12 +226,12 @@ def test_a_finalizer_is_a_standard_one_or_has_a_domain() -> None:
         "nor is it fully qualified"
     )
     body = make(kinds.CONFIG_MAP, change)
-    assert told(lambda: objects.prepare_create(kinds.CONFIG_MAP, body)) == [complaint]
+    assert told(lambda: prepare_create(kinds.CONFIG_MAP, body)) == [complaint]
     stored = make(kinds.CONFIG_MAP, _set("metadata.finalizers", kept))
-    stored = objects.prepare_create(kinds.CONFIG_MAP, stored)
+    stored = prepare_create(kinds.CONFIG_MAP, stored)
     new = copy.deepcopy(stored)
     new["metadata"]["finalizers"].append("hold")
-    assert told(lambda: objects.prepare_update(kinds.CONFIG_MAP, new, stored)) == [complaint]
+    assert told(lambda: prepare_update(kinds.CONFIG_MAP, new, stored)) == [complaint]
     definition = kinds.by_plural("apiextensions.k8s.io", "v1", "customresourcedefinitions")
     assert definition is not None
     assert not validate_metadata(definition, {"metadata": {"name": "a.b", "finalizers": ["hold"]}})
