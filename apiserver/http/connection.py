@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from podwire.api.status import ApiError
 from podwire.apiserver.http import writing
-from podwire.apiserver.http.authn import peer_certificate
+from podwire.apiserver.http.authn import authorization, peer_certificate
 from podwire.apiserver.http.duplex import Switch
 from podwire.apiserver.http.heads import CONTINUE, plain
 from podwire.apiserver.http.parser import Incoming, MalformedError, RequestParser
@@ -170,7 +170,7 @@ class Connection(asyncio.Protocol):
             self._patience(BODY_S)
         try:
             incoming.user = self.server.authenticator.user(
-                self._certificate, incoming.headers.get("authorization", "")
+                self._certificate, authorization(incoming.headers)
             )
         except ApiError as error:
             incoming.refusal = error

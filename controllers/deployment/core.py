@@ -97,12 +97,13 @@ class _Pass:
             set_condition(self.conditions, fresh)
 
     def _deployment_revision(self, number: int) -> None:
+        # Through /status, as upstream: an annotation written to the object counts its generation up.
         if self.d.metadata.annotations.get(REVISION) != str(number):
             meta = {"uid": self.d.metadata.uid, "annotations": {REVISION: str(number)}}
             self.effects.append(
                 Patch(
                     kinds.DEPLOYMENT, self.d.metadata.name, {"metadata": meta},
-                    self.d.metadata.namespace, missing_ok=True,
+                    self.d.metadata.namespace, subresource="status", missing_ok=True,
                 )
             )  # fmt: skip
 

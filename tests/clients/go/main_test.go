@@ -52,7 +52,7 @@ func clients(t *testing.T, cfg *rest.Config) (context.Context, *kubernetes.Clien
 func namespace(t *testing.T) string {
 	t.Helper()
 	ctx, set := clients(t, config(t))
-	name := fmt.Sprintf("go-%d-%d", time.Now().Unix(), count.Add(1))
+	name := fmt.Sprintf("go-%d-%d", time.Now().UnixNano(), count.Add(1))
 	object := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	if _, err := set.CoreV1().Namespaces().Create(ctx, object, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

@@ -134,6 +134,9 @@ def test_a_null_means_absent() -> None:
     obj = codec.decode("", body, kinds.POD).obj
     assert obj["metadata"] == {"labels": {"a": ""}}
     assert obj["spec"] == {}
+    body = b'{"status":{"disruptedPods":{"a":null,"b":"2026-01-01T00:00:00Z"}}}'
+    obj = codec.decode("", body, kinds.POD_DISRUPTION_BUDGET).obj
+    assert obj["status"]["disruptedPods"] == {"b": "2026-01-01T00:00:00Z"}
 
 
 @pytest.mark.parametrize(

@@ -397,7 +397,7 @@ async def test_patience_ends(site, monkeypatch, limit, data):
         except ConnectionError:
             rest = b""
     assert statuses(rest) == ([200] if limit == "IDLE_S" else [])
-    assert not site.http._connections
+    await until(lambda: not site.http._connections)
 
 
 async def test_slow_bytes_do_not_renew_patience(site, monkeypatch):

@@ -20,6 +20,8 @@ def test_a_deployment_rolls_and_its_service_follows():
         await w.env.clock.sleep(30)
         deployment = await w.client.get(kinds.DEPLOYMENT, "web", "default")
         assert deployment.status.available_replicas == 3
+        assert deployment.metadata.annotations["deployment.kubernetes.io/revision"] == "1"
+        assert deployment.metadata.generation == deployment.status.observed_generation == 1
         assert [c.reason for c in deployment.status.conditions] == [
             "MinimumReplicasAvailable", "NewReplicaSetAvailable"
         ]  # fmt: skip
