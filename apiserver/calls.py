@@ -189,6 +189,9 @@ def parse(request: Request, user: User) -> Call | None:
         group, version, rest = parts[1], parts[2], parts[3:]
     else:
         return None
+    watched = rest[0] == "watch" and len(rest) > 1  # the old way to say ?watch=true
+    if watched:
+        rest = rest[1:]
     namespace = ""
     if rest[0] == "namespaces" and len(rest) >= 3 and rest[2] not in _NAMESPACE_SUBRESOURCES:
         namespace, rest = rest[1], rest[2:]
@@ -200,7 +203,7 @@ def parse(request: Request, user: User) -> Call | None:
         return None
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
-    if subresource and subresource not in kind.parts:
+    if subresource and (watched or subresource not in kind.parts):
         return None
     if kind.namespaced and name and not namespace:
         return None
@@ -208,11 +211,11 @@ def parse(request: Request, user: User) -> Call | None:
     if proxied:
         before = len(parts) - len(rest) + 3
         call.tail = request.path[len("/".join(request.path.split("/")[: before + 1])) :]
-    call.verb = _verb(call)
+    call.verb = _verb(call, watched=watched)
     return call
 
 
-def _verb(call: Call) -> str:
+def _verb(call: Call, *, watched: bool) -> str:
     method = call.request.method
     if call.subresource == PROXY:
         method = {"HEAD": "GET", "OPTIONS": "GET"}.get(method, method)
@@ -225,8 +228,10 @@ def _verb(call: Call) -> str:
         verb = _COLLECTION_VERBS.get(method, "")
         if call.kind.namespaced and not call.namespace and verb != "list":
             verb = ""
-    if verb in {"get", "list"} and not call.subresource and call.query.flag("watch"):
-        verb = "watch"
+    if verb in {"get", "list"} and not call.subresource:
+        verb = "watch" if watched or call.query.flag("watch") else verb
+    elif watched:
+        verb = ""
     if not verb or (not call.subresource and verb not in call.kind.verbs):
         raise method_not_allowed()
     return verb

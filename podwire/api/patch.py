@@ -8,6 +8,7 @@ Source: RFC 6902, RFC 7386, apiserver endpoints/handlers/patch.go for errors and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -141,12 +142,44 @@ def _checked(
         found = codec.check(patched, kind.api_version, kind.kind, lenient)
     except ApiError as error:
         why = error.message.partition(": ")[2] or error.message
+        if media == STRATEGIC_PATCH_TYPE:
+            why = _as_converter(why)
         raise _bad_outcome(patched, media, change, why) from None
     warnings = told + found.warnings
     if validation == codec.STRICT and warnings:
         why = f"strict decoding error: {', '.join(warnings)}"
         raise _bad_outcome(patched, media, change, why)
     return Decoded(found.obj, warnings)
+
+
+def _as_converter(why: str) -> str:
+    """What is said of a type where no JSON is decoded: an outcome that is a map goes through
+    apimachinery's runtime.DefaultUnstructuredConverter.
+    """
+    found = _WRONG_TYPE.search(why)
+    if found is None:
+        return why
+    given = "float64" if found["number"] else _GO_KINDS[found["given"]]
+    wanted = found["wanted"]
+    if wanted.startswith("map["):
+        return f"cannot restore map from {given}"
+    if wanted.startswith("[]"):
+        return f"cannot restore slice from {given}"
+    if wanted not in _PLAIN:
+        return f"cannot restore struct from: {given}" if found["field"] else why
+    if (given, wanted) == ("int64", "string") or (given == "float64" and wanted != "bool"):
+        return f"cannot convert {given} to {wanted}"
+    return f"unrecognized type: {wanted}"
+
+
+_WRONG_TYPE = re.compile(
+    r"cannot unmarshal (?P<given>\w+)(?P<number> [-\d.e+]+)? into Go "
+    r"(?:(?P<field>struct field) \S+|value) of type (?P<wanted>\S+)$"
+)
+_GO_KINDS = {
+    "string": "string", "number": "int64", "bool": "bool", "object": "map", "array": "slice",
+}  # fmt: skip
+_PLAIN = ("string", "bool", "int32", "int64", "float64")
 
 
 def _bad_outcome(patched: Any, media: str, change: Any, why: str) -> ApiError:

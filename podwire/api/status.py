@@ -70,11 +70,12 @@ class ApiError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
-            "code": self.code,
         }
+        if self.reason:
+            body["reason"] = self.reason
         if details or self.reason == "Invalid":  # without them kubectl hides the message
             body["details"] = details
+        body["code"] = self.code
         return body
 
 

@@ -269,6 +269,33 @@ def test_a_patch_that_nests_too_deep_is_a_bad_request(media: str) -> None:
     assert caught.value.code in {400, 422}
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"spec": {"priority": "high"}}, "unrecognized type: int32"),
+        ({"spec": {"priority": 1.5}}, "cannot convert float64 to int32"),
+        ({"spec": {"nodeName": 5}}, "cannot convert int64 to string"),
+        ({"spec": {"nodeName": True}}, "unrecognized type: string"),
+        ({"spec": {"hostNetwork": "yes"}}, "unrecognized type: bool"),
+        ({"metadata": {"labels": {"a": 1}}}, "cannot convert int64 to string"),
+        ({"metadata": {"labels": "a"}}, "cannot restore map from string"),
+        ({"spec": {"volumes": "v"}}, "cannot restore slice from string"),
+        ({"spec": {"affinity": "v"}}, "cannot restore struct from: string"),
+    ],
+)
+def test_a_strategic_patch_of_a_wrong_type_is_told_as_the_converter_tells_it(
+    change: dict[str, Any], why: str
+) -> None:
+    """Upstream converts its outcome from a map; the others decode JSON. From converter.go."""
+    encoded = json.dumps(change).encode()
+    with pytest.raises(ApiError) as caught:
+        patch.apply_patch(kinds.POD, patch.STRATEGIC_PATCH_TYPE, POD, encoded)
+    assert caught.value.causes[0].message.endswith(f": {why}")
+    with pytest.raises(ApiError) as caught:
+        patch.apply_patch(kinds.POD, patch.MERGE_PATCH_TYPE, POD, encoded)
+    assert "json: cannot unmarshal" in caught.value.causes[0].message
+
+
 def test_a_patch_must_leave_an_object_of_the_kind() -> None:
     """A wrong type, or an unknown field under Strict, is 422 and shows what came of the patch; of a
     strategic one the patch.

@@ -35,6 +35,27 @@ def test_a_watch_resumes_behind_a_revision(simulate, take):
     simulate(story)
 
 
+def test_the_old_paths_of_watches_are_served(simulate):
+    """/api/v1/watch/... of a namespace, of all and of one object, without ?watch=."""
+
+    async def story(w):
+        await w.config_map("a")
+        await w.config_map("b")
+        for path, seen in (
+            ("configmaps", 2),
+            ("namespaces/default/configmaps", 2),
+            ("namespaces/default/configmaps/b", 1),
+        ):
+            answer = await w.raw("GET", f"/api/v1/watch/{path}", timeoutSeconds="1")
+            frames = [frame.data async for frame in answer.stream]
+            assert sum(b'"ADDED"' in frame for frame in frames) == seen
+        assert (await w.raw("POST", "/api/v1/watch/namespaces/default/configmaps")).status == 405
+        assert (await w.raw("GET", "/api/v1/watch")).status == 404
+        assert (await w.raw("GET", "/api/v1/watch/namespaces/default/pods/a/log")).status == 404
+
+    simulate(story)
+
+
 def test_all_watchers_are_handed_the_same_frame(simulate):
     """An event is encoded once; readers in this process share its decoded view too."""
 
