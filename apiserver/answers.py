@@ -21,14 +21,19 @@ def raw(body: bytes, status: int = 200, content_type: str = JSON_TYPE) -> Respon
     return Response(status, body, {"content-type": content_type})
 
 
-def chunked(chunks: Iterator[bytes]) -> Response:
-    """JSON that is made while it is sent."""
-    return Response(200, b"", {"content-type": JSON_TYPE}, None, chunks)
+def chunked(chunks: Iterator[bytes], content_type: str = JSON_TYPE) -> Response:
+    """A body that is made while it is sent."""
+    return Response(200, b"", {"content-type": content_type}, None, chunks)
 
 
 def json(body: Any, status: int = 200) -> Response:
     """A value, encoded."""
     return raw(msgspec.json.encode(body), status)
+
+
+def indented(body: Any) -> Response:
+    """A value as WriteRawJSON shows it: with two blanks per level, to everybody."""
+    return raw(msgspec.json.format(msgspec.json.encode(body), indent=2))
 
 
 def review(body: JSON, status: int = 201) -> Response:

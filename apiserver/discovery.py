@@ -16,13 +16,15 @@ from podwire.api import kinds
 from podwire.api.kinds import Kind, Subresource
 from podwire.api.view import JSON
 from podwire.apiserver import answers
+from podwire.apiserver.negotiation import clauses
 from podwire.apiserver.routes import Route
 from podwire.client.counters import Request, Response
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
 
-_AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
+_GROUP, _LIST = "apidiscovery.k8s.io", "APIGroupDiscoveryList"
+_AGGREGATED = f"application/json;g={_GROUP};v={{}};as={_LIST}"
 _VERSIONS = ("v2", "v2beta1")
 
 
@@ -96,12 +98,13 @@ def aggregated(core: bool, version: str) -> tuple[bytes, str]:
 
 def _wants_aggregated(request: Request) -> str:
     """The apidiscovery version that the client accepts first, or ''."""
-    for part in request.headers.get("accept", "").split(","):
-        media = part.strip().replace(" ", "")
-        for version in _VERSIONS:
-            if media == _AGGREGATED.format(version):
-                return version
-        if media.partition(";")[0] == "application/json" and "as=" not in media:
+    for type_, subtype, params in clauses(request.headers.get("accept", "")):
+        if (type_, subtype) != ("application", "json"):
+            continue
+        if params.get("g") == _GROUP and params.get("as") == _LIST:
+            if params.get("v") in _VERSIONS:
+                return params["v"]
+        elif "as" not in params:
             return ""
     return ""
 

@@ -6,7 +6,7 @@ frames of JSON watchers. Source: apimachinery pkg/runtime/serializer/{protobuf,j
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from podwire.api.schema import Type, type_named, type_of, type_of_gvk
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.apiserver.cache.entry import Entry, Representation
+from podwire.apiserver.calls import Query
 from podwire.apiserver.negotiation import META_GROUP, negotiate
 from podwire.client.counters import Frame, Request, Response
 
@@ -46,11 +47,11 @@ class Protobuf:
         kind = entry.kind
         return protobuf_encode.wrap(kind.api_version, kind.kind, self._message(entry))
 
-    def many(self, kind: Kind[Any], entries: Sequence[Entry], meta: JSON) -> bytes:
+    def many(self, kind: Kind[Any], entries: Sequence[Entry], meta: JSON) -> Iterator[bytes]:
         """A list in its envelope."""
         _type(kind)
-        items = protobuf_encode.encode_list(map(self._message, entries), meta)
-        return protobuf_encode.wrap(kind.api_version, f"{kind.kind}List", items)
+        messages = map(self._message, entries)
+        return _wrapped(kind.api_version, f"{kind.kind}List", messages, meta)
 
     def event(self, type: str, entry: Entry) -> bytes:
         """A frame of a watch stream."""
@@ -87,11 +88,11 @@ class ProtobufMetadata:
         """The object's metadata."""
         return self._wrap("PartialObjectMetadata", self._message(entry))
 
-    def many(self, kind: Kind[Any], entries: Sequence[Entry], meta: JSON) -> bytes:
+    def many(self, kind: Kind[Any], entries: Sequence[Entry], meta: JSON) -> Iterator[bytes]:
         """A list of them."""
         del kind
-        items = protobuf_encode.encode_list(map(self._message, entries), meta)
-        return self._wrap("PartialObjectMetadataList", items)
+        messages = map(self._message, entries)
+        return _wrapped(self._api_version, "PartialObjectMetadataList", messages, meta)
 
     def event(self, type: str, entry: Entry) -> bytes:
         """A frame of a watch stream."""
@@ -112,6 +113,17 @@ class ProtobufMetadata:
         return protobuf_encode.encode(_PARTIAL(), {"metadata": metadata})
 
 
+def _wrapped(api_version: str, kind: str, messages: Iterable[bytes], meta: JSON) -> Iterator[bytes]:
+    """A list's envelope. It begins with its length, so that nothing of it can be sent before all
+    messages are made.
+    """
+    made: list[bytes] = []
+    for message in messages:
+        made.append(message)
+        yield b""
+    yield protobuf_encode.wrap(api_version, kind, protobuf_encode.encode_list(made, meta))
+
+
 def _PARTIAL() -> Type:  # noqa: N802  (a constant that is loaded when asked for)
     return type_named("meta.v1.PartialObjectMetadata")
 
@@ -126,14 +138,15 @@ def error_frame(shape: Representation | None, status: JSON) -> Frame:
 
 
 def rewritten(request: Request, response: Response) -> Response:
-    """A JSON answer in the encoding that the client prefers, if that is another one.
+    """A JSON answer in the encoding that the client prefers, if that is another one; indented
+    for people.
 
     What was made of cache entries is in its encoding already; this is for the rest: Status,
     Scale, discovery. Kinds without a protobuf form stay JSON.
     """
     header = request.headers.get("accept", "")
     if "protobuf" not in header and "yaml" not in header:
-        return response
+        return _indented(response) if _for_people(request) else response
     if response.stream is not None or response.headers.get("content-type") != JSON_TYPE:
         return response
     found = negotiate(header) if response.status < 400 else None
@@ -144,7 +157,7 @@ def rewritten(request: Request, response: Response) -> Response:
     if not isinstance(body, dict) or "kind" not in body:
         return response
     if found.media == YAML_TYPE:
-        response.body = as_yaml(body)
+        response.chunks = _yaml_pieces(body)
         response.headers["content-type"] = YAML_TYPE
         return response
     api_version, kind = body.get("apiVersion", "v1"), body["kind"]
@@ -156,7 +169,42 @@ def rewritten(request: Request, response: Response) -> Response:
     return response
 
 
-def as_yaml(body: JSON) -> bytes:
-    """A JSON object as YAML, names sorted as sigs.k8s.io/yaml does."""
+def _for_people(request: Request) -> bool:
+    """Whether a resource is asked for by ?pretty= or, where that is not said, with a tool whose
+    output people read. Source: apiserver handlers/negotiation/negotiate.go.
+    """
+    if not request.path.startswith("/api"):
+        return False
+    query = Query(request.query)
+    if query.get("pretty"):
+        return query.get("pretty") in _TRUE
+    return request.headers.get("user-agent", "").startswith(("curl", "Wget", "Mozilla/5.0"))
+
+
+_TRUE = ("1", "t", "T", "true", "TRUE", "True")
+
+
+def _indented(response: Response) -> Response:
+    """JSON with two blanks per level; streams stay as they are."""
+    if response.stream is not None or response.headers.get("content-type") != JSON_TYPE:
+        return response
+    body = msgspec.json.format(response.body, indent=2)
+    return Response(response.status, body, response.headers)
+
+
+def _yaml_pieces(body: JSON) -> Iterator[bytes]:
+    """An object as YAML; the items of a list one by one, since each takes its time."""
+    for name in sorted(body):
+        value = body[name]
+        if name == "items" and isinstance(value, list) and value:
+            yield b"items:\n"
+            for item in value:
+                yield as_yaml([item])
+        else:
+            yield as_yaml({name: value})
+
+
+def as_yaml(body: JSON | list[Any]) -> bytes:
+    """A JSON value as YAML, names sorted as sigs.k8s.io/yaml does."""
     text = yaml.dump(body, Dumper=_Dumper, default_flow_style=False, allow_unicode=True)
     return text.encode()

@@ -1,4 +1,4 @@
-"""/version, /healthz, /livez, /readyz. Source: apiserver pkg/server/healthz."""
+"""/, /version, /healthz, /livez, /readyz. Source: apiserver pkg/server/{healthz,routes}."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def version(server: Apiserver, _request: Request) -> Response:
     """What ``kubectl version`` prints of the server."""
     git = server.config.git_version
     major, minor = git.lstrip("v").split(".")[:2]
-    return answers.json(
+    return answers.indented(
         {
             "major": major,
             "minor": minor,
@@ -35,6 +35,13 @@ async def version(server: Apiserver, _request: Request) -> Response:
             "platform": "linux/amd64",
         }
     )
+
+
+async def root(server: Apiserver, _request: Request) -> Response:
+    """What else is served, for who asks ``/``."""
+    checks = [f"/{name}/{check}" for name in _ENDPOINTS for check in server.checks]
+    paths = [path for path in server.routes.paths() if path != "/" and not path.endswith("/*")]
+    return answers.indented({"paths": sorted([*paths, *checks])})
 
 
 async def health(server: Apiserver, request: Request) -> Response:
@@ -81,6 +88,7 @@ async def _checked(check: Check, endpoint: str) -> str | None:
 
 
 ROUTES = (
+    Route("/", root),
     Route("/version", version, open=True),
     *(Route(f"/{name}", health, open=True) for name in _ENDPOINTS),
     *(Route(f"/{name}/*", health, open=True) for name in _ENDPOINTS),

@@ -37,7 +37,7 @@ def negotiate(header: str, *, transform: bool = True) -> Accepted | None:
     """
     if not header:
         return JSON_AS_IS
-    for type_, subtype, params in _clauses(header):
+    for type_, subtype, params in clauses(header):
         for media in ACCEPTED:
             own, _, sub = media.partition("/")
             if type_ not in {own, "*"} or subtype not in {sub, "*"}:
@@ -75,7 +75,7 @@ def _with(media: str, params: dict[str, str], *, transform: bool) -> Accepted | 
     return None
 
 
-def _clauses(header: str) -> list[tuple[str, str, dict[str, str]]]:
+def clauses(header: str) -> list[tuple[str, str, dict[str, str]]]:
     """Type, subtype and parameters of each clause, the preferred ones first."""
     found = []
     for clause in header.split(","):

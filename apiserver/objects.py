@@ -41,7 +41,8 @@ def decode_as(call: Call, api_version: str, kind: str) -> JSON:
     )
     call.warnings += found.warnings
     metadata = found.obj.setdefault("metadata", {})
-    if "managedFields" not in metadata and _EMPTIED.search(call.request.body):
+    textual = call.content_type != codec.PROTOBUF_TYPE  # which knows no empty lists
+    if textual and "managedFields" not in metadata and _EMPTIED.search(call.request.body):
         _keep_emptied(call, metadata)
     return found.obj
 

@@ -1,4 +1,4 @@
-"""OpenAPI over HTTP: v3 as kubectl reads it, v2 for older clients; made when first asked for.
+"""OpenAPI over HTTP: v3 as JSON, v2 as JSON and protobuf; made when first asked for.
 
 A v3 document is immutable under its hash, so that kubectl keeps it on disk.
 Source of the behaviour: kube-openapi pkg/handler and pkg/handler3.
@@ -7,14 +7,16 @@ Source of the behaviour: kube-openapi pkg/handler and pkg/handler3.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from podwire.apiserver import answers
+from podwire.apiserver import answers, openapi_gnostic
 from podwire.apiserver.calls import Query
 from podwire.apiserver.discovery import group_versions
+from podwire.apiserver.negotiation import clauses
 from podwire.apiserver.openapi_documents import Definitions, ingredients
 from podwire.apiserver.routes import Route
 from podwire.client.counters import Request, Response
@@ -44,21 +46,42 @@ def _swagger() -> bytes:
     return msgspec.json.encode(Definitions().v2())
 
 
-def _takes_json(request: Request) -> bool:
-    """Whether Accept admits JSON; the gnostic protobuf forms are not modelled."""
-    header = request.headers.get("accept", "") or "*/*"
-    medias = (clause.partition(";")[0].strip() for clause in header.split(","))
-    return any(media in {"application/json", "application/*", "*/*"} for media in medias)
+@cache
+def _gnostic() -> bytes:
+    return openapi_gnostic.document(msgspec.json.decode(_swagger()))
 
 
-def _answer(request: Request, body: bytes, digest: str) -> Response:
+_GNOSTIC = "com.github.proto-openapi.spec.v2"
+_FORMS = {
+    "json": "application/json",
+    f"{_GNOSTIC}@v1.0+protobuf": f"application/{_GNOSTIC}.v1.0+protobuf",
+    f"{_GNOSTIC}.v1.0+protobuf": f"application/{_GNOSTIC}.v1.0+protobuf",
+}
+"""Content types by the subtypes that Accept names (an @ is no part of a content type)."""
+
+
+def _form(request: Request, *subtypes: str) -> str | None:
+    """Which of the subtypes Accept asks for first, None when for no one."""
+    for type_, subtype, _ in clauses(request.headers.get("accept", "") or "*/*"):
+        if type_ in {"application", "*"}:
+            for own in subtypes:
+                if subtype in {own, "*"}:
+                    return own
+    return None
+
+
+def _answer(
+    request: Request, make: Callable[[str], bytes], digest: str, *subtypes: str
+) -> Response:
     """The document, 304 when the client has it, 406 when it wants another form."""
-    if not _takes_json(request):
+    form = _form(request, "json", *subtypes)
+    if form is None:
         return Response(406, b"", {"vary": "Accept"})
-    headers = {"content-type": "application/json", "etag": f'"{digest}"', "vary": "Accept"}
-    if request.headers.get("if-none-match") == headers["etag"]:
+    tag = f'"{digest}"' if form == "json" else f'"{digest}PB"'
+    headers = {"content-type": _FORMS[form], "etag": tag, "vary": "Accept"}
+    if request.headers.get("if-none-match") == tag:
         return Response(304, b"", headers)
-    return Response(200, body, headers)
+    return Response(200, make(form), headers)
 
 
 async def index(_server: Apiserver, request: Request) -> Response:
@@ -66,7 +89,7 @@ async def index(_server: Apiserver, request: Request) -> Response:
     paths = {
         path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={_digest(path)}"} for path in _paths()
     }
-    return _answer(request, msgspec.json.encode({"paths": paths}), _digest(""))
+    return _answer(request, lambda _: msgspec.json.encode({"paths": paths}), _digest(""))
 
 
 async def serve(_server: Apiserver, request: Request) -> Response:
@@ -78,7 +101,7 @@ async def serve(_server: Apiserver, request: Request) -> Response:
     asked = Query(request.query).get("hash")
     if asked and asked != digest:
         return Response(301, b"", {"location": f"/openapi/v3/{wanted}?hash={digest}"})
-    response = _answer(request, _document(wanted), digest)
+    response = _answer(request, lambda _: _document(wanted), digest)
     if asked:
         response.headers["cache-control"] = "public, immutable"
         response.headers["expires"] = "Thu, 31 Dec 2037 23:55:55 GMT"
@@ -86,10 +109,12 @@ async def serve(_server: Apiserver, request: Request) -> Response:
 
 
 async def swagger(_server: Apiserver, request: Request) -> Response:
-    """GET /openapi/v2: every definition, in JSON only."""
-    if not _takes_json(request):
-        return Response(406, b"", {"vary": "Accept"})
-    return _answer(request, _swagger(), _digest("v2"))
+    """GET /openapi/v2: every definition, as JSON or as gnostic's protobuf."""
+
+    def made(form: str) -> bytes:
+        return _swagger() if form == "json" else _gnostic()
+
+    return _answer(request, made, _digest("v2"), *list(_FORMS)[1:])
 
 
 ROUTES = (

@@ -8,9 +8,11 @@ connection begins at a node, as a konnectivity agent's does (``KubeletStreams.di
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -19,6 +21,7 @@ from podwire.api.status import ApiError
 from podwire.apiserver import answers
 from podwire.apiserver.calls import Call, not_found
 from podwire.apiserver.http.duplex import Duplex, Switch
+from podwire.apiserver.http.headers import combined
 from podwire.apiserver.rewriting import MAX_HTML_BYTES, REWRITTEN_ENCODINGS, Links
 from podwire.client import http1
 from podwire.client.counters import Frame, KubeletStreams, Request, Response, Stream
@@ -34,6 +37,7 @@ WHOLE_BYTES = 64 * 1024
 PATH_SAFE = "%/:@!$&'()*+,;=-._~"
 METHODS = {"get": "GET", "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
 
+FORWARDED_FOR = "x-forwarded-for"
 _HOP_BY_HOP = (
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
     "te", "trailer", "transfer-encoding", "upgrade",
@@ -84,12 +88,23 @@ async def locate(server: Apiserver, call: Call) -> Location:
     """Where a call's request goes. Raises ApiError."""
     await server.caches.fresh()
     scheme, name, port = split(call.name, call.kind.singular)
-    tls = scheme == "https"
-    if call.kind is kinds.POD:
-        return _pod(server, replace(call, name=name), port, tls=tls)
-    if call.kind is kinds.SERVICE:
-        return _service(server, replace(call, name=name), port, tls=tls)
-    return _node(server, replace(call, name=name), port, tls=tls)
+    find = {kinds.POD: _pod, kinds.SERVICE: _service}.get(call.kind, _node)
+    place = find(server, replace(call, name=name), port, tls=scheme == "https")
+    if not _may_be_reached(place.address):
+        raise ApiError("BadRequest", "address not allowed")
+    return place
+
+
+def _may_be_reached(address: str) -> bool:
+    """Whether an address is nobody's own (Go's IsGlobalUnicast); of names the node judges.
+
+    Source: upstream pkg/proxy/util (IsProxyableIP).
+    """
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return bool(address)
+    return not (ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified)
 
 
 def _pod(server: Apiserver, call: Call, port: str, *, tls: bool) -> Location:
@@ -99,8 +114,6 @@ def _pod(server: Apiserver, call: Call, port: str, *, tls: bool) -> Location:
     pod = entry.view
     declared = [p.container_port for c in pod.spec.containers for p in c.ports]
     number = _number(port) if port else declared[0] if declared else 443 if tls else 80
-    if not pod.status.pod_ip:
-        raise ApiError("BadRequest", "address not allowed")
     return Location(pod.spec.node_name, pod.status.pod_ip, number, tls)
 
 
@@ -168,7 +181,6 @@ async def handle(server: Apiserver, call: Call) -> Response:
         return Response(301, b"", {"location": f"{request.path}/{query}"})
     place = await locate(server, call)
     kubelets = _kubelets(server)
-    links = _links(call, place)
     if _is_kubelet(call, place):
         asked = Request(request.method, call.tail or "/", request.query, {}, request.body)
         try:
@@ -179,9 +191,16 @@ async def handle(server: Apiserver, call: Call) -> Response:
         stream = await kubelets.dial(place.node, place.address, place.port, DIAL_TIMEOUT_S)
     except ConnectionError as error:
         raise _unreachable(error) from None
-    try:
+    with _or_aborted(stream):
         reader, head = await _ask(stream, call, place, _headers(call))
-        return await _answer(stream, reader, head, request.method, links)
+        return await _answer(stream, reader, head, request.method, _links(call, place))
+
+
+@contextmanager
+def _or_aborted(stream: Stream) -> Iterator[None]:
+    """An exchange with a backend: its connection does not outlive a failure. Raises ApiError."""
+    try:
+        yield
     except (http1.HttpError, OSError) as error:
         stream.abort()
         raise _unreachable(_broken(error)) from None
@@ -281,27 +300,26 @@ def _links(call: Call, place: Location) -> Links:
 
 
 def _headers(call: Call) -> http1.Headers:
-    """The client's headers without those that end here."""
+    """The client's headers without those that end here, and whom they came from."""
     given = call.request.headers
     listed = [name.strip().lower() for name in given.get("connection", "").split(",")]
-    drop = {*_HOP_BY_HOP, *_OWN, "host", *listed}
+    drop = {*_HOP_BY_HOP, *_OWN, "host", FORWARDED_FOR, *listed}
     headers = [
         (name.title(), value)
         for name, value in given.items()
         if name not in drop and not name.startswith("impersonate-")
     ]
     forwarded = quote(call.request.path, safe=PATH_SAFE)
+    way = [hop for hop in (given.get(FORWARDED_FOR), call.request.client) if hop]
+    if way:
+        headers.append((FORWARDED_FOR.title(), ", ".join(way)))
     return [*headers, ("X-Forwarded-Uri", forwarded)]
 
 
 def _returned(head: http1.Response, links: Links) -> dict[str, str]:
     listed = [name.strip().lower() for name in head.header("connection").split(",")]
     drop = {*_HOP_BY_HOP, *_CORS, "content-length", "date", *listed}  # the server dates answers
-    headers: dict[str, str] = {}
-    for name, value in head.headers:
-        key = name.lower()
-        if key not in drop:
-            headers[key] = f"{headers[key]}, {value}" if key in headers else value
+    headers = {k: v for k, v in combined(head.headers).items() if k not in drop}
     if "location" in headers:
         headers["location"] = links.url(headers["location"])
     return headers
@@ -342,22 +360,16 @@ async def upgrade(server: Apiserver, call: Call) -> Switch | Response:
     given = call.request.headers
     headers = _headers(call)
     headers += [("Connection", "Upgrade"), ("Upgrade", given.get("upgrade", ""))]
-    try:
+    with _or_aborted(stream):
         reader, head = await _ask(stream, call, place, headers)
         if head.status == 101:
-            names = {name.title(): value for name, value in head.headers}
+            names = {name.title(): value for name, value in combined(head.headers).items()}
             return Switch(names, partial(_joined, stream=stream, early=reader.unread()))
         if head.status < 400:
             stream.abort()
             why = f"invalid upgrade response: status code {head.status}"
             return answers.error(ApiError("", why, 500))
         return await _answer(stream, reader, head, call.request.method, _links(call, place))
-    except (http1.HttpError, OSError) as error:
-        stream.abort()
-        raise _unreachable(_broken(error)) from None
-    except BaseException:
-        stream.abort()
-        raise
 
 
 async def _joined(duplex: Duplex, stream: Stream, early: bytes) -> None:

@@ -17,6 +17,7 @@ from podwire.api import kinds
 from podwire.api.codec import PROTOBUF_TYPE
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
+from podwire.api.validation.warnings import deprecated
 from podwire.api.view import JSON
 from podwire.apiserver import (
     answers,
@@ -37,6 +38,7 @@ from podwire.apiserver.calls import Call
 from podwire.apiserver.config import Config
 from podwire.apiserver.encodings import Protobuf, ProtobufMetadata, rewritten
 from podwire.apiserver.http.authn import Authenticator
+from podwire.apiserver.negotiation import Accepted
 from podwire.apiserver.registry import install
 from podwire.apiserver.routes import Routes
 from podwire.apiserver.tokens import Issuer
@@ -47,10 +49,13 @@ from podwire.store import OutcomeUnknownError, Store, UnavailableError
 Check = Callable[[str], Awaitable[str | None] | str | None]
 """A health check: given the endpoint (healthz, livez, readyz), None or what is wrong."""
 
-Shape = Callable[[str, str], Representation | None]
-"""Chooses another representation by an Accept media range and ``includeObject``, or None."""
+Shape = Callable[[Accepted, str], Representation | None]
+"""Chooses another representation by what was agreed on and ``includeObject``, or None."""
 
 _LEASE_SHARE_S = 60.0
+_OTHERS = (calls.PROXY, "log")
+"""Subresources whose answers are somebody else's bytes."""
+
 _CHUNK_BYTES = 128 * 1024
 """How much of a list is joined at a time."""
 
@@ -117,21 +122,19 @@ class Apiserver:
 
     async def handle(self, request: Request) -> Response:
         """Answer one request. Every failure is a Status; only cancellation passes through."""
-        return rewritten(request, await self._answer(request))
-
-    async def _answer(self, request: Request) -> Response:
         try:
             return await self._dispatch(request)
         except ApiError as error:
-            return answers.error(error)
+            failed = answers.error(error)
         except OutcomeUnknownError as error:
-            return self._unavailable(request, ApiError("Timeout", str(error)))
+            failed = self._unavailable(request, ApiError("Timeout", str(error)))
         except UnavailableError as error:
-            return self._unavailable(request, ApiError("InternalError", str(error)))
+            failed = self._unavailable(request, ApiError("InternalError", str(error)))
         except Exception:
             self.world.log.exception("request failed", method=request.method, path=request.path)
             message = "Internal error occurred: the API server failed; see its log"
-            return answers.error(ApiError("InternalError", message))
+            failed = answers.error(ApiError("InternalError", message))
+        return rewritten(request, failed)
 
     def _unavailable(self, request: Request, error: ApiError) -> Response:
         """The store is away. No Retry-After: clients would repeat what may have happened."""
@@ -163,18 +166,20 @@ class Apiserver:
                 self._demand_path(request)
             if request.method not in route.methods:
                 raise calls.method_not_allowed()
-            return await route.handler(self, request)
+            return rewritten(request, await route.handler(self, request))
         call = self._call(request)
         if call is None:
-            return answers.nobody_serves(request.path)
+            return rewritten(request, answers.nobody_serves(request.path))
         handler = self.routes.verb(call)
         if handler is None:
             raise calls.method_not_allowed()
         response = await self.metrics.observed(call, handler(self, call))
-        if call.warnings:
-            texts = [answers.quoted_warning(text) for text in call.warnings]
+        told = deprecated(call.kind)
+        if told or call.warnings:
+            warnings = [told, *call.warnings] if told else call.warnings
+            texts = [answers.quoted_warning(text) for text in warnings]
             response.headers["warning"] = ", ".join(texts)
-        return response
+        return response if call.subresource in _OTHERS else rewritten(request, response)
 
     def authorized(self, request: Request) -> Call | None:
         """The resource call a request makes, None when there is no such resource.
@@ -219,9 +224,8 @@ class Apiserver:
         if found.media == PROTOBUF_TYPE:
             return ProtobufMetadata(found.version) if found.target else Protobuf()
         if found.target:
-            media = f"{answers.JSON_TYPE};as={found.target};v={found.version};g=meta.k8s.io"
             for choose in self.shapes:
-                shape = choose(media, include)
+                shape = choose(found, include)
                 if shape is not None:
                     return shape
         return None
@@ -243,7 +247,7 @@ class Apiserver:
         its ListMeta.
         """
         if shape is not None:
-            return answers.raw(shape.many(kind, entries, meta), 200, shape.content_type)
+            return answers.chunked(shape.many(kind, entries, meta), shape.content_type)
         head = msgspec.json.encode(
             {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": meta}
         )

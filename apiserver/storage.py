@@ -17,7 +17,12 @@ from podwire.store import Compare, Delete, LeaseNotFoundError, Op, Put, ValueToo
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
 
-ADMISSION_READS = frozenset((kinds.NAMESPACE, kinds.SERVICE_ACCOUNT))
+ADMISSION_READS = frozenset((
+    kinds.NAMESPACE, kinds.SERVICE_ACCOUNT, kinds.INGRESS_CLASS, kinds.named("v1", "LimitRange"),
+    kinds.named("v1", "ResourceQuota"), kinds.named("node.k8s.io/v1", "RuntimeClass"),
+    kinds.PRIORITY_CLASS,
+    kinds.named("storage.k8s.io/v1", "StorageClass"),
+))  # fmt: skip
 """Kinds whose objects decide about others: see ``Caches.decisive``."""
 
 _encode = msgspec.json.Encoder().encode

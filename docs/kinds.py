@@ -10,6 +10,7 @@ from podwire.api.kinds import Kind
 from podwire.apiserver.registry import install
 from podwire.apiserver.routes import Routes
 from podwire.apiserver.server import Apiserver
+from podwire.apiserver.storage import ADMISSION_READS
 
 PAGE = Path(__file__).with_name("kinds.md")
 
@@ -21,6 +22,10 @@ Kubernetes 1.37 serves, in its order and its words.
 - *modelled*: podwire does what the kind means.
 - *stored*: created, read, watched, patched, selected, printed and cleaned up faithfully, but
   nothing acts on it.
+- *admission*: stored, and heeded when other objects are written: LimitRanges fill in and bound,
+  ResourceQuotas bound (nothing keeps their status; what is used is counted on each write),
+  a RuntimeClass gives pods its overhead and placement, a claim without class gets the default
+  StorageClass. Pod Security Standards, webhooks and admission policies are not modelled.
 - *refused*: told by discovery; its one verb answers 405, because there is nothing to store and no
   answer is made up.
 - *as ...*: another version of the same objects, converted on the way in and out.
@@ -57,6 +62,8 @@ def state(kind: Kind[Any], routes: Routes) -> str:
         return f"as {stored.api_version}, {state(stored, routes)}"
     if kind.behaves:
         return "modelled"
+    if kind in ADMISSION_READS:
+        return "admission"
     if "get" in kind.verbs:
         return "stored"
     return "modelled" if routes.serves(kind, "") else "refused"

@@ -16,7 +16,9 @@ LIMIT_BYTES = 1_000_000
 
 
 class ContainerLog:
-    """Lines with their time in nanoseconds and their stream (stdout, stderr)."""
+    """Lines with their time in nanoseconds and their stream (stdout, stderr); a very long line is
+    several of them, of which only the last has an end.
+    """
 
     def __init__(self, clock: Clock, limit_bytes: int = LIMIT_BYTES) -> None:
         self._clock = clock
@@ -29,15 +31,21 @@ class ContainerLog:
 
     def write(self, stream: str, line: str) -> None:
         """Append what a program wrote (several lines become several)."""
-        now = self._clock.now_ns()
         for part in line.split("\n"):
-            data = part.encode()
-            self._lines.append((now, stream, data))
-            self._size += len(data) + 1
-        while self._size > self._limit and len(self._lines) > 1:
-            self._size -= len(self._lines.popleft()[2]) + 1
-            self._first += 1
+            self._append(stream, part.encode() + b"\n")
         self._wake()
+
+    def write_part(self, stream: str, part: str) -> None:
+        """Append a piece of a line that goes on."""
+        self._append(stream, part.encode())
+        self._wake()
+
+    def _append(self, stream: str, data: bytes) -> None:
+        self._lines.append((self._clock.now_ns(), stream, data))
+        self._size += len(data)
+        while self._size > self._limit and len(self._lines) > 1:
+            self._size -= len(self._lines.popleft()[2])
+            self._first += 1
 
     def end(self) -> None:
         """The container ended: followers stop after the last line."""
@@ -46,7 +54,7 @@ class ContainerLog:
 
     def text(self) -> str:
         """Everything kept, for messages and tests."""
-        return "".join(f"{line.decode(errors='replace')}\n" for _, _, line in self._lines)
+        return b"".join(line for _, _, line in self._lines).decode(errors="replace")
 
     def _wake(self) -> None:
         readers, self._readers = self._readers, []
@@ -61,7 +69,7 @@ class ContainerLog:
         while True:
             at = max(at, self._first)
             chunk = b"".join(
-                self._render(self._lines[i - self._first], timestamps=options.timestamps)
+                self._render(i - self._first, timestamps=options.timestamps)
                 for i in range(at, self._first + len(self._lines))
             )
             at = self._first + len(self._lines)
@@ -95,7 +103,8 @@ class ContainerLog:
         end = self._first + len(self._lines)
         return at if options.tail_lines is None else max(at, end - options.tail_lines)
 
-    @staticmethod
-    def _render(line: tuple[int, str, bytes], *, timestamps: bool) -> bytes:
-        stamp = f"{nano_time(line[0])} ".encode() if timestamps else b""
-        return stamp + line[2] + b"\n"
+    def _render(self, index: int, *, timestamps: bool) -> bytes:
+        time_ns, _, data = self._lines[index]
+        if timestamps and (index == 0 or self._lines[index - 1][2].endswith(b"\n")):
+            return f"{nano_time(time_ns)} ".encode() + data
+        return data

@@ -15,12 +15,16 @@ from podwire.api.status import ApiError
 from podwire.kubelet.logs import ContainerLog
 
 STDOUT, STDERR = 1, 2
+_NAMES = {STDOUT: "stdout", STDERR: "stderr"}
 PATIENT_BYTES = 256 * 1024
 """As much output may wait before a program that asks is held back."""
 MAX_UNREAD_BYTES = 16 * 1024 * 1024
 """As much may wait of a program that never asks."""
 MAX_STDIN_BYTES = 1024 * 1024
 """As much input may wait: whoever sends more waits for the program."""
+PART_BYTES = 16 * 1024
+"""A longer line is logged in parts while it is printed (containerd's max_container_log_line_size).
+"""
 LOST = "the client reads too slowly: {} bytes wait for it"
 
 
@@ -142,17 +146,23 @@ class Stdio:
         stream = STDOUT if self.tty else stream
         for attached in list(self._attached):
             attached.shown(stream, data)
-        *lines, self._unfinished[stream] = (self._unfinished[stream] + data).split(b"\n")
+        *lines, rest = (self._unfinished[stream] + data).split(b"\n")
         for line in lines:
             self._log(stream, line)
+        while len(rest) > PART_BYTES:
+            cut = PART_BYTES
+            while rest[cut] & 0xC0 == 0x80 and cut > PART_BYTES - 3:
+                cut -= 1  # a character stays whole
+            self.log.write_part(_NAMES[stream], rest[:cut].decode(errors="replace"))
+            rest = rest[cut:]
+        self._unfinished[stream] = rest
 
     def line(self, stream: int, text: str) -> None:
         """The program prints a line."""
         self.write(stream, text.encode(errors="surrogateescape") + b"\n")
 
     def _log(self, stream: int, line: bytes) -> None:
-        name = "stderr" if stream == STDERR else "stdout"
-        self.log.write(name, line.decode(errors="replace"))
+        self.log.write(_NAMES[stream], line.decode(errors="replace"))
 
     async def read(self) -> bytes:
         """The program's next input, b"" at its end."""

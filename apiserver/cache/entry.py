@@ -76,8 +76,10 @@ class Representation(Protocol):
     def one(self, entry: Entry) -> bytes:
         """One object."""
 
-    def many(self, kind: Kind[Any], entries: Sequence[Entry], meta: JSON) -> bytes:
-        """A list; ``meta`` is its ListMeta."""
+    def many(self, kind: Kind[Any], entries: Sequence[Entry], meta: JSON) -> Iterator[bytes]:
+        """A list, made while it is sent; ``meta`` is its ListMeta. Pieces may be empty: they give
+        others their turn. Raises ApiError at once for a kind that has no such form.
+        """
 
     def event(self, type: str, entry: Entry) -> bytes:
         """A watch event of this type about this object (without terminator)."""

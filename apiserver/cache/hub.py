@@ -77,8 +77,9 @@ class Caches:
         if entry.kind is kind:
             return entry
         cache = self.of(kind)
-        now = cache.get(entry.namespace, entry.name)
-        if now is not None and now.revision == entry.revision:
+        if self.of(entry.kind).get(entry.namespace, entry.name) is entry:  # no dry run's
+            now = cache.get(entry.namespace, entry.name)
+            assert now is not None, "the caches of all versions move together"
             return now
         return cache.made(entry.key, entry.value, entry.revision)
 

@@ -6,6 +6,7 @@ groups; token; anonymous).
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ssl
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,9 @@ from podwire.apiserver.tokens import TokenError
 from podwire.client.counters import ANONYMOUS, User
 
 CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
+BEARER_PROTOCOL = "base64url.bearer.authorization.k8s.io."
+"""Begins the WebSocket sub-protocol that is a token."""
+_PROTOCOLS = "sec-websocket-protocol"
 FINGERPRINT = "sha256"
 """Where ``peer_certificate`` puts the certificate's digest."""
 _UID_OID = "1.3.6.1.4.1.57683.2"
@@ -66,6 +70,30 @@ class Authenticator:
         if found is None:
             raise TokenError("invalid bearer token")
         return found
+
+
+def authorization(headers: dict[str, str]) -> str:
+    """The Authorization of a request. A page's script cannot set one for a WebSocket: its token is
+    among the sub-protocols, beside one more at least, and is taken out of ``headers``.
+
+    Source: apiserver pkg/authentication/request/websocket.
+    """
+    own, offered = headers.get("authorization", ""), headers.get(_PROTOCOLS, "")
+    if own or BEARER_PROTOCOL not in offered or headers.get("upgrade", "").lower() != "websocket":
+        return own
+    names = [name.strip() for name in offered.split(",")]
+    tokens = [name for name in names if name.startswith(BEARER_PROTOCOL)]
+    rest = [name for name in names if name not in tokens]
+    headers[_PROTOCOLS] = ", ".join(rest)
+    coded = tokens[0].removeprefix(BEARER_PROTOCOL) if len(tokens) == 1 and rest else ""
+    try:
+        token = base64.b64decode(coded + "=" * (-len(coded) % 4), altchars=b"-_", validate=True)
+        return f"Bearer {token.decode() or _NO_TOKEN}"
+    except ValueError:  # binascii.Error and UnicodeDecodeError are some
+        return f"Bearer {_NO_TOKEN}"
+
+
+_NO_TOKEN = "malformed"  # noqa: S105  what nobody is ever issued
 
 
 def _digest(token: str) -> bytes:

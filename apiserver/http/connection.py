@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from podwire.api.status import ApiError
 from podwire.apiserver.http import writing
-from podwire.apiserver.http.authn import peer_certificate
+from podwire.apiserver.http.authn import authorization, peer_certificate
 from podwire.apiserver.http.duplex import Switch
 from podwire.apiserver.http.heads import CONTINUE, plain
 from podwire.apiserver.http.parser import Incoming, MalformedError, RequestParser
@@ -48,6 +48,7 @@ class Connection(asyncio.Protocol):
         self.lost = False
         self.closing = False
         """Whether no further request is taken."""
+        self._client = ""
         self._certificate: Mapping[str, Any] | None = None
         self._task: asyncio.Task[None] | None = None
         self._wanted: asyncio.Future[None] | None = None
@@ -70,6 +71,7 @@ class Connection(asyncio.Protocol):
         """TLS is up."""
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        self._client = transport.get_extra_info("peername")[0]
         tls = transport.get_extra_info("ssl_object")
         self._certificate = peer_certificate(tls) if tls is not None else None
         if not self.server.joined(self):
@@ -95,7 +97,7 @@ class Connection(asyncio.Protocol):
             self._failure = error
         if parser.complete or self._failure is not None:
             self._wake()
-            if self._busy or len(parser.complete) > 1:
+            if self._busy or len(parser.complete) > 1 or parser.upgraded is not None:
                 self._reading_paused = True
                 self.transport.pause_reading()
         elif parser.reading and not began and not parser.in_body:
@@ -168,7 +170,7 @@ class Connection(asyncio.Protocol):
             self._patience(BODY_S)
         try:
             incoming.user = self.server.authenticator.user(
-                self._certificate, incoming.headers.get("authorization", "")
+                self._certificate, authorization(incoming.headers)
             )
         except ApiError as error:
             incoming.refusal = error
@@ -228,8 +230,9 @@ class Connection(asyncio.Protocol):
             return
         path, query = incoming.path_and_query
         request = Request(
-            incoming.method, path, query, incoming.headers, incoming.body, incoming.user
-        )
+            incoming.method, path, query, incoming.headers, incoming.body, incoming.user,
+            self._client,
+        )  # fmt: skip
         incoming.body = b""
         try:
             if incoming.upgrade:

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 
 from podwire.apiserver.impersonation import PREFIX
 
+COOKIE = "set-cookie"
+
 
 def combined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
     """One value per name. Repeated fields are joined by ``, `` (RFC 9110, 5.3); those of
-    impersonation by line breaks, because a group's name may hold a comma.
+    impersonation and cookies by line breaks, because their values may hold a comma.
     """
     found: dict[str, str] = {}
     for name, value in fields:
@@ -20,4 +22,4 @@ def combined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def joined(key: str, earlier: str, value: str) -> str:
     """The value of a field that came once more."""
-    return f"{earlier}{chr(10) if key.startswith(PREFIX) else ', '}{value}"
+    return f"{earlier}{chr(10) if key == COOKIE or key.startswith(PREFIX) else ', '}{value}"

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from http import HTTPStatus
 
+from podwire.apiserver.http.headers import COOKIE
 from podwire.runtime.ids import SeededIds
 from podwire.runtime.ports import Clock, Rng
 
@@ -63,7 +64,7 @@ class Heads:
 
     def switching(self, headers: Mapping[str, str]) -> bytes:
         """101: the connection goes on as something else."""
-        lines = [_one_line(f"{name}: {value}") for name, value in headers.items()]
+        lines = [_field(name, value) for name, value in headers.items()]
         return ("HTTP/1.1 101 Switching Protocols\r\n" + "".join(lines) + "\r\n").encode()
 
 
@@ -72,7 +73,7 @@ def _start(status: int, headers: Mapping[str, str]) -> str:
     parts = [_LINES.get(status) or f"HTTP/1.1 {status} status code {status}\r\n"]
     if "cache-control" not in headers and "Cache-Control" not in headers:
         parts.append("Cache-Control: no-cache, private\r\n")
-    parts += [_one_line(f"{_NAMES.get(k) or _name(k)}: {v}") for k, v in headers.items()]
+    parts += [_field(_NAMES.get(k) or _name(k), v) for k, v in headers.items()]
     return "".join(parts)
 
 
@@ -94,6 +95,13 @@ def _name(name: str) -> str:
     if len(_NAMES) < _NAMES_LIMIT:
         _NAMES[name] = text
     return text
+
+
+def _field(name: str, value: str) -> str:
+    """A header's line; of cookies (``headers.combined``) one for each."""
+    if name.lower() == COOKIE:
+        return "".join(_one_line(f"{name}: {one}") for one in value.split("\n"))
+    return _one_line(f"{name}: {value}")
 
 
 def _one_line(line: str) -> str:

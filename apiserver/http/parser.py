@@ -20,7 +20,11 @@ MAX_BODY_BYTES = 3 * 1024 * 1024
 """Upstream's limit of a request body (apiserver MaxRequestBodyBytes)."""
 
 MAX_HEAD_BYTES = 1024 * 1024
-"""Request line and headers together (apiserver MaxHeaderBytes)."""
+"""Request line and headers together (apiserver MaxHeaderBytes); trailers and what frames chunks
+count as well.
+"""
+_FRAMING_BYTES = 16
+"""What may frame one byte of a body before it counts (Go's chunked reader allows as much)."""
 
 TOO_LARGE = f"Request entity too large: limit is {MAX_BODY_BYTES}"
 
@@ -81,6 +85,8 @@ def split_target(target: str) -> tuple[str, Query]:
         path = "/" + rest.partition("/")[2]
     if "%" in path:
         path = quote(unquote(path), safe=_PATH_SAFE)
+    if path.startswith("//"):  # such a path, sent back in a Location, would name a host
+        path = f"/{path.lstrip('/')}"
     if len(path) > 1 and path[-1] == "/" and "/proxy/" not in path:  # a backend minds its slashes
         path = path.rstrip("/") or "/"
     if not query:
@@ -111,7 +117,7 @@ class RequestParser:
         self._current: Incoming | None = None
         self._parts: list[bytes] = []
         self._size = 0
-        self._head_bytes = 0
+        self._read_bytes = 0
         self._last = False
 
     @property
@@ -121,6 +127,9 @@ class RequestParser:
 
     def feed(self, data: bytes) -> None:
         """Take what came. Raises MalformedError; what was complete before it is in ``complete``."""
+        if self.upgraded is not None:
+            self.upgraded += data  # it is too early, but it is not HTTP any more
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -134,9 +143,9 @@ class RequestParser:
             if self._last:
                 return  # what follows a request that says "close" is nobody's
             raise _malformed(error) from None
-        if self.reading and self._current is None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
+        if self.reading:
+            self._read_bytes += len(data)
+            if self._read_bytes > MAX_HEAD_BYTES + (1 + _FRAMING_BYTES) * self._size:
                 raise MalformedError(431, "Request Header Fields Too Large")
 
     # ------------------------------------------------------------ llhttp's callbacks
@@ -146,8 +155,7 @@ class RequestParser:
         self.reading = True
         self._url = b""
         self._headers = {}
-        self._count = 0
-        self._head_bytes = 0
+        self._count = self._size = self._read_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         """A piece of the target."""
@@ -193,7 +201,6 @@ class RequestParser:
             raise MalformedError(405, "Method Not Allowed")
         self._current = incoming
         self._parts = []
-        self._size = 0
         if length > MAX_BODY_BYTES:
             raise MalformedError(413, TOO_LARGE)
         self._on_head(incoming, has_body)

@@ -13,7 +13,7 @@ from functools import partial
 from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.apiserver import answers, podstreams, proxy
-from podwire.apiserver.calls import Call
+from podwire.apiserver.calls import PROXY, Call
 from podwire.apiserver.http import portforward, remotecommand, websocket
 from podwire.apiserver.http.duplex import Switch
 from podwire.apiserver.http.remotecommand import Wanted, Words
@@ -43,7 +43,7 @@ class Upgrader:
             return await self._remote_command(call)
         if call.kind is kinds.POD and call.subresource == "portforward":
             return await self._port_forward(call)
-        if call.subresource.partition("/")[0] == "proxy":
+        if call.subresource == PROXY:
             return await proxy.upgrade(server, call)
         return await server.handle(request)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from collections import deque
 from collections.abc import Sequence
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
@@ -77,7 +78,7 @@ class WebSocket:
         self._duplex = duplex
         self._connection = Connection(ConnectionType.SERVER)
         self._turn = asyncio.Lock()
-        self._arrived: list[bytes] = []
+        self._arrived: deque[bytes] = deque()
         self._partial = bytearray()
 
     async def receive(self) -> bytes | None:
@@ -93,7 +94,7 @@ class WebSocket:
                     return None
             except ConnectionError:
                 return None
-        return self._arrived.pop(0)
+        return self._arrived.popleft()
 
     async def _take(self, data: bytes) -> bool:
         """Bytes arrived; whether the conversation goes on."""

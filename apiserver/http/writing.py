@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 GZIP_BYTES = 128 * 1024
 """Bodies beyond this are compressed for those who accept it."""
 
-_TURN_BYTES = 1024 * 1024
-"""How much of one body is written before others get their turn."""
+_TURN_S = 0.02
+"""How long one body may be made and written before others get their turn."""
 _COALESCE_BYTES = 64 * 1024
-"""How much of a stream is joined into one write."""
+"""How much of a body or a stream is joined into one write."""
 
 _CHUNKED = "Transfer-Encoding: chunked\r\n"
 _CLOSE = "Connection: close\r\n"
@@ -59,13 +59,14 @@ async def answer(connection: Connection, incoming: Incoming, response: Response)
             return
         chunks = _cut(body)
     start: list[bytes] = []
-    size = 0
+    size, turn = 0, _Turn()
     for chunk in chunks:
         start.append(chunk)
         size += len(chunk)
         if size > GZIP_BYTES:
             await _chunks(connection, incoming, response, chain((b"".join(start),), chunks))
             return
+        await turn.over()
     _whole(connection, incoming, response, b"".join(start))
 
 
@@ -90,7 +91,8 @@ async def _chunks(
     framing = _framing(incoming)
     headers = response.headers
     if _accepts_gzip(incoming) and "content-encoding" not in headers:
-        headers = {**headers, "content-encoding": "gzip", "vary": "Accept-Encoding"}
+        vary = ", ".join(filter(None, (headers.get("vary"), "Accept-Encoding")))
+        headers = {**headers, "content-encoding": "gzip", "vary": vary}
         chunks = _gzipped(chunks)
     transport = connection.transport
     transport.write(
@@ -98,19 +100,38 @@ async def _chunks(
     )
     if incoming.method == "HEAD":
         return
-    written = 0
+    parts: list[bytes] = []
+    size, turn = 0, _Turn()
+
+    def joined() -> bytes:
+        return b"".join(parts) if incoming.one_zero else _chunk(parts, size)
+
     for chunk in chunks:
-        if incoming.one_zero:
-            transport.write(chunk)
-        else:
-            transport.writelines((b"%x\r\n" % len(chunk), chunk, b"\r\n"))
-        written += len(chunk)
-        if written >= _TURN_BYTES:
-            written = 0
-            await asyncio.sleep(0)
-        await connection.drained()
+        parts.append(chunk)
+        size += len(chunk)
+        if size >= _COALESCE_BYTES:
+            transport.write(joined())
+            parts, size = [], 0
+            await connection.drained()
+        await turn.over()
+    if size:
+        transport.write(joined())
     if not incoming.one_zero:
         transport.write(_LAST_CHUNK)
+
+
+class _Turn:
+    """The time that making and writing one body may take at a stretch."""
+
+    def __init__(self) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._due_s = self._clock() + _TURN_S
+
+    async def over(self) -> None:
+        """Let others have theirs, if this one is over."""
+        if self._clock() >= self._due_s:
+            await asyncio.sleep(0)
+            self._due_s = self._clock() + _TURN_S
 
 
 def _framing(incoming: Incoming) -> str:
@@ -130,14 +151,17 @@ def _accepts_gzip(incoming: Incoming) -> bool:
     accepted = incoming.headers.get("accept-encoding")
     if not accepted:
         return False
-    return any(part.partition(";")[0].strip() == "gzip" for part in accepted.split(","))
+    for part in accepted.split(","):
+        coding, _, weight = part.replace(" ", "").partition(";")
+        if coding == "gzip":
+            return weight.strip("0.") != "q="  # q=0.000 is a refusal
+    return False
 
 
 def _gzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
     deflate = zlib.compressobj(1, zlib.DEFLATED, 31)
     for chunk in chunks:
-        if data := deflate.compress(chunk):
-            yield data
+        yield deflate.compress(chunk)
     yield deflate.flush()
 
 

@@ -9,6 +9,7 @@ from podwire.api.kinds import Kind
 from podwire.api.managed.managers import Entries, sealed
 from podwire.api.objects import check_create, default
 from podwire.api.status import ApiError
+from podwire.api.validation.warnings import warnings_of
 from podwire.api.view import JSON
 from podwire.apiserver import allocation, answers, calls, objects
 from podwire.apiserver.admission.review import Review, admit
@@ -78,7 +79,8 @@ async def create(
     strategy.on_create(kind, obj)
     if (prepare := _PREPARERS.get(kind)) is not None:
         prepare(call, obj)
-    check_create(kind, obj)
+    check_create(kind, obj, call.kind)
+    call.warnings += warnings_of(kind, obj, None)
     if given:
         ownership.check(kind, metadata.get("name", ""), entries)
     strategy.after_defaults(kind, obj)

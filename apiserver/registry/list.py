@@ -60,7 +60,7 @@ async def page(server: Apiserver, call: Call) -> tuple[Sequence[Entry], JSON]:
     Raises ApiError.
     """
     query = call.query
-    limit = query.number("limit") or 0
+    limit = max(0, query.number("limit") or 0)  # as upstream: a negative one is none
     token = query.get("continue")
     selection = select(call)
     validate(call)
@@ -70,6 +70,8 @@ async def page(server: Apiserver, call: Call) -> tuple[Sequence[Entry], JSON]:
     after = ""
     if token:
         revision, after = _decode_token(token, prefix)
+        if revision > current:
+            raise ApiError("BadRequest", "continue key is not valid: it is of a future revision")
         revision = revision if revision > 0 else current
     else:
         revision = _wanted(call, current, limit)

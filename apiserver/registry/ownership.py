@@ -45,6 +45,9 @@ def manager(call: Call, operation: str = UPDATE) -> Manager:
 @cache
 def reset(kind: Kind[Any], subresource: str) -> Fields:
     """The fields that an endpoint never takes from its clients, so that nobody gets to own them."""
+    told = _TOLD.get((kind, subresource))
+    if told is not None:
+        return sets.of_paths([tuple(f"f:{name}" for name in path) for path in told])
     table = plan_of(kind).table
     names = [name for name in table if name not in _IDENTITY]
     found: list[tuple[str, ...]]
@@ -59,6 +62,14 @@ def reset(kind: Kind[Any], subresource: str) -> Fields:
         return sets.of_paths(found)
     return sets.of_paths([("f:status",)] if "status" in kind.subresources else [])
 
+
+_CSR = kinds.CERTIFICATE_SIGNING_REQUEST
+_TOLD: dict[tuple[Kind[Any], str], tuple[tuple[str, ...], ...]] = {
+    (_CSR, ""): (("spec",), ("status",)),
+    (_CSR, "status"): (("spec",), ("status", "conditions")),
+    (_CSR, "approval"): (("spec",), ("status", "certificate")),
+}
+"""Endpoints whose strategies name what they reset, where it does not follow from the rest."""
 
 _NOT_WITH_STATUS = {
     kinds.DEPLOYMENT: ("labels",),

@@ -20,11 +20,12 @@ from podwire.api.patch import APPLY_PATCH_TYPE
 from podwire.api.status import ApiError, Cause
 from podwire.api.view import JSON
 from podwire.api.views import Object
-from podwire.apiserver import answers, objects
-from podwire.apiserver.cache.entry import Entry
+from podwire.apiserver import objects
+from podwire.apiserver.cache.entry import Entry, Representation, Splice
 from podwire.apiserver.calls import Call
 from podwire.apiserver.registry import apply, meta, ownership, update
 from podwire.apiserver.registry.patch import check_options
+from podwire.apiserver.storage import encode
 from podwire.client.counters import Response
 
 if TYPE_CHECKING:
@@ -32,15 +33,17 @@ if TYPE_CHECKING:
 
 SCALE = Kind(Object, "autoscaling", "v1", "Scale", "scales", "scale")
 """The subresource's own kind; it is served nowhere else."""
+_SPLICE = Splice(SCALE)
 
 
 async def get(server: Apiserver, call: Call) -> Response:
     """The Scale of an object."""
+    _shape(server, call)
     await server.caches.fresh()
     entry = server.caches.of(call.kind).get(call.namespace, call.name)
     if entry is None:
         raise call.not_found()
-    return answers.json(of(entry))
+    return _answered(server, call, entry)
 
 
 async def put(server: Apiserver, call: Call) -> Response:
@@ -57,7 +60,20 @@ async def patch(server: Apiserver, call: Call) -> Response:
     return await _set(server, call, lambda current: objects.patched(call, current, SCALE))
 
 
+def _shape(server: Apiserver, call: Call) -> Representation | None:
+    return server.shape(call.request.headers.get("accept", ""), call.query.get("includeObject"))
+
+
+def _answered(server: Apiserver, call: Call, parent: Entry) -> Response:
+    """The Scale of a stored object, in the shape that the client asks for."""
+    value = encode(SCALE, _shown(parent.json()))
+    return server.one(
+        Entry(SCALE, _SPLICE, parent.key, value, parent.revision), _shape(server, call)
+    )
+
+
 async def _set(server: Apiserver, call: Call, make: Callable[[JSON], JSON]) -> Response:
+    _shape(server, call)  # refused before anything is written
     by = ownership.manager(call)._replace(api_version=SCALE.api_version)
 
     def change(current: JSON) -> JSON:
@@ -70,12 +86,13 @@ async def _set(server: Apiserver, call: Call, make: Callable[[JSON], JSON]) -> R
         after = updated(plan_of(SCALE), was, wanted, before, by, now, _RESET) if entries else []
         return scales.to_parent(entries, before, after, call.kind.api_version)
 
-    dry_run = call.dry_run
-    return answers.json(of(await update.change(server, call, change, dry_run=dry_run, track=track)))
+    entry = await update.change(server, call, change, dry_run=call.dry_run, track=track)
+    return _answered(server, call, entry)
 
 
 async def _apply(server: Apiserver, call: Call) -> Response:
     """Server-side apply of a Scale: it owns the replicas of the parent."""
+    _shape(server, call)
     by = apply.manager(call)._replace(api_version=SCALE.api_version)
     config = objects.configuration(call, SCALE)
     managed.check_schema(plan_of(SCALE), config)
@@ -91,8 +108,8 @@ async def _apply(server: Apiserver, call: Call) -> Response:
         )  # fmt: skip
         return scales.to_parent(entries, before, applied.entries, call.kind.api_version)
 
-    dry_run = call.dry_run
-    return answers.json(of(await update.change(server, call, change, dry_run=dry_run, track=track)))
+    entry = await update.change(server, call, change, dry_run=call.dry_run, track=track)
+    return _answered(server, call, entry)
 
 
 _RESET = sets.of_paths([("f:status",)])
@@ -125,13 +142,6 @@ def _check(name: str, replicas: Any) -> None:
         message = f'Scale.autoscaling "{name}" is invalid: spec.replicas: {why}'
         cause = Cause("FieldValueInvalid", why, "spec.replicas")
         raise ApiError("Invalid", message, 0, found, (cause,))
-
-
-def of(entry: Entry) -> JSON:
-    """The Scale of a stored object."""
-    obj = entry.json()
-    obj["metadata"]["resourceVersion"] = str(entry.revision)
-    return _shown(obj)
 
 
 def _shown(obj: JSON) -> JSON:

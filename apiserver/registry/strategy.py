@@ -128,7 +128,7 @@ def on_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str) -> None:
             _keep(new["metadata"], old["metadata"], "ownerReferences")
     elif subresource not in _OWN_RULES and "status" in kind.parts:
         _keep(new, old, "status")
-        if kind is kinds.NAMESPACE or kind.kind == "CertificateSigningRequest":
+        if kind in {kinds.NAMESPACE, kinds.CERTIFICATE_SIGNING_REQUEST}:
             _keep(new, old, "spec")
     if kind is kinds.SERVICE_ACCOUNT:
         _secret_names(new)

@@ -11,6 +11,7 @@ from podwire.api.managed.managers import Entries, plain, same_but_times, sealed
 from podwire.api.objects import check_update, default
 from podwire.api.patch import APPLY_PATCH_TYPE
 from podwire.api.status import ApiError
+from podwire.api.validation.warnings import warnings_of
 from podwire.api.view import JSON
 from podwire.apiserver import allocation, calls, objects
 from podwire.apiserver.admission.review import Review, admit
@@ -151,9 +152,11 @@ async def _write(
     old, current = stored.obj, stored.entry
     strategy.on_update(kind, new, old, call.subresource)
     admit(Review(server, kind, "UPDATE", call.namespace, call.name, call.subresource, new, old))
-    check_update(kind, new, old, call.subresource)
+    check_update(kind, new, old, call.subresource, call.kind)
     if call.subresource != "status":
         meta.bump_generation(kind, new, old)
+    if not call.subresource:
+        call.warnings += (w for w in warnings_of(kind, new, old) if w not in call.warnings)
     if finished(new):
         return await allocation.delete(server, current, dry_run=dry_run)
     if new == old and same_but_times(managed, stored.managed):

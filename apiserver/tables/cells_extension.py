@@ -99,6 +99,12 @@ def autoscaler_v1(body: JSON, now_ns: int) -> list[Any]:
     )
 
 
+def scale(body: JSON, now_ns: int) -> list[Any]:
+    """Replicas that are wanted, and that are there."""
+    wanted, there = body["spec"].get("replicas", 0), body["status"].get("replicas", 0)
+    return [body["metadata"]["name"], wanted, there, age(body, now_ns)]
+
+
 def _cpu(percent: int) -> JSON:
     target = {"type": "Utilization", "averageUtilization": percent}
     return {"type": "Resource", "resource": {"name": "cpu", "target": target}}

@@ -139,6 +139,7 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "autoscaling/v1/HorizontalPodAutoscaler": _layout(_AUTOSCALER, cells_extension.autoscaler_v1),
     "autoscaling/v2/HorizontalPodAutoscaler": _layout(_AUTOSCALER, cells_extension.autoscaler),
+    "autoscaling/v1/Scale": _layout("Name|Desired:i|Available:i|Age", cells_extension.scale),
     "policy/v1/PodDisruptionBudget": _layout(
         "Name|Min Available|Max Unavailable|Allowed Disruptions:i|Age",
         cells.pod_disruption_budget,

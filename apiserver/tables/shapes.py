@@ -5,7 +5,7 @@ Source: apiserver pkg/endpoints/handlers/response.go and meta/v1 (Table, Partial
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -13,10 +13,9 @@ import msgspec
 from podwire.api.kinds import Kind
 from podwire.api.view import JSON
 from podwire.apiserver.cache.entry import Entry
+from podwire.apiserver.negotiation import META_GROUP, Accepted
 from podwire.apiserver.tables.columns import Layout, layout
 
-GROUP = "meta.k8s.io"
-_VERSIONS = ("v1", "v1beta1")
 _JSON = "application/json"
 
 
@@ -27,11 +26,21 @@ class _Metadata(msgspec.Struct):
 _metadata = msgspec.json.Decoder(_Metadata)
 
 
+def _listed(empty: bytes, items: Iterable[JSON]) -> Iterator[bytes]:
+    """A JSON object whose last field is an empty array, with these items in it."""
+    yield empty.removesuffix(b"]}")
+    comma = b""
+    for item in items:
+        yield comma + msgspec.json.encode(item)
+        comma = b","
+    yield b"]}"
+
+
 def partial(entry: Entry, version: str) -> JSON:
     """The object as PartialObjectMetadata."""
     return {
         "kind": "PartialObjectMetadata",
-        "apiVersion": f"{GROUP}/{version}",
+        "apiVersion": f"{META_GROUP}/{version}",
         "metadata": _metadata.decode(entry.data).metadata,
     }
 
@@ -51,18 +60,20 @@ class TableShape:
     def one(self, entry: Entry) -> bytes:
         """A table of one row."""
         meta = {"resourceVersion": str(entry.revision)}
-        return self.many(entry.kind, [entry], meta)
+        return b"".join(self.many(entry.kind, [entry], meta))
 
-    def many(self, kind: Kind[Any], entries: Sequence[Entry], meta: JSON) -> bytes:
+    def many(self, kind: Kind[Any], entries: Sequence[Entry], meta: JSON) -> Iterator[bytes]:
         """A table with a row for each object."""
-        form = layout(kind)
-        return self._table(form, [self._row(form, e) for e in entries], meta, definitions=True)
+        form, now_ns = layout(kind), self._now_ns()
+        empty = self._table(form, [], meta, definitions=True)
+        return _listed(empty, (self._row(form, entry, now_ns) for entry in entries))
 
     def event(self, type: str, entry: Entry) -> bytes:
         """A watch event whose object is a table of one row."""
         form = layout(entry.kind)
         meta = {"resourceVersion": str(entry.revision)}
-        table = self._table(form, [self._row(form, entry)], meta, definitions=type == "ADDED")
+        row = self._row(form, entry, self._now_ns())
+        table = self._table(form, [row], meta, definitions=type == "ADDED")
         return b'{"type":"%b","object":%b}' % (type.encode(), table)
 
     def bookmark(self, kind: Kind[Any], meta: JSON) -> bytes:
@@ -85,16 +96,16 @@ class TableShape:
         ]
         table = {
             "kind": "Table",
-            "apiVersion": f"{GROUP}/{self._version}",
+            "apiVersion": f"{META_GROUP}/{self._version}",
             "metadata": meta,
             "columnDefinitions": columns if definitions else [],
             "rows": rows,
         }
         return msgspec.json.encode(table)
 
-    def _row(self, form: Layout, entry: Entry) -> JSON:
+    def _row(self, form: Layout, entry: Entry, now_ns: int) -> JSON:
         source = entry.json() if form.whole else entry.view
-        row: JSON = {"cells": form.cells(source, self._now_ns())}
+        row: JSON = {"cells": form.cells(source, now_ns)}
         if form.conditions is not None and (told := form.conditions(source)):
             row["conditions"] = told
         if self._include == "Object":
@@ -118,16 +129,18 @@ class MetadataShape:
         """The object's metadata."""
         return msgspec.json.encode(partial(entry, self._version))
 
-    def many(self, kind: Kind[Any], entries: Sequence[Entry], meta: JSON) -> bytes:
+    def many(self, kind: Kind[Any], entries: Sequence[Entry], meta: JSON) -> Iterator[bytes]:
         """A list of them."""
         del kind
         body = {
             "kind": "PartialObjectMetadataList",
-            "apiVersion": f"{GROUP}/{self._version}",
+            "apiVersion": f"{META_GROUP}/{self._version}",
             "metadata": meta,
-            "items": [partial(entry, self._version) for entry in entries],
+            "items": [],
         }
-        return msgspec.json.encode(body)
+        return _listed(
+            msgspec.json.encode(body), (partial(entry, self._version) for entry in entries)
+        )
 
     def event(self, type: str, entry: Entry) -> bytes:
         """A watch event about the metadata."""
@@ -138,28 +151,18 @@ class MetadataShape:
         del kind
         body = {
             "kind": "PartialObjectMetadata",
-            "apiVersion": f"{GROUP}/{self._version}",
+            "apiVersion": f"{META_GROUP}/{self._version}",
             "metadata": meta,
         }
         return b'{"type":"BOOKMARK","object":%b}' % msgspec.json.encode(body)
 
 
-def chooser(
-    now_ns: Callable[[], int],
-) -> Callable[[str, str], TableShape | MetadataShape | None]:
-    """``choose(media range, includeObject)``: the shape that a client asks for, or None."""
+def chooser(now_ns: Callable[[], int]) -> Callable[[Accepted, str], TableShape | MetadataShape]:
+    """``choose(accepted, includeObject)``: the shape that a client asks for."""
 
-    def choose(media: str, include: str) -> TableShape | MetadataShape | None:
-        bare, _, parameters = media.partition(";")
-        if bare.strip() != _JSON or "as=" not in parameters:
-            return None
-        asked = dict(p.strip().partition("=")[::2] for p in parameters.split(";"))
-        if asked.get("g") != GROUP or asked.get("v") not in _VERSIONS:
-            return None
-        if asked["as"] == "Table":
-            return TableShape(asked["v"], include or "Metadata", now_ns)
-        if asked["as"] in {"PartialObjectMetadata", "PartialObjectMetadataList"}:
-            return MetadataShape(asked["v"])
-        return None
+    def choose(accepted: Accepted, include: str) -> TableShape | MetadataShape:
+        if accepted.target == "Table":
+            return TableShape(accepted.version, include or "Metadata", now_ns)
+        return MetadataShape(accepted.version)
 
     return choose

@@ -97,7 +97,7 @@ class _Pass:
             set_condition(self.conditions, fresh)
 
     def _deployment_revision(self, number: int) -> None:
-        # Through /status, as upstream: an annotation written to the object counts its generation up.
+        # Through /status, as upstream: an annotation of the object would count its generation up.
         if self.d.metadata.annotations.get(REVISION) != str(number):
             meta = {"uid": self.d.metadata.uid, "annotations": {REVISION: str(number)}}
             self.effects.append(

@@ -12,6 +12,10 @@ from podwire.runtime.tasks import Nursery
 
 _INTERRUPT, _END, _ERASE, _KILL = 0x03, 0x04, (0x7F, 0x08), 0x15
 INTERRUPTED = 130
+MAX_LINE_BYTES = 4095
+"""What is typed beyond it is dropped, as Linux' n_tty does."""
+MAX_LINES = 256
+"""When as many wait to be read, no more is taken from the client."""
 
 
 class Tty:
@@ -24,6 +28,7 @@ class Tty:
         self._write = write
         self._line = bytearray()
         self._lines: asyncio.Queue[bytes] = asyncio.Queue()
+        self._room = asyncio.Event()
         self._ended = False
         self._foreground: asyncio.Task[int] | None = None
 
@@ -35,13 +40,18 @@ class Tty:
         """The next line, b"" at the end."""
         if self._ended and self._lines.empty():
             return b""
-        return await self._lines.get()
+        line = await self._lines.get()
+        self._room.set()
+        return line
 
     async def pump(self) -> None:
         """Take the client's bytes until they end."""
         while data := await self._read():
             for byte in data:
                 self._key(byte)
+            while self._lines.qsize() > MAX_LINES:
+                self._room.clear()
+                await self._room.wait()
         self._finish()
 
     def _finish(self) -> None:
@@ -73,7 +83,7 @@ class Tty:
         elif byte == _KILL:
             self._write(b"\b \b" * len(self._line))
             self._line.clear()
-        elif byte >= 0x20 or byte == 0x09:
+        elif (byte >= 0x20 or byte == 0x09) and len(self._line) < MAX_LINE_BYTES:
             self._line.append(byte)
             self._write(bytes((byte,)))
 

@@ -8,6 +8,7 @@ and the JSON, YAML and protobuf serializers of apimachinery.
 from __future__ import annotations
 
 import json
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -240,15 +241,15 @@ def duplicate_fields(body: bytes, decoded: Any) -> list[str]:
     except (ValueError, RecursionError):
         return []  # whoever decodes the body says what is wrong
     found: list[str] = []
-    waiting: list[tuple[Any, list[str | int]]] = [(root, [])]
+    waiting: deque[tuple[Any, list[str | int]]] = deque([(root, [])])
     while waiting and len(found) < MAX_REPORTED:
-        node, path = waiting.pop(0)
+        node, path = waiting.popleft()
         if isinstance(node, _Doubled):
             found += [structure.join_path(path, name) for name in node.names]
         if isinstance(node, dict):
-            waiting += [(item, [*path, name]) for name, item in node.items() if _deep(item)]
+            waiting += ((item, [*path, name]) for name, item in node.items() if _deep(item))
         elif isinstance(node, list):
-            waiting += [(item, [*path, i]) for i, item in enumerate(node) if _deep(item)]
+            waiting += ((item, [*path, i]) for i, item in enumerate(node) if _deep(item))
     return found
 
 

@@ -82,11 +82,11 @@ def _descriptor(text: str) -> Schedule:
 def _duration(text: str, whole: str) -> int:
     bare = text.lstrip("+-")
     found = _DURATION.findall(bare)
-    if not found or "".join(number + unit for number, unit in found) != bare:
+    total = sum(float(number) * _UNITS[unit] for number, unit in found)
+    if not found or "".join(number + unit for number, unit in found) != bare or total >= 1 << 63:
         why = f'time: invalid duration "{text}"'
         raise CronError(f"failed to parse duration {whole}: {why}")
-    total = sum(int(float(number) * _UNITS[unit]) for number, unit in found)
-    return max(10**9, total // 10**9 * 10**9)
+    return max(10**9, int(total) // 10**9 * 10**9)
 
 
 def _field(text: str, low: int, high: int, words: dict[str, int]) -> tuple[int, ...]:

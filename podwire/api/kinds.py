@@ -160,6 +160,7 @@ NETWORK_POLICY = _kind("networking.k8s.io/v1", "NetworkPolicy", views.NetworkPol
 INGRESS = _kind("networking.k8s.io/v1", "Ingress", views.Ingress)
 INGRESS_CLASS = _kind("networking.k8s.io/v1", "IngressClass", views.IngressClass)
 POD_DISRUPTION_BUDGET = _kind("policy/v1", "PodDisruptionBudget", views.PodDisruptionBudget)
+PRIORITY_CLASS = _kind("scheduling.k8s.io/v1", "PriorityClass", views.PriorityClass)
 CERTIFICATE_SIGNING_REQUEST = _kind(
     "certificates.k8s.io/v1", "CertificateSigningRequest", views.CertificateSigningRequest
 )
@@ -179,20 +180,6 @@ TRACE = Kind(
 ALL: tuple[Kind[Any], ...] = (*(_named.get(name) or _idle(*name) for name in _ROWS), TRACE)
 """Every kind served, in discovery order."""
 
-_STORED_AS: dict[Kind[Any], Kind[Any]] = {
-    EVENTS_EVENT: EVENT,
-    HORIZONTAL_POD_AUTOSCALER_V1: HORIZONTAL_POD_AUTOSCALER,
-}
-
-
-def stored(kind: Kind[Any]) -> Kind[Any]:
-    """The kind in whose version objects of this kind are stored: itself but for two."""
-    return _STORED_AS.get(kind, kind)
-
-
-STORED: tuple[Kind[Any], ...] = tuple(kind for kind in ALL if kind not in _STORED_AS)
-"""Every kind once, where ALL has versions: for whoever goes over objects, not over paths."""
-
 _BY_PLURAL = {(k.group, k.version, k.plural): k for k in ALL}
 _BY_GVK = {(k.api_version, k.kind): k for k in ALL}
 
@@ -205,3 +192,29 @@ def by_plural(group: str, version: str, plural: str) -> Kind[Any] | None:
 def by_gvk(api_version: str, kind: str) -> Kind[Any] | None:
     """The kind of an object's apiVersion and kind."""
     return _BY_GVK.get((api_version, kind))
+
+
+def named(api_version: str, kind: str) -> Kind[Any]:
+    """The same of a kind that is served for certain. Raises KeyError."""
+    return _BY_GVK[api_version, kind]
+
+
+def _stored_as() -> dict[Kind[Any], Kind[Any]]:
+    found = {}
+    for name, row in _ROWS.items():
+        if row.stored_as:
+            api_version, _, kind = row.stored_as.lstrip("/").rpartition("/")
+            found[_BY_GVK[name]] = _BY_GVK[api_version, kind]
+    return found
+
+
+_STORED_AS = _stored_as()
+
+
+def stored(kind: Kind[Any]) -> Kind[Any]:
+    """The kind in whose version objects of this kind are stored: itself but for a few."""
+    return _STORED_AS.get(kind, kind)
+
+
+STORED: tuple[Kind[Any], ...] = tuple(kind for kind in ALL if kind not in _STORED_AS)
+"""Every kind once, where ALL has versions: for whoever goes over objects, not over paths."""

@@ -12,8 +12,8 @@ The life of a write, and who does what::
     patch --apply_patch--> obj  the patch on the stored object, checked (here, 400/415/422)
     obj   --default, check_update--> obj   the same against the old object
 
-``obj`` belongs to the caller: default fills in in place. ``old`` is only read. prepare_* are both
-steps at once. All raise ApiError and nothing else.
+``obj`` belongs to the caller: default fills in in place. ``old`` is only read. All raise ApiError
+and nothing else.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from podwire.api.codec import Decoded, check, decode, decode_as
 from podwire.api.defaults.service import keep_allocated
 from podwire.api.kinds import Kind
 from podwire.api.patch import apply_patch, check_patch_type
+from podwire.api.status import Cause
 from podwire.api.validation.field import invalid_error
 from podwire.api.view import JSON
 
@@ -38,19 +39,11 @@ __all__ = [
     "decode",
     "decode_as",
     "default",
-    "prepare_create",
-    "prepare_update",
 ]
 
 
 _CHECKED_BY_PARTS = ("ephemeralcontainers", "resize")
 """Subresources that may change what an update may not; of the rest of the object nothing."""
-
-
-def prepare_create(kind: Kind[Any], obj: JSON) -> JSON:
-    """A new object with its defaults, valid. Raises ApiError Invalid (422) with all causes."""
-    default(kind, obj)
-    return check_create(kind, obj)
 
 
 def default(kind: Kind[Any], new: JSON, old: JSON | None = None, subresource: str = "") -> None:
@@ -60,32 +53,30 @@ def default(kind: Kind[Any], new: JSON, old: JSON | None = None, subresource: st
     defaults.apply(kind, new)
 
 
-def check_create(kind: Kind[Any], obj: JSON) -> JSON:
-    """A new, defaulted object, valid. Raises ApiError Invalid (422) with all causes."""
-    return _valid(kind, obj, validation.validate(kind, obj))
+def check_create(kind: Kind[Any], obj: JSON, asked: Kind[Any] | None = None) -> None:
+    """Hold a new, defaulted object of the stored ``kind`` to its rules, and to those of the version
+    that was ``asked``. Raises ApiError Invalid (422) with all causes.
+    """
+    _demand_none(kind, obj, validation.validate(kind, obj, None, asked))
 
 
-def prepare_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str = "") -> JSON:
-    """A changed object with its defaults, valid as the successor of ``old``.
+def check_update(
+    kind: Kind[Any], new: JSON, old: JSON, subresource: str = "", asked: Kind[Any] | None = None
+) -> None:
+    """The same for a defaulted successor of ``old``.
 
     ``subresource`` ``status`` checks metadata and what is reported; some are checked by their
     parts (apiserver/registry/parts.py) and have metadata checked only.
-    Raises ApiError Invalid (422) with all causes.
     """
-    default(kind, new, old, subresource)
-    return check_update(kind, new, old, subresource)
-
-
-def check_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str = "") -> JSON:
-    """A defaulted successor of ``old``, valid. Raises ApiError Invalid (422) with all causes."""
     if subresource == "status":
-        return _valid(kind, new, validation.validate_status(kind, new, old))
-    if subresource in _CHECKED_BY_PARTS:
-        return _valid(kind, new, validation.validate_metadata(kind, new, old))
-    return _valid(kind, new, validation.validate(kind, new, old))
+        causes = validation.validate_status(kind, new, old)
+    elif subresource in _CHECKED_BY_PARTS:
+        causes = validation.validate_metadata(kind, new, old)
+    else:
+        causes = validation.validate(kind, new, old, asked)
+    _demand_none(kind, new, causes)
 
 
-def _valid(kind: Kind[Any], obj: JSON, causes: list[Any]) -> JSON:
+def _demand_none(kind: Kind[Any], obj: JSON, causes: list[Cause]) -> None:
     if causes:
         raise invalid_error(kind, obj["metadata"].get("name", ""), causes)
-    return obj

@@ -17,7 +17,7 @@ from podwire.api import codec, strategic
 from podwire.api.codec import Decoded
 from podwire.api.gotext import go_quoted, go_value
 from podwire.api.kinds import Kind
-from podwire.api.schema import type_of
+from podwire.api.schema import Type, type_of
 from podwire.api.status import ApiError, Cause
 from podwire.api.structure import describe, fresh
 from podwire.api.view import JSON
@@ -28,6 +28,8 @@ STRATEGIC_PATCH_TYPE = "application/strategic-merge-patch+json"
 APPLY_PATCH_TYPE = "application/apply-patch+yaml"
 ACCEPTED = (JSON_PATCH_TYPE, MERGE_PATCH_TYPE, STRATEGIC_PATCH_TYPE, APPLY_PATCH_TYPE)
 MAX_OPERATIONS = 10_000
+MAX_COPIED_BYTES = codec.MAX_BODY_BYTES
+"""How much the ``copy`` operations of one JSON patch may add. Source: server config.go."""
 
 
 class PatchError(ValueError):
@@ -57,17 +59,26 @@ def apply_patch(
         raise ApiError("BadRequest", f"error decoding patch: {error}") from None
     told = _doubtful(media, patch, change) if field_validation != codec.IGNORE else []
     try:
-        if media == JSON_PATCH_TYPE:
-            patched = json_patch(original, change)
-        elif media == MERGE_PATCH_TYPE or struct is None:
-            patched = merge_patch(original, _need_map(change))
-        else:
-            patched = strategic.merge(struct, original, _need_map(change))
+        return _applied(kind, struct, media, original, change, field_validation, told)
     except PatchError as error:
-        raise _does_not_apply(str(error)) from None
+        raise ApiError("Invalid", _REJECTED) from error
     except strategic.StrategicError as error:
         raise ApiError("BadRequest", str(error)) from None
-    found = _checked(kind, patched, field_validation, told, media, change)
+    except RecursionError:
+        raise ApiError("BadRequest", "error decoding patch: exceeded max depth") from None
+
+
+def _applied(
+    kind: Kind[Any], struct: Type | None, media: str, original: JSON, change: Any,
+    validation: str, told: list[str],
+) -> Decoded:  # fmt: skip
+    if media == JSON_PATCH_TYPE:
+        patched = json_patch(original, change)
+    elif media == MERGE_PATCH_TYPE or struct is None:
+        patched = merge_patch(original, _need_map(change))
+    else:
+        patched = strategic.merge(struct, original, _need_map(change))
+    found = _checked(kind, patched, validation, told, media, change)
     if _emptied(patched):  # to forget all managers, which decoding drops like any empty list
         found.obj["metadata"]["managedFields"] = []
     return found
@@ -97,9 +108,8 @@ def _need_map(change: Any) -> JSON:
     return change
 
 
-def _does_not_apply(why: str) -> ApiError:
-    message = "the server rejected our request due to an error in our request"
-    return ApiError("Invalid", message, causes=(Cause("UnexpectedServerResponse", why),))
+_REJECTED = "the server rejected our request due to an error in our request"
+"""All that upstream tells of a JSON patch that does not apply (patch.go); not why."""
 
 
 def _doubtful(media: str, patch: bytes, change: Any) -> list[str]:
@@ -172,8 +182,12 @@ def json_patch(original: JSON, operations: Any) -> Any:
             f"got {len(operations)}"
         )
         raise ApiError("RequestEntityTooLarge", f"Request entity too large: {message}")
-    document = fresh(original)
+    document, copied = fresh(original), 0
     for operation in operations:
+        if isinstance(operation, dict) and operation.get("op") == "copy":
+            copied += _size(document, operation)
+            if copied > MAX_COPIED_BYTES:
+                raise PatchError(f"copies add {copied} bytes, limit is {MAX_COPIED_BYTES}")
         document = _operate(document, operation)
     return document
 
@@ -302,6 +316,14 @@ def _move(document: Any, path: str, operation: JSON) -> Any:
     if source == path:
         return document
     return _put(_remove(document, source, operation), path, value)
+
+
+def _size(document: Any, operation: JSON) -> int:
+    """How much a copy adds; nothing when it does not apply."""
+    try:
+        return len(msgspec.json.encode(_lookup(document, _from(operation))))
+    except KeyError:
+        return 0
 
 
 def _copy(document: Any, path: str, operation: JSON) -> Any:

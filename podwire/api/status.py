@@ -73,7 +73,7 @@ class ApiError(Exception):
             "reason": self.reason,
             "code": self.code,
         }
-        if details:
+        if details or self.reason == "Invalid":  # without them kubectl hides the message
             body["details"] = details
         return body
 

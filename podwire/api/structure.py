@@ -366,10 +366,11 @@ def _raw(value: Any, _field: Field, _walk: Walk) -> Any:
 def check_depth(value: Any, limit: int = MAX_RAW_DEPTH) -> None:
     """Raises StructureError when free-form JSON nests deeper than ``limit``."""
     level = [value]
+    depth = 0
     while level:
-        if limit < 0:
-            raise StructureError(f"free-form JSON nests deeper than {MAX_RAW_DEPTH} levels")
-        limit -= 1
+        if depth > limit:
+            raise StructureError(f"free-form JSON nests deeper than {limit} levels")
+        depth += 1
         level = [
             item
             for node in level
@@ -416,7 +417,9 @@ def _map(value: Any, field: Field, walk: Walk) -> Any:
     item_field = _item_field(field, code)
     convert = _BY_CODE[code]
     zero = {} if code == "m" else _ZERO.get(code)
-    return {k: zero if v is None else convert(v, item_field, walk) for k, v in value.items()}
+    found = {k: zero if v is None else convert(v, item_field, walk) for k, v in value.items()}
+    # What Go would print as null (a time) is left out, as everywhere.
+    return found if zero is not None else {k: v for k, v in found.items() if v is not None}
 
 
 _item_fields: dict[Field, Field] = {}

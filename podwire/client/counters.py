@@ -45,6 +45,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     user: User | None = None
+    client: str = ""
+    """The address it came from, '' where nobody knows."""
 
 
 class Frame:
@@ -76,6 +78,8 @@ class Response:
 
     ``chunks`` is a body that is made while it is sent, because it may be too large to be held
     whole. Whoever reads ``body`` instead has it joined; each of the two can be read once.
+
+    ``headers`` has one value per name; that of ``set-cookie`` has a line for each cookie.
     """
 
     __slots__ = ("_body", "chunks", "headers", "status", "stream")

@@ -5,22 +5,10 @@ What each command must answer is told by the Kubernetes documentation pages that
 
 import base64
 import json
-import time
 
 from tests import csr
 from tests.clients.conftest import BIN
-
-PATIENCE_S = 30.0
-
-
-def eventually(what, told="it did not happen in time"):
-    """What a command says once it says something; a command is asked again, as a person would."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if found := what():
-            return found
-        time.sleep(0.1)
-    raise AssertionError(told)
+from tests.waiting import until
 
 
 def server(live):
@@ -85,7 +73,7 @@ def test_a_secret_of_an_account_is_filled_and_emptied_with_it(live, namespace):
     }
     live.kubectl("create", "-f", "-", stdin=json.dumps(secret))
     show = ("get", "secret", "old", "-n", namespace, "-o", "jsonpath={.data.token}")
-    token = base64.b64decode(eventually(lambda: live.kubectl(*show))).decode()
+    token = base64.b64decode(until("a value", lambda: live.kubectl(*show))).decode()
     user = whoami(live, *server(live), f"--token={token}")
     assert user["username"] == f"system:serviceaccount:{namespace}:default"
     live.kubectl("delete", "secret", "old", "-n", namespace)
@@ -119,7 +107,7 @@ def test_a_request_becomes_a_certificate_that_opens_the_door(live, tmp_path):
         assert "approved" in live.kubectl("certificate", "approve", "ann")
         show = ("get", "csr", "ann", "-o", "jsonpath={.status.certificate}")
         (tmp_path / "ann.crt").write_bytes(
-            base64.b64decode(eventually(lambda: live.kubectl(*show)))
+            base64.b64decode(until("a value", lambda: live.kubectl(*show)))
         )
         (tmp_path / "ann.key").write_bytes(csr.key_pem(key))
         own = (f"--client-certificate={tmp_path}/ann.crt", f"--client-key={tmp_path}/ann.key")
@@ -152,7 +140,7 @@ def test_a_kubelet_asks_for_itself_and_is_approved(live):
     )  # fmt: skip
     live.kubectl("create", "-f", "-", stdin=json.dumps(body))
     show = ("get", "csr", "node", "-o", "jsonpath={.status.certificate}")
-    assert eventually(lambda: live.kubectl(*show))
+    assert until("a value", lambda: live.kubectl(*show))
     live.kubectl("delete", "csr", "node")
 
 
@@ -163,7 +151,7 @@ def test_a_debugger_runs_beside_a_pod(live, namespace):
     debug = ("debug", "web", "-n", namespace, "--image=busybox", "-c", "dbg", "--", "sleep", "1000")
     live.kubectl(*debug)
     state = "jsonpath={.status.ephemeralContainerStatuses[0].state.running.startedAt}"
-    eventually(lambda: live.kubectl("get", "pod", "web", "-n", namespace, "-o", state))
+    until("it runs", lambda: live.kubectl("get", "pod", "web", "-n", namespace, "-o", state))
     said = live.kubectl("exec", "web", "-n", namespace, "-c", "dbg", "--", "echo", "here")
     assert said.strip() == "here"
 
@@ -216,7 +204,7 @@ def test_every_way_to_delete_what_has_dependents(live, namespace):
     assert names(live, "pods", namespace) == []
     deploy(live, namespace, "two")
     live.kubectl("delete", "deployment", "two", "-n", namespace, "--cascade=background")
-    eventually(lambda: not names(live, "replicasets,pods", namespace))
+    until("they are gone", lambda: not names(live, "replicasets,pods", namespace))
 
 
 def test_a_dry_run_changes_nothing(live, namespace):

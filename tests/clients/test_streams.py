@@ -302,12 +302,14 @@ spec:
   restartPolicy: Never
   containers:
     - {name: a, image: busybox, command: [sh, -c, "exit 0"]}
-    - {name: b, image: busybox, command: [sh, -c, "for i in 1 2 3 4; do echo $i; sleep 1; done"]}
+    - {name: b, image: busybox, command: [sh, -c, "until [ -e /go ]; do sleep 0.1; done;
+        for i in 1 2 3 4; do echo $i; sleep 1; done"]}
 """
     n = ("-n", "streams")
     streams.kubectl("apply", *n, "-f", "-", stdin=pod)
     streams.kubectl("wait", "--for=jsonpath={.status.containerStatuses[?(@.name=='b')].started}"
                     "=true", "pod/ends", "--timeout=60s", *n)  # fmt: skip
+    streams.kubectl("exec", "ends", "-c", "b", *n, "--", "touch", "/go")
     assert streams.kubectl("logs", "-f", "ends", *n) == "1\n2\n3\n4\n"
     assert streams.kubectl("logs", "ends", "--tail=1", *n) == "4\n"
     stamped = streams.kubectl("logs", "ends", "-c", "b", "--timestamps", "--limit-bytes=31", *n)

@@ -13,8 +13,8 @@ VERSION = 3
 FIN, UNIDIRECTIONAL = 0x01, 0x02
 MAX_CONTROL_BYTES = 64 * 1024
 """Of one control frame: our peers' headers are some hundred bytes."""
-MAX_HEADERS_BYTES = 64 * 1024
-"""Of one header block, inflated."""
+MAX_HEADERS_BYTES = 8 * 1024
+"""Of one header block, inflated: a stream keeps its headers, and there may be many streams."""
 _SYN_STREAM, _SYN_REPLY, _RST_STREAM, _SETTINGS = 1, 2, 3, 4
 _PING, _GOAWAY, _HEADERS, _WINDOW_UPDATE = 6, 7, 8, 9
 _HEAD_BYTES = 8

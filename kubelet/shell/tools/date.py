@@ -25,5 +25,8 @@ async def run(command: Command) -> int:
             form = arg[1:]
         elif arg.startswith("-I"):
             form = "%Y-%m-%dT%H:%M:%S+00:00" if len(arg) > 2 else "%Y-%m-%d"
+        elif not arg.startswith("-"):  # a date to show or to set, of which the model knows none
+            command.err(f"date: invalid date '{arg}'\n")
+            return 1
     command.out(render(command.env.clock.now_ns(), form) + "\n")
     return 0

@@ -54,6 +54,8 @@ def _node(obj: JSON) -> None:
         status["allocatable"] = dict(status["capacity"])
     if spec.get("podCIDR") and not spec.get("podCIDRs"):
         spec["podCIDRs"] = [spec["podCIDR"]]
+    elif spec.get("podCIDR") and spec["podCIDR"] != spec["podCIDRs"][0]:
+        spec["podCIDRs"] = [spec["podCIDR"], *spec["podCIDRs"][1:]]  # conversion lets it win
     elif spec.get("podCIDRs") and not spec.get("podCIDR"):
         spec["podCIDR"] = spec["podCIDRs"][0]
 

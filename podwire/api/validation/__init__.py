@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.status import Cause
 from podwire.api.validation import (
@@ -19,6 +20,7 @@ from podwire.api.validation import (
     claims,
     cluster,
     config,
+    events,
     extension,
     flowcontrol,
     ingress,
@@ -42,13 +44,18 @@ _FLOWCONTROL = "flowcontrol.apiserver.k8s.io/v1"
 _RBAC = "rbac.authorization.k8s.io/v1"
 
 
-def validate(kind: Kind[Any], new: JSON, old: JSON | None = None) -> list[Cause]:
-    """Everything wrong with an object (as the successor of ``old``), in upstream's order."""
+def validate(
+    kind: Kind[Any], new: JSON, old: JSON | None = None, asked: Kind[Any] | None = None
+) -> list[Cause]:
+    """Everything wrong with an object (as the successor of ``old``), in upstream's order.
+
+    ``kind`` is the stored version; ``asked`` the one that was written if it demands more.
+    """
     errors = Errors()
     _metadata(errors, kind, new, old)
-    check = _check_of(kind)
-    if check is not None:
-        check(errors, new, old)
+    for check in (_check_of(kind), _STRICTER.get(asked) if asked is not None else None):
+        if check is not None:
+            check(errors, new, old)
     return errors.causes
 
 
@@ -90,7 +97,7 @@ _BY_TYPE: dict[str, Check] = {
     "v1/Secret": config.check_secret,
     "v1/Namespace": cluster.check_namespace,
     "v1/Node": config.check_node,
-    "v1/Event": config.check_event,
+    "v1/Event": events.check_event,
     "v1/LimitRange": quota.check_limit_range,
     "v1/ResourceQuota": quota.check_resource_quota,
     "v1/PersistentVolume": storage.check_persistent_volume,
@@ -102,7 +109,6 @@ _BY_TYPE: dict[str, Check] = {
     "apps/v1/ControllerRevision": workloads.check_controller_revision,
     "batch/v1/Job": batch.check_job,
     "batch/v1/CronJob": batch.check_cron_job,
-    "autoscaling/v1/HorizontalPodAutoscaler": autoscaling.check_autoscaler,
     "autoscaling/v2/HorizontalPodAutoscaler": autoscaling.check_autoscaler,
     "certificates.k8s.io/v1/CertificateSigningRequest": cluster.check_csr,
     "coordination.k8s.io/v1/Lease": config.check_lease,
@@ -139,6 +145,9 @@ _BY_TYPE: dict[str, Check] = {
     f"{_FLOWCONTROL}/PriorityLevelConfiguration": flowcontrol.check_priority_level,
 }
 """By apiVersion/kind."""
+
+_STRICTER: dict[Kind[Any], Check] = {kinds.EVENTS_EVENT: events.check_new_event}
+"""What a version demands of objects in their stored form that the stored version does not."""
 
 _STATUS: dict[str, Check] = {
     "batch/v1/Job": batch.check_job_status,

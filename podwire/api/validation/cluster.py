@@ -36,9 +36,7 @@ def check_namespace(errors: Errors, new: JSON, _old: JSON | None) -> None:
     """A Namespace: finalizers are ``kubernetes`` or qualified."""
     for finalizer in new["spec"].get("finalizers") or ():
         errors.complaints("spec.finalizers", finalizer, names.label_key(finalizer))
-        if "/" not in finalizer and finalizer not in {"kubernetes", "orphan", "foregroundDeletion"}:
-            detail = "name is neither a standard finalizer name nor is it fully qualified"
-            errors.invalid("spec.finalizers", finalizer, detail)
+        meta.finalizer_name(errors, "spec.finalizers", finalizer)
 
 
 def check_priority_class(errors: Errors, new: JSON, old: JSON | None) -> None:

@@ -1,4 +1,4 @@
-"""Validation of ConfigMap, Secret, Node, Lease and Event.
+"""Validation of ConfigMap, Secret, Node and Lease.
 
 Source: kubernetes pkg/apis/core/validation and pkg/apis/coordination/validation.
 """
@@ -121,6 +121,14 @@ def check_node(errors: Errors, new: JSON, old: JSON | None) -> None:
     if provider and provider != spec.get("providerID"):
         detail = 'node updates may not change providerID except from "" to valid'
         errors.forbidden("spec.providerID", detail)
+    if _fixed(spec, before) != _fixed(old["spec"], before):
+        errors.forbidden("[]", "node updates may only change labels, taints, or capacity")
+
+
+def _fixed(spec: JSON, cidrs: list[str]) -> JSON:
+    """What of a node's spec is given once; pod CIDRs once they are there."""
+    free = {"taints", "unschedulable", "providerID", *(() if cidrs else ("podCIDR", "podCIDRs"))}
+    return {name: value for name, value in spec.items() if name not in free}
 
 
 def check_lease(errors: Errors, new: JSON, _old: JSON | None) -> None:
@@ -130,12 +138,3 @@ def check_lease(errors: Errors, new: JSON, _old: JSON | None) -> None:
     if duration is not None and duration <= 0:
         errors.invalid("spec.leaseDurationSeconds", duration, "must be greater than 0")
     errors.not_negative("spec.leaseTransitions", spec.get("leaseTransitions"))
-
-
-def check_event(errors: Errors, new: JSON, _old: JSON | None) -> None:
-    """An Event lives in the namespace of its object; cluster-scoped objects' in default."""
-    namespace = new["metadata"].get("namespace", "")
-    about = new["involvedObject"].get("namespace", "")
-    fits = namespace == about if about else namespace in {"", "default"}
-    if not fits:
-        errors.invalid("involvedObject.namespace", about, "does not match event.namespace")

@@ -78,7 +78,11 @@ def metadata(errors: Errors, kind: Kind[Any], meta: JSON, known: bool = False) -
     check_labels(errors, "metadata.labels", meta.get("labels"))
     check_annotations(errors, "metadata.annotations", meta.get("annotations"))
     _owners(errors, meta.get("ownerReferences") or [])
-    _finalizers(errors, meta.get("finalizers") or [])
+    finalizers = meta.get("finalizers") or []
+    _finalizers(errors, finalizers)
+    if kind.group not in _ELSEWHERE:
+        for i, finalizer in enumerate(finalizers):
+            finalizer_name(errors, f"metadata.finalizers[{i}]", finalizer)
 
 
 def metadata_update(errors: Errors, new: JSON, old: JSON) -> None:
@@ -147,6 +151,19 @@ def _finalizers(errors: Errors, finalizers: list[str]) -> None:
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
         detail = "finalizer orphan and foregroundDeletion cannot be both set"
         errors.invalid(path, finalizers, detail)
+
+
+def finalizer_name(errors: Errors, path: str, finalizer: str) -> None:
+    """A finalizer without a domain is one of Kubernetes' own."""
+    if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+        detail = "name is neither a standard finalizer name nor is it fully qualified"
+        errors.invalid(path, finalizer, detail)
+
+
+_ELSEWHERE = ("apiextensions.k8s.io", "apiregistration.k8s.io")
+"""Groups that other servers bring, which know no standard finalizers."""
+
+_STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 
 
 def label_selector(errors: Errors, path: str, selector: JSON | None) -> None:

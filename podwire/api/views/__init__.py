@@ -13,6 +13,7 @@ from podwire.api.views.config import (
     Namespace,
     NamespaceSpec,
     NamespaceStatus,
+    PriorityClass,
     Secret,
     ServiceAccount,
 )
@@ -192,6 +193,7 @@ __all__ = [
     "PodSpec",
     "PodStatus",
     "PodTemplate",
+    "PriorityClass",
     "Probe",
     "ReplicaSet",
     "ReplicaSetSpec",

@@ -1,4 +1,4 @@
-"""Views of Namespace, ConfigMap, Secret, ServiceAccount, Event, Lease."""
+"""Views of Namespace, ConfigMap, Secret, ServiceAccount, Event, Lease, PriorityClass."""
 
 from __future__ import annotations
 
@@ -75,3 +75,11 @@ class Lease(Object, frozen=True, kw_only=True):
     """coordination.k8s.io/v1 Lease."""
 
     spec: LeaseSpec = LeaseSpec()
+
+
+class PriorityClass(Object, frozen=True, kw_only=True):
+    """scheduling.k8s.io/v1 PriorityClass."""
+
+    value: int = 0
+    global_default: bool = False
+    preemption_policy: str = "PreemptLowerPriority"

@@ -14,12 +14,29 @@ from hypothesis import strategies as st
 
 from podwire.api import codec, kinds, objects
 from podwire.api.status import ApiError
+from podwire.api.validation import validate_metadata
 from tests.samples import sample
 
 Object = dict[str, Any]
 Kind = kinds.Kind[Any]
 
 SELECTOR = {"matchLabels": {"app": "web"}}
+
+
+def prepare_create(kind, obj):
+    """Defaulted and valid, as the API server stores it."""
+    objects.default(kind, obj)
+    objects.check_create(kind, obj)
+    return obj
+
+
+def prepare_update(kind, new, old, subresource=""):
+    """The same for a successor."""
+    objects.default(kind, new, old, subresource)
+    objects.check_update(kind, new, old, subresource)
+    return new
+
+
 STORED = [kind for kind in kinds.ALL if kind is not kinds.TRACE and "get" in kind.verbs]
 
 
@@ -45,9 +62,9 @@ def told(call: Callable[[], object]) -> list[str]:
 @pytest.mark.parametrize("kind", STORED, ids=lambda kind: kind.resource)
 def test_a_plain_object_of_every_kind_is_valid_and_may_be_written_again(kind: Kind) -> None:
     """Create, then an update that changes nothing."""
-    stored = objects.prepare_create(kind, make(kind))
+    stored = prepare_create(kind, make(kind))
     before = copy.deepcopy(stored)
-    objects.prepare_update(kind, copy.deepcopy(stored), stored)
+    prepare_update(kind, copy.deepcopy(stored), stored)
     assert stored == before
 
 
@@ -58,7 +75,7 @@ def test_the_answer_lists_every_cause() -> None:
         body["spec"]["replicas"] = -1
 
     with pytest.raises(ApiError) as caught:
-        objects.prepare_create(kinds.DEPLOYMENT, make(kinds.DEPLOYMENT, change))
+        prepare_create(kinds.DEPLOYMENT, make(kinds.DEPLOYMENT, change))
     status = caught.value.status()
     assert status["message"] == (
         'Deployment.apps "web" is invalid: spec.replicas: Invalid value: -1: must be greater than '
@@ -77,9 +94,7 @@ def test_the_answer_lists_every_cause() -> None:
         ],
     }
     with pytest.raises(ApiError) as caught:
-        objects.prepare_create(
-            kinds.POD, make(kinds.POD, lambda b: b["spec"].update(containers=[{}]))
-        )
+        prepare_create(kinds.POD, make(kinds.POD, lambda b: b["spec"].update(containers=[{}])))
     assert caught.value.message == (
         'Pod "web" is invalid: [spec.containers[0].name: Required value, '
         "spec.containers[0].image: Required value]"
@@ -122,17 +137,17 @@ def test_what_is_wrong_is_told_with_its_path(
 ) -> None:
     """Every rule in complaints.txt: what is set, and how the complaint begins."""
     obj = make(kind, _set(path, value))
-    complaints = told(lambda: objects.prepare_create(kind, obj))
+    complaints = told(lambda: prepare_create(kind, obj))
     assert any(text.startswith(complaint) for text in complaints), complaints
 
 
 @pytest.mark.parametrize(("kind", "path", "value", "complaint"), rules("update"))
 def test_what_may_not_change_is_told(kind: Kind, path: str, value: Any, complaint: str) -> None:
     """The same, against the stored object."""
-    stored = objects.prepare_create(kind, make(kind, _set("metadata.uid", "u")))
+    stored = prepare_create(kind, make(kind, _set("metadata.uid", "u")))
     new = copy.deepcopy(stored)
     _set(path, value)(new)
-    complaints = told(lambda: objects.prepare_update(kind, new, stored))
+    complaints = told(lambda: prepare_update(kind, new, stored))
     assert any(text.startswith(complaint) for text in complaints), complaints
 
 
@@ -156,20 +171,20 @@ def test_what_may_not_change_is_told(kind: Kind, path: str, value: Any, complain
 def test_what_is_too_long_is_told(kind: Kind, path: str, value: Any, complaint: str) -> None:
     """Labels, annotations and data have limits."""
     obj = make(kind, _set(path, value))
-    assert told(lambda: objects.prepare_create(kind, obj)) == [complaint]
+    assert told(lambda: prepare_create(kind, obj)) == [complaint]
 
 
 def test_of_a_pod_little_more_than_the_image_may_change() -> None:
     """The message names the fields that may, and those that did."""
-    stored = objects.prepare_create(kinds.POD, make(kinds.POD))
+    stored = prepare_create(kinds.POD, make(kinds.POD))
     fine = copy.deepcopy(stored)
     fine["spec"]["containers"][0]["image"] = "nginx:2"
     fine["spec"]["tolerations"] = [{"key": "a", "operator": "Exists"}]
-    objects.prepare_update(kinds.POD, fine, stored)
+    prepare_update(kinds.POD, fine, stored)
     new = copy.deepcopy(stored)
     new["spec"]["nodeName"] = "node-1"
     new["spec"]["containers"][0]["command"] = ["x"]
-    [complaint] = told(lambda: objects.prepare_update(kinds.POD, new, stored))
+    [complaint] = told(lambda: prepare_update(kinds.POD, new, stored))
     assert complaint.startswith(
         "spec: Forbidden: pod updates may not change fields other than "
         "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
@@ -179,31 +194,47 @@ def test_of_a_pod_little_more_than_the_image_may_change() -> None:
 
 def test_a_cluster_ip_may_not_change_but_may_be_left_out() -> None:
     """The message that upstream's own suite greps for."""
-    stored = objects.prepare_create(
-        kinds.SERVICE, make(kinds.SERVICE, _set("spec.clusterIP", "10.96.0.9"))
-    )
+    stored = prepare_create(kinds.SERVICE, make(kinds.SERVICE, _set("spec.clusterIP", "10.96.0.9")))
     silent = copy.deepcopy(stored)
     del silent["spec"]["clusterIP"], silent["spec"]["clusterIPs"]
-    assert objects.prepare_update(kinds.SERVICE, silent, stored)["spec"]["clusterIP"] == "10.96.0.9"
+    assert prepare_update(kinds.SERVICE, silent, stored)["spec"]["clusterIP"] == "10.96.0.9"
     changed = copy.deepcopy(stored)
     changed["spec"].update(clusterIP="10.96.0.10", clusterIPs=["10.96.0.10"])
-    assert told(lambda: objects.prepare_update(kinds.SERVICE, changed, stored)) == [
+    assert told(lambda: prepare_update(kinds.SERVICE, changed, stored)) == [
         'spec.clusterIPs[0]: Invalid value: ["10.96.0.10"]: may not change once set'
     ]
 
 
 def test_an_immutable_config_map_stays_as_it_is() -> None:
     """Neither its data nor its immutability may change."""
-    stored = objects.prepare_create(
-        kinds.CONFIG_MAP, make(kinds.CONFIG_MAP, _set("immutable", True))
-    )
+    stored = prepare_create(kinds.CONFIG_MAP, make(kinds.CONFIG_MAP, _set("immutable", True)))
     new = copy.deepcopy(stored)
     new["immutable"] = False
     new["data"] = {}
-    assert told(lambda: objects.prepare_update(kinds.CONFIG_MAP, new, stored)) == [
+    assert told(lambda: prepare_update(kinds.CONFIG_MAP, new, stored)) == [
         "immutable: Forbidden: field is immutable when `immutable` is set",
         "data: Forbidden: field is immutable when `immutable` is set",
     ]
+
+
+def test_a_finalizer_is_a_standard_one_or_has_a_domain() -> None:
+    """Also when it comes later; a CustomResourceDefinition's need not."""
+    kept = ["kubernetes", "orphan", "example.com/hold"]
+    change = _set("metadata.finalizers", [*kept, "hold"])
+    complaint = (
+        'metadata.finalizers[3]: Invalid value: "hold": name is neither a standard finalizer name '
+        "nor is it fully qualified"
+    )
+    body = make(kinds.CONFIG_MAP, change)
+    assert told(lambda: objects.prepare_create(kinds.CONFIG_MAP, body)) == [complaint]
+    stored = make(kinds.CONFIG_MAP, _set("metadata.finalizers", kept))
+    stored = objects.prepare_create(kinds.CONFIG_MAP, stored)
+    new = copy.deepcopy(stored)
+    new["metadata"]["finalizers"].append("hold")
+    assert told(lambda: objects.prepare_update(kinds.CONFIG_MAP, new, stored)) == [complaint]
+    definition = kinds.by_plural("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+    assert definition is not None
+    assert not validate_metadata(definition, {"metadata": {"name": "a.b", "finalizers": ["hold"]}})
 
 
 def test_a_dying_object_gets_no_new_finalizers() -> None:
@@ -215,7 +246,7 @@ def test_a_dying_object_gets_no_new_finalizers() -> None:
     stored = make(kinds.CONFIG_MAP, lambda b: [_set(k, v)(b) for k, v in body.items()])
     new = copy.deepcopy(stored)
     new["metadata"]["finalizers"] = ["a.org/y"]
-    [complaint] = told(lambda: objects.prepare_update(kinds.CONFIG_MAP, new, stored))
+    [complaint] = told(lambda: prepare_update(kinds.CONFIG_MAP, new, stored))
     assert complaint == (
         "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being "
         'deleted, found new finalizers []string{"a.org/y"}'
@@ -224,11 +255,11 @@ def test_a_dying_object_gets_no_new_finalizers() -> None:
 
 def test_a_status_report_is_not_judged_by_the_rules_of_the_spec() -> None:
     """A kubelet may report on a pod whose spec it could not have written."""
-    stored = objects.prepare_create(kinds.POD, make(kinds.POD))
+    stored = prepare_create(kinds.POD, make(kinds.POD))
     new = copy.deepcopy(stored)
     new["spec"]["nodeName"] = "node-1"
     new["status"] = {"podIP": "10.244.0.2"}
-    reported = objects.prepare_update(kinds.POD, new, stored, "status")
+    reported = prepare_update(kinds.POD, new, stored, "status")
     assert reported["status"]["podIPs"] == [{"ip": "10.244.0.2"}]
 
 
@@ -257,5 +288,5 @@ def test_any_decodable_object_is_prepared_or_invalid(upstream, seed: int, kind: 
         old = codec.check(_thin(body, seed + 1), kind.api_version, kind.kind).obj
         for obj in (new, old):
             with contextlib.suppress(ApiError):
-                objects.prepare_create(kind, obj)
-        objects.prepare_update(kind, new, old)
+                prepare_create(kind, obj)
+        prepare_update(kind, new, old)

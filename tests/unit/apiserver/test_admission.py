@@ -66,8 +66,8 @@ def test_a_pod_of_a_missing_account_is_forbidden(simulate):
     simulate(story)
 
 
-def test_priority_classes_are_the_two_built_in_ones(simulate):
-    """Others do not exist here, and the number cannot be chosen freely."""
+def test_a_pods_priority_is_that_of_its_class(simulate):
+    """Of the built-in ones, of one that was made, of the default; it cannot be chosen freely."""
 
     async def story(w):
         body = pod("a", priorityClassName="system-node-critical")
@@ -78,6 +78,40 @@ def test_priority_classes_are_the_two_built_in_ones(simulate):
         assert error.message == ('pods "b" is forbidden: no PriorityClass with name x was found')
         error = await w.refused(w.client.create(POD, pod("b", priority=7), "default"))
         assert "the integer value of priority (7) must not be provided" in error.message
+        mild = {"metadata": {"name": "mild"}, "value": 7, "preemptionPolicy": "Never"}
+        await w.client.create(kinds.PRIORITY_CLASS, mild)
+        await w.client.create(POD, pod("b", priorityClassName="mild"), "default")
+        spec = (await w.client.get_json(POD, "b", "default"))["spec"]
+        assert (spec["priority"], spec["preemptionPolicy"]) == (7, "Never")
+        del spec["priority"], spec["preemptionPolicy"]
+        body = {"metadata": {"name": "b"}, "spec": spec}
+        kept = (await w.json("PUT", POD.path("default", "b"), body))["spec"]
+        assert (kept["priority"], kept["preemptionPolicy"]) == (7, "Never")
+        wish = pod("c", priorityClassName="mild", preemptionPolicy="PreemptLowerPriority")
+        error = await w.refused(w.client.create(POD, wish, "default"))
+        assert "the string value of PreemptionPolicy (PreemptLowerPriority) must" in error.message
+
+    simulate(story)
+
+
+def test_there_is_one_default_priority_class(simulate):
+    """Pods that name none get it; a second one is refused."""
+
+    async def story(w):
+        usual = {"metadata": {"name": "usual"}, "value": 5, "globalDefault": True}
+        await w.client.create(kinds.PRIORITY_CLASS, usual)
+        await w.client.create(POD, pod("a"), "default")
+        spec = (await w.client.get_json(POD, "a", "default"))["spec"]
+        assert (spec["priorityClassName"], spec["priority"]) == ("usual", 5)
+        other = {**usual, "metadata": {"name": "other"}}
+        error = await w.refused(w.client.create(kinds.PRIORITY_CLASS, other))
+        assert error.message == (
+            'priorityclasses.scheduling.k8s.io "other" is forbidden: PriorityClass usual is '
+            "already marked as default. Only one default can exist"
+        )
+        renamed = {**usual, "description": "for most"}
+        answer = await w.raw("PUT", kinds.PRIORITY_CLASS.path("", "usual"), renamed)
+        assert answer.status == 200
 
     simulate(story)
 

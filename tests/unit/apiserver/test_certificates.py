@@ -66,6 +66,26 @@ def test_approval_sets_conditions_and_nothing_else(simulate):
     simulate(story)
 
 
+def test_who_approves_owns_the_conditions_and_nobody_the_spec(simulate):
+    """What the strategies of upstream's three endpoints reset is owned by nobody."""
+
+    async def story(w):
+        body = csr.body("ann", csr.request("ann", ["dev"]))
+        body["metadata"]["labels"] = {"x": "y"}
+        made = await w.json("POST", CSR.path(), body, fieldManager="asker")
+        [entry] = made["metadata"]["managedFields"]
+        assert list(entry["fieldsV1"]) == ["f:metadata"]
+        body = await w.client.get_json(CSR, "ann")
+        body["status"] = {"conditions": [APPROVED]}
+        path = CSR.path("", "ann", "approval")
+        answer = await w.json("PUT", path, body, fieldManager="approver")
+        [entry] = (e for e in answer["metadata"]["managedFields"] if e["manager"] == "approver")
+        assert entry["subresource"] == "approval"
+        assert list(entry["fieldsV1"]["f:status"]["f:conditions"]) == [".", 'k:{"type":"Approved"}']
+
+    simulate(story)
+
+
 def test_an_approval_cannot_be_taken_back(simulate):
     """Nor can a request be approved and denied. Source: certificates/validation."""
 

@@ -10,9 +10,11 @@ import yaml
 
 from podwire.api import kinds, protobuf, schema, structure
 from podwire.api.view import JSON
+from podwire.apiserver.encodings import as_yaml
 from podwire.apiserver.negotiation import Accepted, negotiate
-from podwire.client.counters import Response
+from podwire.client.counters import Request, Response, User
 
+ADMIN = User("admin", ("system:masters", "system:authenticated"))
 PB = "application/vnd.kubernetes.protobuf"
 PATH = "/api/v1/namespaces/default/configmaps"
 
@@ -233,3 +235,55 @@ TABLE = "as=Table;v=v1;g=meta.k8s.io"
 def test_the_first_clause_that_can_be_served_wins(header: str, outcome: Accepted | None):
     """Better quality first, wildcards last; a clause with an impossible parameter is skipped."""
     assert negotiate(header) == outcome
+
+
+def test_people_get_indented_json_of_resources(simulate):
+    """curl, Wget and browsers do, and whoever says ?pretty=; from apiserver negotiate.go."""
+
+    async def story(w):
+        await w.config_map("a")
+
+        async def lines(path, agent, **query):
+            headers = {"user-agent": agent}
+            asked = Request("GET", path, tuple(query.items()), headers, b"", ADMIN)
+            return (await w.server.handle(asked)).body.count(b"\n")
+
+        for path in (PATH, f"{PATH}/a", f"{PATH}/none", "/api/v1/nowhere"):
+            assert await lines(path, "kubectl/v1.37.1") == 0
+            assert await lines(path, "kubectl/v1.37.1", pretty="true") > 3
+            assert await lines(path, "curl/8.5.0") > 3
+            assert await lines(path, "curl/8.5.0", pretty="0") == 0
+        told = await w.json("GET", PATH, pretty="1")
+        assert [item["metadata"]["name"] for item in told["items"]] == ["a"]
+        assert await lines("/version", "kubectl/v1.37.1") > 3  # to everybody
+
+    simulate(story)
+
+
+def test_the_root_lists_what_is_served(simulate):
+    """Paths and health checks; upstream's routes/index.go."""
+
+    async def story(w):
+        paths = (await w.json("GET", "/"))["paths"]
+        assert {"/version", "/readyz", "/readyz/etcd", "/metrics"} <= set(paths)
+        assert paths == sorted(paths)
+        assert (await w.raw("GET", "/", user=None)).status == 403
+
+    simulate(story)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_list_as_yaml_is_one_document(simulate, count):
+    """Made item by item, and the same to the letter as if it were made at once."""
+
+    async def story(w):
+        for i in range(count):
+            await w.raw("POST", PATH, {"metadata": {"name": f"c{i}"}, "data": {"k": "a\nb: c"}})
+        listed = await w.raw("GET", PATH, accept="application/yaml")
+        assert listed.headers["content-type"] == "application/yaml"
+        text = listed.body
+        body = yaml.safe_load(text)
+        assert text == as_yaml(body)
+        assert body == await w.json("GET", PATH)
+
+    simulate(story)

@@ -39,6 +39,30 @@ def test_groups_come_in_upstreams_order_of_priority():
     assert [item["metadata"]["name"] for item in body["items"]] == GROUPS
 
 
+@pytest.mark.parametrize(
+    ("accept", "told"),
+    [
+        ("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", "v2"),
+        ("application/json; v=v2beta1; as=APIGroupDiscoveryList; g=apidiscovery.k8s.io", "v2beta1"),
+        ("application/json;v=v3;g=apidiscovery.k8s.io;as=APIGroupDiscoveryList,*/*", ""),
+        ("application/json,application/json;g=apidiscovery.k8s.io;v=v2;as=Other", ""),
+        ("", ""),
+    ],
+)
+def test_aggregated_discovery_is_asked_for_by_parameters_in_any_order(simulate, accept, told):
+    """cloudcoil begins with the version; what is not known falls to the next clause."""
+
+    async def story(w):
+        for route in discovery.routes():
+            w.server.routes.add(route)
+        for path, legacy in (("/api", "APIVersions"), ("/apis", "APIGroupList")):
+            body = await w.json("GET", path, accept=accept)
+            assert body["kind"] == ("APIGroupDiscoveryList" if told else legacy)
+            assert not told or body["apiVersion"] == f"apidiscovery.k8s.io/{told}"
+
+    simulate(story)
+
+
 def test_a_resource_is_told_as_upstream_tells_it():
     """Copied from api/discovery/aggregated_v2.json; only foreign kinds name their group."""
     assert discovered("apps", "deployments") == {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 from podwire.api import kinds
 
 CM = kinds.CONFIG_MAP
@@ -66,6 +68,20 @@ def test_pages_show_one_moment_although_the_world_goes_on(simulate):
     simulate(story)
 
 
+def test_a_limit_below_one_is_none(simulate):
+    """Upstream pages from one on."""
+
+    async def story(w):
+        for name in "abc":
+            await w.config_map(name)
+        for limit in ("0", "-1"):
+            body = await w.json("GET", CM.path("default"), limit=limit)
+            assert names(body) == ["a", "b", "c"]
+            assert "continue" not in body["metadata"]
+
+    simulate(story)
+
+
 def test_a_token_that_outlived_history_is_gone_and_offers_an_inconsistent_rest(simulate):
     """410 Expired with a token in the Status' metadata, which works."""
 
@@ -119,5 +135,30 @@ def test_events_expire_after_an_hour(simulate):
         await w.env.clock.sleep(100)
         assert await w.names(kinds.EVENT) == []
         assert await w.names(kinds.NAMESPACE) == ["default", "kube-system"]
+
+    simulate(story)
+
+
+def test_a_negative_limit_is_none(simulate):
+    """As upstream, where only a positive one makes pages."""
+
+    async def story(w):
+        for name in "abc":
+            await w.client.create(CM, {"metadata": {"name": name}}, "default")
+        listed = await w.json("GET", CM.path("default"), limit="-1")
+        assert names(listed) == ["a", "b", "c"]
+        assert "continue" not in listed["metadata"]
+
+    simulate(story)
+
+
+def test_a_token_of_a_revision_that_has_not_happened_is_refused(simulate):
+    """It was not made by this server: nothing can be shown as of then."""
+
+    async def story(w):
+        body = b'{"v":"meta.k8s.io/v1","rv":999999,"start":"a"}'
+        token = base64.urlsafe_b64encode(body).decode()
+        answer = await w.raw("GET", CM.path("default"), continue_=token)
+        assert answer.status == 400
 
     simulate(story)

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from podwire.api import kinds
+from podwire.api import codec, kinds, protobuf_encode, schema
 from podwire.client.api import Client
 from podwire.client.counters import User
 
@@ -465,5 +465,23 @@ def test_an_object_too_large_with_its_managers_is_kept_without_them(simulate):
         made = await w.json("POST", CONFIG_MAP.path("default"), config_map(data))
         assert len(made["data"]) == 5000
         assert managers(made) == []
+
+    simulate(story)
+
+
+def test_text_that_speaks_of_managed_fields_is_only_text(simulate):
+    """Also in protobuf, which has no empty lists."""
+
+    async def story(w):
+        made = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "c"},
+            "data": {"a": "managedFields: []"},
+        }
+        struct = schema.type_of(kinds.CONFIG_MAP)
+        body = protobuf_encode.wrap("v1", "ConfigMap", protobuf_encode.encode(struct, made))
+        path = kinds.CONFIG_MAP.path("default")
+        assert (await w.raw("POST", path, body, codec.PROTOBUF_TYPE)).status == 201
 
     simulate(story)

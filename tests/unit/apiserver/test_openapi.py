@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from podwire.api import kinds
-from podwire.apiserver import openapi
+from podwire.api import kinds, protobuf, protobuf_encode
+from podwire.apiserver import openapi, openapi_gnostic
 from podwire.apiserver.discovery import group_versions
 from podwire.apiserver.openapi_documents import PROSE, Definitions
 
@@ -92,20 +92,79 @@ def test_a_document_is_immutable_under_its_hash(simulate):
     simulate(asked)
 
 
-def test_swagger_is_json_or_not_at_all(simulate):
-    """The gnostic form is told to be missing; ETag and 304 as for v3."""
+def test_swagger_is_json_or_protobuf(simulate):
+    """In the form that comes first in Accept; ETag and 304 for each as for v3."""
 
     async def asked(w):
         await served(w)
-        told = await w.raw("GET", "/openapi/v2", accept=f"{GNOSTIC},application/json")
+        told = await w.raw("GET", "/openapi/v2", accept=f"application/json,{GNOSTIC}")
         body = msgspec.json.decode(told.body)
         assert body["swagger"] == "2.0"
         assert body["definitions"]["io.k8s.api.core.v1.Pod"]["x-kubernetes-group-version-kind"]
         port = body["definitions"]["io.k8s.api.core.v1.ServicePort"]["properties"]["targetPort"]
         assert port == {"$ref": "#/definitions/io.k8s.apimachinery.pkg.util.intstr.IntOrString"}
-        assert (await w.raw("GET", "/openapi/v2", accept=GNOSTIC)).status == 406
+        for accept in (GNOSTIC, GNOSTIC.replace("@", ".") + ",application/json"):
+            encoded = await w.raw("GET", "/openapi/v2", accept=accept)
+            assert encoded.headers["content-type"] == GNOSTIC.replace("@", ".")
+            assert encoded.headers["etag"] != told.headers["etag"]
+            assert fields(encoded.body)[1] == [b"2.0"]
+        assert (await w.raw("GET", "/openapi/v2", accept="text/html")).status == 406
+        assert (await w.raw("GET", "/openapi/v3", accept=GNOSTIC)).status == 406
 
     simulate(asked)
+
+
+def fields(message: bytes) -> dict[int, list[Any]]:
+    """The values of a message by their numbers."""
+    found: dict[int, list[Any]] = {}
+    for number, _, value in protobuf._records(message):
+        found.setdefault(number, []).append(value)
+    return found
+
+
+def named(message: bytes, number: int) -> dict[str, dict[int, list[Any]]]:
+    """Pairs of a name and a message."""
+    pairs = [fields(pair) for pair in fields(message)[number]]
+    return {pair[1][0].decode(): fields(pair[2][0]) for pair in pairs}
+
+
+def test_the_protobuf_has_every_definition_path_and_extension():
+    """Read by the numbers of gnostic's proto file: Schema, Operation, QueryParameterSubSchema."""
+    swagger = Definitions().v2()
+    document = fields(openapi_gnostic.document(swagger))
+    definitions = named(document[9][0], 1)
+    assert definitions.keys() == swagger["definitions"].keys()
+    pod = definitions["io.k8s.api.core.v1.Pod"]
+    assert fields(pod[22][0])[1] == [b"object"]
+    kind = {name: value[2][0] for name, value in named(pod_extension(pod), 31).items()}
+    assert msgspec.json.decode(kind["x-kubernetes-group-version-kind"]) == [
+        {"group": "", "version": "v1", "kind": "Pod"}
+    ]
+    spec = named(pod[25][0], 1)["spec"]
+    assert spec[1] == [b"#/definitions/io.k8s.api.core.v1.PodSpec"]
+    containers = named(definitions["io.k8s.api.core.v1.PodSpec"][25][0], 1)["containers"]
+    assert fields(fields(containers[23][0])[1][0])[1] == [
+        b"#/definitions/io.k8s.api.core.v1.Container"
+    ]
+    data = named(definitions["io.k8s.api.core.v1.ConfigMap"][25][0], 1)["data"]
+    assert fields(fields(fields(data[21][0])[1][0])[22][0])[1] == [b"string"]
+    paths = named(document[8][0], 2)
+    assert paths.keys() == swagger["paths"].keys()
+    patch = fields(paths["/api/v1/namespaces/{namespace}/pods/{name}"][8][0])
+    query = [fields(p)[1][0] for p in patch[8]]
+    query = [fields(fields(fields(p)[2][0])[3][0]) for p in query if 2 in fields(p)]
+    assert b"fieldValidation" in [parameter[4][0] for parameter in query]
+
+
+def pod_extension(schema: dict[int, list[Any]]) -> bytes:
+    """The extensions of a schema, as a message of them only."""
+    return b"".join(protobuf_encode.record(31, value) for value in schema[31])
+
+
+def test_what_the_protobuf_cannot_say_is_an_error():
+    """A field without a number would be lost."""
+    with pytest.raises(ValueError, match="maximum"):
+        openapi_gnostic.document({"definitions": {"A": {"maximum": 3}}})
 
 
 def test_descriptions_come_from_an_installed_kubernetes_validate(tmp_path, monkeypatch):

@@ -7,9 +7,11 @@ import pytest
 from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.apiserver import podstreams
+from podwire.apiserver.tables.shapes import chooser
 from podwire.client.counters import Request, User
 
 POD, DEPLOY = kinds.POD, kinds.DEPLOYMENT
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 MERGE = "application/merge-patch+json"
 
 
@@ -62,6 +64,12 @@ def test_scale_reads_and_sets_replicas(simulate):
         assert scale["kind"] == "Scale"
         assert scale["spec"] == {"replicas": 2}
         assert scale["status"] == {"replicas": 0, "selector": "app=web"}
+        w.server.shapes.append(chooser(w.env.clock.now_ns))
+        table = await w.json("GET", path, accept=TABLE)
+        assert [column["name"] for column in table["columnDefinitions"]] == [
+            "Name", "Desired", "Available", "Age",
+        ]  # fmt: skip
+        assert table["rows"][0]["cells"][:3] == ["web", 2, 0]
         patched = await w.json("PATCH", path, {"spec": {"replicas": 5}}, content_type=MERGE)
         assert patched["spec"]["replicas"] == 5
         scale["spec"]["replicas"] = 3
@@ -72,6 +80,25 @@ def test_scale_reads_and_sets_replicas(simulate):
         assert (after.spec.replicas, after.metadata.generation) == (3, 3)
         bad = await w.json("PATCH", path, {"spec": {"replicas": -1}}, content_type=MERGE)
         assert "must be greater than or equal to 0" in bad["message"]
+
+    simulate(story)
+
+
+def test_a_scale_is_printed_with_what_is_desired_and_what_is_there(simulate):
+    """kubectl get --subresource=scale asks for a Table; a metadata client gets metadata."""
+
+    async def story(w):
+        w.server.shapes.append(chooser(w.env.clock.now_ns))
+        await w.client.create(DEPLOY, deployment("web"), "default")
+        path = DEPLOY.path("default", "web", "scale")
+        table = await w.json("GET", path, accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+        columns = [column["name"] for column in table["columnDefinitions"]]
+        assert columns == ["Name", "Desired", "Available", "Age"]
+        assert table["rows"][0]["cells"][:3] == ["web", 2, 0]
+        shown = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+        scale, partial = await w.json("GET", path), await w.json("GET", path, accept=shown)
+        assert partial["kind"] == "PartialObjectMetadata"
+        assert partial["metadata"] == scale["metadata"]
 
     simulate(story)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from podwire.api import kinds
 from podwire.apiserver.registry.list import expired
 
@@ -13,6 +15,17 @@ BODY = {
     "message": "hello",
     "reason": "Because",
 }
+NEW_BODY = {
+    "metadata": {"name": "e"},
+    "regarding": {"kind": "Pod", "namespace": "default", "name": "p"},
+    "eventTime": "2026-01-01T00:00:00.000000Z",
+    "type": "Normal",
+    "action": "Look",
+    "reason": "Because",
+    "reportingController": "example.com/c",
+    "reportingInstance": "c-1",
+}
+"""What events.k8s.io accepts."""
 
 
 def test_an_event_is_the_same_object_under_both_groups(simulate):
@@ -26,7 +39,7 @@ def test_an_event_is_the_same_object_under_both_groups(simulate):
         listed = await w.json("GET", NEW_EVENT.path(), labelSelector="x=y")
         assert [item["metadata"]["name"] for item in listed["items"]] == ["e"]
         assert listed["metadata"] == (await w.json("GET", EVENT.path()))["metadata"]
-        new = {"metadata": {"name": "f"}, "note": "new", "regarding": {"kind": "Pod", "name": "q"}}
+        new = {**NEW_BODY, "metadata": {"name": "f"}, "note": "new"}
         assert (await w.json("POST", NEW_EVENT.path("default"), new))["note"] == "new"
         assert (await w.json("GET", EVENT.path("default", "f")))["message"] == "new"
 
@@ -41,7 +54,7 @@ def test_each_version_is_watched_in_its_own_words(simulate, take):
         await w.json("POST", EVENT.path("default"), BODY)
         new = w.client.watch(NEW_EVENT, resource_version=start)
         old = w.client.watch(EVENT, resource_version=start)
-        patch = {"note": "changed"}
+        patch = {"metadata": {"labels": {"x": "z"}}}
         path = NEW_EVENT.path("default", "e")
         patched = await w.raw("PATCH", path, patch, "application/merge-patch+json")
         assert patched.status == 200
@@ -60,7 +73,7 @@ def test_refusals_name_the_version_that_was_asked(simulate):
         missing = await w.json("GET", NEW_EVENT.path("default", "x"))
         assert missing["message"] == 'events.events.k8s.io "x" not found'
         await w.json("POST", EVENT.path("default"), BODY)
-        again = await w.json("POST", NEW_EVENT.path("default"), {"metadata": {"name": "e"}})
+        again = await w.json("POST", NEW_EVENT.path("default"), NEW_BODY)
         assert again["message"] == 'events.events.k8s.io "e" already exists'
 
     simulate(story)
@@ -110,5 +123,49 @@ def test_a_reload_reaches_every_version(simulate):
         late = await w.raw("GET", NEW_EVENT.path(), watch="true", resourceVersion="1")
         frame = await anext(late.stream)
         assert expired("x").status()["reason"].encode() in frame.data
+
+    simulate(story)
+
+
+def test_a_dry_run_in_another_version_shows_what_would_be(simulate):
+    """Not the object as it is, which has the same resourceVersion."""
+
+    async def story(w):
+        await w.json("POST", EVENT.path("default"), BODY)
+        path, merge = NEW_EVENT.path("default", "e"), "application/merge-patch+json"
+        change = {"metadata": {"labels": {"x": "tried"}}}
+        answer = await w.raw("PATCH", path, change, merge, dryRun="All")
+        assert msgspec.json.decode(answer.body)["metadata"]["labels"] == {"x": "tried"}
+        assert (await w.json("GET", path))["metadata"]["labels"] == {"x": "y"}
+
+    simulate(story)
+
+
+def test_events_made_in_the_new_group_are_held_to_its_rules(simulate):
+    """events.k8s.io demands what v1 forgives, and lets a recorder count the series only."""
+
+    async def story(w):
+        path = NEW_EVENT.path("default")
+        body = {"metadata": {"name": "n"}, "regarding": {"kind": "Pod", "namespace": "default"}}
+        answer = await w.json("POST", path, body)
+        assert answer["message"] == (
+            'Event "n" is invalid: [eventTime: Required value, '
+            'type: Invalid value: "": has invalid value: ]'
+        )
+        body |= {"eventTime": NEW_BODY["eventTime"], "type": "Normal", "note": "x" * 1025}
+        told = [cause["field"] for cause in (await w.json("POST", path, body))["details"]["causes"]]
+        assert told[0] == "reportingController"
+        assert told[-4:] == ["reportingInstance", "action", "reason", "message"]
+        body = {**NEW_BODY, "metadata": {"name": "n"}, "note": "fine"}
+        made = await w.json("POST", path, body)
+        series = {"count": 2, "lastObservedTime": "2026-01-01T00:00:01.000000Z"}
+        path = NEW_EVENT.path("default", "n")
+        assert (await w.raw("PUT", path, {**made, "series": series})).status == 200
+        told = await w.json("PUT", path, {**body, "series": {"count": 1}, "note": "else"})
+        assert [cause["field"] for cause in told["details"]["causes"]] == [
+            "series.count", "series.lastObservedTime", "message",
+        ]  # fmt: skip
+        core = {"involvedObject": body["regarding"], "metadata": {"name": "old"}}
+        assert (await w.raw("POST", EVENT.path("default"), core)).status == 201
 
     simulate(story)

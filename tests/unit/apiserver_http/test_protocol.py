@@ -11,7 +11,7 @@ import pytest
 
 from podwire.api import kinds
 from podwire.api.status import ApiError
-from podwire.apiserver.http import connection
+from podwire.apiserver.http import connection, writing
 from podwire.apiserver.http.duplex import Switch
 from podwire.apiserver.http.parser import MAX_HEAD_BYTES, MAX_HEADERS, split_target
 from podwire.client.counters import Frame, Response
@@ -209,6 +209,25 @@ async def test_what_is_no_request_is_told_so_once(site, data, status):
     assert b"Connection: close\r\n" in answer
 
 
+@pytest.mark.parametrize(
+    ("size", "rest", "status"),
+    [
+        (1, "0\r\nTrailer: " + "x" * (MAX_HEAD_BYTES + 300_000), 431),
+        (1, "0\r\n" + "T: x\r\n" * (MAX_HEAD_BYTES // 5), 431),
+        (1, "1;" + "x" * (MAX_HEAD_BYTES + 300_000), 431),
+        (300_000, "0\r\nConnection: close\r\n\r\n", 200),
+    ],
+    ids=["one trailer", "many trailers", "a chunk's extension", "small chunks"],
+)
+async def test_what_frames_a_body_is_bounded(site, size, rest, status):
+    """Nothing that is kept or read for nothing comes without end; chunks of one byte may."""
+    site.http.api = Echo()
+    async with wire(site) as (reader, writer):
+        writer.write(f"POST /one HTTP/1.1\r\n{AUTH}Transfer-Encoding: chunked\r\n\r\n".encode())
+        writer.write(b"1\r\na\r\n" * size + rest.encode())
+        assert (await reader.readuntil(b"\r\n")).split()[1] == b"%d" % status
+
+
 async def test_requests_before_a_malformed_one_are_answered(site):
     """In order: 200, then 400."""
     answer = await talk(site, f"GET /readyz HTTP/1.1\r\n{AUTH}\r\nnonsense\r\n\r\n")
@@ -221,6 +240,8 @@ async def test_requests_before_a_malformed_one_are_answered(site):
         ("/api/v1/", "/api/v1", ()),
         ("/", "/", ()),
         ("//", "/", ()),
+        ("//host/%2e%2e//x", "/host/..//x", ()),
+        ("/%2F/host/x", "/host/x", ()),
         ("https://host/api?a=b", "/api", (("a", "b"),)),
         ("/a%2Fb/%c3%bc/system%3Anode", "/a/b/%C3%BC/system:node", ()),
         ("/x?a=1&a=2&b&c=%41+%2b", "/x", (("a", "1"), ("a", "2"), ("b", ""), ("c", "A +"))),
@@ -276,15 +297,53 @@ async def test_a_large_body_is_made_while_it_is_read(site):
 
 async def test_large_bodies_are_compressed_for_who_accepts_it(site):
     """gzip above 128 KiB; small ones are sent as they are."""
-    gzips = "Accept-Encoding: deflate, gzip;q=1.0\r\n"
-    for count, compressed in ((1, False), (3, True)):
+    for count, accepted, compressed in (
+        (1, "deflate, gzip;q=1.0", False), (3, "deflate, gzip;q=0.5", True), (3, "gzip", True),
+        (3, "gzip;q=0.0, deflate", False),
+    ):  # fmt: skip
         site.http.api = big = Big(count)
         async with wire(site) as (reader, writer):
+            gzips = f"Accept-Encoding: {accepted}\r\n"
             writer.write(f"GET /one HTTP/1.1\r\n{AUTH}{gzips}\r\n".encode())
             _, headers, body = await answered(reader)
         assert (headers.get("content-encoding") == "gzip") is compressed
         assert (headers.get("vary") == "accept-encoding") is compressed
         assert (gzip.decompress(body) if compressed else body) == big.whole()
+
+
+@pytest.mark.parametrize("encoding", ["", "Accept-Encoding: gzip\r\n"])
+@pytest.mark.parametrize("pieces", [[b""] * 99, [b"", b"a" * 70_000] * 3, [b"abcd" * 999] * 99])
+async def test_a_body_that_takes_its_time_lets_others_go_first(site, monkeypatch, encoding, pieces):
+    """Between any two pieces; and a piece that is empty does not end it."""
+    monkeypatch.setattr(writing, "_TURN_S", 0.0)
+    turns, seen = 0, []
+
+    async def others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def made():
+        for piece in pieces:
+            seen.append(turns)
+            yield piece
+
+    class Slow:
+        async def send(self, _request):
+            return Response(200, b"", {"vary": "Accept"}, None, made())
+
+    site.http.api = Slow()
+    async with wire(site) as (reader, writer):
+        rival = asyncio.create_task(others())
+        await asyncio.sleep(0)
+        writer.write(f"GET /one HTTP/1.1\r\n{AUTH}{encoding}\r\n".encode())
+        _, headers, body = await answered(reader)
+        rival.cancel()
+    compressed = "content-encoding" in headers
+    assert headers["vary"] == ("accept, accept-encoding" if compressed else "accept")
+    assert (gzip.decompress(body) if compressed else body) == b"".join(pieces)
+    assert len(dict.fromkeys(seen)) == len(pieces)
 
 
 async def test_what_every_answer_says(site):
@@ -338,7 +397,7 @@ async def test_patience_ends(site, monkeypatch, limit, data):
         except ConnectionError:
             rest = b""
     assert statuses(rest) == ([200] if limit == "IDLE_S" else [])
-    assert not site.http._connections
+    await until(lambda: not site.http._connections)
 
 
 async def test_slow_bytes_do_not_renew_patience(site, monkeypatch):
@@ -549,6 +608,29 @@ async def test_an_upgraded_connection_carries_bytes_both_ways(site):
         assert await reader.read() == b"LATE."
     assert seen[0].user.name == "robot"
     assert seen[0].headers["upgrade"] == "shout"
+
+
+async def test_what_comes_before_the_101_is_kept_for_the_other_protocol(site):
+    """However many pieces it comes in while the upgrade is being decided."""
+    decide, asked = asyncio.Event(), asyncio.Event()
+    shout = shouting([])
+
+    async def upgrade(request):
+        asked.set()
+        await decide.wait()
+        return await shout(request)
+
+    site.http.upgrade = upgrade
+    async with wire(site) as (reader, writer):
+        writer.write(upgrading().encode() + b"one ")
+        await asked.wait()
+        for piece in (b"two ", b"three "):
+            writer.write(piece)
+            await writer.drain()
+        decide.set()
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"four.")
+        assert await reader.read() == b"ONE TWO THREE FOUR."
 
 
 async def test_an_upgrade_may_be_answered_plainly(site):

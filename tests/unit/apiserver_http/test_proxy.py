@@ -8,7 +8,7 @@ from wsproto.utilities import generate_accept_token
 
 from podwire.api import kinds
 from podwire.apiserver import discovery
-from podwire.apiserver.rewriting import Links
+from podwire.apiserver.rewriting import MAX_HTML_BYTES, Links
 from podwire.client import http1
 
 PODS = "/api/v1/namespaces/default/pods"
@@ -79,6 +79,53 @@ async def test_every_method_reaches_the_pod_with_path_query_and_body(web):
     )  # fmt: skip
     assert seen.header("x-forwarded-uri") == f"{PODS}/web/proxy/a%20b/c"
     assert [r.body for r in backend.requests[:5]] == [b"body"] * 5
+
+
+async def test_the_backend_learns_where_a_request_came_from(web):
+    """Behind what proxies before this one said."""
+    site, backend = web
+    async with site.admin() as http:
+        for given in ({}, {"X-Forwarded-For": "192.0.2.7"}):
+            async with http.get(f"{PODS}/web/proxy/", headers=given) as answer:
+                assert answer.status == 200
+    seen = [request.header("x-forwarded-for") for request in backend.requests]
+    assert seen == ["127.0.0.1", "192.0.2.7, 127.0.0.1"]
+
+
+async def test_cookies_stay_apart(web):
+    """Each on a line of its own, since a date in one holds a comma; other lists are joined."""
+    site, backend = web
+    cookies = ["a=1; Expires=Wed, 01 Jan 2031 00:00:00 GMT", "b=2"]
+    headers = [*(("Set-Cookie", cookie) for cookie in cookies), ("Vary", "A"), ("Vary", "B")]
+    backend.answers["/"] = http1.Response(200, b"", headers)
+    async with site.admin() as http, http.get(f"{PODS}/web/proxy/") as answer:
+        assert answer.headers.getall("Set-Cookie") == cookies
+        assert answer.headers.getall("Vary") == ["A, B"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "224.0.0.1", "::1"])
+async def test_an_address_that_is_nobodys_own_is_not_dialled(web, address):
+    """Whoever may write a pod's status must not reach what listens on the node for itself."""
+    site, _ = web
+    status = {"status": {"podIP": address, "podIPs": [{"ip": address}]}}
+    await site.client.patch(kinds.POD, "web", status, "default", subresource="status")
+    async with site.admin() as http, http.get(f"{PODS}/web/proxy/") as answer:
+        assert answer.status == 400
+        assert (await answer.json())["message"] == "address not allowed"
+    assert site.kubelets.asked == []
+
+
+def test_links_behind_what_is_malformed_are_found():
+    """A broken reference ends nothing; a tag that does not end is no tag."""
+    links = Links("/proxy", "backend", "host")
+    assert links.page('&#; &#x <img src="/y">') == '&#; &#x <img src="/proxy/y">'
+    assert links.page('<a href="/x" <b') == '<a href="/x" <b'
+
+
+def test_a_hostile_page_takes_no_longer_than_its_length():
+    """A thousand times the tags that never end took a million times as long."""
+    text = "<a " * (MAX_HTML_BYTES // 3)
+    assert Links("/proxy", "backend", "host").page(text) == text
 
 
 async def test_a_path_without_an_end_is_redirected_to_its_slash(web):

@@ -1,14 +1,20 @@
 """WebSocket frames over a wire: what a peer may do, and what it may not."""
 
 import asyncio
+import base64
 
+import aiohttp
 import pytest
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
 from podwire.apiserver.http import websocket
+from podwire.apiserver.http.authn import authorization
 from podwire.apiserver.http.websocket import Tunnel, WebSocket
+from tests.unit.apiserver_http.conftest import TOKEN
 from tests.unit.apiserver_http.wires import wire
+
+EXEC = "/api/v1/namespaces/default/pods/web/exec?command=ls&stdout=true"
 
 
 class Peer:
@@ -113,3 +119,42 @@ async def test_a_tunnel_is_bytes():
     assert await peer.events() == [BytesMessage(data=b"back")]
     peer.duplex.close()
     assert await tunnel.read() == b""
+
+
+def coded(token):
+    """A token as a sub-protocol."""
+    text = base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+    return f"base64url.bearer.authorization.k8s.io.{text}"
+
+
+@pytest.mark.parametrize(
+    ("protocols", "status"),
+    [
+        ((coded(TOKEN), "v4.channel.k8s.io"), 101),
+        (("v4.channel.k8s.io", coded(TOKEN)), 101),
+        ((coded("nobody's"), "v4.channel.k8s.io"), 401),
+        ((coded(""), "v4.channel.k8s.io"), 401),
+        ((coded(TOKEN) + "!", "v4.channel.k8s.io"), 401),
+        ((coded(TOKEN), coded(TOKEN), "v4.channel.k8s.io"), 401),
+        ((coded(TOKEN),), 401),
+        (("v4.channel.k8s.io",), 403),
+    ],
+)
+async def test_a_pages_script_sends_its_token_as_a_sub_protocol(site, protocols, status):
+    """Nothing else is a browser's to set; another sub-protocol is the one that is spoken."""
+    await site.pod()
+    async with site.session() as http:
+        try:
+            async with http.ws_connect(EXEC, protocols=protocols) as socket:
+                seen = 101
+                assert socket.protocol == "v4.channel.k8s.io"
+        except aiohttp.WSServerHandshakeError as error:
+            seen = error.status
+    assert seen == status
+
+
+def test_a_token_among_sub_protocols_goes_no_further():
+    """Whoever is behind a proxy must not see it."""
+    headers = {"upgrade": "websocket", "sec-websocket-protocol": f"a, {coded('secret')},b"}
+    assert authorization(headers) == "Bearer secret"
+    assert headers["sec-websocket-protocol"] == "a, b"

@@ -75,7 +75,7 @@ class Socket:
 async def upgraded(site, path, headers, method="POST"):
     """Ask for another protocol: the answer's status and headers, and the connection."""
     address = urlsplit(site.url)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         reader, writer = await asyncio.open_connection(
             address.hostname, address.port, ssl=site.tls()
         )

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from podwire.api.status import ApiError
+from podwire.client.counters import LogOptions
 from podwire.kubelet import stdio
-from podwire.kubelet.logs import ContainerLog
+from podwire.kubelet.logs import LIMIT_BYTES, ContainerLog
 from podwire.kubelet.stdio import Inbox, Outbox, Stdio
 from podwire.runtime import sim
 
@@ -159,5 +160,28 @@ def test_a_sender_is_free_when_the_program_ends():
         await env.clock.sleep(1)
         inbox.close()
         await waiting
+
+    story(body)
+
+
+def test_a_line_without_end_is_logged_in_parts_and_read_as_one():
+    """A program that never ends its line fills the log's bounded space and no more."""
+
+    async def body(env):
+        log = ContainerLog(env.clock)
+        streams = Stdio(log)
+        text = "x" + "ü" * (2 * stdio.PART_BYTES)
+        data = text.encode()
+        for at in range(0, len(data), 1000):
+            streams.write(1, data[at : at + 1000])
+        assert len(log.text()) > len(text) - stdio.PART_BYTES
+        streams.write(1, b"\nnext\n")
+        assert log.text() == f"{text}\nnext\n"
+        shown = b"".join([chunk async for chunk in log.read(LogOptions(timestamps=True))])
+        assert [line.partition(b" ")[2].decode() for line in shown.splitlines()] == [text, "next"]
+        for _ in range(2000):
+            streams.write(1, b"y" * 1000)
+        assert len(log.text()) <= LIMIT_BYTES
+        assert sum(map(len, streams._unfinished.values())) <= stdio.PART_BYTES
 
     story(body)

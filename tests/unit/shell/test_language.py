@@ -15,8 +15,10 @@ from podwire.kubelet.shell.find import find
 from podwire.kubelet.shell.lexer import ShellSyntaxError
 from podwire.kubelet.shell.parser import parse
 from podwire.kubelet.shell.tools import SERVER_TOOLS, TOOLS
+from podwire.kubelet.shell.tty import MAX_LINE_BYTES, MAX_LINES, Tty
 from podwire.runtime import sim
 from podwire.runtime.env import Env
+from podwire.runtime.tasks import Nursery
 from tests.unit.programs.fakes import Captured, FakeProcess, spec
 from tests.unit.programs.flatnet import FlatNet
 
@@ -79,6 +81,7 @@ def sh(script: str, **more: Sequence[bytes]) -> tuple[int, str]:
         ("echo 'a.b.c' | sed 's/\\./-/g; s/^a/x&/' | cut -d- -f1,3", "xa-c\n"),
         ("test -n '' ; echo $?; [ 3 -ge 2 -a ! -f /none ]; echo $?", "1\n0\n"),
         ("sleep 5 & wait; date +%S; timeout 2 sleep 9; echo $?", "05\n124\n"),
+        ("date foo 2>&1; echo $?", "date: invalid date 'foo'\n1\n"),
         ("printf '%s=%d\\n' a 1 b 2; printf '100%%'", "a=1\nb=2\n100%"),
         ("echo c b a | xargs -n1 | sort | uniq -c | tr -s ' '", " 1 a\n 1 b\n 1 c\n"),
         ("command -v curl && type cd; hostname -i",
@@ -152,6 +155,29 @@ def test_a_terminal_echoes_edits_and_interrupts() -> None:
     assert out.startswith("/ # echo hj\b \bi\r\n") or "echo hj\b \bi\r\n" in out
     assert "\r\nhi\r\n" in out or "hi\r\n" in out
     assert "^C" in out
+
+
+def test_what_is_typed_and_not_read_is_bounded() -> None:
+    """A line has 4095 bytes, as in Linux; beyond some lines the client waits, and none is lost."""
+    typed = 0
+
+    async def read() -> bytes:
+        nonlocal typed
+        typed += 1
+        return b"%05d" % typed + b"x" * 9000 + b"\r"
+
+    async def story(_env: Env) -> None:
+        tty = Tty(read, lambda _data: None)
+        async with Nursery() as nursery:
+            nursery.start(tty.pump(), name="typist")
+            for number in range(1, 3 * MAX_LINES):
+                line = await tty.read()
+                await asyncio.sleep(0)
+                assert line == (b"%05d" % number).ljust(MAX_LINE_BYTES, b"x") + b"\n"
+                assert typed <= number + MAX_LINES + 2
+            nursery.cancel()
+
+    sim.run(story)
 
 
 def test_network_tools_are_the_kernels() -> None:

@@ -23,7 +23,7 @@ def ns(request):
     """A namespace with its service account."""
     name = f"lib-{os.getpid()}-{next(COUNT)}"
     kubectl("create", "namespace", name)
-    kubectl("wait", "--for=create", "sa/default", "-n", name, "--timeout=20s")
+    kubectl("wait", "--for=create", "sa/default", "-n", name, "--timeout=60s")
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
 
@@ -40,7 +40,7 @@ def pod(ns):
 def until():
     """Asks until it is so; for what other processes do."""
 
-    def wait(met, seconds=20):
+    def wait(met, seconds=60):
         deadline = time.monotonic() + seconds
         while not met():
             assert time.monotonic() < deadline

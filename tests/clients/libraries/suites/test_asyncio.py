@@ -56,7 +56,7 @@ async def test_a_deployment_becomes_ready(k8s, ns):
     async with k8s.client.ApiClient() as api:
         apps = k8s.client.AppsV1Api(api)
         await apps.create_namespaced_deployment(ns, body)
-        async with asyncio.timeout(30), k8s.watch.Watch() as watching:
+        async with asyncio.timeout(60), k8s.watch.Watch() as watching:
             async for event in watching.stream(apps.list_namespaced_deployment, ns):
                 if event["object"].status.ready_replicas:
                     break
@@ -70,7 +70,7 @@ async def test_a_watch_sees_each_change(k8s, core, ns):
     await core.delete_namespaced_config_map("c", ns)
     seen = []
     async with k8s.watch.Watch() as watching:
-        async for event in watching.stream(core.list_namespaced_config_map, ns, timeout_seconds=5,
+        async for event in watching.stream(core.list_namespaced_config_map, ns, timeout_seconds=60,
                                            resource_version=start,
                                            field_selector="metadata.name=c"):  # fmt: skip
             seen.append(event["type"])
@@ -98,7 +98,7 @@ async def test_commands_run_in_pods(k8s, ns, pod):
 async def test_logs_are_read_and_followed(k8s, core, ns, pod):
     assert "Started HTTP server" in await core.read_namespaced_pod_log(pod, ns)
     answer = await unread(core, "read_namespaced_pod_log")(pod, ns, follow=True)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for line in answer.content:
             if b"Started HTTP server" in line:
                 break
@@ -112,7 +112,7 @@ async def test_the_dynamic_client_creates_applies_and_watches(k8s, ns):
         body = {"apiVersion": "v1", "kind": "ConfigMap", **config_map("c", a="1")}
         made = await maps.server_side_apply(body=body, namespace=ns, field_manager="one")
         assert made.metadata.managedFields[0].manager == "one"
-        async for event in maps.watch(namespace=ns, name="c", timeout=5):
+        async for event in maps.watch(namespace=ns, name="c", timeout=60):
             assert event["type"] == "ADDED"
             break
         await maps.delete(name="c", namespace=ns)

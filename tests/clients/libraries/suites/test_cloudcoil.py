@@ -57,7 +57,7 @@ def test_lists_come_in_pages(configured):
 
 def test_a_deployment_is_scaled_and_waited_for(configured):
     made = deployment().create()
-    made.wait_for(lambda _, d: bool(d.status and d.status.ready_replicas), timeout=30)
+    made.wait_for(lambda _, d: bool(d.status and d.status.ready_replicas), timeout=60)
     assert made.scale(2).spec.replicas == 2
     made.fetch().remove()
 
@@ -73,7 +73,7 @@ async def test_the_asynchronous_half(configured):
     made = await config_map("c", a="1").async_create()
     made.data["a"] = "2"
     assert (await made.async_update()).data == {"a": "2"}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for kind, item in await core.v1.ConfigMap.async_watch(
             field_selector="metadata.name=c"
         ):

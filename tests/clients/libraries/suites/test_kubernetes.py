@@ -117,7 +117,7 @@ def test_a_watch_sees_each_change_and_goes_on_where_it_stopped(core, ns):
     core.delete_namespaced_config_map("c", ns)
     seen, watching = [], watch.Watch()
     chosen = {"field_selector": "metadata.name=c", "resource_version": start}
-    for event in watching.stream(core.list_namespaced_config_map, ns, timeout_seconds=10, **chosen):
+    for event in watching.stream(core.list_namespaced_config_map, ns, timeout_seconds=60, **chosen):
         seen.append((event["type"], event["object"].data))
         if event["type"] == "DELETED":
             watching.stop()
@@ -204,9 +204,9 @@ def test_commands_run_in_pods(core, ns, pod):
     opened = {**streams, "stdin": True, "_preload_content": False}
     session = stream.stream(*call, command=["sh"], **opened)
     session.write_stdin("echo one\n")
-    assert session.readline_stdout(timeout=10) == "one"
+    assert session.readline_stdout(timeout=60) == "one"
     session.write_stdin("exit 7\n")
-    session.run_forever(timeout=10)
+    session.run_forever(timeout=60)
     assert session.returncode == 7
     session.close()
     with pytest.raises(ApiException):

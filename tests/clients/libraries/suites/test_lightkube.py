@@ -96,7 +96,7 @@ def test_a_watch_sees_each_change(client):
     seen = []
     fields = {"metadata.name": "c"}
     for kind, _ in client.watch(ConfigMap, fields=fields, resource_version=start.resourceVersion,
-                                server_timeout=5):  # fmt: skip
+                                server_timeout=60):  # fmt: skip
         seen.append(kind)
         if kind == "DELETED":
             break
@@ -122,7 +122,7 @@ def test_kinds_are_made_up_at_run_time(client):
 async def test_the_asynchronous_half(ns):
     async with AsyncClient(namespace=ns, field_manager="lightkube") as client:
         await client.create(deployment())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await client.wait(Deployment, "web", for_conditions=["Available"])
         pods = [p.metadata.name async for p in client.list(Pod, labels={"app": "web"})]
         assert len(pods) == 1
