@@ -13,6 +13,8 @@ from podwire.api.view import JSON
 from podwire.client.counters import Response
 
 JSON_TYPE = "application/json"
+FAILED = "Internal error occurred: the API server failed; see its log"
+"""What a client is told of a failure that nobody foresaw."""
 _GROUPS = frozenset(kind.group for kind in kinds.ALL)
 
 

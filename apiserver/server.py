@@ -132,8 +132,7 @@ class Apiserver:
             failed = self._unavailable(request, ApiError("InternalError", str(error)))
         except Exception:
             self.world.log.exception("request failed", method=request.method, path=request.path)
-            message = "Internal error occurred: the API server failed; see its log"
-            failed = answers.error(ApiError("InternalError", message))
+            failed = answers.error(ApiError("InternalError", answers.FAILED))
         return rewritten(request, failed)
 
     def _unavailable(self, request: Request, error: ApiError) -> Response:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from podwire.api.status import ApiError
+from podwire.apiserver import answers
 from podwire.apiserver.http.parser import Incoming
 from podwire.client.counters import Response
 
@@ -58,16 +59,29 @@ async def answer(connection: Connection, incoming: Incoming, response: Response)
             _whole(connection, incoming, response, body)
             return
         chunks = _cut(body)
+    try:
+        start, more = await _beginning(chunks)
+    except Exception:  # nothing is written yet, so that it can be told
+        connection.server.log.exception("answer failed", target=incoming.target)
+        response, more = status(ApiError("InternalError", answers.FAILED)), False
+        start = response.body
+    if more:
+        await _chunks(connection, incoming, response, chain((start,), chunks))
+    else:
+        _whole(connection, incoming, response, start)
+
+
+async def _beginning(chunks: Iterable[bytes]) -> tuple[bytes, bool]:
+    """The first chunks of a body, beyond GZIP_BYTES if there are so many, and whether there are."""
     start: list[bytes] = []
     size, turn = 0, _Turn()
     for chunk in chunks:
         start.append(chunk)
         size += len(chunk)
         if size > GZIP_BYTES:
-            await _chunks(connection, incoming, response, chain((b"".join(start),), chunks))
-            return
+            return b"".join(start), True
         await turn.over()
-    _whole(connection, incoming, response, b"".join(start))
+    return b"".join(start), False
 
 
 def _whole(connection: Connection, incoming: Incoming, response: Response, body: bytes) -> None:

@@ -295,6 +295,28 @@ async def test_a_large_body_is_made_while_it_is_read(site):
     assert body == big.whole()
 
 
+class Broken(Big):
+    """A body whose maker fails at its last chunk."""
+
+    def chunks(self):
+        yield from super().chunks()
+        raise ValueError("made to fail")
+
+
+async def test_a_body_that_fails_is_a_status_while_nothing_is_written(site):
+    """Afterwards the connection breaks: half an answer must not look like a whole one."""
+    for count, told in ((1, True), (3, False)):
+        site.http.api = Broken(count)
+        async with wire(site) as (reader, writer):
+            writer.write(f"GET /one HTTP/1.1\r\n{AUTH}\r\n".encode())
+            if told:
+                status, _, body = await answered(reader)
+                assert (status, json.loads(body)["reason"]) == (500, "InternalError")
+            else:
+                with suppress(ConnectionError):
+                    assert not (await reader.read()).endswith(b"0\r\n\r\n")
+
+
 async def test_large_bodies_are_compressed_for_who_accepts_it(site):
     """gzip above 128 KiB; small ones are sent as they are."""
     for count, accepted, compressed in (
