@@ -10,6 +10,7 @@ import pytest
 from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.apiserver.certs import Authority
+from podwire.apiserver.http import connection
 from podwire.apiserver.http.authn import Authenticator
 from podwire.apiserver.http.server import HttpServer, tls_context
 from podwire.apiserver.http.upgrade import Upgrader
@@ -224,6 +225,12 @@ class Site:
         }
         status = {"status": {"phase": phase, "containerStatuses": [container]}}
         await self.client.patch(kinds.POD, name, status, "default", subresource="status")
+
+
+@pytest.fixture(autouse=True)
+def _short_linger(monkeypatch):
+    """What a refused client may still send is read for a moment only."""
+    monkeypatch.setattr(connection, "LINGER_S", 0.05)
 
 
 @pytest.fixture
