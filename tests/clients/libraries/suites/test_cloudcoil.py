@@ -85,7 +85,7 @@ async def test_the_asynchronous_half(configured):
 def test_an_informer_keeps_a_cache(ns, until):
     with Config(namespace=ns, cache=True) as config:
         added = []
-        informer = config.client_for(core.v1.ConfigMap, sync=True).informer()
+        informer = config.cache.get_informer(core.v1.ConfigMap, sync=True)
         informer.on_add(lambda item: added.append(item.metadata.name))
         config_map("c").create()
         until(lambda: "c" in added)
