@@ -391,7 +391,6 @@ spec:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("create", "token", "default"), "serviceaccounts/token is not modelled"),
         (("delete", "namespace", "kube-system"), "this namespace may not be deleted"),
         (("top", "nodes"), "Metrics API not available"),
         (("scale", "deploy/nosuch", "--replicas=2"), 'deployments.apps "nosuch" not found'),

@@ -263,7 +263,7 @@ def leases(world):
 def caches(world):
     """The watch cache is the store."""
     server = world.cluster.cluster.server
-    for kind in kinds.ALL:
+    for kind in kinds.STORED:
         cache = server.caches.of(kind)
         page = world.run(world.cluster.cluster.store.range(f"{ROOT}{kind.plural}/"))
         stored = [(kv.key, kv.mod_revision, kv.value) for kv in page.kvs]

@@ -83,6 +83,8 @@ class Player:
     ) -> Any:
         session = await self._counter.exec("node-1", "default", pod, container, argv, tty)
         session.resize(*size)
+        if tty and argv[:1] != ("cat",):
+            stdin = []  # a terminal echoes while the command lives, so that it is a race
         for piece in (*stdin, b""):
             await session.send_stdin(piece)
         shown = {1: b"", 2: b""}

@@ -267,29 +267,3 @@ def test_one_may_ask_what_one_may(ns):
     ))  # fmt: skip
     told = client.AuthorizationV1Api().create_self_subject_access_review(asked)
     assert told.status.allowed is True
-
-
-def test_a_new_kind_is_served_at_once(ns, until):
-    kinds = client.ApiextensionsV1Api()
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    name = {"plural": "widgets", "singular": "widget", "kind": "Widget"}
-    kinds.create_custom_resource_definition({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "widgets.lib.example.com"},
-        "spec": {"group": "lib.example.com", "scope": "Namespaced", "names": name, "versions": [
-            {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-        ]},
-    })  # fmt: skip
-
-    def established():
-        found = kinds.read_custom_resource_definition("widgets.lib.example.com")
-        return ("Established", "True") in [
-            (c.type, c.status) for c in found.status.conditions or ()
-        ]
-
-    until(established)
-    widgets = client.CustomObjectsApi()
-    where = ("lib.example.com", "v1", ns, "widgets")
-    body = {"apiVersion": "lib.example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "x": 1}
-    assert widgets.create_namespaced_custom_object(*where, body)["x"] == 1
-    assert len(widgets.list_namespaced_custom_object(*where)["items"]) == 1
