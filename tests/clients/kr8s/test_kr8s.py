@@ -1,7 +1,8 @@
 """kr8s' own tests, as its wheel brings them, against podwire.
 
-The tests that cannot pass here are in expected_failures.txt, each with its reason (a defect of the
-test's own, or what README says is not modelled): one that passes all the same fails this test, so that the file stays true.
+The tests that cannot pass here are in expected_failures.txt, each with its reason: the test's own
+defect, or what README says is not modelled. One that passes all the same fails this test, so that
+the file stays true.
 """
 
 from pathlib import Path
