@@ -12,8 +12,6 @@ import pytest
 from tests.clients import installed
 from tests.clients.results import kubectl_path, run
 
-pytestmark = pytest.mark.xdist_group("kr8s")
-
 HERE = Path(__file__).parent
 WANTED = 180
 
@@ -46,16 +44,12 @@ def results(fresh, suite, tmp_path_factory):
     )  # fmt: skip
 
 
-def test_kr8s_own_tests_pass(results):
-    """All but the expected ones, and most of the suite was there."""
+def test_kr8s_own_tests_end_as_expected(results):
+    """All pass but the listed ones, which fail: a name that passes has to leave the list."""
     assert len(results.outcomes) >= WANTED, results.log
     failed = {name for name, (outcome, _) in results.outcomes.items() if outcome == "failed"}
-    unexpected = failed - set(expected_failures())
+    listed = expected_failures()
+    unexpected = failed - {name.rstrip("?") for name in listed}
     told = "\n\n".join(f"{name}\n{results.outcomes[name][1]}" for name in sorted(unexpected))
     assert not unexpected, told
-
-
-def test_the_expected_failures_fail(results):
-    """A name in the file that passed, was skipped or is no test any more has to leave it."""
-    failed = {name for name, (outcome, _) in results.outcomes.items() if outcome == "failed"}
-    assert sorted(set(expected_failures()) - failed) == []
+    assert sorted({name for name in listed if not name.endswith("?")} - failed) == []
