@@ -101,18 +101,19 @@ def _utilization(metric: JSON) -> int | None:
 
 def _old_metric(metric: JSON) -> JSON:
     """A v2 MetricSpec as v1 wrote it."""
-    found: JSON = {"type": metric["type"]}
-    for name, value, average, utilization in _SOURCES:
-        if name in metric:
-            found[name] = _old_source(metric[name], "target", (value, average, utilization))
-    return found
+    return _old(metric, _SOURCES, "target")
 
 
 def _old_status(metric: JSON) -> JSON:
+    """A v2 MetricStatus as v1 wrote it."""
+    return _old(metric, _CURRENT, "current")
+
+
+def _old(metric: JSON, sources: tuple[tuple[str, str, str, str], ...], part: str) -> JSON:
     found: JSON = {"type": metric["type"]}
-    for name, value, average, utilization in _CURRENT:
+    for name, value, average, utilization in sources:
         if name in metric:
-            found[name] = _old_source(metric[name], "current", (value, average, utilization))
+            found[name] = _old_source(metric[name], part, (value, average, utilization))
     return found
 
 
