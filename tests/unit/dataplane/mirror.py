@@ -16,31 +16,39 @@ PORT, DATAGRAM_PORT = 8080, 53
 SERVER = """
 import socket, sys, selectors
 name, chosen = sys.argv[1], selectors.DefaultSelector()
-tcp = socket.create_server(("", 8080)); udp = socket.socket(type=socket.SOCK_DGRAM)
-udp.bind(("", 53))
+six = socket.AF_INET6
+tcp = socket.create_server(("::", 8080), family=six, dualstack_ipv6=True)
+udp = socket.socket(six, socket.SOCK_DGRAM); udp.setsockopt(41, socket.IPV6_V6ONLY, 0)
+udp.bind(("::", 53))
+seen = lambda peer: peer[0].removeprefix("::ffff:")
 chosen.register(tcp, 1); chosen.register(udp, 1); print("ready", flush=True)
 while True:
     for key, _ in chosen.select():
         if key.fileobj is tcp:
-            peer, (ip, _) = tcp.accept(); peer.sendall(f"{name} {ip}".encode()); peer.close()
+            s, peer = tcp.accept(); s.sendall(f"{name} {seen(peer)}".encode()); s.close()
         else:
-            _, peer = udp.recvfrom(2000); udp.sendto(f"{name} {peer[0]}".encode(), peer)
+            _, peer = udp.recvfrom(2000); udp.sendto(f"{name} {seen(peer)}".encode(), peer)
 """
 PROBE = """
 import errno, json, socket, sys
-answers = []
-for proto, ip, port in json.loads(sys.argv[1]):
-    s = socket.socket(type=socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM)
-    s.settimeout(1)
-    try:
-        s.connect((ip, port))
-        if proto == "udp": s.send(b"x")
-        answers.append(s.recv(100).decode())
-    except TimeoutError: answers.append("TIMEOUT")
-    except ConnectionRefusedError: answers.append("REFUSED")
-    except OSError as e: answers.append(errno.errorcode[e.errno])
-    s.close()
-print(json.dumps(answers))
+from concurrent.futures import ThreadPoolExecutor
+def probe(wanted):
+    proto, ip, port = wanted
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    s = socket.socket(family, socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM)
+    # no wire here takes time, so a rejection may come back while connect() still holds its socket:
+    # then Linux believes only that of the next SYN, a second later (tcp_v6_err)
+    s.settimeout(2.5 if ":" in ip else 1)
+    with s:
+        try:
+            s.connect((ip, port))
+            if proto == "udp": s.send(b"x")
+            return s.recv(100).decode()
+        except TimeoutError: return "TIMEOUT"
+        except ConnectionRefusedError: return "REFUSED"
+        except OSError as e: return errno.errorcode[e.errno]
+with ThreadPoolExecutor(32) as pool:
+    print(json.dumps(list(pool.map(probe, json.loads(sys.argv[1])))))
 """
 
 
@@ -74,6 +82,10 @@ class Mirror(Lab):
         sh("ip", "netns", "add", name)
         self.made.append(name)
         sh("ip", "-n", name, "link", "set", "lo", "up")
+        for key in ("all", "default"):
+            # the model knows no duplicate address detection, nor routers that advertise
+            off = [f"net.ipv6.conf.{key}.{k}=0" for k in ("accept_dad", "accept_ra")]
+            sh("ip", "netns", "exec", name, "sysctl", "-qw", *off)
 
     def host(self, name, address, router="192.168.0.1", seed=1):
         self._netns(PREFIX + name)
@@ -126,8 +138,8 @@ class Mirror(Lab):
                 sh("ip", "netns", "exec", ns, "sysctl", "-qw", key)
             case c.RulesRestore():
                 words = ["--noflush"] if command.noflush else []
-                exe = ("ip", "netns", "exec", ns, "iptables-restore", *words)
-                sh(*exe, stdin=command.text)
+                tool = "ip6tables-restore" if command.family == "ipv6" else "iptables-restore"
+                sh("ip", "netns", "exec", ns, tool, *words, stdin=command.text)
             case _:
                 raise NotImplementedError(command)
 
