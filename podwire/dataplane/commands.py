@@ -35,7 +35,11 @@ class NetnsDel(Command, frozen=True, kw_only=True):
 
 
 class LinkAdd(Command, frozen=True, kw_only=True):
-    """``ip link add``. ``kind``: veth | bridge | vxlan | dummy."""
+    """``ip link add``. ``kind``: veth | bridge | vxlan | geneve | ipip | wireguard | dummy.
+
+    ``remote`` "" means: of VXLAN, the FDB says; of IPIP, the route's next hop. ``dst_port`` 0 is the
+    kind's own default. ``key`` is WireGuard's public key (the model knows no private ones).
+    """
 
     name: str
     kind: str
@@ -49,6 +53,9 @@ class LinkAdd(Command, frozen=True, kw_only=True):
     dev: str = ""
     dst_port: int = 8472
     learning: bool = True
+    remote: str = ""
+    key: str = ""
+    fwmark: int = 0
 
 
 class LinkSet(Command, frozen=True, kw_only=True):
@@ -60,6 +67,17 @@ class LinkSet(Command, frozen=True, kw_only=True):
     mac: str | None = None
     mtu_bytes: int | None = None
     hairpin: bool | None = None
+
+
+class WireguardPeer(Command, frozen=True, kw_only=True):
+    """``wg set DEV peer KEY endpoint ADDRESS:PORT allowed-ips A,B``; ``remove`` forgets it."""
+
+    dev: str
+    key: str
+    endpoint: str = ""
+    port: int = 51820
+    allowed: list[str] = []
+    remove: bool = False
 
 
 class LinkDel(Command, frozen=True, kw_only=True):
@@ -208,6 +226,13 @@ class RulesRestore(Command, frozen=True, kw_only=True):
     family: str = "ipv4"
 
 
+class FdbAgeing(Command, frozen=True, kw_only=True):
+    """``ip link set BRIDGE type bridge ageing_time N``: how long a learned MAC is believed."""
+
+    bridge: str
+    seconds: int
+
+
 class SysctlSet(Command, frozen=True, kw_only=True):
     """``sysctl -w KEY=VALUE`` (dots, as sysctl prints them)."""
 
@@ -230,6 +255,7 @@ AnyCommand = (
     | LinkAdd
     | LinkSet
     | LinkDel
+    | WireguardPeer
     | AddrAdd
     | AddrDel
     | RouteReplace
@@ -242,6 +268,7 @@ AnyCommand = (
     | FdbDel
     | RulesRestore
     | SysctlSet
+    | FdbAgeing
     | ConntrackDelete
 )
 

@@ -159,7 +159,7 @@ class Netns:
         """A device is up and has a carrier: IPv6 makes itself a link-local address on it
         (addrconf_dev_config). Duplicate address detection is not modelled.
         """
-        if link.kind == "loopback" or self.sysctls.device("disable_ipv6", link.name, family=6):
+        if link.kind in {"loopback", "ipip", "wireguard"} or self.sysctls.device("disable_ipv6", link.name, family=6):
             return
         if any(a.scope == "link" for a in link.addresses6):
             return

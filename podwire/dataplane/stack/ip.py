@@ -26,6 +26,7 @@ from podwire.dataplane.packet import (
     ICMP_UNREACHABLE,
     ICMPV6_TOO_BIG,
     RST,
+    Encapsulated,
     Frame,
     Packet,
     Vxlan,
@@ -33,8 +34,10 @@ from podwire.dataplane.packet import (
 )
 from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
-from podwire.dataplane.stack import arp, icmp, ndp, vxlan
+from podwire.dataplane.stack import arp, icmp, ndp, tunnel, vxlan
 from podwire.dataplane.verdict import Fate
+
+SOCKET_PROTOCOLS = ("tcp", "udp", "sctp")
 
 # ---------------------------------------------------------------- receiving
 
@@ -199,10 +202,18 @@ def deliver(run: Run, ns: Netns, skb: Skb) -> None:
         _deliver_icmp(run, ns, skb)
     elif isinstance(packet.payload, Vxlan) and vxlan.receive(run, ns, packet, packet.payload):
         return
+    elif isinstance(packet.payload, Encapsulated) and tunnel.receive(
+        run, ns, packet, packet.payload
+    ):
+        return
     elif ns.sockets.wants(packet):
         run.deliver(ns, packet)
     elif packet.protocol == "tcp":
         _refuse_tcp(run, ns, packet)
+    elif packet.protocol not in SOCKET_PROTOCOLS:
+        why = f"nothing here speaks protocol {packet.protocol}"
+        run.drop(ns, Fate.REFUSED, packet, why, stage="socket", object="local")
+        icmp.tell(run, ns, skb, Trouble.NO_PROTOCOL)
     else:
         run.drop(
             ns,
@@ -351,6 +362,7 @@ def finish(run: Run, ns: Netns, skb: Skb, route: Route) -> None:
         return
     if route.type == "broadcast" or is_multicast(packet.dst) or not link.arp:
         mac = BROADCAST_MAC
+        skb.hop = route.via or packet.dst
         if link.arp and ":" in packet.dst:
             mac = multicast_mac(packet.dst)
         l2.transmit(run, ns, link, Frame(src=link.mac, dst=mac, packet=packet), skb)
