@@ -65,9 +65,11 @@ class Step:
         "key",
         "keys",
         "leaves",
+        "opening",
         "other",
         "prefix",
         "shape",
+        "shapes",
         "table",
     )
 
@@ -91,6 +93,11 @@ class Step:
         self.keys: tuple[tuple[str, Any], ...] = ()
         """The keys of a list's items and what they are by default (None: absent)."""
         self.prefix = ""
+        """How the element of an item with one key begins: ``k:{"name":``."""
+        self.opening = ""
+        """The same in JSON."""
+        self.shapes: dict[Any, Any] = {}
+        """What ``managed.shapes`` remembers of values that have these keys."""
 
     def element(self, item: Any) -> str:
         """The path element of a list item. Raises KeysError."""
@@ -186,9 +193,10 @@ def schemaless() -> Step:
 def _copy(step: Step) -> Step:
     """A step of its own for another place, sharing what it leads to."""
     found = Step(step.shape, step.code)
-    found.table, found.leaves, found.keys, found.prefix = (
-        step.table, step.leaves, step.keys, step.prefix,
+    found.table, found.leaves, found.keys, found.prefix, found.shapes = (
+        step.table, step.leaves, step.keys, step.prefix, step.shapes,
     )  # fmt: skip
+    found.opening = step.opening
     found.item = step.item if step.item is not step else found
     return found
 
@@ -247,4 +255,5 @@ def _list(owner: str, field: Field) -> Step:
     found.keys = tuple((name, defaults.get(name)) for name in sorted(keys))
     if len(keys) == 1:
         found.prefix = f"k:{{{quoted(keys[0])}:"
+        found.opening = '"' + found.prefix.replace('"', '\\"')
     return found
