@@ -8,6 +8,7 @@ below, so that text is remembered for each combination of keys, within bounds.
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -141,7 +142,7 @@ def _member(step: Step, value: Any, order: _Order) -> str:
 def _items(step: Step, items: list[Any], order: _Order) -> str:
     """The text of a list that is a map or a set."""
     inner, first = step.item, items[0]
-    if step.shape == SET or first.__class__ is not dict:
+    if step.getter is None or first.__class__ is not dict:
         return _any_items(step, items, order)
     if inner.shape == STRUCT:
         names = tuple(first)
@@ -149,27 +150,29 @@ def _items(step: Step, items: list[Any], order: _Order) -> str:
             several = _nesting_items if step.prefix else _any_items
             return several(step, items, order)
     try:
-        keys = tuple([item.get(name, default) for item in items for name, default in step.keys])
+        keys = tuple(map(step.getter, items))
         signature = (keys, tuple(map(tuple, items)))
-    except (AttributeError, TypeError):
+    except (KeyError, TypeError, IndexError):
         return _any_items(step, items, order)
-    if not _SCALARS.issuperset(map(type, keys)):
+    if not _SCALARS.issuperset(map(type, keys if step.prefix else chain.from_iterable(keys))):
         return _any_items(step, items, order)
     text, own = step.shapes.get(signature) or _learn_items(step, items, signature)
-    order.rivals |= own.rivals
-    order.strange |= own.strange
+    if own is not None:
+        order.rivals |= own.rivals
+        order.strange |= own.strange
     return text
 
 
-def _learn_items(step: Step, items: list[Any], signature: Any) -> tuple[str, _Order]:
+def _learn_items(step: Step, items: list[Any], signature: Any) -> tuple[str, _Order | None]:
     """The same, remembered if nothing nests in the items."""
     inner, order = step.item, _Order()
     text = _any_items(step, items, order)
-    keys, shapes = signature
+    learned = (text, order if order.rivals or order.strange else None)
+    shapes = signature[1]
     if not (inner.shape and any((inner.shapes.get(s) or _learn(inner, s))[1] for s in shapes)):
-        weight = sum(len(str(key)) for key in keys) + sum(len(n) for names in shapes for n in names)
-        _memory.keep(step.shapes, signature, (text, order), len(text) + weight)
-    return text, order
+        weight = sum(len(str(key)) for key in signature[0]) + sum(map(len, chain(*shapes)))
+        _memory.keep(step.shapes, signature, learned, len(text) + weight)
+    return learned
 
 
 _SCALARS = frozenset((str, int))
