@@ -146,6 +146,13 @@ class RulesRestore(Command, frozen=True, kw_only=True):
     family: str = "ipv4"
 
 
+class IpsetRestore(Command, frozen=True, kw_only=True):
+    """``ipset restore`` of real text, all or nothing; ``exist`` is ``-exist`` for every line."""
+
+    text: str
+    exist: bool = False
+
+
 class SysctlSet(Command, frozen=True, kw_only=True):
     """``sysctl -w KEY=VALUE`` (dots, as sysctl prints them)."""
 
@@ -177,6 +184,7 @@ AnyCommand = (
     | FdbReplace
     | FdbDel
     | RulesRestore
+    | IpsetRestore
     | SysctlSet
     | ConntrackDelete
 )

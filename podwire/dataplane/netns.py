@@ -9,6 +9,7 @@ import msgspec
 from podwire.dataplane.addr import Prefix, ip_int
 from podwire.dataplane.conntrack import Conntrack, Entry
 from podwire.dataplane.fib import Fib, Route
+from podwire.dataplane.ipset.sets import IpSets
 from podwire.dataplane.link import Address, FdbEntry, Link
 from podwire.dataplane.neigh import NeighbourTable
 from podwire.dataplane.netfilter.tables import Netfilter
@@ -24,6 +25,7 @@ class Netns:
         "conntrack",
         "fdb",
         "fib",
+        "ipsets",
         "last_index",
         "links",
         "local",
@@ -47,7 +49,9 @@ class Netns:
         """Own addresses and the device that holds each."""
         self.path_mtu: dict[str, int] = {}
         """What "fragmentation needed" taught, by destination."""
+        self.ipsets = IpSets()
         self.netfilter = Netfilter()
+        self.netfilter.ipsets = self.ipsets
         self.conntrack = Conntrack()
         self.last_index = 0
         lo = self.add_link(Link(name="lo", index=0, kind="loopback", mac="00:00:00:00:00:00"))
@@ -61,7 +65,9 @@ class Netns:
         copy.name = self.name
         copy.links = {name: msgspec.structs.replace(link) for name, link in self.links.items()}
         copy.fib = self.fib.clone()
+        copy.ipsets = self.ipsets.clone()
         copy.netfilter = self.netfilter.clone()
+        copy.netfilter.ipsets = copy.ipsets
         copy.conntrack, entries = self.conntrack.clone()
         copy.neighbours = self.neighbours.clone(lambda skb: _twin(skb, entries))
         copy.fdb = {dev: dict(entries) for dev, entries in self.fdb.items()}
@@ -167,6 +173,16 @@ class Netns:
                     return address.ip
         return ""
 
+    def set_references(self) -> dict[str, int]:
+        """How many rules refer to each ipset."""
+        found: dict[str, int] = {}
+        for chains in self.netfilter.tables.values():
+            for chain in chains.values():
+                for rule in chain.rules:
+                    for name in rule.set_names:
+                        found[name] = found.get(name, 0) + 1
+        return found
+
     def facts(self) -> list[object]:
         """All state as plain ordered values, for hashing."""
         return [
@@ -191,6 +207,7 @@ class Netns:
             sorted(self.sockets.connected),
             sorted(self.path_mtu.items()),
             self.netfilter.facts(),
+            self.ipsets.facts(),
             self.conntrack.facts(),
         ]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from podwire.dataplane.ipset.sets import IpSets
 from podwire.dataplane.netfilter import matches as m
 from podwire.dataplane.netfilter.compile import Compiled
 from podwire.dataplane.netfilter.rule import Rule
@@ -63,7 +64,16 @@ def fresh_table(name: str) -> Table:
 class Netfilter:
     """All tables of a namespace. Tables and chains are replaced, never changed."""
 
-    __slots__ = ("counters", "nth", "plan", "policy_counters", "recents", "tables", "tracks")
+    __slots__ = (
+        "counters",
+        "ipsets",
+        "nth",
+        "plan",
+        "policy_counters",
+        "recents",
+        "tables",
+        "tracks",
+    )
 
     def __init__(self) -> None:
         self.tables: dict[str, Table] = {}
@@ -73,6 +83,8 @@ class Netfilter:
         self.recents: dict[str, dict[str, tuple[int, ...]]] = {}
         self.nth: dict[tuple[str, str, m.Statistic], int] = {}
         self.plan: dict[str, tuple[str, ...]] = {}
+        self.ipsets: IpSets | None = None
+        """The namespace's sets, which rules may name only while they exist."""
         self.tracks = False
         """Whether connections are tracked: a nat table, or a rule that asks for their state."""
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 from podwire.dataplane.addr import ip_int
 from podwire.dataplane.netfilter.env import Env, UnknownModelError
 from podwire.dataplane.netfilter.match_base import one, options
+from podwire.dataplane.netfilter.match_set import SetTarget
 from podwire.dataplane.netfilter.text import ALL_BITS, RuleError, masked, number, quote
 from podwire.dataplane.packet import replace
 from podwire.dataplane.skb import Skb
@@ -370,7 +371,6 @@ UNMODELLED = (
     "REDIRECT",
     "SECMARK",
     "CONNSECMARK",
-    "SET",
     "SYNPROXY",
     "TCPMSS",
     "TCPOPTSTRIP",
@@ -398,6 +398,11 @@ def parse(name: str, words: list[str]) -> Target | None:
         return SetMark.parse(words)
     if name == "CONNMARK":
         return ConnMark.parse(words)
+    if name == "SET":
+        try:
+            return SetTarget.parse(words)
+        except UnknownModelError:
+            return Unknown(name, tuple(words))
     if name == "LOG":
         return Log(tuple(words))
     return Unknown(name, tuple(words)) if name in UNMODELLED else None
