@@ -208,6 +208,13 @@ class RulesRestore(Command, frozen=True, kw_only=True):
     family: str = "ipv4"
 
 
+class IpsetRestore(Command, frozen=True, kw_only=True):
+    """``ipset restore`` of real text, all or nothing; ``exist`` is ``-exist`` for every line."""
+
+    text: str
+    exist: bool = False
+
+
 class SysctlSet(Command, frozen=True, kw_only=True):
     """``sysctl -w KEY=VALUE`` (dots, as sysctl prints them)."""
 
@@ -241,6 +248,7 @@ AnyCommand = (
     | FdbReplace
     | FdbDel
     | RulesRestore
+    | IpsetRestore
     | SysctlSet
     | ConntrackDelete
 )
