@@ -37,8 +37,8 @@ class NetnsDel(Command, frozen=True, kw_only=True):
 class LinkAdd(Command, frozen=True, kw_only=True):
     """``ip link add``. ``kind``: veth | bridge | vxlan | geneve | ipip | wireguard | dummy.
 
-    ``remote`` "" means: of VXLAN, the FDB says; of IPIP, the route's next hop. ``dst_port`` 0 is the
-    kind's own default. ``key`` is WireGuard's public key (the model knows no private ones).
+    ``remote`` "" means: of VXLAN, the FDB says; of IPIP, the route's next hop. ``dst_port`` 0 is
+    the kind's own default. ``key`` is WireGuard's public key (the model knows no private ones).
     """
 
     name: str
@@ -233,6 +233,13 @@ class FdbAgeing(Command, frozen=True, kw_only=True):
     seconds: int
 
 
+class IpsetRestore(Command, frozen=True, kw_only=True):
+    """``ipset restore`` of real text, all or nothing; ``exist`` is ``-exist`` for every line."""
+
+    text: str
+    exist: bool = False
+
+
 class SysctlSet(Command, frozen=True, kw_only=True):
     """``sysctl -w KEY=VALUE`` (dots, as sysctl prints them)."""
 
@@ -267,6 +274,7 @@ AnyCommand = (
     | FdbReplace
     | FdbDel
     | RulesRestore
+    | IpsetRestore
     | SysctlSet
     | FdbAgeing
     | ConntrackDelete

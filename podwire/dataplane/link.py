@@ -35,7 +35,8 @@ class Peer(msgspec.Struct, frozen=True):
 
 
 class Link(msgspec.Struct):
-    """A device. ``kind``: loopback | phys | veth | bridge | vxlan | geneve | ipip | wireguard | dummy.
+    """A device. ``kind``: loopback | phys | veth | bridge | dummy, or a tunnel: vxlan | geneve |
+    ipip | wireguard.
 
     ``master`` is the bridge it is a port of. ``peer_*`` name a veth's other end; ``dev``,
     ``local``, ``vni``, ``dst_port`` and ``learning`` belong to a VXLAN device, ``remote`` to other

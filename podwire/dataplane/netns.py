@@ -17,6 +17,7 @@ from podwire.dataplane.addr import (
 )
 from podwire.dataplane.conntrack import Conntrack, Entry
 from podwire.dataplane.fib import Fib, Route
+from podwire.dataplane.ipset.sets import IpSets
 from podwire.dataplane.link import Address, FdbEntry, Link
 from podwire.dataplane.neigh import NeighbourTable
 from podwire.dataplane.netfilter.tables import Netfilter
@@ -33,6 +34,7 @@ class Netns:
         "fdb",
         "fib",
         "fib6",
+        "ipsets",
         "last_index",
         "links",
         "local",
@@ -58,8 +60,10 @@ class Netns:
         """Own addresses and the device that holds each."""
         self.path_mtu: dict[str, int] = {}
         """What "fragmentation needed" taught, by destination."""
+        self.ipsets = IpSets()
         self.netfilter = Netfilter("ipv4")
         self.netfilter6 = Netfilter("ipv6")
+        self.netfilter.ipsets = self.netfilter6.ipsets = self.ipsets
         self.conntrack = Conntrack()
         self.last_index = 0
         lo = self.add_link(Link(name="lo", index=0, kind="loopback", mac="00:00:00:00:00:00"))
@@ -75,8 +79,10 @@ class Netns:
         copy.links = {name: msgspec.structs.replace(link) for name, link in self.links.items()}
         copy.fib = self.fib.clone()
         copy.fib6 = self.fib6.clone()
+        copy.ipsets = self.ipsets.clone()
         copy.netfilter = self.netfilter.clone()
         copy.netfilter6 = self.netfilter6.clone()
+        copy.netfilter.ipsets = copy.netfilter6.ipsets = copy.ipsets
         copy.conntrack, entries = self.conntrack.clone()
         copy.neighbours = self.neighbours.clone(lambda skb: _twin(skb, entries))
         copy.fdb = {dev: dict(entries) for dev, entries in self.fdb.items()}
@@ -159,7 +165,8 @@ class Netns:
         """A device is up and has a carrier: IPv6 makes itself a link-local address on it
         (addrconf_dev_config). Duplicate address detection is not modelled.
         """
-        if link.kind in {"loopback", "ipip", "wireguard"} or self.sysctls.device("disable_ipv6", link.name, family=6):
+        off = self.sysctls.device("disable_ipv6", link.name, family=6)
+        if off or link.kind in {"loopback", "ipip", "wireguard"}:
             return
         if any(a.scope == "link" for a in link.addresses6):
             return
@@ -279,6 +286,16 @@ class Netns:
                     best, best_score = address.ip, score
         return best
 
+    def set_references(self) -> dict[str, int]:
+        """How many rules refer to each ipset."""
+        found: dict[str, int] = {}
+        for tables in (self.netfilter.tables, self.netfilter6.tables):
+            for chain in (chain for chains in tables.values() for chain in chains.values()):
+                for rule in chain.rules:
+                    for name in rule.set_names:
+                        found[name] = found.get(name, 0) + 1
+        return found
+
     def facts(self) -> list[object]:
         """All state as plain ordered values, for hashing."""
         return [
@@ -305,6 +322,7 @@ class Netns:
             sorted(self.path_mtu.items()),
             self.netfilter.facts(),
             self.netfilter6.facts(),
+            self.ipsets.facts(),
             self.conntrack.facts(),
         ]
 

@@ -42,7 +42,8 @@ class Packet(msgspec.Struct, frozen=True, omit_defaults=True):
     IPv6's hop limit. ``size_bytes`` is the whole length with the IP header. ``gso_bytes``, when
     set, says that this stands for several packets on the wire, the largest of this size (what the
     MTU is compared with). ``mark`` is the skb's firewall mark and never leaves a namespace.
-    ``mss_bytes`` is a SYN's maximum segment size option.
+    ``mss_bytes`` is a SYN's maximum segment size option; ``sctp_chunk`` the name of the chunk that
+    decides an SCTP packet's meaning (init, init_ack, cookie_echo ... data).
     """
 
     src: str
@@ -64,6 +65,7 @@ class Packet(msgspec.Struct, frozen=True, omit_defaults=True):
     gso_bytes: int = 0
     payload: Any = None
     mss_bytes: int = 0
+    sctp_chunk: str = ""
 
     @property
     def flow(self) -> Flow:
@@ -224,5 +226,6 @@ def answer_to(packet: Packet) -> Packet:
         src_port=packet.dst_port,
         dst_port=packet.src_port,
         tcp_flags=SYN | ACK if packet.protocol == "tcp" else 0,
+        sctp_chunk="init_ack" if packet.protocol == "sctp" else "",
         size_bytes=header if packet.protocol == "tcp" else min(packet.size_bytes, header),
     )

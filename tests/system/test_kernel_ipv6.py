@@ -1,4 +1,4 @@
-"""The model's IPv6 against Linux: same commands, same ip6tables rules, same probes, same answers."""
+"""The model's IPv6 against Linux: same commands, ip6tables rules and probes, same answers."""
 
 import subprocess
 

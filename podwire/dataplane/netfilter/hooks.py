@@ -108,7 +108,7 @@ def _reject(run: Run, ns: Netns, skb: Skb, kind: str) -> None:
 def _conntrack(run: Run, ns: Netns, skb: Skb) -> bool:
     if skb.ct_state:
         return True  # looped back: tracked at OUTPUT already
-    found = ns.conntrack.track(skb.packet, ns.sysctls, run.now_ns)
+    found = ns.conntrack.track(skb.packet, ns.sysctls, run.now_ns, skb.zone)
     if found.full:
         run.drop(
             ns,
@@ -128,7 +128,10 @@ def _conntrack(run: Run, ns: Netns, skb: Skb) -> bool:
 
 
 def _confirm(run: Run, ns: Netns, skb: Skb) -> bool:
-    if skb.ct is None or ns.conntrack.confirm(skb.ct, run.now_ns):
+    if skb.ct is None or skb.ct.confirmed:
+        return True
+    skb.ct = ns.conntrack.confirm(skb.ct, run.now_ns)
+    if skb.ct is not None:
         return True
     run.drop(
         ns,
@@ -148,11 +151,11 @@ def _nat(run: Run, ns: Netns, skb: Skb, hook: str) -> bool:
     source = hook in nat.SOURCE_HOOKS
     if skb.ct_state == "NEW" and not nat.bound(entry, source=source):
         verdict = _walk(run, ns, skb, "nat", hook)
-        if verdict.kind not in {"ACCEPT", "DNAT", "SNAT", "MASQUERADE"}:
+        if verdict.kind not in {"ACCEPT", "DNAT", "SNAT", "MASQUERADE", "REDIRECT"}:
             return _end(run, ns, skb, "nat", verdict)
         target = verdict.rule.target if verdict.rule is not None else None
         if isinstance(target, Nat):
-            if source == (target.name == "DNAT"):
+            if source == (target.name in {"DNAT", "REDIRECT"}):
                 return _end(run, ns, skb, "nat", verdict._replace(what=f"{target.name} in {hook}"))
             to = _new_address(ns, skb, target)
             if not to:
@@ -172,6 +175,10 @@ def _nat(run: Run, ns: Netns, skb: Skb, hook: str) -> bool:
 
 def _new_address(ns: Netns, skb: Skb, target: Nat) -> str:
     assert skb.ct is not None
+    if target.name == "REDIRECT":
+        if not skb.in_dev:
+            return "::1" if ":" in skb.packet.dst else "127.0.0.1"
+        return ns.primary_address(skb.in_dev, skb.packet.src)
     if target.name != "MASQUERADE":
         return nat.pick_address(target, skb.ct)
     if ":" in skb.packet.dst:  # nf_nat_masquerade_ipv6 looks at the destination itself

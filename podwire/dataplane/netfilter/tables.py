@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from podwire.dataplane.ipset.sets import IpSets
 from podwire.dataplane.netfilter import matches as m
 from podwire.dataplane.netfilter.compile import Compiled
 from podwire.dataplane.netfilter.rule import Rule
@@ -66,6 +67,7 @@ class Netfilter:
     __slots__ = (
         "counters",
         "family",
+        "ipsets",
         "nth",
         "plan",
         "policy_counters",
@@ -83,6 +85,8 @@ class Netfilter:
         self.recents: dict[str, dict[str, tuple[int, ...]]] = {}
         self.nth: dict[tuple[str, str, m.Statistic], int] = {}
         self.plan: dict[str, tuple[str, ...]] = {}
+        self.ipsets: IpSets | None = None
+        """The namespace's sets, which rules may name only while they exist."""
         self.tracks = False
         """Whether connections are tracked: a nat table, or a rule that asks for their state."""
 

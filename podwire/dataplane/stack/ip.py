@@ -127,6 +127,8 @@ def _martian6(skb: Skb) -> str:
     return "multicast source" if is_multicast(packet.src) else ""
 
 
+ERRNOS = {"blackhole": "EINVAL", "unreachable": "EHOSTUNREACH", "prohibit": "EACCES"}
+"""What a local sender's system call says of such a route (fib_props)."""
 _ANSWERS = {"unreachable": Trouble.HOST_UNREACHABLE, "prohibit": Trouble.PROHIBITED}
 
 
@@ -137,12 +139,20 @@ def _routable(run: Run, ns: Netns, skb: Skb, route: Route | None) -> bool:
     """
     packet = skb.packet
     if route is None:
-        run.drop(ns, Fate.NO_ROUTE, packet, f"no route to {packet.dst}", object="main")
+        why, errno = f"no route to {packet.dst}", "ENETUNREACH"
+        run.drop(ns, Fate.NO_ROUTE, packet, why, object="main", errno=errno)
         if skb.in_dev:
             icmp.tell(run, ns, skb, Trouble.NO_ROUTE)
         return False
-    if route.type in {"blackhole", "unreachable", "prohibit"}:
-        run.drop(ns, Fate.NULL_ROUTED, packet, f"{route.type} {route.dst}", object=route.table)
+    if route.type in ERRNOS:
+        run.drop(
+            ns,
+            Fate.NULL_ROUTED,
+            packet,
+            f"{route.type} {route.dst}",
+            object=route.table,
+            errno=ERRNOS[route.type],
+        )
         trouble = _ANSWERS.get(route.type)
         if trouble is Trouble.HOST_UNREACHABLE and ":" in packet.dst:
             trouble = Trouble.NO_ROUTE
@@ -200,11 +210,7 @@ def deliver(run: Run, ns: Netns, skb: Skb) -> None:
     packet = skb.packet
     if packet.protocol in ICMP_PROTOCOLS:
         _deliver_icmp(run, ns, skb)
-    elif isinstance(packet.payload, Vxlan) and vxlan.receive(run, ns, packet, packet.payload):
-        return
-    elif isinstance(packet.payload, Encapsulated) and tunnel.receive(
-        run, ns, packet, packet.payload
-    ):
+    elif packet.payload is not None and _unwrapped(run, ns, packet):
         return
     elif ns.sockets.wants(packet):
         run.deliver(ns, packet)
@@ -224,6 +230,14 @@ def deliver(run: Run, ns: Netns, skb: Skb) -> None:
             object="local",
         )
         icmp.tell(run, ns, skb, Trouble.PORT_UNREACHABLE)
+
+
+def _unwrapped(run: Run, ns: Netns, packet: Packet) -> bool:
+    """Whether it is a tunnel's packet, which goes on inside out."""
+    payload = packet.payload
+    if isinstance(payload, Vxlan):
+        return vxlan.receive(run, ns, packet, payload)
+    return isinstance(payload, Encapsulated) and tunnel.receive(run, ns, packet, payload)
 
 
 def _deliver_icmp(run: Run, ns: Netns, skb: Skb) -> None:
@@ -352,6 +366,7 @@ def finish(run: Run, ns: Netns, skb: Skb, route: Route) -> None:
             f"Message too long: {packet.largest_bytes} bytes, mtu {mtu}",
             stage="out",
             object=link.name,
+            errno="EMSGSIZE",
         )
         return
     if link.kind == "loopback":

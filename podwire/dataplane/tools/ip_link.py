@@ -114,7 +114,11 @@ def _ipip(link: Link) -> str:
     )
 
 
-_TUNNELS = {"geneve": _geneve, "ipip": _ipip, "wireguard": lambda _: "wireguard"}
+def _wireguard(_link: Link) -> str:
+    return "wireguard"
+
+
+_TUNNELS = {"geneve": _geneve, "ipip": _ipip, "wireguard": _wireguard}
 """After iproute2's print functions; no kernel here has these devices to compare with."""
 
 
