@@ -205,7 +205,7 @@ class Kernel:
         if route is None:
             return "", "ENETUNREACH"
         if route.type in ip.ERRNOS:
-            return "", ip.ERRNOS[route.type]
+            return "", ip.refusal(route)
         source = ip.source_for(ns, route, dst)
         unusable = "EADDRNOTAVAIL" if ":" in dst else "ENETUNREACH"
         return source, "" if source else unusable

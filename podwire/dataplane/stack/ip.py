@@ -129,6 +129,16 @@ def _martian6(skb: Skb) -> str:
 
 ERRNOS = {"blackhole": "EINVAL", "unreachable": "EHOSTUNREACH", "prohibit": "EACCES"}
 """What a local sender's system call says of such a route (fib_props)."""
+
+
+def refusal(route: Route) -> str:
+    """The errno of a route or rule that leads nowhere; a rule says "network unreachable"
+    (fib4_rule_action, fib6_rule_action).
+    """
+    of_rule = route.type == "unreachable" and route.table.startswith("rule ")
+    return "ENETUNREACH" if of_rule else ERRNOS[route.type]
+
+
 _ANSWERS = {"unreachable": Trouble.HOST_UNREACHABLE, "prohibit": Trouble.PROHIBITED}
 
 
@@ -151,10 +161,11 @@ def _routable(run: Run, ns: Netns, skb: Skb, route: Route | None) -> bool:
             packet,
             f"{route.type} {route.dst}",
             object=route.table,
-            errno=ERRNOS[route.type],
+            errno=refusal(route),
         )
         trouble = _ANSWERS.get(route.type)
-        if trouble is Trouble.HOST_UNREACHABLE and ":" in packet.dst:
+        network = ":" in packet.dst or refusal(route) == "ENETUNREACH"
+        if trouble is Trouble.HOST_UNREACHABLE and network:
             trouble = Trouble.NO_ROUTE
         if trouble is not None and skb.in_dev:
             icmp.tell(run, ns, skb, trouble)

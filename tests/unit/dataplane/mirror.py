@@ -86,6 +86,9 @@ class Mirror(Lab):
             # the model knows no duplicate address detection, nor routers that advertise
             off = [f"net.ipv6.conf.{key}.{k}=0" for k in ("accept_dad", "accept_ra")]
             sh("ip", "netns", "exec", name, "sysctl", "-qw", *off)
+        # nor limits of ICMP errors, which probes made all at once would meet
+        unlimited = ("net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0")
+        sh("ip", "netns", "exec", name, "sysctl", "-qw", *unlimited)
 
     def host(self, name, address, router="192.168.0.1", seed=1):
         self._netns(PREFIX + name)
@@ -121,12 +124,13 @@ class Mirror(Lab):
                     sh(*bridge, "link", "set", "dev", command.name, "hairpin", state)
             case c.AddrAdd():
                 sh(*ip, "addr", "add", command.cidr, "dev", command.dev)
+            case c.AddrDel():
+                sh(*ip, "addr", "del", command.cidr, "dev", command.dev)
             case c.RouteReplace():
-                words = [command.type] if command.type != "unicast" else []
-                words += [command.dst]
-                words += ["via", command.via] if command.via else []
-                words += ["dev", command.dev] if command.dev else []
-                sh(*ip, "route", "replace", *words, *(["onlink"] if command.onlink else []))
+                sh(*ip, *(["-6"] if ":" in command.dst else []), *_route_words(command))
+            case c.RuleAdd():
+                family = ["-6"] if command.family == "ipv6" else []
+                sh(*ip, *family, "rule", "add", *_rule_words(command))
             case c.NeighReplace():
                 where = ("dev", command.dev, "nud", command.state.lower())
                 sh(*ip, "neigh", "replace", command.dst, "lladdr", command.mac, *where)
@@ -182,6 +186,47 @@ class Mirror(Lab):
         return {_words(branch) for branch in walked.branches}
 
 
+def _route_words(command):
+    words = ["route", command.verb]
+    words += [command.type] if command.type != "unicast" else []
+    words += [command.dst]
+    words += ["via", command.via] if command.via else []
+    words += ["dev", command.dev] if command.dev else []
+    words += ["onlink"] if command.onlink else []
+    words += ["src", command.src] if command.src else []
+    words += ["table", command.table] if command.table != "main" else []
+    words += ["metric", str(command.metric)] if command.metric else []
+    lock = ["lock"] if command.mtu_lock else []
+    words += ["mtu", *lock, str(command.mtu_bytes)] if command.mtu_bytes else []
+    words += ["advmss", str(command.advmss_bytes)] if command.advmss_bytes else []
+    for hop in command.nexthops:
+        words += ["nexthop", "via", hop.via, "dev", hop.dev, "weight", str(hop.weight)]
+    return words
+
+
+def _rule_words(command):
+    words = ["not"] if command.inverted else []
+    for word, value in (
+        ("pref", command.priority),
+        ("from", command.src),
+        ("to", command.dst),
+        ("iif", command.iif),
+        ("oif", command.oif),
+        ("ipproto", command.protocol),
+        ("sport", command.sport),
+        ("dport", command.dport),
+    ):
+        words += [word, str(value)] if value else []
+    mask = f"/{command.mask:#x}" if command.mask else ""
+    words += ["fwmark", f"{command.mark:#x}{mask}"] if command.mark else []
+    if command.action == "lookup":
+        words += ["lookup", command.table]
+        if command.suppress_prefixlength >= 0:
+            words += ["suppress_prefixlength", str(command.suppress_prefixlength)]
+        return words
+    return [*words, command.action, *([str(command.target)] if command.target else [])]
+
+
 def _words(branch):
     if branch.fate is Fate.DELIVERED:
         return f"{branch.netns} {branch.flow.src}"
@@ -190,4 +235,19 @@ def _words(branch):
         return "TIMEOUT"  # it arrived, but its answer did not come home
     if branch.fate is Fate.REFUSED or "REJECT" in last.rule:
         return "REFUSED"
-    return "EHOSTUNREACH" if branch.fate is Fate.NULL_ROUTED else "TIMEOUT"
+    return _told(branch) if branch.fate is Fate.NULL_ROUTED else "TIMEOUT"
+
+
+def _told(branch):
+    """The errno that the ICMP error on the way back means to connect()."""
+    words = [s.detail for h in branch.reply_hops for s in h.steps if s.stage == "socket"]
+    for text, errno in (
+        ("host unreachable", "EHOSTUNREACH"),
+        ("net unreachable", "ENETUNREACH"),
+        ("unreachable route", "ENETUNREACH"),
+        ("unreachable prohibited", "EACCES"),
+        ("unreachable address", "EHOSTUNREACH"),
+    ):
+        if any(text in word for word in words):
+            return errno
+    return "TIMEOUT"

@@ -127,12 +127,12 @@ def test_a_connection_keeps_its_way_by_its_mark():
     assert walk(lab, "client", "", "192.168.0.11", 8080).fate is Fate.DELIVERED
 
 
-@pytest.mark.parametrize(("kind", "answer"), [
-    ("unreachable", 1), ("prohibit", 13), ("blackhole", None),
+@pytest.mark.parametrize(("kind", "of_route", "of_rule"), [
+    ("unreachable", 1, 0), ("prohibit", 13, 13), ("blackhole", None, None),
 ])  # fmt: skip
-def test_rules_and_routes_that_lead_nowhere_answer_alike(kind, answer):
-    """Host unreachable, filtered, or silence."""
-    for how in ("route", "rule"):
+def test_rules_and_routes_that_lead_nowhere_answer_with_their_own_code(kind, of_route, of_rule):
+    """Host unreachable (of a rule: network unreachable), filtered, or silence."""
+    for how, answer in (("route", of_route), ("rule", of_rule)):
         lab = Lab()
         if how == "route":
             route(lab, "203.0.113.0/24", type=kind)
