@@ -84,8 +84,11 @@ class KeyValue(msgspec.Struct, frozen=True, gc=False):
     lease: int = 0
 
 
-class Event(NamedTuple):
-    """One key changed in one revision: ``kv`` after it (None: deleted), ``previous`` before it."""
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One key changed in one revision: ``kv`` after it (None: deleted), ``previous`` before it.
+
+    As of pairs: collections of garbage need not walk the history.
+    """
 
     revision: int
     key: str
