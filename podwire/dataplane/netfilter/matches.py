@@ -11,8 +11,9 @@ from typing import ClassVar
 
 from podwire.dataplane.netfilter.env import Env, UnknownModelError
 from podwire.dataplane.netfilter.match_base import Match, device
-from podwire.dataplane.netfilter.match_headers import Comment, Icmp, Multiport, Ports
+from podwire.dataplane.netfilter.match_headers import Comment, Icmp, Icmp6, Multiport, Ports
 from podwire.dataplane.netfilter.match_place import AddrType, Physdev
+from podwire.dataplane.netfilter.match_set import MatchSet
 from podwire.dataplane.netfilter.match_state import CtState, Mark, Recent, Statistic
 from podwire.dataplane.netfilter.text import quote
 from podwire.dataplane.skb import Skb
@@ -22,8 +23,10 @@ __all__ = [
     "Comment",
     "CtState",
     "Icmp",
+    "Icmp6",
     "Mark",
     "Match",
+    "MatchSet",
     "Multiport",
     "Physdev",
     "Ports",
@@ -57,13 +60,17 @@ class Unknown:
         raise UnknownModelError(f"match {self.name}")
 
 
-def parse(name: str, words: list[str]) -> Match:
+def parse(name: str, words: list[str], family: str = "ipv4") -> Match:
     """The match ``-m NAME`` with its words. Raises RuleError."""
     try:
+        if name == "recent":
+            return Recent.parse(words, family)
         if name in {"tcp", "udp"}:
             return Ports.parse(name, words)
         if name in {"mark", "connmark"}:
             return Mark.parse(name, words)
+        if name == "set":
+            return MatchSet.parse(words)
         if name in {"conntrack", "state"}:
             return CtState.parse(name, words)
         known = _CLASSES.get(name)
@@ -72,15 +79,15 @@ def parse(name: str, words: list[str]) -> Match:
         return Unknown(name, tuple(words))
 
 
-_CLASSES: dict[str, type[Multiport | Comment | AddrType | Statistic | Recent | Physdev | Icmp]] = {
+_CLASSES: dict[str, type[Multiport | Comment | AddrType | Statistic | Physdev | Icmp | Icmp6]] = {
     "multiport": Multiport,
     "comment": Comment,
     "addrtype": AddrType,
     "statistic": Statistic,
-    "recent": Recent,
     "physdev": Physdev,
     "icmp": Icmp,
+    "icmp6": Icmp6,
 }
 
-NAMES = ("tcp", "udp", "mark", "connmark", "conntrack", "state", *_CLASSES)
+NAMES = ("tcp", "udp", "mark", "connmark", "conntrack", "state", "recent", "set", *_CLASSES)
 """The matches that are modelled, by their ``-m`` name."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from podwire.dataplane.ipset.sets import IpSets
 from podwire.dataplane.netfilter import matches as m
 from podwire.dataplane.netfilter.compile import Compiled
 from podwire.dataplane.netfilter.rule import Rule
@@ -61,11 +62,22 @@ def fresh_table(name: str) -> Table:
 
 
 class Netfilter:
-    """All tables of a namespace. Tables and chains are replaced, never changed."""
+    """All iptables (or ip6tables) tables of a namespace, replaced and never changed."""
 
-    __slots__ = ("counters", "nth", "plan", "policy_counters", "recents", "tables", "tracks")
+    __slots__ = (
+        "counters",
+        "family",
+        "ipsets",
+        "nth",
+        "plan",
+        "policy_counters",
+        "recents",
+        "tables",
+        "tracks",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, family: str = "ipv4") -> None:
+        self.family = family
         self.tables: dict[str, Table] = {}
         self.counters: dict[tuple[str, str], list[int]] = {}
         """(table, chain) -> packets, bytes, packets, bytes ... of its rules, once one matched."""
@@ -73,12 +85,14 @@ class Netfilter:
         self.recents: dict[str, dict[str, tuple[int, ...]]] = {}
         self.nth: dict[tuple[str, str, m.Statistic], int] = {}
         self.plan: dict[str, tuple[str, ...]] = {}
+        self.ipsets: IpSets | None = None
+        """The namespace's sets, which rules may name only while they exist."""
         self.tracks = False
         """Whether connections are tracked: a nat table, or a rule that asks for their state."""
 
     def clone(self) -> Netfilter:
         """An independent copy; chains are shared."""
-        copy = Netfilter()
+        copy = Netfilter(self.family)
         copy.tables = dict(self.tables)
         copy.counters = {key: list(values) for key, values in self.counters.items()}
         copy.policy_counters = {k: list(v) for k, v in self.policy_counters.items()}

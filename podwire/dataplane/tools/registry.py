@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.commands import CommandError
-from podwire.dataplane.tools import bridge, conntrack, ip, iptables, ss, sysctl
+from podwire.dataplane.tools import bridge, conntrack, ip, ipset, iptables, ss, sysctl
 from podwire.dataplane.tools.words import Result
 
 if TYPE_CHECKING:
@@ -20,10 +20,11 @@ TOOLS: dict[str, Tool] = {
     "iptables": iptables.run,
     "iptables-save": iptables.save,
     "iptables-restore": iptables.restore,
-    "ip6tables": iptables.nothing,
-    "ip6tables-save": iptables.nothing,
-    "ip6tables-restore": iptables.nothing,
+    "ip6tables": iptables.run6,
+    "ip6tables-save": iptables.save6,
+    "ip6tables-restore": iptables.restore6,
     "conntrack": conntrack.run,
+    "ipset": ipset.run,
     "sysctl": sysctl.run,
     "ss": ss.run,
 }
