@@ -178,6 +178,10 @@ class Store(Protocol):
     Every call may raise UnavailableError.
     """
 
+    @property
+    def known_revision(self) -> int | None:
+        """What ``revision`` would return, None where the store has to be asked."""
+
     async def revision(self) -> int:
         """The revision of the last commit (1 for a store never written, as in etcd)."""
 
