@@ -12,6 +12,7 @@ from podwire.dataplane.fib import Fib, Route
 from podwire.dataplane.link import Address, FdbEntry, Link
 from podwire.dataplane.neigh import NeighbourTable
 from podwire.dataplane.netfilter.tables import Netfilter
+from podwire.dataplane.nft.state import Nft
 from podwire.dataplane.skb import Skb
 from podwire.dataplane.sockets import SocketTable
 from podwire.dataplane.sysctl import Sysctls
@@ -30,6 +31,7 @@ class Netns:
         "name",
         "neighbours",
         "netfilter",
+        "nft",
         "path_mtu",
         "sockets",
         "sysctls",
@@ -48,6 +50,7 @@ class Netns:
         self.path_mtu: dict[str, int] = {}
         """What "fragmentation needed" taught, by destination."""
         self.netfilter = Netfilter()
+        self.nft = Nft()
         self.conntrack = Conntrack()
         self.last_index = 0
         lo = self.add_link(Link(name="lo", index=0, kind="loopback", mac="00:00:00:00:00:00"))
@@ -62,6 +65,7 @@ class Netns:
         copy.links = {name: msgspec.structs.replace(link) for name, link in self.links.items()}
         copy.fib = self.fib.clone()
         copy.netfilter = self.netfilter.clone()
+        copy.nft = self.nft.clone()
         copy.conntrack, entries = self.conntrack.clone()
         copy.neighbours = self.neighbours.clone(lambda skb: _twin(skb, entries))
         copy.fdb = {dev: dict(entries) for dev, entries in self.fdb.items()}
@@ -191,6 +195,7 @@ class Netns:
             sorted(self.sockets.connected),
             sorted(self.path_mtu.items()),
             self.netfilter.facts(),
+            self.nft.facts(),
             self.conntrack.facts(),
         ]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.commands import CommandError
-from podwire.dataplane.tools import bridge, conntrack, ip, iptables, ss, sysctl
+from podwire.dataplane.tools import bridge, conntrack, ip, iptables, nft, ss, sysctl
 from podwire.dataplane.tools.words import Result
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ TOOLS: dict[str, Tool] = {
     "ip6tables": iptables.nothing,
     "ip6tables-save": iptables.nothing,
     "ip6tables-restore": iptables.nothing,
+    "nft": nft.run,
     "conntrack": conntrack.run,
     "sysctl": sysctl.run,
     "ss": ss.run,
