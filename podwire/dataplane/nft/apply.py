@@ -137,7 +137,10 @@ class Transaction:
         bases = _bases(tables)
         if bases == self.before.bases:
             bases = self.before.bases
-        ruleset = Ruleset(tables, bases, _tracks(tables), self.last_table, self.last_order)
+        tracks = _tracks(tables)
+        if tracks == self.before.tracks:
+            tracks = self.before.tracks
+        ruleset = Ruleset(tables, bases, tracks, self.last_table, self.last_order)
         return Result(
             ruleset, tuple(self.timed), tuple(self.gone_tables), tuple(self.gone_sets),
             tuple(gone_rules), tuple(self.added),

@@ -222,7 +222,7 @@ def fib(flags: tuple[str, ...], result: str) -> Simple:
         packet = skb.packet
         address = packet.src if source else packet.dst
         dev = skb.in_dev if dev_in else skb.out_dev if dev_out else ""
-        route = env.ns.fib.lookup(address, "", packet.mark if mark else 0)
+        route = env.ns.fib_of(address).lookup(address, "", packet.mark if mark else 0)
         if result == "type":
             return _address_type(address, route, dev)
         found = "" if route is None or route.type not in _FORWARDS else route.dev

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -98,6 +98,10 @@ class Redirect:
 
     def __init__(self, target: Target) -> None:
         self.target = target
+
+    def at(self, address: str) -> Target:
+        """The target, leading to an address."""
+        return replace(self.target, ip=address)
 
 
 @lru_cache(maxsize=1 << 16)
