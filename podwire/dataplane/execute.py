@@ -10,6 +10,8 @@ from podwire.dataplane import execute_links as links
 from podwire.dataplane import execute_routes as routes
 from podwire.dataplane.commands import CommandError
 from podwire.dataplane.execute_common import address, device
+from podwire.dataplane.ipset import change as ipset
+from podwire.dataplane.ipset.types import IpsetError
 from podwire.dataplane.link import FdbEntry
 from podwire.dataplane.neigh import Neighbour
 from podwire.dataplane.netfilter.restore import restore
@@ -130,6 +132,21 @@ def _rules_restore(kernel: Kernel, command: c.RulesRestore, _now_ns: int) -> Non
     restore(tables[command.family], command.text, noflush=command.noflush)
 
 
+def _ipset_restore(kernel: Kernel, command: c.IpsetRestore, now_ns: int) -> None:
+    ns = kernel.netns(command.netns)
+    try:
+        ipset.restore(
+            ns.ipsets,
+            command.text,
+            exist=command.exist,
+            used=ns.set_references,
+            initval=ipset.seeds(kernel.rng, command.netns),
+            now_ns=now_ns,
+        )
+    except IpsetError as error:
+        raise CommandError(f"{ipset.VERSION}: {error}") from None
+
+
 def _conntrack_delete(kernel: Kernel, command: c.ConntrackDelete, now_ns: int) -> None:
     kernel.netns(command.netns).conntrack.delete(
         command.proto,
@@ -157,6 +174,7 @@ _VERBS: dict[type[c.Command], Callable[[Kernel, Any, int], None]] = {
     c.FdbReplace: _fdb_replace,
     c.FdbDel: _fdb_del,
     c.RulesRestore: _rules_restore,
+    c.IpsetRestore: _ipset_restore,
     c.SysctlSet: _sysctl_set,
     c.ConntrackDelete: _conntrack_delete,
 }

@@ -18,6 +18,7 @@ from podwire.dataplane.addr import (
 )
 from podwire.dataplane.conntrack import Conntrack, Entry
 from podwire.dataplane.fib import Fib, Route
+from podwire.dataplane.ipset.sets import IpSets
 from podwire.dataplane.link import Address, FdbEntry, Link
 from podwire.dataplane.neigh import NeighbourTable
 from podwire.dataplane.netfilter.tables import Netfilter
@@ -35,6 +36,7 @@ class Netns:
         "fdb",
         "fib",
         "fib6",
+        "ipsets",
         "last_index",
         "links",
         "local",
@@ -62,8 +64,10 @@ class Netns:
         """Own addresses and the device that holds each."""
         self.path_mtu: dict[str, int] = {}
         """What "fragmentation needed" taught, by destination."""
+        self.ipsets = IpSets()
         self.netfilter = Netfilter("ipv4")
         self.netfilter6 = Netfilter("ipv6")
+        self.netfilter.ipsets = self.netfilter6.ipsets = self.ipsets
         self.nft = Nft()
         self.plans: dict[str, Any] = {}
         """What each hook does, by family (``netfilter.hooks`` keeps it)."""
@@ -82,8 +86,10 @@ class Netns:
         copy.links = {name: msgspec.structs.replace(link) for name, link in self.links.items()}
         copy.fib = self.fib.clone()
         copy.fib6 = self.fib6.clone()
+        copy.ipsets = self.ipsets.clone()
         copy.netfilter = self.netfilter.clone()
         copy.netfilter6 = self.netfilter6.clone()
+        copy.netfilter.ipsets = copy.netfilter6.ipsets = copy.ipsets
         copy.nft = self.nft.clone()
         copy.plans = {}
         copy.conntrack, entries = self.conntrack.clone()
@@ -288,6 +294,16 @@ class Netns:
                     best, best_score = address.ip, score
         return best
 
+    def set_references(self) -> dict[str, int]:
+        """How many rules refer to each ipset."""
+        found: dict[str, int] = {}
+        for tables in (self.netfilter.tables, self.netfilter6.tables):
+            for chain in (chain for chains in tables.values() for chain in chains.values()):
+                for rule in chain.rules:
+                    for name in rule.set_names:
+                        found[name] = found.get(name, 0) + 1
+        return found
+
     def facts(self) -> list[object]:
         """All state as plain ordered values, for hashing."""
         return [
@@ -314,6 +330,7 @@ class Netns:
             sorted(self.path_mtu.items()),
             self.netfilter.facts(),
             self.netfilter6.facts(),
+            self.ipsets.facts(),
             self.nft.facts(),
             self.conntrack.facts(),
         ]

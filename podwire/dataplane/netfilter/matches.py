@@ -13,6 +13,7 @@ from podwire.dataplane.netfilter.env import Env, UnknownModelError
 from podwire.dataplane.netfilter.match_base import Match, device
 from podwire.dataplane.netfilter.match_headers import Comment, Icmp, Icmp6, Multiport, Ports
 from podwire.dataplane.netfilter.match_place import AddrType, Physdev
+from podwire.dataplane.netfilter.match_set import MatchSet
 from podwire.dataplane.netfilter.match_state import CtState, Mark, Recent, Statistic
 from podwire.dataplane.netfilter.text import quote
 from podwire.dataplane.skb import Skb
@@ -25,6 +26,7 @@ __all__ = [
     "Icmp6",
     "Mark",
     "Match",
+    "MatchSet",
     "Multiport",
     "Physdev",
     "Ports",
@@ -67,6 +69,8 @@ def parse(name: str, words: list[str], family: str = "ipv4") -> Match:
             return Ports.parse(name, words)
         if name in {"mark", "connmark"}:
             return Mark.parse(name, words)
+        if name == "set":
+            return MatchSet.parse(words)
         if name in {"conntrack", "state"}:
             return CtState.parse(name, words)
         known = _CLASSES.get(name)
@@ -85,5 +89,5 @@ _CLASSES: dict[str, type[Multiport | Comment | AddrType | Statistic | Physdev | 
     "icmp6": Icmp6,
 }
 
-NAMES = ("tcp", "udp", "mark", "connmark", "conntrack", "state", "recent", *_CLASSES)
+NAMES = ("tcp", "udp", "mark", "connmark", "conntrack", "state", "recent", "set", *_CLASSES)
 """The matches that are modelled, by their ``-m`` name."""

@@ -146,6 +146,9 @@ class Draft:
         return sum(r.jump == name for other in self.names() for r in self.rules_of(other))
 
     def _check(self, rule: Rule) -> None:
+        for name in rule.set_names:
+            if self.nf.ipsets is None or name not in self.nf.ipsets:
+                raise RuleError(f"Set {name} doesn't exist.")
         if rule.jump and (not self.has(rule.jump) or rule.jump in BASE_CHAINS[self.name]):
             raise RuleError(f"Couldn't load target `{rule.jump}':No such file or directory")
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from podwire.dataplane.addr import Prefix, parse_prefix
 from podwire.dataplane.netfilter import matches as m
 from podwire.dataplane.netfilter import targets
+from podwire.dataplane.netfilter.match_set import SetTarget
 from podwire.dataplane.netfilter.text import RuleError, split
 
 PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "132": "sctp", "58": "icmpv6"}
@@ -51,6 +52,8 @@ class Rule:
     jump: str
     goto: bool
     text: str
+    set_names: tuple[str, ...] = ()
+    """The ipsets that its matches and target refer to."""
 
     @property
     def comment(self) -> str:
@@ -231,9 +234,15 @@ def _build(draft: _Draft, family: str) -> Rule:
         jump=draft.verb if target is None else "",
         goto=draft.goto,
         text="",
+        set_names=_set_names(found, target),
     )
     object.__setattr__(rule, "text", _save(rule))
     return rule
+
+
+def _set_names(found: tuple[m.Match, ...], target: targets.Target | None) -> tuple[str, ...]:
+    names = tuple(match.set_name for match in found if isinstance(match, m.MatchSet))
+    return names + target.set_names if isinstance(target, SetTarget) else names
 
 
 def _save(rule: Rule) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from podwire.dataplane.ipset.sets import IpSets
 from podwire.dataplane.netfilter import matches as m
 from podwire.dataplane.netfilter.compile import Compiled
 from podwire.dataplane.netfilter.rule import Rule
@@ -56,6 +57,7 @@ class Netfilter:
     __slots__ = (
         "counters",
         "family",
+        "ipsets",
         "nth",
         "policy_counters",
         "recents",
@@ -72,6 +74,8 @@ class Netfilter:
         self.policy_counters: dict[tuple[str, str], list[int]] = {}
         self.recents: dict[str, dict[str, tuple[int, ...]]] = {}
         self.nth: dict[tuple[str, str, m.Statistic], int] = {}
+        self.ipsets: IpSets | None = None
+        """The namespace's sets, which rules may name only while they exist."""
         self.tracks = False
         """Whether connections are tracked: a nat table, or a rule that asks for their state."""
         self.version = object()

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 from podwire.dataplane.addr import canonical, family_of
 from podwire.dataplane.netfilter.env import Env, UnknownModelError
 from podwire.dataplane.netfilter.match_base import one, options
+from podwire.dataplane.netfilter.match_set import SetTarget
 from podwire.dataplane.netfilter.text import ALL_BITS, RuleError, masked, number, quote
 from podwire.dataplane.packet import replace
 from podwire.dataplane.skb import Skb
@@ -395,7 +396,6 @@ UNMODELLED = (
     "REDIRECT",
     "SECMARK",
     "CONNSECMARK",
-    "SET",
     "SYNPROXY",
     "TCPMSS",
     "TCPOPTSTRIP",
@@ -423,6 +423,11 @@ def parse(name: str, words: list[str], family: str = "ipv4") -> Target | None:
         return SetMark.parse(words)
     if name == "CONNMARK":
         return ConnMark.parse(words)
+    if name == "SET":
+        try:
+            return SetTarget.parse(words)
+        except UnknownModelError:
+            return Unknown(name, tuple(words))
     if name == "LOG":
         return Log(tuple(words))
     return Unknown(name, tuple(words)) if name in UNMODELLED else None
