@@ -57,7 +57,11 @@ class Nft:
         timed = result.timed
         results = [result]
         if own:
-            more = _applied(result.ruleset, own)
+            try:
+                more = _applied(result.ruleset, own)
+            except NftError as error:
+                error.own = True
+                raise
             results.append(more)
             timed += more.timed
         self._check_timed(timed, now_ns)

@@ -31,6 +31,8 @@ class NftError(Exception):
     def __init__(self, message: str, start: int = 0, end: int = 0) -> None:
         super().__init__(message)
         self.message, self.start, self.end = message, start, max(end, start + 1)
+        self.own = False
+        """Whether the text is the part that one node adds to what many load."""
 
     def shifted(self, by: int) -> NftError:
         """The same error in a text that this one is a piece of."""
