@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from podwire.dataplane.nft import types as t
 from podwire.dataplane.nft.elements import NONE, Layers, Members
@@ -18,32 +18,65 @@ FAMILIES = ("ip", "ip6", "inet", "arp", "bridge", "netdev")
 MODELLED = ("ip", "ip6", "inet")
 
 
-@dataclass(frozen=True, eq=False)
 class Rule:
-    """One rule; one object per distinct text, whoever loaded it."""
+    """One rule. Rules that differ in addresses and chains only share what was read of the first.
 
-    stmts: tuple[Stmt, ...]
-    comment: str = ""
-    family: str = "ip"
-    targets: tuple[str, ...] = ()
-    """Chains it may jump or go to."""
-    sets: tuple[tuple[str, str], ...] = ()
-    """Named sets it uses, and as what: set, vmap, map."""
-    objects: tuple[tuple[str, str], ...] = ()
-    anonymous: int = 0
-    """How many sets of its own it brings (each takes a handle)."""
-    tracks: bool = False
-    """Whether it asks for connections to be tracked."""
-    nat: str = ""
-    """``source`` or ``destination`` when it translates."""
-    _code: list[tuple[Run, ...]] = field(default_factory=list, repr=False)
+    ``targets``: chains it may jump or go to. ``sets``: named sets it uses, and as what (set, vmap,
+    map). ``anonymous``: how many sets of its own it brings (each takes a handle). ``tracks``:
+    whether it asks for connections to be tracked. ``nat``: source or destination, if it translates.
+    """
+
+    __slots__ = (
+        "_code", "_stmts", "_text", "anonymous", "comment", "counters", "family", "nat", "objects",
+        "sets", "targets", "tracks",
+    )  # fmt: skip
+    read: ClassVar[Callable[[str, str], Rule]]
+    """The grammar, for rules that were not read yet."""
+
+    def __init__(
+        self,
+        stmts: tuple[Stmt, ...],
+        comment: str = "",
+        family: str = "ip",
+        targets: tuple[str, ...] = (),
+        sets: tuple[tuple[str, str], ...] = (),
+        objects: tuple[tuple[str, str], ...] = (),
+        anonymous: int = 0,
+        tracks: bool = False,
+        nat: str = "",
+    ) -> None:
+        self._stmts: tuple[Stmt, ...] | None = stmts
+        self._text = ""
+        self._code: tuple[Run, ...] | None = None
+        self.comment, self.family, self.targets = comment, family, targets
+        self.sets, self.objects, self.anonymous = sets, objects, anonymous
+        self.tracks, self.nat = tracks, nat
+        self.counters = tuple(stmt for stmt in stmts if isinstance(stmt, Counter))
+
+    def like(self, text: str, targets: tuple[str, ...]) -> Rule:
+        """A rule of the same shape, with other addresses and chains."""
+        made = Rule.__new__(Rule)
+        made._stmts, made._text, made._code = None, text, None
+        made.comment, made.family, made.targets = self.comment, self.family, targets
+        made.sets, made.objects, made.anonymous = self.sets, self.objects, self.anonymous
+        made.tracks, made.nat, made.counters = self.tracks, self.nat, self.counters
+        return made
+
+    @property
+    def stmts(self) -> tuple[Stmt, ...]:
+        """Its statements."""
+        found = self._stmts
+        if found is None:
+            found = self._stmts = Rule.read(self._text, self.family).stmts
+        return found
 
     @property
     def code(self) -> tuple[Run, ...]:
         """Its statements as functions, made once."""
-        if not self._code:
-            self._code.append(tuple(stmt.code() for stmt in self.stmts))
-        return self._code[0]
+        found = self._code
+        if found is None:
+            found = self._code = tuple(stmt.code() for stmt in self.stmts)
+        return found
 
     def show(self, counts: list[tuple[int, int]] | None = None) -> str:
         """As nft prints it; ``counts`` are those of its counters, in order."""
@@ -62,11 +95,6 @@ class Rule:
         if self.comment:
             words.append(f'comment "{self.comment}"')
         return " ".join(words)
-
-    @property
-    def counters(self) -> list[Counter]:
-        """Its anonymous counters."""
-        return [stmt for stmt in self.stmts if isinstance(stmt, Counter)]
 
 
 _SAME = {"icmpv6": "ipv6-icmp"}

@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 
 from podwire.dataplane.nft import parse_rule
-from podwire.dataplane.nft.model import FAMILIES
+from podwire.dataplane.nft.model import FAMILIES, MODELLED
 from podwire.dataplane.nft.ops import ChainBody, ElementsBody, Op, RuleBody
 from podwire.dataplane.nft.parse_block import chain_body, object_body, set_body, table_block
 from podwire.dataplane.nft.text import MAX_TEXT_BYTES, NftError, Words, unexpected
@@ -19,17 +19,10 @@ from podwire.dataplane.nft.text import MAX_TEXT_BYTES, NftError, Words, unexpect
 VERBS = ("add", "create", "insert", "replace", "delete", "destroy", "flush", "reset", "list",
          "rename")  # fmt: skip
 KEEP_TEXTS = 64
-_NAME = r"([\w./\\-]+)"
-_RULE = re.compile(
-    rf"[ \t]*add rule (ip6?|inet) {_NAME} {_NAME} ([^\n;#\\$]+)(?:\n|\Z)"
-)
-_CHAIN = re.compile(
-    rf"[ \t]*(add|flush|delete|destroy|create) chain (ip6?|inet) {_NAME} {_NAME}[ \t]*(?:\n|\Z)"
-)
-_ELEMENT = re.compile(
-    rf"[ \t]*(add|delete|create|destroy) element (ip6?|inet) {_NAME} {_NAME} "
-    r"(\{[^\n{}\\$#;]*\})[ \t]*(?:\n|\Z)"
-)
+_NAME = re.compile(r"[A-Za-z_.][\w./\\-]*")
+_CHAIN_VERBS = ("add", "flush", "delete", "destroy", "create")
+_ELEMENT_VERBS = ("add", "delete", "create", "destroy")
+_BARE = ChainBody()
 _PLACED = ("handle ", "position ", "index ")
 
 
@@ -39,6 +32,28 @@ def parse(text: str) -> tuple[Op, ...]:
     if len(text) > MAX_TEXT_BYTES:
         raise NftError(f"file of {len(text)} bytes; {MAX_TEXT_BYTES} are taken")
     return tuple(_Parser(text).run())
+
+
+def _plain(body: str) -> bool:
+    """Whether a rule stands on its line whole and alone."""
+    return not (
+        ";" in body
+        or "\\" in body
+        or body.startswith(_PLACED)
+        or body.count("{") != body.count("}")
+    )
+
+
+def _braced(body: str) -> bool:
+    """Whether elements stand on their line whole and alone."""
+    return (
+        body[0] == "{"
+        and body.rstrip()[-1] == "}"
+        and body.count("{") == 1
+        and body.count("}") == 1
+        and ";" not in body
+        and "\\" not in body
+    )
 
 
 class _Parser:
@@ -75,35 +90,34 @@ class _Parser:
     def _quick(self, at: int) -> int:
         """Take a line of a common form; where the next begins, or 0."""
         text = self.text
-        found = _RULE.match(text, at)
-        if found is not None:
-            family, table, chain, body = found.groups()
-            if body.startswith(_PLACED) or body.count("{") != body.count("}"):
+        stop = text.find("\n", at)
+        stop = len(text) if stop < 0 else stop
+        line = text[at:stop]
+        parts = line.split(" ", 5)
+        if len(parts) < 5 or parts[2] not in MODELLED or "$" in line or "#" in line:
+            return 0
+        verb, what, family, table, name = parts[:5]
+        body = parts[5] if len(parts) == 6 else ""
+        if not body.strip():
+            if what != "chain" or verb not in _CHAIN_VERBS or not name:
                 return 0
-            start = found.start(4)
+            put: object = _BARE
+        elif what == "rule" and verb == "add" and _plain(body):
+            start = stop - len(body)
             try:
-                rule = parse_rule.rule_of(body, family)
+                put = RuleBody(parse_rule.rule_of(body, family))
             except NftError as error:
                 raise error.shifted(start) from None
-            spot = (found.start(3), found.end(3))
-            self.ops.append(Op("add", "rule", family, table, chain, RuleBody(rule), spot,
-                               (at, start + len(body))))  # fmt: skip
-            return found.end()
-        found = _ELEMENT.match(text, at)
-        if found is not None:
-            verb, family, table, name, body = found.groups()
-            elements = ElementsBody(body, found.start(5))
-            self.ops.append(Op(verb, "element", family, table, name, elements,
-                               (found.start(4), found.end(4)), (at, found.end(5))))  # fmt: skip
-            return found.end()
-        found = _CHAIN.match(text, at)
-        if found is not None:
-            verb, family, table, name = found.groups()
-            spot = (found.start(4), found.end(4))
-            self.ops.append(Op(verb, "chain", family, table, name, ChainBody(), spot,
-                               (at, found.end(4))))  # fmt: skip
-            return found.end()
-        return 0
+        elif what == "element" and verb in _ELEMENT_VERBS and _braced(body):
+            put = ElementsBody(body, stop - len(body))
+        else:
+            return 0
+        if not (_NAME.fullmatch(table) and _NAME.fullmatch(name)):
+            return 0
+        start = at + len(verb) + len(what) + len(family) + len(table) + 4
+        spot = (start, start + len(name))
+        self.ops.append(Op(verb, what, family, table, name, put, spot, (at, stop)))
+        return stop + 1
 
     # ------------------------------------------------------------ one command
 

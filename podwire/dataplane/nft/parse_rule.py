@@ -18,13 +18,14 @@ from podwire.dataplane.nft.expr import (
     Simple,
 )
 from podwire.dataplane.nft.literals import VERDICTS, container, right_side
-from podwire.dataplane.nft.model import Rule, make_rule
+from podwire.dataplane.nft.model import MODELLED, Rule, make_rule
 from podwire.dataplane.nft.nat import FLAGS, Nat
 from podwire.dataplane.nft.parse_expr import expression
 from podwire.dataplane.nft.stmt import (
     DEFAULT_BURST, TERMINAL, Counter, Dynset, Give, Limit, Log, Match, Notrack, Object, Raw,
     Reject, SetCt, SetMeta, Stmt, VMap,
 )  # fmt: skip
+from podwire.dataplane.nft.templates import Templates
 from podwire.dataplane.nft.text import NftError, Token, Words, unexpected
 
 UNMODELLED = ("tproxy", "dup", "fwd", "synproxy", "flow", "quota", "xt", "socket", "osf", "ipsec",
@@ -35,14 +36,22 @@ COMPARISONS = ("==", "!=", "<", ">", "<=", ">=", "!", "eq", "ne", "lt", "gt", "l
 _WORDS = {"eq": "==", "ne": "!=", "lt": "<", "gt": ">", "le": "<=", "ge": ">="}
 
 
-@lru_cache(maxsize=1 << 18)
-def rule_of(text: str, family: str) -> Rule:
-    """The rule that a line holds, parsed once. Raises NftError with offsets into it."""
+@lru_cache(maxsize=1 << 14)
+def _read(text: str, family: str) -> Rule:
     words = Words(text)
     rule = parse(words, family)
     if words.peek().kind != "end":
         raise unexpected(words.peek())
     return rule
+
+
+Rule.read = staticmethod(_read)  # type: ignore[assignment]
+_TEMPLATES = {family: Templates(family, _read) for family in MODELLED}
+
+
+def rule_of(text: str, family: str) -> Rule:
+    """The rule that a line holds. Raises NftError with offsets into it."""
+    return _TEMPLATES[family].rule(text)
 
 
 def parse(words: Words, family: str) -> Rule:
