@@ -45,8 +45,8 @@ class Netns:
         "netfilter",
         "netfilter6",
         "nft",
-        "plans",
         "path_mtu",
+        "plans",
         "sockets",
         "sysctls",
     )

@@ -68,7 +68,11 @@ class NftablesMode:
         return ()
 
     def do(
-        self, chore: Chore, state: Proxier, answers: Answers, now_ns: int  # noqa: ARG002
+        self,
+        chore: Chore,  # noqa: ARG002
+        state: Proxier,  # noqa: ARG002
+        answers: Answers,  # noqa: ARG002
+        now_ns: int,  # noqa: ARG002
     ) -> Done:
         """There are no chores."""
         return Done()

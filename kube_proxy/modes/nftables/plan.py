@@ -284,7 +284,7 @@ def _stale(
         return {chain: held.stale.get(chain, now_ns) for chain in left}, removed
     stale = {c: since for c, since in held.stale.items() if c not in removed}
     for step in steps:
-        stale.update({chain: now_ns for chain in step.gone})
+        stale.update(dict.fromkeys(step.gone, now_ns))
     for step in steps:
         for chain in step.active:
             stale.pop(chain, None)

@@ -148,9 +148,7 @@ class _Writer:
 
     def _names(self, endpoint: Endpoint) -> tuple[str, str]:
         """The chain and the affinity set of an endpoint."""
-        base = endpoint_base(
-            self.port.name, self.port.protocol, endpoint.ip, endpoint.port
-        )
+        base = endpoint_base(self.port.name, self.port.protocol, endpoint.ip, endpoint.port)
         return f"endpoint-{base}", f"affinity-{base}"
 
     def _own_chains(self) -> None:

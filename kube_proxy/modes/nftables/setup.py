@@ -20,6 +20,12 @@ BASE_CHAINS = (
     ("nat-output", "nat", "output", -100),
     ("nat-postrouting", "nat", "postrouting", 100),
 )
+NO_SERVICES_COMMENT = "vmap to drop or reject packets to services with no endpoints"
+NO_NODE_PORTS_COMMENT = "vmap to drop or reject packets to service nodeports with no endpoints"
+FIREWALL_COMMENT = "destinations that are subject to LoadBalancerSourceRanges"
+SERVICES_COMMENT = "ClusterIP, ExternalIP and LoadBalancer IP traffic"
+REJECT_COMMENT = "helper for @no-endpoint-services / @no-endpoint-nodeports"
+INVALID_COMMENT = "Reject traffic to invalid ports of ClusterIPs"
 JUMPS = (
     ("nodeport-endpoints-check", "filter-input", "ct state new "),
     ("service-endpoints-check", "filter-input", "ct state new "),
@@ -84,11 +90,10 @@ def _masquerade(table: str, settings: Settings) -> list[str]:
 
 
 def _cluster_ips(table: str, settings: Settings, service_cidrs: tuple[str, ...]) -> list[str]:
-    ip, kind = settings.ip, _address(settings)
+    ip, kind, invalid = settings.ip, _address(settings), INVALID_COMMENT
     lines = [
         f'add set {table} cluster-ips {{ type {kind} ; comment "Active ClusterIPs" ; }}',
-        f"add rule {table} cluster-ips-check {ip} daddr @cluster-ips reject "
-        'comment "Reject traffic to invalid ports of ClusterIPs"',
+        f'add rule {table} cluster-ips-check {ip} daddr @cluster-ips reject comment "{invalid}"',
     ]
     if service_cidrs:
         lines.append(
@@ -111,20 +116,19 @@ def _maps(table: str, settings: Settings) -> list[str]:
     three = f"{_address(settings)} . inet_proto . inet_service : verdict"
     two = "inet_proto . inet_service : verdict"
     return [
-        f"add map {table} no-endpoint-services {{ type {three} ; "
-        'comment "vmap to drop or reject packets to services with no endpoints" ; }',
-        f"add map {table} no-endpoint-nodeports {{ type {two} ; "
-        'comment "vmap to drop or reject packets to service nodeports with no endpoints" ; }',
-        f"add chain {table} reject-chain {{ "
-        'comment "helper for @no-endpoint-services / @no-endpoint-nodeports" ; }',
+        _map(table, "no-endpoint-services", three, NO_SERVICES_COMMENT),
+        _map(table, "no-endpoint-nodeports", two, NO_NODE_PORTS_COMMENT),
+        f'add chain {table} reject-chain {{ comment "{REJECT_COMMENT}" ; }}',
         f"flush chain {table} reject-chain",
         f"add rule {table} reject-chain reject",
-        f"add map {table} firewall-ips {{ type {three} ; "
-        'comment "destinations that are subject to LoadBalancerSourceRanges" ; }',
-        f"add map {table} service-ips {{ type {three} ; "
-        'comment "ClusterIP, ExternalIP and LoadBalancer IP traffic" ; }',
-        f'add map {table} service-nodeports {{ type {two} ; comment "NodePort traffic" ; }}',
+        _map(table, "firewall-ips", three, FIREWALL_COMMENT),
+        _map(table, "service-ips", three, SERVICES_COMMENT),
+        _map(table, "service-nodeports", two, "NodePort traffic"),
     ]
+
+
+def _map(table: str, name: str, kind: str, comment: str) -> str:
+    return f'add map {table} {name} {{ type {kind} ; comment "{comment}" ; }}'
 
 
 def _dispatch(table: str, settings: Settings, made: dict[str, None]) -> list[str]:

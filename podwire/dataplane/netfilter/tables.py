@@ -25,6 +25,7 @@ BASE_CHAINS = {
     "security": ("INPUT", "FORWARD", "OUTPUT"),
 }
 
+
 @lru_cache(maxsize=1 << 16)
 def compiled(name: str, rules: tuple[Rule, ...]) -> Compiled:
     """A chain made ready to walk, once per distinct content."""

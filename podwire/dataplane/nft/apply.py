@@ -7,39 +7,30 @@ Source of the rules: net/netfilter/nf_tables_api.c.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from difflib import get_close_matches
-from functools import lru_cache
 from typing import NamedTuple
 
 from podwire.dataplane.nft import priorities
-from podwire.dataplane.nft import types as t
-from podwire.dataplane.nft.draft import Content, Draft
-from podwire.dataplane.nft.elements import Element, exact
-from podwire.dataplane.nft.literals import many
-from podwire.dataplane.nft.loops import check_loops
-from podwire.dataplane.nft.model import (
-    MODELLED, Base, Chain, Key, Obj, Rule, Ruleset, SetSpec, Table,
+from podwire.dataplane.nft.apply_sets import (
+    Timed,
+    change_element,
+    change_object,
+    change_set,
+    no_set,
 )  # fmt: skip
-from podwire.dataplane.nft.ops import ChainBody, ElementsBody, Op, RuleBody
+from podwire.dataplane.nft.draft import Content, Draft
+from podwire.dataplane.nft.loops import check_loops
+from podwire.dataplane.nft.model import MODELLED, Base, Chain, Key, Rule, Ruleset, Table
+from podwire.dataplane.nft.ops import ChainBody, Op, RuleBody
+from podwire.dataplane.nft.refusals import (
+    BUSY,
+    EXISTS,
+    INVALID,
+    NO_ENTRY,
+    UNSUPPORTED,
+    failed,
+    word,
+)  # fmt: skip
 from podwire.dataplane.nft.text import NftError
-
-NO_ENTRY = "No such file or directory"
-EXISTS = "File exists"
-BUSY = "Device or resource busy"
-UNSUPPORTED = "Operation not supported"
-INVALID = "Invalid argument"
-FULL = "Too many open files in system"
-
-
-class Timed(NamedTuple):
-    """A step on elements that belong to one namespace only (those with a timeout)."""
-
-    verb: str
-    key: Key
-    name: str
-    element: Element | None
-    spot: tuple[int, int]
 
 
 class Result(NamedTuple):
@@ -52,19 +43,6 @@ class Result(NamedTuple):
     gone_rules: tuple[tuple[str, str, int], ...] = ()
     added: tuple[tuple[Op, int], ...] = ()
     """Steps and the handles of what they added, for ``nft -e``."""
-
-
-def failed(op: Op, words: str, spot: tuple[int, int] | None = None) -> NftError:
-    """The kernel refused a step."""
-    start, end = spot or op.spot
-    return NftError(f"Could not process rule: {words}", start, end)
-
-
-@lru_cache(maxsize=1 << 13)
-def _elements(
-    text: str, kinds: tuple[t.DataType, ...], data: tuple[t.DataType, ...]
-) -> tuple[Element, ...]:
-    return many(text, kinds, data)
 
 
 class Transaction:
@@ -252,7 +230,7 @@ def _add_chain(tx: Transaction, op: Op, draft: Draft) -> None:
         if not same:
             raise failed(op, UNSUPPORTED, op.whole)
         if body.policy is not None and body.policy != found.policy:
-            draft.put_chain(replace(found, policy=body.policy))
+            draft.put_chain(found.ruled(body.policy))
         return
     if body.hook and body.hook not in priorities.TYPES[body.type]:
         raise failed(op, UNSUPPORTED, op.whole)
@@ -260,8 +238,8 @@ def _add_chain(tx: Transaction, op: Op, draft: Draft) -> None:
         raise failed(op, UNSUPPORTED, op.whole)
     tx.last_order += bool(body.hook)
     made = Chain(
-        op.name, draft.handle(), body.type, body.hook, body.priority, body.policy or "accept",
-        body.comment, order=tx.last_order,
+        op.name, draft.handle(), (body.type, body.hook, body.priority), body.policy or "accept",
+        body.comment, tx.last_order,
     )  # fmt: skip
     tx.added.append((op, made.handle))
     draft.put_chain(made)
@@ -334,25 +312,25 @@ def _check_rule(tx: Transaction, op: Op, draft: Draft, chain: Chain, rule: Rule)
     for target in rule.targets:
         found = draft.chain(target)
         if found is None:
-            raise failed(op, NO_ENTRY, _word(tx, op, target))
+            raise failed(op, NO_ENTRY, word(tx.text, op, target))
         if found.hook:
-            raise failed(op, UNSUPPORTED, _word(tx, op, target))
+            raise failed(op, UNSUPPORTED, word(tx.text, op, target))
     for name, use in rule.sets:
         spec = draft.specs.get(name)
         if spec is None:
-            raise _no_set(tx, op, draft, name)
+            raise no_set(tx, op, draft, name)
         gives = spec.data[0].name if spec.is_map else ""
         if use == "vmap" and gives != "verdict":
             message = (
                 "datatype mismatch: expected netfilter verdict, expression has type "
                 f"{spec.data[0].words}" if gives else "set is not a map"
             )  # fmt: skip
-            raise NftError(message, *_word(tx, op, f"@{name}"))
+            raise NftError(message, *word(tx.text, op, f"@{name}"))
         if use == "map" and not gives:
-            raise NftError("set is not a map", *_word(tx, op, f"@{name}"))
+            raise NftError("set is not a map", *word(tx.text, op, f"@{name}"))
     for kind, name in rule.objects:
         if (kind, name) not in draft.objects:
-            raise failed(op, NO_ENTRY, _word(tx, op, name))
+            raise failed(op, NO_ENTRY, word(tx.text, op, name))
     if rule.nat and chain.hook:
         hooks = ("prerouting", "output") if rule.nat == "destination" else (
             "postrouting", "input",
@@ -361,196 +339,15 @@ def _check_rule(tx: Transaction, op: Op, draft: Draft, chain: Chain, rule: Rule)
             raise failed(op, UNSUPPORTED, op.whole)
 
 
-def _word(tx: Transaction, op: Op, word: str) -> tuple[int, int]:
-    """Where a word of a step stands."""
-    start = tx.text.rfind(word, op.whole[0], op.whole[1])
-    return (start, start + len(word)) if start >= 0 else op.whole
-
-
-def _no_set(tx: Transaction, op: Op, draft: Draft, name: str) -> NftError:
-    alike = get_close_matches(name, list(draft.specs), 1, 0.3)
-    hint = ""
-    if alike:
-        what = "map" if draft.specs[alike[0]].is_map else "set"
-        table = draft.table
-        hint = f"; did you mean {what} ‘{alike[0]}’ in table {table.family} ‘{table.name}’?"
-    return NftError(NO_ENTRY + hint, *_word(tx, op, f"@{name}"))
-
-
-# ---------------------------------------------------------------- sets, maps and their elements
-
-
-def _set(tx: Transaction, op: Op) -> None:
-    draft = tx.draft(op)
-    if op.verb in {"add", "create"}:
-        spec = op.body[0] if isinstance(op.body, tuple) else op.body
-        if spec is None:
-            raise NftError("unqualified type in set definition", *op.spot)
-        _add_set(tx, op, draft, spec)
-        return
-    name = op.name
-    if isinstance(op.body, int):
-        name = next((n for n, s in draft.specs.items() if s.handle == op.body), "")
-    if name not in draft.specs or draft.specs[name].is_map != (op.what == "map"):
-        if op.verb == "destroy":
-            return
-        raise _no_set(tx, op, draft, name) if op.verb == "flush" else failed(op, NO_ENTRY)
-    if op.verb == "flush":
-        draft.flush_set(name)
-        if draft.specs[name].dynamic:
-            tx.timed.append(Timed("flush", draft.table.key, name, None, op.spot))
-        return
-    if draft.used(f"@{name}") > 0:
-        raise failed(op, BUSY)
-    draft.drop_spec(name)
-    tx.gone_sets.append((*draft.table.key, name))
-
-
-def _add_set(tx: Transaction, op: Op, draft: Draft, spec: SetSpec) -> None:
-    known = draft.specs.get(spec.name)
-    if known is not None:
-        same = (known.kinds, known.data, known.flags, known.is_map) == (
-            spec.kinds, spec.data, spec.flags, spec.is_map,
-        )  # fmt: skip
-        if op.verb == "create" or not same:
-            raise failed(op, EXISTS)
-        return
-    made = replace(spec, handle=draft.handle())
-    tx.added.append((op, made.handle))
-    draft.put_spec(made)
-
-
-def _element(tx: Transaction, op: Op) -> None:
-    draft = tx.draft(op)
-    spec = draft.specs.get(op.name)
-    if spec is None:
-        raise _no_set(tx, op, draft, op.name)
-    body: ElementsBody = op.body
-    try:
-        elements = _elements(body.text, spec.kinds, spec.data)
-    except NftError as error:
-        raise error.shifted(body.start) from None
-    if spec.dynamic:
-        tx.timed += [Timed(op.verb, draft.table.key, spec.name, e, op.spot) for e in elements]
-        if spec.is_map:
-            _check_targets(op, draft, spec, elements, tx)
-        return
-    if op.verb in {"delete", "destroy"}:
-        _delete_elements(tx, op, draft, spec, elements)
-        return
-    _check_targets(op, draft, spec, elements, tx)
-    for element in elements:
-        known = draft.element(spec.name, element.key)
-        if known is not None:
-            if op.verb == "create" or known.data != element.data:
-                raise failed(op, EXISTS, _element_spot(tx, op, spec, element))
-            continue
-        if not exact(element.key) and not spec.interval:
-            start, end = _element_spot(tx, op, spec, element)
-            raise NftError("You must add 'flags interval' to your set declaration if you want to "
-                           "add prefix elements", start, end)  # fmt: skip
-        draft.put_element(spec, element)
-    _settle(tx, op, draft, spec)
-
-
-def _settle(tx: Transaction, op: Op, draft: Draft, spec: SetSpec) -> None:
-    """What holds for a set as a whole: its size, and that ranges keep apart."""
-    if spec.auto_merge:
-        draft.merge(spec.name)
-    elif spec.interval and len(spec.kinds) == 1 and spec.kinds[0].name != "ifname":
-        clash = _clash(draft, spec)
-        if clash is not None:
-            raise NftError("conflicting intervals specified", *_element_spot(tx, op, spec, clash))
-    if spec.size and len(draft.settled(spec.name)) > spec.size:
-        raise failed(op, FULL)
-
-
-def _clash(draft: Draft, spec: SetSpec) -> Element | None:
-    kind = spec.kinds[0]
-    spans = sorted(
-        (
-            (e.key.low, e.key.high, e) if isinstance(e.key, t.Range)
-            else (kind.number(e.key), kind.number(e.key), e)
-            for e in draft.settled(spec.name)
-        ),
-        key=lambda span: (span[0], -span[1]),
-    )  # fmt: skip
-    for one, two in zip(spans, spans[1:], strict=False):
-        if two[0] <= one[1]:
-            return two[2]
-    return None
-
-
-def _check_targets(
-    op: Op, draft: Draft, spec: SetSpec, elements: Iterable[Element], tx: Transaction
-) -> None:
-    if not spec.is_map:
-        for element in elements:
-            if element.data is not None:
-                raise NftError("set is not a map", *op.spot)
-        return
-    for element in elements:
-        if element.data is None and op.verb in {"add", "create"}:
-            raise failed(op, INVALID, _element_spot(tx, op, spec, element))
-        if spec.data[0] is t.VERDICT and isinstance(element.data, tuple) and element.data[1]:
-            if draft.chain(element.data[1]) is None:
-                raise failed(op, NO_ENTRY, _element_spot(tx, op, spec, element))
-            tx.touched[draft.table.key, element.data[1]] = None
-
-
-def _element_spot(tx: Transaction, op: Op, spec: SetSpec, element: Element) -> tuple[int, int]:
-    from podwire.dataplane.nft.elements import show_key  # noqa: PLC0415  # only for errors
-
-    body: ElementsBody = op.body
-    key = show_key(spec.kinds, element.key)
-    start = tx.text.rfind(key, body.start, body.start + len(body.text))
-    return (start, start + len(key)) if start >= 0 else op.spot
-
-
-def _delete_elements(
-    tx: Transaction, op: Op, draft: Draft, spec: SetSpec, elements: Iterable[Element]
-) -> None:
-    for element in elements:
-        known = draft.element(spec.name, element.key)
-        if known is None:
-            if op.verb == "destroy":
-                continue
-            raise failed(op, NO_ENTRY, _element_spot(tx, op, spec, element))
-        draft.drop_element(spec, known)
-
-
-# ---------------------------------------------------------------- named objects
-
-
-def _object(tx: Transaction, op: Op) -> None:
-    draft = tx.draft(op)
-    known = draft.objects.get((op.what, op.name))
-    if op.verb in {"add", "create"}:
-        if known is not None:
-            if op.verb == "create":
-                raise failed(op, EXISTS)
-            return
-        body, words, comment = op.body or ((0, 0), "packets 0 bytes 0", "")
-        draft.put_object(Obj(op.what, op.name, body, words, comment, draft.handle()))
-        return
-    if known is None:
-        if op.verb == "destroy":
-            return
-        raise failed(op, NO_ENTRY)
-    draft.drop_object(op.what, op.name)
-
-
 _STEPS: dict[str, Callable[[Transaction, Op], None]] = {
     "ruleset": _ruleset,
     "table": _table,
     "chain": _chain,
     "rule": _rule,
-    "set": _set,
-    "map": _set,
-    "element": _element,
-    "counter": _object,
-    "quota": _object,
-    "limit": _object,
+    "set": change_set,
+    "map": change_set,
+    "element": change_element,
+    "counter": change_object,
+    "quota": change_object,
+    "limit": change_object,
 }
-
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from podwire.dataplane.nft.elements import GONE, NONE, Element, Members, merged
@@ -191,9 +190,7 @@ class Draft:
         for name, content in self.content.items():
             chain = self.chain(name)
             assert chain is not None
-            chains[name] = replace(
-                chain, rules=tuple(content.rules), handles=tuple(content.handles)
-            )
+            chains[name] = chain.holding(tuple(content.rules), tuple(content.handles))
         return Table(
             family=self.table.family,
             name=self.table.name,

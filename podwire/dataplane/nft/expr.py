@@ -133,8 +133,11 @@ class Binary(Expr):
 
     def code(self) -> Code:
         """A function that evaluates it."""
-        left, operate, right, kind = self.left.code(), _OPERATORS[self.operator], self.right, (
-            self.kind
+        left, operate, right, kind = (
+            self.left.code(),
+            _OPERATORS[self.operator],
+            self.right,
+            (self.kind),
         )
         if kind.back is int:
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from podwire.dataplane.nft import types as t
@@ -211,9 +212,7 @@ def _fast_key(text: str, kinds: Kinds) -> t.Value:
     if len(kinds) == 1:
         return _plain(kinds[0], text.strip())
     parts = text.split(" . ")
-    return tuple([
-        _plain(kind, part.strip()) for kind, part in zip(kinds, parts, strict=True)
-    ])
+    return tuple([_plain(kind, part.strip()) for kind, part in zip(kinds, parts, strict=True)])
 
 
 # ---------------------------------------------------------------- in rules
@@ -242,7 +241,7 @@ def merged_prefixes(kind: t.DataType, found: list[Element]) -> list[Element]:
         (e.key.low, e.key.high) if isinstance(e.key, t.Range) else (kind.number(e.key),) * 2
         for e in found
     )
-    if all(a[1] < b[0] for a, b in zip(spans, spans[1:], strict=False)):
+    if all(a[1] < b[0] for a, b in pairwise(spans)):
         return found
     return merged(kind, found)
 

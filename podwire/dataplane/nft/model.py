@@ -11,7 +11,17 @@ from podwire.dataplane.nft.elements import NONE, Layers, Members
 from podwire.dataplane.nft.expr import Anonymous, Binary, Concat, Expr, MapValue, SetRef, Simple
 from podwire.dataplane.nft.nat import Nat
 from podwire.dataplane.nft.stmt import (
-    Counter, Dynset, Give, Match, Object, Reject, Run, SetCt, SetMeta, Stmt, VMap,
+    Counter,
+    Dynset,
+    Give,
+    Match,
+    Object,
+    Reject,
+    Run,
+    SetCt,
+    SetMeta,
+    Stmt,
+    VMap,
 )  # fmt: skip
 
 FAMILIES = ("ip", "ip6", "inet", "arp", "bridge", "netdev")
@@ -56,11 +66,14 @@ class Rule:
     def like(self, text: str, targets: tuple[str, ...]) -> Rule:
         """A rule of the same shape, with other addresses and chains."""
         made = Rule.__new__(Rule)
-        made._stmts, made._text, made._code = None, text, None
+        made._unread(text)  # noqa: SLF001  # one of its own kind
         made.comment, made.family, made.targets = self.comment, self.family, targets
         made.sets, made.objects, made.anonymous = self.sets, self.objects, self.anonymous
         made.tracks, made.nat, made.counters = self.tracks, self.nat, self.counters
         return made
+
+    def _unread(self, text: str) -> None:
+        self._stmts, self._text, self._code = None, text, None
 
     @property
     def stmts(self) -> tuple[Stmt, ...]:
@@ -186,21 +199,45 @@ def _expressions(stmt: Stmt) -> Iterator[tuple[str, Expr]]:
             roots.append(("", expr.of))  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True, eq=False)
 class Chain:
-    """A chain; ``hook`` "" is one that is only jumped to."""
+    """A chain; ``hook`` "" is one that is only jumped to. Never changed.
 
-    name: str
-    handle: int = 0
-    type: str = ""
-    hook: str = ""
-    priority: int = 0
-    policy: str = "accept"
-    comment: str = ""
-    rules: tuple[Rule, ...] = ()
-    handles: tuple[int, ...] = ()
-    order: int = 0
-    """When a base chain was registered: of two with one priority the later comes first."""
+    ``order`` tells when a base chain was registered: of two with one priority the later comes
+    first.
+    """
+
+    __slots__ = (
+        "comment", "handle", "handles", "hook", "name", "order", "policy", "priority", "rules",
+        "type",
+    )  # fmt: skip
+
+    def __init__(
+        self, name: str, handle: int, hooked: Hooked, policy: str, comment: str, order: int
+    ) -> None:
+        self.name, self.handle, self.policy = name, handle, policy
+        self.type, self.hook, self.priority = hooked
+        self.comment, self.order = comment, order
+        self.rules: tuple[Rule, ...] = ()
+        self.handles: tuple[int, ...] = ()
+
+    def holding(self, rules: tuple[Rule, ...], handles: tuple[int, ...]) -> Chain:
+        """The same chain with other rules."""
+        made = Chain(
+            self.name, self.handle, (self.type, self.hook, self.priority), self.policy,
+            self.comment, self.order,
+        )  # fmt: skip
+        made.rules, made.handles = rules, handles
+        return made
+
+    def ruled(self, policy: str) -> Chain:
+        """The same chain with another policy."""
+        made = self.holding(self.rules, self.handles)
+        made.policy = policy
+        return made
+
+
+Hooked = tuple[str, str, int]
+"""A base chain's type, hook and priority."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -120,9 +120,7 @@ def _hooked(words: Words, found: ChainBody) -> ChainBody:
     start = words.peek().start
     priority = _priority(words, hook.text)
     spot = (start, words.last.end)
-    return found._replace(
-        type=kind.text, hook=hook.text, priority=priority, priority_spot=spot
-    )
+    return found._replace(type=kind.text, hook=hook.text, priority=priority, priority_spot=spot)
 
 
 def _priority(words: Words, hook: str) -> int:

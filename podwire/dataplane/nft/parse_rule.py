@@ -22,8 +22,22 @@ from podwire.dataplane.nft.model import MODELLED, Rule, make_rule
 from podwire.dataplane.nft.nat import FLAGS, Nat
 from podwire.dataplane.nft.parse_expr import expression
 from podwire.dataplane.nft.stmt import (
-    DEFAULT_BURST, TERMINAL, Counter, Dynset, Give, Limit, Log, Match, Notrack, Object, Raw,
-    Reject, SetCt, SetMeta, Stmt, VMap,
+    DEFAULT_BURST,
+    TERMINAL,
+    Counter,
+    Dynset,
+    Give,
+    Limit,
+    Log,
+    Match,
+    Notrack,
+    Object,
+    Raw,
+    Reject,
+    SetCt,
+    SetMeta,
+    Stmt,
+    VMap,
 )  # fmt: skip
 from podwire.dataplane.nft.templates import Templates
 from podwire.dataplane.nft.text import NftError, Token, Words, unexpected

@@ -15,7 +15,7 @@ VERSION = "nftables v1.0.6 (Lester Gooch #5)"
 
 
 class Style:
-    """How to print: ``-a`` (handles), ``-n`` (numbers), ``-s`` (no counts), ``-t`` (no elements)."""
+    """How to print: ``-a`` handles, ``-n`` numbers, ``-s`` no counts, ``-t`` no elements."""
 
     __slots__ = ("handles", "numeric", "stateless", "terse")
 
@@ -177,16 +177,12 @@ def set_text(nft: Nft, table: Table, spec: SetSpec, now_ns: int, style: Style = 
     if elements and not style.terse:
         per_line = spec.kinds[0].per_line if len(spec.kinds) == 1 else 1
         shown = [element_text(spec, e, now_ns, style) for e in elements]
-        lines = [
-            ", ".join(shown[i : i + per_line]) for i in range(0, len(shown), per_line)
-        ]
+        lines = [", ".join(shown[i : i + per_line]) for i in range(0, len(shown), per_line)]
         text += f"\t\telements = {{ {WRAP.join(lines)} }}\n"
     return f"{text}\t}}\n"
 
 
-def element_text(
-    spec: SetSpec, element: Element, now_ns: int = 0, style: Style = PLAIN
-) -> str:
+def element_text(spec: SetSpec, element: Element, now_ns: int = 0, style: Style = PLAIN) -> str:
     """An element as nft prints it."""
     text = show_key(spec.kinds, element.key)
     if spec.counter or element.counter is not None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from podwire.dataplane.nft.apply import NO_ENTRY, EXISTS, Result, Timed, Transaction
+from podwire.dataplane.nft.apply import Result, Transaction
+from podwire.dataplane.nft.apply_sets import Timed
 from podwire.dataplane.nft.elements import Element
 from podwire.dataplane.nft.model import EMPTY, Key, Ruleset, SetSpec, Table
 from podwire.dataplane.nft.parse import parse
+from podwire.dataplane.nft.refusals import EXISTS, NO_ENTRY
 from podwire.dataplane.nft.text import NftError
 from podwire.dataplane.nft.types import Value
 
@@ -216,5 +218,3 @@ def _timed(spec: SetSpec, element: Element, now_ns: int) -> Element:
         return element._replace(expires_ns=now_ns + element.expires_ns)
     timeout_ms = element.timeout_ms or spec.timeout_ms
     return element._replace(expires_ns=now_ns + timeout_ms * MS if timeout_ms else 0)
-
-

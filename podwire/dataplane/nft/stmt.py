@@ -312,10 +312,7 @@ class Reject(Stmt):
 
     def code(self) -> Run:
         """A function that does it."""
-        if self.proto == "tcp":
-            kind = "tcp-reset"
-        else:
-            kind = self.code_name
+        kind = "tcp-reset" if self.proto == "tcp" else self.code_name
         verdict = ("reject", (self.proto, kind))
         return lambda _skb, _env: verdict
 

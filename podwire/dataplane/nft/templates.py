@@ -57,8 +57,10 @@ class Templates:
                 if not chains or chains == list(rule.targets):
                     self._shapes[key] = Shape(rule, names)
             return rule
-        targets = tuple(dict.fromkeys(found[i] for i in shape.names)) if shape.names else (
-            shape.rule.targets
+        targets = (
+            tuple(dict.fromkeys(found[i] for i in shape.names))
+            if shape.names
+            else (shape.rule.targets)
         )
         return shape.rule.like(text, targets)
 

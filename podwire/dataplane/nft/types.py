@@ -274,7 +274,7 @@ IFINDEX = DataType(
 )
 INT8, INT16, INT32, INT64 = (_integer(bits) for bits in (8, 16, 32, 64))
 TIME = DataType(
-    "time", "relative time", 32, duration_ms, lambda ms: duration_text(ms), int, 1
+    "time", "relative time", 32, duration_ms, duration_text, int, 1
 )  # fmt: skip
 VERDICT = DataType("verdict", "netfilter verdict", 32, _device, str, lambda _: 0)
 STRING = DataType("string", "string", 128, lambda t: t.value, _quoted, _device_number)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.nft import show
-from podwire.dataplane.nft.apply import NO_ENTRY
 from podwire.dataplane.nft.model import Chain, Table
 from podwire.dataplane.nft.ops import Op
 from podwire.dataplane.nft.parse import parse
+from podwire.dataplane.nft.refusals import NO_ENTRY
 from podwire.dataplane.nft.show import Style
 from podwire.dataplane.nft.state import Nft
 from podwire.dataplane.nft.text import NftError
@@ -79,8 +79,10 @@ def run(kernel: Kernel, netns: str, argv: list[str], stdin: str, now_ns: int) ->
         return "", error.show(text, name), 1
     if "e" in line.flags:
         out += "".join(
-            f"{text[op.whole[0] : op.whole[1]].strip()}{f' # handle {h}' if style.handles else ''}\n"
-            for op, h in result.added
+            text[op.whole[0] : op.whole[1]].strip()
+            + (f" # handle {handle}" if style.handles else "")
+            + "\n"
+            for op, handle in result.added
         )
     return out, "", 0
 

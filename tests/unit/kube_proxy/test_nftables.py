@@ -83,9 +83,9 @@ def six():
 
 def added(text):
     """The lines that add something, each once."""
-    return sorted({
-        line for line in text.splitlines() if line.startswith("add ") and "{}" not in line
-    })
+    return sorted(
+        {line for line in text.splitlines() if line.startswith("add ") and "{}" not in line}
+    )
 
 
 def test_all_rules_are_upstreams_word_for_word():
@@ -97,7 +97,9 @@ def test_all_rules_are_upstreams_word_for_word():
         "filter-prerouting-pre-dnat", "filter-output-pre-dnat", "filter-input", "filter-forward",
         "filter-output", "nat-prerouting", "nat-output", "nat-postrouting",
     )}  # fmt: skip
-    assert [line for line in added(command.text + command.own) if line not in bare] == added(OVERALL)
+    assert [line for line in added(command.text + command.own) if line not in bare] == added(
+        OVERALL
+    )
 
 
 def loadable(text):
@@ -207,7 +209,7 @@ def test_nodes_share_the_rules_that_do_not_depend_on_them():
 def test_leftovers_are_the_table():
     node = kernel()
     mode = MODES["nftables"]
-    assert mode.leftovers("ipv4", {q: "" for q in mode.leftover_questions("ipv4")}) == ()
+    assert mode.leftovers("ipv4", dict.fromkeys(mode.leftover_questions("ipv4"), "")) == ()
     sync(proxier(*six()), node, full=True)
     answers = {q: node.tool("", list(q), "", 0)[0] for q in mode.leftover_questions("ipv4")}
     for command in mode.leftovers("ipv4", answers):
