@@ -277,7 +277,8 @@ def _rule(tx: Transaction, op: Op) -> None:
 
 
 def _place(op: Op, content: Content) -> int:
-    at = op.body.at
+    body: RuleBody = op.body
+    at = body.at
     if at is None:
         if op.verb == "replace":
             raise failed(op, INVALID)

@@ -39,13 +39,19 @@ def _elements(
     return many(text, kinds, data)
 
 
+def _quoted(name: str) -> str:
+    return f"\N{LEFT SINGLE QUOTATION MARK}{name}\N{RIGHT SINGLE QUOTATION MARK}"
+
+
 def no_set(tx: Transaction, op: Op, draft: Draft, name: str) -> NftError:
+    """There is no such set; perhaps one with a name like it."""
     alike = get_close_matches(name, list(draft.specs), 1, 0.3)
     hint = ""
     if alike:
         what = "map" if draft.specs[alike[0]].is_map else "set"
         table = draft.table
-        hint = f"; did you mean {what} \N{LEFT SINGLE QUOTATION MARK}{alike[0]}\N{RIGHT SINGLE QUOTATION MARK} in table {table.family} \N{LEFT SINGLE QUOTATION MARK}{table.name}\N{RIGHT SINGLE QUOTATION MARK}?"
+        place = f"{_quoted(alike[0])} in table {table.family} {_quoted(table.name)}"
+        hint = f"; did you mean {what} {place}?"
     return NftError(NO_ENTRY + hint, *word(tx.text, op, f"@{name}"))
 
 
@@ -53,6 +59,7 @@ def no_set(tx: Transaction, op: Op, draft: Draft, name: str) -> NftError:
 
 
 def change_set(tx: Transaction, op: Op) -> None:
+    """Make, flush or delete a set or map. Raises NftError."""
     draft = tx.draft(op)
     if op.verb in {"add", "create"}:
         spec = op.body[0] if isinstance(op.body, tuple) else op.body
@@ -93,6 +100,7 @@ def _add_set(tx: Transaction, op: Op, draft: Draft, spec: SetSpec) -> None:
 
 
 def change_element(tx: Transaction, op: Op) -> None:
+    """Add or delete elements. Raises NftError."""
     draft = tx.draft(op)
     spec = draft.specs.get(op.name)
     if spec is None:
@@ -193,6 +201,7 @@ def _delete_elements(
 
 
 def change_object(tx: Transaction, op: Op) -> None:
+    """Make or delete a counter, quota or limit. Raises NftError."""
     draft = tx.draft(op)
     known = draft.objects.get((op.what, op.name))
     if op.verb in {"add", "create"}:

@@ -166,7 +166,8 @@ class Members:
 
     def get(self, key: Value) -> Element | None:
         """The element with exactly this key."""
-        return self.layers.get(key)
+        found: Element | None = self.layers.get(key)
+        return found
 
     def find(self, value: Value) -> Element | None:
         """The element that a packet's value belongs to."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from podwire.dataplane.conntrack import Entry
 from podwire.dataplane.nft import types as t
 from podwire.dataplane.nft.env import Env
 from podwire.dataplane.nft.expr import Code, Simple, unmodelled
@@ -66,8 +67,9 @@ def _payload() -> dict[str, Simple]:
     add("th", "sport", t.SERVICE, _of_protocol(ports, lambda p: p.src_port))
     add("th", "dport", t.SERVICE, _of_protocol(ports, lambda p: p.dst_port))
     add("tcp", "flags", t.TCP_FLAG, _of_protocol(("tcp",), lambda p: p.tcp_flags))
-    for name, kind in (("sequence", t.INT32), ("ackseq", t.INT32), ("doff", t.INT8),
-                       ("window", t.INT16), ("checksum", t.INT16), ("urgptr", t.INT16)):  # fmt: skip
+    rest = (("sequence", t.INT32), ("ackseq", t.INT32), ("doff", t.INT8), ("window", t.INT16),
+            ("checksum", t.INT16), ("urgptr", t.INT16))  # fmt: skip
+    for name, kind in rest:
         add("tcp", name, kind)
     add("udp", "length", t.INT16, _of_protocol(("udp",), lambda p: p.size_bytes - 20))
     for proto, kind, code in (("icmp", t.ICMP_TYPE, t.ICMP_CODE),
@@ -143,7 +145,7 @@ def _ct(read: Callable[[Any, Skb, Env], Any]) -> Code:
     return lambda skb, env: None if skb.ct is None else read(skb.ct, skb, env)
 
 
-def _status(entry: Any, _skb: Skb, _env: Env) -> int:
+def _status(entry: Entry, _skb: Skb, _env: Env) -> int:
     return (
         8 * entry.confirmed
         + 2 * entry.seen_reply

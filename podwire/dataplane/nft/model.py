@@ -196,7 +196,7 @@ def _expressions(stmt: Stmt) -> Iterator[tuple[str, Expr]]:
         elif isinstance(expr, MapValue):
             roots += [("", expr.key), ("map", expr.container)]
         elif getattr(expr, "of", None) is not None:
-            roots.append(("", expr.of))  # type: ignore[attr-defined]
+            roots.append(("", expr.of))
 
 
 class Chain:

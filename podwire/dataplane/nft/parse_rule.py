@@ -59,7 +59,7 @@ def _read(text: str, family: str) -> Rule:
     return rule
 
 
-Rule.read = staticmethod(_read)  # type: ignore[assignment]
+Rule.read = staticmethod(_read)
 _TEMPLATES = {family: Templates(family, _read) for family in MODELLED}
 
 
@@ -97,7 +97,7 @@ def _terminal(stmt: Stmt) -> bool:
 
 def _numbered(stmts: list[Stmt]) -> list[Stmt]:
     """Counters and limits told apart by their place."""
-    slot, found = 0, []
+    slot, found = 0, list[Stmt]()
     for stmt in stmts:
         if isinstance(stmt, Counter):
             found.append(replace(stmt, slot=slot))
@@ -205,9 +205,8 @@ def _simplified(left: Expr, operator: str, right: Expr) -> Match:
         return Match(left, plain, right)
     if left.kind.flags and operator == "!=" and right.value == 0:
         return Match(left.left, "", Constant(left.kinds, left.right))
-    if left.kind is t.TCP_FLAG:
-        if operator in {"==", "!=", ""}:
-            return Match(left.left, "" if operator != "!=" else "!=", right, left.right)
+    if left.kind is t.TCP_FLAG and operator in {"==", "!=", ""}:
+        return Match(left.left, "" if operator != "!=" else "!=", right, left.right)
     kind = left.kind
     if kind in {t.IPV4, t.IPV6} and operator in {"==", "!=", ""}:
         host = ~left.right & ((1 << kind.bits) - 1)

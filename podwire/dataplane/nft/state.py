@@ -84,7 +84,7 @@ class Nft:
         for gone in result.gone_tables:
             for store in (self.counts, self.dynamic, self.buckets, self.turns):
                 for found in [k for k in store if k[:2] == gone]:
-                    del store[found]  # type: ignore[attr-defined]
+                    del store[found]
 
     def _check_timed(self, steps: tuple[Timed, ...], now_ns: int) -> None:
         flushed: set[tuple[str, str, str]] = set()
