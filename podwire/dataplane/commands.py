@@ -208,6 +208,16 @@ class RulesRestore(Command, frozen=True, kw_only=True):
     family: str = "ipv4"
 
 
+class NftApply(Command, frozen=True, kw_only=True):
+    """``nft -f`` of real text, all or nothing. ``own`` follows it in the same transaction.
+
+    What nodes have in common belongs into ``text``: it is parsed and applied once for all of them.
+    """
+
+    text: str
+    own: str = ""
+
+
 class IpsetRestore(Command, frozen=True, kw_only=True):
     """``ipset restore`` of real text, all or nothing; ``exist`` is ``-exist`` for every line."""
 
@@ -248,6 +258,7 @@ AnyCommand = (
     | FdbReplace
     | FdbDel
     | RulesRestore
+    | NftApply
     | IpsetRestore
     | SysctlSet
     | ConntrackDelete

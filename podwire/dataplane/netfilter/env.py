@@ -21,6 +21,9 @@ class Chance(Protocol):
     def statistic(self, chain: str, choices: int, probability: float) -> bool:
         """Whether a rule of ``chain`` matches; the chain decides among ``choices`` outcomes."""
 
+    def choose(self, chain: str, choices: int) -> int:
+        """One of ``choices`` equally likely outcomes (``numgen random mod``)."""
+
 
 class RngChance:
     """Chance from a kernel's own stream."""
@@ -34,6 +37,11 @@ class RngChance:
         """Draw once."""
         del chain, choices
         return self._rng.random() < probability
+
+    def choose(self, chain: str, choices: int) -> int:
+        """Draw once."""
+        del chain
+        return self._rng.below(choices) if choices > 1 else 0
 
 
 class Env:
