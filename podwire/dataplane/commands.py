@@ -146,6 +146,12 @@ class RulesRestore(Command, frozen=True, kw_only=True):
     family: str = "ipv4"
 
 
+class IpvsRestore(Command, frozen=True, kw_only=True):
+    """``ipvsadm -R`` of real text, all lines or none."""
+
+    text: str
+
+
 class IpsetRestore(Command, frozen=True, kw_only=True):
     """``ipset restore`` of real text, all or nothing; ``exist`` is ``-exist`` for every line."""
 
@@ -185,6 +191,7 @@ AnyCommand = (
     | FdbDel
     | RulesRestore
     | IpsetRestore
+    | IpvsRestore
     | SysctlSet
     | ConntrackDelete
 )

@@ -11,6 +11,8 @@ from podwire.dataplane.commands import CommandError
 from podwire.dataplane.fib import Route
 from podwire.dataplane.ipset import change as ipset
 from podwire.dataplane.ipset.types import IpsetError
+from podwire.dataplane.ipvs import change as ipvs
+from podwire.dataplane.ipvs.change import IpvsError
 from podwire.dataplane.link import Address, FdbEntry, Link
 from podwire.dataplane.neigh import Neighbour
 from podwire.dataplane.netfilter.restore import restore
@@ -203,7 +205,8 @@ def _addr_add(kernel: Kernel, command: c.AddrAdd, _now_ns: int) -> None:
     link = _device(ns, command.dev)
     prefix = _prefix(command.cidr)
     ip = command.cidr.partition("/")[0]
-    if any(a.ip == ip and a.prefix.length == prefix.length for a in link.addresses):
+    known = ip in ns.local  # a service device holds thousands: do not look through them all
+    if known and any(a.ip == ip and a.prefix.length == prefix.length for a in link.addresses):
         raise CommandError("Error: ipv4: Address already assigned.")
     ns.add_address(link, Address(ip, prefix, command.scope))
 
@@ -375,6 +378,15 @@ def _ipset_restore(kernel: Kernel, command: c.IpsetRestore, now_ns: int) -> None
         raise CommandError(f"{ipset.VERSION}: {error}") from None
 
 
+def _ipvs_restore(kernel: Kernel, command: c.IpvsRestore, now_ns: int) -> None:
+    ns = kernel.netns(command.netns)
+    ns.expire_ipvs(now_ns)
+    try:
+        ns.change_ipvs(lambda draft: ipvs.restore(draft, command.text))
+    except IpvsError as error:
+        raise CommandError(f"ipvsadm: {error}") from None
+
+
 def _conntrack_delete(kernel: Kernel, command: c.ConntrackDelete, now_ns: int) -> None:
     kernel.netns(command.netns).conntrack.delete(
         command.proto,
@@ -401,6 +413,7 @@ _VERBS: dict[type[c.Command], Callable[[Kernel, Any, int], None]] = {
     c.FdbDel: _fdb_del,
     c.RulesRestore: _rules_restore,
     c.IpsetRestore: _ipset_restore,
+    c.IpvsRestore: _ipvs_restore,
     c.SysctlSet: _sysctl_set,
     c.ConntrackDelete: _conntrack_delete,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import msgspec
 
@@ -10,6 +11,8 @@ from podwire.dataplane.addr import Prefix, ip_int
 from podwire.dataplane.conntrack import Conntrack, Entry
 from podwire.dataplane.fib import Fib, Route
 from podwire.dataplane.ipset.sets import IpSets
+from podwire.dataplane.ipvs.model import ConnKey
+from podwire.dataplane.ipvs.table import Ipvs
 from podwire.dataplane.link import Address, FdbEntry, Link
 from podwire.dataplane.neigh import NeighbourTable
 from podwire.dataplane.netfilter.tables import Netfilter
@@ -26,6 +29,7 @@ class Netns:
         "fdb",
         "fib",
         "ipsets",
+        "ipvs",
         "last_index",
         "links",
         "local",
@@ -49,6 +53,7 @@ class Netns:
         """Own addresses and the device that holds each."""
         self.path_mtu: dict[str, int] = {}
         """What "fragmentation needed" taught, by destination."""
+        self.ipvs = Ipvs()
         self.ipsets = IpSets()
         self.netfilter = Netfilter()
         self.netfilter.ipsets = self.ipsets
@@ -65,6 +70,7 @@ class Netns:
         copy.name = self.name
         copy.links = {name: msgspec.structs.replace(link) for name, link in self.links.items()}
         copy.fib = self.fib.clone()
+        copy.ipvs = self.ipvs.clone()
         copy.ipsets = self.ipsets.clone()
         copy.netfilter = self.netfilter.clone()
         copy.netfilter.ipsets = copy.ipsets
@@ -173,6 +179,27 @@ class Netns:
                     return address.ip
         return ""
 
+    def change_ipvs(self, change: Callable[[Ipvs], None]) -> None:
+        """Change virtual servers on a draft: what fails changes nothing."""
+        draft = self.ipvs.clone()
+        change(draft)
+        self.ipvs.take(draft)
+        if self.ipvs.gone and self.sysctls.number("net.ipv4.vs.expire_nodest_conn"):
+            self.ipvs.expire_without_server(self.forget_flow)
+        if bool(self.ipvs) != self.netfilter.ipvs:
+            self.netfilter.ipvs = bool(self.ipvs)
+            self.netfilter.replan()
+
+    def expire_ipvs(self, now_ns: int) -> None:
+        """End IPVS connections that were silent for too long, and their conntrack entries."""
+        self.ipvs.expire(now_ns, self.forget_flow)
+
+    def forget_flow(self, key: ConnKey) -> None:
+        """Drop the conntrack entry of an IPVS connection (ip_vs_conn_drop_conntrack)."""
+        hit = self.conntrack.by_tuple.get(key)
+        if hit is not None and not hit[1]:
+            self.conntrack.remove(hit[0])
+
     def set_references(self) -> dict[str, int]:
         """How many rules refer to each ipset."""
         found: dict[str, int] = {}
@@ -208,6 +235,7 @@ class Netns:
             sorted(self.path_mtu.items()),
             self.netfilter.facts(),
             self.ipsets.facts(),
+            self.ipvs.facts(),
             self.conntrack.facts(),
         ]
 

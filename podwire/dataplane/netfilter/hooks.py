@@ -36,11 +36,20 @@ def run(run: Run, ns: Netns, skb: Skb, hook: str) -> bool:
             passed = _confirm(run, ns, skb)
         elif stage == "nat":
             passed = _nat(run, ns, skb, hook)
+        elif stage in {"ipvs_in", "ipvs_out"}:
+            passed = _ipvs(run, ns, skb, stage, hook)
         else:
             passed = _table(run, ns, skb, stage, hook)
         if not passed:
             return False
     return True
+
+
+def _ipvs(run: Run, ns: Netns, skb: Skb, stage: str, hook: str) -> bool:
+    from podwire.dataplane.stack import ipvs  # noqa: PLC0415  # the stack calls the hooks
+
+    ask = ipvs.incoming if stage == "ipvs_in" else ipvs.outgoing
+    return ask(run, ns, skb, hook)
 
 
 def bridged(ns: Netns) -> bool:
@@ -101,6 +110,8 @@ def _reject(run: Run, ns: Netns, skb: Skb, kind: str) -> None:
 def _conntrack(run: Run, ns: Netns, skb: Skb) -> bool:
     if skb.ct_state:
         return True  # looped back: tracked at OUTPUT already
+    if ns.netfilter.ipvs:
+        ns.expire_ipvs(run.now_ns)  # a connection's end takes its entry along
     found = ns.conntrack.track(skb.packet, ns.sysctls, run.now_ns)
     if found.full:
         run.drop(

@@ -28,9 +28,11 @@ BASE_CHAINS = {
 # Where each table (and conntrack) sits in each hook: the one place this order is written.
 HOOKS: dict[str, tuple[str, ...]] = {
     "PREROUTING": ("raw", "conntrack", "mangle", "nat"),
-    "INPUT": ("mangle", "filter", "security", "nat", "confirm"),
-    "FORWARD": ("mangle", "filter", "security"),
-    "OUTPUT": ("raw", "conntrack", "mangle", "nat", "filter", "security"),
+    "INPUT": ("mangle", "filter", "security", "ipvs_out", "ipvs_in", "nat", "confirm"),
+    "FORWARD": ("mangle", "filter", "security", "ipvs_out"),
+    "OUTPUT": (
+        *("raw", "conntrack", "mangle", "nat", "ipvs_out", "ipvs_in", "filter", "security"),
+    ),
     "POSTROUTING": ("mangle", "nat", "confirm"),
 }
 
@@ -67,6 +69,7 @@ class Netfilter:
     __slots__ = (
         "counters",
         "ipsets",
+        "ipvs",
         "nth",
         "plan",
         "policy_counters",
@@ -83,6 +86,8 @@ class Netfilter:
         self.recents: dict[str, dict[str, tuple[int, ...]]] = {}
         self.nth: dict[tuple[str, str, m.Statistic], int] = {}
         self.plan: dict[str, tuple[str, ...]] = {}
+        self.ipvs = False
+        """Whether there are virtual servers (or were: their connections)."""
         self.ipsets: IpSets | None = None
         """The namespace's sets, which rules may name only while they exist."""
         self.tracks = False
@@ -98,6 +103,7 @@ class Netfilter:
         copy.nth = dict(self.nth)
         copy.plan = self.plan
         copy.tracks = self.tracks
+        copy.ipvs = self.ipvs
         return copy
 
     def replan(self) -> None:
@@ -111,13 +117,16 @@ class Netfilter:
                 for match in rule.matches
             )
         self.plan = {
-            hook: tuple(
-                stage
-                for stage in stages
-                if (self.tracks if stage in {"conntrack", "confirm"} else stage in self.tables)
-            )
+            hook: tuple(stage for stage in stages if self._takes_part(stage))
             for hook, stages in HOOKS.items()
         }
+
+    def _takes_part(self, stage: str) -> bool:
+        if stage in {"conntrack", "confirm"}:
+            return self.tracks
+        if stage in {"ipvs_in", "ipvs_out"}:
+            return self.ipvs
+        return stage in self.tables
 
     # ------------------------------------------------------------ counting
 

@@ -224,10 +224,11 @@ def source_for(ns: Netns, route: Route, dst: str) -> str:
     return ns.primary_address(route.dev, route.via or dst)
 
 
-def output(run: Run, ns: Netns, packet: Packet) -> None:
-    """Send a packet of this namespace's own (ip_local_out)."""
+def output(run: Run, ns: Netns, packet: Packet, *, ipvs: bool = False) -> None:
+    """Send a packet of this namespace's own (ip_local_out). ``ipvs``: IPVS had it already."""
     route = ns.fib.lookup(packet.dst, packet.src, packet.mark)
     skb = Skb(packet)
+    skb.ipvs = ipvs
     if not _routable(run, ns, skb, route):
         return
     assert route is not None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.commands import CommandError
-from podwire.dataplane.tools import bridge, conntrack, ip, ipset, iptables, ss, sysctl
+from podwire.dataplane.tools import bridge, conntrack, ip, ipset, iptables, ipvsadm, ss, sysctl
 from podwire.dataplane.tools.words import Result
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ TOOLS: dict[str, Tool] = {
     "ip6tables-restore": iptables.nothing,
     "conntrack": conntrack.run,
     "ipset": ipset.run,
+    "ipvsadm": ipvsadm.run,
+    "ipvsadm-restore": ipvsadm.restored,
+    "ipvsadm-save": ipvsadm.saved,
     "sysctl": sysctl.run,
     "ss": ss.run,
 }
