@@ -42,7 +42,9 @@ def decode_as(call: Call, api_version: str, kind: str) -> JSON:
     call.warnings += found.warnings
     metadata = found.obj.setdefault("metadata", {})
     textual = call.content_type != codec.PROTOBUF_TYPE  # which knows no empty lists
-    if textual and "managedFields" not in metadata and _EMPTIED.search(call.request.body):
+    body = call.request.body
+    asked = textual and b"managedFields" in body and "managedFields" not in metadata
+    if asked and _EMPTIED.search(body):
         _keep_emptied(call, metadata)
     return found.obj
 

@@ -5,10 +5,12 @@ Source: kubernetes pkg/proxy/healthcheck (bodies, headers), cmd/kube-proxy (prox
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from podwire.client import http1
+from podwire.kube_proxy.metrics import Metrics
+from podwire.kube_proxy.mode import Sync
 from podwire.runtime.ports import Clock
 
 CLUSTER_AUTOSCALER_TAINT = "ToBeDeletedByClusterAutoscaler"
@@ -22,34 +24,60 @@ class Health:
     started_ns: int
     mode: str = "iptables"
     node_eligible: bool = True
-    pending_since_ns: int = 0
-    """When the oldest change arrived that is not programmed yet; 0 when none is."""
-    updated_ns: int = 0
+    pending_since_ns: dict[str, int] = field(default_factory=dict)
+    """Family -> when its oldest change arrived that is not programmed yet."""
+    updated_ns: dict[str, int] = field(default_factory=dict)
+    """Family -> when everything was programmed last."""
     timeout_ns: int = 60_000_000_000
-    syncs: int = 0
-    full_syncs: int = 0
-    sync_seconds: float = 0.0
-    failures: int = 0
-    rules: int = 0
-    services: int = 0
-    endpoints: int = 0
+    """Twice the sync period."""
+    metrics_of: Metrics = field(default_factory=Metrics)
 
-    def queued(self) -> None:
+    def queued(self, family: str) -> None:
         """A change arrived."""
-        if not self.pending_since_ns:
-            self.pending_since_ns = self.clock.now_ns()
+        now = self.clock.now_ns()
+        self.pending_since_ns.setdefault(family, now)
+        self.metrics_of.set("sync_proxy_rules_last_queued_timestamp_seconds", now / 1e9)
 
-    def updated(self) -> None:
-        """Everything is programmed."""
-        self.pending_since_ns = 0
-        self.updated_ns = self.clock.now_ns()
+    def changed(self, what: str) -> None:
+        """An event of a Service or EndpointSlice ("service" or "endpoint") was taken in."""
+        self.metrics_of.count(f"sync_proxy_rules_{what}_changes_total")
+        pending = f"sync_proxy_rules_{what}_changes_pending"
+        self.metrics_of.set(pending, self.metrics_of.value(pending) + 1)
+
+    def synced(self, plan: Sync | None, *, full: bool, elapsed_s: float) -> None:
+        """A sync went through."""
+        metrics, kind = self.metrics_of, "full" if full else "partial"
+        metrics.observe("sync_proxy_rules_duration_seconds", elapsed_s)
+        metrics.observe(f"sync_{kind}_proxy_rules_duration_seconds", elapsed_s)
+        metrics.set("sync_proxy_rules_last_timestamp_seconds", self.clock.now_ns() / 1e9)
+        for what in ("service", "endpoint"):
+            metrics.set(f"sync_proxy_rules_{what}_changes_pending", 0)
+        for name, value in (plan.gauges if plan is not None else {}).items():
+            metrics.set(name, value)
+
+    def failed(self, *, full: bool) -> None:
+        """A sync did not go through."""
+        if self.mode == "nftables":
+            self.metrics_of.count("sync_proxy_rules_nftables_sync_failures_total")
+            return
+        self.metrics_of.count("sync_proxy_rules_iptables_restore_failures_total")
+        if not full:
+            self.metrics_of.count("sync_proxy_rules_iptables_partial_restore_failures_total")
+
+    def updated(self, family: str) -> None:
+        """Everything of a family is programmed."""
+        since_ns = self.pending_since_ns.pop(family, None)
+        self.updated_ns[family] = self.clock.now_ns()
+        if since_ns is not None:
+            elapsed_s = (self.clock.now_ns() - since_ns) / 1e9
+            self.metrics_of.observe("network_programming_duration_seconds", elapsed_s)
 
     @property
     def alive(self) -> bool:
         """Whether changes get programmed in time (a proxier that never synced is not alive)."""
-        if not self.pending_since_ns:
-            return self.updated_ns > 0
-        return self.clock.now_ns() - self.pending_since_ns < self.timeout_ns
+        now = self.clock.now_ns()
+        late = any(now - since >= self.timeout_ns for since in self.pending_since_ns.values())
+        return bool(self.updated_ns or self.pending_since_ns) and not late
 
     async def healthz(self, request: http1.Request) -> http1.Response:
         """Answer on the health port."""
@@ -57,45 +85,29 @@ class Health:
             return http1.text("404 page not found\n", 404)
         healthy = self.alive and (self.node_eligible or request.path == "/livez")
         now = self.clock.now_ns()
-        last = now if self.alive else self.updated_ns
+        last = now if healthy else max(self.updated_ns.values(), default=0)
         eligible = ""
         if request.path == "/healthz":
             eligible = f', "nodeEligible": {str(self.node_eligible).lower()}'
         body = f'{{"lastUpdated": "{_go_time(last)}","currentTime": "{_go_time(now)}"{eligible}}}'
-        answer = http1.text(body, 200 if healthy else 503, "application/json")
+        status = 200 if healthy else 503
+        self.metrics_of.count(f'proxy_{request.path[1:]}_total{{code="{status}"}}')
+        answer = http1.text(body, status, "application/json")
         answer.headers.append(("X-Content-Type-Options", "nosniff"))
         return answer
 
     async def metrics(self, request: http1.Request) -> http1.Response:
         """Answer on the metrics port."""
         if request.path == "/proxyMode":
-            return http1.text(self.mode)
+            answer = http1.text(self.mode)
+            answer.headers.append(("X-Content-Type-Options", "nosniff"))
+            return answer
         if request.path == "/healthz":
             return http1.text("ok")
         if request.path != "/metrics":
             return http1.text("404 page not found\n", 404)
-        return http1.text(self._prometheus(), kind="text/plain; version=0.0.4; charset=utf-8")
-
-    def _prometheus(self) -> str:
-        prefix = "kubeproxy_sync_proxy_rules"
-        rows = (
-            (f"{prefix}_duration_seconds_count", "histogram", self.syncs),
-            (f"{prefix}_duration_seconds_sum", "histogram", self.sync_seconds),
-            ("kubeproxy_sync_full_proxy_rules_duration_seconds_count", "histogram",
-             self.full_syncs),
-            (f"{prefix}_iptables_restore_failures_total", "counter", self.failures),
-            (f"{prefix}_iptables_last", "gauge", self.rules),
-            (f"{prefix}_last_timestamp_seconds", "gauge", self.updated_ns / 1e9),
-            (f"{prefix}_service_changes_pending", "gauge", int(bool(self.pending_since_ns))),
-        )  # fmt: skip
-        out: list[str] = []
-        for name, kind, value in rows:
-            family = name.removesuffix("_count").removesuffix("_sum")
-            line = f"# TYPE {family} {kind}"
-            if line not in out:
-                out.append(line)
-            out.append(f"{name} {value}")
-        return "\n".join(out) + "\n"
+        kind = "text/plain; version=0.0.4; charset=utf-8"
+        return http1.text(self.metrics_of.text(), kind=kind)
 
 
 def _go_time(ns: int) -> str:

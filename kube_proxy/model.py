@@ -8,12 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from podwire.api.views import EndpointSlice, Service
-from podwire.kube_proxy.names import service_port_name
+from podwire.api.views import EndpointSlice, Node, Service
 
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 DEFAULT_AFFINITY_S = 10800
+ADDRESS_TYPES = {"ipv4": "IPv4", "ipv6": "IPv6"}
+"""An EndpointSlice's addressType, by family."""
+
+
+def service_port_name(namespace: str, name: str, port: str) -> str:
+    """``ns/name:port``, or ``ns/name`` for a port without a name."""
+    return f"{namespace}/{name}:{port}" if port else f"{namespace}/{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +76,51 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """What endpoint choice needs to know of this node."""
+    """What a proxier needs to know of its node."""
 
     name: str
     zone: str = ""
     addresses: tuple[str, ...] = ()
+    """InternalIPs, the primary one first."""
+    pod_cidrs: tuple[str, ...] = ()
+
+    def addresses_of(self, family: str) -> tuple[str, ...]:
+        """The node's own addresses in a family."""
+        return tuple(ip for ip in self.addresses if family_of(ip) == family)
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The families that the node has an address in, its primary one first."""
+        return tuple(dict.fromkeys(family_of(ip) for ip in self.addresses))
+
+
+def node_facts(node: Node, name: str) -> NodeFacts:
+    """What a proxier uses of a Node object."""
+    return NodeFacts(
+        name,
+        node.metadata.labels.get(ZONE_LABEL, ""),
+        tuple(a.address for a in node.status.addresses if a.type == "InternalIP"),
+        tuple(node.spec.pod_cidrs or ([node.spec.pod_cidr] if node.spec.pod_cidr else ())),
+    )
+
+
+def family_of(address: str) -> str:
+    """``ipv4`` or ``ipv6``, of an address or a CIDR."""
+    return "ipv6" if ":" in address else "ipv4"
+
+
+def host_port(ip: str, port: int) -> str:
+    """``10.0.0.1:80`` or ``[fd00::1]:80``."""
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A Service's healthCheckNodePort and what this node has for it."""
+
+    port: int
+    local_endpoints: int
+    """How many addresses of this node are ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +138,15 @@ class Choice:
         return tuple(sorted({e.text: e for e in (*self.cluster, *self.local)}.values()))
 
 
-def service_ports(service: Service) -> tuple[ServicePort, ...]:
-    """The ports of a Service that kube-proxy serves (none of headless or foreign ones)."""
+def service_ports(service: Service, family: str = "ipv4") -> tuple[ServicePort, ...]:
+    """The ports of a Service that a proxier of ``family`` serves (none of headless or foreign
+    Services).
+    """
     spec, meta = service.spec, service.metadata
     if spec.type == "ExternalName" or spec.cluster_ip in {"", "None"}:
         return ()
-    if PROXY_NAME_LABEL in meta.labels:
+    cluster_ip = cluster_ip_of(service, family)
+    if PROXY_NAME_LABEL in meta.labels or not cluster_ip:
         return ()
     affinity = 0
     if spec.session_affinity == "ClientIP":
@@ -107,12 +156,11 @@ def service_ports(service: Service) -> tuple[ServicePort, ...]:
     external_local = spec.external_traffic_policy == "Local"
     lb_ips = tuple(
         i.ip for i in service.status.load_balancer.ingress
-        if i.ip and i.ip_mode != "Proxy" and _is_v4(i.ip)
+        if i.ip and i.ip_mode != "Proxy" and family_of(i.ip) == family
     )  # fmt: skip
     ranges = (r.strip() for r in spec.load_balancer_source_ranges)
-    cluster_ip = next((ip for ip in (spec.cluster_ip, *spec.cluster_ips) if _is_v4(ip)), "")
-    if not cluster_ip:
-        return ()
+    external_ips = tuple(ip for ip in spec.external_ips if family_of(ip) == family)
+    source_ranges = tuple(r for r in ranges if r and family_of(r) == family)
     return tuple(
         ServicePort(
             name=service_port_name(meta.namespace, meta.name, port.name),
@@ -121,9 +169,9 @@ def service_ports(service: Service) -> tuple[ServicePort, ...]:
             cluster_ip=cluster_ip,
             port=port.port,
             node_port=port.node_port,
-            external_ips=tuple(ip for ip in spec.external_ips if _is_v4(ip)),
+            external_ips=external_ips,
             lb_ips=lb_ips,
-            source_ranges=tuple(r for r in ranges if r and ":" not in r),
+            source_ranges=source_ranges,
             internal_local=spec.internal_traffic_policy == "Local",
             external_local=external_local,
             affinity_s=affinity,
@@ -133,11 +181,25 @@ def service_ports(service: Service) -> tuple[ServicePort, ...]:
     )
 
 
-def endpoints_of(port: ServicePort, slices: Iterable[EndpointSlice]) -> tuple[Endpoint, ...]:
-    """The endpoints of a service port, sorted by text; doubles count once."""
+def cluster_ip_of(service: Service, family: str) -> str:
+    """The cluster IP of a family, "" when the Service has none (GetClusterIPByFamily)."""
+    spec = service.spec
+    if not spec.ip_families:
+        return spec.cluster_ip if family_of(spec.cluster_ip) == family else ""
+    for wanted, ip in zip(spec.ip_families, spec.cluster_ips, strict=False):
+        if wanted == ADDRESS_TYPES[family]:
+            return ip
+    return ""
+
+
+def endpoints_of(
+    port: ServicePort, slices: Iterable[EndpointSlice], node: str = ""
+) -> tuple[Endpoint, ...]:
+    """The endpoints of a service port, sorted by text; of doubles the one on ``node`` counts."""
     found: dict[str, Endpoint] = {}
+    family = ADDRESS_TYPES[family_of(port.cluster_ip)]
     for entry in slices:
-        if entry.address_type != "IPv4":
+        if entry.address_type != family:
             continue
         numbers = [
             p.port for p in entry.ports
@@ -148,9 +210,12 @@ def endpoints_of(port: ServicePort, slices: Iterable[EndpointSlice]) -> tuple[En
                 if not endpoint.addresses:
                     continue
                 ip, conditions = endpoint.addresses[0], endpoint.conditions
+                text = host_port(ip, number)
+                if text in found and endpoint.node_name != node:
+                    continue
                 hints = endpoint.hints or {}
-                made = Endpoint(
-                    text=f"{ip}:{number}",
+                found[text] = Endpoint(
+                    text=text,
                     ip=ip,
                     port=number,
                     node=endpoint.node_name,
@@ -160,8 +225,7 @@ def endpoints_of(port: ServicePort, slices: Iterable[EndpointSlice]) -> tuple[En
                     zone_hints=tuple(h["name"] for h in hints.get("forZones") or ()),
                     node_hints=tuple(h["name"] for h in hints.get("forNodes") or ()),
                 )
-                found.setdefault(made.text, made)
-    return tuple(sorted(found.values()))
+    return tuple(found[text] for text in sorted(found))
 
 
 def has_hints(endpoints: Iterable[Endpoint]) -> bool:
@@ -194,7 +258,3 @@ def _near(ready: list[Endpoint], node: NodeFacts) -> list[Endpoint]:
         if same:
             return same
     return ready
-
-
-def _is_v4(ip: str) -> bool:
-    return bool(ip) and ip != "None" and ":" not in ip

@@ -14,21 +14,21 @@ from podwire.client.ctx import Ctx
 from podwire.client.hosting import RoomHost
 from podwire.client.informer import Informer, Informers
 from podwire.client.klog import Klog
-from podwire.dataplane.commands import CommandError, RulesRestore, SysctlSet
+from podwire.dataplane.commands import Command, CommandError, SysctlSet
 from podwire.kube_proxy import config as configuration
-from podwire.kube_proxy.core import Proxier, Shared, Sync, settings_of
+from podwire.kube_proxy import conntrack
+from podwire.kube_proxy.core import Proxier, Shared
 from podwire.kube_proxy.health import CLUSTER_AUTOSCALER_TAINT, Health
-from podwire.kube_proxy.model import ZONE_LABEL, NodeFacts
+from podwire.kube_proxy.healthcheck import HealthChecks
+from podwire.kube_proxy.mode import FAMILIES, Answers, Argv, Chore, Mode, Sync
+from podwire.kube_proxy.model import ADDRESS_TYPES, NodeFacts, node_facts
+from podwire.kube_proxy.modes import MODES
 from podwire.kube_proxy.runner import Runner
-from podwire.kube_proxy.text import CANARY, jump_text
+from podwire.runtime.ports import Clock, Timer
 from podwire.runtime.tasks import Nursery, first
 
 CONFIG_PATH = "/var/lib/kube-proxy/config.conf"
 VERSION = "v1.37.1"
-RESTORE_BASE_S = 0.010
-"""What starting iptables-restore costs."""
-RESTORE_PER_RULE_S = 0.000_15
-"""iptables-nft took 1.64 s for 1000 Services of three endpoints, about 11,000 rules."""
 TERMINATED = 143
 
 
@@ -59,7 +59,6 @@ class KubeProxy:
         )
         self.health = Health(ctx.clock, ctx.clock.now_ns())
         self.node = ""
-        self.full = True
         self.initialized = False
 
     async def run(self) -> int:
@@ -69,8 +68,7 @@ class KubeProxy:
             path = configuration.flag(argv, "config") or CONFIG_PATH
             text = await self.process.read_file(path)
             config = configuration.with_flags(configuration.parse(text), argv)
-            if config.mode != "iptables":
-                raise configuration.ConfigError(f'mode "{config.mode}" is not modelled')  # noqa: TRY301
+            configuration.validate(config, tuple(MODES))
         except (configuration.ConfigError, FileNotFoundError) as error:
             self.klog.error_s("run.go:72", "command failed", err=str(error))
             return 1
@@ -82,44 +80,57 @@ class KubeProxy:
     # ------------------------------------------------------------ life
 
     async def _serve(self, config: configuration.Config) -> int:
+        mode = MODES[config.mode]
+        self.health.mode = mode.name
         factory = Informers(self.client, self.ctx)
         services = factory.informer(kinds.SERVICE)
         slices = factory.informer(kinds.ENDPOINT_SLICE)
         nodes = factory.informer(kinds.NODE, field_selector=f"metadata.name={self.node}")
-        self.klog.info_s("server_linux.go:53", "Using iptables proxy")
         async with Nursery() as nursery:
             nursery.start(factory.run(), name=f"kube-proxy {self.node} informers")
             own = await self._own_node(nodes)
-            proxier = self._proxier(config, own)
+            await self._remove_leftovers(mode)
+            self.klog.info_s("server_linux.go:132", f"Using {mode.title} Proxier")
+            self.klog.info_s("server.go:529", "Version info", version=VERSION)
             await self._sysctls(config)
-            runner = Runner(
-                self.ctx.clock,
-                lambda: self._sync(proxier),
-                min_interval_s=config.min_sync_period_s,
-                retry_s=config.sync_period_s,
-            )
-            self._watch(services, slices, nodes, proxier, runner)
-            for port, address, handler in (
-                (config.healthz_port, "", self.health.healthz),
-                (config.metrics_port, config.metrics_address, self.health.metrics),
-            ):
-                listener = await self._listen(address, port)
-                if listener is not None:
-                    nursery.start(
-                        http1.serve(listener, handler), name=f"kube-proxy {self.node} :{port}"
-                    )
+            checks = HealthChecks(nursery, self._listen_any, lambda: self.health.alive)
+            self.health.timeout_ns = int(2 * config.rules.sync_period_s * 1e9)
+            families = [
+                await self._family(config, mode, own, family, checks) for family in own.families
+            ]
+            self._watch(services, slices, nodes, families)
+            await self._serve_ports(config, nursery)
             await factory.wait_synced()
             for name in ("service", "endpoint slice", "node"):
                 self.klog.info(
                     "shared_informer.go:356", f'"Caches are synced" controller="{name} config"'
                 )
             self.initialized = True
-            runner.request()
-            nursery.start(self._monitor(config, runner), name=f"kube-proxy {self.node} monitor")
-            await runner.loop()
+            for each in families:
+                each.runner.request()
+                where = f"kube-proxy {self.node} {each.proxier.family}"
+                for chore in mode.chores(each.proxier):
+                    nursery.start(self._chore(each, chore), name=f"{where} {chore.name}")
+                nursery.start(each.runner.loop(), name=f"{where} sync")
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                for each in families:
+                    each.stop()
         return 0
 
-    async def _own_node(self, nodes: Informer[Node]) -> Node:
+    async def _serve_ports(self, config: configuration.Config, nursery: Nursery) -> None:
+        for port, address, handler in (
+            (config.healthz_port, config.healthz_address, self.health.healthz),
+            (config.metrics_port, config.metrics_address, self.health.metrics),
+        ):
+            listener = await self._listen(address, port)
+            if listener is not None:
+                nursery.start(
+                    http1.serve(listener, handler), name=f"kube-proxy {self.node} :{port}"
+                )
+
+    async def _own_node(self, nodes: Informer[Node]) -> NodeFacts:
         """This node's object, once it has an address."""
         found: asyncio.Future[Node] = asyncio.get_running_loop().create_future()
 
@@ -128,23 +139,71 @@ class KubeProxy:
                 found.set_result(new)
 
         nodes.on_change(seen)
-        node = await found
+        node = node_facts(await found, self.node)
         self.klog.info_s(
-            "server.go:1068", "Successfully retrieved NodeIPs", NodeIPs=[node.internal_ip]
+            "server.go:1068", "Successfully retrieved NodeIPs", NodeIPs=list(node.addresses)
         )
         return node
 
-    def _proxier(self, config: configuration.Config, node: Node) -> Proxier:
-        if not config.cluster_cidr and config.detect_local_mode == "ClusterCIDR":
+    async def _family(
+        self,
+        config: configuration.Config,
+        mode: Mode,
+        node: NodeFacts,
+        family: str,
+        checks: HealthChecks,
+    ) -> Family:
+        """The proxier of one family, its kernel prepared."""
+        if config.detect_local_mode == "ClusterCIDR" and not config.cluster_cidr_of(family):
             self.klog.info_s(
                 "server_linux.go:410",
                 "Detect-local-mode set to ClusterCIDR, but no cluster CIDR for family",
-                ipFamily="IPv4",
+                ipFamily=ADDRESS_TYPES[family],
             )
-        settings = settings_of(config, (node.internal_ip,), node.spec.pod_cidr)
-        self.klog.info_s("server_linux.go:132", "Using iptables Proxier")
-        self.klog.info_s("server.go:529", "Version info", version=VERSION)
-        return Proxier(settings, facts(node, self.node), self.shared)
+        settings = mode.settings(config, node, family)
+        rules = config.rules
+        proxier = Proxier(mode, settings, node, self.shared, family, rules.sync_period_s)
+        await self._try(mode.prepare(settings, family))
+        made = Family(proxier, config, checks if family == node.families[0] else None)
+        made.runner = Runner(
+            self.ctx.clock,
+            lambda: self._sync(made),
+            min_interval_s=rules.min_sync_period_s,
+            retry_s=rules.sync_period_s,
+        )
+        return made
+
+    async def _remove_leftovers(self, mode: Mode) -> None:
+        """What other modes left in this kernel goes, so that no stale rule decides anything."""
+        for other in MODES.values():
+            if other is mode:
+                continue
+            for family in FAMILIES:
+                answers = await self._ask(other.leftover_questions(family))
+                commands = other.leftovers(family, answers)
+                if commands:
+                    self.klog.info_s(
+                        "server_linux.go:460", "Removing what another proxy mode left",
+                        mode=other.name, ipFamily=ADDRESS_TYPES[family],
+                    )  # fmt: skip
+                    await self._try(commands)
+
+    async def _ask(self, questions: Sequence[Argv]) -> Answers:
+        """What the node's tools print; "" where a tool is missing or fails."""
+        answers: dict[Argv, str] = {}
+        for argv in questions:
+            answer = await self.ctx.fabric.tool(self.process.spec.node, "", argv)
+            answers[argv] = "" if answer.code else answer.stdout
+        return answers
+
+    async def _try(self, commands: Sequence[Command]) -> None:
+        """Execute commands; a failure is logged and leaves the rest undone."""
+        if not commands:
+            return
+        try:
+            await self.ctx.fabric.execute(self.process.spec.node, list(commands))
+        except CommandError as error:
+            self.klog.error_s("server.go:690", "Unable to prepare the node", err=str(error))
 
     async def _sysctls(self, config: configuration.Config) -> None:
         info = await self.ctx.fabric.node(self.process.spec.node)
@@ -157,20 +216,14 @@ class KubeProxy:
             ),
             "net.netfilter.nf_conntrack_tcp_timeout_close_wait": int(config.conntrack_close_wait_s),
         }
-        if config.localhost_node_ports:
-            self.klog.info_s(
-                "proxier.go:243",
-                "Setting route_localnet=1 to allow node-ports on localhost; to change this either "
-                "disable iptables.localhostNodePorts (--iptables-localhost-nodeports) or set "
-                "nodePortAddresses (--nodeport-addresses) to filter loopback addresses",
-                ipFamily="IPv4",
-            )
-            values["net.ipv4.conf.all.route_localnet"] = 1
         commands = [SysctlSet(key=key, value=str(value)) for key, value in values.items()]
         try:
             await self.ctx.fabric.execute(self.process.spec.node, commands)
         except CommandError as error:
             self.klog.error_s("server.go:690", "Unable to set sysctl", err=str(error))
+
+    async def _listen_any(self, port: int) -> Listener | None:
+        return await self._listen("", port)
 
     async def _listen(self, address: str, port: int) -> Listener | None:
         spec = self.process.spec
@@ -189,112 +242,122 @@ class KubeProxy:
         services: Informer[Service],
         slices: Informer[EndpointSlice],
         nodes: Informer[Node],
-        proxier: Proxier,
-        runner: Runner,
+        families: Sequence[Family],
     ) -> None:
-        def due(relevant: bool) -> None:
-            if relevant and self.initialized:
-                self.health.queued()
-                runner.request()
+        def service(old: Service | None, new: Service | None) -> None:
+            self.health.changed("service")
+            for each in families:
+                self._due(each, relevant=each.proxier.service(old, new))
 
-        def node_changed(_: Node | None, new: Node | None) -> None:
+        def endpoint_slice(old: EndpointSlice | None, new: EndpointSlice | None) -> None:
+            self.health.changed("endpoint")
+            for each in families:
+                self._due(each, relevant=each.proxier.slice(old, new))
+
+        def node(_: Node | None, new: Node | None) -> None:
             self.health.node_eligible = new is not None and _eligible(new)
             if new is None:
                 return
-            fresh = facts(new, self.node)
-            if fresh != proxier.node:
+            fresh = node_facts(new, self.node)
+            for each in families:
+                if fresh == each.proxier.node:
+                    continue
                 self.klog.info_s("proxier.go:577", "Updated proxier node labels")
-                proxier.node = fresh
-                self.full = True
-                due(relevant=True)
-
-        services.on_change(lambda old, new: due(proxier.service(old, new)))
-        slices.on_change(lambda old, new: due(proxier.slice(old, new)))
-        nodes.on_change(node_changed)
-
-    async def _sync(self, proxier: Proxier) -> bool:
-        """Program what changed; whether it worked."""
-        clock, started_ns = self.ctx.clock, self.ctx.clock.monotonic_ns()
-        full = self.full
-        try:
-            existing = await self._prepare() if full else ()
-            self.full = False
-            plan = proxier.plan(full=full, existing=existing)
-            if plan is not None:
-                await clock.sleep(RESTORE_BASE_S + plan.rules * RESTORE_PER_RULE_S)
-                await self.ctx.fabric.execute(
-                    self.process.spec.node, [RulesRestore(text=plan.text), *plan.conntrack]
+                each.proxier.node = fresh
+                each.proxier.settings = each.proxier.mode.settings(
+                    each.config, fresh, each.proxier.family
                 )
+                each.full = True
+                self._due(each, relevant=True)
+
+        services.on_change(service)
+        slices.on_change(endpoint_slice)
+        nodes.on_change(node)
+
+    def _due(self, family: Family, *, relevant: bool) -> None:
+        if relevant and self.initialized:
+            self.health.queued(family.proxier.family)
+            family.runner.request()
+
+    async def _sync(self, family: Family) -> bool:
+        """Program what changed; whether it worked."""
+        clock, proxier = self.ctx.clock, family.proxier
+        started_ns, full = clock.monotonic_ns(), family.full
+        mode = proxier.mode
+        try:
+            existing = await self._ask(mode.questions(proxier, full=full))
+            family.full = False
+            plan = proxier.plan(full=full, existing=existing, now_ns=clock.monotonic_ns())
+            if plan is not None:
+                await clock.sleep(mode.restore_base_s + plan.changes * mode.restore_per_change_s)
+                await self.ctx.fabric.execute(self.process.spec.node, list(plan.commands))
                 proxier.committed(plan)
+                await self._forget_flows(plan, proxier.family)
         except CommandError as error:
-            self.full = True
-            self.health.failures += 1
-            self.klog.error_s(
-                "proxier.go:1499", "Failed to execute iptables-restore", err=str(error)
-            )
+            family.full = True
+            self.health.failed(full=full)
+            self.klog.error_s("proxier.go:1499", f"Failed to sync {mode.title}", err=str(error))
             return False
-        self._count(plan, clock.monotonic_ns() - started_ns)
-        if not proxier.dirty and not self.full:
-            self.health.updated()
+        elapsed_s = (clock.monotonic_ns() - started_ns) / 1e9
+        self.health.synced(plan, full=full, elapsed_s=elapsed_s)
+        if family.checks is not None:
+            await family.checks.sync(proxier.checks())
+        if plan is not None and plan.again_s is not None:
+            family.again(clock, plan.again_s)
+        if not proxier.dirty and not family.full:
+            self.health.updated(proxier.family)
         return True
 
-    def _count(self, plan: Sync | None, elapsed_ns: int) -> None:
-        health = self.health
-        health.syncs += 1
-        health.sync_seconds += elapsed_ns / 1e9
-        if plan is not None:
-            health.full_syncs += int(plan.full)
-            health.rules, health.services = plan.rules, plan.services
-            health.endpoints = plan.endpoints
+    async def _forget_flows(self, plan: Sync, family: str) -> None:
+        """UDP flows that lead to endpoints which are gone."""
+        if plan.udp is None:
+            return
+        question = conntrack.question(family)
+        listing = (await self._ask([question]))[question]
+        flows = conntrack.stale(listing, plan.udp)
+        if flows:
+            await self.ctx.fabric.execute(self.process.spec.node, list(flows))
 
-    async def _prepare(self) -> Sequence[str]:
-        """Jumps and canaries where they are missing; the nat chains that exist."""
-        saved = await self._saved()
-        text = jump_text(saved)
-        if text:
-            await self.ctx.fabric.execute(self.process.spec.node, [RulesRestore(text=text)])
-        nat = saved.get("nat", ())
-        return [line[1:].partition(" ")[0] for line in nat if line.startswith(":")]
-
-    async def _saved(self, *arguments: str) -> dict[str, list[str]]:
-        """What iptables-save prints, by table. Raises CommandError."""
-        answer = await self.ctx.fabric.tool(
-            self.process.spec.node, "", ("iptables-save", *arguments)
-        )
-        if answer.code:
-            raise CommandError(answer.stderr.strip() or f"iptables-save exited {answer.code}")
-        tables: dict[str, list[str]] = {}
-        table: list[str] = []
-        for line in answer.stdout.splitlines():
-            if line.startswith("*"):
-                table = tables.setdefault(line[1:], [])
-            elif line.startswith((":", "-A")):
-                table.append(line)
-        return tables
-
-    async def _monitor(self, config: configuration.Config, runner: Runner) -> None:
-        """Each syncPeriod, look whether someone flushed the rules (upstream's canary)."""
-        canary = f":{CANARY} "
+    async def _chore(self, family: Family, chore: Chore) -> None:
+        """Do a chore of the mode each period."""
+        proxier = family.proxier
         while True:
-            await self.ctx.clock.sleep(config.sync_period_s)
-            try:
-                saved = await self._saved("-t", "mangle")
-            except CommandError as error:
-                self.klog.error_s(
-                    "iptables.go:545", "Could not check for iptables canary", err=str(error)
-                )
+            await self.ctx.clock.sleep(chore.period_s)
+            if family.full:
                 continue
-            present = any(line.startswith(canary) for line in saved.get("mangle", ()))
-            if not present and not self.full and self.health.syncs:
-                self.klog.info_s("iptables.go:556", "Reloading after iptables flush")
-                self.full = True
-                runner.request()
+            answers = await self._ask(chore.questions)
+            done = proxier.mode.do(chore, proxier, answers, self.ctx.clock.monotonic_ns())
+            await self._try(done.commands)
+            if done.resync:
+                self.klog.info_s("iptables.go:556", done.resync)
+                family.full = True
+                family.runner.request()
 
 
-def facts(node: Node, name: str) -> NodeFacts:
-    """What endpoint choice uses of a Node."""
-    addresses = tuple(a.address for a in node.status.addresses if a.type == "InternalIP")
-    return NodeFacts(name, node.metadata.labels.get(ZONE_LABEL, ""), addresses)
+class Family:
+    """One address family's proxier and when it syncs."""
+
+    runner: Runner
+
+    def __init__(
+        self, proxier: Proxier, config: configuration.Config, checks: HealthChecks | None
+    ) -> None:
+        self.proxier, self.config = proxier, config
+        self.checks = checks
+        """The healthCheckNodePorts; the primary family's proxier serves them."""
+        self.full = True
+        self._again: Timer | None = None
+
+    def again(self, clock: Clock, after_s: float) -> None:
+        """Sync once more after a while, though nothing may change until then."""
+        if self._again is not None:
+            self._again.cancel()
+        self._again = clock.call_later(after_s, self.runner.request)
+
+    def stop(self) -> None:
+        """No further sync."""
+        if self._again is not None:
+            self._again.cancel()
 
 
 def _eligible(node: Node) -> bool:

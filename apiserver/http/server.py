@@ -13,6 +13,7 @@ from podwire.apiserver.http.connection import HEAD_S, Connection
 from podwire.apiserver.http.duplex import Upgrade
 from podwire.apiserver.http.heads import Heads
 from podwire.apiserver.http.parser import MAX_BODY_BYTES
+from podwire.apiserver.http.tls import BUFFER_BYTES, TlsTransport
 from podwire.apiserver.http.writing import Flusher
 from podwire.apiserver.world import World
 from podwire.client.counters import Api
@@ -61,20 +62,18 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         self.flusher = Flusher(loop)
 
-        def connection() -> Connection:
-            return Connection(self)
+        room = memoryview(bytearray(BUFFER_BYTES))
+
+        def accepted() -> TlsTransport:
+            return TlsTransport(
+                self._tls, Connection(self), room, handshake_s=HEAD_S, shutdown_s=_SHUTDOWN_S
+            )
 
         if listening is not None:
             listening.setblocking(False)
-            self._listening = await loop.create_server(
-                connection, sock=listening, ssl=self._tls, backlog=_BACKLOG,
-                ssl_handshake_timeout=HEAD_S, ssl_shutdown_timeout=_SHUTDOWN_S,
-            )  # fmt: skip
+            self._listening = await loop.create_server(accepted, sock=listening, backlog=_BACKLOG)
         else:
-            self._listening = await loop.create_server(
-                connection, host, port, ssl=self._tls, backlog=_BACKLOG,
-                ssl_handshake_timeout=HEAD_S, ssl_shutdown_timeout=_SHUTDOWN_S,
-            )  # fmt: skip
+            self._listening = await loop.create_server(accepted, host, port, backlog=_BACKLOG)
         self.address = self._listening.sockets[0].getsockname()[:2]
 
     async def stop(self) -> None:

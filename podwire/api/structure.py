@@ -122,16 +122,16 @@ _quick_plans: dict[str, _Quick] = {}
 
 
 def _quick_plan(type: Type) -> _Quick:
-    plan = _quick_plans.get(type.name)
-    if plan is None:
-        plan = _quick_plans[type.name] = _Quick(type)  # before its steps: types recur
-        for name, (code, keep_empty, convert, field) in _plan(type).items():
+    found = _quick_plans.get(type.name)
+    if found is None:
+        found = _quick_plans[type.name] = _Quick(type)  # before its steps: types recur
+        for name, (code, keep_empty, convert, field) in plan(type).items():
             how = {"s": _STRING, "m": _MESSAGE}.get(code, _OTHER)
             if field.shape == "[" and code[1:] == "m":
                 how = _MESSAGES
             nested = _quick_plan(type_named(field.ref)) if how in {_MESSAGE, _MESSAGES} else None
-            plan.steps[name] = (how, keep_empty, nested, convert, field)
-    return plan
+            found.steps[name] = (how, keep_empty, nested, convert, field)
+    return found
 
 
 def _quick(body: Any, plan: _Quick, walk: Walk) -> JSON:
@@ -174,33 +174,33 @@ def _quick(body: Any, plan: _Quick, walk: Walk) -> JSON:
 
 
 _Convert = Callable[[Any, Field, Walk], Any]
-_Step = tuple[str, bool, _Convert, Field]
-_plans: dict[str, dict[str, _Step]] = {}
+Step = tuple[str, bool, _Convert, Field]
+_plans: dict[str, dict[str, Step]] = {}
 
 
-def _plan(type: Type) -> dict[str, _Step]:
+def plan(type: Type) -> dict[str, Step]:
     """Per JSON name: code, whether an empty value stays, converter, field."""
-    plan = _plans.get(type.name)
-    if plan is None:
-        plan = {}
+    found = _plans.get(type.name)
+    if found is None:
+        found = {}
         for name, field in type.fields.items():
             convert = _BY_SHAPE.get(field.shape) or _BY_CODE[field.code]
-            plan[name] = (field.code, field.pointer or not field.omitempty, convert, field)
-        _plans[type.name] = plan
-    return plan
+            found[name] = (field.code, field.pointer or not field.omitempty, convert, field)
+        _plans[type.name] = found
+    return found
 
 
 def _message(body: Any, type: Type, walk: Walk) -> JSON:
     if body.__class__ is not dict:
         raise walk.fail(body, type.go_type)
-    plan = _plan(type)
+    steps = plan(type)
     outer, walk.struct = walk.struct, type
     walk.depth += 1
     if walk.depth > MAX_DEPTH:
         raise StructureError(f"objects nest deeper than {MAX_DEPTH} levels")
     found: JSON = {}
     for name, value in body.items():
-        step = plan.get(name)
+        step = steps.get(name)
         if step is None:
             walk.report(name)
             continue

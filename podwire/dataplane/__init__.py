@@ -8,11 +8,17 @@ The files, from the outside in::
     commands  verdict  packet  emit     what others say and hear
     world     walk     journey          all kernels and wires; walking a packet on a fork
     kernel    execute  tools/           one node: packets in and out, commands, command lines
-    stack/                              l2, bridge, arp, ipv4, icmp, vxlan: what packets go through
+    stack/                              l2 bridge arp ndp ip icmp vxlan: what packets go through
     netfilter/                          rule text parsed, printed, compiled, interpreted; hooks, NAT
     netns     link fib neigh conntrack sockets sysctl      the state of one namespace
+    family    addr                      what differs between IPv4 and IPv6; addresses
 
-Not modelled: IPv6, fragments (a packet without DF passes whole), TCP windows in conntrack, ICMP
-rate limits, multicast, VLANs, traffic control, IPsec. Unknown iptables matches and targets load
-and print; a packet that meets one ends UNKNOWN.
+One namespace has both families: ``Netns.fib`` and ``fib6``, ``netfilter`` and ``netfilter6`` (ask
+``fib_of(address)``, ``netfilter_of(address)``), one conntrack, one table of neighbours.
+
+Not modelled: fragments (a packet without DF passes whole), TCP windows in conntrack, ICMP rate
+limits and redirects, learned path MTUs that expire, multicast beyond neighbour discovery, router
+discovery, duplicate address detection, IPv6 zones (``fe80::1%eth0``) and extension headers, VLANs,
+traffic control, IPsec. Unknown iptables matches and targets load and print; a packet that meets one
+ends UNKNOWN.
 """

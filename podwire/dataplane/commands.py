@@ -83,8 +83,22 @@ class AddrDel(Command, frozen=True, kw_only=True):
     cidr: str
 
 
+class Hop(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One ``nexthop via ADDRESS dev DEV weight N`` of a multipath route."""
+
+    via: str = ""
+    dev: str = ""
+    weight: int = 1
+    onlink: bool = False
+
+
 class RouteReplace(Command, frozen=True, kw_only=True):
-    """``ip route replace``. ``type``: unicast | blackhole | unreachable | prohibit."""
+    """``ip route add|replace|change|append``. ``type``: unicast | local | broadcast | blackhole |
+    unreachable | prohibit | throw.
+
+    ``verb`` says which; the family is that of ``dst`` (write IPv6's default as ``::/0``) or of the
+    gateway.
+    """
 
     dst: str
     dev: str = ""
@@ -96,6 +110,11 @@ class RouteReplace(Command, frozen=True, kw_only=True):
     type: str = "unicast"
     table: str = "main"
     mtu_bytes: int = 0
+    metric: int = 0
+    advmss_bytes: int = 0
+    mtu_lock: bool = False
+    nexthops: list[Hop] = []
+    verb: str = "replace"
 
 
 class RouteDel(Command, frozen=True, kw_only=True):
@@ -105,6 +124,46 @@ class RouteDel(Command, frozen=True, kw_only=True):
     dev: str = ""
     via: str = ""
     table: str = "main"
+    metric: int = 0
+
+
+class RuleAdd(Command, frozen=True, kw_only=True):
+    """``ip rule add``. ``action``: lookup | goto | blackhole | unreachable | prohibit | nop.
+
+    ``priority`` 0 takes the one below the first rule that is not 0's. ``sport`` and ``dport`` are
+    ``N`` or ``N-M``.
+    """
+
+    priority: int = 0
+    table: str = "main"
+    src: str = ""
+    dst: str = ""
+    mark: int = 0
+    mask: int = 0
+    action: str = "lookup"
+    target: int = 0
+    iif: str = ""
+    oif: str = ""
+    inverted: bool = False
+    protocol: str = ""
+    sport: str = ""
+    dport: str = ""
+    suppress_prefixlength: int = -1
+    family: str = "ipv4"
+
+
+class RuleDel(Command, frozen=True, kw_only=True):
+    """``ip rule del``: the first rule that has all that is given."""
+
+    priority: int = -1
+    table: str = ""
+    src: str = ""
+    dst: str = ""
+    mark: int = 0
+    mask: int = 0
+    iif: str = ""
+    oif: str = ""
+    family: str = "ipv4"
 
 
 class NeighReplace(Command, frozen=True, kw_only=True):
@@ -139,7 +198,10 @@ class FdbDel(Command, frozen=True, kw_only=True):
 
 
 class RulesRestore(Command, frozen=True, kw_only=True):
-    """``iptables-restore [--noflush]`` of real text; all tables in it commit together or not."""
+    """``iptables-restore [--noflush]`` of real text; all tables in it commit together or not.
+
+    ``family`` ipv6 is ip6tables-restore.
+    """
 
     text: str
     noflush: bool = True
@@ -185,6 +247,8 @@ AnyCommand = (
     | AddrDel
     | RouteReplace
     | RouteDel
+    | RuleAdd
+    | RuleDel
     | NeighReplace
     | NeighDel
     | FdbReplace

@@ -2,7 +2,8 @@
 
 TCP follows the kernel's state table; sequence numbers are not looked at (the network model has
 none), so a packet is never INVALID for its window. A tuple is (protocol, source, source port,
-destination, destination port); for ICMP echo the ports are identifier and type.
+destination, destination port); for ICMP echo the ports are identifier and type. Both families
+share one table.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from podwire.dataplane.packet import (
     FIN,
     ICMP_ECHO,
     ICMP_ECHO_REPLY,
-    ICMP_ERRORS,
+    ICMPV6_ECHO,
+    ICMPV6_ECHO_REPLY,
     RST,
     SYN,
     Packet,
@@ -27,6 +29,13 @@ Tuple = tuple[str, str, int, str, int]
 SECOND_NS = 1_000_000_000
 PURGE_EVERY = 1024
 UDP_STREAM_AFTER_NS = 2 * SECOND_NS
+
+ECHOES = {
+    "icmp": {ICMP_ECHO: ICMP_ECHO_REPLY, ICMP_ECHO_REPLY: ICMP_ECHO},
+    "icmpv6": {ICMPV6_ECHO: ICMPV6_ECHO_REPLY, ICMPV6_ECHO_REPLY: ICMPV6_ECHO},
+}
+UNTRACKED_ICMPV6 = range(130, 138)
+"""Multicast listener and neighbour discovery (nf_conntrack_proto_icmpv6.c: noct_valid_new)."""
 
 # fmt: off
 # nf_conntrack_proto_tcp.c, tcp_conntracks: new state by direction, kind of segment, old state.
@@ -85,17 +94,18 @@ class Entry(msgspec.Struct):
 def invert(key: Tuple) -> Tuple:
     """The tuple of answers."""
     protocol, src, sport, dst, dport = key
-    if protocol == "icmp":
-        return (protocol, dst, sport, src, ICMP_ECHO if dport == ICMP_ECHO_REPLY else 0)
+    if protocol in ECHOES:
+        return (protocol, dst, sport, src, ECHOES[protocol][dport])
     return (protocol, dst, dport, src, sport)
 
 
 def tuple_of(packet: Packet) -> Tuple | None:
     """The tuple of a packet; None for ICMP that is not echo."""
-    if packet.protocol == "icmp":
-        if packet.icmp_type not in {ICMP_ECHO, ICMP_ECHO_REPLY}:
+    protocol = packet.protocol
+    if protocol in ECHOES:
+        if packet.icmp_type not in ECHOES[protocol]:
             return None
-        return ("icmp", packet.src, packet.icmp_id, packet.dst, packet.icmp_type)
+        return (protocol, packet.src, packet.icmp_id, packet.dst, packet.icmp_type)
     return (packet.protocol, packet.src, packet.src_port, packet.dst, packet.dst_port)
 
 
@@ -223,11 +233,12 @@ class Conntrack:
         return found
 
     def _track(self, packet: Packet, sysctls: Sysctls, now_ns: int) -> Found:
-        if packet.protocol == "icmp" and packet.icmp_type in ICMP_ERRORS:
+        if packet.is_icmp_error:
             return self._related(packet, now_ns)
         key = tuple_of(packet)
         if key is None:
-            return Found("INVALID")
+            untracked = packet.protocol == "icmpv6" and packet.icmp_type in UNTRACKED_ICMPV6
+            return Found("UNTRACKED" if untracked else "INVALID")
         hit = self.find(key, now_ns)
         if hit is None:
             return self._new(key, packet, sysctls, now_ns)
@@ -237,7 +248,7 @@ class Conntrack:
         if packet.protocol == "udp":
             _refresh_udp(entry, sysctls, now_ns, reply=reply)
         else:
-            name = "icmp" if packet.protocol == "icmp" else "generic"
+            name = packet.protocol if packet.protocol in ECHOES else "generic"
             entry.expires_ns = now_ns + timeout_ns(sysctls, name)
         return self._seen(entry, reply=reply)
 
@@ -259,7 +270,7 @@ class Conntrack:
             loose = sysctls.number("net.netfilter.nf_conntrack_tcp_loose")
             if not state or (state == ES and not loose):
                 return Found("INVALID")
-        elif packet.protocol == "icmp" and packet.icmp_type != ICMP_ECHO:
+        elif packet.protocol in ECHOES and packet.icmp_type not in {ICMP_ECHO, ICMPV6_ECHO}:
             return Found("INVALID")
         if len(self) >= sysctls.number("net.netfilter.nf_conntrack_max") and not self._evict(
             now_ns
@@ -345,6 +356,7 @@ _TIMEOUTS = {
     "udp": "net.netfilter.nf_conntrack_udp_timeout",
     "udp_stream": "net.netfilter.nf_conntrack_udp_timeout_stream",
     "icmp": "net.netfilter.nf_conntrack_icmp_timeout",
+    "icmpv6": "net.netfilter.nf_conntrack_icmpv6_timeout",
 }
 for _state in _OLD[1:-1]:
     _TIMEOUTS[f"tcp_{_state.lower()}"] = f"net.netfilter.nf_conntrack_tcp_timeout_{_state.lower()}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from podwire.dataplane.emit import Deliver, Drop, Emit, Recorder, ToWire
 from podwire.dataplane.kernel import HOST
-from podwire.dataplane.packet import ICMP_ERRORS, RST, Packet
+from podwire.dataplane.packet import ICMP_PROTOCOLS, RST, Packet
 from podwire.dataplane.verdict import Fate, Flow, Hop, Step
 
 if TYPE_CHECKING:
@@ -91,17 +91,17 @@ class Journey:
             self._note(target.node, recorder, emits)
 
     def _asks_for(self, emit: ToWire, node: str) -> bool:
-        """Whether a broadcast is an ARP request for an address of that host."""
+        """Whether a frame to many asks for the MAC of an address of that host."""
         host = self.world.kernels[node].find_netns(HOST)
-        arp = emit.frame.arp
-        return arp is not None and host is not None and arp.target_ip in host.local
+        return host is not None and emit.frame.asks_for in host.local
 
     def _record_wire(self, a: str, b: str, emit: ToWire, result: str) -> None:
-        packet = emit.frame.packet
+        packet = emit.frame.packet if emit.frame.carries else None
         if packet is None and result != "down":
             return
         self.wires += 1
-        detail = f"{packet.size_bytes} bytes" if packet is not None else "ARP request"
+        asked = "neighbour solicitation" if emit.frame.arp is None else "ARP request"
+        detail = f"{packet.size_bytes} bytes" if packet is not None else asked
         step = Step(stage="wire", object=f"{a} - {b}", result=result, detail=detail)
         self.hops.append(Hop(node="", steps=[step]))
 
@@ -142,8 +142,8 @@ def cut(hops: list[Hop]) -> tuple[list[Hop], list[Hop]]:
 
 def is_error(packet: Packet) -> bool:
     """Whether a packet says that another one failed: an ICMP error, or RST."""
-    if packet.protocol == "icmp":
-        return packet.icmp_type in ICMP_ERRORS
+    if packet.protocol in ICMP_PROTOCOLS:
+        return packet.is_icmp_error
     return packet.protocol == "tcp" and bool(packet.tcp_flags & RST)
 
 

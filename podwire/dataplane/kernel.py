@@ -15,7 +15,7 @@ from podwire.dataplane.netfilter.env import Chance, RngChance
 from podwire.dataplane.netns import Netns, digest
 from podwire.dataplane.packet import Frame, Packet
 from podwire.dataplane.run import Run
-from podwire.dataplane.stack import arp, ipv4, l2
+from podwire.dataplane.stack import arp, ip, l2
 from podwire.dataplane.verdict import Fate
 from podwire.runtime.ports import Rng
 
@@ -88,9 +88,9 @@ class Kernel:
 
     def add_physical(self, name: str, mac: str, mtu_bytes: int = 1500, *, arp: bool = True) -> None:
         """Plug in a network card (up at once). ``arp`` False makes it point-to-point."""
-        self.netns(HOST).add_link(
-            Link(name=name, index=0, kind="phys", mac=mac, mtu_bytes=mtu_bytes, up=True, arp=arp)
-        )
+        ns = self.netns(HOST)
+        link = Link(name=name, index=0, kind="phys", mac=mac, mtu_bytes=mtu_bytes, up=True, arp=arp)
+        ns.wake6(ns.add_link(link))
 
     def tool(self, netns: str, argv: list[str], stdin: str, now_ns: int) -> tuple[str, str, int]:
         """Run a network tool in a namespace: (stdout, stderr, exit code); 127 if not modelled."""
@@ -105,7 +105,7 @@ class Kernel:
     ) -> list[Emit]:
         """Send a packet of a namespace's own; ``src`` "" lets routing pick the address."""
         run = Run(self, now_ns, recorder)
-        ipv4.output(run, self.netns(netns), packet)
+        ip.output(run, self.netns(netns), packet)
         return self._drain(run)
 
     def receive(
@@ -130,11 +130,15 @@ class Kernel:
                     run.drop(ns, Fate.LOOP, frame.packet, "the packet circles inside the node")
                 queue.clear()
                 break
-            l2.receive(run, ns, link, frame, skb)
+            if frame.packet is not None and frame.packet.is_discovery:
+                with run.aside():
+                    l2.receive(run, ns, link, frame, skb)
+            else:
+                l2.receive(run, ns, link, frame, skb)
         return run.emits
 
     def tick(self, now_ns: int, recorder: Recorder | None = None) -> list[Emit]:
-        """Do what is due: repeat or give up unanswered ARP requests. Call at ``deadline_ns``."""
+        """Do what is due: repeat or give up questions for MACs. Call at ``deadline_ns``."""
         run = Run(self, now_ns, recorder)
         for name, ns in list(self._namespaces.items()):
             due = ns.neighbours.deadline_ns()
@@ -162,10 +166,10 @@ class Kernel:
     def source_address(self, netns: str, dst: str) -> str:
         """The source address routing picks for a destination; "" when there is no route."""
         ns = self.netns(netns)
-        route = ns.fib.lookup(dst)
+        route = ns.fib_of(dst).lookup(dst)
         if route is None or route.type not in {"unicast", "local"}:
             return ""
-        return ipv4.source_for(ns, route, dst)
+        return ip.source_for(ns, route, dst)
 
     def path_mtu(self, netns: str, dst: str) -> int:
         """The largest packet that may be sent to an address, in bytes; 0 without a route.
@@ -173,8 +177,8 @@ class Kernel:
         A TCP's segment size is this less 40. Learns from "fragmentation needed" messages.
         """
         ns = self.netns(netns)
-        route = ns.fib.lookup(dst)
-        return ipv4.mtu_for(ns, route, dst) if route is not None and route.dev else 0
+        route = ns.fib_of(dst).lookup(dst)
+        return ip.mtu_for(ns, route, dst) if route is not None and route.dev else 0
 
     def open_socket(self, netns: str, proto: str, address: str, port: int) -> None:
         """A socket listens (tcp) or is bound (udp). ``address`` "" is any.

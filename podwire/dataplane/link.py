@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from podwire.dataplane.addr import Prefix, mask_int
+from podwire.dataplane.addr import Prefix
 
 
 class Address(msgspec.Struct, frozen=True):
-    """An address of a device. ``scope``: global | link | host."""
+    """An address of a device, of either family. ``scope``: global | link | host."""
 
     ip: str
     prefix: Prefix
@@ -21,17 +21,16 @@ class Address(msgspec.Struct, frozen=True):
 
     @property
     def broadcast(self) -> int | None:
-        """The subnet's broadcast address as an integer; None for /31 and /32."""
-        if self.prefix.length > 30:
-            return None
-        return self.prefix.network | (~mask_int(self.prefix.length) & 0xFFFFFFFF)
+        """The subnet's broadcast address as an integer; None for /31, /32 and IPv6."""
+        return None if self.prefix.length > 30 or self.prefix.bits == 128 else self.prefix.last
 
 
 class Link(msgspec.Struct):
     """A device. ``kind``: loopback | phys | veth | bridge | vxlan | dummy.
 
     ``master`` is the bridge it is a port of. ``peer_*`` name a veth's other end; ``dev``,
-    ``local``, ``vni``, ``dst_port`` and ``learning`` belong to a VXLAN device.
+    ``local``, ``vni``, ``dst_port`` and ``learning`` belong to a VXLAN device. ``addresses`` are
+    IPv4's, ``addresses6`` IPv6's (in the kernel's order: the widest scope first, newest first).
     """
 
     name: str
@@ -52,6 +51,7 @@ class Link(msgspec.Struct):
     learning: bool = True
     arp: bool = True
     addresses: tuple[Address, ...] = ()
+    addresses6: tuple[Address, ...] = ()
 
 
 class FdbEntry(msgspec.Struct, frozen=True):

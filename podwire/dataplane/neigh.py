@@ -1,4 +1,4 @@
-"""Neighbours: which MAC an address of a link has, and what waits until that is known.
+"""Neighbours of both families: which MAC an address has, and what waits until that is known.
 
 A dynamic entry counts as confirmed for ``REACHABLE_NS``; used later it is still used, but asked
 for again, and forgotten when nobody answers. Linux spreads these steps over STALE, DELAY and

@@ -7,7 +7,15 @@ from collections.abc import Callable
 
 import msgspec
 
-from podwire.dataplane.addr import Prefix, ip_int
+from podwire.dataplane.addr import (
+    LINK_LOCAL,
+    Prefix,
+    ip_int,
+    is_link_local,
+    is_multicast,
+    link_local,
+    parse_prefix,
+)
 from podwire.dataplane.conntrack import Conntrack, Entry
 from podwire.dataplane.fib import Fib, Route
 from podwire.dataplane.ipset.sets import IpSets
@@ -28,6 +36,7 @@ class Netns:
         "conntrack",
         "fdb",
         "fib",
+        "fib6",
         "ipsets",
         "ipvs",
         "last_index",
@@ -36,6 +45,7 @@ class Netns:
         "name",
         "neighbours",
         "netfilter",
+        "netfilter6",
         "path_mtu",
         "sockets",
         "sysctls",
@@ -44,7 +54,8 @@ class Netns:
     def __init__(self, name: str) -> None:
         self.name = name
         self.links: dict[str, Link] = {}
-        self.fib = Fib()
+        self.fib = Fib("ipv4")
+        self.fib6 = Fib("ipv6")
         self.neighbours = NeighbourTable()
         self.fdb: dict[str, dict[str, FdbEntry]] = {}
         self.sysctls = Sysctls()
@@ -55,14 +66,16 @@ class Netns:
         """What "fragmentation needed" taught, by destination."""
         self.ipvs = Ipvs()
         self.ipsets = IpSets()
-        self.netfilter = Netfilter()
-        self.netfilter.ipsets = self.ipsets
+        self.netfilter = Netfilter("ipv4")
+        self.netfilter6 = Netfilter("ipv6")
+        self.netfilter.ipsets = self.netfilter6.ipsets = self.ipsets
         self.conntrack = Conntrack()
         self.last_index = 0
         lo = self.add_link(Link(name="lo", index=0, kind="loopback", mac="00:00:00:00:00:00"))
         lo.mtu_bytes = 65536
         lo.up = True
         self.add_address(lo, Address("127.0.0.1", Prefix(ip_int("127.0.0.0"), 8), "host"))
+        self.add_address(lo, Address("::1", parse_prefix("::1/128"), "host"))
 
     def clone(self) -> Netns:
         """An independent copy: nothing mutable is shared."""
@@ -71,9 +84,11 @@ class Netns:
         copy.links = {name: msgspec.structs.replace(link) for name, link in self.links.items()}
         copy.fib = self.fib.clone()
         copy.ipvs = self.ipvs.clone()
+        copy.fib6 = self.fib6.clone()
         copy.ipsets = self.ipsets.clone()
         copy.netfilter = self.netfilter.clone()
-        copy.netfilter.ipsets = copy.ipsets
+        copy.netfilter6 = self.netfilter6.clone()
+        copy.netfilter.ipsets = copy.netfilter6.ipsets = copy.ipsets
         copy.conntrack, entries = self.conntrack.clone()
         copy.neighbours = self.neighbours.clone(lambda skb: _twin(skb, entries))
         copy.fdb = {dev: dict(entries) for dev, entries in self.fdb.items()}
@@ -94,12 +109,28 @@ class Netns:
         return link
 
     def add_address(self, link: Link, address: Address) -> None:
-        """Put an address on a device, with its local, broadcast and connected routes."""
+        """Put an address on a device, with its local, broadcast and connected routes.
+
+        One of IPv6 is this namespace's own only while the device is up.
+        """
+        if address.prefix.bits == 128:
+            self._add_address6(link, address)
+            return
         link.addresses = (*link.addresses, address)
         self.local.setdefault(address.ip, link.name)
         self._local_routes(link, address)
         if link.up:
             self.connected_routes(link, address)
+
+    def _add_address6(self, link: Link, address: Address) -> None:
+        # ipv6_link_dev_addr: sorted by scope, the newest first among equals
+        order = ("global", "host", "link")
+        rank = order.index(address.scope)
+        before = [a for a in link.addresses6 if order.index(a.scope) < rank]
+        after = [a for a in link.addresses6 if order.index(a.scope) >= rank]
+        link.addresses6 = (*before, address, *after)
+        if link.up:
+            self.bring_up6(link, address)
 
     def _local_routes(self, link: Link, address: Address) -> None:
         """Table local: the address itself, a loopback's whole network, the broadcast address."""
@@ -127,24 +158,77 @@ class Netns:
             Route(address.prefix, dev=link.name, src=address.ip, scope="link", proto="kernel")
         )
 
+    def bring_up6(self, link: Link, address: Address) -> None:
+        """Make an IPv6 address of a device that is up one's own, with the routes it brings."""
+        self.local.setdefault(address.ip, link.name)
+        own = Prefix(ip_int(address.ip), 128, 128)
+        dev = link.name
+        self.fib6.put(Route(own, dev=dev, type="local", table="local", proto="kernel"))
+        if address.scope != "host":
+            self.fib6.put(Route(address.prefix, dev=dev, proto="kernel", metric=256))
+
+    def wake6(self, link: Link) -> None:
+        """A device is up and has a carrier: IPv6 makes itself a link-local address on it
+        (addrconf_dev_config). Duplicate address detection is not modelled.
+        """
+        if link.kind == "loopback" or self.sysctls.device("disable_ipv6", link.name, family=6):
+            return
+        if any(a.scope == "link" for a in link.addresses6):
+            return
+        group = parse_prefix("ff00::/8")
+        self.fib6.put(
+            Route(group, dev=link.name, type="multicast", table="local", proto="kernel", metric=256)
+        )
+        prefix = Prefix(LINK_LOCAL, 64, 128)
+        self.add_address(link, Address(link_local(link.mac), prefix, "link"))
+
+    def sleep6(self, link: Link) -> None:
+        """A device went down, or lost IPv6: its addresses are gone (keep_addr_on_down=0)."""
+        for address in link.addresses6:
+            self.remove_address(link, address)
+        self.fib6.remove_device(link.name)
+
     def remove_address(self, link: Link, address: Address) -> None:
         """Take an address off a device, with the routes it brought."""
+        if address.prefix.bits == 128:
+            self._remove_address6(link, address)
+            return
         link.addresses = tuple(a for a in link.addresses if a != address)
-        self.local = {
-            a.ip: other.name for other in reversed(self.links.values()) for a in other.addresses
-        }
+        self._relearn_local()
         for table in ("local", "main"):
             for route in self.fib.routes(table):
                 own = route.dev == link.name and route.src == address.ip
                 if own and route.proto == "kernel":
                     self.fib.remove(route)
 
+    def _remove_address6(self, link: Link, address: Address) -> None:
+        link.addresses6 = tuple(a for a in link.addresses6 if a != address)
+        self._relearn_local()
+        own = Prefix(ip_int(address.ip), 128, 128)
+        kept = [a.prefix for a in link.addresses6]
+        gone = [("local", own)]
+        if address.prefix not in kept:
+            gone.append(("main", address.prefix))
+        for table, prefix in gone:
+            for route in self.fib6.tables[table].at(prefix):
+                if route.dev == link.name and route.proto == "kernel":
+                    self.fib6.remove(route)
+
+    def _relearn_local(self) -> None:
+        self.local = {
+            a.ip: other.name
+            for other in reversed(self.links.values())
+            for a in (*other.addresses, *(other.addresses6 if other.up else ()))
+        }
+
     def remove_link(self, name: str) -> None:
         """Forget a device with all that hangs on it."""
         link = self.links.pop(name)
-        for address in link.addresses:
+        for address in (*link.addresses, *link.addresses6):
             self.remove_address(link, address)
-        self.fib.remove_device(name)
+        for fib in (self.fib, self.fib6):
+            fib.remove_device(name)
+            fib.revive_device(name)
         self.neighbours.remove_device(name)
         self.fdb.pop(name, None)
         for entries in self.fdb.values():
@@ -160,10 +244,20 @@ class Netns:
 
     # ------------------------------------------------------------ questions
 
+    def fib_of(self, address: str) -> Fib:
+        """The routing tables of an address' family."""
+        return self.fib6 if ":" in address else self.fib
+
+    def netfilter_of(self, address: str) -> Netfilter:
+        """The iptables or ip6tables state, whichever an address' packets pass."""
+        return self.netfilter6 if ":" in address else self.netfilter
+
     def primary_address(self, dev: str, toward: str = "") -> str:
         """The source address a device offers (Linux' inet_select_addr): one in the subnet of
         ``toward`` first, else the first global one of the device, else of any device; "" if none.
         """
+        if ":" in toward:
+            return self._source6(dev, toward)
         link = self.links.get(dev)
         addresses = [a for a in link.addresses if a.scope != "host"] if link else []
         if toward:
@@ -179,6 +273,24 @@ class Netns:
                     return address.ip
         return ""
 
+    def _source6(self, dev: str, toward: str) -> str:
+        """RFC 6724 as far as the model's addresses differ (ipv6_dev_get_saddr): the right scope,
+        then the outgoing device, then the longest common prefix, then the device's order.
+        """
+        target = ip_int(toward)
+        local = is_link_local(toward) or is_multicast(toward)
+        best, best_score = "", (-1, -1, -1)
+        for link in self.links.values():
+            if not link.up or (local and link.name != dev):
+                continue
+            for address in link.addresses6:
+                same = (address.scope == "link") == local
+                common = 128 - (ip_int(address.ip) ^ target).bit_length()
+                score = (int(same and address.scope != "host"), int(link.name == dev), common)
+                if address.scope != "host" and score > best_score:
+                    best, best_score = address.ip, score
+        return best
+
     def change_ipvs(self, change: Callable[[Ipvs], None]) -> None:
         """Change virtual servers on a draft: what fails changes nothing."""
         draft = self.ipvs.clone()
@@ -186,9 +298,10 @@ class Netns:
         self.ipvs.take(draft)
         if self.ipvs.gone and self.sysctls.number("net.ipv4.vs.expire_nodest_conn"):
             self.ipvs.expire_without_server(self.forget_flow)
-        if bool(self.ipvs) != self.netfilter.ipvs:
-            self.netfilter.ipvs = bool(self.ipvs)
-            self.netfilter.replan()
+        for netfilter in (self.netfilter, self.netfilter6):
+            if bool(self.ipvs) != netfilter.ipvs:
+                netfilter.ipvs = bool(self.ipvs)
+                netfilter.replan()
 
     def expire_ipvs(self, now_ns: int) -> None:
         """End IPVS connections that were silent for too long, and their conntrack entries."""
@@ -203,8 +316,8 @@ class Netns:
     def set_references(self) -> dict[str, int]:
         """How many rules refer to each ipset."""
         found: dict[str, int] = {}
-        for chains in self.netfilter.tables.values():
-            for chain in chains.values():
+        for tables in (self.netfilter.tables, self.netfilter6.tables):
+            for chain in (chain for chains in tables.values() for chain in chains.values()):
                 for rule in chain.rules:
                     for name in rule.set_names:
                         found[name] = found.get(name, 0) + 1
@@ -217,9 +330,10 @@ class Netns:
             sorted(msgspec.to_builtins(list(self.links.values())), key=lambda d: d["name"]),
             [
                 sorted(str(msgspec.structs.astuple(r)) for r in table.routes())
-                for _, table in sorted(self.fib.tables.items())
+                for fib in (self.fib, self.fib6)
+                for _, table in sorted(fib.tables.items())
             ],
-            [msgspec.structs.astuple(r)[:2] for r in self.fib.rules],
+            [str(msgspec.structs.astuple(r)) for r in (*self.fib.rules, *self.fib6.rules)],
             sorted(
                 (e.dev, e.ip, e.mac, e.state, e.confirmed_ns, e.probes, len(e.waiting))
                 for e in self.neighbours.entries.values()
@@ -234,6 +348,7 @@ class Netns:
             sorted(self.sockets.connected),
             sorted(self.path_mtu.items()),
             self.netfilter.facts(),
+            self.netfilter6.facts(),
             self.ipsets.facts(),
             self.ipvs.facts(),
             self.conntrack.facts(),

@@ -20,15 +20,26 @@ FRAGMENTATION_NEEDED, NET_PROHIBITED, HOST_PROHIBITED, ADMIN_PROHIBITED = 4, 9, 
 
 ICMP_ERRORS = frozenset({ICMP_UNREACHABLE, ICMP_TIME_EXCEEDED})
 
+ICMPV6_UNREACHABLE, ICMPV6_TOO_BIG, ICMPV6_TIME_EXCEEDED, ICMPV6_PARAMETER = 1, 2, 3, 4
+ICMPV6_ECHO, ICMPV6_ECHO_REPLY, ICMPV6_SOLICITATION, ICMPV6_ADVERTISEMENT = 128, 129, 135, 136
+ICMPV6_ERRORS = frozenset(range(1, 5))
+
+ICMP_PROTOCOLS = frozenset({"icmp", "icmpv6"})
+_ERRORS = frozenset(
+    [("icmp", number) for number in ICMP_ERRORS] + [("icmpv6", n) for n in ICMPV6_ERRORS]
+)
+_DISCOVERY = frozenset({ICMPV6_SOLICITATION, ICMPV6_ADVERTISEMENT})
+
 _FLAG_LETTERS = ((SYN, "S"), (FIN, "F"), (RST, "R"), (PSH, "P"), (ACK, "."))
 
 
 class Packet(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An IPv4 packet.
+    """An IP packet; its addresses (canonical text) say of which version.
 
-    ``protocol``: tcp | udp | icmp. ``tcp_flags``: bits as in the header. ``icmp_id`` is the echo
-    identifier; ``icmp_mtu_bytes`` the next hop's MTU of "fragmentation needed"; ``original`` the
-    packet that an ICMP error is about. ``size_bytes`` is the IP total length. ``gso_bytes``, when
+    ``protocol``: tcp | udp | sctp | icmp | icmpv6 ... ``tcp_flags``: bits as in the header.
+    ``icmp_id`` is the echo identifier; ``icmp_mtu_bytes`` the next hop's MTU of "fragmentation
+    needed" and "packet too big"; ``original`` the packet that an ICMP error is about. ``ttl`` is
+    IPv6's hop limit. ``size_bytes`` is the whole length with the IP header. ``gso_bytes``, when
     set, says that this stands for several packets on the wire, the largest of this size (what the
     MTU is compared with). ``mark`` is the skb's firewall mark and never leaves a namespace.
     """
@@ -64,14 +75,24 @@ class Packet(msgspec.Struct, frozen=True, omit_defaults=True):
         )
 
     @property
+    def is_icmp_error(self) -> bool:
+        """Whether it tells of another packet's failure."""
+        return (self.protocol, self.icmp_type) in _ERRORS
+
+    @property
+    def is_discovery(self) -> bool:
+        """Whether it is IPv6's counterpart of an ARP message."""
+        return self.protocol == "icmpv6" and self.icmp_type in _DISCOVERY
+
+    @property
     def largest_bytes(self) -> int:
         """The size that an MTU is compared with."""
         return self.gso_bytes or self.size_bytes
 
     def __str__(self) -> str:
-        if self.protocol == "icmp":
-            return f"{self.src} > {self.dst} icmp {icmp_words(self)}"
-        text = f"{self.src}:{self.src_port} > {self.dst}:{self.dst_port} {self.protocol}"
+        if self.protocol in ICMP_PROTOCOLS:
+            return f"{self.src} > {self.dst} {self.protocol} {icmp_words(self)}"
+        text = f"{self.flow} {self.protocol}"
         return f"{text} [{flag_letters(self.tcp_flags)}]" if self.protocol == "tcp" else text
 
 
@@ -85,6 +106,15 @@ class Arp(msgspec.Struct, frozen=True):
     target_mac: str = "00:00:00:00:00:00"
 
 
+class Discovery(msgspec.Struct, frozen=True):
+    """The payload of a neighbour solicitation or advertisement (RFC 4861)."""
+
+    target: str
+    mac: str
+    solicited: bool = False
+    override: bool = True
+
+
 class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
     """An Ethernet frame holding a packet or an ARP message.
 
@@ -95,6 +125,19 @@ class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
     dst: str
     packet: Packet | None = None
     arp: Arp | None = None
+
+    @property
+    def asks_for(self) -> str:
+        """The address whose MAC it asks for, by ARP or neighbour solicitation; "" if none."""
+        if self.arp is not None:
+            return self.arp.target_ip if self.arp.op == 1 else ""
+        payload = self.packet.payload if self.packet is not None else None
+        return payload.target if isinstance(payload, Discovery) and not payload.solicited else ""
+
+    @property
+    def carries(self) -> bool:
+        """Whether it holds somebody's packet: no ARP message, no neighbour discovery."""
+        return self.packet is not None and not self.packet.is_discovery
 
 
 class Vxlan(msgspec.Struct, frozen=True):
@@ -112,8 +155,33 @@ def flag_letters(flags: int) -> str:
     return "".join(letter for bit, letter in _FLAG_LETTERS if flags & bit) or "none"
 
 
+_ICMPV6_WORDS = {
+    ICMPV6_ECHO: "echo request id {p.icmp_id} seq {p.icmp_seq}",
+    ICMPV6_ECHO_REPLY: "echo reply id {p.icmp_id} seq {p.icmp_seq}",
+    ICMPV6_TIME_EXCEEDED: "time exceeded in-transit",
+    ICMPV6_TOO_BIG: "packet too big (mtu {p.icmp_mtu_bytes})",
+    ICMPV6_SOLICITATION: "neighbor solicitation, who has {p.payload.target}",
+    ICMPV6_ADVERTISEMENT: "neighbor advertisement, tgt is {p.payload.target}",
+}
+_ICMPV6_UNREACHABLE_WORDS = {
+    0: "unreachable route",
+    1: "unreachable prohibited",
+    2: "unreachable beyond scope",
+    3: "unreachable address",
+    4: "unreachable port",
+    5: "unreachable policy fail",
+    6: "unreachable reject route",
+}
+
+
 def icmp_words(packet: Packet) -> str:
     """An ICMP type as tcpdump names it."""
+    if packet.protocol == "icmpv6":
+        if packet.icmp_type == ICMPV6_UNREACHABLE:
+            return _ICMPV6_UNREACHABLE_WORDS.get(
+                packet.icmp_code, f"unreachable code {packet.icmp_code}"
+            )
+        return _ICMPV6_WORDS.get(packet.icmp_type, f"type {packet.icmp_type}").format(p=packet)
     if packet.icmp_type == ICMP_ECHO:
         return f"echo request id {packet.icmp_id} seq {packet.icmp_seq}"
     if packet.icmp_type == ICMP_ECHO_REPLY:
@@ -135,6 +203,7 @@ def icmp_words(packet: Packet) -> str:
 
 def answer_to(packet: Packet) -> Packet:
     """What a listener sends back first: SYN-ACK to a SYN, a datagram to a datagram."""
+    header = 80 if ":" in packet.dst else 60
     return Packet(
         src=packet.dst,
         dst=packet.src,
@@ -142,5 +211,5 @@ def answer_to(packet: Packet) -> Packet:
         src_port=packet.dst_port,
         dst_port=packet.src_port,
         tcp_flags=SYN | ACK if packet.protocol == "tcp" else 0,
-        size_bytes=60 if packet.protocol == "tcp" else min(packet.size_bytes, 60),
+        size_bytes=header if packet.protocol == "tcp" else min(packet.size_bytes, header),
     )

@@ -7,6 +7,8 @@ loop ends after ``MAX_HOPS`` devices with fate LOOP instead of exhausting the st
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.emit import Deliver, Drop, Emit, Recorder, ToWire
@@ -24,15 +26,33 @@ MAX_HOPS = 1024
 class Run:
     """One call's state. ``recorder`` is None unless somebody wants to see the steps."""
 
-    __slots__ = ("budget", "emits", "kernel", "now_ns", "queue", "recorder")
+    __slots__ = ("_recorder", "budget", "emits", "kernel", "now_ns", "queue", "recorder")
 
     def __init__(self, kernel: Kernel, now_ns: int, recorder: Recorder | None = None) -> None:
         self.kernel = kernel
         self.now_ns = now_ns
-        self.recorder = recorder
+        self.recorder = self._recorder = recorder
         self.emits: list[Emit] = []
         self.queue: deque[tuple[str, str, Frame, Skb | None]] = deque()
         self.budget = MAX_HOPS
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """While neighbour discovery is about: its steps are nobody's packet's, its end may be."""
+        before, self.recorder = self.recorder, None
+        try:
+            yield
+        finally:
+            self.recorder = before
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """While a packet that waited for discovery goes on."""
+        before, self.recorder = self.recorder, self._recorder
+        try:
+            yield
+        finally:
+            self.recorder = before
 
     def enqueue(self, netns: str, dev: str, frame: Frame, skb: Skb | None = None) -> None:
         """A frame arrives at a device of a namespace of this node."""
@@ -63,8 +83,8 @@ class Run:
         chain: str = "",
     ) -> None:
         """A packet ends here."""
-        if self.recorder is not None:
-            self.recorder.step(
+        if self._recorder is not None:
+            self._recorder.step(
                 stage, object, "drop", reason, netns=ns.name, rule=rule, before=packet.flow
             )
         self.emits.append(Drop(ns.name, fate, packet, reason, rule, chain))

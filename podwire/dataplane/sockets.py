@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from podwire.dataplane.addr import family_of
 from podwire.dataplane.packet import Packet
 
 ANY = ""
+"""Any address of both families: what ``::`` binds to unless told otherwise (bindv6only=0)."""
+ANY4 = "0.0.0.0"
+EVERYWHERE = {ANY: ("ipv4", "ipv6"), ANY4: ("ipv4",)}
+
+
+def bound_to(address: str) -> str:
+    """An address as sockets are kept by it: ``::`` is ANY."""
+    return ANY if address == "::" else address
+
+
+def _clash(a: str, b: str) -> bool:
+    """Whether two addresses cannot both be bound on one port."""
+    families = [EVERYWHERE.get(x) or (family_of(x),) for x in (a, b)]
+    wide = a in EVERYWHERE or b in EVERYWHERE
+    return a == b or (wide and any(family in families[1] for family in families[0]))
 
 
 class SocketTable:
@@ -25,15 +41,15 @@ class SocketTable:
 
     def bind(self, protocol: str, address: str, port: int) -> None:
         """Bind; raises ValueError when the address and port are taken (EADDRINUSE)."""
-        address = ANY if address == "0.0.0.0" else address
+        address = bound_to(address)
         held = self.bound.get((protocol, port), ())
-        if address in held or (held and (address == ANY or ANY in held)):
+        if any(_clash(address, other) for other in held):
             raise ValueError("Address already in use")
         self.bound[protocol, port] = (*held, address)
 
     def unbind(self, protocol: str, address: str, port: int) -> None:
         """Undo ``bind``; harmless when not bound."""
-        address = ANY if address == "0.0.0.0" else address
+        address = bound_to(address)
         kept = tuple(a for a in self.bound.get((protocol, port), ()) if a != address)
         if kept:
             self.bound[protocol, port] = kept
@@ -46,7 +62,9 @@ class SocketTable:
         if key in self.connected:
             return True
         held = self.bound.get((packet.protocol, packet.dst_port))
-        return held is not None and (ANY in held or packet.dst in held)
+        if held is None:
+            return False
+        return ANY in held or packet.dst in held or (ANY4 in held and ":" not in packet.dst)
 
     def port_free(self, protocol: str, address: str, port: int) -> bool:
         """Whether a port could be taken as an ephemeral one."""

@@ -56,6 +56,8 @@ class Flow(_Record, frozen=True, kw_only=True):
     dst_port: int = 0
 
     def __str__(self) -> str:
+        if ":" in self.src or ":" in self.dst:
+            return f"[{self.src}]:{self.src_port} > [{self.dst}]:{self.dst_port}"
         return f"{self.src}:{self.src_port} > {self.dst}:{self.dst_port}"
 
 

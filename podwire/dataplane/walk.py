@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from podwire.dataplane import family as families
 from podwire.dataplane.journey import Journey, answered, arrival, cut, ending
-from podwire.dataplane.packet import ICMP_ECHO, SYN, Packet, answer_to, replace
+from podwire.dataplane.packet import SYN, Packet, answer_to, replace
 from podwire.dataplane.verdict import GOOD_FATES, Branch, Draw, Fate, Flow, WalkAnswer, WalkRequest
 from podwire.runtime.ports import Rng
 
@@ -170,18 +171,19 @@ def first_packet(world: World, request: WalkRequest, rng: Rng) -> Packet:
     kernel = world.kernels[request.node]
     src = request.src or kernel.source_address(request.netns, request.dst)
     port = request.src_port or FIRST_PORT + rng.below(PORTS)
-    icmp = request.protocol == "icmp"
+    family = families.of(request.dst)
+    icmp = request.protocol in families.BY_ICMP
     if not icmp:
         ends = (request.protocol, src, port, request.dst, request.dst_port)
         kernel.connect_socket(request.netns, *ends)
     return Packet(
         src=src,
         dst=request.dst,
-        protocol=request.protocol,
+        protocol=family.icmp if icmp else request.protocol,
         src_port=0 if icmp else port,
         dst_port=0 if icmp else request.dst_port,
         tcp_flags=SYN if request.protocol == "tcp" else 0,
-        icmp_type=ICMP_ECHO if icmp else 0,
+        icmp_type=family.echo if icmp else 0,
         icmp_id=port if icmp else 0,
         size_bytes=request.size_bytes,
         dont_fragment=request.dont_fragment,
@@ -204,7 +206,7 @@ def _branch(
         return _as_branch(there, None, fate, node, netns, flow), None
     node, delivered = got
     flow = delivered.packet.flow
-    if packet.protocol == "icmp":
+    if packet.protocol in families.BY_ICMP:
         # the kernel of the far end answered already: what was delivered is the answer, at home
         if (node, delivered.netns) != origin:
             return _as_branch(there, None, Fate.LOST, node, delivered.netns, flow), None

@@ -363,7 +363,7 @@ class Fabric:
         asks = True
         for emit in emits:
             if isinstance(emit, ToWire):
-                asks = emit.frame.arp is not None
+                asks = not emit.frame.carries
                 self._to_wire(host, emit)
             elif isinstance(emit, Deliver):
                 asks = False

@@ -6,12 +6,13 @@ import asyncio
 import errno
 import os
 
+from podwire.dataplane import family as families
 from podwire.dataplane.packet import (
     ADMIN_PROHIBITED,
     FRAGMENTATION_NEEDED,
     HOST_PROHIBITED,
     HOST_UNREACHABLE,
-    ICMP_ECHO,
+    ICMPV6_UNREACHABLE,
     NET_PROHIBITED,
     NET_UNREACHABLE,
     PORT_UNREACHABLE,
@@ -19,8 +20,8 @@ from podwire.dataplane.packet import (
     Packet,
 )
 
-PING_BYTES = 84
-"""ping(8): 56 bytes of data, 8 of ICMP and 20 of IP header."""
+PING_BYTES = 64
+"""ping(8): 56 bytes of data and 8 of ICMP."""
 
 # Linux: icmp_err_convert in net/ipv4/icmp.c
 _ERRNO = {
@@ -32,6 +33,18 @@ _ERRNO = {
     NET_PROHIBITED: errno.ENETUNREACH,
     HOST_PROHIBITED: errno.EHOSTUNREACH,
     ADMIN_PROHIBITED: errno.EHOSTUNREACH,
+}
+
+
+# Linux: icmpv6_err_convert and tab_unreach in net/ipv6/icmp.c
+_ERRNO6 = {
+    0: errno.ENETUNREACH,
+    1: errno.EACCES,
+    2: errno.EHOSTUNREACH,
+    3: errno.EHOSTUNREACH,
+    4: errno.ECONNREFUSED,
+    5: errno.EACCES,
+    6: errno.EACCES,
 }
 
 
@@ -47,6 +60,10 @@ def again(error: OSError) -> OSError:
 
 def error_of(packet: Packet) -> OSError:
     """What an ICMP error message means to the socket it is about."""
+    if packet.protocol == "icmpv6":
+        if packet.icmp_type == ICMPV6_UNREACHABLE:
+            return os_error(_ERRNO6.get(packet.icmp_code, errno.EPROTO))
+        return os_error(errno.EMSGSIZE if packet.icmp_mtu_bytes else errno.EHOSTUNREACH)
     if packet.icmp_type == 3:
         return os_error(_ERRNO.get(packet.icmp_code, errno.EHOSTUNREACH))
     return os_error(errno.EHOSTUNREACH)  # time exceeded
@@ -54,14 +71,15 @@ def error_of(packet: Packet) -> OSError:
 
 def echo_request(src: str, dst: str, ident: int, sequence: int) -> Packet:
     """The packet that ping sends."""
+    family = families.of(dst)
     return Packet(
         src=src,
         dst=dst,
-        protocol="icmp",
-        icmp_type=ICMP_ECHO,
+        protocol=family.icmp,
+        icmp_type=family.echo,
         icmp_id=ident,
         icmp_seq=sequence,
-        size_bytes=PING_BYTES,
+        size_bytes=PING_BYTES + family.header_bytes,
     )
 
 

@@ -11,7 +11,7 @@ from podwire.dataplane.packet import answer_to, replace
 from podwire.dataplane.verdict import WalkAnswer, WalkRequest
 from podwire.dataplane.walk import Arrival
 from podwire.fabric.space import EPHEMERAL_HIGH, EPHEMERAL_LOW
-from podwire.fabric.udp import HEADERS_BYTES
+from podwire.fabric.udp import headers_bytes
 
 if TYPE_CHECKING:
     from podwire.fabric.hardware import Fabric
@@ -58,7 +58,7 @@ class Questions:
             src_port=self._source_port(node, netns),
             dst=address,
             dst_port=port,
-            size_bytes=len(payload) + HEADERS_BYTES,
+            size_bytes=len(payload) + headers_bytes(address),
             draw=draw,
         )
         answer, reached = self._ask(request)
@@ -95,7 +95,7 @@ class Questions:
 
 def _comes_back(reached: Arrival, data: bytes, origin: tuple[str, str]) -> bool:
     """Carry a program's answer through the fork that its question went through."""
-    size_bytes = len(data) + HEADERS_BYTES
+    size_bytes = len(data) + headers_bytes(reached.packet.dst)
     packet = replace(
         answer_to(reached.packet), size_bytes=size_bytes, dont_fragment=False, payload=data
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from podwire.dataplane.packet import ACK, ICMP_ECHO_REPLY, RST, SYN, Packet
+from podwire.dataplane.packet import ACK, ICMP_ECHO_REPLY, ICMPV6_ECHO_REPLY, RST, SYN, Packet
 from podwire.fabric.icmp import Echoes, error_of, os_error
 from podwire.fabric.segment import Segment, State
-from podwire.fabric.streams import HEADERS_BYTES, TcpListener, TcpSocket
+from podwire.fabric.streams import TcpListener, TcpSocket, headers_bytes
 from podwire.fabric.tcp import Connection
 from podwire.fabric.udp import UdpSocket
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 EPHEMERAL_LOW, EPHEMERAL_HIGH = 32768, 60999
 """``net.ipv4.ip_local_port_range``."""
-ANY = ("", "0.0.0.0")
+ANY = ("", "::")
+"""What a program binds for both families (``::`` without IPV6_V6ONLY); ``0.0.0.0`` is IPv4's."""
+ANY4 = "0.0.0.0"
 
 Tuple4 = tuple[str, int, str, int]
 
@@ -47,8 +49,6 @@ class Space:
 
     def route(self, address: str) -> tuple[str, int]:
         """Source address and MTU toward a destination. Raises OSError (ENETUNREACH ...)."""
-        if ":" in address:
-            raise os_error(errno.ENETUNREACH)  # no IPv6 in this cluster
         return self.layer.hardware.route(self.node, self.netns, address)
 
     def send(self, packet: Packet) -> None:
@@ -68,7 +68,7 @@ class Space:
                 src_port=packet.dst_port,
                 dst_port=packet.src_port,
                 tcp_flags=RST | ACK,
-                size_bytes=HEADERS_BYTES,
+                size_bytes=headers_bytes(packet.src),
                 payload=Segment(RST | ACK, seq, ack, 0),
             )
         )
@@ -101,7 +101,7 @@ class Space:
         if known is not None and known.conn.state is not State.TIME_WAIT:
             raise os_error(errno.EADDRNOTAVAIL)
         socket = self.make_tcp(
-            (source, local_port), (address, port), owner, mss=mtu_bytes - HEADERS_BYTES
+            (source, local_port), (address, port), owner, mss=mtu_bytes - headers_bytes(address)
         )
         socket.conn.open(self.now_ns())
         return socket
@@ -111,7 +111,7 @@ class Space:
     ) -> TcpSocket:
         """Register one end of a connection."""
         if not mss:
-            mss = self.route(remote[0])[1] - HEADERS_BYTES
+            mss = self.route(remote[0])[1] - headers_bytes(remote[0])
         conn = Connection(self._rng.below(2**31), mss)
         socket = TcpSocket(self, local, remote, conn, owner)
         key = (*local, *remote)
@@ -206,7 +206,7 @@ class Space:
             socket = self.udp_for(packet.dst, packet.dst_port)
             if socket is not None and isinstance(packet.payload, bytes):
                 socket.arrived(packet.payload, packet.src, packet.src_port)
-        elif packet.icmp_type == ICMP_ECHO_REPLY:
+        elif packet.icmp_type in {ICMP_ECHO_REPLY, ICMPV6_ECHO_REPLY}:
             self.echoes.reply(packet)
         elif packet.original is not None:
             self._deliver_error(packet, packet.original)
@@ -220,17 +220,23 @@ class Space:
                 socket.arrived(packet)
                 return
             self.forget_tcp(socket)  # a new incarnation may follow TIME_WAIT (RFC 6191)
-        listener = self.listeners.get((packet.dst, packet.dst_port))
-        if listener is None:
-            listener = self.listeners.get(("", packet.dst_port))
+        listener = self._listener_for(packet.dst, packet.dst_port)
         if listener is not None:
             listener.arrived(packet)
         elif not packet.tcp_flags & RST:
             self.refuse(packet)
 
+    def _listener_for(self, address: str, port: int) -> TcpListener | None:
+        listener = self.listeners.get((address, port))
+        if listener is None and ":" not in address:
+            listener = self.listeners.get((ANY4, port))
+        return listener if listener is not None else self.listeners.get(("", port))
+
     def udp_for(self, address: str, port: int) -> UdpSocket | None:
         """Who receives datagrams for an address and port here."""
         socket = self.udp.get((address, port))
+        if socket is None and ":" not in address:
+            socket = self.udp.get((ANY4, port))
         return socket if socket is not None else self.udp.get(("", port))
 
     def _deliver_error(self, packet: Packet, original: Packet) -> None:
@@ -241,7 +247,8 @@ class Space:
             if stream is None:
                 return
             if packet.icmp_mtu_bytes:
-                stream.conn.on_packet_too_big(packet.icmp_mtu_bytes, self.now_ns())
+                mss = packet.icmp_mtu_bytes - headers_bytes(original.dst)
+                stream.conn.on_packet_too_big(mss, self.now_ns())
             else:
                 stream.conn.on_icmp_error(error)
             stream.settle()

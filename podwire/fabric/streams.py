@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from podwire.fabric.space import Space
     from podwire.runtime.ports import Timer
 
-HEADERS_BYTES = 40
-SYN_BYTES = 60
-"""A SYN carries 20 bytes of options."""
+SYN_OPTIONS_BYTES = 20
 BACKLOG = 128
 SEND_BUFFER_BYTES = 256 * 1024
+
+
+def headers_bytes(address: str) -> int:
+    """The IP and TCP headers of a segment to or from an address."""
+    return 60 if ":" in address else 40
 
 
 class TcpSocket:
@@ -173,13 +176,14 @@ class TcpSocket:
 
     def _transmit(self, segment: Segment) -> None:
         data_bytes = len(segment.data)
-        mss = segment.mss
+        mss, headers = segment.mss, headers_bytes(self.remote[0])
         if data_bytes > mss > 0:
             slices = -(-data_bytes // mss)
-            size_bytes, gso_bytes = data_bytes + slices * HEADERS_BYTES, mss + HEADERS_BYTES
+            size_bytes, gso_bytes = data_bytes + slices * headers, mss + headers
         else:
-            size_bytes = SYN_BYTES if segment.flags & SYN else data_bytes + HEADERS_BYTES
-            gso_bytes = 0
+            size_bytes, gso_bytes = data_bytes + headers, 0
+            if segment.flags & SYN:
+                size_bytes = headers + SYN_OPTIONS_BYTES
         packet = Packet(
             src=self.local[0],
             dst=self.remote[0],

@@ -14,17 +14,27 @@ _FLAGS = "tulanpH"
 Row = tuple[str, str, str, str, str, str]
 
 
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _ends(address: str, port: int) -> tuple[str, str]:
+    """Both ends of a socket that waits; ``*`` is one of both families."""
+    peer = "*:*" if not address else "[::]:*" if ":" in address else "0.0.0.0:*"
+    return f"{_bracketed(address) or '*'}:{port}", peer
+
+
 def _listening(space: Space, *, tcp: bool, udp: bool) -> list[Row]:
     rows: list[Row] = []
     if udp:
         for (address, port), _ in sorted(space.udp.items()):
-            local = f"{address or '0.0.0.0'}:{port}"
-            rows.append(("udp", "UNCONN", "0", "0", local, "0.0.0.0:*"))
+            here, there = _ends(address, port)
+            rows.append(("udp", "UNCONN", "0", "0", here, there))
     if tcp:
         for (address, port), listener in sorted(space.listeners.items()):
-            local = f"{address or '0.0.0.0'}:{port}"
+            here, there = _ends(address, port)
             waiting = str(listener.waiting)
-            rows.append(("tcp", "LISTEN", waiting, str(listener.backlog), local, "0.0.0.0:*"))
+            rows.append(("tcp", "LISTEN", waiting, str(listener.backlog), here, there))
     return rows
 
 
@@ -39,8 +49,8 @@ def _connections(space: Space) -> list[Row]:
             stream.conn.state.value,
             str(stream.conn.buffered),
             str(unsent),
-            f"{address}:{port}",
-            f"{peer}:{peer_port}",
+            f"{_bracketed(address)}:{port}",
+            f"{_bracketed(peer)}:{peer_port}",
         )
         rows.append(row)
     return rows

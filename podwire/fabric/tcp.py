@@ -192,9 +192,8 @@ class Connection:
         else:
             self.soft_error = error
 
-    def on_packet_too_big(self, mtu_bytes: int, now_ns: int) -> None:
+    def on_packet_too_big(self, mss: int, now_ns: int) -> None:
         """Path MTU discovery: slice smaller and send what is in flight again."""
-        mss = mtu_bytes - 40
         if 0 < mss < self.mss:
             self.mss = mss
             self.recover = self.snd_nxt

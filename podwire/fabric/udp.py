@@ -14,10 +14,14 @@ from podwire.fabric.waiters import Waiters
 if TYPE_CHECKING:
     from podwire.fabric.space import Space
 
-HEADERS_BYTES = 28
 MAX_PAYLOAD_BYTES = 65507
 RECEIVE_BUFFER_BYTES = 212_992
 """``net.core.rmem_default``."""
+
+
+def headers_bytes(address: str) -> int:
+    """The IP and UDP headers of a datagram to or from an address."""
+    return 48 if ":" in address else 28
 
 
 class UdpSocket:
@@ -53,7 +57,7 @@ class UdpSocket:
                     shadow.set_result(data)
                 return
         source, mtu_bytes = self.space.route(address)
-        size_bytes = len(data) + HEADERS_BYTES
+        size_bytes = len(data) + headers_bytes(address)
         self.space.send(
             Packet(
                 src=self.local[0] or source,

@@ -11,8 +11,9 @@ from podwire.dataplane.commands import RulesRestore
 from podwire.dataplane.verdict import Edit
 from podwire.explain.objects import Objects, WhatIf
 from podwire.kube_proxy import config as proxy_config
-from podwire.kube_proxy.core import Proxier, Shared, settings_of
-from podwire.kube_proxy.shell import facts
+from podwire.kube_proxy.core import Proxier, Shared
+from podwire.kube_proxy.model import node_facts
+from podwire.kube_proxy.modes import MODES
 from podwire.sim.addons.kube_proxy import config_text
 from podwire.sim.settings import ClusterSettings
 
@@ -32,20 +33,20 @@ def compiler(settings: ClusterSettings) -> WhatIf:
 
 def _services(objects: Objects, config: proxy_config.Config) -> list[Edit]:
     """Each node's full kube-proxy sync."""
-    shared = Shared()
-    edits = []
+    shared, mode = Shared(), MODES[config.mode]
+    edits: list[Edit] = []
     for node in objects.nodes:
-        name = node.metadata.name
-        proxier = Proxier(
-            settings_of(config, (node.internal_ip,), node.spec.pod_cidr), facts(node, name), shared
-        )
-        for service in objects.services:
-            proxier.service(None, service)
-        for endpoint_slice in objects.slices:
-            proxier.slice(None, endpoint_slice)
-        plan = proxier.plan(full=True)
-        if plan is not None:
-            edits.append(Edit(node=name, command=RulesRestore(text=plan.text)))
+        facts = node_facts(node, node.metadata.name)
+        for family in facts.families:
+            settings = mode.settings(config, facts, family)
+            proxier = Proxier(mode, settings, facts, shared, family)
+            for service in objects.services:
+                proxier.service(None, service)
+            for endpoint_slice in objects.slices:
+                proxier.slice(None, endpoint_slice)
+            plan = proxier.plan(full=True)
+            commands = plan.commands if plan is not None else ()
+            edits.extend(Edit(node=facts.name, command=command) for command in commands)
     return edits
 
 

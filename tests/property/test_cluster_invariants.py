@@ -11,7 +11,8 @@ from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.api.times import parse_time
 from podwire.apiserver.cache.hub import ROOT
-from podwire.kube_proxy.names import port_hash, service_port_name
+from podwire.kube_proxy.model import service_port_name
+from podwire.kube_proxy.modes.iptables.names import port_hash
 from podwire.netpol.evaluator import Evaluator
 from tests.property.turmoil import CLIENT, PORT, Turmoil, front, workload
 

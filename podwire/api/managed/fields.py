@@ -112,7 +112,7 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _order(element: str) -> tuple[Any, ...]:
+def order(element: str) -> tuple[Any, ...]:
     """Upstream's order: the node itself, fields by name, keys, values, indices."""
     kind, rest = element[0], element[2:]
     if kind == "k":
@@ -256,11 +256,11 @@ def leaves(one: Fields) -> Fields:
 
 def paths(one: Fields) -> Iterator[tuple[str, ...]]:
     """Every member: those of a node in order, then those below its children."""
-    order = sorted((key for key in one if key != SELF), key=_order)
-    for key in order:
+    keys = sorted((key for key in one if key != SELF), key=order)
+    for key in keys:
         if is_member(one[key]):
             yield (key,)
-    for key in order:
+    for key in keys:
         for rest in paths(one[key]):
             yield (key, *rest)
 
@@ -317,22 +317,34 @@ def encode(one: Fields) -> bytes:
     """The set's FieldsV1 JSON, in upstream's order."""
     text = plain(one)
     several = len(_NUMBERED.findall(text)) > 1
-    return _renumbered(text) if several and _rivals(one) else text
+    return renumbered(text) if several and _rivals(one) else text
 
 
 def _rivals(one: Fields) -> bool:
     """Whether two siblings anywhere are told apart by numbers."""
-    numbered = 0
-    for key, below in one.items():
-        if below and _rivals(below):
-            return True
-        numbered += key[0] in "kv" and _NUMBERED_KEY.match(key) is not None
-    return numbered > 1
+    return numbered(one) > 1 or any(below and _rivals(below) for below in one.values())
+
+
+def numbered(elements: Iterable[str]) -> int:
+    """How many elements begin with a number."""
+    return sum(key[0] in "kv" and _NUMBERED_KEY.match(key) is not None for key in elements)
+
+
+def sorts_plainly(value: str) -> bool:
+    """Whether elements with this string stand in upstream's order when sorted by their text."""
+    return _PLAIN.fullmatch(value) is not None
+
+
+_PLAIN = re.compile(r'[^\x00-!"&<>\\]*')
+"""No character that is written otherwise, none that sorts before the closing quote."""
 
 
 @lru_cache(maxsize=1024)
-def _renumbered(text: bytes) -> bytes:
-    """Numbers sort as numbers. Remembered: many objects of a kind are owned alike."""
+def renumbered(text: bytes) -> bytes:
+    """A set's text in upstream's order, where numbers sort as numbers.
+
+    Remembered: many objects of a kind are owned alike.
+    """
     return msgspec.json.encode(_in_order(msgspec.json.decode(text)))
 
 
@@ -346,5 +358,5 @@ def stored(text: bytes) -> Fields:
 def _in_order(one: Fields) -> Fields:
     """``one``, in the order of its text, in upstream's: fields stand already as they should."""
     last = next(reversed(one), "f")
-    keys = one if last[0] in "f." else sorted(one, key=_order)  # i, k and v come behind f
+    keys = one if last[0] in "f." else sorted(one, key=order)  # i, k and v come behind f
     return {key: _in_order(below) if (below := one[key]) else below for key in keys}

@@ -21,6 +21,7 @@ from podwire.api.managed import fields as sets
 from podwire.api.managed.compare import compare
 from podwire.api.managed.fields import Fields, FieldsError
 from podwire.api.managed.plans import Step
+from podwire.api.managed.shapes import written
 from podwire.api.schema import type_named, type_of
 from podwire.api.view import JSON
 
@@ -117,7 +118,18 @@ def touched_and_removed(step: Step, old: JSON, new: JSON, ignored: Fields) -> tu
 
 
 def created(step: Step, zero: JSON, obj: JSON, by: Manager, now: str, ignored: Fields) -> Entries:
-    """The entries of a new object. ``zero`` is what Go prints of an unset one. Raises KeysError."""
+    """The entries of a new object, sealed. ``zero`` is what Go prints of an unset one.
+
+    Raises KeysError.
+    """
+    text = written(step, zero, obj, ignored, STRIPPED)
+    if text is None:
+        return sealed(compared(step, zero, obj, by, now, ignored))
+    return [made(by, msgspec.Raw(text), now)] if text else []
+
+
+def compared(step: Step, zero: JSON, obj: JSON, by: Manager, now: str, ignored: Fields) -> Entries:
+    """The entries of a new object by comparison with an unset one. Raises KeysError."""
     touched, _ = touched_and_removed(step, zero, obj, ignored)
     owned = sets.difference(touched, STRIPPED)
     return [made(by, owned, now)] if owned else []

@@ -9,6 +9,8 @@ kube-openapi pkg/schemaconv for what holds without a mark.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 from podwire.api.kinds import Kind
@@ -60,14 +62,17 @@ class Step:
 
     __slots__ = (
         "code",
+        "getter",
         "item",
         "keeps",
         "key",
         "keys",
         "leaves",
+        "opening",
         "other",
         "prefix",
         "shape",
+        "shapes",
         "table",
     )
 
@@ -90,7 +95,14 @@ class Step:
         """Values of a map, items of a list."""
         self.keys: tuple[tuple[str, Any], ...] = ()
         """The keys of a list's items and what they are by default (None: absent)."""
+        self.getter: Callable[[Any], Any] | None = None
+        """Reads them of an item that has them all: one key's value, or a tuple."""
         self.prefix = ""
+        """How the element of an item with one key begins: ``k:{"name":``."""
+        self.opening = ""
+        """The same in JSON."""
+        self.shapes: dict[Any, Any] = {}
+        """What ``managed.shapes`` remembers of values that have these keys."""
 
     def element(self, item: Any) -> str:
         """The path element of a list item. Raises KeysError."""
@@ -186,9 +198,10 @@ def schemaless() -> Step:
 def _copy(step: Step) -> Step:
     """A step of its own for another place, sharing what it leads to."""
     found = Step(step.shape, step.code)
-    found.table, found.leaves, found.keys, found.prefix = (
-        step.table, step.leaves, step.keys, step.prefix,
+    found.table, found.leaves, found.keys, found.prefix, found.shapes = (
+        step.table, step.leaves, step.keys, step.prefix, step.shapes,
     )  # fmt: skip
+    found.opening, found.getter = step.opening, step.getter
     found.item = step.item if step.item is not step else found
     return found
 
@@ -245,6 +258,8 @@ def _list(owner: str, field: Field) -> Step:
     found.item = _message(field.ref)
     defaults = _KEY_DEFAULTS.get(field.ref, {})
     found.keys = tuple((name, defaults.get(name)) for name in sorted(keys))
+    found.getter = itemgetter(*sorted(keys)) if keys else None
     if len(keys) == 1:
         found.prefix = f"k:{{{quoted(keys[0])}:"
+        found.opening = '"' + found.prefix.replace('"', '\\"')
     return found

@@ -36,12 +36,12 @@ class Op(NamedTuple):
 
 
 def _prefix_test(prefix: Prefix, field: str, *, inverted: bool) -> Test:
-    if prefix.length == 32:
-        text = ip_text(prefix.network)
+    if prefix.single:
+        text = ip_text(prefix.network, prefix.bits)
         if field == "src":
             return lambda skb, _: (skb.packet.src == text) != inverted
         return lambda skb, _: (skb.packet.dst == text) != inverted
-    network, shift = prefix.network, 32 - prefix.length
+    network, shift = prefix.network, prefix.bits - prefix.length
     if field == "src":
         return lambda skb, _: ((ip_int(skb.packet.src) ^ network) >> shift == 0) != inverted
     return lambda skb, _: ((ip_int(skb.packet.dst) ^ network) >> shift == 0) != inverted
@@ -109,8 +109,8 @@ class Compiled:
         rest = []
         for i, rule in enumerate(rules):
             port = _port_key(rule)
-            if rule.dst is not None and rule.dst.length == 32 and not rule.not_dst:
-                by_dst.setdefault(ip_text(rule.dst.network), []).append(i)
+            if rule.dst is not None and rule.dst.single and not rule.not_dst:
+                by_dst.setdefault(ip_text(rule.dst.network, rule.dst.bits), []).append(i)
             elif port is not None:
                 by_port.setdefault(port, []).append(i)
             else:

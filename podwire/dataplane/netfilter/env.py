@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from podwire.runtime.ports import Rng
 
 if TYPE_CHECKING:
+    from podwire.dataplane.netfilter.tables import Netfilter
     from podwire.dataplane.netns import Netns
 
 
@@ -47,13 +48,18 @@ class RngChance:
 
 
 class Env:
-    """The surroundings of one evaluation. ``chain`` is the compiled chain being walked."""
+    """The surroundings of one evaluation. ``chain`` is the compiled chain being walked, ``nf`` the
+    iptables or ip6tables state it belongs to.
+    """
 
-    __slots__ = ("chain", "chance", "now_ns", "ns", "table")
+    __slots__ = ("chain", "chance", "nf", "now_ns", "ns", "table")
 
-    def __init__(self, ns: Netns, now_ns: int, chance: Chance, table: str) -> None:
+    def __init__(
+        self, ns: Netns, now_ns: int, chance: Chance, table: str, nf: Netfilter | None = None
+    ) -> None:
         self.ns = ns
         self.now_ns = now_ns
         self.chance = chance
         self.table = table
+        self.nf = ns.netfilter if nf is None else nf
         self.chain: Any = None

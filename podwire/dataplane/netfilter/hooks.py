@@ -1,4 +1,4 @@
-"""The five hooks of the IPv4 stack. What runs at each, in order, is ``tables.HOOKS``."""
+"""The five hooks of the IP stacks. What runs at each, in order, is ``tables.HOOKS``."""
 
 from __future__ import annotations
 
@@ -8,25 +8,31 @@ from podwire.dataplane.netfilter.env import Env
 from podwire.dataplane.netfilter.interpret import Verdict
 from podwire.dataplane.netfilter.targets import Nat, Reject
 from podwire.dataplane.netns import Netns
-from podwire.dataplane.packet import ICMP_UNREACHABLE
 from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
 from podwire.dataplane.verdict import Fate
 
-REJECT_CODES = {
-    "icmp-net-unreachable": 0,
-    "icmp-host-unreachable": 1,
-    "icmp-proto-unreachable": 2,
-    "icmp-port-unreachable": 3,
-    "icmp-net-prohibited": 9,
-    "icmp-host-prohibited": 10,
-    "icmp-admin-prohibited": 13,
+REJECTS = {
+    "icmp-net-unreachable": (3, 0),
+    "icmp-host-unreachable": (3, 1),
+    "icmp-proto-unreachable": (3, 2),
+    "icmp-port-unreachable": (3, 3),
+    "icmp-net-prohibited": (3, 9),
+    "icmp-host-prohibited": (3, 10),
+    "icmp-admin-prohibited": (3, 13),
+    "icmp6-no-route": (1, 0),
+    "icmp6-adm-prohibited": (1, 1),
+    "icmp6-addr-unreachable": (1, 3),
+    "icmp6-port-unreachable": (1, 4),
+    "icmp6-policy-fail": (1, 5),
+    "icmp6-reject-route": (1, 6),
 }
+"""ICMP type and code of each ``--reject-with``."""
 
 
 def run(run: Run, ns: Netns, skb: Skb, hook: str) -> bool:
     """Pass a packet through a hook; False when it ended there."""
-    plan = ns.netfilter.plan.get(hook)
+    plan = ns.netfilter_of(skb.packet.dst).plan.get(hook)
     if not plan:
         return True
     for stage in plan:
@@ -52,18 +58,19 @@ def _ipvs(run: Run, ns: Netns, skb: Skb, stage: str, hook: str) -> bool:
     return ask(run, ns, skb, hook)
 
 
-def bridged(ns: Netns) -> bool:
-    """Whether bridged packets pass the hooks too (br_netfilter)."""
-    return ns.sysctls.number("net.bridge.bridge-nf-call-iptables") == 1
+def bridged(ns: Netns, address: str) -> bool:
+    """Whether bridged packets of an address' family pass the hooks too (br_netfilter)."""
+    tool = "ip6tables" if ":" in address else "iptables"
+    return ns.sysctls.number(f"net.bridge.bridge-nf-call-{tool}") == 1
 
 
 def _walk(run: Run, ns: Netns, skb: Skb, table: str, hook: str) -> Verdict:
-    nf = ns.netfilter
+    nf = ns.netfilter_of(skb.packet.dst)
     chain = nf.tables[table][hook]
     if not chain.rules and chain.policy == "ACCEPT":
         nf.hit_policy(table, hook, skb.packet.size_bytes)
         return _ACCEPT
-    env = Env(ns, run.now_ns, run.kernel.chance, table)
+    env = Env(ns, run.now_ns, run.kernel.chance, table, nf)
     return program.walk(nf, table, hook, skb, env, run.recorder)
 
 
@@ -98,13 +105,13 @@ def _end(run: Run, ns: Netns, skb: Skb, table: str, verdict: Verdict) -> bool:
 
 
 def _reject(run: Run, ns: Netns, skb: Skb, kind: str) -> None:
-    from podwire.dataplane.stack import icmp, ipv4  # noqa: PLC0415  # the stack calls the hooks
+    from podwire.dataplane.stack import icmp, ip  # noqa: PLC0415  # the stack calls the hooks
 
     if kind == "tcp-reset":
         if skb.packet.protocol == "tcp":
-            ipv4.output(run, ns, ipv4.reset_for(skb.packet))
+            ip.output(run, ns, ip.reset_for(skb.packet))
         return
-    icmp.error(run, ns, skb, ICMP_UNREACHABLE, REJECT_CODES[kind])
+    icmp.error(run, ns, skb, *REJECTS[kind])
 
 
 def _conntrack(run: Run, ns: Netns, skb: Skb) -> bool:
@@ -178,7 +185,9 @@ def _new_address(ns: Netns, skb: Skb, target: Nat) -> str:
     assert skb.ct is not None
     if target.name != "MASQUERADE":
         return nat.pick_address(target, skb.ct)
-    route = ns.fib.lookup(skb.packet.dst, "", skb.packet.mark)
+    if ":" in skb.packet.dst:  # nf_nat_masquerade_ipv6 looks at the destination itself
+        return ns.primary_address(skb.out_dev, skb.packet.dst)
+    route = ns.fib.route(skb.packet)
     hop = route.via if route is not None and route.via else skb.packet.dst
     return ns.primary_address(skb.out_dev, hop)
 

@@ -248,3 +248,69 @@ class Icmp:
             packet.icmp_type == self.type and self.code in {None, packet.icmp_code}
         )
         return hit != self.inverted
+
+
+# ip6tables prints the numbers; these are the names it takes (libip6t_icmp6.c)
+_ICMP6_NAMES = {
+    "destination-unreachable": (1, None),
+    "no-route": (1, 0),
+    "communication-prohibited": (1, 1),
+    "address-unreachable": (1, 3),
+    "port-unreachable": (1, 4),
+    "packet-too-big": (2, None),
+    "time-exceeded": (3, None),
+    "ttl-exceeded": (3, None),
+    "parameter-problem": (4, None),
+    "echo-request": (128, None),
+    "ping": (128, None),
+    "echo-reply": (129, None),
+    "pong": (129, None),
+    "router-solicitation": (133, None),
+    "router-advertisement": (134, None),
+    "neighbour-solicitation": (135, None),
+    "neighbor-solicitation": (135, None),
+    "neighbour-advertisement": (136, None),
+    "neighbor-advertisement": (136, None),
+    "redirect": (137, None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Icmp6:
+    """``-m icmp6 --icmpv6-type``."""
+
+    type: int
+    code: int | None = None
+    inverted: bool = False
+    PURE: ClassVar[bool] = True
+
+    @classmethod
+    def parse(cls, words: list[str]) -> Icmp6:
+        """A name, ``type`` or ``type/code``."""
+        for inverted, option, arguments in options(words):
+            if option != "--icmpv6-type":
+                raise RuleError(f'unknown option "{option}"')
+            text = one(option, arguments)
+            if text in _ICMP6_NAMES:
+                return cls(*_ICMP6_NAMES[text], inverted)
+            kind, slash, number_ = text.partition("/")
+            return cls(number(kind), number(number_) if slash else None, inverted)
+        raise RuleError('icmp6: option "--icmpv6-type" must be specified')
+
+    def save(self) -> str:
+        """Its words in ip6tables-save."""
+        code = f"/{self.code}" if self.code is not None else ""
+        return f"-m icmp6 {bang(self.inverted)}--icmpv6-type {self.type}{code}"
+
+    def show(self) -> str:
+        """Its words in ``ip6tables -L``."""
+        code = f" code {self.code}" if self.code is not None else ""
+        return f"ipv6-icmptype {'!' if self.inverted else ''}{self.type}{code}"
+
+    def test(self, skb: Skb, _env: Env) -> bool:
+        """Whether a packet matches."""
+        packet = skb.packet
+        if packet.protocol != "icmpv6":
+            return False
+        hit = packet.icmp_type == self.type and self.code in {None, packet.icmp_code}
+        return hit != self.inverted

@@ -76,7 +76,10 @@ def _address_type(env: Env, address: str, dev: str) -> str:
         return "MULTICAST"
     if address == "255.255.255.255":
         return "BROADCAST"
-    route = env.ns.fib.lookup(address)
+    if ":" in address and address in env.ns.local:
+        dev_of = env.ns.local[address]
+        return "UNICAST" if dev and dev_of != dev else "LOCAL"
+    route = env.ns.fib_of(address).lookup(address)
     if route is None:
         return "UNREACHABLE"
     kind = route.type.upper()

@@ -172,7 +172,13 @@ class Statistic:
                 return probability >= 1
             chain = env.chain
             return env.chance.statistic(chain.name, chain.choices, probability)
-        return env.ns.netfilter.count_nth(env.table, env.chain.name, self) != self.inverted
+        return env.nf.count_nth(env.table, env.chain.name, self) != self.inverted
+
+
+MASKS = {
+    "ipv4": "255.255.255.255",
+    "ipv6": "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +192,13 @@ class Recent:
     hitcount: int = 0
     side: str = "rsource"
     inverted: bool = False
+    mask: str = MASKS["ipv4"]
     PURE: ClassVar[bool] = False
 
     @classmethod
-    def parse(cls, words: list[str]) -> Recent:
+    def parse(cls, words: list[str], family: str = "ipv4") -> Recent:
         """``--set|--rcheck|--update|--remove --name L --seconds S --reap --rsource``."""
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {"mask": MASKS[family]}
         for inverted, option, arguments in options(words):
             name = option[2:]
             if name in {"set", "rcheck", "update", "remove"}:
@@ -204,7 +211,7 @@ class Recent:
                 found["reap"] = True
             elif name in {"rsource", "rdest"}:
                 found["side"] = name
-            elif name == "mask" and arguments == ["255.255.255.255"]:
+            elif name == "mask" and arguments == [MASKS[family]]:
                 continue
             else:
                 raise RuleError(f'unknown option "{option}"')
@@ -221,7 +228,7 @@ class Recent:
             text += " --reap"
         if self.hitcount:
             text += f" --hitcount {self.hitcount}"
-        return f"{text} --name {self.list_name} --mask 255.255.255.255 --{self.side}"
+        return f"{text} --name {self.list_name} --mask {self.mask} --{self.side}"
 
     def show(self) -> str:
         """Its words in ``iptables -L``."""
@@ -234,10 +241,10 @@ class Recent:
         if self.hitcount:
             text += f" hit_count: {self.hitcount}"
         side = self.side.removeprefix("r")
-        return f"{text} name: {self.list_name} side: {side} mask: 255.255.255.255"
+        return f"{text} name: {self.list_name} side: {side} mask: {self.mask}"
 
     def test(self, skb: Skb, env: Env) -> bool:
         """Whether a packet matches."""
         packet = skb.packet
         address = packet.src if self.side == "rsource" else packet.dst
-        return env.ns.netfilter.recent(self, address, env.now_ns) != self.inverted
+        return env.nf.recent(self, address, env.now_ns) != self.inverted

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from podwire.dataplane.netfilter.env import Env, UnknownModelError
 from podwire.dataplane.netfilter.match_base import Match, device
-from podwire.dataplane.netfilter.match_headers import Comment, Icmp, Multiport, Ports
+from podwire.dataplane.netfilter.match_headers import Comment, Icmp, Icmp6, Multiport, Ports
 from podwire.dataplane.netfilter.match_ipvs import MatchIpvs
 from podwire.dataplane.netfilter.match_place import AddrType, Physdev
 from podwire.dataplane.netfilter.match_set import MatchSet
@@ -24,6 +24,7 @@ __all__ = [
     "Comment",
     "CtState",
     "Icmp",
+    "Icmp6",
     "Mark",
     "Match",
     "MatchSet",
@@ -60,9 +61,11 @@ class Unknown:
         raise UnknownModelError(f"match {self.name}")
 
 
-def parse(name: str, words: list[str]) -> Match:
+def parse(name: str, words: list[str], family: str = "ipv4") -> Match:
     """The match ``-m NAME`` with its words. Raises RuleError."""
     try:
+        if name == "recent":
+            return Recent.parse(words, family)
         if name in {"tcp", "udp"}:
             return Ports.parse(name, words)
         if name in {"mark", "connmark"}:
@@ -79,15 +82,16 @@ def parse(name: str, words: list[str]) -> Match:
         return Unknown(name, tuple(words))
 
 
-_CLASSES: dict[str, type[Multiport | Comment | AddrType | Statistic | Recent | Physdev | Icmp]] = {
+_CLASSES: dict[str, type[Multiport | Comment | AddrType | Statistic | Physdev | Icmp | Icmp6]] = {
     "multiport": Multiport,
     "comment": Comment,
     "addrtype": AddrType,
     "statistic": Statistic,
-    "recent": Recent,
     "physdev": Physdev,
     "icmp": Icmp,
+    "icmp6": Icmp6,
 }
 
-NAMES = ("tcp", "udp", "mark", "connmark", "conntrack", "state", "set", "ipvs", *_CLASSES)
+_BY_NAME = ("tcp", "udp", "mark", "connmark", "conntrack", "state", "recent", "set", "ipvs")
+NAMES = (*_BY_NAME, *_CLASSES)
 """The matches that are modelled, by their ``-m`` name."""

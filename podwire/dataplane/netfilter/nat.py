@@ -10,7 +10,7 @@ from podwire.dataplane.addr import ip_int, ip_text
 from podwire.dataplane.conntrack import Entry, Tuple, invert
 from podwire.dataplane.netfilter.targets import Nat
 from podwire.dataplane.netns import Netns
-from podwire.dataplane.packet import ICMP_ERRORS, Packet, replace
+from podwire.dataplane.packet import ICMP_PROTOCOLS, Packet, replace
 from podwire.dataplane.skb import Skb
 from podwire.runtime.ports import Rng
 
@@ -64,7 +64,7 @@ def _unique(
     fits = ports is None or ports[0] <= port <= ports[1]
     if not shuffle and fits and not table.used(invert(wanted), entry, now_ns):
         return wanted
-    if current[0] == "icmp":
+    if current[0] in ICMP_PROTOCOLS:
         if not source:
             return wanted
         ports = ports or (0, 65535)
@@ -104,7 +104,8 @@ def pick_address(target: Nat, entry: Entry) -> str:
     key = ip_int(entry.orig[1]) * 2654435761 + (
         0 if target.persistent else ip_int(entry.orig[3]) * 40503
     )
-    return ip_text(low + (key >> 7) % (high - low + 1))
+    bits = 128 if ":" in target.ip else 32
+    return ip_text(low + (key >> 7) % (high - low + 1), bits)
 
 
 def translate(skb: Skb, *, source: bool) -> None:
@@ -113,7 +114,7 @@ def translate(skb: Skb, *, source: bool) -> None:
     if entry is None or not _applies(entry, reply=skb.ct_reply, source=source):
         return
     packet = skb.packet
-    if packet.protocol == "icmp" and packet.icmp_type in ICMP_ERRORS:
+    if packet.is_icmp_error:
         skb.packet = _translate_error(packet, entry, reply=skb.ct_reply, source=source)
         return
     skb.packet = _rewrite(
@@ -127,7 +128,7 @@ def _applies(entry: Entry, *, reply: bool, source: bool) -> bool:
 
 def _rewrite(packet: Packet, key: Tuple, *, source: bool) -> Packet:
     _, src, sport, dst, dport = key
-    if packet.protocol == "icmp":
+    if packet.protocol in ICMP_PROTOCOLS:
         if source:
             return replace(packet, src=src, icmp_id=sport)
         return replace(packet, dst=dst, icmp_id=sport)

@@ -8,6 +8,8 @@ from podwire.dataplane.netfilter.rule import Rule
 from podwire.dataplane.netfilter.tables import BASE_CHAINS, Chain, Netfilter, fresh_table
 from podwire.dataplane.netfilter.text import RuleError, split
 
+TOOL = {"ipv4": "iptables", "ipv6": "ip6tables"}
+
 
 class DraftChain:
     """A chain being changed: rules and their counters side by side."""
@@ -214,7 +216,8 @@ def restore(nf: Netfilter, text: str, *, noflush: bool) -> None:
         drafts = _read(nf, text, noflush=noflush)
     except _FailedError as failed:
         why = f": {failed}" if str(failed) else ""
-        raise CommandError(f"iptables-restore: line {failed.line} failed{why}") from None
+        tool = TOOL[nf.family]
+        raise CommandError(f"{tool}-restore: line {failed.line} failed{why}") from None
     for draft in drafts:
         draft.commit()
     nf.replan()
@@ -259,7 +262,7 @@ def _open(
     nf: Netfilter, name: str, open_draft: Draft | None, drafts: list[Draft], *, noflush: bool
 ) -> Draft:
     if open_draft is not None or name not in BASE_CHAINS:
-        raise RuleError(f"can't initialize iptables table `{name}': Table does not exist")
+        raise RuleError(f"can't initialize {TOOL[nf.family]} table `{name}': Table does not exist")
     if any(draft.name == name for draft in drafts):
         raise RuleError(f"not modelled: table {name} twice in one input")
     return Draft(nf, name, empty=not noflush)
@@ -288,7 +291,7 @@ def _command(draft: Draft, line: str) -> None:
     verb, _, rest = line.partition(" ")
     chain, _, text = rest.strip().partition(" ")
     if verb in {"-A", "--append"}:
-        draft.append(chain, rules.parse(text.strip()), counts)
+        draft.append(chain, rules.parse(text.strip(), draft.nf.family), counts)
     else:
         edit(draft, verb, chain, tuple(split(text)))
 
@@ -296,17 +299,18 @@ def _command(draft: Draft, line: str) -> None:
 def edit(draft: Draft, verb: str, chain: str, words: tuple[str, ...]) -> None:
     """One iptables command (-A -I -D -R -F -X -N -P) on a table. Raises RuleError."""
     number = int(words[0]) if words and words[0].isdigit() else 0
+    family = draft.nf.family
     if verb in {"-A", "--append"}:
-        draft.append(chain, rules.from_words(words))
+        draft.append(chain, rules.from_words(words, family))
     elif verb in {"-I", "--insert"}:
-        draft.insert(chain, number or 1, rules.from_words(words[1:] if number else words))
+        draft.insert(chain, number or 1, rules.from_words(words[1:] if number else words, family))
     elif verb in {"-R", "--replace"}:
-        draft.replace(chain, number, rules.from_words(words[1:]))
+        draft.replace(chain, number, rules.from_words(words[1:], family))
     elif verb in {"-D", "--delete"}:
         if number and len(words) == 1:
             draft.delete_number(chain, number)
         else:
-            draft.delete_number(chain, draft.find(chain, rules.from_words(words)))
+            draft.delete_number(chain, draft.find(chain, rules.from_words(words, family)))
     elif verb in {"-F", "--flush"}:
         for name in [chain] if chain else draft.names():
             draft.flush(name)

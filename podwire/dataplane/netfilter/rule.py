@@ -12,8 +12,21 @@ from podwire.dataplane.netfilter.match_set import SetTarget
 from podwire.dataplane.netfilter.text import RuleError, split
 
 PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "132": "sctp", "58": "icmpv6"}
-NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17, "sctp": 132, "udplite": 136, "esp": 50, "ah": 51}
-IMPLICIT = ("tcp", "udp", "icmp")
+NUMBERS = {
+    "icmp": 1,
+    "tcp": 6,
+    "udp": 17,
+    "sctp": 132,
+    "udplite": 136,
+    "esp": 50,
+    "ah": 51,
+    "icmpv6": 58,
+}
+ALIASES = {"ipv6-icmp": "icmpv6"}
+PRINTED = {"icmpv6": "ipv6-icmp"}
+"""Protocols that ip6tables prints by another name than their match has."""
+IMPLICIT = {"tcp": "tcp", "udp": "udp", "sctp": "sctp", "icmp": "icmp", "icmpv6": "icmp6"}
+"""The match that ``-p`` loads by itself."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -87,30 +100,32 @@ _OF_PROTOCOL = (
     "--syn",
     "--tcp-flags",
     "--icmp-type",
+    "--icmpv6-type",
+    "--chunk-types",
 )
 
 
 @lru_cache(maxsize=1 << 17)
-def parse(text: str) -> Rule:
-    """The rule of the words after ``-A CHAIN``. Raises RuleError."""
-    return from_words(tuple(split(text)))
+def parse(text: str, family: str = "ipv4") -> Rule:
+    """The rule of the words after ``-A CHAIN`` of iptables or ip6tables. Raises RuleError."""
+    return from_words(tuple(split(text)), family)
 
 
 @lru_cache(maxsize=1 << 17)
-def from_words(words: tuple[str, ...]) -> Rule:
+def from_words(words: tuple[str, ...], family: str = "ipv4") -> Rule:
     """The rule of words as a shell hands them over. Raises RuleError."""
-    return _canonical(_build(_sort(list(words))))
+    return _canonical(_build(_sort(list(words)), family), family)
 
 
 @lru_cache(maxsize=1 << 17)
-def _intern(text: str) -> list[Rule]:
+def _intern(text: str, family: str) -> list[Rule]:
     """One cell per canonical text: filled by the first rule that prints so."""
-    del text
+    del text, family
     return []
 
 
-def _canonical(rule: Rule) -> Rule:
-    cell = _intern(rule.text)
+def _canonical(rule: Rule, family: str) -> Rule:
+    cell = _intern(rule.text, family)
     if not cell:
         cell.append(rule)
     return cell[0]
@@ -170,33 +185,33 @@ def _take(words: list[str], i: int, bucket: list[str], *, inverted: bool) -> int
 def _protocol_bucket(draft: _Draft) -> list[str]:
     """The words of the protocol's own match, which ``-p`` loads without ``-m``."""
     protocol = draft.header.get("protocol", ("", False))[0]
-    protocol = PROTOCOLS.get(protocol, protocol)
+    protocol = PROTOCOLS.get(protocol, ALIASES.get(protocol, protocol))
     for name, words in reversed(draft.matches):
-        if name in IMPLICIT or (name not in m.NAMES):
+        if name in IMPLICIT.values() or (name not in m.NAMES):
             return words
     if protocol not in IMPLICIT:
         raise RuleError("a port or type needs -p tcp, udp or icmp")
     implied: list[str] = []
-    draft.matches.append((protocol, implied))
+    draft.matches.append((IMPLICIT[protocol], implied))
     return implied
 
 
-def _network(text: str) -> Prefix | None:
+def _network(text: str, family: str) -> Prefix | None:
     try:
-        prefix = parse_prefix(text)
+        prefix = parse_prefix(text, 128 if family == "ipv6" else 32)
     except ValueError:
         raise RuleError(f"host/network `{text}' not found") from None
     return prefix if prefix.length else None
 
 
-def _build(draft: _Draft) -> Rule:
+def _build(draft: _Draft, family: str) -> Rule:
     header = draft.header
-    src, not_src = header.get("src", ("0.0.0.0/0", False))
-    dst, not_dst = header.get("dst", ("0.0.0.0/0", False))
+    src, not_src = header.get("src", ("any", False))
+    dst, not_dst = header.get("dst", ("any", False))
     protocol, not_protocol = header.get("protocol", ("all", False))
-    protocol = PROTOCOLS.get(protocol, protocol.lower())
-    found = tuple(m.parse(name, words) for name, words in draft.matches)
-    target = targets.parse(draft.verb, draft.target_words) if draft.verb else None
+    protocol = PROTOCOLS.get(protocol, ALIASES.get(protocol.lower(), protocol.lower()))
+    found = tuple(m.parse(name, words, family) for name, words in draft.matches)
+    target = targets.parse(draft.verb, draft.target_words, family) if draft.verb else None
     if target is None and draft.target_words:
         raise RuleError(f"Couldn't load target `{draft.verb}':No such file or directory")
     if target is not None and draft.goto:
@@ -204,9 +219,9 @@ def _build(draft: _Draft) -> Rule:
     in_dev, not_in = header.get("in", ("", False))
     out_dev, not_out = header.get("out", ("", False))
     rule = Rule(
-        src=_network(src),
+        src=_network(src, family),
         not_src=not_src,
-        dst=_network(dst),
+        dst=_network(dst, family),
         not_dst=not_dst,
         in_dev=in_dev,
         not_in=not_in,
@@ -237,7 +252,7 @@ def _save(rule: Rule) -> str:
         ("-d", rule.dst, rule.not_dst),
         ("-i", rule.in_dev, rule.not_in),
         ("-o", rule.out_dev, rule.not_out),
-        ("-p", rule.protocol, rule.not_protocol),
+        ("-p", PRINTED.get(rule.protocol, rule.protocol), rule.not_protocol),
     ):
         if value:
             words.append(f"{'! ' if inverted else ''}{option} {value}")

@@ -64,10 +64,11 @@ def fresh_table(name: str) -> Table:
 
 
 class Netfilter:
-    """All tables of a namespace. Tables and chains are replaced, never changed."""
+    """All iptables (or ip6tables) tables of a namespace, replaced and never changed."""
 
     __slots__ = (
         "counters",
+        "family",
         "ipsets",
         "ipvs",
         "nth",
@@ -78,7 +79,8 @@ class Netfilter:
         "tracks",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, family: str = "ipv4") -> None:
+        self.family = family
         self.tables: dict[str, Table] = {}
         self.counters: dict[tuple[str, str], list[int]] = {}
         """(table, chain) -> packets, bytes, packets, bytes ... of its rules, once one matched."""
@@ -95,7 +97,7 @@ class Netfilter:
 
     def clone(self) -> Netfilter:
         """An independent copy; chains are shared."""
-        copy = Netfilter()
+        copy = Netfilter(self.family)
         copy.tables = dict(self.tables)
         copy.counters = {key: list(values) for key, values in self.counters.items()}
         copy.policy_counters = {k: list(v) for k, v in self.policy_counters.items()}

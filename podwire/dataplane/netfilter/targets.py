@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from podwire.dataplane.addr import ip_int
+from podwire.dataplane.addr import canonical, family_of
 from podwire.dataplane.netfilter.env import Env, UnknownModelError
 from podwire.dataplane.netfilter.match_base import one, options
 from podwire.dataplane.netfilter.match_set import SetTarget
@@ -65,6 +65,16 @@ REJECTS = (
     "icmp-admin-prohibited",
     "tcp-reset",
 )
+REJECTS6 = {
+    "icmp6-no-route": "no-route",
+    "icmp6-adm-prohibited": "adm-prohibited",
+    "icmp6-addr-unreachable": "addr-unreach",
+    "icmp6-port-unreachable": "port-unreach",
+    "icmp6-policy-fail": "policy-fail",
+    "icmp6-reject-route": "reject-route",
+    "tcp-reset": "tcp-reset",
+}
+"""What ip6tables takes, with its short words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +86,22 @@ class Reject:
     TERMINAL: ClassVar[bool] = True
 
     @classmethod
-    def parse(cls, words: list[str]) -> Reject:
+    def parse(cls, words: list[str], family: str = "ipv4") -> Reject:
         """``--reject-with KIND``."""
+        default = "icmp6-port-unreachable" if family == "ipv6" else "icmp-port-unreachable"
         for _, option, arguments in options(words):
             if option != "--reject-with":
                 raise RuleError(f'unknown option "{option}"')
             kind = one(option, arguments)
-            kind = kind if kind in REJECTS else f"icmp-{kind}"
-            if kind not in REJECTS:
+            if family == "ipv6":
+                short = {word: full for full, word in REJECTS6.items()}
+                kind = short.get(kind, kind)
+            else:
+                kind = kind if kind in REJECTS else f"icmp-{kind}"
+            if kind not in (REJECTS6 if family == "ipv6" else REJECTS):
                 raise RuleError(f"unknown reject type {arguments[0]!r}")
             return cls(kind)
-        return cls()
+        return cls(default)
 
     def save(self) -> str:
         """Its options in iptables-save."""
@@ -114,13 +129,14 @@ class Nat:
     TERMINAL: ClassVar[bool] = True
 
     @classmethod
-    def parse(cls, name: str, words: list[str]) -> Nat:
+    def parse(cls, name: str, words: list[str], family: str = "ipv4") -> Nat:
         """``--to-destination ip[-ip][:port[-port]]``, ``--to-source``, ``--to-ports``."""
         found: dict[str, Any] = {}
         where = {"DNAT": "--to-destination", "SNAT": "--to-source"}.get(name, "--to-ports")
         for _, option, arguments in options(words):
             if option == where:
-                found.update(_range(one(option, arguments), ports_only=name == "MASQUERADE"))
+                text = one(option, arguments)
+                found.update(_range(text, family, ports_only=name == "MASQUERADE"))
             elif option in {"--random", "--random-fully", "--persistent"}:
                 found[option[2:].replace("-", "_")] = True
             else:
@@ -133,6 +149,7 @@ class Nat:
         text = self.ip + (f"-{self.last_ip}" if self.last_ip else "")
         if self.ports is None:
             return text
+        text = f"[{text}]" if ":" in text else text
         low, high = self.ports
         ports = str(low) if low == high else f"{low}-{high}"
         return f"{text}:{ports}" if text else ports
@@ -164,19 +181,27 @@ class Nat:
         """Nothing: the hook binds the connection."""
 
 
-def _range(text: str, *, ports_only: bool) -> dict[str, object]:
-    ips, colon, ports = ("", ":", text) if ports_only else text.partition(":")
+def _range(text: str, family: str, *, ports_only: bool) -> dict[str, object]:
+    """``ip[-ip][:port[-port]]``; an IPv6 address with a port stands in brackets."""
+    if ports_only:
+        ips, colon, ports = "", ":", text
+    elif family == "ipv4":
+        ips, colon, ports = text.partition(":")
+    elif text.startswith("["):
+        ips, _, tail = text[1:].partition("]")
+        colon, ports = tail[:1], tail[1:]
+    else:
+        ips, colon, ports = text, "", ""
     found: dict[str, Any] = {}
-    first, dash, last = ips.partition("-")
-    try:
-        if first:
-            ip_int(first)
-            found["ip"] = first
-        if dash:
-            ip_int(last)
-            found["last_ip"] = last
-    except ValueError:
-        raise RuleError(f'Bad IP address "{ips}"') from None
+    first, _, last = ips.partition("-")
+    for key, address in (("ip", first), ("last_ip", last)):
+        if address:
+            try:
+                found[key] = canonical(address)
+            except ValueError:
+                raise RuleError(f'Bad IP address "{ips}"') from None
+            if family_of(address) != family:
+                raise RuleError(f'Bad IP address "{ips}"')
     if colon:
         low, dash, high = ports.partition("-")
         span = (number(low), number(high) if dash else number(low))
@@ -384,16 +409,16 @@ UNMODELLED = (
 """Targets that iptables has and this does not: rules with them load, and evaluate to UNKNOWN."""
 
 
-def parse(name: str, words: list[str]) -> Target | None:
+def parse(name: str, words: list[str], family: str = "ipv4") -> Target | None:
     """The target NAME, or None when it must be a chain. Raises RuleError."""
     if name in {"ACCEPT", "DROP", "RETURN"}:
         if words:
             raise RuleError(f'unknown option "{words[0]}"')
         return Plain(name)
     if name == "REJECT":
-        return Reject.parse(words)
+        return Reject.parse(words, family)
     if name in {"DNAT", "SNAT", "MASQUERADE"}:
-        return Nat.parse(name, words)
+        return Nat.parse(name, words, family)
     if name == "MARK":
         return SetMark.parse(words)
     if name == "CONNMARK":

@@ -1,8 +1,11 @@
-"""ARP: asking for MACs, answering, and releasing what waited."""
+"""ARP (and what it shares with neighbour discovery): asking for MACs, answering, releasing what
+waited.
+"""
 
 from __future__ import annotations
 
 from podwire.dataplane.addr import BROADCAST_MAC
+from podwire.dataplane.family import Trouble
 from podwire.dataplane.link import Link
 from podwire.dataplane.neigh import (
     MAX_PROBES,
@@ -13,7 +16,7 @@ from podwire.dataplane.neigh import (
     Waiting,
 )
 from podwire.dataplane.netns import Netns
-from podwire.dataplane.packet import HOST_UNREACHABLE, ICMP_UNREACHABLE, Arp, Frame
+from podwire.dataplane.packet import Arp, Frame
 from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
 from podwire.dataplane.verdict import Fate
@@ -54,10 +57,13 @@ def resolve(run: Run, ns: Netns, link: Link, ip: str, waiting: Waiting) -> Neigh
 
 
 def _ask(run: Run, ns: Netns, link: Link, entry: Neighbour) -> None:
-    from podwire.dataplane.stack import l2  # noqa: PLC0415  # the two layers call each other
+    from podwire.dataplane.stack import l2, ndp  # noqa: PLC0415  # the layers call each other
 
     entry.probes += 1
     entry.probe_due_ns = run.now_ns + RETRANS_NS
+    if ":" in entry.ip:
+        ndp.solicit(run, ns, link, entry)
+        return
     message = Arp(
         op=1,
         sender_mac=link.mac,
@@ -156,7 +162,7 @@ def tick(run: Run, ns: Netns) -> None:
                 stage="neigh",
                 object=entry.dev,
             )
-            icmp.error(run, ns, item.skb, ICMP_UNREACHABLE, HOST_UNREACHABLE)
+            icmp.tell(run, ns, item.skb, Trouble.HOST_UNREACHABLE)
 
 
 def record(run: Run, ns: Netns, entry: Neighbour) -> None:

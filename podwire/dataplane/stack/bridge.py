@@ -1,8 +1,8 @@
 """The Linux bridge with br_netfilter: learning, flooding, hairpin, and iptables on bridged frames.
 
-With ``net.bridge.bridge-nf-call-iptables`` (on, as kube-proxy wants it) an IP packet between two
-ports passes PREROUTING, FORWARD and POSTROUTING with the bridge as its device, so same-node
-Service traffic is translated and un-translated although nothing routes it.
+With ``net.bridge.bridge-nf-call-iptables`` and ``-ip6tables`` (on, as kube-proxy wants them) an IP
+packet between two ports passes PREROUTING, FORWARD and POSTROUTING with the bridge as its device,
+so same-node Service traffic is translated and un-translated although nothing routes it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def receive(run: Run, ns: Netns, port: Link, frame: Frame) -> None:
     if frame.packet is not None:
         skb = Skb(frame.packet, in_dev=bridge.name)
         skb.phys_in = port.name
-        if hooks.bridged(ns):
+        if hooks.bridged(ns, skb.packet.dst):
             if not hooks.run(run, ns, skb, "PREROUTING"):
                 return
             if skb.packet.dst != frame.packet.dst:
@@ -69,7 +69,7 @@ def _dnated(run: Run, ns: Netns, bridge: Link, port: Link, frame: Frame, skb: Sk
     """
     from podwire.dataplane.stack import arp  # noqa: PLC0415  # the layers call each other
 
-    route = ns.fib.lookup(skb.packet.dst, skb.packet.src, skb.packet.mark)
+    route = ns.fib_of(skb.packet.dst).route(skb.packet, bridge.name)
     if route is None or route.type != "unicast" or route.dev != bridge.name:
         up = replace(frame, dst=bridge.mac, packet=skb.packet)
         forward(run, ns, bridge, port, up, skb)
@@ -127,14 +127,14 @@ def lookup(run: Run, ns: Netns, bridge: Link, mac: str) -> FdbEntry | None:
 
 
 def _up(run: Run, ns: Netns, bridge: Link, frame: Frame, skb: Skb | None) -> None:
-    from podwire.dataplane.stack import arp, ipv4  # noqa: PLC0415
+    from podwire.dataplane.stack import arp, ip  # noqa: PLC0415
 
     if frame.arp is not None:
         arp.receive(run, ns, bridge, frame.arp)
     elif skb is not None:
         arrived = skb.copy()
         arrived.in_dev = bridge.name
-        ipv4.receive(run, ns, arrived, prerouted=hooks.bridged(ns))
+        ip.receive(run, ns, arrived, prerouted=hooks.bridged(ns, skb.packet.dst))
 
 
 def _to_port(
@@ -147,7 +147,7 @@ def _to_port(
     if skb is not None:
         if run.recorder is not None:
             run.recorder.step("bridge", bridge.name, "forward", target.name, netns=ns.name)
-        if hooks.bridged(ns):
+        if hooks.bridged(ns, skb.packet.dst):
             skb = skb.copy()
             skb.in_dev = skb.out_dev = bridge.name
             skb.phys_out = target.name

@@ -8,6 +8,7 @@ net/netfilter/ipvs/ip_vs_core.c, ip_vs_xmit.c, ip_vs_nfct.c, ip_vs_conn.c.
 from __future__ import annotations
 
 from podwire.dataplane.addr import is_loopback
+from podwire.dataplane.family import Trouble
 from podwire.dataplane.fib import Route
 from podwire.dataplane.ipset.address import BITS, family_of, masked, number, text
 from podwire.dataplane.ipvs.model import SECOND_NS, Address, Conn, ConnKey, Dest, Service
@@ -15,18 +16,7 @@ from podwire.dataplane.ipvs.schedulers import HASHING, SCHEDULERS, Ask
 from podwire.dataplane.ipvs.states import next_state
 from podwire.dataplane.netfilter import hooks
 from podwire.dataplane.netns import Netns
-from podwire.dataplane.packet import (
-    FRAGMENTATION_NEEDED,
-    HOST_UNREACHABLE,
-    ICMP_ERRORS,
-    ICMP_TIME_EXCEEDED,
-    ICMP_UNREACHABLE,
-    PORT_UNREACHABLE,
-    RST,
-    SYN,
-    Packet,
-    replace,
-)
+from podwire.dataplane.packet import RST, SYN, Packet, replace
 from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
 from podwire.dataplane.verdict import Fate, Flow
@@ -248,7 +238,7 @@ def _leave(run: Run, ns: Netns, skb: Skb, service: Service) -> bool:
     if not service.dests:
         why = "no real servers: no destination available"
     run.drop(ns, Fate.NO_ENDPOINTS, skb.packet, why, stage=STAGE, object=service.title)
-    icmp.error(run, ns, skb, ICMP_UNREACHABLE, PORT_UNREACHABLE)
+    icmp.tell(run, ns, skb, Trouble.PORT_UNREACHABLE)
     return False
 
 
@@ -256,7 +246,7 @@ def _leave(run: Run, ns: Netns, skb: Skb, service: Service) -> bool:
 
 
 def _route(ns: Netns, packet: Packet, dst: str) -> Route | None:
-    return ns.fib.lookup(dst, packet.src, packet.mark)
+    return ns.fib_of(dst).route(replace(packet, dst=dst))
 
 
 def _transmit(run: Run, ns: Netns, skb: Skb, conn: Conn, hook: str) -> bool:
@@ -289,9 +279,9 @@ def _transmit(run: Run, ns: Netns, skb: Skb, conn: Conn, hook: str) -> bool:
             "route", route.table, "out", f"{route.dst}{via} dev {route.dev}", netns=ns.name
         )
     if hooks.run(run, ns, skb, "POSTROUTING"):
-        from podwire.dataplane.stack import ipv4  # noqa: PLC0415  # the stack calls the hooks
+        from podwire.dataplane.stack import ip  # noqa: PLC0415  # the stack calls the hooks
 
-        ipv4.finish(run, ns, skb, route)
+        ip.finish(run, ns, skb, route)
     return False
 
 
@@ -314,7 +304,7 @@ def _passable(run: Run, ns: Netns, skb: Skb, conn: Conn, route: Route | None, ho
     if route is None or route.type != "unicast":
         why = f"no route to real server {conn.to.ip}"
         run.drop(ns, Fate.NO_ROUTE, packet, why, stage=STAGE, object="ip_vs")
-        icmp.error(run, ns, skb, ICMP_UNREACHABLE, HOST_UNREACHABLE)
+        icmp.tell(run, ns, skb, Trouble.HOST_UNREACHABLE)
         return False
     if is_loopback(packet.src) and hook == "OUTPUT":
         why = f"loopback source cannot leave for {conn.to.ip}"
@@ -322,13 +312,13 @@ def _passable(run: Run, ns: Netns, skb: Skb, conn: Conn, route: Route | None, ho
         return False
     if packet.ttl <= 1:
         run.drop(ns, Fate.TTL_EXCEEDED, packet, "ttl reached zero", stage=STAGE, object="ip_vs")
-        icmp.error(run, ns, skb, ICMP_TIME_EXCEEDED, 0)
+        icmp.tell(run, ns, skb, Trouble.TIME_EXCEEDED)
         return False
     mtu = route.mtu_bytes or ns.links[route.dev].mtu_bytes
     if packet.largest_bytes > mtu and packet.dont_fragment:
         why = f"{packet.largest_bytes} bytes, {route.dev} takes {mtu}, and DF is set"
         run.drop(ns, Fate.MTU_EXCEEDED, packet, why, stage=STAGE, object=route.dev)
-        icmp.error(run, ns, skb, ICMP_UNREACHABLE, FRAGMENTATION_NEEDED, mtu)
+        icmp.tell(run, ns, skb, Trouble.TOO_BIG, mtu)
         return False
     return True
 
@@ -390,15 +380,11 @@ def outgoing(run: Run, ns: Netns, skb: Skb, hook: str) -> bool:
     return True
 
 
-def _is_error(packet: Packet) -> bool:
-    return packet.icmp_type in ICMP_ERRORS and packet.original is not None
-
-
 def _outgoing_error(run: Run, ns: Netns, skb: Skb) -> bool:
     """An ICMP error about a request, from the real server's side (ip_vs_out_icmp)."""
     packet = skb.packet
     quoted = packet.original
-    if quoted is None or not _is_error(packet) or quoted.protocol not in PROTOCOLS:
+    if quoted is None or not packet.is_icmp_error or quoted.protocol not in PROTOCOLS:
         return True
     key = ns.ipvs.back.get(_inverse(quoted))
     conn = ns.ipvs.conns.get(key) if key is not None else None
@@ -416,7 +402,7 @@ def _incoming_error(run: Run, ns: Netns, skb: Skb, hook: str) -> bool:
     """An ICMP error about an answer, from the client's side (ip_vs_in_icmp)."""
     packet = skb.packet
     quoted = packet.original
-    if quoted is None or not _is_error(packet) or quoted.protocol not in PROTOCOLS:
+    if quoted is None or not packet.is_icmp_error or quoted.protocol not in PROTOCOLS:
         return True
     conn = ns.ipvs.conns.get(_inverse(quoted))
     if conn is None or conn.forward != "masq":
@@ -434,7 +420,7 @@ def _incoming_error(run: Run, ns: Netns, skb: Skb, hook: str) -> bool:
     skb.in_dev, skb.out_dev, skb.ipvs = "", route.dev, True
     _record(run, ns, conn, "dnat", packet.flow, after.flow)
     if hooks.run(run, ns, skb, "OUTPUT") and hooks.run(run, ns, skb, "POSTROUTING"):
-        from podwire.dataplane.stack import ipv4  # noqa: PLC0415  # the stack calls the hooks
+        from podwire.dataplane.stack import ip  # noqa: PLC0415  # the stack calls the hooks
 
-        ipv4.finish(run, ns, skb, route)
+        ip.finish(run, ns, skb, route)
     return False

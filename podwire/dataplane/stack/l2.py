@@ -10,7 +10,7 @@ from podwire.dataplane.netns import Netns
 from podwire.dataplane.packet import Frame, Packet, replace
 from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
-from podwire.dataplane.stack import arp, bridge, ipv4, vxlan
+from podwire.dataplane.stack import arp, bridge, ip, vxlan
 from podwire.dataplane.verdict import Fate
 
 if TYPE_CHECKING:
@@ -128,4 +128,4 @@ def up(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = None) ->
     elif frame.packet is not None:
         if skb is None:
             skb = Skb(frame.packet, in_dev=link.name)
-        ipv4.receive(run, ns, skb)
+        ip.receive(run, ns, skb)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-from podwire.dataplane.addr import ZERO_MAC
+from podwire.dataplane.addr import ZERO_MAC, family_of
 from podwire.dataplane.link import FdbEntry, Link
 from podwire.dataplane.netns import Netns
 from podwire.dataplane.packet import Frame, Packet, Vxlan, replace
@@ -12,7 +12,8 @@ from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
 from podwire.dataplane.verdict import Fate, Flow
 
-OVERHEAD_BYTES = 50
+OVERHEAD_BYTES = {"ipv4": 50, "ipv6": 70}
+"""Outer IP, UDP, VXLAN and the inner Ethernet header."""
 ETHERNET_BYTES = 14
 ARP_BYTES = 28
 FIRST_PORT, PORTS = 32768, 28232
@@ -24,7 +25,7 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
     The skb's mark stays on the outer packet, so netfilter rules about marks see it again; so does
     IPVS' note that it is done with it (skb_scrub_packet).
     """
-    from podwire.dataplane.stack import ipv4  # noqa: PLC0415  # the layers call each other
+    from podwire.dataplane.stack import ip  # noqa: PLC0415  # the layers call each other
 
     inner = frame.packet
     table = ns.fdb.get(link.name, {})
@@ -40,7 +41,7 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
                 object=link.name,
             )
         return
-    route = ns.fib.lookup(entry.dst)
+    route = ns.fib_of(entry.dst).lookup(entry.dst)
     if route is not None and route.dev == link.name:
         if inner is not None:
             run.drop(
@@ -52,14 +53,15 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
                 object=link.name,
             )
         return
+    overhead = OVERHEAD_BYTES[family_of(entry.dst)]
     outer = Packet(
         src=link.local,
         dst=entry.dst,
         protocol="udp",
         src_port=_source_port(frame),
         dst_port=link.dst_port,
-        size_bytes=(inner.size_bytes if inner else ARP_BYTES) + OVERHEAD_BYTES,
-        gso_bytes=inner.gso_bytes + OVERHEAD_BYTES if inner and inner.gso_bytes else 0,
+        size_bytes=(inner.size_bytes if inner else ARP_BYTES) + overhead,
+        gso_bytes=inner.gso_bytes + overhead if inner and inner.gso_bytes else 0,
         dont_fragment=False,
         mark=inner.mark if inner else 0,
         payload=Vxlan(link.vni, replace(frame, packet=replace(inner, mark=0)) if inner else frame),
@@ -74,7 +76,7 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
             before=inner.flow,
             after=outer.flow,
         )
-    ipv4.output(run, ns, outer, ipvs=skb is not None and skb.ipvs)
+    ip.output(run, ns, outer, ipvs=skb is not None and skb.ipvs)
 
 
 def _source_port(frame: Frame) -> int:

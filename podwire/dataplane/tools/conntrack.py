@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from podwire.dataplane.conntrack import Conntrack, Entry, Tuple
+from podwire.dataplane.addr import family_of
+from podwire.dataplane.conntrack import ECHOES, Conntrack, Entry, Tuple
 from podwire.dataplane.tools.words import Result
 
 if TYPE_CHECKING:
     from podwire.dataplane.kernel import Kernel
 
 SECOND_NS = 1_000_000_000
-NUMBERS = {"tcp": 6, "udp": 17, "icmp": 1}
+NUMBERS = {"tcp": 6, "udp": 17, "icmp": 1, "icmpv6": 58, "sctp": 132}
 NAME = "conntrack v1.4.7 (conntrack-tools)"
 _FILTERS = {
+    "-f": "family",
+    "--family": "family",
     "-p": "protocol",
     "--proto": "protocol",
     "-s": "orig_src",
@@ -49,7 +52,7 @@ def line(entry: Entry, now_ns: int) -> str:
 
 def _tuple(key: Tuple) -> str:
     protocol, src, sport, dst, dport = key
-    if protocol == "icmp":
+    if protocol in ECHOES:
         return f"src={src} dst={dst} type={dport} code=0 id={sport}"
     return f"src={src} dst={dst} sport={sport} dport={dport}"
 
@@ -70,6 +73,9 @@ def run(kernel: Kernel, netns: str, argv: list[str], _stdin: str, now_ns: int) -
             int(value) if word.endswith(("port", "src", "dst")) and (value.isdigit()) else value
         )
     protocol = str(wanted.pop("protocol", ""))
+    family = str(wanted.pop("family", "ipv4"))
+    if family not in {"ipv4", "ipv6"}:
+        return "", f"{NAME}: Bad parameter: unknown family\n", 2
     if verb == "-C":
         return f"{len(list(table.entries(now_ns)))}\n", "", 0
     if verb == "-S":
@@ -79,7 +85,7 @@ def run(kernel: Kernel, netns: str, argv: list[str], _stdin: str, now_ns: int) -
         return "", f"{NAME}: connection tracking table has been emptied.\n", 0
     if verb not in {"-L", "-D"}:
         return "", f"{NAME}: you must specify a command (-L -D -F -C -S are modelled)\n", 2
-    found = [e for e in table.entries(now_ns) if _fits(e, protocol, wanted)]
+    found = [e for e in table.entries(now_ns) if _fits(e, protocol, family, wanted)]
     text = "".join(line(entry, now_ns) + "\n" for entry in found)
     done = "shown" if verb == "-L" else "deleted"
     if verb == "-D":
@@ -89,7 +95,7 @@ def run(kernel: Kernel, netns: str, argv: list[str], _stdin: str, now_ns: int) -
     return text, f"{NAME}: {len(found)} flow entries have been {done}.\n", code
 
 
-def _fits(entry: Entry, protocol: str, wanted: dict[str, str | int]) -> bool:
+def _fits(entry: Entry, protocol: str, family: str, wanted: dict[str, str | int]) -> bool:
     have: dict[str, str | int] = {
         "orig_src": entry.orig[1],
         "orig_sport": entry.orig[2],
@@ -98,6 +104,8 @@ def _fits(entry: Entry, protocol: str, wanted: dict[str, str | int]) -> bool:
         "reply_src": entry.reply[1],
         "reply_dst": entry.reply[3],
     }
+    if family != family_of(entry.orig[1]):
+        return False
     return protocol in {"", entry.orig[0]} and all(have[k] == v for k, v in wanted.items())
 
 

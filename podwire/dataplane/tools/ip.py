@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.commands import CommandError
-from podwire.dataplane.tools import ip_link, ip_neigh, ip_route
+from podwire.dataplane.tools import ip_link, ip_neigh, ip_route, ip_rule
 from podwire.dataplane.tools.options import Options
 from podwire.dataplane.tools.words import (
     Result,
@@ -63,5 +63,5 @@ def _object(
     if name == "route":
         return ip_route.routes(kernel, ns, words, options, now_ns)
     if name == "rule":
-        return ip_route.rules(ns, words, options)
+        return ip_rule.rules(kernel, ns, words, options, now_ns)
     return ip_neigh.neighbours(kernel, ns, words, options, now_ns)

@@ -206,7 +206,10 @@ def addresses(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns:
         dev = words.next()
         dev = words.next() if dev == "dev" else dev
         made = c.AddrAdd if verb == "add" else c.AddrDel
-        full = cidr if "/" in cidr else f"{cidr}/32"
+        full = cidr if "/" in cidr else f"{cidr}/{128 if ':' in cidr else 32}"
+        for word in words:
+            if word != "nodad":
+                raise not_modelled(f"ip addr {verb} {word}")
         kernel.execute(made(netns=ns.name, dev=dev, cidr=full), now_ns)
         return ""
     if verb in {"replace", "flush"}:
@@ -233,15 +236,18 @@ def _inet(link: Link, options: Options) -> list[tuple[str, str]]:
         for address in link.addresses:
             where = "host lo" if address.scope == "host" else f"{address.scope} {link.name}"
             pairs.append((f"    inet {address.cidr} scope {where}", FOREVER))
-    if link.kind == "loopback" and options.family != "4":
-        pairs.append(("    inet6 ::1/128 scope host ", FOREVER))
+    if options.family != "4":
+        pairs += [
+            (f"    inet6 {address.cidr} scope {address.scope} ", FOREVER)
+            for address in link.addresses6
+        ]
     return pairs
 
 
 def _brief(kernel: Kernel, ns: Netns, link: Link, options: Options) -> str:
     shown = "".join(f"{a.cidr} " for a in link.addresses) if options.family != "6" else ""
-    if link.kind == "loopback" and options.family != "4":
-        shown += "::1/128 "
+    if options.family != "4":
+        shown += "".join(f"{a.cidr} " for a in link.addresses6)
     if not shown and options.family:
         return ""
     return f"{full_name(kernel, ns, link):<16} {state(kernel, ns, link):<14} {shown}\n"

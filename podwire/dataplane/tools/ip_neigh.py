@@ -31,10 +31,13 @@ def neighbours(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns
             raise not_modelled(f"ip neigh show {word}")
         else:
             ip = word
-    if options.family == "6":
-        return ""
     lines = []
-    for entry in ns.neighbours.entries.values():
+    # the kernel dumps IPv4's table first
+    entries = sorted(ns.neighbours.entries.values(), key=lambda entry: ":" in entry.ip)
+    for entry in entries:
+        family = "6" if ":" in entry.ip else "4"
+        if options.family not in {"", family}:
+            continue
         if dev in {"", entry.dev} and ip in {"", entry.ip}:
             where = "" if dev else f" dev {entry.dev}"
             mac = f" lladdr {entry.mac}" if entry.mac else ""

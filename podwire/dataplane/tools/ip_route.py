@@ -1,13 +1,14 @@
-"""``ip route`` and ``ip rule``: tables as iproute2 6.1 prints them, and changing them."""
+"""``ip route``: tables as iproute2 6.1 prints them, and changing them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from podwire.dataplane import commands as c
-from podwire.dataplane.addr import ip_int, parse_prefix
-from podwire.dataplane.fib import Route
-from podwire.dataplane.stack import ipv4
+from podwire.dataplane.addr import canonical, parse_prefix
+from podwire.dataplane.fib import NextHop, Route, table_name
+from podwire.dataplane.packet import Packet
+from podwire.dataplane.stack import ip
 from podwire.dataplane.tools.options import Options
 from podwire.dataplane.tools.words import UsageError, Words, abbreviates, not_modelled
 
@@ -15,18 +16,18 @@ if TYPE_CHECKING:
     from podwire.dataplane.kernel import Kernel
     from podwire.dataplane.netns import Netns
 
-TYPES = ("unicast", "local", "broadcast", "blackhole", "unreachable", "prohibit")
+TYPES = ("unicast", "local", "broadcast", "blackhole", "unreachable", "prohibit", "throw")
 VERBS = ("show", "list", "lst", "get", "add", "replace", "change", "append", "delete", "flush")
 
 
 def line(route: Route, *, table: bool = False, hide_dev: bool = False) -> str:
     """One route; iproute2 leaves a blank at the end."""
+    six = route.prefix.bits == 128
     words = [] if route.type == "unicast" else [route.type]
     words.append(route.dst)
-    if route.via:
-        words += ["via", route.via]
-    if route.dev and not hide_dev:
-        words += ["dev", route.dev]
+    if not route.nexthops:
+        words += ["via", route.via] if route.via else []
+        words += ["dev", route.dev] if route.dev and not hide_dev else []
     if table and route.table != "main":
         words += ["table", route.table]
     if route.proto:
@@ -35,13 +36,27 @@ def line(route: Route, *, table: bool = False, hide_dev: bool = False) -> str:
         words += ["scope", route.scope]
     if route.src:
         words += ["src", route.src]
-    if route.metric:
+    if route.metric or six:
         words += ["metric", str(route.metric)]
-    if route.mtu_bytes:
-        words += ["mtu", str(route.mtu_bytes)]
-    if route.onlink:
+    if six and route.onlink and not route.nexthops:
         words.append("onlink")
-    return " ".join(words) + " "
+    if route.mtu_bytes:
+        words += ["mtu", *(["lock"] if route.mtu_lock else []), str(route.mtu_bytes)]
+    if route.advmss_bytes:
+        words += ["advmss", str(route.advmss_bytes)]
+    if not six and route.onlink and not route.nexthops:
+        words.append("onlink")
+    if six:
+        words += ["pref", "medium"]
+    text = " ".join(words)
+    # of several lines only those of next hops end in a blank, IPv6's single ones in none
+    hops = "".join(f"\n\t{_hop(hop)}" for hop in route.nexthops)
+    return text + ("" if six else " ") + hops
+
+
+def _hop(hop: NextHop) -> str:
+    via = f"via {hop.via} " if hop.via else ""
+    return f"nexthop {via}dev {hop.dev} weight {hop.weight} {'onlink ' if hop.onlink else ''}"
 
 
 def routes(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: int) -> str:
@@ -52,10 +67,10 @@ def routes(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: in
         words.next()
     if verb == "get":
         return _get(ns, words)
-    if verb in {"add", "replace", "delete"}:
-        _change(kernel, ns, verb, words, now_ns)
+    if verb in {"add", "replace", "change", "append", "delete"}:
+        _change(kernel, ns, verb, words, options, now_ns)
         return ""
-    if verb in {"change", "append", "flush"}:
+    if verb == "flush":
         raise not_modelled(f"ip route {verb}")
     return _show(ns, words, options)
 
@@ -72,12 +87,14 @@ def _show(ns: Netns, words: Words, options: Options) -> str:
         elif word in {"proto", "scope", "type", "via", "src", "match", "exact", "root"}:
             raise not_modelled(f"ip route show {word}")
         else:
-            prefix = parse_prefix(word)
-    if options.family == "6":
-        return ""
-    tables = list(ns.fib.tables) if table in {"all", "0"} else [{"254": "main"}.get(table, table)]
-    tables.sort(key=lambda name: name == "local")
-    found = [r for name in tables for r in ns.fib.routes(name)]
+            prefix = parse_prefix(word, 128 if options.family == "6" else 0)
+    fib = ns.fib6 if options.family == "6" or (prefix and prefix.bits == 128) else ns.fib
+    tables = list(fib.tables) if table in {"all", "0"} else [table_name(table)]
+    if tables[0] not in fib.tables:
+        number = 6 if fib is ns.fib6 else 4
+        raise UsageError(f"Error: ipv{number}: FIB table does not exist.\nDump terminated", 2)
+    tables.sort(key=_order)
+    found = [r for name in tables for r in fib.routes(name)]
     return "".join(
         line(r, table=len(tables) > 1, hide_dev=bool(dev)) + "\n"
         for r in found
@@ -85,20 +102,29 @@ def _show(ns: Netns, words: Words, options: Options) -> str:
     )
 
 
+def _order(table: str) -> tuple[bool, bool, int, str]:
+    """Tables by number; the named ones (main 254, local 255) come last."""
+    number = int(table) if table.isdigit() else 0
+    return table == "local", table == "main", number, table
+
+
 def _get(ns: Netns, words: Words) -> str:
-    dst, src, mark = words.next(), "", 0
+    dst, src, mark, oif = words.next(), "", 0, ""
     for word in words:
         if word == "from":
             src = words.next()
+        elif word in {"oif", "dev"}:
+            oif = words.next()
         elif word == "mark":
             mark = int(words.next(), 0)
         else:
             raise not_modelled(f"ip route get {word}")
     try:
-        ip_int(dst)
+        dst = canonical(dst)
     except ValueError:
         raise UsageError(f'Error: any valid prefix is expected rather than "{dst}".', 1) from None
-    route = ns.fib.lookup(dst, src, mark)
+    fib = ns.fib_of(dst)
+    route = fib.route(Packet(src=src, dst=dst, protocol="", mark=mark), "lo", oif)
     if route is None:
         raise UsageError("RTNETLINK answers: Network is unreachable", 2)
     errors = {
@@ -108,6 +134,8 @@ def _get(ns: Netns, words: Words) -> str:
     }
     if route.type in errors:
         raise UsageError(f"RTNETLINK answers: {errors[route.type]}", 2)
+    if ":" in dst:
+        return _got6(ns, route, dst, src, mark)
     local = route.type == "local"
     parts = [f"{route.type} {dst}" if route.type != "unicast" else dst]
     if src:
@@ -118,7 +146,7 @@ def _get(ns: Netns, words: Words) -> str:
     if route.table not in {"main", "local"}:
         parts.append(f"table {route.table}")
     if not src:
-        parts.append(f"src {dst if dst in ns.local else ipv4.source_for(ns, route, dst)}")
+        parts.append(f"src {dst if dst in ns.local else ip.source_for(ns, route, dst)}")
     if mark:
         parts.append(f"mark {mark:#x}")
     cache = {"local": " <local>", "broadcast": " <local,brd>"}.get(route.type, "")
@@ -127,67 +155,106 @@ def _get(ns: Netns, words: Words) -> str:
     return " ".join(parts) + f" uid 0 \n    cache{cache}{learned} \n"
 
 
-def _change(kernel: Kernel, ns: Netns, verb: str, words: Words, now_ns: int) -> None:
-    kind, dst = "unicast", words.next()
-    if dst in TYPES:
-        kind, dst = dst, words.next()
+def _got6(ns: Netns, route: Route, dst: str, src: str, mark: int) -> str:
+    """What ``ip -6 route get`` prints: the route itself rather than what became of it."""
+    local = route.type == "local"
+    parts = [f"{route.type} {dst}" if route.type != "unicast" else dst, f"from {src or '::'}"]
+    if route.via:
+        parts.append(f"via {route.via}")
+    parts.append("dev lo" if local else f"dev {route.dev}")
+    if route.table != "main":
+        parts.append(f"table {route.table}")
+    if route.proto:
+        parts.append(f"proto {route.proto}")
+    parts.append(f"src {ip.source_for(ns, route, dst)}")
+    parts.append(f"metric {route.metric}")
+    if mark:
+        parts.append(f"mark {mark:#x}")
+    mtu = ns.path_mtu.get(dst)
+    if mtu:
+        parts.append(f"expires 600sec mtu {mtu}")
+    return " ".join([*parts, "pref medium"]) + "\n"
+
+
+class _Given:
+    """The words of a route that is to be changed."""
+
+    def __init__(self, verb: str, words: Words) -> None:
+        self.kind, self.dst = "unicast", words.next()
+        if self.dst in TYPES:
+            self.kind, self.dst = self.dst, words.next()
+        self.values: dict[str, str] = {}
+        self.onlink = self.lock = False
+        self.hops: list[c.Hop] = []
+        for word in words:
+            if word == "onlink":
+                self.onlink = True
+            elif word == "nexthop":
+                self.hops.append(_read_hop(words))
+            elif word in {"mtu", "advmss"}:
+                value = words.next()
+                if value == "lock":
+                    self.lock, value = True, words.next()
+                self.values[word] = value
+            elif word in {"via", "dev", "src", "table", "scope", "proto", "metric"}:
+                self.values[word] = words.next()
+            else:
+                raise not_modelled(f"ip route {verb} {word}")
+
+    def get(self, word: str, default: str = "") -> str:
+        """What followed a word."""
+        return self.values.get(word, default)
+
+
+def _read_hop(words: Words) -> c.Hop:
+    """``nexthop via ADDRESS dev DEV weight N``, up to the next ``nexthop``."""
     given: dict[str, str] = {}
     onlink = False
-    for word in words:
+    while words.peek() in {"via", "dev", "weight", "onlink"}:
+        word = words.next()
         if word == "onlink":
             onlink = True
-        elif word in {"via", "dev", "src", "table", "scope", "proto", "mtu"}:
-            given[word] = words.next()
         else:
-            raise not_modelled(f"ip route {verb} {word}")
+            given[word] = words.next()
+    weight = int(given.get("weight", "1"))
+    return c.Hop(via=given.get("via", ""), dev=given.get("dev", ""), weight=weight, onlink=onlink)
+
+
+def _change(
+    kernel: Kernel, ns: Netns, verb: str, words: Words, options: Options, now_ns: int
+) -> None:
+    given = _Given(verb, words)
+    dst = given.dst
+    if dst == "default" and options.family == "6":
+        dst = "::/0"
     table = given.get("table", "main")
     if verb == "delete":
         gone = c.RouteDel(
             netns=ns.name,
             dst=dst,
-            dev=given.get("dev", ""),
-            via=given.get("via", ""),
+            dev=given.get("dev"),
+            via=given.get("via"),
             table=table,
+            metric=int(given.get("metric", "0")),
         )
         kernel.execute(gone, now_ns)
         return
-    prefix = parse_prefix(dst)
-    known = ns.fib.tables.get(table)
-    if verb == "add" and known is not None and known.at(prefix):
-        raise UsageError("RTNETLINK answers: File exists", 2)
     made = c.RouteReplace(
         netns=ns.name,
         dst=dst,
-        dev=given.get("dev", ""),
-        via=given.get("via", ""),
-        src=given.get("src", ""),
-        scope=given.get("scope", ""),
-        proto=given.get("proto", ""),
-        onlink=onlink,
-        type=kind,
+        dev=given.get("dev"),
+        via=given.get("via"),
+        src=given.get("src"),
+        scope=given.get("scope"),
+        proto=given.get("proto"),
+        onlink=given.onlink,
+        type=given.kind,
         table=table,
         mtu_bytes=int(given.get("mtu", "0")),
+        mtu_lock=given.lock,
+        advmss_bytes=int(given.get("advmss", "0")),
+        metric=int(given.get("metric", "0")),
+        nexthops=given.hops,
+        verb=verb,
     )
     kernel.execute(made, now_ns)
-
-
-def rules(ns: Netns, words: Words, options: Options) -> str:
-    """``ip rule [show]``."""
-    if words and not abbreviates(words.next(), "show", "list", "lst"):
-        raise not_modelled("changing ip rules")
-    if options.family == "6":
-        return ""
-    lines = []
-    for rule in ns.fib.rules:
-        text = f"{rule.priority}:\tfrom {_end(rule.src)}"
-        if rule.dst is not None:
-            text += f" to {_end(rule.dst)}"
-        if rule.mask:
-            text += f" fwmark {rule.mark:#x}"
-            text += "" if rule.mask == 0xFFFFFFFF else f"/{rule.mask:#x}"
-        lines.append(f"{text} lookup {rule.table}\n")
-    return "".join(lines)
-
-
-def _end(prefix: object) -> str:
-    return "all" if prefix is None else str(prefix).removesuffix("/32")

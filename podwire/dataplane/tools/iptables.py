@@ -1,7 +1,8 @@
-"""``iptables``, ``iptables-save``, ``iptables-restore``; the ip6tables ones find nothing."""
+"""``iptables``, ``iptables-save``, ``iptables-restore``, and the same of ip6tables."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.commands import CommandError
@@ -41,7 +42,11 @@ VERBS = {
     "-Z": "-Z",
     "--zero": "-Z",
 }
-NO_CHAIN = "iptables: No chain/target/match by that name.\n"
+
+
+def _tables(kernel: Kernel, netns: str, family: str) -> Netfilter:
+    ns = kernel.netns(netns)
+    return ns.netfilter6 if family == "ipv6" else ns.netfilter
 
 
 class _Line:
@@ -90,29 +95,31 @@ class _Line:
         return any(name in self.flags for name in names)
 
 
-def run(kernel: Kernel, netns: str, argv: list[str], _stdin: str, _now_ns: int) -> Result:
-    """Run ``iptables`` with its arguments."""
+def _run(
+    family: str, kernel: Kernel, netns: str, argv: list[str], _stdin: str, _now_ns: int
+) -> Result:
+    tool = change.TOOL[family]
     if argv in (["-V"], ["--version"]):
-        return f"iptables {show.VERSION}\n", "", 0
+        return f"{tool} {show.VERSION}\n", "", 0
     line = _Line(argv)
-    nf = kernel.netns(netns).netfilter
+    nf = _tables(kernel, netns, family)
     if line.table not in BASE_CHAINS:
-        text = f"can't initialize iptables table `{line.table}': Table does not exist"
-        return "", f"iptables {show.VERSION}: {text}\n", 3
+        text = f"can't initialize {tool} table `{line.table}': Table does not exist"
+        return "", f"{tool} {show.VERSION}: {text}\n", 3
     if line.verb in {"-L", "-S"}:
         return _print(nf, line)
     if not line.verb:
-        return "", f"iptables {show.VERSION}: no command specified\n", 2
+        return "", f"{tool} {show.VERSION}: no command specified\n", 2
     try:
         return _change(nf, line)
     except RuleError as error:
-        return "", f"iptables: {error}\n", 1
+        return "", f"{tool}: {error}\n", 1
 
 
 def _print(nf: Netfilter, line: _Line) -> Result:
     names = [chain.name for chain in show.ordered(nf, line.table)]
     if line.chain and line.chain not in names:
-        return "", NO_CHAIN, 1
+        return "", f"{change.TOOL[nf.family]}: No chain/target/match by that name.\n", 1
     if line.verb == "-S":
         return show.specs(nf, line.table, line.chain, counters=line.has("-v", "--verbose")), "", 0
     text = show.listing(
@@ -130,7 +137,7 @@ def _print(nf: Netfilter, line: _Line) -> Result:
 def _change(nf: Netfilter, line: _Line) -> Result:
     draft = change.Draft(nf, line.table)
     if line.verb == "-C":
-        draft.find(line.chain, rules.from_words(tuple(line.rest)))
+        draft.find(line.chain, rules.from_words(tuple(line.rest), nf.family))
         return "", "", 0
     if line.verb == "-Z":
         _zero(nf, line.table, line.chain)
@@ -148,9 +155,10 @@ def _zero(nf: Netfilter, table: str, chain: str) -> None:
             del counters[key]
 
 
-def save(kernel: Kernel, netns: str, argv: list[str], _stdin: str, _now_ns: int) -> Result:
-    """``iptables-save [-t TABLE] [-c]``."""
-    nf = kernel.netns(netns).netfilter
+def _save(
+    family: str, kernel: Kernel, netns: str, argv: list[str], _stdin: str, _now_ns: int
+) -> Result:
+    nf = _tables(kernel, netns, family)
     table, counters = "", False
     words = iter(argv)
     for word in words:
@@ -159,21 +167,22 @@ def save(kernel: Kernel, netns: str, argv: list[str], _stdin: str, _now_ns: int)
         elif word in {"-c", "--counters"}:
             counters = True
     if table and table not in BASE_CHAINS:
-        return "", f"iptables-save {show.VERSION}: Table '{table}' does not exist\n", 1
+        tool = change.TOOL[family]
+        return "", f"{tool}-save {show.VERSION}: Table '{table}' does not exist\n", 1
     return show.save(nf, table, counters=counters), "", 0
 
 
-def restore(kernel: Kernel, netns: str, argv: list[str], stdin: str, _now_ns: int) -> Result:
-    """``iptables-restore [--noflush] < text``."""
+def _restore(
+    family: str, kernel: Kernel, netns: str, argv: list[str], stdin: str, _now_ns: int
+) -> Result:
     noflush = "--noflush" in argv or "-n" in argv
     try:
-        change.restore(kernel.netns(netns).netfilter, stdin, noflush=noflush)
+        change.restore(_tables(kernel, netns, family), stdin, noflush=noflush)
     except CommandError as error:
         return "", f"{error}\n", 1
     return "", "", 0
 
 
-def nothing(kernel: Kernel, netns: str, _argv: list[str], _stdin: str, _now_ns: int) -> Result:
-    """ip6tables: there is no IPv6 traffic to filter, and there are no rules."""
-    kernel.netns(netns)
-    return "", "", 0
+run, run6 = partial(_run, "ipv4"), partial(_run, "ipv6")
+save, save6 = partial(_save, "ipv4"), partial(_save, "ipv6")
+restore, restore6 = partial(_restore, "ipv4"), partial(_restore, "ipv6")

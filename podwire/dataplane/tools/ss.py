@@ -30,10 +30,19 @@ def run(kernel: Kernel, netns: str, argv: list[str], _stdin: str, _now_ns: int) 
     return _table(rows, netid=len(protocols) != 1, header="H" not in letters), "", 0
 
 
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _anyone(address: str) -> str:
+    """The peer of a socket that waits; ``*`` is one of both families."""
+    return "*:*" if not address else "[::]:*" if ":" in address else "0.0.0.0:*"
+
+
 def _bound(ns: Netns, protocol: str) -> list[tuple[str, str, str, str]]:
     state = "LISTEN" if protocol == "tcp" else "UNCONN"
     return [
-        (protocol, state, f"{address or '0.0.0.0'}:{port}", "0.0.0.0:*")
+        (protocol, state, f"{_bracketed(address) or '*'}:{port}", _anyone(address))
         for (p, port), addresses in sorted(ns.sockets.bound.items())
         if p == protocol
         for address in addresses
@@ -42,7 +51,7 @@ def _bound(ns: Netns, protocol: str) -> list[tuple[str, str, str, str]]:
 
 def _connected(ns: Netns, protocol: str) -> list[tuple[str, str, str, str]]:
     return [
-        (protocol, "ESTAB", f"{address}:{port}", f"{remote}:{remote_port}")
+        (protocol, "ESTAB", f"{_bracketed(address)}:{port}", f"{_bracketed(remote)}:{remote_port}")
         for p, address, port, remote, remote_port in ns.sockets.connected
         if p == protocol
     ]

@@ -14,16 +14,21 @@ class Lab:
     """``n`` nodes, a gateway and an external client on one segment.
 
     Node i has 192.168.0.1i, pods 10.244.i.2 and upward in namespaces "a<i>", "b<i>", ...
+    With ``dual`` everybody has IPv6 too: fd00:a8::1i, fd00:244:i::2 and upward, by flannel-v6.1.
     """
 
-    def __init__(self, nodes=2, pods=2, seed=1, hairpin=True, pod_mtu=1450):
+    def __init__(self, nodes=2, pods=2, seed=1, hairpin=True, pod_mtu=1450, dual=False):
         self.world = World()
+        self.dual = dual
         self.now = SECOND
         self.nodes = nodes
         self.host("gateway", "192.168.0.1", router="")
         self.world.kernels["gateway"].add_physical("wan0", "02:00:00:00:ff:01", arp=False)
         self.run("gateway", c.RouteReplace(dst="default", dev="wan0"))
         self.run("gateway", c.RouteReplace(dst="10.0.0.0/8", type="unreachable"))
+        if dual:
+            self.run("gateway", c.RouteReplace(dst="::/0", dev="wan0"))
+            self.run("gateway", c.RouteReplace(dst="fd00::/16", type="unreachable"))
         self.host("client", "192.168.0.100", seed=seed)
         for i in range(1, nodes + 1):
             self.node(i, seed)
@@ -43,6 +48,11 @@ class Lab:
         self.run(name, c.AddrAdd(dev="eth0", cidr=f"{address}/24"))
         if router:
             self.run(name, c.RouteReplace(dst="default", via=router, dev="eth0"))
+        if self.dual:
+            self.run(name, c.SysctlSet(key="net.ipv6.conf.all.forwarding", value="1"))
+            self.run(name, c.AddrAdd(dev="eth0", cidr=f"fd00:a8::{last}/64"))
+            if router:
+                self.run(name, c.RouteReplace(dst="::/0", via="fd00:a8::1", dev="eth0"))
 
     def node(self, i, seed):
         name = f"node-{i}"
@@ -75,6 +85,38 @@ class Lab:
                 c.NeighReplace(dev="flannel.1", dst=via, mac=mac),
                 c.FdbReplace(dev="flannel.1", mac=mac, dst=f"192.168.0.{10 + j}"),
             )
+        if self.dual:
+            self.node6(i)
+
+    def node6(self, i):
+        """IPv6's half: cni0's address, a tunnel of its own over IPv6."""
+        name, dev = f"node-{i}", "flannel-v6.1"
+        self.run(
+            name,
+            c.AddrAdd(dev="cni0", cidr=f"fd00:244:{i}::1/64"),
+            c.LinkAdd(
+                name=dev,
+                kind="vxlan",
+                vni=2,
+                local=f"fd00:a8::{10 + i}",
+                dev="eth0",
+                learning=False,
+                mac=f"02:00:00:00:06:0{i}",
+                mtu_bytes=1430,
+            ),
+            c.LinkSet(name=dev, up=True),
+            c.AddrAdd(dev=dev, cidr=f"fd00:244:{i}::/128"),
+        )
+        for j in range(1, self.nodes + 1):
+            if j == i:
+                continue
+            mac, via = f"02:00:00:00:06:0{j}", f"fd00:244:{j}::"
+            self.run(
+                name,
+                c.RouteReplace(dst=f"fd00:244:{j}::/64", via=via, dev=dev, onlink=True),
+                c.NeighReplace(dev=dev, dst=via, mac=mac),
+                c.FdbReplace(dev=dev, mac=mac, dst=f"fd00:a8::{10 + j}"),
+            )
 
     def pod(self, i, letter, last, *, hairpin=True, mtu=1450):
         ns, host = f"{letter}{i}", f"veth{letter}{i}"
@@ -88,6 +130,12 @@ class Lab:
             c.RouteReplace(netns=ns, dst="default", via=f"10.244.{i}.1", dev="eth0"),
             c.RouteReplace(netns=ns, dst="10.244.0.0/16", via=f"10.244.{i}.1", dev="eth0"),
         )
+        if self.dual:
+            self.run(
+                f"node-{i}",
+                c.AddrAdd(netns=ns, dev="eth0", cidr=f"fd00:244:{i}::{last}/64"),
+                c.RouteReplace(netns=ns, dst="::/0", via=f"fd00:244:{i}::1", dev="eth0"),
+            )
 
     def listen(self, node, netns, port, proto="tcp", address=""):
         self.world.kernels[node].open_socket(netns, proto, address, port)

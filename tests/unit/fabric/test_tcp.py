@@ -245,7 +245,7 @@ def test_a_packet_too_big_message_shrinks_the_slices() -> None:
     pair.connect()
     pair.client.write(b"x" * 3000, pair.now)
     pair.client.out.clear()
-    pair.client.on_packet_too_big(1450, pair.now)
+    pair.client.on_packet_too_big(1410, pair.now)
     assert [(s.mss, len(s.data)) for s in pair.client.out] == [(1410, 3000)]
 
 

@@ -8,9 +8,12 @@ from typing import Any
 import msgspec
 
 from podwire.api.views import EndpointSlice, Service
+from podwire.dataplane.commands import RulesRestore
 from podwire.kube_proxy.core import Proxier, Shared
+from podwire.kube_proxy.mode import Answers, Sync
 from podwire.kube_proxy.model import NodeFacts
-from podwire.kube_proxy.rules import Settings
+from podwire.kube_proxy.modes import MODES
+from podwire.kube_proxy.modes.iptables.settings import Settings
 
 NODE, NODE_IP, CLIENT = "node-1", "192.168.0.11", "203.0.113.2"
 POD = "10.244.1.2"
@@ -64,10 +67,17 @@ def endpoints(name: str, *ends: str | dict[str, Any], ports: Any = 8080) -> Endp
 
 def proxier(*objects: Service | EndpointSlice, **changes: Any) -> Proxier:
     node = changes.pop("node", NodeFacts(NODE, "zone-a", (NODE_IP,)))
-    made = Proxier(replace(SETTINGS, **changes), node, Shared())
+    made = Proxier(MODES["iptables"], replace(SETTINGS, **changes), node, Shared())
     for item in objects:
         feed(made, item)
     return made
+
+
+def restore_text(plan: Sync) -> str:
+    """The restore input of a plan that has no other command."""
+    (command,) = plan.commands
+    assert isinstance(command, RulesRestore)
+    return command.text
 
 
 def feed(made: Proxier, new: Service | EndpointSlice, old: Any = None) -> bool:
@@ -77,9 +87,11 @@ def feed(made: Proxier, new: Service | EndpointSlice, old: Any = None) -> bool:
 
 
 def text(*objects: Service | EndpointSlice, **changes: Any) -> str:
-    plan = proxier(*objects, **changes).plan(full=True)
+    own = "".join(f"    inet {ip}/24 scope global eth0\n" for ip in changes.pop("own", ()))
+    existing: Answers = {("ip", "addr", "show"): own}
+    plan = proxier(*objects, **changes).plan(full=True, existing=existing)
     assert plan is not None
-    return plan.text
+    return restore_text(plan)
 
 
 def six() -> list[Service | EndpointSlice]:

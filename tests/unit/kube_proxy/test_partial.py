@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.kube_proxy.conftest import NODE, endpoints, feed, proxier, service
+from tests.unit.kube_proxy.conftest import NODE, endpoints, feed, proxier, restore_text, service
 from tests.unit.kube_proxy.walker import Tables
 
 NAMES = ("a", "b", "c")
@@ -70,12 +70,12 @@ def test_partial_syncs_add_up_to_a_full_one(steps):
         plan = made.plan(full=not kernel.chains)
         if plan is None:
             continue
-        kernel.restore(plan.text)
+        kernel.restore(restore_text(plan))
         made.committed(plan)
         full = made.plan(full=True)
         assert full is not None
         fresh = Tables()
-        fresh.restore(full.text)
+        fresh.restore(restore_text(full))
         assert kernel.chains == fresh.chains
         for chains in kernel.chains.values():
             for rules in chains.values():

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from podwire.kube_proxy.model import NodeFacts
-from podwire.kube_proxy.names import endpoint_chain, port_hash, probability, service_port_name
+from podwire.kube_proxy.model import NodeFacts, service_port_name
+from podwire.kube_proxy.modes.iptables.names import endpoint_chain, port_hash, probability
 from tests.unit.kube_proxy.conftest import (
     CLIENT,
     NODE,
@@ -135,7 +135,7 @@ def test_node_port_addresses_limit_where_node_ports_answer():
         service("web", VIP, [("", 80, 30080, "TCP")], type="NodePort"),
         endpoints("web", REMOTE),
     )
-    rules = text(*objects, node_port_ips=("192.168.7.7",))
+    rules = text(*objects, node_port_cidrs=("192.168.7.0/24",), own=(NODE_IP, "192.168.7.7"))
     assert flow(rules, CLIENT, NODE_IP, 30080) == ("", False)
     assert flow(rules, CLIENT, "192.168.7.7", 30080)[0] == f"{REMOTE}:8080"
 

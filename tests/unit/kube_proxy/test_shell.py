@@ -13,6 +13,7 @@ from podwire.client.counters import ContainerSpec
 from podwire.dataplane import commands as c
 from podwire.kube_proxy.core import Shared
 from podwire.kube_proxy.health import Health
+from podwire.kube_proxy.modes import MODES
 from podwire.kube_proxy.runner import Runner
 from podwire.kube_proxy.shell import TERMINATED, KubeProxy
 from podwire.runtime import sim
@@ -215,7 +216,9 @@ def test_a_failed_restore_is_repeated_in_full():
         web(api, "10.244.2.5")
         await env.clock.sleep(2)
         fabric.execute = working  # type: ignore[method-assign]
-        assert proxy.health.failures == 1
+        assert (
+            proxy.health.metrics_of.value("sync_proxy_rules_iptables_restore_failures_total") == 1
+        )
         await env.clock.sleep(31)
         assert "10.244.2.5:8080" in restores(fabric)[-1]
         assert "--to-destination" in restores(fabric)[-1]
@@ -223,13 +226,14 @@ def test_a_failed_restore_is_repeated_in_full():
     story(body)
 
 
-def test_other_modes_are_refused_not_imitated():
-    """mode: ipvs ends the program with exit code 1 and a reason."""
+def test_an_unknown_mode_is_refused_in_upstreams_words():
+    """mode: ipvz ends the program with exit code 1 and a reason."""
 
     async def main(env: Env) -> None:
-        process = FakeProcess(b"mode: ipvs")
+        process = FakeProcess(b"mode: ipvz")
         assert await KubeProxy(make_ctx(env, FakeApi(env)), process, Shared()).run() == 1
-        assert 'mode \\"ipvs\\" is not modelled' in process.lines[-1]
+        known = f"must be {', '.join(sorted(MODES))} or blank"
+        assert f'Mode.ProxyMode: Invalid value: \\"ipvz\\": {known}' in process.lines[-1]
 
     sim.run(main)
 
@@ -241,7 +245,7 @@ def test_healthz_speaks_as_upstream_and_knows_the_autoscalers_taint():
         health = Health(env.clock, env.clock.now_ns())
         ask = http1.Request("GET", "/healthz")
         assert (await health.healthz(ask)).status == 503, "never synced"
-        health.updated()
+        health.updated("ipv4")
         answer = await health.healthz(ask)
         assert answer.status == 200
         assert answer.body == (

@@ -7,9 +7,13 @@ import pytest
 
 from podwire.dataplane.commands import ConntrackDelete
 from podwire.kube_proxy.config import Config, ConfigError, duration_s, parse
-from podwire.kube_proxy.core import Proxier, Shared, Sync, settings_of
+from podwire.kube_proxy.conntrack import Wanted, question, stale
+from podwire.kube_proxy.core import Proxier, Shared
+from podwire.kube_proxy.mode import Sync
 from podwire.kube_proxy.model import NodeFacts
-from podwire.kube_proxy.text import JUMPS, jump_text
+from podwire.kube_proxy.modes import MODES
+from podwire.kube_proxy.modes.iptables.settings import node_port_ips, settings_of
+from podwire.kube_proxy.modes.iptables.text import JUMPS, jump_text
 from tests.unit.kube_proxy.conftest import (
     NODE,
     NODE_IP,
@@ -18,6 +22,7 @@ from tests.unit.kube_proxy.conftest import (
     endpoints,
     feed,
     proxier,
+    restore_text,
     service,
     six,
 )
@@ -27,7 +32,7 @@ from tests.unit.kube_proxy.walker import Packet, Tables, service_flow
 def synced(made: Proxier, tables: Tables, *, full: bool = False) -> Sync | None:
     plan = made.plan(full=full)
     if plan is not None:
-        tables.restore(plan.text)
+        tables.restore(restore_text(plan))
         made.committed(plan)
     return plan
 
@@ -42,14 +47,16 @@ def test_a_partial_sync_carries_only_the_changed_service_and_ends_in_the_same_ru
     second = synced(made, kernel)
     assert second is not None
     assert not second.full
-    assert "shop/web:http -> " not in second.text
-    assert "shop/door -> 10.244.2.60:8443" in second.text
-    assert "10.96.0.41 --dport 80 -j KUBE-SVC" in second.text, "top-level chains are always whole"
-    assert second.rules < first.rules
+    assert "shop/web:http -> " not in restore_text(second)
+    assert "shop/door -> 10.244.2.60:8443" in restore_text(second)
+    assert "10.96.0.41 --dport 80 -j KUBE-SVC" in restore_text(second), (
+        "top-level chains are always whole"
+    )
+    assert second.changes < first.changes
     fresh = Tables(local=(NODE_IP,))
     full = made.plan(full=True)
     assert full is not None
-    fresh.restore(full.text)
+    fresh.restore(restore_text(full))
     assert kernel.chains == fresh.chains
 
 
@@ -60,17 +67,21 @@ def test_chains_of_what_is_gone_are_deleted():
     made.service(made.services["shop/cart"], None)
     plan = synced(made, kernel)
     assert plan is not None
-    assert plan.text.count("-X KUBE-") == 5, "SVC, EXT, FW and two SEP"
+    assert restore_text(plan).count("-X KUBE-") == 5, "SVC, EXT, FW and two SEP"
     assert service_flow(kernel, Packet(POD, "10.96.0.45")) == ("", False)
 
 
 def test_the_first_sync_removes_chains_of_an_earlier_life():
     """Chains that the kernel has and nobody needs go; foreign chains stay."""
     made = proxier(service("web", "10.96.0.50"))
-    plan = made.plan(full=True, existing=["KUBE-SVC-OLD", "KUBE-SERVICES", "CNI-X", "KUBE-SEP-Y"])
+    chains = ["KUBE-SVC-OLD", "KUBE-SERVICES", "CNI-X", "KUBE-SEP-Y"]
+    saved = "*nat\n" + "".join(f":{chain} - [0:0]\n" for chain in chains) + "COMMIT\n"
+    plan = made.plan(full=True, existing={("iptables-save",): saved})
     assert plan is not None
-    assert "-X KUBE-SVC-OLD\n-X KUBE-SEP-Y\n" in plan.text
-    assert "CNI-X" not in plan.text
+    jumps, rules = plan.commands
+    assert "-I PREROUTING" in jumps.text
+    assert "-X KUBE-SVC-OLD\n-X KUBE-SEP-Y\n" in rules.text
+    assert "CNI-X" not in rules.text
 
 
 def test_what_changes_no_rule_plans_nothing():
@@ -89,7 +100,9 @@ def test_what_changes_no_rule_plans_nothing():
 
 
 def test_udp_flows_to_a_gone_endpoint_are_forgotten():
-    """One deletion per service address and lost endpoint; none when no endpoint is left."""
+    """By service address and by NodePort; flows to serving endpoints, of TCP, and of Services
+    that have no endpoint left stay.
+    """
     ports = [("", 53, 30053, "UDP")]
     made = proxier(
         service("dns", "10.96.0.53", ports, type="NodePort"),
@@ -102,21 +115,31 @@ def test_udp_flows_to_a_gone_endpoint_are_forgotten():
     feed(made, one, old)
     plan = synced(made, kernel)
     assert plan is not None
-    assert plan.conntrack == (
+
+    def flow(dst: str, dport: int, reply: str) -> str:
+        back = f"src={reply} dst=10.244.1.9 sport=53 dport=4444"
+        return (
+            f"udp      17 29 src=10.244.1.9 dst={dst} sport=4444 dport={dport} {back} mark=0 use=1"
+        )
+
+    listing = "\n".join((
+        flow("10.96.0.53", 53, "10.244.1.1"),
+        flow("10.96.0.53", 53, "10.244.1.2"),
+        flow("10.96.0.53", 53, "10.96.0.53"),
+        flow(NODE_IP, 30053, "10.244.1.1"),
+        flow("10.96.0.99", 53, "10.244.1.1"),
+    ))  # fmt: skip
+    assert stale(listing, plan.udp or Wanted()) == (
         ConntrackDelete(proto="udp", orig_dst="10.96.0.53", orig_dport=53, reply_src="10.244.1.1"),
-        ConntrackDelete(proto="udp", orig_dport=30053, reply_src="10.244.1.1"),
+        ConntrackDelete(proto="udp", orig_dst="10.96.0.53", orig_dport=53, reply_src="10.96.0.53"),
+        ConntrackDelete(proto="udp", orig_dst=NODE_IP, orig_dport=30053, reply_src="10.244.1.1"),
     )
     none = endpoints("dns", ports=[("", 53, "UDP")])
     feed(made, none, one)
     plan = synced(made, kernel)
     assert plan is not None
-    assert plan.conntrack == ()
-    feed(made, one, none)
-    plan = synced(made, kernel)
-    assert plan is not None
-    assert plan.conntrack[0] == ConntrackDelete(
-        proto="udp", orig_dst="10.96.0.53", orig_dport=53
-    ), "flows that met no endpoint are forgotten too"
+    assert plan.udp is None
+    assert question("ipv4") == ("conntrack", "-L", "-p", "udp")
 
 
 def test_equal_inputs_share_one_text_between_nodes():
@@ -130,12 +153,12 @@ def test_equal_inputs_share_one_text_between_nodes():
         shared = Shared()
         out = []
         for name in ("node-1", "node-2"):
-            made = Proxier(SETTINGS, NodeFacts(name, "", ()), shared)
+            made = Proxier(MODES["iptables"], SETTINGS, NodeFacts(name, "", ()), shared)
             for item in objects:
                 feed(made, versioned(item))
             plan = made.plan(full=True)
             assert plan is not None
-            out.append(plan.text)
+            out.append(restore_text(plan))
         return out
 
     web = (service("web", "10.96.0.50"), endpoints("web", f"10.244.1.4@{NODE}"))
@@ -174,8 +197,8 @@ def test_the_configuration_of_kubeadm_means_the_defaults():
         b"clusterCIDR: 10.244.0.0/16\nmode: ''\niptables:\n  masqueradeBit: null\n"
         b"  minSyncPeriod: 0s\n  syncPeriod: 1m30s\nmetricsBindAddress: ''\n"
     )
-    assert (config.mode, config.mode_given, config.mark) == ("iptables", False, "0x4000")
-    assert (config.min_sync_period_s, config.sync_period_s) == (1.0, 90.0)
+    assert (config.mode, config.mode_given, config.rules.mark) == ("iptables", False, "0x4000")
+    assert (config.rules.min_sync_period_s, config.rules.sync_period_s) == (1.0, 90.0)
     assert (config.metrics_address, config.metrics_port) == ("127.0.0.1", 10249)
     with pytest.raises(ConfigError):
         duration_s("soon", 1.0)
@@ -184,14 +207,22 @@ def test_the_configuration_of_kubeadm_means_the_defaults():
 
 
 def test_settings_follow_local_detection_and_node_port_addresses():
-    """ClusterCIDR, NodeCIDR, an interface; primary and CIDR words for NodePorts."""
-    config = Config(cluster_cidr="10.244.0.0/16", node_port_addresses=("primary",))
-    settings = settings_of(config, (NODE_IP,), "10.244.1.0/24")
-    assert (settings.local, settings.node_port_ips) == ("-s 10.244.0.0/16", (NODE_IP,))
-    config = Config(detect_local_mode="NodeCIDR", node_port_addresses=("192.168.0.0/24",))
-    settings = settings_of(config, (NODE_IP,), "10.244.1.0/24")
-    assert (settings.local, settings.node_port_ips) == ("-s 10.244.1.0/24", (NODE_IP,))
+    """ClusterCIDR, NodeCIDR, an interface; primary, localhost and CIDR words for NodePorts."""
+    node = NodeFacts(NODE, "", (NODE_IP, "fd00::11"), ("10.244.1.0/24", "fd00:244:1::/64"))
+    own = ("127.0.0.1", "::1", NODE_IP, "10.244.1.1", "fd00::11")
+    both = "10.244.0.0/16,fd00:244::/48"
+    config = Config(cluster_cidr=both, node_port_addresses=("primary",))
+    settings = settings_of(config, node, "ipv4")
+    assert (settings.local, node_port_ips(settings, own)) == ("-s 10.244.0.0/16", (NODE_IP,))
+    settings = settings_of(config, node, "ipv6")
+    assert (settings.local, node_port_ips(settings, own)) == ("-s fd00:244::/48", ("fd00::11",))
+    words = ("192.168.0.0/24", "localhost")
+    config = Config(detect_local_mode="NodeCIDR", node_port_addresses=words)
+    settings = settings_of(config, node, "ipv4")
+    assert settings.local == "-s 10.244.1.0/24"
+    assert node_port_ips(settings, own) == ("127.0.0.1", NODE_IP)
+    assert node_port_ips(settings_of(config, node, "ipv6"), own) == (), "never on ::1"
     config = Config(detect_local_mode="InterfaceNamePrefix", interface_prefix="veth")
-    assert settings_of(config, (), "").not_local == "! -i veth+"
-    with pytest.raises(ValueError, match="unknown detect-local-mode"):
-        settings_of(Config(detect_local_mode="Guess"), (), "")
+    assert settings_of(config, node, "ipv4").not_local == "! -i veth+"
+    with pytest.raises(ConfigError, match="unknown detect-local-mode"):
+        settings_of(Config(detect_local_mode="Guess"), node, "ipv4")

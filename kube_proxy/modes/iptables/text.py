@@ -5,9 +5,9 @@ Source: kubernetes pkg/proxy/iptables/proxier.go (syncProxyRules, jump chains, c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from podwire.kube_proxy.rules import (
+from podwire.kube_proxy.modes.iptables.rules import (
     EXTERNAL,
     FORWARD,
     KUBELET_FIREWALL,
@@ -17,11 +17,17 @@ from podwire.kube_proxy.rules import (
     PROXY_FIREWALL,
     SERVICES,
     Piece,
-    Settings,
 )
+from podwire.kube_proxy.modes.iptables.settings import Settings
 
 CANARY = "KUBE-PROXY-CANARY"
 CANARY_TABLES = ("mangle", "nat", "filter")
+OWN_CHAINS = (
+    SERVICES, EXTERNAL, NODE_PORTS, POSTROUTING, MARK_MASQ, FORWARD, PROXY_FIREWALL,
+    KUBELET_FIREWALL, CANARY,
+)  # fmt: skip
+_MARKERS = (f":{EXTERNAL} ", f":{NODE_PORTS} ")
+"""Chains that only this mode makes: ipvs mode has a KUBE-SERVICES, too."""
 OWN_PREFIXES = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-")
 
 _NEW = "-m conntrack --ctstate NEW "
@@ -48,12 +54,29 @@ JUMPS: tuple[tuple[str, str, str, str], ...] = (
 """(table, from, to, match): each is inserted at the head, so the last of a chain comes first."""
 
 
+def saved_tables(text: str) -> dict[str, list[str]]:
+    """The lines of chains and rules that iptables-save printed, by table."""
+    tables: dict[str, list[str]] = {}
+    table: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("*"):
+            table = tables.setdefault(line[1:], [])
+        elif line.startswith((":", "-A")):
+            table.append(line)
+    return tables
+
+
+def chains_of(lines: Sequence[str]) -> list[str]:
+    """The chains of a table's lines."""
+    return [line[1:].split(" ", 1)[0] for line in lines if line.startswith(":")]
+
+
 def jump_text(saved: Mapping[str, Sequence[str]]) -> str:
     """Input that adds the jumps and canaries that ``saved`` (lines per table) lacks, or ""."""
     out: list[str] = []
     for table in CANARY_TABLES:
         lines = saved.get(table, ())
-        chains = [line[1:].split(" ", 1)[0] for line in lines if line.startswith(":")]
+        chains = chains_of(lines)
         missing = [CANARY] if CANARY not in chains else []
         rules = []
         for of, source, target, match in JUMPS:
@@ -73,16 +96,16 @@ def _jumps(lines: Sequence[str], source: str, target: str) -> bool:
 
 def restore_text(
     pieces: Sequence[Piece],
-    changed: Iterable[Piece],
+    changed: Sequence[Piece],
     stale: Sequence[str],
     settings: Settings,
+    node_port_ips: Sequence[str],
 ) -> str:
     """One restore input: top-level chains always, own chains of ``changed`` only, ``stale``
     chains emptied and deleted.
     """
-    changed = list(changed)
     return "".join((
-        _filter_head(),
+        _filter_head(settings),
         *(piece.filter for piece in pieces),
         _filter_tail(settings),
         _nat_head(),
@@ -91,28 +114,36 @@ def restore_text(
         _masquerading(settings),
         *(piece.top for piece in pieces),
         *(piece.rules for piece in changed),
-        _node_port_jump(settings),
         *(f"-X {chain}\n" for chain in stale),
+        _node_port_jump(settings, node_port_ips),
         "COMMIT\n",
     ))  # fmt: skip
 
 
-def _filter_head() -> str:
-    chains = (SERVICES, EXTERNAL, FORWARD, NODE_PORTS, PROXY_FIREWALL, KUBELET_FIREWALL)
-    return "*filter\n" + "".join(f":{chain} - [0:0]\n" for chain in chains)
+def fixed_rules(settings: Settings, node_port_ips: Sequence[str]) -> tuple[int, int]:
+    """How many rules every input carries besides those of the service ports: filter, nat."""
+    own = int(settings.localhost_node_ports) + int(not settings.tcp_be_liberal) + 2
+    return own, 4 + (1 if settings.node_port_cidrs is None else len(node_port_ips))
 
 
-def _filter_tail(settings: Settings) -> str:
+def _filter_head(settings: Settings) -> str:
+    chains = [SERVICES, EXTERNAL, FORWARD, NODE_PORTS, PROXY_FIREWALL]
     guard = ""
     if settings.localhost_node_ports:
+        chains.append(KUBELET_FIREWALL)
         guard = (
             f'-A {KUBELET_FIREWALL} -m comment --comment "block incoming localnet connections" '
             "-d 127.0.0.0/8 ! -s 127.0.0.0/8 "
             "-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP\n"
         )
+    return "*filter\n" + "".join(f":{chain} - [0:0]\n" for chain in chains) + guard
+
+
+def _filter_tail(settings: Settings) -> str:
     mark = f"{settings.mark}/{settings.mark}"
+    invalid = f"-A {FORWARD} -m conntrack --ctstate INVALID -j DROP\n"
     return (
-        f"{guard}-A {FORWARD} -m conntrack --ctstate INVALID -j DROP\n"
+        f"{'' if settings.tcp_be_liberal else invalid}"
         f'-A {FORWARD} -m comment --comment "kubernetes forwarding rules" '
         f"-m mark --mark {mark} -j ACCEPT\n"
         f'-A {FORWARD} -m comment --comment "kubernetes forwarding conntrack rule" '
@@ -136,18 +167,45 @@ def _masquerading(settings: Settings) -> str:
     )
 
 
-def _node_port_jump(settings: Settings) -> str:
-    comment = (
-        '-m comment --comment "kubernetes service nodeports; NOTE: '
+def _node_port_jump(settings: Settings, ips: Sequence[str]) -> str:
+    head = (
+        f'-A {SERVICES} -m comment --comment "kubernetes service nodeports; NOTE: '
         'this must be the last rule in this chain"'
     )
-    if settings.node_port_ips is None:
-        loopback = "" if settings.localhost_node_ports else " ! -d 127.0.0.0/8"
-        return f"-A {SERVICES} {comment} -m addrtype --dst-type LOCAL{loopback} -j {NODE_PORTS}\n"
-    return "".join(
-        f"-A {SERVICES} {comment} -d {ip} -j {NODE_PORTS}\n" for ip in settings.node_port_ips
-    )
+    if settings.node_port_cidrs is None:
+        loopback = f" {settings.not_loopback}" if settings.not_loopback else ""
+        return f"{head} -m addrtype --dst-type LOCAL{loopback} -j {NODE_PORTS}\n"
+    return "".join(f"{head} -d {ip} -j {NODE_PORTS}\n" for ip in ips)
 
 
-FIXED_RULES = 9
-"""Rules that every restore input carries besides those of the service ports (about)."""
+def cleanup_text(saved: Mapping[str, Sequence[str]]) -> str:
+    """Input that takes away all this mode made, or "" when nothing of it is there.
+
+    Source: CleanupLeftovers. The chains are emptied and deleted with the jumps to them;
+    KUBE-FIREWALL, which kubelet makes too, loses nothing but kube-proxy's rule.
+    """
+    everything = [line for lines in saved.values() for line in lines]
+    if not any(line.startswith(_MARKERS) for line in everything):
+        return ""
+    out: list[str] = []
+    for table in CANARY_TABLES:
+        lines = saved.get(table, ())
+        chains = chains_of(lines)
+        own = [c for c in chains if c in OWN_CHAINS or c.startswith(OWN_PREFIXES)]
+        if not own:
+            continue
+        rules = [line for line in lines if line.startswith("-A ")]
+        jumps = [
+            line for line in rules if line.split(" ", 2)[1] not in own and _target(line) in own
+        ]
+        out.append(f"*{table}")
+        out.extend(f":{chain} - [0:0]" for chain in own)
+        out.extend("-D " + line.removeprefix("-A ") for line in jumps)
+        out.extend(f"-X {chain}" for chain in own)
+        out.append("COMMIT")
+    return "\n".join(out) + "\n" if out else ""
+
+
+def _target(rule: str) -> str:
+    words = rule.rsplit(" -j ", 1)
+    return words[1].split(" ", 1)[0] if len(words) == 2 else ""

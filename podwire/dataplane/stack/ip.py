@@ -1,4 +1,4 @@
-"""IPv4: receive, route, forward, deliver and send, in the order of the Linux kernel.
+"""IP of both families: receive, route, forward, deliver and send, in the order of the Linux kernel.
 
 receive -> PREROUTING -> route -> INPUT -> socket
                                -> FORWARD -> POSTROUTING -> device
@@ -7,20 +7,24 @@ output  -> OUTPUT -> (route again if changed) -> POSTROUTING -> device
 
 from __future__ import annotations
 
-from podwire.dataplane.addr import BROADCAST_MAC, ZERO_MAC, is_loopback, is_multicast
+from podwire.dataplane import family as families
+from podwire.dataplane.addr import (
+    BROADCAST_MAC,
+    ZERO_MAC,
+    is_loopback,
+    is_multicast,
+    multicast_mac,
+)
+from podwire.dataplane.family import Trouble
 from podwire.dataplane.fib import Route
 from podwire.dataplane.netfilter import hooks
 from podwire.dataplane.netns import Netns
 from podwire.dataplane.packet import (
     ACK,
-    ADMIN_PROHIBITED,
     FRAGMENTATION_NEEDED,
-    HOST_UNREACHABLE,
-    ICMP_ECHO,
-    ICMP_TIME_EXCEEDED,
+    ICMP_PROTOCOLS,
     ICMP_UNREACHABLE,
-    NET_UNREACHABLE,
-    PORT_UNREACHABLE,
+    ICMPV6_TOO_BIG,
     RST,
     Frame,
     Packet,
@@ -29,10 +33,8 @@ from podwire.dataplane.packet import (
 )
 from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
-from podwire.dataplane.stack import arp, icmp, vxlan
+from podwire.dataplane.stack import arp, icmp, ndp, vxlan
 from podwire.dataplane.verdict import Fate
-
-SMALLEST_PATH_MTU_BYTES = 552
 
 # ---------------------------------------------------------------- receiving
 
@@ -42,22 +44,23 @@ def receive(run: Run, ns: Netns, skb: Skb, *, prerouted: bool = False) -> None:
     if not prerouted and not hooks.run(run, ns, skb, "PREROUTING"):
         return
     packet = skb.packet
-    reason = _martian(ns, skb)
+    reason = _martian6(skb) if ":" in packet.dst else _martian(ns, skb)
     if reason:
         run.drop(ns, Fate.MARTIAN, packet, reason, object=skb.in_dev)
         return
     if packet.dst == "255.255.255.255" or is_multicast(packet.dst):
-        deliver(run, ns, skb)
+        if _listens(ns, skb):
+            deliver(run, ns, skb)
         return
-    route = ns.fib.lookup(packet.dst, packet.src, packet.mark)
+    route = ns.fib_of(packet.dst).route(packet, skb.in_dev)
     if route is not None and route.type in {"local", "broadcast"}:
         deliver(run, ns, skb)
-    elif not ns.sysctls.number("net.ipv4.ip_forward"):
+    elif not _forwards(ns, skb):
         run.drop(
             ns,
             Fate.NO_ROUTE,
             packet,
-            f"{packet.dst} is not local and net.ipv4.ip_forward is 0",
+            f"{packet.dst} is not local and {families.of(packet.dst).forwarding} is 0",
             object=skb.in_dev,
         )
     elif _routable(run, ns, skb, route):
@@ -65,8 +68,25 @@ def receive(run: Run, ns: Netns, skb: Skb, *, prerouted: bool = False) -> None:
         forward(run, ns, skb, route)
 
 
+def _listens(ns: Netns, skb: Skb) -> bool:
+    """Whether a multicast packet is for this host. IPv4's groups are not modelled: everyone is."""
+    link = ns.links.get(skb.in_dev)
+    return link is None or ":" not in skb.packet.dst or ndp.listens(link, skb.packet.dst)
+
+
+def _forwards(ns: Netns, skb: Skb) -> bool:
+    """Whether packets that came in by this device are passed on: IPv4 asks the device (which
+    ``ip_forward`` sets for all), IPv6 the host.
+    """
+    if ":" in skb.packet.dst:
+        return ns.sysctls.number("net.ipv6.conf.all.forwarding") != 0
+    return ns.sysctls.own("forwarding", skb.in_dev) != 0
+
+
 def _martian(ns: Netns, skb: Skb) -> str:
-    """Why an arriving packet's addresses are impossible here; "" if they are fine."""
+    """Why an arriving packet's addresses are impossible here; "" if they are fine
+    (ip_route_input_slow, fib_validate_source).
+    """
     packet, dev = skb.packet, skb.in_dev
     if dev == "lo":
         return ""
@@ -79,26 +99,52 @@ def _martian(ns: Netns, skb: Skb) -> str:
         return f"source {packet.src} is this host's own address"
     mode = ns.sysctls.device("rp_filter", dev)
     if mode:
-        back = ns.fib.lookup(packet.src, packet.dst, packet.mark)
-        if back is None or back.type != "unicast" or (mode == 1 and back.dev != dev):
+        mark = packet.mark if ns.sysctls.device("src_valid_mark", dev) else 0
+        back = ns.fib.lookup(packet.src, packet.dst, mark, iif=dev)
+        accepted = ("unicast", "local") if packet.src in ns.local else ("unicast",)
+        if back is None or back.type not in accepted:
+            return f"rp_filter: there is no route back to {packet.src}"
+        if mode == 1 and not _leads_back(ns, packet.src, back, dev):
             return f"rp_filter: {packet.src} is not routed back through {dev}"
     return ""
 
 
+def _leads_back(ns: Netns, src: str, back: Route, dev: str) -> bool:
+    """Strict mode: one of the ways to the source leaves by the device it came in by."""
+    if back.dev == dev or back.type == "local":
+        return True
+    return any(route.uses(dev) for route in ns.fib.tables[back.table].at(back.prefix)) and bool(src)
+
+
+def _martian6(skb: Skb) -> str:
+    """IPv6 has no reverse path filter; ::1 never arrives from outside (ip6_rcv_core)."""
+    packet = skb.packet
+    if skb.in_dev != "lo" and (is_loopback(packet.src) or is_loopback(packet.dst)):
+        return f"loopback address on {skb.in_dev}"
+    return "multicast source" if is_multicast(packet.src) else ""
+
+
+_ANSWERS = {"unreachable": Trouble.HOST_UNREACHABLE, "prohibit": Trouble.PROHIBITED}
+
+
 def _routable(run: Run, ns: Netns, skb: Skb, route: Route | None) -> bool:
-    """Whether a route leads on; otherwise the packet ends here, with the error that fits."""
+    """Whether a route leads on; otherwise the packet ends here, with the error that fits.
+
+    IPv6 says "no route" for an unreachable one too (ip6_pkt_discard).
+    """
     packet = skb.packet
     if route is None:
         run.drop(ns, Fate.NO_ROUTE, packet, f"no route to {packet.dst}", object="main")
         if skb.in_dev:
-            icmp.error(run, ns, skb, ICMP_UNREACHABLE, NET_UNREACHABLE)
+            icmp.tell(run, ns, skb, Trouble.NO_ROUTE)
         return False
     if route.type in {"blackhole", "unreachable", "prohibit"}:
         run.drop(ns, Fate.NULL_ROUTED, packet, f"{route.type} {route.dst}", object=route.table)
-        if route.type == "unreachable" and skb.in_dev:
-            icmp.error(run, ns, skb, ICMP_UNREACHABLE, HOST_UNREACHABLE)
-        elif route.type == "prohibit" and skb.in_dev:
-            icmp.error(run, ns, skb, ICMP_UNREACHABLE, ADMIN_PROHIBITED)
+        trouble = _ANSWERS.get(route.type)
+        if trouble is Trouble.HOST_UNREACHABLE and ":" in packet.dst:
+            trouble = Trouble.NO_ROUTE
+        if trouble is not None and skb.in_dev:
+            icmp.tell(run, ns, skb, trouble)
         return False
     return True
 
@@ -108,7 +154,7 @@ def forward(run: Run, ns: Netns, skb: Skb, route: Route) -> None:
     packet = skb.packet
     if packet.ttl <= 1:
         run.drop(ns, Fate.TTL_EXCEEDED, packet, "ttl reached zero", object=skb.in_dev)
-        icmp.error(run, ns, skb, ICMP_TIME_EXCEEDED, 0)
+        icmp.tell(run, ns, skb, Trouble.TIME_EXCEEDED)
         return
     link = ns.links[route.dev]
     mtu = route.mtu_bytes or link.mtu_bytes
@@ -120,7 +166,7 @@ def forward(run: Run, ns: Netns, skb: Skb, route: Route) -> None:
             f"{packet.largest_bytes} bytes, {route.dev} takes {mtu}, and DF is set",
             object=route.dev,
         )
-        icmp.error(run, ns, skb, ICMP_UNREACHABLE, FRAGMENTATION_NEEDED, mtu)
+        icmp.tell(run, ns, skb, Trouble.TOO_BIG, mtu)
         return
     skb.packet = replace(packet, ttl=packet.ttl - 1)
     _record_route(run, ns, route, "forward")
@@ -149,8 +195,8 @@ def deliver(run: Run, ns: Netns, skb: Skb) -> None:
     if not hooks.run(run, ns, skb, "INPUT"):
         return
     packet = skb.packet
-    if packet.protocol == "icmp":
-        _deliver_icmp(run, ns, packet)
+    if packet.protocol in ICMP_PROTOCOLS:
+        _deliver_icmp(run, ns, skb)
     elif isinstance(packet.payload, Vxlan) and vxlan.receive(run, ns, packet, packet.payload):
         return
     elif ns.sockets.wants(packet):
@@ -166,22 +212,31 @@ def deliver(run: Run, ns: Netns, skb: Skb) -> None:
             stage="socket",
             object="local",
         )
-        icmp.error(run, ns, skb, ICMP_UNREACHABLE, PORT_UNREACHABLE)
+        icmp.tell(run, ns, skb, Trouble.PORT_UNREACHABLE)
 
 
-def _deliver_icmp(run: Run, ns: Netns, packet: Packet) -> None:
-    if packet.icmp_type == ICMP_ECHO:
+def _deliver_icmp(run: Run, ns: Netns, skb: Skb) -> None:
+    packet = skb.packet
+    family = families.BY_ICMP[packet.protocol]
+    if packet.icmp_type == family.echo:
         if run.recorder is not None:
             run.recorder.step("socket", "icmp", "deliver", str(packet), netns=ns.name)
-        icmp.echo(run, ns, packet)
+        icmp.echo(run, ns, skb)
         return
-    needs_fragmentation = (
-        packet.icmp_type == ICMP_UNREACHABLE and packet.icmp_code == FRAGMENTATION_NEEDED
-    )
-    if needs_fragmentation and packet.original is not None:
-        learned = max(packet.icmp_mtu_bytes, SMALLEST_PATH_MTU_BYTES)
+    if packet.is_discovery:
+        ndp.receive(run, ns, ns.links[skb.in_dev], packet)
+        return
+    if packet.original is not None and is_too_big(packet):
+        learned = max(packet.icmp_mtu_bytes, family.smallest_mtu_bytes)
         ns.path_mtu[packet.original.dst] = learned
     run.deliver(ns, packet)
+
+
+def is_too_big(packet: Packet) -> bool:
+    """Whether it is "fragmentation needed" or "packet too big"."""
+    if packet.protocol == "icmpv6":
+        return packet.icmp_type == ICMPV6_TOO_BIG
+    return packet.icmp_type == ICMP_UNREACHABLE and packet.icmp_code == FRAGMENTATION_NEEDED
 
 
 def _refuse_tcp(run: Run, ns: Netns, packet: Packet) -> None:
@@ -210,7 +265,7 @@ def reset_for(packet: Packet) -> Packet:
         src_port=packet.dst_port,
         dst_port=packet.src_port,
         tcp_flags=RST if packet.tcp_flags & ACK else RST | ACK,
-        size_bytes=40,
+        size_bytes=20 + families.of(packet.dst).header_bytes,
     )
 
 
@@ -221,12 +276,17 @@ def source_for(ns: Netns, route: Route, dst: str) -> str:
     """The source address the kernel picks for a route."""
     if route.src:
         return route.src
+    if route.prefix.bits == 128:
+        local = route.type == "local"
+        return dst if local else ns.primary_address(route.dev, dst)
     return ns.primary_address(route.dev, route.via or dst)
 
 
-def output(run: Run, ns: Netns, packet: Packet, *, ipvs: bool = False) -> None:
-    """Send a packet of this namespace's own (ip_local_out). ``ipvs``: IPVS had it already."""
-    route = ns.fib.lookup(packet.dst, packet.src, packet.mark)
+def output(run: Run, ns: Netns, packet: Packet, oif: str = "", *, ipvs: bool = False) -> None:
+    """Send a packet of this namespace's own (ip_local_out), by a given device if any. ``ipvs``:
+    IPVS had it already.
+    """
+    route = ns.fib_of(packet.dst).route(packet, "lo", oif)
     skb = Skb(packet)
     skb.ipvs = ipvs
     if not _routable(run, ns, skb, route):
@@ -241,7 +301,8 @@ def output(run: Run, ns: Netns, packet: Packet, *, ipvs: bool = False) -> None:
         return
     after = skb.packet
     if after.dst != packet.dst or after.mark != packet.mark or after.src != packet.src:
-        route = ns.fib.lookup(after.dst, after.src, after.mark)
+        # ip_route_me_harder: the source stays what it was
+        route = ns.fib_of(after.dst).route(after)
         if not _routable(run, ns, skb, route):
             return
         assert route is not None
@@ -265,7 +326,7 @@ def mtu_for(ns: Netns, route: Route, dst: str) -> int:
     """The largest packet this namespace may send toward an address, in bytes."""
     dev = "lo" if route.type == "local" else route.dev
     mtu = route.mtu_bytes or ns.links[dev].mtu_bytes
-    return min(mtu, ns.path_mtu.get(dst, mtu))
+    return mtu if route.mtu_lock else min(mtu, ns.path_mtu.get(dst, mtu))
 
 
 def finish(run: Run, ns: Netns, skb: Skb, route: Route) -> None:
@@ -292,7 +353,10 @@ def finish(run: Run, ns: Netns, skb: Skb, route: Route) -> None:
         l2.transmit(run, ns, link, frame, arrived)
         return
     if route.type == "broadcast" or is_multicast(packet.dst) or not link.arp:
-        l2.transmit(run, ns, link, Frame(src=link.mac, dst=BROADCAST_MAC, packet=packet), skb)
+        mac = BROADCAST_MAC
+        if link.arp and ":" in packet.dst:
+            mac = multicast_mac(packet.dst)
+        l2.transmit(run, ns, link, Frame(src=link.mac, dst=mac, packet=packet), skb)
         return
     hop = route.via or packet.dst
     neighbour = arp.resolve(run, ns, link, hop, arp.queue_for(skb))

@@ -7,10 +7,11 @@ order inside a rule is upstream's own, so that goldens can be compared line by l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_address, ip_network
 
 from podwire.kube_proxy.model import Choice, Endpoint, NodeFacts, ServicePort, categorize
-from podwire.kube_proxy.names import endpoint_chain, port_hash, probability
+from podwire.kube_proxy.modes.iptables.names import endpoint_chain, port_hash, probability
+from podwire.kube_proxy.modes.iptables.settings import Settings
 
 SERVICES = "KUBE-SERVICES"
 EXTERNAL = "KUBE-EXTERNAL-SERVICES"
@@ -20,30 +21,6 @@ MARK_MASQ = "KUBE-MARK-MASQ"
 FORWARD = "KUBE-FORWARD"
 PROXY_FIREWALL = "KUBE-PROXY-FIREWALL"
 KUBELET_FIREWALL = "KUBE-FIREWALL"
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What of the configuration shapes rules."""
-
-    mark: str = "0x4000"
-    masquerade_all: bool = False
-    local: str = ""
-    """The match of traffic from this cluster's pods (``-s 10.244.0.0/16``), "" when unknown."""
-    localhost_node_ports: bool = True
-    node_port_ips: tuple[str, ...] | None = None
-    """None: every local address takes NodePorts; else only these."""
-    random_fully: bool = True
-
-    @property
-    def not_local(self) -> str:
-        """The match of traffic from elsewhere."""
-        return f"! {self.local}" if self.local else ""
-
-    @property
-    def node_ports(self) -> bool:
-        """Whether NodePorts are served at all."""
-        return self.node_port_ips is None or bool(self.node_port_ips)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +39,10 @@ class Piece:
     n_filter: int
     n_top: int
     n_rules: int
-    endpoints: tuple[str, ...]
-    """Addresses that may answer, for conntrack clean-up."""
+    endpoints: tuple[Endpoint, ...]
+    """All of the port's, whether this node uses them or not."""
+    no_local: tuple[bool, bool] = (False, False)
+    """Whether internal and external traffic meet no local endpoint though there are others."""
 
 
 def render(
@@ -101,9 +80,10 @@ class _Writer:
         self.proto = f"-m {port.protocol} -p {port.protocol}"
         self.internal = self.svl if port.internal_local else self.svc
         self.external = self.svl if port.external_local else self.svc
-        local, cluster = bool(self.choice.local), bool(self.choice.cluster)
-        self.has_internal = local if port.internal_local else cluster
-        self.has_external = local if port.external_local else cluster
+        self.endpoints = endpoints
+        local, some = bool(self.choice.local), self.choice.any
+        self.has_internal = some and (local or not port.internal_local)
+        self.has_external = some and (local or not port.external_local)
 
     def piece(self) -> Piece:
         """Run through the traffic kinds in upstream's order."""
@@ -122,7 +102,11 @@ class _Writer:
             n_filter=len(self.filter),
             n_top=len(self.top),
             n_rules=len(self.rules),
-            endpoints=tuple(e.ip for e in self.choice.reachable),
+            endpoints=self.endpoints,
+            no_local=(
+                self.choice.any and not self.has_internal,
+                self.choice.any and not self.has_external,
+            ),
         )
 
     def _refusal(self, *, external: bool) -> tuple[str, str] | None:
@@ -177,11 +161,12 @@ class _Writer:
                 self.filter.append(
                     f"-A {PROXY_FIREWALL} -m comment --comment {comment} {self._at(ip)} -j DROP"
                 )
+        for ip in self.port.lb_ips:
             self._refuse_external(self._at(ip))
 
     def _node_port(self) -> None:
         port = self.port
-        if port.node_port and self.settings.node_ports:
+        if port.node_port:
             at = f"{self.proto} --dport {port.node_port}"
             if self.choice.any:
                 self.top.append(
@@ -254,11 +239,12 @@ class _Writer:
     def _firewall_chain(self) -> None:
         port = self.port
         comment = f'-m comment --comment "{port.name} loadbalancer IP"'
+        node_ip = next(iter(self.node.addresses_of(self.settings.family)), "")
         node_allowed = False
         for source in port.source_ranges:
-            self.rules.append(f"-A {self.fw} {comment} -s {source} -j {self.ext}")
-            network = IPv4Network(source, strict=False)
-            node_allowed |= any(IPv4Address(ip) in network for ip in self.node.addresses)
+            network = ip_network(source, strict=False)
+            self.rules.append(f"-A {self.fw} {comment} -s {network} -j {self.ext}")
+            node_allowed |= bool(node_ip) and ip_address(node_ip) in network
         if node_allowed:
             # A node's own packets to the load balancer carry its address as their source.
             self.rules.extend(f"-A {self.fw} {comment} -s {ip} -j {self.ext}" for ip in port.lb_ips)

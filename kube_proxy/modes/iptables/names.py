@@ -11,11 +11,6 @@ import hashlib
 from functools import lru_cache
 
 
-def service_port_name(namespace: str, name: str, port: str) -> str:
-    """``ns/name:port``, or ``ns/name`` for a port without a name."""
-    return f"{namespace}/{name}:{port}" if port else f"{namespace}/{name}"
-
-
 def _hash(text: str) -> str:
     return base64.b32encode(hashlib.sha256(text.encode()).digest())[:16].decode()
 

@@ -1,0 +1,127 @@
+"""kube-proxy's metrics, by upstream's names, in the Prometheus text format.
+
+Source: kubernetes pkg/proxy/metrics/metrics.go v1.30.5 (names, help, buckets).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
+
+_DURATIONS_S = tuple(0.001 * 2**i for i in range(15))
+_PROGRAMMING_S = (
+    0.25, 0.5, *map(float, range(1, 60)), *map(float, range(60, 120, 5)),
+    *map(float, range(120, 301, 30)),
+)  # fmt: skip
+_SYNC = "kubeproxy_sync_proxy_rules"
+
+_HISTOGRAMS = {
+    f"{_SYNC}_duration_seconds": ("SyncProxyRules latency in seconds", _DURATIONS_S),
+    "kubeproxy_sync_full_proxy_rules_duration_seconds": (
+        "SyncProxyRules latency in seconds for full resyncs", _DURATIONS_S,
+    ),
+    "kubeproxy_sync_partial_proxy_rules_duration_seconds": (
+        "SyncProxyRules latency in seconds for partial resyncs", _DURATIONS_S,
+    ),
+    "kubeproxy_network_programming_duration_seconds": (
+        "In Cluster Network Programming Latency in seconds", _PROGRAMMING_S,
+    ),
+}  # fmt: skip
+_COUNTERS = {
+    f"{_SYNC}_endpoint_changes_total": "Cumulative proxy rules Endpoint changes",
+    f"{_SYNC}_service_changes_total": "Cumulative proxy rules Service changes",
+    f"{_SYNC}_iptables_restore_failures_total": "Cumulative proxy iptables restore failures",
+    f"{_SYNC}_iptables_partial_restore_failures_total": (
+        "Cumulative proxy iptables partial restore failures"
+    ),
+    f"{_SYNC}_nftables_sync_failures_total": "Cumulative proxy nftables sync failures",
+    "kubeproxy_proxy_healthz_total": "Cumulative proxy healthz HTTP status",
+    "kubeproxy_proxy_livez_total": "Cumulative proxy livez HTTP status",
+}
+_GAUGES = {
+    f"{_SYNC}_last_timestamp_seconds": "The last time proxy rules were successfully synced",
+    f"{_SYNC}_last_queued_timestamp_seconds": "The last time a sync of proxy rules was queued",
+    f"{_SYNC}_endpoint_changes_pending": "Pending proxy rules Endpoint changes",
+    f"{_SYNC}_service_changes_pending": "Pending proxy rules Service changes",
+    f"{_SYNC}_iptables_total": "Total number of iptables rules owned by kube-proxy",
+    f"{_SYNC}_iptables_last": "Number of iptables rules written by kube-proxy in last sync",
+    f"{_SYNC}_no_local_endpoints_total": (
+        "Number of services with a Local traffic policy and no endpoints"
+    ),
+}
+
+
+class Histogram:
+    """Observations in buckets of upper bounds."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def lines(self, name: str) -> Iterator[str]:
+        """The samples."""
+        bounds = (*(f"{bound:g}" for bound in self._bounds), "+Inf")
+        totals = list(accumulate(self._counts))
+        for bound, total in zip(bounds, totals, strict=True):
+            yield f'{name}_bucket{{le="{bound}"}} {total}'
+        yield f"{name}_sum {self._sum:g}"
+        yield f"{name}_count {totals[-1]}"
+
+
+class Metrics:
+    """All of one kube-proxy's. Names that are not listed above may be set too, by modes."""
+
+    def __init__(self) -> None:
+        self._histograms = {n: Histogram(bounds) for n, (_, bounds) in _HISTOGRAMS.items()}
+        self._counters: dict[str, float] = {}
+        self._gauges: dict[str, float] = {}
+
+    def observe(self, name: str, value_s: float) -> None:
+        """A duration; ``name`` without the subsystem's prefix."""
+        self._histograms[f"kubeproxy_{name}"].observe(value_s)
+
+    def count(self, name: str, by: float = 1) -> None:
+        """Add to a counter; ``name`` without prefix, with labels."""
+        key = f"kubeproxy_{name}"
+        self._counters[key] = self._counters.get(key, 0) + by
+
+    def set(self, name: str, value: float) -> None:
+        """Set a gauge; ``name`` without prefix, with labels."""
+        self._gauges[f"kubeproxy_{name}"] = value
+
+    def value(self, name: str) -> float:
+        """A counter's or gauge's value; 0 when it was never touched."""
+        key = f"kubeproxy_{name}"
+        return self._counters.get(key, self._gauges.get(key, 0.0))
+
+    def text(self) -> str:
+        """The exposition."""
+        return "".join(f"{line}\n" for line in self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        for name, histogram in sorted(self._histograms.items()):
+            yield from _head(name, "histogram", _HISTOGRAMS[name][0])
+            yield from histogram.lines(name)
+        for kind, samples, helps in (
+            ("counter", self._counters, _COUNTERS), ("gauge", self._gauges, _GAUGES),
+        ):  # fmt: skip
+            family = ""
+            for key in sorted(samples):
+                name = key.partition("{")[0]
+                if name != family:
+                    yield from _head(name, kind, helps.get(name, ""))
+                    family = name
+                yield f"{key} {samples[key]:.17g}"
+
+
+def _head(name: str, kind: str, text: str) -> Iterator[str]:
+    if text:
+        yield f"# HELP {name} [ALPHA] {text}"
+    yield f"# TYPE {name} {kind}"

@@ -1,0 +1,106 @@
+"""What of the configuration shapes rules of the iptables mode, on one node and in one family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+
+from podwire.kube_proxy.config import Config
+from podwire.kube_proxy.model import NodeFacts, family_of
+
+_EVERYTHING = {"ipv4": "0.0.0.0/0", "ipv6": "::/0"}
+_LOOPBACK = {"ipv4": "127.0.0.0/8", "ipv6": "::1/128"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Hashable: part of the key under which renderings are shared."""
+
+    mark: str = "0x4000"
+    masquerade_all: bool = False
+    local: str = ""
+    """The match of traffic from this cluster's pods (``-s 10.244.0.0/16``), "" when unknown."""
+    localhost_node_ports: bool = True
+    """Whether NodePorts are served on 127.0.0.1 (never on ::1)."""
+    node_port_cidrs: tuple[str, ...] | None = None
+    """None: every local address takes NodePorts; else those in these networks."""
+    random_fully: bool = True
+    family: str = "ipv4"
+    tcp_be_liberal: bool = False
+    """nf_conntrack_tcp_be_liberal: packets in state INVALID are not dropped."""
+
+    @property
+    def of_pieces(self) -> tuple[bool, str, str]:
+        """What of them shapes the rules of a single service port."""
+        return self.masquerade_all, self.local, self.family
+
+    @property
+    def not_local(self) -> str:
+        """The match of traffic from elsewhere."""
+        return f"! {self.local}" if self.local else ""
+
+    @property
+    def not_loopback(self) -> str:
+        """What the NodePort rule excludes when every local address takes NodePorts."""
+        if self.family == "ipv4" and self.localhost_node_ports:
+            return ""
+        return f"! -d {_LOOPBACK[self.family]}"
+
+
+def settings_of(config: Config, node: NodeFacts, family: str) -> Settings:
+    """The rule settings that a configuration means on a node. Raises ConfigError."""
+    own = node.addresses_of(family)
+    return Settings(
+        mark=config.rules.mark,
+        masquerade_all=config.rules.masquerade_all,
+        local=_local_match(*config.local_match(family, node.pod_cidrs)),
+        localhost_node_ports=config.localhost_node_ports and family == "ipv4",
+        node_port_cidrs=node_port_cidrs(config.node_port_addresses, own, family),
+        family=family,
+        tcp_be_liberal=config.conntrack_be_liberal,
+    )
+
+
+def _local_match(kind: str, value: str) -> str:
+    if kind == "cidr":
+        return f"-s {value}"
+    if kind == "interface":
+        return f"-i {value}"
+    return f"-i {value}+" if kind == "prefix" else ""
+
+
+def node_port_cidrs(
+    words: tuple[str, ...], node_ips: tuple[str, ...], family: str
+) -> tuple[str, ...] | None:
+    """The networks that ``nodePortAddresses`` names; None for all. No word of this family means
+    all, too: a list of the other family's networks leaves this one alone.
+
+    Source: pkg/proxy/util NewNodePortAddresses; the words primary, localhost and all.
+    """
+    chosen: dict[str, None] = {}
+    for word in words:
+        if word == "primary":
+            bits = 128 if family == "ipv6" else 32
+            chosen.update({f"{ip}/{bits}": None for ip in node_ips[:1]})
+        elif word == "localhost":
+            chosen[_LOOPBACK[family]] = None
+        elif word == "all":
+            return None
+        elif family_of(word) == family:
+            chosen[word] = None
+    if not chosen or _EVERYTHING[family] in chosen:
+        return None
+    return tuple(chosen)
+
+
+def node_port_ips(settings: Settings, local_addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of a node's own addresses that take NodePorts, sorted."""
+    networks = [ip_network(cidr, strict=False) for cidr in settings.node_port_cidrs or ()]
+    chosen = []
+    for text in local_addresses:
+        ip = ip_address(text)
+        if ip.is_loopback and not settings.localhost_node_ports:
+            continue
+        if ip.version == networks[0].version and any(ip in network for network in networks):
+            chosen.append(text)
+    return tuple(sorted(dict.fromkeys(chosen)))
