@@ -35,7 +35,9 @@ class NetnsDel(Command, frozen=True, kw_only=True):
 
 
 class LinkAdd(Command, frozen=True, kw_only=True):
-    """``ip link add``. ``kind``: veth | bridge | vxlan | dummy."""
+    """``ip link add``. ``kind``: veth | bridge | vxlan | dummy. ``exist``: one that is there with
+    this name and kind is fine (what agents do that ensure a device).
+    """
 
     name: str
     kind: str
@@ -49,6 +51,7 @@ class LinkAdd(Command, frozen=True, kw_only=True):
     dev: str = ""
     dst_port: int = 8472
     learning: bool = True
+    exist: bool = False
 
 
 class LinkSet(Command, frozen=True, kw_only=True):

@@ -129,7 +129,7 @@ class Netns:
         before = [a for a in link.addresses6 if order.index(a.scope) < rank]
         after = [a for a in link.addresses6 if order.index(a.scope) >= rank]
         link.addresses6 = (*before, address, *after)
-        if link.up:
+        if link.up or link.kind == "dummy":  # NOARP: no detection of duplicates to wait for
             self.bring_up6(link, address)
 
     def _local_routes(self, link: Link, address: Address) -> None:
@@ -218,7 +218,7 @@ class Netns:
         self.local = {
             a.ip: other.name
             for other in reversed(self.links.values())
-            for a in (*other.addresses, *(other.addresses6 if other.up else ()))
+            for a in (*other.addresses, *(other.addresses6 if other.up or other.kind == "dummy" else ()))
         }
 
     def remove_link(self, name: str) -> None:
