@@ -15,9 +15,7 @@ SECOND = 1_000_000_000
 
 def configured(scheduler="", cluster_cidr="", node_port_addresses=(), **extra):
     """A configuration of the mode."""
-    rules = RuleConfig(
-        min_sync_period_s=0.0, masquerade_all=extra.pop("masquerade_all", False)
-    )
+    rules = RuleConfig(min_sync_period_s=0.0, masquerade_all=extra.pop("masquerade_all", False))
     return Config(
         mode="ipvs",
         cluster_cidr=cluster_cidr,
@@ -86,7 +84,7 @@ class IpvsNode:
 
     def servers(self):
         """Virtual servers and their real servers, as ``ipvsadm -Ln`` lists them."""
-        found = {}
+        found, current = {}, ""
         for line in self.tool("ipvsadm", "-Ln").splitlines()[3:]:
             words = line.split()
             if words[0] == "->":
