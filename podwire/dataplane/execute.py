@@ -12,6 +12,8 @@ from podwire.dataplane.commands import CommandError
 from podwire.dataplane.execute_common import address, device
 from podwire.dataplane.ipset import change as ipset
 from podwire.dataplane.ipset.types import IpsetError
+from podwire.dataplane.ipvs import change as ipvs
+from podwire.dataplane.ipvs.change import IpvsError
 from podwire.dataplane.link import FdbEntry
 from podwire.dataplane.neigh import Neighbour
 from podwire.dataplane.netfilter.restore import restore
@@ -157,6 +159,15 @@ def _ipset_restore(kernel: Kernel, command: c.IpsetRestore, now_ns: int) -> None
         raise CommandError(f"{ipset.VERSION}: {error}") from None
 
 
+def _ipvs_restore(kernel: Kernel, command: c.IpvsRestore, now_ns: int) -> None:
+    ns = kernel.netns(command.netns)
+    ns.expire_ipvs(now_ns)
+    try:
+        ns.change_ipvs(lambda draft: ipvs.restore(draft, command.text))
+    except IpvsError as error:
+        raise CommandError(f"ipvsadm: {error}") from None
+
+
 def _conntrack_delete(kernel: Kernel, command: c.ConntrackDelete, now_ns: int) -> None:
     kernel.netns(command.netns).conntrack.delete(
         command.proto,
@@ -186,6 +197,7 @@ _VERBS: dict[type[c.Command], Callable[[Kernel, Any, int], None]] = {
     c.RulesRestore: _rules_restore,
     c.NftApply: _nft_apply,
     c.IpsetRestore: _ipset_restore,
+    c.IpvsRestore: _ipvs_restore,
     c.SysctlSet: _sysctl_set,
     c.ConntrackDelete: _conntrack_delete,
 }

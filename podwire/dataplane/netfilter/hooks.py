@@ -52,6 +52,12 @@ TABLES = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
 """The priorities of iptables' tables but nat (include/uapi/linux/netfilter_ipv4.h)."""
 CONNTRACK, LAST = -200, (1 << 31) - 1
 NAT = {"PREROUTING": -100, "OUTPUT": -100, "POSTROUTING": 100, "INPUT": 100}
+IPVS = {
+    "INPUT": ((98, "out"), (99, "in")),
+    "OUTPUT": ((-99, "out"), (-98, "in")),
+    "FORWARD": ((100, "out"),),
+}
+"""ip_vs_ops4 of net/netfilter/ipvs/ip_vs_core.c: answers and requests."""
 
 Registration = tuple[str, int, str, Callable[[Netns], bool], Step]
 EXTRA: list[Registration] = []
@@ -127,12 +133,24 @@ def stages(ns: Netns, family: str, hook: str) -> list[Stage]:
             found.append(Stage(CONNTRACK, "conntrack", _conntrack))
         if hook in {"INPUT", "POSTROUTING"}:
             found.append(Stage(LAST, "confirm", _confirm))
+    if nf.ipvs:
+        found += [
+            Stage(priority, f"ipvs_{way}", partial(_ipvs, way=way))
+            for priority, way in IPVS.get(hook, ())
+        ]
     found += [
         Stage(priority, name, step)
         for at, priority, name, wanted, step in EXTRA
         if at == hook and wanted(ns)
     ]
     return sorted(found, key=lambda stage: stage.priority)
+
+
+def _ipvs(run: Run, ns: Netns, skb: Skb, hook: str, *, way: str) -> bool:
+    from podwire.dataplane.stack import ipvs  # noqa: PLC0415  # the stack calls the hooks
+
+    ask = ipvs.incoming if way == "in" else ipvs.outgoing
+    return ask(run, ns, skb, hook)
 
 
 def bridged(ns: Netns, address: str) -> bool:
@@ -195,6 +213,8 @@ def reject(run: Run, ns: Netns, skb: Skb, kind: str) -> None:
 def _conntrack(run: Run, ns: Netns, skb: Skb, _hook: str) -> bool:
     if skb.ct_state:
         return True  # looped back: tracked at OUTPUT already
+    if ns.netfilter.ipvs:
+        ns.expire_ipvs(run.now_ns)  # a connection's end takes its entry along
     found = ns.conntrack.track(skb.packet, ns.sysctls, run.now_ns)
     if found.full:
         run.drop(

@@ -59,6 +59,7 @@ class Netfilter:
         "counters",
         "family",
         "ipsets",
+        "ipvs",
         "nth",
         "policy_counters",
         "recents",
@@ -75,6 +76,8 @@ class Netfilter:
         self.policy_counters: dict[tuple[str, str], list[int]] = {}
         self.recents: dict[str, dict[str, tuple[int, ...]]] = {}
         self.nth: dict[tuple[str, str, m.Statistic], int] = {}
+        self.ipvs = False
+        """Whether there are virtual servers (or were: their connections)."""
         self.ipsets: IpSets | None = None
         """The namespace's sets, which rules may name only while they exist."""
         self.tracks = False
@@ -92,6 +95,7 @@ class Netfilter:
         copy.nth = dict(self.nth)
         copy.version = self.version
         copy.tracks = self.tracks
+        copy.ipvs = self.ipvs
         return copy
 
     def replan(self) -> None:
