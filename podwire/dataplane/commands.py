@@ -39,6 +39,7 @@ class LinkAdd(Command, frozen=True, kw_only=True):
 
     ``remote`` "" means: of VXLAN, the FDB says; of IPIP, the route's next hop. ``dst_port`` 0 is
     the kind's own default. ``key`` is WireGuard's public key (the model knows no private ones).
+    ``exist``: one that is there with this name and kind is fine (what agents do that ensure one).
     """
 
     name: str
@@ -56,6 +57,7 @@ class LinkAdd(Command, frozen=True, kw_only=True):
     remote: str = ""
     key: str = ""
     fwmark: int = 0
+    exist: bool = False
 
 
 class LinkSet(Command, frozen=True, kw_only=True):
@@ -233,6 +235,22 @@ class FdbAgeing(Command, frozen=True, kw_only=True):
     seconds: int
 
 
+class NftApply(Command, frozen=True, kw_only=True):
+    """``nft -f`` of real text, all or nothing. ``own`` follows it in the same transaction.
+
+    What nodes have in common belongs into ``text``: it is parsed and applied once for all of them.
+    """
+
+    text: str
+    own: str = ""
+
+
+class IpvsRestore(Command, frozen=True, kw_only=True):
+    """``ipvsadm -R`` of real text, all lines or none."""
+
+    text: str
+
+
 class IpsetRestore(Command, frozen=True, kw_only=True):
     """``ipset restore`` of real text, all or nothing; ``exist`` is ``-exist`` for every line."""
 
@@ -274,7 +292,9 @@ AnyCommand = (
     | FdbReplace
     | FdbDel
     | RulesRestore
+    | NftApply
     | IpsetRestore
+    | IpvsRestore
     | SysctlSet
     | FdbAgeing
     | ConntrackDelete

@@ -11,7 +11,8 @@ class Skb:
 
     ``ct_state`` is NEW, ESTABLISHED, RELATED, INVALID, UNTRACKED or "" before conntrack ran;
     ``ct_reply`` says that it travels against the entry's original direction; ``zone`` is where it
-    will be tracked. ``hop`` is the next hop that a device without neighbours is told of.
+    will be tracked; ``ipvs`` that IPVS is done with it. ``hop`` is the next hop that a device
+    without neighbours is told of.
     """
 
     __slots__ = (
@@ -20,6 +21,7 @@ class Skb:
         "ct_state",
         "hop",
         "in_dev",
+        "ipvs",
         "out_dev",
         "packet",
         "phys_in",
@@ -38,6 +40,7 @@ class Skb:
         self.ct_reply = False
         self.ct_state = ""
         self.zone = 0
+        self.ipvs = False
 
     def copy(self) -> Skb:
         """Another one in the same condition (flooding sends one to each port)."""
@@ -45,4 +48,5 @@ class Skb:
         twin.hop, twin.zone = self.hop, self.zone
         twin.phys_in, twin.phys_out = self.phys_in, self.phys_out
         twin.ct, twin.ct_reply, twin.ct_state = self.ct, self.ct_reply, self.ct_state
+        twin.ipvs = self.ipvs
         return twin
