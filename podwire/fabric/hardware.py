@@ -17,7 +17,7 @@ from podwire.dataplane.commands import Command, CommandError, NetnsDel, encode
 from podwire.dataplane.emit import Deliver, Drop, Emit, ToWire
 from podwire.dataplane.kernel import Kernel
 from podwire.dataplane.packet import ACK, SYN, Frame, Packet
-from podwire.dataplane.verdict import Fate, WalkAnswer, WalkRequest
+from podwire.dataplane.verdict import WalkAnswer, WalkRequest
 from podwire.dataplane.world import World
 from podwire.fabric import commands as machine_commands
 from podwire.fabric import host as hosts
@@ -35,13 +35,6 @@ from podwire.runtime.ports import Clock, Ids, Rng, TraceLog
 ETHERNET_BYTES = 14
 LOCAL_DELAY_S = 20e-6
 """One way between two sockets of the same node."""
-
-# What a routing decision that fails at once means to the program that sends.
-_SEND_ERRNO = {
-    Fate.NO_ROUTE: errno.ENETUNREACH,
-    Fate.NULL_ROUTED: errno.EINVAL,
-    Fate.MTU_EXCEEDED: errno.EMSGSIZE,
-}
 
 
 class Fabric:
@@ -295,12 +288,12 @@ class Fabric:
         """Source address and path MTU toward an address. Raises OSError (ENETUNREACH)."""
         kernel = self._kernel(node)
         try:
-            source = kernel.source_address(netns, address)
+            source, refusal = kernel.choose_route(netns, address)
             mtu_bytes = kernel.path_mtu(netns, address)
         except CommandError:
             raise os_error(errno.ENETUNREACH) from None
-        if not source or not mtu_bytes:
-            raise os_error(errno.ENETUNREACH)
+        if refusal or not mtu_bytes:
+            raise os_error(getattr(errno, refusal or "ENETUNREACH"))
         return source, mtu_bytes
 
     def send(self, node: str, netns: str, packet: Packet) -> None:
@@ -375,8 +368,8 @@ class Fabric:
             elif isinstance(emit, Drop):
                 self._record(host, emit.netns, emit.fate.value, emit.packet)
                 same = sent is not None and emit.packet.payload is sent.payload
-                if same and emit.fate in _SEND_ERRNO and emit.packet.ttl == 64:
-                    refused = _SEND_ERRNO[emit.fate]
+                if same and emit.errno and emit.packet.ttl == 64:
+                    refused = getattr(errno, emit.errno)
         if asks:  # nothing went anywhere, or a question did: something may wait for an answer
             self._arm(host)
         return refused
