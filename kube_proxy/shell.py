@@ -325,7 +325,8 @@ class KubeProxy:
             await self.ctx.clock.sleep(chore.period_s)
             if family.full:
                 continue
-            answers = await self._ask(chore.questions)
+            more = chore.asks(proxier) if chore.asks is not None else ()
+            answers = await self._ask((*chore.questions, *more))
             done = proxier.mode.do(chore, proxier, answers, self.ctx.clock.monotonic_ns())
             await self._try(done.commands)
             if done.resync:
