@@ -108,9 +108,9 @@ def node_facts(node: Node, name: str) -> NodeFacts:
 @lru_cache(maxsize=1 << 16)
 def canonical(text: str) -> str:
     """An address or CIDR without leading zeros in its numbers, as old clients may have stored it
-    (``010.0.0.01`` means 10.0.0.1). Source: pkg/proxy TestBadIPs, netutils.ParseIPSloppy.
+    (``010.0.0.01`` means 10.0.0.1); "" stays. Source: pkg/proxy TestBadIPs, netutils.ParseIPSloppy.
     """
-    if ":" in text:
+    if ":" in text or not text:
         return text.lower()
     ip, slash, bits = text.strip().partition("/")
     numbers = ".".join(n.lstrip("0") or "0" for n in ip.split("."))
