@@ -37,6 +37,9 @@ clients: install-clients ## clients: hold podwire to every real client (make tes
 test-system: $(STAMP) ## test-system: tests that need root or a container engine
 	@$(BIN)/python -m pytest tests/system
 
+oracle: $(STAMP) ## oracle: SEEDS=500 random clusters in the model and in Linux namespaces (root); FIRST=1, MODE=, JOBS=
+	@$(BIN)/python -m tests.oracle --seeds $(or $(SEEDS),500) --first $(or $(FIRST),1) $(addprefix --jobs ,$(JOBS)) $(addprefix --mode ,$(MODE))
+
 lint: $(STAMP) ## lint: ruff, all rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -62,4 +65,4 @@ wheel: $(STAMP) ## wheel: build the wheel and the sdist into dist/
 clean: ## clean: remove what the verbs made
 	@rm -rf $(VENV) .venv-clients dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help setup demo demo-compose test install-clients clients test-system lint types arch bench sweep goldens wheel clean
+.PHONY: help setup demo demo-compose test install-clients clients test-system oracle lint types arch bench sweep goldens wheel clean

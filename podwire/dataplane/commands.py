@@ -211,6 +211,16 @@ class RulesRestore(Command, frozen=True, kw_only=True):
     family: str = "ipv4"
 
 
+class NftApply(Command, frozen=True, kw_only=True):
+    """``nft -f`` of real text, all or nothing. ``own`` follows it in the same transaction.
+
+    What nodes have in common belongs into ``text``: it is parsed and applied once for all of them.
+    """
+
+    text: str
+    own: str = ""
+
+
 class IpvsRestore(Command, frozen=True, kw_only=True):
     """``ipvsadm -R`` of real text, all lines or none."""
 
@@ -257,6 +267,7 @@ AnyCommand = (
     | FdbReplace
     | FdbDel
     | RulesRestore
+    | NftApply
     | IpsetRestore
     | IpvsRestore
     | SysctlSet

@@ -17,6 +17,7 @@ from podwire.dataplane.ipvs.change import IpvsError
 from podwire.dataplane.link import FdbEntry
 from podwire.dataplane.neigh import Neighbour
 from podwire.dataplane.netfilter.restore import restore
+from podwire.dataplane.nft.text import NftError
 
 if TYPE_CHECKING:
     from podwire.dataplane.kernel import Kernel
@@ -134,6 +135,15 @@ def _rules_restore(kernel: Kernel, command: c.RulesRestore, _now_ns: int) -> Non
     restore(tables[command.family], command.text, noflush=command.noflush)
 
 
+def _nft_apply(kernel: Kernel, command: c.NftApply, now_ns: int) -> None:
+    nft = kernel.netns(command.netns).nft
+    try:
+        nft.apply(command.text, now_ns, own=command.own)
+    except NftError as error:
+        text = command.own if error.own else command.text
+        raise CommandError(error.show(text, "/dev/stdin").rstrip()) from None
+
+
 def _ipset_restore(kernel: Kernel, command: c.IpsetRestore, now_ns: int) -> None:
     ns = kernel.netns(command.netns)
     try:
@@ -185,6 +195,7 @@ _VERBS: dict[type[c.Command], Callable[[Kernel, Any, int], None]] = {
     c.FdbReplace: _fdb_replace,
     c.FdbDel: _fdb_del,
     c.RulesRestore: _rules_restore,
+    c.NftApply: _nft_apply,
     c.IpsetRestore: _ipset_restore,
     c.IpvsRestore: _ipvs_restore,
     c.SysctlSet: _sysctl_set,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -24,6 +25,7 @@ from podwire.dataplane.ipvs.table import Ipvs
 from podwire.dataplane.link import Address, FdbEntry, Link
 from podwire.dataplane.neigh import NeighbourTable
 from podwire.dataplane.netfilter.tables import Netfilter
+from podwire.dataplane.nft.state import Nft
 from podwire.dataplane.skb import Skb
 from podwire.dataplane.sockets import SocketTable
 from podwire.dataplane.sysctl import Sysctls
@@ -46,7 +48,9 @@ class Netns:
         "neighbours",
         "netfilter",
         "netfilter6",
+        "nft",
         "path_mtu",
+        "plans",
         "sockets",
         "sysctls",
     )
@@ -69,6 +73,9 @@ class Netns:
         self.netfilter = Netfilter("ipv4")
         self.netfilter6 = Netfilter("ipv6")
         self.netfilter.ipsets = self.netfilter6.ipsets = self.ipsets
+        self.nft = Nft()
+        self.plans: dict[str, Any] = {}
+        """What each hook does, by family (``netfilter.hooks`` keeps it)."""
         self.conntrack = Conntrack()
         self.last_index = 0
         lo = self.add_link(Link(name="lo", index=0, kind="loopback", mac="00:00:00:00:00:00"))
@@ -89,6 +96,8 @@ class Netns:
         copy.netfilter = self.netfilter.clone()
         copy.netfilter6 = self.netfilter6.clone()
         copy.netfilter.ipsets = copy.netfilter6.ipsets = copy.ipsets
+        copy.nft = self.nft.clone()
+        copy.plans = {}
         copy.conntrack, entries = self.conntrack.clone()
         copy.neighbours = self.neighbours.clone(lambda skb: _twin(skb, entries))
         copy.fdb = {dev: dict(entries) for dev, entries in self.fdb.items()}
@@ -218,7 +227,10 @@ class Netns:
         self.local = {
             a.ip: other.name
             for other in reversed(self.links.values())
-            for a in (*other.addresses, *(other.addresses6 if other.up or other.kind == "dummy" else ()))
+            for a in (
+                *other.addresses,
+                *(other.addresses6 if other.up or other.kind == "dummy" else ()),
+            )
         }
 
     def remove_link(self, name: str) -> None:
@@ -350,6 +362,7 @@ class Netns:
             self.netfilter.facts(),
             self.netfilter6.facts(),
             self.ipsets.facts(),
+            self.nft.facts(),
             self.ipvs.facts(),
             self.conntrack.facts(),
         ]

@@ -48,6 +48,13 @@ class Script:
         self.decisions.append(Decision(chain, choices, probability, taken))
         return taken
 
+    def choose(self, chain: str, choices: int) -> int:
+        """One outcome after the other is taken or left, as rules with probabilities would be."""
+        for index in range(choices - 1):
+            if self.statistic(chain, choices, 1 / (choices - index)):
+                return index
+        return choices - 1
+
     def pick(self, chain: str, weights: Sequence[int], wanted: int) -> int:
         """All outcomes, one per branch; the drawn branch takes ``wanted``."""
         left = sum(weights)

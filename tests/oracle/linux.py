@@ -1,0 +1,326 @@
+"""Commands performed by Linux, in network namespaces without names.
+
+Namespaces are held by file descriptors of this process alone: when it ends, however it ends, they
+are gone. A process that uses this calls ``leave_host`` first and never comes back to the machine's
+own namespace. The ``ip`` words of a namespace are collected and run as one ``ip -batch``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Self
+
+from podwire.dataplane import commands as c
+from tests.oracle import conntrack
+
+CLONE_NEWNET = 0x40000000
+PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+PROC = Path("/proc/sys")
+FABRIC = "fabric"
+
+LENS = {
+    "net.ipv4.icmp_ratelimit": "0",
+    "net.ipv4.icmp_msgs_per_sec": "1000000",
+    "net.ipv4.icmp_msgs_burst": "100000",
+    "net.ipv4.conf.all.send_redirects": "0",
+    "net.ipv4.conf.default.send_redirects": "0",
+    "net.ipv6.conf.all.disable_ipv6": "1",
+    "net.ipv6.conf.default.disable_ipv6": "1",
+}
+"""What makes the kernel quick and quiet enough to be asked: nothing here decides a verdict that the
+model claims to know (rate limits of ICMP, redirects).
+"""
+DEVICE_LENS = {"retrans_time_ms": "150"}
+"""Unanswered ARP requests are given up after half a second instead of three."""
+
+
+class LinuxError(Exception):
+    """A tool refused what the model accepted; the message is the tool's."""
+
+
+def leave_host(parent: int = 0) -> None:
+    """Put this process into a namespace of its own, and let it die with its parent.
+
+    Raises OSError when that is not permitted.
+    """
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent and os.getppid() != parent:
+        os._exit(1)
+    _unshare()
+
+
+def _unshare() -> None:
+    if _LIBC.unshare(CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNET)")
+
+
+class Namespaces:
+    """Namespaces by name. Use as a context manager: afterwards all are gone."""
+
+    def __init__(self) -> None:
+        self._fds: dict[str, int] = {}
+        self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _LIBC.setns(self._home, CLONE_NEWNET)
+        for fd in (*self._fds.values(), self._home):
+            os.close(fd)
+        self._fds = {}
+
+    def add(self, name: str) -> None:
+        """Make a namespace; this thread is in it afterwards."""
+        _unshare()
+        self._fds[name] = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+
+    def enter(self, name: str) -> None:
+        """Put this thread into a namespace."""
+        if _LIBC.setns(self._fds[name], CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"setns({name})")
+
+    def path(self, name: str) -> str:
+        """A path that ``ip`` and ``nsenter`` take."""
+        return f"/proc/{os.getpid()}/fd/{self._fds[name]}"
+
+    def names(self) -> list[str]:
+        """All of them."""
+        return list(self._fds)
+
+    def run(self, name: str, *words: str, stdin: str = "") -> str:
+        """A program in a namespace. Raises LinuxError."""
+        self.enter(name)
+        done = subprocess.run(
+            words, input=stdin, text=True, capture_output=True, check=False, env=environment()
+        )
+        if done.returncode:
+            shown = stdin if len(stdin) < 20_000 else stdin[:20_000] + "..."
+            raise LinuxError(f"{name}: {' '.join(words)}: {done.stderr.strip()}\n{shown}")
+        return done.stdout
+
+
+def environment() -> dict[str, str]:
+    """Programs wait for no lock of somebody else's iptables."""
+    lock = Path(tempfile.gettempdir()) / f"podwire-oracle-{os.getpid()}.lock"
+    return {**os.environ, "XTABLES_LOCKFILE": str(lock), "LC_ALL": "C"}
+
+
+def host_of(node: str, netns: str) -> str:
+    """The Linux namespace that plays a namespace of a node."""
+    return netns or node
+
+
+class Linux:
+    """All hosts of a cluster. ``backend``: of iptables, legacy or nft."""
+
+    def __init__(self, spaces: Namespaces, backend: str) -> None:
+        self.spaces, self.backend = spaces, backend
+        self._hosts: dict[str, None] = {}
+        self._ip: dict[str, list[str]] = {}
+        self._late: dict[str, list[tuple[str, ...]]] = {}
+        self._switch: list[str] = []
+        self._forget: dict[str, list[conntrack.Wanted]] = {}
+
+    # ------------------------------------------------------------ hosts
+
+    def add_fabric(self) -> None:
+        """The segment that all hosts are plugged into."""
+        self.spaces.add(FABRIC)
+        _sysctls({**LENS, "net.bridge.bridge-nf-call-iptables": "0"})
+        self._switch += ["link set lo up", "link add br0 type bridge", "link set br0 up"]
+
+    def add_host(self, name: str, mac: str) -> None:
+        """A host with a card on the segment."""
+        self._fresh(name)
+        self._hosts[name] = None
+        port = f"p{len(self._hosts)}"
+        peer = f"{self.spaces.path(name)}"
+        self._switch.append(f"link add {port} type veth peer name eth0 address {mac} netns {peer}")
+        self._switch.append(f"link set {port} master br0 up")
+        self._ip[name].append("link set eth0 up")
+
+    def _fresh(self, name: str) -> None:
+        self.spaces.add(name)
+        _sysctls(LENS)
+        self._ip[name] = ["link set lo up"]
+        self._late[name] = []
+
+    # ------------------------------------------------------------ commands
+
+    def perform(self, node: str, command: c.Command) -> None:
+        """Take over a command. Before ``flush``, device commands are only collected."""
+        name = host_of(node, command.netns)
+        match command:
+            case c.NetnsAdd():
+                self._fresh(command.name)
+            case c.SysctlSet():
+                self._sysctl(name, command)
+            case c.RulesRestore():
+                self.forget()
+                self.flush(name)
+                self._restore(name, command)
+            case c.FdbReplace():
+                words = ("fdb", "replace", command.mac, "dev", command.dev)
+                self._late[name].append(("bridge", *words, "dst", command.dst, "self", "permanent"))
+            case c.ConntrackDelete():
+                self._forget.setdefault(name, []).append(
+                    conntrack.Wanted(
+                        command.proto, command.orig_dst, command.orig_dport, command.reply_src
+                    )
+                )
+            case _:
+                self._ip[name] += ip_words(command, self.spaces.path)
+
+    def flush(self, name: str = "") -> None:
+        """Run what was collected for a namespace (""; all)."""
+        if self._switch:
+            lines, self._switch = self._switch, []
+            self.spaces.run(FABRIC, "ip", "-batch", "-", stdin="\n".join(lines))
+        for each in [name] if name else list(self._ip):
+            if self._ip[each]:
+                lines, self._ip[each] = self._ip[each], []
+                self.spaces.run(each, "ip", "-batch", "-", stdin="\n".join(lines))
+            late, self._late[each] = self._late[each], []
+            bridge = [" ".join(words[1:]) for words in late if words[0] == "bridge"]
+            if bridge:
+                self.spaces.run(each, "bridge", "-batch", "-", stdin="\n".join(bridge))
+            self.spaces.enter(each)
+            _sysctls({words[1]: words[2] for words in late if words[0] == "sysctl"})
+
+    def forget(self) -> None:
+        """Perform the ``conntrack -D`` that were collected (each costs a dump of the table)."""
+        for name, wanted in self._forget.items():
+            self.spaces.enter(name)
+            conntrack.delete(wanted)
+        self._forget.clear()
+
+    def connections(self, name: str, family: str) -> str:
+        """The UDP connections of a host, in the words of ``conntrack -L``."""
+        self.spaces.enter(name)
+        return conntrack.listing(conntrack.FAMILIES[family], "udp")
+
+    def settle(self) -> None:
+        """Everything is built: the lens on the devices."""
+        self.flush()
+        for name in self.spaces.names():
+            self.spaces.enter(name)
+            for folder in PROC.glob("net/ipv4/neigh/*"):
+                for key, value in DEVICE_LENS.items():
+                    (folder / key).write_text(value)
+
+    def _sysctl(self, name: str, command: c.SysctlSet) -> None:
+        parts = command.key.split(".")
+        per_device = parts[:3] == ["net", "ipv4", "conf"] and parts[3] not in {"all", "default"}
+        if per_device:
+            self._late[name].append(("sysctl", command.key, command.value))
+        else:
+            self.spaces.enter(name)
+            _sysctls({command.key: command.value})
+
+    def _restore(self, name: str, command: c.RulesRestore) -> None:
+        family = "ip6tables" if command.family == "ipv6" else "iptables"
+        words = ["--noflush"] if command.noflush else []
+        words += ["-w", "10"] if self.backend == "legacy" else []
+        program = tool(f"{family}-{self.backend}-restore")
+        self.spaces.run(name, program, *words, stdin=command.text)
+
+
+def tool(name: str) -> str:
+    """Where a program is. Raises LinuxError."""
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if found is None:
+        raise LinuxError(f"no {name}")
+    return found
+
+
+def _sysctls(values: dict[str, str]) -> None:
+    """Write keys of the namespace that this thread is in; a lens that is not there is left out."""
+    for key, value in values.items():
+        path = PROC / key.replace(".", "/")
+        if key in LENS and not path.exists():
+            continue
+        path.write_text(value)
+
+
+def ip_words(command: c.Command, path: object) -> list[str]:
+    """The lines of ``ip -batch`` for a command. Raises NotImplementedError."""
+    match command:
+        case c.LinkAdd():
+            return [_link_add(command, path)]
+        case c.LinkSet():
+            return _link_set(command)
+        case c.LinkDel():
+            return [f"link del {command.name}"]
+        case c.AddrAdd():
+            return [f"addr add {command.cidr} dev {command.dev}"]
+        case c.AddrDel():
+            return [f"addr del {command.cidr} dev {command.dev}"]
+        case c.RouteReplace():
+            return [_route(command)]
+        case c.RouteDel():
+            via = f" via {command.via}" if command.via else ""
+            dev = f" dev {command.dev}" if command.dev else ""
+            return [f"route del {command.dst}{via}{dev} table {command.table}"]
+        case c.NeighReplace():
+            where = f"dev {command.dev} nud {command.state.lower()}"
+            return [f"neigh replace {command.dst} lladdr {command.mac} {where}"]
+        case c.NeighDel():
+            return [f"neigh del {command.dst} dev {command.dev}"]
+    raise NotImplementedError(command)
+
+
+def _link_add(command: c.LinkAdd, path: object) -> str:
+    assert callable(path)
+    words = [f"link add {command.name} mtu {command.mtu_bytes}"]
+    words += [f"address {command.mac}"] if command.mac else []
+    if command.kind == "veth":
+        words.append(f"type veth peer name {command.peer_name} mtu {command.mtu_bytes}")
+        words += [f"address {command.peer_mac}"] if command.peer_mac else []
+        words += [f"netns {path(command.peer_netns)}"] if command.peer_netns else []
+    elif command.kind == "vxlan":
+        learning = "learning" if command.learning else "nolearning"
+        words.append(
+            f"type vxlan id {command.vni} local {command.local} dev {command.dev} "
+            f"dstport {command.dst_port} {learning}"
+        )
+    else:
+        words.append(f"type {command.kind}")
+    return " ".join(words)
+
+
+def _link_set(command: c.LinkSet) -> list[str]:
+    lines = []
+    if command.master is not None:
+        master = f"master {command.master}" if command.master else "nomaster"
+        lines.append(f"link set {command.name} {master}")
+    if command.hairpin is not None:
+        state = "on" if command.hairpin else "off"
+        lines.append(f"link set {command.name} type bridge_slave hairpin {state}")
+    changes = []
+    changes += [f"address {command.mac}"] if command.mac is not None else []
+    changes += [f"mtu {command.mtu_bytes}"] if command.mtu_bytes is not None else []
+    changes += [("up" if command.up else "down")] if command.up is not None else []
+    return [*lines, *([f"link set {command.name} {' '.join(changes)}"] if changes else [])]
+
+
+def _route(command: c.RouteReplace) -> str:
+    words = ["route replace"]
+    words += [command.type] if command.type != "unicast" else []
+    words.append(command.dst)
+    words += [f"via {command.via}"] if command.via else []
+    words += [f"dev {command.dev}"] if command.dev else []
+    words += [f"src {command.src}"] if command.src else []
+    words += [f"proto {command.proto}"] if command.proto else []
+    words += [f"scope {command.scope}"] if command.scope else []
+    words += [f"table {command.table}"] if command.table != "main" else []
+    words += [f"mtu {command.mtu_bytes}"] if command.mtu_bytes else []
+    words += ["onlink"] if command.onlink else []
+    return " ".join(words)
