@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from podwire.api.status import ApiError
 from podwire.client.counters import ANONYMOUS, User
 
@@ -18,8 +20,7 @@ if TYPE_CHECKING:
 UNAUTHENTICATED = "system:unauthenticated"
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(msgspec.Struct, frozen=True, gc=False):
     """What an authorizer decides on: a verb on a resource, or (with ``path``) on a URL."""
 
     user: User

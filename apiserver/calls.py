@@ -6,7 +6,8 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from podwire.api import kinds
@@ -79,6 +80,8 @@ class Call:
     @property
     def dry_run(self) -> bool:
         """Whether nothing may be persisted. Raises ApiError for an unknown dryRun value."""
+        if not self.request.query:
+            return False
         values = self.query.all("dryRun")
         if any(value != "All" for value in values):
             listed = ",".join(json.dumps(value) for value in values)
@@ -180,8 +183,37 @@ def parse(request: Request, user: User) -> Call | None:
 
     Raises ApiError MethodNotAllowed for a method that the resource does not have.
     """
-    parts = request.path.strip("/").split("/")
-    if "%" in request.path:
+    path = request.path
+    meant = _meaning(path) if len(path) <= _REMEMBERED_PATH else _meaning.__wrapped__(path)
+    if meant is None:
+        return None
+    call = Call(
+        request, user, meant.kind, "", meant.namespace, meant.name, meant.subresource,
+        Query(request.query), meant.tail,
+    )  # fmt: skip
+    call.verb = _verb(call, watched=meant.watched)
+    return call
+
+
+_REMEMBERED_PATH = 256
+
+
+class _Meaning(NamedTuple):
+    """What a path names."""
+
+    kind: Kind[Any]
+    namespace: str
+    name: str
+    subresource: str
+    tail: str
+    watched: bool
+
+
+@lru_cache(maxsize=4096)
+def _meaning(path: str) -> _Meaning | None:
+    """What a path names, None for no served resource. Remembered: clients ask for the same."""
+    parts = path.strip("/").split("/")
+    if "%" in path:
         parts = [unquote(part) for part in parts]
     if parts[0] == "api" and len(parts) >= 3:
         group, version, rest = "", parts[1], parts[2:]
@@ -207,12 +239,11 @@ def parse(request: Request, user: User) -> Call | None:
         return None
     if kind.namespaced and name and not namespace:
         return None
-    call = Call(request, user, kind, "", namespace, name, subresource, Query(request.query))
+    tail = ""
     if proxied:
         before = len(parts) - len(rest) + 3
-        call.tail = request.path[len("/".join(request.path.split("/")[: before + 1])) :]
-    call.verb = _verb(call, watched=watched)
-    return call
+        tail = path[len("/".join(path.split("/")[: before + 1])) :]
+    return _Meaning(kind, namespace, name, subresource, tail, watched)
 
 
 def _verb(call: Call, *, watched: bool) -> str:

@@ -146,7 +146,7 @@ def rewritten(request: Request, response: Response) -> Response:
     """
     header = request.headers.get("accept", "")
     if "protobuf" not in header and "yaml" not in header:
-        return _indented(response) if _for_people(request) else response
+        return _indented(response) if for_people(request) else response
     if response.stream is not None or response.headers.get("content-type") != JSON_TYPE:
         return response
     found = negotiate(header) if response.status < 400 else None
@@ -169,7 +169,7 @@ def rewritten(request: Request, response: Response) -> Response:
     return response
 
 
-def _for_people(request: Request) -> bool:
+def for_people(request: Request) -> bool:
     """Whether a resource is asked for by ?pretty= or, where that is not said, with a tool whose
     output people read. Source: apiserver handlers/negotiation/negotiate.go.
     """

@@ -44,8 +44,13 @@ def applied(server: Apiserver, request: Request) -> Request:
 
     Raises ApiError BadRequest (nobody named), Forbidden.
     """
-    if not any(name.startswith(PREFIX) for name in request.headers):
-        return request
+    for name in request.headers:
+        if name.startswith(PREFIX):
+            return _applied(server, request)
+    return request
+
+
+def _applied(server: Apiserver, request: Request) -> Request:
     wanted = _read(request.headers)
     rest = {k: v for k, v in request.headers.items() if not k.startswith(PREFIX)}
     if not wanted.name:

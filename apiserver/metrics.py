@@ -110,7 +110,7 @@ class Metrics:
 
     async def observed(self, call: Call, answer: Awaitable[Response]) -> Response:
         """The answer to a resource request, counted. Raises what ``answer`` raises."""
-        series = self._of(call)
+        series = self.series(call)
         way = "readOnly" if call.verb in _READS else "mutating"
         self._inflight[way] += 1
         began_ns = self._clock.monotonic_ns()
@@ -135,7 +135,13 @@ class Metrics:
             _measure(series, response)
         return response
 
-    def _of(self, call: Call) -> Series:
+    def read(self, series: Series, began_ns: int, size: int) -> None:
+        """Count a GET that was answered at once."""
+        self._done(series, 200, began_ns)
+        series.sizes.observe(size)
+
+    def series(self, call: Call) -> Series:
+        """Where requests like this one are counted."""
         kind, verb = call.kind, _VERBS.get(call.verb, call.verb.upper())
         if call.subresource in _CONNECTS:
             verb = "CONNECT"

@@ -39,6 +39,7 @@ from podwire.apiserver.config import Config
 from podwire.apiserver.encodings import Protobuf, ProtobufMetadata, rewritten
 from podwire.apiserver.http.authn import Authenticator
 from podwire.apiserver.negotiation import Accepted
+from podwire.apiserver.reads import Reads
 from podwire.apiserver.registry import install
 from podwire.apiserver.routes import Routes
 from podwire.apiserver.tokens import Issuer
@@ -103,6 +104,7 @@ class Apiserver:
         for route in (*health.ROUTES, *metrics.ROUTES):
             self.routes.add(route)
         install(self)
+        self.reads = Reads(self)
 
     def issue_tokens(self, issuer: Issuer) -> None:
         """Give service accounts tokens of ``issuer``, and let their holders in."""
@@ -278,6 +280,10 @@ class DirectApi:
         if request.user is None:
             request = replace(request, user=self._user)
         return await self._server.handle(request)
+
+    def at_once(self, request: Request) -> Response | None:
+        """The answer to a GET that needs no waiting; None leaves it to ``send``."""
+        return self._server.reads.answer(request)
 
     async def restored(self) -> None:
         """Never: a server in the same process is not lost."""

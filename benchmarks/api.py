@@ -202,25 +202,31 @@ def held() -> Json:
 
 
 def validation() -> Json:
-    """Strict checking, defaults and validation of a pod, without decoding its JSON."""
-    from podwire.api import codec, kinds, objects  # noqa: PLC0415  only this figure needs it
+    """What a create does to a body: from JSON, strictly checked, to a valid pod and its warnings.
 
-    body = pod("new-00000001")
-    text = json.dumps(body).encode()
+    Every pod has names of its own.
+    """
+    from podwire.api import codec, kinds, objects  # noqa: PLC0415  only this figure needs them
+    from podwire.api.validation.warnings import warnings_of  # noqa: PLC0415
 
-    def once() -> float:
-        raw = json.loads(text)
+    def once(text: bytes) -> tuple[float, float]:
         began = time.perf_counter()
-        obj = codec.check(raw, "v1", "Pod", codec.STRICT).obj
+        obj = codec.decode("application/json", text, kinds.POD, codec.STRICT).obj
+        decoded = time.perf_counter()
+        obj["metadata"]["namespace"] = "default"  # as the registry does
         objects.default(kinds.POD, obj)
         objects.check_create(kinds.POD, obj)
-        return time.perf_counter() - began
+        warnings_of(kinds.POD, obj, None)
+        ended = time.perf_counter()
+        return 1e6 * (ended - began), 1e6 * (decoded - began)
 
-    for _ in range(200):
-        once()
+    texts = [json.dumps(pod(f"new-{i:08}")).encode() for i in range(2200)]
+    runs = [once(text) for text in texts][200:]
+    whole, decoding = zip(*runs, strict=True)
     return {
-        "a pod: strict check, defaults, validation": (
-            f"{statistics.median(once() for _ in range(2000)) * 1e6:.0f} us"
+        "a pod: JSON, strict check, defaults, validation": (
+            f"median {statistics.median(whole):.0f} us, shortest {min(whole):.0f} us; "
+            f"decoding and strict check alone {statistics.median(decoding):.0f} us"
         )
     }
 

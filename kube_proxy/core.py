@@ -59,6 +59,8 @@ class Proxier:
     shared: Shared
     family: str = "ipv4"
     sync_period_s: float = 30.0
+    service_cidrs: tuple[str, ...] = ()
+    """The networks that cluster IPs are taken from, of both families (ServiceCIDR objects)."""
     services: dict[str, Service] = field(default_factory=dict)
     slices: dict[str, dict[str, EndpointSlice]] = field(default_factory=dict)
     """By Service (``ns/name``), then by name; only slices of this family."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from podwire.client import http1
-from podwire.kube_proxy.metrics import Metrics
+from podwire.kube_proxy.metrics import Metrics, labelled
 from podwire.kube_proxy.mode import Sync
+from podwire.kube_proxy.model import ADDRESS_TYPES
 from podwire.runtime.ports import Clock
 
 CLUSTER_AUTOSCALER_TAINT = "ToBeDeletedByClusterAutoscaler"
@@ -33,36 +34,37 @@ class Health:
     metrics_of: Metrics = field(default_factory=Metrics)
 
     def queued(self, family: str) -> None:
-        """A change arrived."""
+        """A change arrived that this family must program."""
         now = self.clock.now_ns()
         self.pending_since_ns.setdefault(family, now)
-        self.metrics_of.set("sync_proxy_rules_last_queued_timestamp_seconds", now / 1e9)
+        self._set("last_queued_timestamp_seconds", now / 1e9, family)
 
-    def changed(self, what: str) -> None:
+    def changed(self, what: str, family: str) -> None:
         """An event of a Service or EndpointSlice ("service" or "endpoint") was taken in."""
-        self.metrics_of.count(f"sync_proxy_rules_{what}_changes_total")
-        pending = f"sync_proxy_rules_{what}_changes_pending"
+        label = ADDRESS_TYPES[family]
+        self.metrics_of.count(labelled(f"sync_proxy_rules_{what}_changes_total", label))
+        pending = labelled(f"sync_proxy_rules_{what}_changes_pending", label)
         self.metrics_of.set(pending, self.metrics_of.value(pending) + 1)
 
-    def synced(self, plan: Sync | None, *, full: bool, elapsed_s: float) -> None:
+    def synced(self, family: str, plan: Sync | None, *, full: bool, elapsed_s: float) -> None:
         """A sync went through."""
-        metrics, kind = self.metrics_of, "full" if full else "partial"
-        metrics.observe("sync_proxy_rules_duration_seconds", elapsed_s)
-        metrics.observe(f"sync_{kind}_proxy_rules_duration_seconds", elapsed_s)
-        metrics.set("sync_proxy_rules_last_timestamp_seconds", self.clock.now_ns() / 1e9)
+        label, kind = ADDRESS_TYPES[family], "full" if full else "partial"
+        self.metrics_of.observe("sync_proxy_rules_duration_seconds", elapsed_s, label)
+        self.metrics_of.observe(f"sync_{kind}_proxy_rules_duration_seconds", elapsed_s, label)
+        self._set("last_timestamp_seconds", self.clock.now_ns() / 1e9, family)
         for what in ("service", "endpoint"):
-            metrics.set(f"sync_proxy_rules_{what}_changes_pending", 0)
+            self._set(f"{what}_changes_pending", 0, family)
         for name, value in (plan.gauges if plan is not None else {}).items():
-            metrics.set(name, value)
+            self.metrics_of.set(labelled(name, label), value)
 
-    def failed(self, *, full: bool) -> None:
+    def failed(self, family: str, *, full: bool) -> None:
         """A sync did not go through."""
-        if self.mode == "nftables":
-            self.metrics_of.count("sync_proxy_rules_nftables_sync_failures_total")
-            return
-        self.metrics_of.count("sync_proxy_rules_iptables_restore_failures_total")
-        if not full:
-            self.metrics_of.count("sync_proxy_rules_iptables_partial_restore_failures_total")
+        label = ADDRESS_TYPES[family]
+        what = "nftables_sync" if self.mode == "nftables" else "iptables_restore"
+        self.metrics_of.count(labelled(f"sync_proxy_rules_{what}_failures_total", label))
+        if self.mode == "iptables" and not full:
+            partial = "sync_proxy_rules_iptables_partial_restore_failures_total"
+            self.metrics_of.count(labelled(partial, label))
 
     def updated(self, family: str) -> None:
         """Everything of a family is programmed."""
@@ -70,7 +72,12 @@ class Health:
         self.updated_ns[family] = self.clock.now_ns()
         if since_ns is not None:
             elapsed_s = (self.clock.now_ns() - since_ns) / 1e9
-            self.metrics_of.observe("network_programming_duration_seconds", elapsed_s)
+            label = ADDRESS_TYPES[family]
+            self.metrics_of.observe("network_programming_duration_seconds", elapsed_s, label)
+
+    def _set(self, name: str, value: float, family: str) -> None:
+        key = labelled(f"sync_proxy_rules_{name}", ADDRESS_TYPES[family])
+        self.metrics_of.set(key, value)
 
     @property
     def alive(self) -> bool:

@@ -1,6 +1,7 @@
 """kube-proxy's metrics, by upstream's names, in the Prometheus text format.
 
-Source: kubernetes pkg/proxy/metrics/metrics.go v1.30.5 (names, help, buckets).
+Source: kubernetes pkg/proxy/metrics/metrics.go (names, help, buckets: v1.30.5; the label
+ip_family: v1.33).
 """
 
 from __future__ import annotations
@@ -65,27 +66,32 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def lines(self, name: str) -> Iterator[str]:
-        """The samples."""
+    def lines(self, name: str, labels: str) -> Iterator[str]:
+        """The samples; ``labels`` are those besides ``le`` (``ip_family="IPv4",`` or "")."""
         bounds = (*(f"{bound:g}" for bound in self._bounds), "+Inf")
         totals = list(accumulate(self._counts))
         for bound, total in zip(bounds, totals, strict=True):
-            yield f'{name}_bucket{{le="{bound}"}} {total}'
-        yield f"{name}_sum {self._sum:g}"
-        yield f"{name}_count {totals[-1]}"
+            yield f'{name}_bucket{{{labels}le="{bound}"}} {total}'
+        own = f"{{{labels.rstrip(',')}}}" if labels else ""
+        yield f"{name}_sum{own} {self._sum:g}"
+        yield f"{name}_count{own} {totals[-1]}"
 
 
 class Metrics:
     """All of one kube-proxy's. Names that are not listed above may be set too, by modes."""
 
     def __init__(self) -> None:
-        self._histograms = {n: Histogram(bounds) for n, (_, bounds) in _HISTOGRAMS.items()}
+        self._histograms: dict[tuple[str, str], Histogram] = {}
+        """By name and family."""
         self._counters: dict[str, float] = {}
         self._gauges: dict[str, float] = {}
 
-    def observe(self, name: str, value_s: float) -> None:
-        """A duration; ``name`` without the subsystem's prefix."""
-        self._histograms[f"kubeproxy_{name}"].observe(value_s)
+    def observe(self, name: str, value_s: float, family: str) -> None:
+        """A duration; ``name`` without the subsystem's prefix, ``family`` as IPv4 or IPv6."""
+        key = (f"kubeproxy_{name}", family)
+        if key not in self._histograms:
+            self._histograms[key] = Histogram(_HISTOGRAMS[key[0]][1])
+        self._histograms[key].observe(value_s)
 
     def count(self, name: str, by: float = 1) -> None:
         """Add to a counter; ``name`` without prefix, with labels."""
@@ -106,19 +112,28 @@ class Metrics:
         return "".join(f"{line}\n" for line in self._lines())
 
     def _lines(self) -> Iterator[str]:
-        for name, histogram in sorted(self._histograms.items()):
-            yield from _head(name, "histogram", _HISTOGRAMS[name][0])
-            yield from histogram.lines(name)
+        before = ""
+        for (name, family), histogram in sorted(self._histograms.items()):
+            if name != before:
+                yield from _head(name, "histogram", _HISTOGRAMS[name][0])
+                before = name
+            yield from histogram.lines(name, f'ip_family="{family}",')
         for kind, samples, helps in (
             ("counter", self._counters, _COUNTERS), ("gauge", self._gauges, _GAUGES),
         ):  # fmt: skip
-            family = ""
+            before = ""
             for key in sorted(samples):
                 name = key.partition("{")[0]
-                if name != family:
+                if name != before:
                     yield from _head(name, kind, helps.get(name, ""))
-                    family = name
+                    before = name
                 yield f"{key} {samples[key]:.17g}"
+
+
+def labelled(name: str, family: str) -> str:
+    """A metric's name (with other labels or none) with the label ``ip_family``, first."""
+    bare, brace, labels = name.partition("{")
+    return f'{bare}{{ip_family="{family}"{"," + labels if brace else "}"}'
 
 
 def _head(name: str, kind: str, text: str) -> Iterator[str]:

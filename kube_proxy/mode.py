@@ -6,7 +6,7 @@ mode and executes the commands it gets, in their order. Nothing else passes betw
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -55,6 +55,8 @@ class Chore:
     name: str
     period_s: float
     questions: tuple[Argv, ...]
+    asks: Callable[[Proxier], tuple[Argv, ...]] | None = None
+    """Further questions, which depend on what is programmed."""
 
 
 @dataclass(frozen=True, slots=True)

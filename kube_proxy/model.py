@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from podwire.api.views import EndpointSlice, Node, Service
 
@@ -104,6 +105,18 @@ def node_facts(node: Node, name: str) -> NodeFacts:
     )
 
 
+@lru_cache(maxsize=1 << 16)
+def canonical(text: str) -> str:
+    """An address or CIDR without leading zeros in its numbers, as old clients may have stored it
+    (``010.0.0.01`` means 10.0.0.1). Source: pkg/proxy TestBadIPs, netutils.ParseIPSloppy.
+    """
+    if ":" in text:
+        return text.lower()
+    ip, slash, bits = text.strip().partition("/")
+    numbers = ".".join(n.lstrip("0") or "0" for n in ip.split("."))
+    return f"{numbers}/{bits.lstrip('0') or '0'}" if slash else numbers
+
+
 def family_of(address: str) -> str:
     """``ipv4`` or ``ipv6``, of an address or a CIDR."""
     return "ipv6" if ":" in address else "ipv4"
@@ -145,7 +158,7 @@ def service_ports(service: Service, family: str = "ipv4") -> tuple[ServicePort, 
     spec, meta = service.spec, service.metadata
     if spec.type == "ExternalName" or spec.cluster_ip in {"", "None"}:
         return ()
-    cluster_ip = cluster_ip_of(service, family)
+    cluster_ip = canonical(cluster_ip_of(service, family))
     if PROXY_NAME_LABEL in meta.labels or not cluster_ip:
         return ()
     affinity = 0
@@ -155,12 +168,12 @@ def service_ports(service: Service, family: str = "ipv4") -> tuple[ServicePort, 
         affinity = client.timeout_seconds if client else DEFAULT_AFFINITY_S
     external_local = spec.external_traffic_policy == "Local"
     lb_ips = tuple(
-        i.ip for i in service.status.load_balancer.ingress
+        canonical(i.ip) for i in service.status.load_balancer.ingress
         if i.ip and i.ip_mode != "Proxy" and family_of(i.ip) == family
     )  # fmt: skip
-    ranges = (r.strip() for r in spec.load_balancer_source_ranges)
-    external_ips = tuple(ip for ip in spec.external_ips if family_of(ip) == family)
-    source_ranges = tuple(r for r in ranges if r and family_of(r) == family)
+    ranges = (canonical(r.strip()) for r in spec.load_balancer_source_ranges if r.strip())
+    external_ips = tuple(canonical(ip) for ip in spec.external_ips if family_of(ip) == family)
+    source_ranges = tuple(r for r in ranges if family_of(r) == family)
     return tuple(
         ServicePort(
             name=service_port_name(meta.namespace, meta.name, port.name),
@@ -184,7 +197,7 @@ def service_ports(service: Service, family: str = "ipv4") -> tuple[ServicePort, 
 def cluster_ip_of(service: Service, family: str) -> str:
     """The cluster IP of a family, "" when the Service has none (GetClusterIPByFamily)."""
     spec = service.spec
-    if not spec.ip_families:
+    if not spec.ip_families or not spec.cluster_ips:
         return spec.cluster_ip if family_of(spec.cluster_ip) == family else ""
     for wanted, ip in zip(spec.ip_families, spec.cluster_ips, strict=False):
         if wanted == ADDRESS_TYPES[family]:
@@ -209,7 +222,7 @@ def endpoints_of(
             for endpoint in entry.endpoints:
                 if not endpoint.addresses:
                     continue
-                ip, conditions = endpoint.addresses[0], endpoint.conditions
+                ip, conditions = canonical(endpoint.addresses[0]), endpoint.conditions
                 text = host_port(ip, number)
                 if text in found and endpoint.node_name != node:
                     continue

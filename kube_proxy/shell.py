@@ -245,13 +245,13 @@ class KubeProxy:
         families: Sequence[Family],
     ) -> None:
         def service(old: Service | None, new: Service | None) -> None:
-            self.health.changed("service")
             for each in families:
+                self.health.changed("service", each.proxier.family)
                 self._due(each, relevant=each.proxier.service(old, new))
 
         def endpoint_slice(old: EndpointSlice | None, new: EndpointSlice | None) -> None:
-            self.health.changed("endpoint")
             for each in families:
+                self.health.changed("endpoint", each.proxier.family)
                 self._due(each, relevant=each.proxier.slice(old, new))
 
         def node(_: Node | None, new: Node | None) -> None:
@@ -295,11 +295,11 @@ class KubeProxy:
                 await self._forget_flows(plan, proxier.family)
         except CommandError as error:
             family.full = True
-            self.health.failed(full=full)
+            self.health.failed(proxier.family, full=full)
             self.klog.error_s("proxier.go:1499", f"Failed to sync {mode.title}", err=str(error))
             return False
         elapsed_s = (clock.monotonic_ns() - started_ns) / 1e9
-        self.health.synced(plan, full=full, elapsed_s=elapsed_s)
+        self.health.synced(proxier.family, plan, full=full, elapsed_s=elapsed_s)
         if family.checks is not None:
             await family.checks.sync(proxier.checks())
         if plan is not None and plan.again_s is not None:
@@ -325,7 +325,8 @@ class KubeProxy:
             await self.ctx.clock.sleep(chore.period_s)
             if family.full:
                 continue
-            answers = await self._ask(chore.questions)
+            more = chore.asks(proxier) if chore.asks is not None else ()
+            answers = await self._ask((*chore.questions, *more))
             done = proxier.mode.do(chore, proxier, answers, self.ctx.clock.monotonic_ns())
             await self._try(done.commands)
             if done.resync:

@@ -5,6 +5,8 @@ Source: upstream plugin/pkg/admission/defaulttolerationseconds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from podwire.api import kinds
 from podwire.api.view import JSON
 from podwire.apiserver.admission.review import Review
@@ -21,7 +23,9 @@ def admit(review: Review) -> None:
         return
     spec = review.obj.setdefault("spec", {})
     tolerations = spec.get("tolerations") or []
-    missing = [key for key in _KEYS if not any(_covers(t, key) for t in tolerations)]
+    missing: Sequence[str] = _KEYS
+    if tolerations:
+        missing = [key for key in _KEYS if not any(_covers(t, key) for t in tolerations)]
     if missing:
         spec["tolerations"] = tolerations + [
             {

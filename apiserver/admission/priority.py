@@ -22,6 +22,7 @@ SYSTEM = {
 
 _UNNAMED = PriorityClass()
 _GIVEN = ("priority", "preemptionPolicy")
+_WORDS = ("the integer value of priority", "the string value of PreemptionPolicy")
 
 
 def admit(review: Review) -> None:
@@ -56,8 +57,7 @@ def _resolve(review: Review, spec: JSON) -> None:
     if found.metadata.name:
         spec["priorityClassName"] = found.metadata.name
     computed = (found.value, found.preemption_policy)
-    words = ("the integer value of priority", "the string value of PreemptionPolicy")
-    for field, value, word in zip(_GIVEN, computed, words, strict=True):
+    for field, value, word in zip(_GIVEN, computed, _WORDS, strict=True):
         given = spec.get(field)
         if given is not None and given != value:
             why = (
@@ -76,5 +76,7 @@ def _named(review: Review, name: str) -> PriorityClass | None:
 def _default(review: Review) -> PriorityClass | None:
     """The class of pods that name none; of several, made at once, the one of the least value."""
     entries = review.server.caches.of(kinds.PRIORITY_CLASS).entries()
+    if not entries:
+        return None
     marked = [entry.view for entry in entries if entry.view.global_default]
     return min(marked, key=lambda found: found.value, default=None)

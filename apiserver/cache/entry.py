@@ -189,17 +189,19 @@ class EventFrame(Frame):
         return self._memo
 
 
-class Change:
-    """One object changed: ``old`` is None for a new one, ``new`` is None for a deleted one."""
+class Change(msgspec.Struct, gc=False, eq=False):
+    """One object changed: ``old`` is None for a new one, ``new`` is None for a deleted one.
 
-    __slots__ = ("_frames", "_gone", "new", "old", "revision")
+    As of entries, nothing that it holds leads back to it.
+    """
 
-    def __init__(self, revision: int, old: Entry | None, new: Entry | None) -> None:
-        self.revision = revision
-        self.old = old
-        self.new = new
-        self._gone: Entry | None = None
-        self._frames: dict[tuple[str, str] | str, Frame] = {}
+    revision: int
+    old: Entry | None
+    new: Entry | None
+    gone: Entry | None = None
+    """The deleted object under the revision of its deletion, once somebody asked."""
+    frames: dict[tuple[str, str] | str, Frame] = {}
+    """The events made of it, by type and shape."""
 
     @property
     def subject(self) -> Entry:
@@ -211,21 +213,21 @@ class Change:
     def frame(self, type: str, shape: Representation | None) -> Frame:
         """The event's frame, made once and handed to every watcher that sees this type."""
         key = type if shape is None else (type, shape.name)
-        frame = self._frames.get(key)
+        frame = self.frames.get(key)
         if frame is None:
-            frame = self._frames[key] = self._make(type, shape)
+            frame = self.frames[key] = self._make(type, shape)
         return frame
 
     def _make(self, type: str, shape: Representation | None) -> Frame:
         if type == "DELETED":
             assert self.old is not None, "only what existed can be deleted"
-            if self._gone is None:
-                self._gone = self.old.at(self.revision)
-            return self._gone.frame(type, shape)
+            if self.gone is None:
+                self.gone = self.old.at(self.revision)
+            return self.gone.frame(type, shape)
         assert self.new is not None, "only a deletion leaves nothing"
         return self.new.frame(type, shape)
 
     def forget_frames(self) -> None:
         """Give the bytes back; a late reader has them made again."""
-        self._frames.clear()
-        self._gone = None
+        self.frames.clear()
+        self.gone = None

@@ -159,6 +159,11 @@ class Caches:
         await self._reach(await self.store.revision())
         return self.revision
 
+    def settled(self) -> bool:
+        """Whether ``fresh`` would return at once, as far as one can know without asking."""
+        known = self.store.known_revision
+        return known is not None and self.revision >= known
+
     async def decisive(self) -> None:
         """Wait for what this server itself acknowledged of kinds that admission looks at."""
         await self._reach(self._decisive)

@@ -96,6 +96,8 @@ class Connection(asyncio.Protocol):
         except MalformedError as error:
             self._failure = error
         if parser.complete or self._failure is not None:
+            if self._answered_at_once():
+                return
             self._wake()
             if self._busy or len(parser.complete) > 1 or parser.upgraded is not None:
                 self._reading_paused = True
@@ -224,15 +226,45 @@ class Connection(asyncio.Protocol):
         if self.lost:
             self.server.left(self)
 
+    def _answered_at_once(self) -> bool:
+        """Answer the only request there is, if nobody has to wait for anything; the task of the
+        connection, which waits for a request, need not even know.
+        """
+        complete, wanted = self.parser.complete, self._wanted
+        at_once = self.server.at_once
+        if at_once is None or self._paused or self._failure is not None:
+            return False
+        if wanted is None or wanted.done():
+            return False
+        incoming = complete[0]
+        if incoming.method != "GET" or len(complete) != 1 or self.closing:
+            return False
+        if incoming.refusal is not None or incoming.upgrade or not incoming.keep_alive:
+            return False
+        try:
+            response = at_once(self._request(incoming))
+        except MalformedError:
+            return False  # the task says so
+        if response is None:
+            return False
+        complete.clear()
+        writing.whole(self, incoming, response, response.body)
+        self._patience(IDLE_S)
+        return True
+
+    def _request(self, incoming: Incoming) -> Request:
+        """What the server is asked. Raises MalformedError."""
+        path, query = incoming.path_and_query
+        return Request(
+            incoming.method, path, query, incoming.headers, incoming.body, incoming.user,
+            self._client,
+        )  # fmt: skip
+
     async def _exchange(self, incoming: Incoming) -> None:
         if incoming.refusal is not None:
             await writing.answer(self, incoming, writing.status(incoming.refusal))
             return
-        path, query = incoming.path_and_query
-        request = Request(
-            incoming.method, path, query, incoming.headers, incoming.body, incoming.user,
-            self._client,
-        )  # fmt: skip
+        request = self._request(incoming)
         incoming.body = b""
         try:
             if incoming.upgrade:

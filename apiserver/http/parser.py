@@ -7,6 +7,7 @@ before a colon. Source of the bounds and words: Go's net/http server, which upst
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +34,13 @@ MAX_PARAMETERS = 1000
 
 _SINGLE = frozenset(("host", "authorization", "content-length", "content-type"))
 """Headers of which a second one is an attack or a mistake, never a list."""
+
+_GET = re.compile(rb"GET (/[A-Za-z0-9/._~:=&?,;+@!$'()*%-]*) HTTP/1\.1\r\n")
+"""A first line that llhttp and everybody else reads in the same way."""
+_UNLIKE = ("upgrade", "transfer-encoding")
+"""Headers that make a request more than its first line and its other headers."""
+_BLOCK_BYTES = 8 * 1024
+"""How long a head is at most that is remembered."""
 
 _NAMES: dict[bytes, str] = {}
 _NAMES_LIMIT = 512
@@ -119,6 +127,9 @@ class RequestParser:
         self._size = 0
         self._read_bytes = 0
         self._last = False
+        self._block: bytes | None = None
+        self._block_headers: dict[str, str] = {}
+        """The header lines of an earlier GET, as they came, and what they meant."""
 
     @property
     def in_body(self) -> bool:
@@ -130,6 +141,9 @@ class RequestParser:
         if self.upgraded is not None:
             self.upgraded += data  # it is too early, but it is not HTTP any more
             return
+        if not self.reading and self._again(data):
+            return
+        began = self.reading
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -147,6 +161,34 @@ class RequestParser:
             self._read_bytes += len(data)
             if self._read_bytes > MAX_HEAD_BYTES + (1 + _FRAMING_BYTES) * self._size:
                 raise MalformedError(431, "Request Header Fields Too Large")
+        elif not began and len(self.complete) == 1:
+            self._learn(data)
+
+    # ------------------------------------------------------------ the same headers again
+
+    def _learn(self, data: bytes) -> None:
+        """Remember the headers of a GET that came at once, alone and whole: clients send the same
+        with each request of a connection.
+        """
+        incoming = self.complete[0]
+        line = _GET.match(data)
+        if line is None or not incoming.keep_alive or incoming.body or len(data) > _BLOCK_BYTES:
+            return
+        headers = incoming.headers
+        if not any(name in headers for name in _UNLIKE):
+            self._block, self._block_headers = data[line.end() :], headers.copy()
+
+    def _again(self, data: bytes) -> bool:
+        """Whether it is a GET with the headers of an earlier one; then it is ``complete``. Only
+        its first line has to be read, and every byte of that is looked at.
+        """
+        line = _GET.match(data) if self._block is not None else None
+        if line is None or self._last or data[line.end() :] != self._block:
+            return False
+        incoming = Incoming("GET", line[1].decode("ascii"), self._block_headers.copy())
+        self._on_head(incoming, False)
+        self.complete.append(incoming)
+        return True
 
     # ------------------------------------------------------------ llhttp's callbacks
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
@@ -16,9 +17,12 @@ from podwire.apiserver.http.parser import MAX_BODY_BYTES
 from podwire.apiserver.http.tls import BUFFER_BYTES, TlsTransport
 from podwire.apiserver.http.writing import Flusher
 from podwire.apiserver.world import World
-from podwire.client.counters import Api
+from podwire.client.counters import Api, Request, Response
 
 __all__ = ["MAX_BODY_BYTES", "HttpServer", "tls_context"]
+
+AtOnce = Callable[[Request], Response | None]
+"""The answer to a request, or None when it has to be sent."""
 
 MAX_CONNECTIONS = 4096
 _SHUTDOWN_S = 2.0
@@ -42,6 +46,8 @@ class HttpServer:
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self.api = api
+        self.at_once: AtOnce | None = getattr(api, "at_once", None)
+        """Answers what needs no waiting; not every ``Api`` does."""
         self.authenticator = authenticator
         self.upgrade = upgrade
         self.heads = Heads(world.clock, world.rng)

@@ -80,6 +80,8 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
             self._read()
         except ssl.SSLWantReadError:
             pass
+        except ssl.SSLZeroReturnError:
+            self._raw.close()  # both have said farewell
         except ssl.SSLError:
             self._send()  # the alert that says why
             self.abort()
@@ -111,17 +113,11 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
         while incoming.pending:
             data = read(RECORD_BYTES)
             if not data:
-                self._bidden_farewell()
+                self._protocol.eof_received()
+                self.close()
                 return
             if self._state is _State.OPEN:
                 self._protocol.data_received(data)
-
-    def _bidden_farewell(self) -> None:
-        if self._state is _State.OPEN:
-            self._protocol.eof_received()
-            self.close()
-        else:
-            self._raw.close()
 
     def eof_received(self) -> None:
         """The peer sends no more and did not say so in TLS: the socket closes once all is sent."""

@@ -56,7 +56,7 @@ async def answer(connection: Connection, incoming: Incoming, response: Response)
     if chunks is None:
         body = response.body
         if len(body) <= GZIP_BYTES or incoming.method == "HEAD":
-            _whole(connection, incoming, response, body)
+            whole(connection, incoming, response, body)
             return
         chunks = _cut(body)
     try:
@@ -68,7 +68,7 @@ async def answer(connection: Connection, incoming: Incoming, response: Response)
     if more:
         await _chunks(connection, incoming, response, chain((start,), chunks))
     else:
-        _whole(connection, incoming, response, start)
+        whole(connection, incoming, response, start)
 
 
 async def _beginning(chunks: Iterable[bytes]) -> tuple[bytes, bool]:
@@ -84,7 +84,8 @@ async def _beginning(chunks: Iterable[bytes]) -> tuple[bytes, bool]:
     return b"".join(start), False
 
 
-def _whole(connection: Connection, incoming: Incoming, response: Response, body: bytes) -> None:
+def whole(connection: Connection, incoming: Incoming, response: Response, body: bytes) -> None:
+    """Write an answer whose body is there; the connection is writable."""
     framing = "" if response.status in _BODILESS else f"Content-Length: {len(body)}\r\n"
     if not incoming.keep_alive:
         framing += _CLOSE

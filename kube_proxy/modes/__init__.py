@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from podwire.kube_proxy.mode import Mode
 from podwire.kube_proxy.modes.iptables.mode import IptablesMode
+from podwire.kube_proxy.modes.ipvs.mode import IpvsMode
+from podwire.kube_proxy.modes.nftables.mode import NftablesMode
 
-MODES: dict[str, Mode] = {mode.name: mode for mode in (IptablesMode(),)}
+MODES: dict[str, Mode] = {mode.name: mode for mode in (IptablesMode(), NftablesMode(), IpvsMode())}
 """By name, as the ConfigMap and ``--proxy-mode`` write it. A starting kube-proxy removes the
 leftovers of every other mode, in this order.
 """

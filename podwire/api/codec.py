@@ -60,15 +60,18 @@ def decode_as(
     if len(body) > MAX_BODY_BYTES:
         message = f"Request entity too large: limit is {MAX_BODY_BYTES}"
         raise ApiError("RequestEntityTooLarge", message)
-    media = content_type.partition(";")[0].strip().lower() or JSON_TYPE
+    media = content_type
+    if media != JSON_TYPE:
+        media = content_type.partition(";")[0].strip().lower() or JSON_TYPE
     if media not in ACCEPTED:
         raise unsupported_media_type(ACCEPTED)
     struct = type_of_gvk(api_version, kind)
     if media == JSON_TYPE and struct is not None:
         obj = typed.read(struct, body)
         if obj is not None:  # there is nothing to report
-            _check_gvk(obj, api_version, kind)
-            obj["apiVersion"], obj["kind"] = api_version, kind
+            if obj.get("apiVersion") != api_version or obj.get("kind") != kind:
+                _check_gvk(obj, api_version, kind)
+                obj["apiVersion"], obj["kind"] = api_version, kind
             return Decoded(obj)
     try:
         raw = _read(media, body, kind)

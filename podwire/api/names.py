@@ -7,7 +7,7 @@ Source: apimachinery pkg/util/validation and pkg/api/validate/content.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -207,6 +207,13 @@ def env_var_name(text: str) -> list[str]:
             "other than '='"
         )
     return found
+
+
+def are_env_var_names(texts: Sequence[str]) -> bool:
+    """Whether nobody complains about any of them, decided of all at once: pods have dozens."""
+    joined = "".join(texts)
+    plain = joined.isascii() and joined.isprintable() and "=" not in joined
+    return plain and "" not in texts
 
 
 def config_key(text: str) -> list[str]:

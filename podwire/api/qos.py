@@ -18,7 +18,10 @@ def qos_class(spec: JSON) -> str:
     named = False
     guaranteed = bool(containers)
     for container in containers:
-        resources = container.get("resources") or {}
+        resources = container.get("resources")
+        if not resources:
+            guaranteed = False
+            continue
         requests = _positive(resources.get("requests"))
         limits = _positive(resources.get("limits"))
         named = named or bool(requests or limits)
@@ -30,5 +33,10 @@ def qos_class(spec: JSON) -> str:
 
 
 def _positive(amounts: dict[str, str] | None) -> dict[str, int]:
-    found = {name: quantity.parse((amounts or {}).get(name, "0")).nano for name in _RESOURCES}
-    return {name: nano for name, nano in found.items() if nano > 0}
+    found: dict[str, int] = {}
+    if amounts:
+        for name in _RESOURCES:
+            amount = amounts.get(name)
+            if amount is not None and (nano := quantity.parse(amount).nano) > 0:
+                found[name] = nano
+    return found

@@ -35,7 +35,9 @@ class NetnsDel(Command, frozen=True, kw_only=True):
 
 
 class LinkAdd(Command, frozen=True, kw_only=True):
-    """``ip link add``. ``kind``: veth | bridge | vxlan | dummy."""
+    """``ip link add``. ``kind``: veth | bridge | vxlan | dummy. ``exist``: one that is there with
+    this name and kind is fine (what agents do that ensure a device).
+    """
 
     name: str
     kind: str
@@ -49,6 +51,7 @@ class LinkAdd(Command, frozen=True, kw_only=True):
     dev: str = ""
     dst_port: int = 8472
     learning: bool = True
+    exist: bool = False
 
 
 class LinkSet(Command, frozen=True, kw_only=True):
@@ -208,6 +211,22 @@ class RulesRestore(Command, frozen=True, kw_only=True):
     family: str = "ipv4"
 
 
+class NftApply(Command, frozen=True, kw_only=True):
+    """``nft -f`` of real text, all or nothing. ``own`` follows it in the same transaction.
+
+    What nodes have in common belongs into ``text``: it is parsed and applied once for all of them.
+    """
+
+    text: str
+    own: str = ""
+
+
+class IpvsRestore(Command, frozen=True, kw_only=True):
+    """``ipvsadm -R`` of real text, all lines or none."""
+
+    text: str
+
+
 class IpsetRestore(Command, frozen=True, kw_only=True):
     """``ipset restore`` of real text, all or nothing; ``exist`` is ``-exist`` for every line."""
 
@@ -248,7 +267,9 @@ AnyCommand = (
     | FdbReplace
     | FdbDel
     | RulesRestore
+    | NftApply
     | IpsetRestore
+    | IpvsRestore
     | SysctlSet
     | ConntrackDelete
 )

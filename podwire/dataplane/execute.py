@@ -12,9 +12,12 @@ from podwire.dataplane.commands import CommandError
 from podwire.dataplane.execute_common import address, device
 from podwire.dataplane.ipset import change as ipset
 from podwire.dataplane.ipset.types import IpsetError
+from podwire.dataplane.ipvs import change as ipvs
+from podwire.dataplane.ipvs.change import IpvsError
 from podwire.dataplane.link import FdbEntry
 from podwire.dataplane.neigh import Neighbour
 from podwire.dataplane.netfilter.restore import restore
+from podwire.dataplane.nft.text import NftError
 
 if TYPE_CHECKING:
     from podwire.dataplane.kernel import Kernel
@@ -132,6 +135,15 @@ def _rules_restore(kernel: Kernel, command: c.RulesRestore, _now_ns: int) -> Non
     restore(tables[command.family], command.text, noflush=command.noflush)
 
 
+def _nft_apply(kernel: Kernel, command: c.NftApply, now_ns: int) -> None:
+    nft = kernel.netns(command.netns).nft
+    try:
+        nft.apply(command.text, now_ns, own=command.own)
+    except NftError as error:
+        text = command.own if error.own else command.text
+        raise CommandError(error.show(text, "/dev/stdin").rstrip()) from None
+
+
 def _ipset_restore(kernel: Kernel, command: c.IpsetRestore, now_ns: int) -> None:
     ns = kernel.netns(command.netns)
     try:
@@ -145,6 +157,15 @@ def _ipset_restore(kernel: Kernel, command: c.IpsetRestore, now_ns: int) -> None
         )
     except IpsetError as error:
         raise CommandError(f"{ipset.VERSION}: {error}") from None
+
+
+def _ipvs_restore(kernel: Kernel, command: c.IpvsRestore, now_ns: int) -> None:
+    ns = kernel.netns(command.netns)
+    ns.expire_ipvs(now_ns)
+    try:
+        ns.change_ipvs(lambda draft: ipvs.restore(draft, command.text))
+    except IpvsError as error:
+        raise CommandError(f"ipvsadm: {error}") from None
 
 
 def _conntrack_delete(kernel: Kernel, command: c.ConntrackDelete, now_ns: int) -> None:
@@ -174,7 +195,9 @@ _VERBS: dict[type[c.Command], Callable[[Kernel, Any, int], None]] = {
     c.FdbReplace: _fdb_replace,
     c.FdbDel: _fdb_del,
     c.RulesRestore: _rules_restore,
+    c.NftApply: _nft_apply,
     c.IpsetRestore: _ipset_restore,
+    c.IpvsRestore: _ipvs_restore,
     c.SysctlSet: _sysctl_set,
     c.ConntrackDelete: _conntrack_delete,
 }

@@ -38,6 +38,8 @@ def add(kernel: Kernel, command: c.LinkAdd, _now_ns: int) -> None:
     if command.kind not in LINK_KINDS:
         raise CommandError("Error: Unknown device type.")
     if command.name in ns.links:
+        if command.exist and ns.links[command.name].kind == command.kind:
+            return
         raise CommandError("RTNETLINK answers: File exists")
     if not command.name or len(command.name) > 15:
         raise CommandError(f'Error: argument "{command.name}" is wrong: "name" not a valid ifname')

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -18,9 +20,12 @@ from podwire.dataplane.addr import (
 from podwire.dataplane.conntrack import Conntrack, Entry
 from podwire.dataplane.fib import Fib, Route
 from podwire.dataplane.ipset.sets import IpSets
+from podwire.dataplane.ipvs.model import ConnKey
+from podwire.dataplane.ipvs.table import Ipvs
 from podwire.dataplane.link import Address, FdbEntry, Link
 from podwire.dataplane.neigh import NeighbourTable
 from podwire.dataplane.netfilter.tables import Netfilter
+from podwire.dataplane.nft.state import Nft
 from podwire.dataplane.skb import Skb
 from podwire.dataplane.sockets import SocketTable
 from podwire.dataplane.sysctl import Sysctls
@@ -35,6 +40,7 @@ class Netns:
         "fib",
         "fib6",
         "ipsets",
+        "ipvs",
         "last_index",
         "links",
         "local",
@@ -42,7 +48,9 @@ class Netns:
         "neighbours",
         "netfilter",
         "netfilter6",
+        "nft",
         "path_mtu",
+        "plans",
         "sockets",
         "sysctls",
     )
@@ -60,10 +68,14 @@ class Netns:
         """Own addresses and the device that holds each."""
         self.path_mtu: dict[str, int] = {}
         """What "fragmentation needed" taught, by destination."""
+        self.ipvs = Ipvs()
         self.ipsets = IpSets()
         self.netfilter = Netfilter("ipv4")
         self.netfilter6 = Netfilter("ipv6")
         self.netfilter.ipsets = self.netfilter6.ipsets = self.ipsets
+        self.nft = Nft()
+        self.plans: dict[str, Any] = {}
+        """What each hook does, by family (``netfilter.hooks`` keeps it)."""
         self.conntrack = Conntrack()
         self.last_index = 0
         lo = self.add_link(Link(name="lo", index=0, kind="loopback", mac="00:00:00:00:00:00"))
@@ -78,11 +90,14 @@ class Netns:
         copy.name = self.name
         copy.links = {name: msgspec.structs.replace(link) for name, link in self.links.items()}
         copy.fib = self.fib.clone()
+        copy.ipvs = self.ipvs.clone()
         copy.fib6 = self.fib6.clone()
         copy.ipsets = self.ipsets.clone()
         copy.netfilter = self.netfilter.clone()
         copy.netfilter6 = self.netfilter6.clone()
         copy.netfilter.ipsets = copy.netfilter6.ipsets = copy.ipsets
+        copy.nft = self.nft.clone()
+        copy.plans = {}
         copy.conntrack, entries = self.conntrack.clone()
         copy.neighbours = self.neighbours.clone(lambda skb: _twin(skb, entries))
         copy.fdb = {dev: dict(entries) for dev, entries in self.fdb.items()}
@@ -123,7 +138,7 @@ class Netns:
         before = [a for a in link.addresses6 if order.index(a.scope) < rank]
         after = [a for a in link.addresses6 if order.index(a.scope) >= rank]
         link.addresses6 = (*before, address, *after)
-        if link.up:
+        if link.up or link.kind == "dummy":  # NOARP: no detection of duplicates to wait for
             self.bring_up6(link, address)
 
     def _local_routes(self, link: Link, address: Address) -> None:
@@ -212,7 +227,10 @@ class Netns:
         self.local = {
             a.ip: other.name
             for other in reversed(self.links.values())
-            for a in (*other.addresses, *(other.addresses6 if other.up else ()))
+            for a in (
+                *other.addresses,
+                *(other.addresses6 if other.up or other.kind == "dummy" else ()),
+            )
         }
 
     def remove_link(self, name: str) -> None:
@@ -285,6 +303,28 @@ class Netns:
                     best, best_score = address.ip, score
         return best
 
+    def change_ipvs(self, change: Callable[[Ipvs], None]) -> None:
+        """Change virtual servers on a draft: what fails changes nothing."""
+        draft = self.ipvs.clone()
+        change(draft)
+        self.ipvs.take(draft)
+        if self.ipvs.gone and self.sysctls.number("net.ipv4.vs.expire_nodest_conn"):
+            self.ipvs.expire_without_server(self.forget_flow)
+        for netfilter in (self.netfilter, self.netfilter6):
+            if bool(self.ipvs) != netfilter.ipvs:
+                netfilter.ipvs = bool(self.ipvs)
+                netfilter.replan()
+
+    def expire_ipvs(self, now_ns: int) -> None:
+        """End IPVS connections that were silent for too long, and their conntrack entries."""
+        self.ipvs.expire(now_ns, self.forget_flow)
+
+    def forget_flow(self, key: ConnKey) -> None:
+        """Drop the conntrack entry of an IPVS connection (ip_vs_conn_drop_conntrack)."""
+        hit = self.conntrack.by_tuple.get(key)
+        if hit is not None and not hit[1]:
+            self.conntrack.remove(hit[0])
+
     def set_references(self) -> dict[str, int]:
         """How many rules refer to each ipset."""
         found: dict[str, int] = {}
@@ -322,6 +362,8 @@ class Netns:
             self.netfilter.facts(),
             self.netfilter6.facts(),
             self.ipsets.facts(),
+            self.nft.facts(),
+            self.ipvs.facts(),
             self.conntrack.facts(),
         ]
 

@@ -10,10 +10,21 @@ class Skb:
     """Mutable companion of a packet: devices as netfilter sees them, and its conntrack entry.
 
     ``ct_state`` is NEW, ESTABLISHED, RELATED, INVALID, UNTRACKED or "" before conntrack ran;
-    ``ct_reply`` says that it travels against the entry's original direction.
+    ``ct_reply`` says that it travels against the entry's original direction; ``ipvs`` that IPVS is
+    done with it.
     """
 
-    __slots__ = ("ct", "ct_reply", "ct_state", "in_dev", "out_dev", "packet", "phys_in", "phys_out")
+    __slots__ = (
+        "ct",
+        "ct_reply",
+        "ct_state",
+        "in_dev",
+        "ipvs",
+        "out_dev",
+        "packet",
+        "phys_in",
+        "phys_out",
+    )
 
     def __init__(self, packet: Packet, in_dev: str = "", out_dev: str = "") -> None:
         self.packet = packet
@@ -24,10 +35,12 @@ class Skb:
         self.ct: Entry | None = None
         self.ct_reply = False
         self.ct_state = ""
+        self.ipvs = False
 
     def copy(self) -> Skb:
         """Another one in the same condition (flooding sends one to each port)."""
         twin = Skb(self.packet, self.in_dev, self.out_dev)
         twin.phys_in, twin.phys_out = self.phys_in, self.phys_out
         twin.ct, twin.ct_reply, twin.ct_state = self.ct, self.ct_reply, self.ct_state
+        twin.ipvs = self.ipvs
         return twin

@@ -6,6 +6,7 @@ the script ends, a rule is first taken, and the other way is put on the list of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from podwire.dataplane import family as families
@@ -29,6 +30,8 @@ class Decision(NamedTuple):
     choices: int
     probability: float
     taken: bool
+    sure: bool | None = None
+    """What state says must be taken, whatever is drawn; None: chance decides."""
 
 
 class Script:
@@ -45,9 +48,30 @@ class Script:
         self.decisions.append(Decision(chain, choices, probability, taken))
         return taken
 
+    def choose(self, chain: str, choices: int) -> int:
+        """One outcome after the other is taken or left, as rules with probabilities would be."""
+        for index in range(choices - 1):
+            if self.statistic(chain, choices, 1 / (choices - index)):
+                return index
+        return choices - 1
+
+    def pick(self, chain: str, weights: Sequence[int], wanted: int) -> int:
+        """All outcomes, one per branch; the drawn branch takes ``wanted``."""
+        left = sum(weights)
+        for index, weight in enumerate(weights[:-1]):
+            met = len(self.decisions)
+            taken = self.script[met] if met < len(self.script) else True
+            share = weight / left if left else 0.0
+            sure = index == wanted
+            self.decisions.append(Decision(chain, len(weights), share, taken, sure))
+            if taken:
+                return index
+            left -= weight
+        return len(weights) - 1
+
     @property
     def probability(self) -> float:
-        """How likely this branch is."""
+        """How likely this branch is (of servers that take turns: their share)."""
         share = 1.0
         for d in self.decisions:
             share *= d.probability if d.taken else 1 - d.probability
@@ -60,6 +84,10 @@ class Script:
         stretched back to [0, 1) for the next one.
         """
         for d in self.decisions:
+            if d.sure is not None:
+                if d.sure != d.taken:
+                    return False
+                continue
             if (draw < d.probability) != d.taken:
                 return False
             draw = draw / d.probability if d.taken else (draw - d.probability) / (1 - d.probability)

@@ -76,6 +76,11 @@ class EmbeddedStore:
 
     # ------------------------------------------------------------ reading
 
+    @property
+    def known_revision(self) -> int:
+        """See ``Store``."""
+        return self._shown
+
     async def revision(self) -> int:
         """See ``Store``."""
         return self._shown

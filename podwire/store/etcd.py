@@ -90,6 +90,9 @@ class EtcdStore:
 
     # ------------------------------------------------------------ reading
 
+    known_revision = None
+    """See ``Store``: others may have written."""
+
     async def revision(self) -> int:
         """See ``Store``. Calls that wait at the same time share one linearizable read."""
         revision = await self._shared_reading()

@@ -84,8 +84,11 @@ class KeyValue(msgspec.Struct, frozen=True, gc=False):
     lease: int = 0
 
 
-class Event(NamedTuple):
-    """One key changed in one revision: ``kv`` after it (None: deleted), ``previous`` before it."""
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One key changed in one revision: ``kv`` after it (None: deleted), ``previous`` before it.
+
+    As of pairs: collections of garbage need not walk the history.
+    """
 
     revision: int
     key: str
@@ -174,6 +177,10 @@ class Store(Protocol):
     What an engine shows, to readers and watchers alike, it does not lose.
     Every call may raise UnavailableError.
     """
+
+    @property
+    def known_revision(self) -> int | None:
+        """What ``revision`` would return, None where the store has to be asked."""
 
     async def revision(self) -> int:
         """The revision of the last commit (1 for a store never written, as in etcd)."""

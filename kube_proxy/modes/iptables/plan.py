@@ -89,12 +89,13 @@ def plan_restore(
     keys = list(state.services if full else state.dirty)
     state.dirty.clear()
     found = _changed(state, start, keys)
-    if not full and not found:
+    waited_s = (now_ns - held.cleaned_ns) / SECOND_NS
+    if not full and not found and not (held.stale and waited_s > state.sync_period_s):
         return None
     step = _transition(state, start, found)
     large = step.after.n_endpoints > LARGE_CLUSTER_ENDPOINTS
     stale = _stale(held, step, nat, full=full)
-    clean = not large or full or now_ns - held.cleaned_ns > state.sync_period_s * SECOND_NS
+    clean = not large or full or waited_s > state.sync_period_s
     text = _text(state, step, stale if clean else (), node_port_ips)
     gauges, written = _count(state.settings, step, node_port_ips)
     wanted = Wanted()

@@ -169,9 +169,13 @@ class _Writer:
         if port.node_port:
             at = f"{self.proto} --dport {port.node_port}"
             if self.choice.any:
-                self.top.append(
-                    f"-A {NODE_PORTS} -m comment --comment {port.name} {at} -j {self.ext}"
-                )
+                head = f"-A {NODE_PORTS} -m comment --comment {port.name}"
+                if self.settings.counts_localhost:
+                    self.top.append(
+                        f"{head} {self.proto} -d 127.0.0.0/8 --dport {port.node_port} "
+                        f"-m nfacct --nfacct-name localhost_nps_accepted_pkts -j {self.ext}"
+                    )
+                self.top.append(f"{head} {at} -j {self.ext}")
             self._refuse_external(f"-m addrtype --dst-type LOCAL {at}")
         if port.health_check_node_port:
             self.filter.append(

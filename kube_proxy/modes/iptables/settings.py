@@ -26,13 +26,20 @@ class Settings:
     """None: every local address takes NodePorts; else those in these networks."""
     random_fully: bool = True
     family: str = "ipv4"
+    nfacct: bool = False
+    """Whether the kernel counts by name (nfnetlink_acct) what some rules match."""
     tcp_be_liberal: bool = False
     """nf_conntrack_tcp_be_liberal: packets in state INVALID are not dropped."""
 
     @property
-    def of_pieces(self) -> tuple[bool, str, str]:
+    def of_pieces(self) -> tuple[bool, str, str, bool]:
         """What of them shapes the rules of a single service port."""
-        return self.masquerade_all, self.local, self.family
+        return self.masquerade_all, self.local, self.family, self.counts_localhost
+
+    @property
+    def counts_localhost(self) -> bool:
+        """Whether NodePort traffic on localhost is counted by a rule of its own."""
+        return self.nfacct and self.localhost_node_ports and self.family == "ipv4"
 
     @property
     def not_local(self) -> str:

@@ -141,7 +141,8 @@ def _filter_head(settings: Settings) -> str:
 
 def _filter_tail(settings: Settings) -> str:
     mark = f"{settings.mark}/{settings.mark}"
-    invalid = f"-A {FORWARD} -m conntrack --ctstate INVALID -j DROP\n"
+    counter = "-m nfacct --nfacct-name ct_state_invalid_dropped_pkts " if settings.nfacct else ""
+    invalid = f"-A {FORWARD} -m conntrack --ctstate INVALID {counter}-j DROP\n"
     return (
         f"{'' if settings.tcp_be_liberal else invalid}"
         f'-A {FORWARD} -m comment --comment "kubernetes forwarding rules" '

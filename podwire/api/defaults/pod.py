@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from podwire.api.defaults.storage import default_volume_source
 from podwire.api.view import JSON
 
+_NOTHING: JSON = {}
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
@@ -64,12 +65,13 @@ def _container(container: JSON) -> None:
     for port in container.get("ports") or ():
         port.setdefault("protocol", "TCP")
     for variable in container.get("env") or ():
-        _field_ref((variable.get("valueFrom") or {}).get("fieldRef"))
+        if "valueFrom" in variable:
+            _field_ref((variable["valueFrom"] or {}).get("fieldRef"))
     for name in _PROBES:
         if name in container:
             _probe(container[name])
-    lifecycle = container.get("lifecycle") or {}
-    for name in ("preStop", "postStart"):
+    lifecycle: JSON = container.get("lifecycle") or _NOTHING
+    for name in ("preStop", "postStart") if lifecycle else ():
         _http_get((lifecycle.get(name) or {}).get("httpGet"))
 
 

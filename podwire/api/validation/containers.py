@@ -27,6 +27,8 @@ _PROBE_NUMBERS = (
     "initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold",
     "failureThreshold",
 )  # fmt: skip
+_NOTHING: JSON = {}
+_SCHEMES = ("HTTP", "HTTPS")
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 _SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "fileKeyRef", "secretKeyRef")
 _FIELD_PATHS = (
@@ -55,13 +57,13 @@ def check_containers(
         _common(errors, where, container, volumes, claims)
         _unique_name(errors, where, container, seen)
         _probes_and_hooks(errors, where, container, grace)
-    _host_ports(errors, f"{path}.containers", regular)
+    _host_ports(errors, path, "containers", regular)
     for i, container in enumerate(spec.get("initContainers") or ()):
         where = f"{path}.initContainers[{i}]"
         _common(errors, where, container, volumes, claims)
         _init_only(errors, where, container, grace)
         _unique_name(errors, where, container, seen)
-        _host_ports(errors, f"{path}.initContainers", [container])
+        _host_ports(errors, path, "initContainers", [container])
     others = dict(seen)
     for i, container in enumerate(spec.get("ephemeralContainers") or ()):
         where = f"{path}.ephemeralContainers[{i}]"
@@ -87,22 +89,26 @@ def _common(
     errors: Errors, path: str, container: JSON, volumes: Collection[str], claims: Collection[str]
 ) -> None:
     name = container.get("name", "")
-    if name:
-        errors.complaints(f"{path}.name", name, names.dns1123_label(name))
-    else:
+    if not name:
         errors.required(f"{path}.name")
+    elif complaints := names.dns1123_label(name):
+        errors.complaints(f"{path}.name", name, complaints)
     image = container.get("image", "")
     if not image:
         errors.required(f"{path}.image")
     elif image != image.strip():
         errors.invalid(f"{path}.image", image, "must not have leading or trailing whitespace")
     policy = container.get("terminationMessagePolicy", "")
-    errors.one_of(f"{path}.terminationMessagePolicy", policy, _MESSAGE_POLICIES)
-    _ports(errors, f"{path}.ports", container.get("ports") or [])
+    if policy not in _MESSAGE_POLICIES:
+        errors.unsupported(f"{path}.terminationMessagePolicy", policy, _MESSAGE_POLICIES)
+    if container.get("ports"):
+        _ports(errors, path, container["ports"])
     _environment(errors, path, container)
-    _mounts(errors, f"{path}.volumeMounts", container.get("volumeMounts") or [], volumes)
+    if container.get("volumeMounts"):
+        _mounts(errors, f"{path}.volumeMounts", container["volumeMounts"], volumes)
     pull = container.get("imagePullPolicy", "")
-    errors.one_of(f"{path}.imagePullPolicy", pull, _PULL_POLICIES)
+    if pull not in _PULL_POLICIES:
+        errors.unsupported(f"{path}.imagePullPolicy", pull, _PULL_POLICIES)
     if container.get("resources"):
         check_resources(errors, f"{path}.resources", container["resources"], claims)
     if container.get("securityContext"):
@@ -127,26 +133,28 @@ def _init_only(errors: Errors, path: str, container: JSON, grace: int | None) ->
 def _ports(errors: Errors, path: str, ports: list[JSON]) -> None:
     seen: dict[str, None] = {}
     for i, port in enumerate(ports):
-        where = f"{path}[{i}]"
+        where = f"{path}.ports[{i}]"
         name = port.get("name", "")
         if name:
             complaints = names.port_name(name)
-            errors.complaints(f"{where}.name", name, complaints)
+            if complaints:
+                errors.complaints(f"{where}.name", name, complaints)
             if not complaints and name in seen:
                 errors.duplicate(f"{where}.name", name)
             seen[name] = None
         number = port.get("containerPort", 0)
         if number == 0:
             errors.required(f"{where}.containerPort")
-        else:
+        elif not 1 <= number <= 65535:
             errors.complaints(f"{where}.containerPort", number, names.port_number(number))
         host = port.get("hostPort", 0)
         if host:
             errors.complaints(f"{where}.hostPort", host, names.port_number(host))
-        errors.one_of(f"{where}.protocol", port.get("protocol", ""), PROTOCOLS)
+        if port.get("protocol", "") not in PROTOCOLS:
+            errors.unsupported(f"{where}.protocol", port.get("protocol", ""), PROTOCOLS)
 
 
-def _host_ports(errors: Errors, path: str, containers: list[JSON]) -> None:
+def _host_ports(errors: Errors, path: str, group: str, containers: list[JSON]) -> None:
     seen: dict[str, None] = {}
     for i, container in enumerate(containers):
         for j, port in enumerate(container.get("ports") or ()):
@@ -154,17 +162,16 @@ def _host_ports(errors: Errors, path: str, containers: list[JSON]) -> None:
                 continue
             key = f"{port.get('protocol')}/{port.get('hostIP', '')}/{port['hostPort']}"
             if key in seen:
-                errors.duplicate(f"{path}[{i}].ports[{j}].hostPort", key)
+                errors.duplicate(f"{path}.{group}[{i}].ports[{j}].hostPort", key)
             seen[key] = None
 
 
 def _environment(errors: Errors, path: str, container: JSON) -> None:
-    for i, variable in enumerate(container.get("env") or ()):
-        name = variable.get("name", "")
-        if not name:
-            errors.required(f"{path}.env[{i}].name")
-        elif complaints := names.env_var_name(name):
-            errors.complaints(f"{path}.env[{i}].name", name, complaints)
+    variables = container.get("env") or ()
+    fine = names.are_env_var_names([variable.get("name", "") for variable in variables])
+    for i, variable in enumerate(variables):
+        if not fine:
+            _variable_name(errors, f"{path}.env[{i}].name", variable.get("name", ""))
         if "valueFrom" in variable:
             _value_from(errors, f"{path}.env[{i}].valueFrom", variable)
     for i, source in enumerate(container.get("envFrom") or ()):
@@ -180,6 +187,13 @@ def _environment(errors: Errors, path: str, container: JSON) -> None:
         for name in given:
             if not source[name].get("name"):
                 errors.required(f"{where}.{name}.name")
+
+
+def _variable_name(errors: Errors, path: str, name: str) -> None:
+    if not name:
+        errors.required(path)
+    elif complaints := names.env_var_name(name):
+        errors.complaints(path, name, complaints)
 
 
 def _value_from(errors: Errors, path: str, variable: JSON) -> None:
@@ -247,26 +261,33 @@ def _mounts(errors: Errors, path: str, mounts: list[JSON], volumes: Collection[s
 def check_resources(errors: Errors, path: str, resources: JSON, claims: Collection[str]) -> None:
     """Names and amounts; a request may not exceed its limit."""
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    parse = quantity.parse
+    bounds: dict[str, int] = {}
     for name, amount in limits.items():
-        _amount(errors, path, "limits", name, amount)
+        bounds[name] = nano = parse(amount).nano
+        if nano < 0 or name not in CONTAINER_RESOURCES:
+            _amount(errors, path, "limits", name, amount)
     for name, amount in requests.items():
-        _amount(errors, path, "requests", name, amount)
-        limit = limits.get(name)
+        asked = parse(amount).nano
         exact = name not in CONTAINER_RESOURCES  # huge pages and devices are not overcommitted
-        if limit is None:
+        if asked < 0 or exact:
+            _amount(errors, path, "requests", name, amount)
+        most = bounds.get(name)
+        if most is None:
             if exact:
                 detail = "Limit must be set for non overcommitable resources"
                 errors.required(f"{path}.limits", detail)
             continue
-        asked, most = quantity.parse(amount).nano, quantity.parse(limit).nano
         if exact and asked != most:
-            errors.invalid(f"{path}.requests", amount, f"must be equal to {name} limit of {limit}")
-        elif asked > most:
-            detail = f"must be less than or equal to {name} limit of {limit}"
+            detail = f"must be equal to {name} limit of {limits[name]}"
             errors.invalid(f"{path}.requests", amount, detail)
-    named = limits.keys() | requests.keys()
-    if any(name.startswith("hugepages-") for name in named) and not named & {"cpu", "memory"}:
-        errors.forbidden(path, "HugePages require cpu or memory")
+        elif asked > most:
+            detail = f"must be less than or equal to {name} limit of {limits[name]}"
+            errors.invalid(f"{path}.requests", amount, detail)
+    if not limits.keys() <= CONTAINER_RESOURCES or not requests.keys() <= CONTAINER_RESOURCES:
+        named = limits.keys() | requests.keys()
+        if any(name.startswith("hugepages-") for name in named) and not named & {"cpu", "memory"}:
+            errors.forbidden(path, "HugePages require cpu or memory")
     for i, claim in enumerate(resources.get("claims") or ()):
         if claim.get("name", "") not in claims:
             known = f": {', '.join(sorted(claims))}" if claims else " which is empty"
@@ -275,16 +296,14 @@ def check_resources(errors: Errors, path: str, resources: JSON, claims: Collecti
 
 
 def _amount(errors: Errors, path: str, group: str, name: str, amount: str) -> None:
-    if name in CONTAINER_RESOURCES and quantity.parse(amount).nano >= 0:
-        return
     where = f"{path}.{group}[{name}]"
     container_resource_name(errors, where, name)
     resource_amount(errors, where, name, amount)
 
 
 def _probes_and_hooks(errors: Errors, path: str, container: JSON, grace: int | None) -> None:
-    lifecycle = container.get("lifecycle") or {}
-    for name in ("postStart", "preStop"):
+    lifecycle: JSON = container.get("lifecycle") or _NOTHING
+    for name in ("postStart", "preStop") if lifecycle else ():
         if name in lifecycle:
             _handler(errors, f"{path}.lifecycle.{name}", lifecycle[name], grace)
     for name in _PROBES:
@@ -307,13 +326,17 @@ def _probes_and_hooks(errors: Errors, path: str, container: JSON, grace: int | N
 
 
 def _handler(errors: Errors, path: str, handler: JSON, grace: int | None) -> None:
-    given = [name for name in _HANDLERS if name in handler]
-    if not given:
+    name = ""
+    for handling in _HANDLERS:
+        if handling not in handler:
+            continue
+        if name:
+            errors.forbidden(f"{path}.{handling}", "may not specify more than 1 handler type")
+        else:
+            name = handling
+    if not name:
         errors.required(path, "must specify a handler type")
         return
-    for name in given[1:]:
-        errors.forbidden(f"{path}.{name}", "may not specify more than 1 handler type")
-    name = given[0]
     action, where = handler[name], f"{path}.{name}"
     if name == "exec":
         if not action.get("command"):
@@ -324,9 +347,12 @@ def _handler(errors: Errors, path: str, handler: JSON, grace: int | None) -> Non
             detail = f"must be non-negative and less than terminationGracePeriodSeconds ({grace})"
             errors.invalid(where, seconds, detail)
     else:
-        check_port(errors, f"{where}.port", action.get("port", 0))
+        port = action.get("port", 0)
+        if port.__class__ is not int or not 1 <= port <= 65535:
+            check_port(errors, f"{where}.port", port)
     if name == "httpGet":
-        errors.one_of(f"{where}.scheme", action.get("scheme", ""), ("HTTP", "HTTPS"))
+        if action.get("scheme", "") not in _SCHEMES:
+            errors.unsupported(f"{where}.scheme", action.get("scheme", ""), _SCHEMES)
         for header in action.get("httpHeaders") or ():
             complaints = names.http_header_name(header.get("name", ""))
             errors.complaints(f"{where}.httpHeaders", header.get("name", ""), complaints)

@@ -64,21 +64,24 @@ def metadata(errors: Errors, kind: Kind[Any], meta: JSON, known: bool = False) -
     name = meta.get("name", "")
     if not name:
         errors.required("metadata.name", "name or generateName is required")
-    elif check is not _anything:
-        errors.complaints("metadata.name", name, check(name))
+    elif complaints := check(name):
+        errors.complaints("metadata.name", name, complaints)
     namespace = meta.get("namespace", "")
     if not kind.namespaced:
         if namespace:
             errors.forbidden("metadata.namespace", "not allowed on this type")
     elif not namespace:
         errors.required("metadata.namespace")
-    else:
-        errors.complaints("metadata.namespace", namespace, names.dns1123_label(namespace))
+    elif complaints := names.dns1123_label(namespace):
+        errors.complaints("metadata.namespace", namespace, complaints)
     errors.not_negative("metadata.generation", meta.get("generation"))
     check_labels(errors, "metadata.labels", meta.get("labels"))
     check_annotations(errors, "metadata.annotations", meta.get("annotations"))
-    _owners(errors, meta.get("ownerReferences") or [])
-    finalizers = meta.get("finalizers") or []
+    if meta.get("ownerReferences"):
+        _owners(errors, meta["ownerReferences"])
+    finalizers = meta.get("finalizers")
+    if not finalizers:
+        return
     _finalizers(errors, finalizers)
     if kind.group not in _ELSEWHERE:
         for i, finalizer in enumerate(finalizers):
@@ -116,7 +119,8 @@ def check_annotations(errors: Errors, path: str, found: dict[str, str] | None) -
     """Annotation keys and their size in all."""
     size = 0
     for key, value in (found or {}).items():
-        errors.complaints(path, key, names.label_key(key.lower()))
+        if complaints := names.label_key(key.lower()):
+            errors.complaints(path, key, complaints)
         size += len(key.encode()) + len(value.encode())
     if size > MAX_ANNOTATION_BYTES:
         errors.too_long(path, MAX_ANNOTATION_BYTES)

@@ -61,18 +61,22 @@ def check_pod_template(errors: Errors, new: JSON, _old: JSON | None) -> None:
 
 def check_pod_spec(errors: Errors, path: str, spec: JSON, claims: tuple[str, ...] = ()) -> None:
     """A pod spec; ``claims`` are volumes that come from elsewhere (StatefulSet claims)."""
-    volumes = _volumes(errors, f"{path}.volumes", spec.get("volumes") or [])
-    devices = _resource_claims(errors, f"{path}.resourceClaims", spec.get("resourceClaims") or [])
+    volumes = _volumes(errors, path, spec)
+    devices = _resource_claims(errors, path, spec)
     check_containers(errors, path, spec, {**volumes, **dict.fromkeys(claims)}, devices)
-    errors.one_of(f"{path}.restartPolicy", spec.get("restartPolicy", ""), _RESTART)
-    errors.one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy", ""), _DNS)
-    meta.check_labels(errors, f"{path}.nodeSelector", spec.get("nodeSelector"))
+    if spec.get("restartPolicy", "") not in _RESTART:
+        errors.unsupported(f"{path}.restartPolicy", spec.get("restartPolicy", ""), _RESTART)
+    if spec.get("dnsPolicy", "") not in _DNS:
+        errors.unsupported(f"{path}.dnsPolicy", spec.get("dnsPolicy", ""), _DNS)
+    if spec.get("nodeSelector"):
+        meta.check_labels(errors, f"{path}.nodeSelector", spec["nodeSelector"])
     if spec.get("hostNetwork"):
         _host_network_ports(errors, path, spec)
     check_pod_security(errors, path, spec)
     if spec.get("affinity"):
         check_affinity(errors, f"{path}.affinity", spec["affinity"])
-    _dns_config(errors, f"{path}.dnsConfig", spec)
+    if spec.get("dnsConfig") is not None or spec.get("dnsPolicy") == "None":
+        _dns_config(errors, f"{path}.dnsConfig", spec)
     _gates(errors, path, spec)
     if "topologySpreadConstraints" in spec:
         check_spread(errors, f"{path}.topologySpreadConstraints", spec["topologySpreadConstraints"])
@@ -82,7 +86,8 @@ def check_pod_spec(errors: Errors, path: str, spec: JSON, claims: tuple[str, ...
         complaints = names.in_range(deadline, 1, _MAX_INT32)
         errors.complaints(f"{path}.activeDeadlineSeconds", deadline, complaints)
     _names(errors, path, spec, ("hostname", "subdomain"), names.dns1123_label)
-    check_tolerations(errors, f"{path}.tolerations", spec.get("tolerations") or [])
+    if spec.get("tolerations"):
+        check_tolerations(errors, f"{path}.tolerations", spec["tolerations"])
     for i, alias in enumerate(spec.get("hostAliases") or ()):
         check_ip(errors, f"{path}.hostAliases[{i}].ip", alias.get("ip", ""))
         for j, host in enumerate(alias.get("hostnames") or ()):
@@ -96,8 +101,8 @@ def _names(
     errors: Errors, path: str, spec: JSON, fields: tuple[str, str], check: meta.NameCheck
 ) -> None:
     for name in fields:
-        if spec.get(name):
-            errors.complaints(f"{path}.{name}", spec[name], check(spec[name]))
+        if spec.get(name) and (complaints := check(spec[name])):
+            errors.complaints(f"{path}.{name}", spec[name], complaints)
 
 
 def _rarities(errors: Errors, path: str, spec: JSON) -> None:
@@ -134,10 +139,10 @@ def _gates(errors: Errors, path: str, spec: JSON) -> None:
         seen[name] = None
 
 
-def _resource_claims(errors: Errors, path: str, claims: list[JSON]) -> dict[str, None]:
+def _resource_claims(errors: Errors, path: str, spec: JSON) -> dict[str, None]:
     seen: dict[str, None] = {}
-    for i, claim in enumerate(claims):
-        where, name = f"{path}[{i}]", claim.get("name", "")
+    for i, claim in enumerate(spec.get("resourceClaims") or ()):
+        where, name = f"{path}.resourceClaims[{i}]", claim.get("name", "")
         if not name:
             errors.required(f"{where}.name")
         elif name in seen:
@@ -166,16 +171,17 @@ def _host_network_ports(errors: Errors, path: str, spec: JSON) -> None:
                 errors.invalid(where, port.get("hostPort", 0), detail)
 
 
-def _volumes(errors: Errors, path: str, volumes: list[JSON]) -> dict[str, None]:
+def _volumes(errors: Errors, path: str, spec: JSON) -> dict[str, None]:
     seen: dict[str, None] = {}
-    for i, volume in enumerate(volumes):
-        where = f"{path}[{i}]"
+    for i, volume in enumerate(spec.get("volumes") or ()):
+        where = f"{path}.volumes[{i}]"
         name = volume.get("name", "")
         check_volume_source(errors, where, volume, POD_SOURCES)
         if not name:
             errors.required(f"{where}.name")
         else:
-            errors.complaints(f"{where}.name", name, names.dns1123_label(name))
+            if complaints := names.dns1123_label(name):
+                errors.complaints(f"{where}.name", name, complaints)
             if name in seen:
                 errors.duplicate(f"{where}.name", name)
         seen[name] = None

@@ -108,7 +108,7 @@ def _template(path: str, template: JSON) -> list[str]:
     spec = template.get("spec") or {}
     notes = (template.get("metadata") or {}).get("annotations") or {}
     told = _labels(path, spec)
-    for key, message in _DEPRECATED_NOTES.items():
+    for key, message in _DEPRECATED_NOTES.items() if notes else ():
         if key in notes:
             told.append(f"{path}metadata.annotations[{key}]: {message}")
     for i, volume in enumerate(spec.get("volumes") or ()):
@@ -116,22 +116,28 @@ def _template(path: str, template: JSON) -> list[str]:
             if name in _DEPRECATED_VOLUMES:
                 shown = _SHOWN_AS.get(name, name)
                 told.append(f"{path}spec.volumes[{i}].{shown}: {_DEPRECATED_VOLUMES[name]}")
-    told += _duplicates(f"{path}spec.hostAliases", spec.get("hostAliases"), "ip")
-    told += _duplicates(f"{path}spec.imagePullSecrets", spec.get("imagePullSecrets"), "name")
+    if spec.get("hostAliases"):
+        told += _duplicates(f"{path}spec.hostAliases", spec["hostAliases"], "ip")
+    if spec.get("imagePullSecrets"):
+        told += _duplicates(f"{path}spec.imagePullSecrets", spec["imagePullSecrets"], "name")
     for i, secret in enumerate(spec.get("imagePullSecrets") or ()):
         if not secret.get("name"):
             told.append(f'{path}spec.imagePullSecrets[{i}].name: invalid empty name ""')
-    for where, container in _containers(path, spec):
-        told += _fractions(where, container.get("resources") or {})
-        told += _environment(where, container.get("env") or [])
-    told += _ports(path, spec)
+    containers = list(_containers(path, spec))
+    for where, container in containers:
+        if container.get("resources"):
+            told += _fractions(where, container["resources"])
+        variables = container.get("env")
+        if variables and len({v.get("name", "") for v in variables}) < len(variables):
+            told += _environment(where, variables)
+    told += _ports(containers)
     grace = spec.get("terminationGracePeriodSeconds")
     if grace is not None and grace < 0:
         told.append(
             f"{path}spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid "
             "and will be treated as 1"
         )
-    return told + _null_selectors(path, spec)
+    return told + _null_selectors(path, spec) if spec.get("affinity") else told
 
 
 def _containers(path: str, spec: JSON) -> Iterator[tuple[str, JSON]]:
@@ -146,21 +152,28 @@ def _labels(path: str, spec: JSON) -> list[str]:
         for key in spec.get("nodeSelector") or ()
         if key in _DEPRECATED_LABELS
     ]
-    nodes = (spec.get("affinity") or {}).get("nodeAffinity") or {}
-    required = nodes.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
-    where = f"{path}spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
-    for i, term in enumerate(required.get("nodeSelectorTerms") or ()):
-        for j, need in enumerate(term.get("matchExpressions") or ()):
-            key = need.get("key", "")
-            if key in _DEPRECATED_LABELS:
-                at = f"{where}.nodeSelectorTerms[{i}].matchExpressions[{j}].key"
-                told.append(f"{at}: {key} is {_label(key)}")
+    if spec.get("affinity"):
+        told += _affinity_labels(f"{path}spec.affinity", spec["affinity"])
     for i, constraint in enumerate(spec.get("topologySpreadConstraints") or ()):
         at, key = f"{path}spec.topologySpreadConstraints[{i}]", constraint.get("topologyKey", "")
         if key in _DEPRECATED_LABELS:
             told.append(f"{at}.topologyKey: {key} is {_label(key)}")
         if "labelSelector" not in constraint:
             told.append(f"{at}.labelSelector: a null labelSelector results in matching no pod")
+    return told
+
+
+def _affinity_labels(path: str, affinity: JSON) -> list[str]:
+    told: list[str] = []
+    nodes = affinity.get("nodeAffinity") or {}
+    required = nodes.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    where = f"{path}.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
+    for i, term in enumerate(required.get("nodeSelectorTerms") or ()):
+        for j, need in enumerate(term.get("matchExpressions") or ()):
+            key = need.get("key", "")
+            if key in _DEPRECATED_LABELS:
+                at = f"{where}.nodeSelectorTerms[{i}].matchExpressions[{j}].key"
+                told.append(f"{at}: {key} is {_label(key)}")
     return told
 
 
@@ -211,10 +224,10 @@ def _environment(path: str, variables: list[JSON]) -> list[str]:
     return told
 
 
-def _ports(path: str, spec: JSON) -> list[str]:
+def _ports(containers: list[tuple[str, JSON]]) -> list[str]:
     told: list[str] = []
     known: dict[tuple[int, str], list[tuple[str, str, int]]] = {}
-    for where, container in _containers(path, spec):
+    for where, container in containers:
         for i, port in enumerate(container.get("ports") or ()):
             at = f"{where}.ports[{i}]"
             host, number = port.get("hostIP", ""), port.get("hostPort", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from podwire.runtime.ports import Rng
@@ -21,6 +22,14 @@ class Chance(Protocol):
     def statistic(self, chain: str, choices: int, probability: float) -> bool:
         """Whether a rule of ``chain`` matches; the chain decides among ``choices`` outcomes."""
 
+    def choose(self, chain: str, choices: int) -> int:
+        """One of ``choices`` equally likely outcomes (``numgen random mod``)."""
+
+    def pick(self, chain: str, weights: Sequence[int], wanted: int) -> int:
+        """Which of several outcomes is taken: ``wanted``, which state (a scheduler's) says comes
+        next. Only a walk that tries all of them answers otherwise.
+        """
+
 
 class RngChance:
     """Chance from a kernel's own stream."""
@@ -34,6 +43,16 @@ class RngChance:
         """Draw once."""
         del chain, choices
         return self._rng.random() < probability
+
+    def choose(self, chain: str, choices: int) -> int:
+        """Draw once."""
+        del chain
+        return self._rng.below(choices) if choices > 1 else 0
+
+    def pick(self, chain: str, weights: Sequence[int], wanted: int) -> int:
+        """Nothing is drawn."""
+        del chain, weights
+        return wanted
 
 
 class Env:

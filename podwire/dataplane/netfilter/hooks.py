@@ -1,13 +1,20 @@
-"""The five hooks of the IP stacks. What runs at each, in order, is ``tables.HOOKS``."""
+"""The five hooks of the IP stacks: who sees packets where (``stages``, the one list), and how."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 from podwire.dataplane.netfilter import compile as program
 from podwire.dataplane.netfilter import fates, nat
 from podwire.dataplane.netfilter.env import Env
 from podwire.dataplane.netfilter.interpret import Verdict
+from podwire.dataplane.netfilter.tables import BASE_CHAINS
 from podwire.dataplane.netfilter.targets import Nat, Reject
 from podwire.dataplane.netns import Netns
+from podwire.dataplane.nft import chains, priorities
+from podwire.dataplane.nft.model import Base
 from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
 from podwire.dataplane.verdict import Fate
@@ -30,23 +37,120 @@ REJECTS = {
 """ICMP type and code of each ``--reject-with``."""
 
 
+Step = Callable[[Run, Netns, Skb, str], bool]
+
+
+class Stage(NamedTuple):
+    """Something that sees packets at a hook; ``run`` is False when the packet ended there."""
+
+    priority: int
+    name: str
+    run: Step
+
+
+TABLES = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
+"""The priorities of iptables' tables but nat (include/uapi/linux/netfilter_ipv4.h)."""
+CONNTRACK, LAST = -200, (1 << 31) - 1
+NAT = {"PREROUTING": -100, "OUTPUT": -100, "POSTROUTING": 100, "INPUT": 100}
+IPVS = {
+    "INPUT": ((98, "out"), (99, "in")),
+    "OUTPUT": ((-99, "out"), (-98, "in")),
+    "FORWARD": ((100, "out"),),
+}
+"""ip_vs_ops4 of net/netfilter/ipvs/ip_vs_core.c: answers and requests."""
+
+Registration = tuple[str, int, str, Callable[[Netns], bool], Step]
+EXTRA: list[Registration] = []
+"""Others that see packets: (hook, priority, name, whether a namespace has it now, what it does).
+
+Whoever changes what the fourth answers calls ``forget``.
+"""
+
+
 def run(run: Run, ns: Netns, skb: Skb, hook: str) -> bool:
-    """Pass a packet through a hook; False when it ended there."""
-    plan = ns.netfilter_of(skb.packet.dst).plan.get(hook)
-    if not plan:
-        return True
-    for stage in plan:
-        if stage == "conntrack":
-            passed = _conntrack(run, ns, skb)
-        elif stage == "confirm":
-            passed = _confirm(run, ns, skb)
-        elif stage == "nat":
-            passed = _nat(run, ns, skb, hook)
-        else:
-            passed = _table(run, ns, skb, stage, hook)
-        if not passed:
-            return False
-    return True
+    """Pass a packet through a hook; False when it ended there.
+
+    Accepted by one, it goes on to the next; dropped by one, it ends.
+    """
+    return all(stage.run(run, ns, skb, hook) for stage in _plan(ns, skb.packet.dst)[hook])
+
+
+def forget(ns: Netns) -> None:
+    """Work out anew what a namespace's hooks do."""
+    ns.plans.clear()
+
+
+class _Plan(NamedTuple):
+    of: tuple[object, object, object]
+    hooks: dict[str, tuple[Stage, ...]]
+
+
+def _plan(ns: Netns, address: str) -> dict[str, tuple[Stage, ...]]:
+    nf, ruleset = ns.netfilter_of(address), ns.nft.ruleset
+    known: _Plan | None = ns.plans.get(nf.family)
+    if known is not None:
+        version, bases, tracks = known.of
+        if version is nf.version and bases is ruleset.bases and tracks is ruleset.tracks:
+            return known.hooks
+    made = _Plan(
+        (nf.version, ruleset.bases, ruleset.tracks),
+        {hook: tuple(stages(ns, nf.family, hook)) for hook in priorities.HOOKS.values()},
+    )
+    ns.plans[nf.family] = made
+    return made.hooks
+
+
+def stages(ns: Netns, family: str, hook: str) -> list[Stage]:
+    """Who sees packets of a family (ipv4, ipv6) at a hook, in order: the one list.
+
+    Of two with one priority the later registered comes first, as in nf_hook_entries_grow; tables of
+    iptables count as registered before any chain of nft.
+    """
+    nf = ns.netfilter6 if family == "ipv6" else ns.netfilter
+    own = "ip6" if family == "ipv6" else "ip"
+    ruleset = ns.nft.ruleset
+    bases = [
+        base
+        for base in reversed(ruleset.bases)
+        if priorities.HOOKS[base.hook] == hook and base.table[0] in {own, "inet"}
+    ]
+    bases.sort(key=lambda base: -base.order)
+    found = [
+        Stage(base.priority, f"{base.table[0]} {base.table[1]} {base.chain}", chains.step(base))
+        for base in bases
+        if base.type != "nat"
+    ]
+    found += [
+        Stage(priority, table, partial(_table, table=table))
+        for table, priority in TABLES.items()
+        if table in nf.tables and hook in BASE_CHAINS[table]
+    ]
+    translating = sorted((b for b in bases if b.type == "nat"), key=lambda base: base.priority)
+    if hook in NAT and ("nat" in nf.tables or translating):
+        found.append(Stage(NAT[hook], "nat", partial(_nat, bases=tuple(translating))))
+    if nf.tracks or own in ruleset.tracks:
+        if hook in {"PREROUTING", "OUTPUT"}:
+            found.append(Stage(CONNTRACK, "conntrack", _conntrack))
+        if hook in {"INPUT", "POSTROUTING"}:
+            found.append(Stage(LAST, "confirm", _confirm))
+    if nf.ipvs:
+        found += [
+            Stage(priority, f"ipvs_{way}", partial(_ipvs, way=way))
+            for priority, way in IPVS.get(hook, ())
+        ]
+    found += [
+        Stage(priority, name, step)
+        for at, priority, name, wanted, step in EXTRA
+        if at == hook and wanted(ns)
+    ]
+    return sorted(found, key=lambda stage: stage.priority)
+
+
+def _ipvs(run: Run, ns: Netns, skb: Skb, hook: str, *, way: str) -> bool:
+    from podwire.dataplane.stack import ipvs  # noqa: PLC0415  # the stack calls the hooks
+
+    ask = ipvs.incoming if way == "in" else ipvs.outgoing
+    return ask(run, ns, skb, hook)
 
 
 def bridged(ns: Netns, address: str) -> bool:
@@ -68,7 +172,7 @@ def _walk(run: Run, ns: Netns, skb: Skb, table: str, hook: str) -> Verdict:
 _ACCEPT = Verdict("ACCEPT", None, "")
 
 
-def _table(run: Run, ns: Netns, skb: Skb, table: str, hook: str) -> bool:
+def _table(run: Run, ns: Netns, skb: Skb, hook: str, *, table: str) -> bool:
     """A filtering table (raw, mangle, filter, security)."""
     verdict = _walk(run, ns, skb, table, hook)
     return verdict.kind == "ACCEPT" or _end(run, ns, skb, table, verdict)
@@ -91,11 +195,12 @@ def _end(run: Run, ns: Netns, skb: Skb, table: str, verdict: Verdict) -> bool:
     if verdict.kind == "REJECT":
         assert rule is not None
         assert isinstance(rule.target, Reject)
-        _reject(run, ns, skb, rule.target.kind)
+        reject(run, ns, skb, rule.target.kind)
     return False
 
 
-def _reject(run: Run, ns: Netns, skb: Skb, kind: str) -> None:
+def reject(run: Run, ns: Netns, skb: Skb, kind: str) -> None:
+    """Tell a packet's sender that it was refused; ``kind`` as after ``--reject-with``."""
     from podwire.dataplane.stack import icmp, ip  # noqa: PLC0415  # the stack calls the hooks
 
     if kind == "tcp-reset":
@@ -105,9 +210,11 @@ def _reject(run: Run, ns: Netns, skb: Skb, kind: str) -> None:
     icmp.error(run, ns, skb, *REJECTS[kind])
 
 
-def _conntrack(run: Run, ns: Netns, skb: Skb) -> bool:
+def _conntrack(run: Run, ns: Netns, skb: Skb, _hook: str) -> bool:
     if skb.ct_state:
         return True  # looped back: tracked at OUTPUT already
+    if ns.netfilter.ipvs:
+        ns.expire_ipvs(run.now_ns)  # a connection's end takes its entry along
     found = ns.conntrack.track(skb.packet, ns.sysctls, run.now_ns)
     if found.full:
         run.drop(
@@ -127,7 +234,7 @@ def _conntrack(run: Run, ns: Netns, skb: Skb) -> bool:
     return True
 
 
-def _confirm(run: Run, ns: Netns, skb: Skb) -> bool:
+def _confirm(run: Run, ns: Netns, skb: Skb, _hook: str) -> bool:
     if skb.ct is None or ns.conntrack.confirm(skb.ct, run.now_ns):
         return True
     run.drop(
@@ -141,32 +248,80 @@ def _confirm(run: Run, ns: Netns, skb: Skb) -> bool:
     return False
 
 
-def _nat(run: Run, ns: Netns, skb: Skb, hook: str) -> bool:
+def _nat(run: Run, ns: Netns, skb: Skb, hook: str, *, bases: tuple[Base, ...]) -> bool:
+    """Translate: nft's chains and iptables' table in turn, until one of them has an opinion."""
     entry = skb.ct
     if entry is None:
         return True
     source = hook in nat.SOURCE_HOOKS
     if skb.ct_state == "NEW" and not nat.bound(entry, source=source):
-        verdict = _walk(run, ns, skb, "nat", hook)
-        if verdict.kind not in {"ACCEPT", "DNAT", "SNAT", "MASQUERADE"}:
-            return _end(run, ns, skb, "nat", verdict)
-        target = verdict.rule.target if verdict.rule is not None else None
-        if isinstance(target, Nat):
-            if source == (target.name == "DNAT"):
-                return _end(run, ns, skb, "nat", verdict._replace(what=f"{target.name} in {hook}"))
-            to = _new_address(ns, skb, target)
-            if not to:
-                lost = "MASQUERADE: the outgoing device has no address"
-                run.drop(ns, Fate.DROPPED_BY_RULE, skb.packet, lost, stage="nat", object=hook)
-                return False
-            _bind(run, ns, skb, target, to, source=source)
-        else:
+        late = [base for base in bases if base.priority > NAT[hook]]
+        early = [base for base in bases if base.priority <= NAT[hook]]
+        passed = (
+            _nat_chains(run, ns, skb, hook, early)
+            and _nat_table(run, ns, skb, hook)
+            and _nat_chains(run, ns, skb, hook, late)
+        )
+        if not passed:
+            return False
+        if not nat.bound(entry, source=source):
             to = entry.reply[3] if source else entry.reply[1]
             _bind(run, ns, skb, None, to, source=source)
     before = skb.packet
     nat.translate(skb, source=source)
     if run.recorder is not None and skb.packet is not before:
         _record(run, ns, skb, hook, before.flow)
+    return True
+
+
+def _nat_chains(run: Run, ns: Netns, skb: Skb, hook: str, bases: list[Base]) -> bool:
+    for base in bases:
+        assert skb.ct is not None
+        if nat.bound(skb.ct, source=hook in nat.SOURCE_HOOKS):
+            return True
+        decision = chains.decide(run, ns, skb, base)
+        if decision.kind == "nat":
+            target = decision.data
+            if isinstance(target, chains.Redirect):
+                target = target.at(_own_address(ns, skb, hook))
+            if not _translate_to(run, ns, skb, hook, target):
+                return False
+        elif decision.kind != "accept":
+            return chains.end(run, ns, skb, decision, reject)
+    return True
+
+
+def _own_address(ns: Netns, skb: Skb, hook: str) -> str:
+    """Where redirect leads: to this machine, by the device the packet came in."""
+    v6 = ":" in skb.packet.dst
+    if hook == "OUTPUT":
+        return "::1" if v6 else "127.0.0.1"
+    return ns.primary_address(skb.in_dev, skb.packet.src)
+
+
+def _nat_table(run: Run, ns: Netns, skb: Skb, hook: str) -> bool:
+    source = hook in nat.SOURCE_HOOKS
+    assert skb.ct is not None
+    if nat.bound(skb.ct, source=source) or "nat" not in ns.netfilter_of(skb.packet.dst).tables:
+        return True
+    verdict = _walk(run, ns, skb, "nat", hook)
+    if verdict.kind not in {"ACCEPT", "DNAT", "SNAT", "MASQUERADE"}:
+        return _end(run, ns, skb, "nat", verdict)
+    target = verdict.rule.target if verdict.rule is not None else None
+    if not isinstance(target, Nat):
+        return True
+    if source == (target.name == "DNAT"):
+        return _end(run, ns, skb, "nat", verdict._replace(what=f"{target.name} in {hook}"))
+    return _translate_to(run, ns, skb, hook, target)
+
+
+def _translate_to(run: Run, ns: Netns, skb: Skb, hook: str, target: Nat) -> bool:
+    to = _new_address(ns, skb, target)
+    if not to:
+        lost = "MASQUERADE: the outgoing device has no address"
+        run.drop(ns, Fate.DROPPED_BY_RULE, skb.packet, lost, stage="nat", object=hook)
+        return False
+    _bind(run, ns, skb, target, to, source=hook in nat.SOURCE_HOOKS)
     return True
 
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 from podwire.dataplane.netfilter.env import Env, UnknownModelError
 from podwire.dataplane.netfilter.match_base import Match, device
 from podwire.dataplane.netfilter.match_headers import Comment, Icmp, Icmp6, Multiport, Ports
+from podwire.dataplane.netfilter.match_ipvs import MatchIpvs
 from podwire.dataplane.netfilter.match_place import AddrType, Physdev
 from podwire.dataplane.netfilter.match_set import MatchSet
 from podwire.dataplane.netfilter.match_state import CtState, Mark, Recent, Statistic
@@ -71,6 +72,8 @@ def parse(name: str, words: list[str], family: str = "ipv4") -> Match:
             return Mark.parse(name, words)
         if name == "set":
             return MatchSet.parse(words)
+        if name == "ipvs":
+            return MatchIpvs.parse(words)
         if name in {"conntrack", "state"}:
             return CtState.parse(name, words)
         known = _CLASSES.get(name)
@@ -89,5 +92,6 @@ _CLASSES: dict[str, type[Multiport | Comment | AddrType | Statistic | Physdev | 
     "icmp6": Icmp6,
 }
 
-NAMES = ("tcp", "udp", "mark", "connmark", "conntrack", "state", "recent", "set", *_CLASSES)
+_BY_NAME = ("tcp", "udp", "mark", "connmark", "conntrack", "state", "recent", "set", "ipvs")
+NAMES = (*_BY_NAME, *_CLASSES)
 """The matches that are modelled, by their ``-m`` name."""

@@ -25,15 +25,6 @@ BASE_CHAINS = {
     "security": ("INPUT", "FORWARD", "OUTPUT"),
 }
 
-# Where each table (and conntrack) sits in each hook: the one place this order is written.
-HOOKS: dict[str, tuple[str, ...]] = {
-    "PREROUTING": ("raw", "conntrack", "mangle", "nat"),
-    "INPUT": ("mangle", "filter", "security", "nat", "confirm"),
-    "FORWARD": ("mangle", "filter", "security"),
-    "OUTPUT": ("raw", "conntrack", "mangle", "nat", "filter", "security"),
-    "POSTROUTING": ("mangle", "nat", "confirm"),
-}
-
 
 @lru_cache(maxsize=1 << 16)
 def compiled(name: str, rules: tuple[Rule, ...]) -> Compiled:
@@ -68,12 +59,13 @@ class Netfilter:
         "counters",
         "family",
         "ipsets",
+        "ipvs",
         "nth",
-        "plan",
         "policy_counters",
         "recents",
         "tables",
         "tracks",
+        "version",
     )
 
     def __init__(self, family: str = "ipv4") -> None:
@@ -84,11 +76,14 @@ class Netfilter:
         self.policy_counters: dict[tuple[str, str], list[int]] = {}
         self.recents: dict[str, dict[str, tuple[int, ...]]] = {}
         self.nth: dict[tuple[str, str, m.Statistic], int] = {}
-        self.plan: dict[str, tuple[str, ...]] = {}
+        self.ipvs = False
+        """Whether there are virtual servers (or were: their connections)."""
         self.ipsets: IpSets | None = None
         """The namespace's sets, which rules may name only while they exist."""
         self.tracks = False
         """Whether connections are tracked: a nat table, or a rule that asks for their state."""
+        self.version = object()
+        """Another object whenever tables came or went (what hooks do depends on it)."""
 
     def clone(self) -> Netfilter:
         """An independent copy; chains are shared."""
@@ -98,12 +93,13 @@ class Netfilter:
         copy.policy_counters = {k: list(v) for k, v in self.policy_counters.items()}
         copy.recents = {name: dict(seen) for name, seen in self.recents.items()}
         copy.nth = dict(self.nth)
-        copy.plan = self.plan
+        copy.version = self.version
         copy.tracks = self.tracks
+        copy.ipvs = self.ipvs
         return copy
 
     def replan(self) -> None:
-        """Work out which stages each hook has now; call after tables changed."""
+        """Say that tables changed: whether connections are tracked, what hooks do."""
         if not self.tracks:
             self.tracks = "nat" in self.tables or any(
                 isinstance(match, m.CtState)
@@ -112,14 +108,7 @@ class Netfilter:
                 for rule in chain.rules
                 for match in rule.matches
             )
-        self.plan = {
-            hook: tuple(
-                stage
-                for stage in stages
-                if (self.tracks if stage in {"conntrack", "confirm"} else stage in self.tables)
-            )
-            for hook, stages in HOOKS.items()
-        }
+        self.version = object()
 
     # ------------------------------------------------------------ counting
 

@@ -282,10 +282,13 @@ def source_for(ns: Netns, route: Route, dst: str) -> str:
     return ns.primary_address(route.dev, route.via or dst)
 
 
-def output(run: Run, ns: Netns, packet: Packet, oif: str = "") -> None:
-    """Send a packet of this namespace's own (ip_local_out), by a given device if any."""
+def output(run: Run, ns: Netns, packet: Packet, oif: str = "", *, ipvs: bool = False) -> None:
+    """Send a packet of this namespace's own (ip_local_out), by a given device if any. ``ipvs``:
+    IPVS had it already.
+    """
     route = ns.fib_of(packet.dst).route(packet, "lo", oif)
     skb = Skb(packet)
+    skb.ipvs = ipvs
     if not _routable(run, ns, skb, route):
         return
     assert route is not None

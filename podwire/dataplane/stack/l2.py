@@ -81,8 +81,8 @@ def _bridge(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> 
     bridge.transmit(run, ns, link, frame)
 
 
-def _vxlan(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:
-    vxlan.transmit(run, ns, link, frame)
+def _vxlan(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None) -> None:
+    vxlan.transmit(run, ns, link, frame, skb)
 
 
 def _dummy(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:

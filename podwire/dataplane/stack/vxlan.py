@@ -9,6 +9,7 @@ from podwire.dataplane.link import FdbEntry, Link
 from podwire.dataplane.netns import Netns
 from podwire.dataplane.packet import Frame, Packet, Vxlan, replace
 from podwire.dataplane.run import Run
+from podwire.dataplane.skb import Skb
 from podwire.dataplane.verdict import Fate, Flow
 
 OVERHEAD_BYTES = {"ipv4": 50, "ipv6": 70}
@@ -18,10 +19,11 @@ ARP_BYTES = 28
 FIRST_PORT, PORTS = 32768, 28232
 
 
-def transmit(run: Run, ns: Netns, link: Link, frame: Frame) -> None:
+def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = None) -> None:
     """Wrap a frame for the tunnel endpoint that the FDB names, and send that as our own packet.
 
-    The skb's mark stays on the outer packet, so netfilter rules about marks see it again.
+    The skb's mark stays on the outer packet, so netfilter rules about marks see it again; so does
+    IPVS' note that it is done with it (skb_scrub_packet).
     """
     from podwire.dataplane.stack import ip  # noqa: PLC0415  # the layers call each other
 
@@ -74,7 +76,7 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame) -> None:
             before=inner.flow,
             after=outer.flow,
         )
-    ip.output(run, ns, outer)
+    ip.output(run, ns, outer, ipvs=skb is not None and skb.ipvs)
 
 
 def _source_port(frame: Frame) -> int:

@@ -6,7 +6,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.commands import CommandError
-from podwire.dataplane.tools import bridge, conntrack, ip, ipset, iptables, ss, sysctl
+from podwire.dataplane.tools import (
+    bridge,
+    conntrack,
+    ip,
+    ipset,
+    iptables,
+    ipvsadm,
+    nft,
+    ss,
+    sysctl,
+)
 from podwire.dataplane.tools.words import Result
 
 if TYPE_CHECKING:
@@ -23,8 +33,12 @@ TOOLS: dict[str, Tool] = {
     "ip6tables": iptables.run6,
     "ip6tables-save": iptables.save6,
     "ip6tables-restore": iptables.restore6,
+    "nft": nft.run,
     "conntrack": conntrack.run,
     "ipset": ipset.run,
+    "ipvsadm": ipvsadm.run,
+    "ipvsadm-restore": ipvsadm.restored,
+    "ipvsadm-save": ipvsadm.saved,
     "sysctl": sysctl.run,
     "ss": ss.run,
 }

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podwire.api import codec, kinds, objects
+from podwire.api import codec, kinds, names, objects
 from podwire.api.status import ApiError
 from podwire.api.validation import validate_metadata
 from tests.samples import sample
@@ -319,3 +319,10 @@ def test_a_webhook_names_a_subresource_once(resources: list[str], wide: str) -> 
         'webhooks[0].rules[0].resources[1]: Invalid value: "pods/log": '
         f"if '{wide}' is present, must not specify pods/log"
     )
+
+
+@given(st.lists(st.one_of(st.text(max_size=4), st.sampled_from(("A", "b c", "~", "a\nb", "=")))))
+def test_environment_names_are_fine_together_when_each_is(texts: list[str]) -> None:
+    """One look at all of them finds what looking at each would."""
+    fine = not any(names.env_var_name(text) for text in texts)
+    assert names.are_env_var_names(texts) == fine

@@ -13,6 +13,8 @@ from podwire.client.counters import ContainerSpec
 from podwire.dataplane import commands as c
 from podwire.kube_proxy.core import Shared
 from podwire.kube_proxy.health import Health
+from podwire.kube_proxy.healthcheck import HealthChecks
+from podwire.kube_proxy.model import Check
 from podwire.kube_proxy.modes import MODES
 from podwire.kube_proxy.runner import Runner
 from podwire.kube_proxy.shell import TERMINATED, KubeProxy
@@ -216,9 +218,9 @@ def test_a_failed_restore_is_repeated_in_full():
         web(api, "10.244.2.5")
         await env.clock.sleep(2)
         fabric.execute = working  # type: ignore[method-assign]
-        assert (
-            proxy.health.metrics_of.value("sync_proxy_rules_iptables_restore_failures_total") == 1
-        )
+        failures = 'sync_proxy_rules_iptables_restore_failures_total{ip_family="IPv4"}'
+        assert proxy.health.metrics_of.value(failures) == 1
+        assert 'le="0.016"' in proxy.health.metrics_of.text()
         await env.clock.sleep(31)
         assert "10.244.2.5:8080" in restores(fabric)[-1]
         assert "--to-destination" in restores(fabric)[-1]
@@ -257,6 +259,41 @@ def test_healthz_speaks_as_upstream_and_knows_the_autoscalers_taint():
         assert (await health.healthz(http1.Request("GET", "/livez"))).status == 200
         mode = await health.metrics(http1.Request("GET", "/proxyMode"))
         assert mode.body == b"iptables"
+
+    sim.run(main)
+
+
+def test_a_health_check_port_tells_whether_the_node_serves_the_service():
+    """As upstream's service_health.go: 200 with local endpoints, 503 without, or when kube-proxy
+    does not keep up; weight in a header, tabs in the body.
+    """
+
+    async def main(env: Env) -> None:
+        opened: list[NoListener] = []
+        alive = True
+
+        async def listen(port: int) -> NoListener:
+            assert port == 30999
+            opened.append(NoListener())
+            return opened[-1]
+
+        async with Nursery() as nursery:
+            checks = HealthChecks(nursery, listen, lambda: alive)
+            await checks.sync({"shop/edge": Check(30999, 2)})
+            answer = checks.answer("shop/edge")
+            assert (answer.status, answer.header("X-Load-Balancing-Endpoint-Weight")) == (200, "2")
+            assert answer.body == (
+                b'{\n\t"service": {\n\t\t"namespace": "shop",\n\t\t"name": "edge"\n\t},\n'
+                b'\t"localEndpoints": 2,\n\t"serviceProxyHealthy": true\n}'
+            )
+            await checks.sync({"shop/edge": Check(30999, 0)})
+            assert checks.answer("shop/edge").status == 503
+            await checks.sync({"shop/edge": Check(30999, 1)})
+            alive = False
+            assert checks.answer("shop/edge").status == 503
+            assert len(opened) == 1, "the port stays open while endpoints come and go"
+            await checks.sync({})
+            nursery.cancel()
 
     sim.run(main)
 

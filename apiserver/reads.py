@@ -1,0 +1,114 @@
+"""GETs of one object that can be answered without waiting: what most requests are.
+
+``server.handle`` is the rule; this is the same answer at a fraction of its price, for requests
+that ask for nothing special: no parameters, plain JSON, nobody impersonated, an object that is
+there, a cache that is as new as the store. Whatever else is asked is left to ``handle``, all
+refusals too. ``tests/unit/apiserver/test_reads.py`` holds the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from podwire.api.kinds import Kind
+from podwire.api.status import ApiError
+from podwire.api.validation.warnings import deprecated
+from podwire.apiserver import answers, authorizer, calls
+from podwire.apiserver.authorizer import Attributes
+from podwire.apiserver.cache.kind import KindCache
+from podwire.apiserver.encodings import for_people
+from podwire.apiserver.impersonation import PREFIX
+from podwire.apiserver.metrics import Series
+from podwire.apiserver.registry import get
+from podwire.client.counters import Request, Response
+
+if TYPE_CHECKING:
+    from podwire.apiserver.server import Apiserver
+
+_FOLDERS = 4096
+_HEADERS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What the path of an object means, up to its name."""
+
+    kind: Kind[Any]
+    cache: KindCache
+    namespace: str
+    series: Series
+
+
+class Reads:
+    """Answers what needs no waiting; remembers what paths and Accept headers mean."""
+
+    def __init__(self, server: Apiserver) -> None:
+        self._server = server
+        self._folders: dict[str, Folder] = {}
+        self._plain: dict[tuple[str, str], bool] = {}
+
+    def answer(self, request: Request) -> Response | None:
+        """The answer to a GET with a user, None when it is not for here."""
+        if request.method != "GET" or request.query or request.body or request.user is None:
+            return None
+        server, headers = self._server, request.headers
+        path, _, name = request.path.rpartition("/")
+        folder = self._folders.get(path) or self._learned(request, path, name)
+        if folder is None or not name or "%" in name:
+            return None
+        asked = (headers.get("accept", ""), headers.get("user-agent", ""))
+        if not (self._plain.get(asked) or self._is_plain(request, asked)):
+            return None
+        for header in headers:
+            if header.startswith(PREFIX):
+                return None
+        began_ns = server.world.clock.monotonic_ns()
+        kind, namespace = folder.kind, folder.namespace
+        attributes = Attributes(
+            request.user, "get", kind.group, kind.version, kind.plural, "", namespace, name
+        )
+        allowed, _ = authorizer.authorize(server, attributes)
+        if not allowed or not server.caches.settled():
+            return None
+        entry = folder.cache.get(namespace, name)
+        if entry is None:
+            return None
+        response = answers.raw(entry.data)
+        server.metrics.read(folder.series, began_ns, len(response.body))
+        return response
+
+    def _learned(self, request: Request, path: str, name: str) -> Folder | None:
+        """Find out what a path means: every object in the same place has the same."""
+        server = self._server
+        if not name or "%" in request.path or server.routes.path(request.path) is not None:
+            return None
+        assert request.user is not None
+        try:
+            call = calls.parse(request, request.user)
+        except ApiError:
+            return None
+        if call is None or call.verb != "get" or call.subresource or call.name != name:
+            return None
+        if deprecated(call.kind) or server.routes.verb(call) is not get.handle:
+            return None
+        cache, series = server.caches.of(call.kind), server.metrics.series(call)
+        if len(self._folders) >= _FOLDERS:
+            self._folders.clear()
+        self._folders[path] = Folder(call.kind, cache, call.namespace, series)
+        return self._folders[path]
+
+    def _is_plain(self, request: Request, asked: tuple[str, str]) -> bool:
+        """Whether who asks like that gets an object's JSON as it is stored."""
+        accept, _ = asked
+        if "protobuf" in accept or "yaml" in accept or for_people(request):
+            return False
+        try:
+            plain = self._server.shape(accept) is None
+        except ApiError:
+            return False
+        if plain and len(accept) + len(asked[1]) < _HEADERS:
+            if len(self._plain) >= _HEADERS:
+                self._plain.clear()
+            self._plain[asked] = True
+        return plain

@@ -1,0 +1,194 @@
+"""What a kernel holds of the mode, and the step from one such account to the next.
+
+Nodes whose kernels hold the same and that see the same change share both: a step is worked out
+once per process. What differs by node (its addresses, its own endpoints, which real servers still
+have connections) is in ``Programmed`` and added when commands are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+
+from podwire.kube_proxy.core import Proxier, any_hints, versions
+from podwire.kube_proxy.model import ServicePort, endpoints_of, has_hints, service_ports
+from podwire.kube_proxy.modes.ipvs.pieces import Entry, Piece, Server, render
+
+Pieces = tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Account:
+    """Shared between nodes, compared by identity, never changed."""
+
+    pieces: dict[str, Pieces]
+    """By Service."""
+    members: dict[str, dict[str, int]]
+    """By set: its entries, and how many service ports want each."""
+    binds: dict[str, int]
+    """Addresses that are held unless the node has them elsewhere."""
+    guarded: tuple[tuple[str, str, int], ...]
+    n_ports: int
+    n_endpoints: int
+    no_local: tuple[int, int]
+
+
+EMPTY = Account({}, {}, {}, (), 0, 0, (0, 0))
+
+
+@dataclass(slots=True)
+class Programmed:
+    """One node's own account. ``leaving`` is changed by the chore that deletes real servers."""
+
+    account: Account
+    loops: dict[str, int] = field(default_factory=dict)
+    """Entries of KUBE-LOOP-BACK and how many service ports want each."""
+    node_ips: tuple[str, ...] = ()
+    leaving: dict[tuple[str, str], None] = field(default_factory=dict)
+    """(virtual server, real server) at weight 0, to be deleted when their connections ended."""
+    text: str = ""
+    """The iptables-restore input that was loaded last."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """From one account to the next."""
+
+    after: Account
+    changed: Pieces
+    gone: Pieces
+    added: tuple[Entry, ...]
+    removed: tuple[Entry, ...]
+    bound: tuple[str, ...]
+    unbound: tuple[str, ...]
+    servers: tuple[Server, ...]
+    """Virtual servers as they shall be, of the Services that changed."""
+    former: tuple[Server, ...]
+    """What of these is programmed now."""
+
+
+def find_changes(state: Proxier, start: Account, keys: Iterable[str]) -> dict[str, Pieces]:
+    """The pieces of Services that differ from the account's; () for those that went."""
+    found = {}
+    for key in keys:
+        pieces = _pieces(state, key)
+        if pieces != start.pieces.get(key, ()):
+            found[key] = pieces
+    return found
+
+
+def _pieces(state: Proxier, key: str) -> Pieces:
+    service = state.services.get(key)
+    ports = service_ports(service, state.family) if service is not None else ()
+    if service is None or not ports:
+        return ()
+    slices = state.slices_of(key)
+    revision = versions(service, slices)
+    hints = any_hints(slices)
+    made = []
+    for index, port in enumerate(ports):
+        cached: Hashable = None
+        if revision:
+            by_node = port.uses_local or bool(port.source_ranges)
+            if hints and not by_node:
+                by_node = has_hints(endpoints_of(port, slices, state.node.name))
+            here = state.node if by_node else None
+            shaping = (state.settings.scheduler, state.family)
+            cached = ("ipvs", revision, index, shaping, here)
+
+        def build(port: ServicePort = port) -> Piece:
+            chosen = endpoints_of(port, slices, state.node.name)
+            return render(port, chosen, state.node, state.settings)
+
+        made.append(state.shared.piece(cached, build))
+    return tuple(made)
+
+
+def step_from(state: Proxier, start: Account, found: dict[str, Pieces]) -> Step:
+    """Worked out once for all nodes that make the same step."""
+    flat = tuple(piece for pieces in found.values() for piece in pieces)
+    key = (
+        "ipvs", id(start), tuple(found), tuple(len(p) for p in found.values()),
+        tuple(map(id, flat)),
+    )  # fmt: skip
+    return state.shared.text(key, (start, *flat), lambda: _step(start, found))
+
+
+class _Tally:
+    """A count of who wants what, changed on a copy, and what came and went by it."""
+
+    def __init__(self, counts: dict[str, int]) -> None:
+        self.counts = dict(counts)
+        self.before = counts
+
+    def change(self, entry: str, by: int) -> None:
+        """One more, or one less, wants an entry."""
+        count = self.counts.get(entry, 0) + by
+        if count:
+            self.counts[entry] = count
+        else:
+            self.counts.pop(entry, None)
+
+    def came(self, touched: dict[str, None]) -> list[str]:
+        """What is wanted now and was not."""
+        return [e for e in touched if e in self.counts and e not in self.before]
+
+    def went(self, touched: dict[str, None]) -> list[str]:
+        """What was wanted and is not any more."""
+        return [e for e in touched if e in self.before and e not in self.counts]
+
+
+def _step(start: Account, found: dict[str, Pieces]) -> Step:
+    pieces = dict(start.pieces)
+    old: list[Piece] = []
+    new: list[Piece] = []
+    for key in sorted(found):
+        old += pieces.pop(key, ())
+        if found[key]:
+            pieces[key] = found[key]
+            new += found[key]
+    tallies: dict[str, _Tally] = {}
+    touched: dict[str, dict[str, None]] = {}
+    binds, touched_binds = _Tally(start.binds), dict[str, None]()
+    guarded = dict.fromkeys(start.guarded)
+    totals = [start.n_ports, start.n_endpoints, *start.no_local]
+    for group, sign in ((old, -1), (new, 1)):
+        for piece in group:
+            for name, entry in piece.entries:
+                if name not in tallies:
+                    tallies[name] = _Tally(start.members.get(name, {}))
+                tallies[name].change(entry, sign)
+                touched.setdefault(name, {})[entry] = None
+            for ip in piece.binds:
+                binds.change(ip, sign)
+                touched_binds[ip] = None
+            for place in piece.guarded:
+                if sign < 0:
+                    guarded.pop(place, None)
+                else:
+                    guarded[place] = None
+            totals[0] += sign
+            totals[1] += sign * len(piece.endpoints)
+            totals[2] += sign * piece.no_local[0]
+            totals[3] += sign * piece.no_local[1]
+    members = {**start.members, **{name: tally.counts for name, tally in tallies.items()}}
+    after = Account(
+        pieces,
+        members,
+        binds.counts,
+        tuple(sorted(guarded)),
+        totals[0],
+        totals[1],
+        (totals[2], totals[3]),
+    )
+    return Step(
+        after=after,
+        changed=tuple(new),
+        gone=tuple(old),
+        added=tuple((n, e) for n, tally in tallies.items() for e in tally.came(touched[n])),
+        removed=tuple((n, e) for n, tally in tallies.items() for e in tally.went(touched[n])),
+        bound=tuple(binds.came(touched_binds)),
+        unbound=tuple(binds.went(touched_binds)),
+        servers=tuple(server for piece in new for server in piece.servers),
+        former=tuple(server for piece in old for server in piece.servers),
+    )

@@ -1,0 +1,326 @@
+"""From changed Services to one nft transaction: what is added, what is flushed, what is deleted.
+
+What is the same on all nodes makes a text of its own (the command's ``text``); Services whose rules
+depend on the node, and the node's addresses, follow in the same transaction (``own``). Nodes whose
+kernels hold the same and that see the same change share the work.
+
+Source: kubernetes pkg/proxy/nftables/proxier.go (syncProxyRules, nftElementStorage).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field, replace
+
+from podwire.dataplane.commands import AnyCommand, NftApply
+from podwire.kube_proxy.conntrack import Wanted
+from podwire.kube_proxy.core import Proxier, any_hints, versions
+from podwire.kube_proxy.mode import Sync
+from podwire.kube_proxy.model import endpoints_of, has_hints, service_ports
+from podwire.kube_proxy.modes.nftables.names import affinity, of_service
+from podwire.kube_proxy.modes.nftables.rules import TABLE, Piece, all_entries, render
+from podwire.kube_proxy.modes.nftables.settings import Settings
+from podwire.kube_proxy.modes.nftables.setup import setup_text
+
+SECOND_NS = 1_000_000_000
+Pieces = tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Account:
+    """What a kernel holds of Services. Shared between nodes and compared by identity."""
+
+    pieces: dict[str, Pieces]
+    """By Service; never changed."""
+    n_ports: int = 0
+    n_endpoints: int = 0
+    no_local: tuple[int, int] = (0, 0)
+
+
+EMPTY = Account({})
+
+
+@dataclass(frozen=True, slots=True)
+class Programmed:
+    """One node's own account: what it shares with others, what it does not, stale chains."""
+
+    common: Account = EMPTY
+    own: Account = EMPTY
+    stale: dict[str, int] = field(default_factory=dict)
+    """Chains that nothing leads to any more, and since when."""
+    settings: Settings | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """From one account to the next, as text."""
+
+    after: Account
+    text: str
+    changes: int
+    gone: tuple[str, ...]
+    """Chains that are not needed any more."""
+    active: tuple[str, ...]
+    """Chains that the step (re)makes."""
+    changed: Pieces
+
+
+def plan_apply(
+    state: Proxier,
+    existing: tuple[tuple[str, ...], tuple[str, ...]] | None,
+    node_port_ips: tuple[str, ...],
+    service_cidrs: tuple[str, ...],
+    *,
+    full: bool,
+    now_ns: int,
+) -> Sync | None:
+    """The next transaction; None when nothing changed. ``existing`` are the chains and sets that
+    the kernel holds, on a full sync.
+    """
+    held: Programmed = state.programmed or Programmed()
+    common, own = (EMPTY, EMPTY) if full else (held.common, held.own)
+    keys = list(state.services if full else state.dirty)
+    state.dirty.clear()
+    found = _changed(state, common, own, keys)
+    if not full and not found:
+        return None
+    shared, mine = _split(found, common, own)
+    first = state.programmed is None
+    shared_step = _step(state, common, shared)
+    own_step = _step(state, own, mine)
+    stale, removed = _stale(held, (shared_step, own_step), existing, full=full, now_ns=now_ns)
+    text, changes = _head(state.settings, service_cidrs, full=full, first=first)
+    tail = _tail(state.settings, stale, existing, (shared_step.after, own_step.after), now_ns)
+    addresses = "".join(
+        f"add element {state.settings.ip} {TABLE} nodeport-ips {{ {ip} }}\n"
+        for ip in (node_port_ips if full else ())
+    )
+    command = NftApply(text=text + shared_step.text, own=addresses + own_step.text + tail)
+    wanted = Wanted()
+    for piece in (*shared_step.changed, *own_step.changed):
+        wanted.add(piece.port, piece.endpoints)
+    after = (shared_step.after, own_step.after)
+    return Sync(
+        commands=(*_removal(state.settings, removed), command),
+        changes=changes + shared_step.changes + own_step.changes + len(stale),
+        full=full,
+        programmed=Programmed(*after, stale, state.settings),
+        udp=wanted or None,
+        services=sum(account.n_ports for account in after),
+        endpoints=sum(account.n_endpoints for account in after),
+        gauges=_gauges(after),
+    )
+
+
+def _gauges(after: tuple[Account, Account]) -> dict[str, float]:
+    policy = "sync_proxy_rules_no_local_endpoints_total"
+    return {
+        f'{policy}{{traffic_policy="{name}"}}': float(sum(a.no_local[index] for a in after))
+        for index, name in enumerate(("internal", "external"))
+    }
+
+
+def _head(
+    settings: Settings, service_cidrs: tuple[str, ...], *, full: bool, first: bool
+) -> tuple[str, int]:
+    if not full:
+        return "", 0
+    if not settings.all_node_ips:
+        settings = replace(settings, node_port_cidrs=())
+    return setup_text(replace(settings, node_ip=""), service_cidrs, first=first)
+
+
+# ---------------------------------------------------------------- what changed
+
+
+def _changed(
+    state: Proxier, common: Account, own: Account, keys: Iterable[str]
+) -> dict[str, Pieces]:
+    """The pieces of Services that differ from what the kernel holds; () for those that went."""
+    found = {}
+    for key in keys:
+        pieces = _pieces(state, key)
+        if pieces != (own.pieces.get(key) or common.pieces.get(key, ())):
+            found[key] = pieces
+    return found
+
+
+def _split(
+    found: dict[str, Pieces], common: Account, own: Account
+) -> tuple[dict[str, tuple[Pieces, Pieces]], dict[str, tuple[Pieces, Pieces]]]:
+    """(old, new) pieces of Services, of those that all nodes have alike and of the others.
+
+    A Service that changes sides is left to the node's own text whole.
+    """
+    shared: dict[str, tuple[Pieces, Pieces]] = {}
+    mine: dict[str, tuple[Pieces, Pieces]] = {}
+    for key in sorted(found):
+        new = found[key]
+        if key in own.pieces or any(piece.by_node for piece in new):
+            mine[key] = own.pieces.get(key) or common.pieces.get(key, ()), new
+        else:
+            shared[key] = common.pieces.get(key, ()), new
+    return shared, mine
+
+
+def _pieces(state: Proxier, key: str) -> Pieces:
+    service = state.services.get(key)
+    ports = service_ports(service, state.family) if service is not None else ()
+    if service is None or not ports:
+        return ()
+    slices = state.slices_of(key)
+    revision = versions(service, slices)
+    hints = any_hints(slices)
+    made = []
+    for index, port in enumerate(ports):
+        by_node = port.uses_local or bool(port.source_ranges)
+        if hints and not by_node:
+            by_node = has_hints(endpoints_of(port, slices, state.node.name))
+        settings: Settings = state.settings
+        cached: Hashable = None
+        if revision:
+            here = (state.node, settings.node_ip) if by_node else None
+            cached = ("nftables", revision, index, settings.of_pieces, here)
+
+        def build(by_node: bool = by_node, port: object = port) -> Piece:
+            chosen = endpoints_of(port, slices, state.node.name)  # type: ignore[arg-type]
+            return render(port, chosen, state.node, state.settings, by_node=by_node)  # type: ignore[arg-type]
+
+        made.append(state.shared.piece(cached, build))
+    return tuple(made)
+
+
+# ---------------------------------------------------------------- text
+
+
+def _step(state: Proxier, start: Account, found: dict[str, tuple[Pieces, Pieces]]) -> Step:
+    """Worked out once for all nodes that make the same step."""
+    flat = tuple(piece for old, new in found.values() for piece in (*old, *new))
+    key = (
+        "nftables", id(start), state.settings.ip, tuple(found),
+        tuple((len(old), len(new)) for old, new in found.values()), tuple(map(id, flat)),
+    )  # fmt: skip
+    table = f"{state.settings.ip} {TABLE}"
+    return state.shared.text(key, (start, *flat), lambda: _write(table, start, found))
+
+
+def _write(table: str, start: Account, found: dict[str, tuple[Pieces, Pieces]]) -> Step:
+    if not found:
+        return Step(start, "", 0, (), (), ())
+    pieces = dict(start.pieces)
+    totals = [start.n_ports, start.n_endpoints, *start.no_local]
+    lines: list[str] = []
+    removals: list[str] = []
+    gone: list[str] = []
+    active: list[str] = []
+    changed: list[Piece] = []
+    changes = 0
+    for key, (old, new) in found.items():
+        before = pieces.pop(key, ())
+        if new:
+            pieces[key] = new
+        for group, sign in ((before, -1), (new, 1)):
+            for piece in group:
+                totals[0] += sign
+                totals[1] += sign * len(piece.endpoints)
+                totals[2] += sign * piece.no_local[0]
+                totals[3] += sign * piece.no_local[1]
+        held, wanted = all_entries(old), all_entries(new)
+        for place, entry in wanted.items():
+            known = held.get(place)
+            if known is not None and known.value != entry.value:
+                lines.append(known.text("delete", table))
+            if known is None or known.value != entry.value:
+                lines.append(entry.text("add", table))
+                changes += 1
+        removals += [e.text("delete", table) for place, e in held.items() if place not in wanted]
+        kept = {name: None for piece in new for name in (*piece.chains, *piece.sets)}
+        gone += [c for piece in old for c in piece.chains if c not in kept]
+        removals += [
+            f"delete set {table} {name}\n"
+            for piece in old
+            for name in piece.sets
+            if name not in kept
+        ]
+        for piece in new:
+            if piece not in old:
+                changed.append(piece)
+                active += piece.chains
+                changes += piece.n_rules + len(piece.chains)
+    chains = "".join(piece.rules for piece in changed)
+    flushed = "".join(f"flush chain {table} {chain}\n" for chain in gone)
+    text = f"{chains}{''.join(lines)}{flushed}{''.join(removals)}"
+    after = Account(pieces, totals[0], totals[1], (totals[2], totals[3]))
+    changes += len(removals) + len(gone)
+    return Step(after, text, changes, tuple(gone), tuple(active), tuple(changed))
+
+
+# ---------------------------------------------------------------- what is left over
+
+
+def _stale(
+    held: Programmed,
+    steps: tuple[Step, Step],
+    existing: tuple[tuple[str, ...], tuple[str, ...]] | None,
+    *,
+    full: bool,
+    now_ns: int,
+) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Chains that nothing leads to and since when, and those to be deleted now.
+
+    A chain is deleted a second after it became stale at the earliest, by the next sync: kernels
+    before 6.2 need a moment to notice that a map element which led to it is gone.
+    """
+    removed = tuple(c for c, since in held.stale.items() if now_ns - since > SECOND_NS)
+    if full and existing is not None:
+        active = {
+            chain: None
+            for step in steps
+            for pieces in step.after.pieces.values()
+            for piece in pieces
+            for chain in piece.chains
+        }
+        left = (c for c in existing[0] if of_service(c) and c not in active and c not in removed)
+        return {chain: held.stale.get(chain, now_ns) for chain in left}, removed
+    stale = {c: since for c, since in held.stale.items() if c not in removed}
+    for step in steps:
+        stale.update(dict.fromkeys(step.gone, now_ns))
+    for step in steps:
+        for chain in step.active:
+            stale.pop(chain, None)
+    return stale, removed
+
+
+def _removal(settings: Settings, chains: tuple[str, ...]) -> tuple[AnyCommand, ...]:
+    if not chains:
+        return ()
+    table = f"{settings.ip} {TABLE}"
+    return (NftApply(text="".join(f"delete chain {table} {chain}\n" for chain in chains)),)
+
+
+def _tail(
+    settings: Settings,
+    stale: dict[str, int],
+    existing: tuple[tuple[str, ...], tuple[str, ...]] | None,
+    after: tuple[Account, Account],
+    now_ns: int,
+) -> str:
+    """On a full sync: stale chains are flushed, stale affinity sets deleted."""
+    if existing is None:
+        return ""
+    table = f"{settings.ip} {TABLE}"
+    active = {
+        name: None
+        for account in after
+        for pieces in account.pieces.values()
+        for piece in pieces
+        for name in piece.sets
+    }
+    text = "".join(
+        f"flush chain {table} {chain}\n" for chain, since in stale.items() if since == now_ns
+    )
+    return text + "".join(
+        f"delete set {table} {name}\n"
+        for name in existing[1]
+        if affinity(name) and name not in active
+    )

@@ -1,0 +1,282 @@
+"""Files of nft: commands line by line, and whole tables in braces.
+
+Lines that programs write by the thousand (rules, elements, chains) are taken by one expression
+each; everything else goes through the grammar. The result does not depend on what a kernel holds,
+so a text is parsed once, however many nodes load it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from podwire.dataplane.nft import parse_rule
+from podwire.dataplane.nft.model import FAMILIES, MODELLED
+from podwire.dataplane.nft.ops import ChainBody, ElementsBody, Op, RuleBody
+from podwire.dataplane.nft.parse_block import chain_body, object_body, set_body, table_block
+from podwire.dataplane.nft.text import MAX_TEXT_BYTES, NftError, Words, unexpected
+
+VERBS = ("add", "create", "insert", "replace", "delete", "destroy", "flush", "reset", "list",
+         "rename")  # fmt: skip
+KEEP_TEXTS = 64
+_NAME = re.compile(r"[A-Za-z_.][\w./\\-]*")
+_CHAIN_VERBS = ("add", "flush", "delete", "destroy", "create")
+_ELEMENT_VERBS = ("add", "delete", "create", "destroy")
+_BARE = ChainBody()
+_PLACED = ("handle ", "position ", "index ")
+
+
+@lru_cache(maxsize=KEEP_TEXTS)
+def parse(text: str) -> tuple[Op, ...]:
+    """The steps of a file. Raises NftError."""
+    if len(text) > MAX_TEXT_BYTES:
+        raise NftError(f"file of {len(text)} bytes; {MAX_TEXT_BYTES} are taken")
+    return tuple(_Parser(text).run())
+
+
+def _plain(body: str) -> bool:
+    """Whether a rule stands on its line whole and alone."""
+    return not (
+        ";" in body
+        or "\\" in body
+        or body.startswith(_PLACED)
+        or body.count("{") != body.count("}")
+    )
+
+
+def _braced(body: str) -> bool:
+    """Whether elements stand on their line whole and alone."""
+    return (
+        body[0] == "{"
+        and body.rstrip()[-1] == "}"
+        and body.count("{") == 1
+        and body.count("}") == 1
+        and ";" not in body
+        and "\\" not in body
+    )
+
+
+class _Parser:
+    """Reads one file."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.ops: list[Op] = []
+        self.words = Words(text)
+
+    def run(self) -> list[Op]:
+        """All of its steps."""
+        text, at = self.text, 0
+        while at < len(text):
+            done = self._quick(at)
+            if done:
+                at = done
+                continue
+            words = self.words = self._fresh(at)
+            words.skip_lines()
+            if words.peek().kind == "end":
+                break
+            self._command()
+            if not words.ended() or words.peek().text == "}":
+                raise unexpected(words.peek())
+            at = words.next().end
+        return self.ops
+
+    def _fresh(self, at: int) -> Words:
+        words = Words(self.text, at)
+        words.defines = self.words.defines
+        return words
+
+    def _quick(self, at: int) -> int:
+        """Take a line of a common form; where the next begins, or 0."""
+        text = self.text
+        stop = text.find("\n", at)
+        stop = len(text) if stop < 0 else stop
+        line = text[at:stop]
+        parts = line.split(" ", 5)
+        if len(parts) < 5 or parts[2] not in MODELLED or "$" in line or "#" in line:
+            return 0
+        verb, what, family, table, name = parts[:5]
+        body = parts[5] if len(parts) == 6 else ""
+        if not body.strip():
+            if what != "chain" or verb not in _CHAIN_VERBS or not name:
+                return 0
+            put: object = _BARE
+        elif what == "rule" and verb == "add" and _plain(body):
+            start = stop - len(body)
+            try:
+                put = RuleBody(parse_rule.rule_of(body, family))
+            except NftError as error:
+                raise error.shifted(start) from None
+        elif what == "element" and verb in _ELEMENT_VERBS and _braced(body):
+            put = ElementsBody(body, stop - len(body))
+        else:
+            return 0
+        if not (_NAME.fullmatch(table) and _NAME.fullmatch(name)):
+            return 0
+        start = at + len(verb) + len(what) + len(family) + len(table) + 4
+        spot = (start, start + len(name))
+        self.ops.append(Op(verb, what, family, table, name, put, spot, (at, stop)))
+        return stop + 1
+
+    # ------------------------------------------------------------ one command
+
+    def _command(self) -> None:
+        words = self.words
+        first = words.peek()
+        if words.take("define", "redefine"):
+            self._define()
+            return
+        if first.text in {"include", "undefine"}:
+            raise NftError(f"not modelled: {first.text}", first.start, first.end)
+        verb = words.next().text if first.text in VERBS else "add"
+        what = words.next()
+        if what.text == "ruleset":
+            family = self._family("")
+            self._op(verb, "ruleset", family, "", "", None, first.start, (what.start, what.end))
+            return
+        if what.text == "table":
+            self._table(verb, first.start)
+            return
+        if what.text in _PLURALS and verb in {"list", "reset"}:
+            self._plural(verb, what.text, first.start)
+            return
+        if what.text not in _OBJECTS:
+            if first.text in VERBS and what.kind == "word" and verb in {"add", "insert"}:
+                self._implied_rule(verb, first.start, what.start)
+                return
+            raise unexpected(words.peek() if verb == "add" and first is what else what,
+                             "expecting string" if first is what else "")  # fmt: skip
+        self._object(verb, what.text, first.start)
+
+    def _define(self) -> None:
+        words = self.words
+        name = words.next().text
+        words.want("=")
+        value, depth = [], 0
+        while depth or words.peek().kind not in {"newline", "end"}:
+            token = words.next()
+            if token.kind == "end":
+                raise unexpected(token)
+            if token.kind != "newline":
+                value.append(token)
+            depth += (token.text == "{") - (token.text == "}")
+        words.defines[name] = value
+
+    def _family(self, default: str = "ip") -> str:
+        found = self.words.take(*FAMILIES)
+        return found.text if found is not None else default
+
+    def _op(
+        self, verb: str, what: str, family: str, table: str, name: str, body: object, start: int,
+        spot: tuple[int, int],
+    ) -> None:  # fmt: skip
+        whole = (start, self.words.last.end)
+        self.ops.append(Op(verb, what, family, table, name, body, spot, whole))
+
+    def _table(self, verb: str, start: int) -> None:
+        words = self.words
+        family = self._family()
+        if words.take("handle"):
+            number = words.number()
+            spot = (words.last.start, words.last.end)
+            self._op(verb, "table", family, "", "", number, start, spot)
+            return
+        name = words.name()
+        spot = (name.start, name.end)
+        if words.peek().text == "{" and verb in {"add", "create"}:
+            table_block(words, self.ops, verb, family, name, start)
+            return
+        self._op(verb, "table", family, name.value, name.value, None, start, spot)
+
+    def _plural(self, verb: str, what: str, start: int) -> None:
+        words = self.words
+        family = self._family("")
+        table = ""
+        if words.take("table"):
+            family = self._family()
+            table = words.name().value
+        self._op(verb, what, family, table, "", None, start, (start, words.last.end))
+
+    def _implied_rule(self, verb: str, start: int, back: int) -> None:
+        """``add ip t c accept``: the word ``rule`` may be left out."""
+        self.words = self._fresh(back)
+        self._rule(verb, start)
+
+    def _object(self, verb: str, what: str, start: int) -> None:
+        words = self.words
+        if what == "rule":
+            self._rule(verb, start)
+            return
+        family = self._family()
+        table = words.name().value
+        if words.take("handle"):
+            number = words.number()
+            self._op(verb, what, family, table, "", number, start,
+                     (words.last.start, words.last.end))  # fmt: skip
+            return
+        name = words.name()
+        spot = (name.start, name.end)
+        body: object = None
+        if what == "chain":
+            body = self._chain(verb)
+        elif what in {"set", "map"} and words.peek().text == "{":
+            body = set_body(words, self.ops, what, family, table, name.value, outer=True)
+        elif what == "element":
+            body = self._braces()
+        elif what in {"counter", "quota", "limit"} and not words.ended():
+            body = object_body(words, what)
+        self._op(verb, what, family, table, name.value, body, start, spot)
+        if what in {"set", "map"} and isinstance(body, tuple) and body[1] is not None:
+            self._op("add", "element", family, table, name.value, body[1], start, spot)
+            self.ops[-2] = self.ops[-2]._replace(body=body[0])
+
+    def _chain(self, verb: str) -> ChainBody | str:
+        words = self.words
+        if verb == "rename":
+            return words.name().value
+        if words.peek().text == "{":
+            words.next()
+            found = chain_body(words)
+            words.want("}")
+            return found
+        return ChainBody()
+
+    def _braces(self) -> ElementsBody:
+        words = self.words
+        token = words.peek()
+        if token.text != "{":
+            raise unexpected(token)
+        return braces(words)
+
+    def _rule(self, verb: str, start: int) -> None:
+        words = self.words
+        family = self._family()
+        table = words.name().value
+        chain = words.name()
+        at: tuple[str, int] | None = None
+        spot = (chain.start, chain.end)
+        found = words.take("handle", "position", "index")
+        if found is not None:
+            at = ("index" if found.text == "index" else "handle", words.number())
+            spot = (words.last.start, words.last.end)
+        rule = None
+        if verb in {"add", "insert", "create", "replace"}:
+            rule = parse_rule.parse(words, family)
+        self._op(verb, "rule", family, table, chain.value, RuleBody(rule, at), start, spot)
+
+
+_OBJECTS = ("chain", "rule", "set", "map", "element", "counter", "quota", "limit", "flowtable")
+_PLURALS = ("tables", "chains", "sets", "maps", "rules", "counters", "quotas", "limits")
+
+
+def braces(words: Words) -> ElementsBody:
+    """``{ ... }`` taken as text."""
+    first = words.want("{")
+    depth = 1
+    while depth:
+        token = words.next()
+        if token.kind == "end":
+            raise unexpected(token)
+        depth += (token.text == "{") - (token.text == "}")
+    return ElementsBody(words.text[first.start : words.last.end], first.start)

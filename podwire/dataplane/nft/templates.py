@@ -1,0 +1,76 @@
+"""Rules that differ only in addresses and in the chains they lead to: one shape, many rules.
+
+A program writes a hundred thousand rules in a dozen shapes. The grammar reads each shape once; a
+further rule of it is its text and the chains it names, and its statements are made only when a
+packet or ``nft list`` wants them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import AddressValueError, IPv6Address
+from typing import NamedTuple
+
+from podwire.dataplane.nft.model import Rule
+
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_VARIABLE = re.compile(
+    rf"(?<![\w./-]){_OCTET}(?:\.{_OCTET}){{3}}(?![\w./-])"
+    r"|(?<=goto )[A-Za-z][\w./-]*(?![\w./*\\-])"
+    r"|(?<![\w.:/\[-])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w.:/\]-])"
+)
+KEEP_SHAPES = 1 << 14
+
+
+class Shape(NamedTuple):
+    """What all rules of a shape have in common: one of them, read by the grammar."""
+
+    rule: Rule
+    names: tuple[int, ...]
+    """Which of the variables are chains."""
+
+
+class Templates:
+    """The shapes of one family that were met."""
+
+    def __init__(self, family: str, read: Callable[[str, str], Rule]) -> None:
+        self.family, self._read = family, read
+        self._shapes: dict[str, Shape] = {}
+
+    def rule(self, text: str) -> Rule:
+        """The rule of a line. Raises NftError."""
+        found: list[str] = []
+
+        def take(match: re.Match[str]) -> str:
+            word = match.group()
+            found.append(word)
+            return "\0" if word[0].isalpha() and ":" not in word else _kind(word)
+
+        key = _VARIABLE.sub(take, text)
+        shape = self._shapes.get(key)
+        if shape is None or "?" in key:
+            rule = self._read(text, self.family)
+            if "?" not in key and len(self._shapes) < KEEP_SHAPES:
+                names = tuple(i for i, word in enumerate(found) if word in rule.targets)
+                chains = [word for word in found if word[0].isalpha() and ":" not in word]
+                if not chains or chains == list(rule.targets):
+                    self._shapes[key] = Shape(rule, names)
+            return rule
+        targets = (
+            tuple(dict.fromkeys(found[i] for i in shape.names))
+            if shape.names
+            else (shape.rule.targets)
+        )
+        return shape.rule.like(text, targets)
+
+
+def _kind(word: str) -> str:
+    """The mark of an address: what follows must be read anew if it is none."""
+    if ":" not in word:
+        return "\1"
+    try:
+        IPv6Address(word)
+    except AddressValueError:
+        return "?"
+    return "\2"
