@@ -11,7 +11,7 @@ from podwire.cni.spec import CniError
 def test_an_ipv6_range_begins_behind_its_gateway_and_never_ends():
     """The first host is the gateway; 2^64 addresses are not listed to find the next one."""
     one = parse_range({"subnet": "fd00:10:244::/64"})
-    assert str(one) == "fd00:10:244::1-fd00:10:244::ffff:ffff:ffff:ffff"
+    assert str(one) == "fd00:10:244::1-fd00:10:244:0:ffff:ffff:ffff:ffff"
     first = [str(address) for address, _ in itertools.islice(candidates((one,), ""), 3)]
     assert first == ["fd00:10:244::2", "fd00:10:244::3", "fd00:10:244::4"]
 
