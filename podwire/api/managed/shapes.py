@@ -182,7 +182,7 @@ def _nesting_items(step: Step, items: list[Any], order: _Order) -> str:
     """The text of a list whose items have one key each, a string; of others see ``_any_items``."""
     inner, name = step.item, step.keys[0][0]
     shapes = inner.shapes
-    keys = [item.get(name) if item.__class__ is dict else None for item in items]
+    keys: list[Any] = [item.get(name) if item.__class__ is dict else None for item in items]
     if not all(key.__class__ is str and len(key) <= _LONG for key in keys):
         return _any_items(step, items, order)
     tails = [_tail(key) for key in keys]
