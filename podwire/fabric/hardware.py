@@ -83,21 +83,27 @@ class Fabric:
         cpus: int = 4,
         memory_bytes: int = 8 * GIB,
         machine_id: str = "",
+        *,
+        dual: bool = False,
     ) -> NodeInfo:
         """A node on the underlay: eth0, default route by the gateway, forwarding on, a disk.
 
         ``machine_id`` is that of a machine which was there before; a new one has its own.
+        ``dual``: it has an IPv6 address too (``hosts.address6_of``).
         """
         router = hosts.GATEWAY_ADDRESS
-        return self._add_host(name, address, mac, cpus, memory_bytes, router, machine_id)
+        return self._add_host(name, address, mac, cpus, memory_bytes, router, machine_id, dual=dual)
 
-    def add_gateway(self, address: str = hosts.GATEWAY_ADDRESS) -> NodeInfo:
+    def add_gateway(self, address: str = hosts.GATEWAY_ADDRESS, *, dual: bool = False) -> NodeInfo:
         """Host ``gateway``: routes the outside, and knows no route to any pod."""
-        return self._add_host("gateway", address, "", 2, 2 * GIB, "")
+        return self._add_host("gateway", address, "", 2, 2 * GIB, "", dual=dual)
 
-    def add_control_plane(self, address: str = hosts.CONTROL_PLANE_ADDRESS) -> NodeInfo:
+    def add_control_plane(
+        self, address: str = hosts.CONTROL_PLANE_ADDRESS, *, dual: bool = False
+    ) -> NodeInfo:
         """Host ``control-plane``: where the modelled API server's address lives."""
-        return self._add_host("control-plane", address, "", 4, 8 * GIB, hosts.GATEWAY_ADDRESS)
+        router = hosts.GATEWAY_ADDRESS
+        return self._add_host("control-plane", address, "", 4, 8 * GIB, router, dual=dual)
 
     def _add_host(
         self,
@@ -108,6 +114,8 @@ class Fabric:
         memory_bytes: int,
         router: str,
         machine_id: str = "",
+        *,
+        dual: bool,
     ) -> NodeInfo:
         info = NodeInfo(
             name=name,
@@ -118,6 +126,7 @@ class Fabric:
             cpus=cpus,
             memory_bytes=memory_bytes,
             kernel_version=KERNEL_VERSION,
+            address6=hosts.address6_of(address) if dual else "",
         )
         host = Host(info, self._boot(info, router))
         hosts.write_boot_files(host)
@@ -152,6 +161,7 @@ class Fabric:
             cpus=info.cpus,
             memory_bytes=info.memory_bytes,
             kernel_version=info.kernel_version,
+            address6=info.address6,
         )
         router = "" if node == "gateway" else hosts.GATEWAY_ADDRESS
         host.kernel = self._boot(host.info, router)

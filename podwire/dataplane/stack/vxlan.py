@@ -110,6 +110,8 @@ def receive(run: Run, ns: Netns, outer: Packet, payload: Vxlan) -> bool:
     for link in ns.links.values():
         if link.kind != payload.kind or link.dst_port != outer.dst_port or link.vni != payload.vni:
             continue
+        if family_of(link.local or link.remote) != family_of(outer.dst):
+            continue  # one socket per family: flannel.1 and flannel-v6.1 share number and port
         frame = payload.frame
         if link.learning and link.kind == "vxlan":
             known = ns.fdb.setdefault(link.name, {}).get(frame.src)
