@@ -110,9 +110,9 @@ _LEADING_ZERO = re.compile(r"(?:^\s|^|[./])0\d")
 
 def canonical(text: str) -> str:
     """An address or CIDR without leading zeros in its numbers, as old clients may have stored it
-    (``010.0.0.01`` means 10.0.0.1). Source: pkg/proxy TestBadIPs, netutils.ParseIPSloppy.
+    (``010.0.0.01`` means 10.0.0.1); "" stays. Source: pkg/proxy TestBadIPs, netutils.ParseIPSloppy.
     """
-    if ":" in text:
+    if ":" in text or not text:
         return text.lower()
     if _LEADING_ZERO.search(text) is None:
         return text.strip()

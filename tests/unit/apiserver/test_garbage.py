@@ -9,7 +9,7 @@ import pytest
 PODS = "/api/v1/namespaces/default/pods"
 
 
-def _pod(name: str) -> dict[str, object]:
+def _pod(name):
     spec = {"containers": [{"name": "c", "image": "nginx", "env": [{"name": "A", "value": "1"}]}]}
     return {"metadata": {"name": name, "labels": {"app": "web"}}, "spec": spec}
 
@@ -22,7 +22,7 @@ def test_a_request_makes_no_cyclic_garbage(simulate, what, status):
     """Then collections find nothing, and the oldest generation need hardly ever be walked."""
 
     async def story(w):
-        async def ask(i: int) -> int:
+        async def ask(i):
             if what == "create":
                 return (await w.raw("POST", PODS, _pod(f"p{i}"))).status
             if what == "refused":
