@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from podwire.dataplane.commands import CommandError
 from podwire.dataplane.netfilter import transitions
 from podwire.dataplane.netfilter.restore import restore
-from podwire.dataplane.netfilter.tables import Netfilter
+from podwire.dataplane.netfilter.tables import Netfilter, fresh_table
 
 CHAINS = ("A", "B", "C", "D")
 LINES = st.lists(
@@ -48,7 +48,7 @@ def plain(nf: Netfilter) -> dict[str, dict[str, list[str]]]:
 
 def referred(nf: Netfilter) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for chain in nf.tables.get("filter", {}).values():
+    for chain in nf.tables["filter"].values():
         for rule in chain.rules:
             if rule.jump:
                 counts[rule.jump] = counts.get(rule.jump, 0) + 1
@@ -56,7 +56,7 @@ def referred(nf: Netfilter) -> dict[str, int]:
 
 
 def has_loop(nf: Netfilter) -> bool:
-    table = nf.tables.get("filter", {})
+    table = nf.tables.get("filter") or fresh_table("filter")
 
     def reaches(name: str, path: tuple[str, ...]) -> bool:
         return name in path or any(reaches(j, (*path, name)) for j in table[name].jumps)
@@ -66,7 +66,8 @@ def has_loop(nf: Netfilter) -> bool:
 
 def _count(nf: Netfilter) -> None:
     """A packet meets the first rule of INPUT."""
-    chain = nf.tables.get("filter", {}).get("INPUT")
+    table = nf.tables.get("filter")
+    chain = table["INPUT"] if table is not None else None
     if chain is not None and chain.rules:
         nf.hit("filter", chain, 0, 60)
 
