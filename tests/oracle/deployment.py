@@ -249,9 +249,7 @@ class Deployment:
         for (name, _), proxy in self.proxies.items():
             self._sync(name, proxy, change, full=False)
 
-    def _sync(
-        self, name: str, proxy: proxying.NodeProxy, change: Change, *, full: bool
-    ) -> None:
+    def _sync(self, name: str, proxy: proxying.NodeProxy, change: Change, *, full: bool) -> None:
         proxy.take(change)
         plan = proxy.plan(lambda argv: self._tool(self.world, name, argv), self.now_ns, full=full)
         if plan is None:

@@ -126,7 +126,9 @@ def stages(ns: Netns, family: str, hook: str) -> list[Stage]:
         if table in nf.tables and hook in BASE_CHAINS[table]
     ]
     translating = sorted((b for b in bases if b.type == "nat"), key=lambda base: base.priority)
-    if hook in NAT and ("nat" in nf.tables or translating):
+    # one nat chain anywhere makes all four hooks translate back (nf_nat_register_fn)
+    somewhere = any(b.type == "nat" and b.table[0] in {own, "inet"} for b in ruleset.bases)
+    if hook in NAT and ("nat" in nf.tables or somewhere):
         found.append(Stage(NAT[hook], "nat", partial(_nat, bases=tuple(translating))))
     if nf.tracks or own in ruleset.tracks:
         if hook in {"PREROUTING", "OUTPUT"}:
