@@ -5,9 +5,9 @@ Source: kubernetes pkg/proxy (serviceport.go, endpointslicecache.go, topology.go
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from podwire.api.views import EndpointSlice, Node, Service
 
@@ -105,13 +105,17 @@ def node_facts(node: Node, name: str) -> NodeFacts:
     )
 
 
-@lru_cache(maxsize=1 << 16)
+_LEADING_ZERO = re.compile(r"(?:^\s|^|[./])0\d")
+
+
 def canonical(text: str) -> str:
     """An address or CIDR without leading zeros in its numbers, as old clients may have stored it
-    (``010.0.0.01`` means 10.0.0.1). Source: pkg/proxy TestBadIPs, netutils.ParseIPSloppy.
+    (``010.0.0.01`` means 10.0.0.1); "" stays. Source: pkg/proxy TestBadIPs, netutils.ParseIPSloppy.
     """
-    if ":" in text:
+    if ":" in text or not text:
         return text.lower()
+    if _LEADING_ZERO.search(text) is None:
+        return text.strip()
     ip, slash, bits = text.strip().partition("/")
     numbers = ".".join(n.lstrip("0") or "0" for n in ip.split("."))
     return f"{numbers}/{bits.lstrip('0') or '0'}" if slash else numbers
@@ -148,6 +152,8 @@ class Choice:
     @property
     def reachable(self) -> tuple[Endpoint, ...]:
         """Cluster and local endpoints without doubles, sorted."""
+        if not self.local:
+            return self.cluster
         return tuple(sorted({e.text: e for e in (*self.cluster, *self.local)}.values()))
 
 

@@ -102,7 +102,7 @@ class NodeAgent:
             "allocatable": capacity,
             "conditions": self._conditions(),
             "addresses": [
-                {"type": "InternalIP", "address": info.address},
+                *({"type": "InternalIP", "address": address} for address in info.addresses),
                 {"type": "Hostname", "address": self._name},
             ],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},

@@ -35,8 +35,11 @@ class NetnsDel(Command, frozen=True, kw_only=True):
 
 
 class LinkAdd(Command, frozen=True, kw_only=True):
-    """``ip link add``. ``kind``: veth | bridge | vxlan | dummy. ``exist``: one that is there with
-    this name and kind is fine (what agents do that ensure a device).
+    """``ip link add``. ``kind``: veth | bridge | vxlan | geneve | ipip | wireguard | dummy.
+
+    ``remote`` "" means: of VXLAN, the FDB says; of IPIP, the route's next hop. ``dst_port`` 0 is
+    the kind's own default. ``key`` is WireGuard's public key (the model knows no private ones).
+    ``exist``: one that is there with this name and kind is fine (what agents do that ensure one).
     """
 
     name: str
@@ -51,6 +54,9 @@ class LinkAdd(Command, frozen=True, kw_only=True):
     dev: str = ""
     dst_port: int = 8472
     learning: bool = True
+    remote: str = ""
+    key: str = ""
+    fwmark: int = 0
     exist: bool = False
 
 
@@ -63,6 +69,17 @@ class LinkSet(Command, frozen=True, kw_only=True):
     mac: str | None = None
     mtu_bytes: int | None = None
     hairpin: bool | None = None
+
+
+class WireguardPeer(Command, frozen=True, kw_only=True):
+    """``wg set DEV peer KEY endpoint ADDRESS:PORT allowed-ips A,B``; ``remove`` forgets it."""
+
+    dev: str
+    key: str
+    endpoint: str = ""
+    port: int = 51820
+    allowed: list[str] = []
+    remove: bool = False
 
 
 class LinkDel(Command, frozen=True, kw_only=True):
@@ -211,6 +228,13 @@ class RulesRestore(Command, frozen=True, kw_only=True):
     family: str = "ipv4"
 
 
+class FdbAgeing(Command, frozen=True, kw_only=True):
+    """``ip link set BRIDGE type bridge ageing_time N``: how long a learned MAC is believed."""
+
+    bridge: str
+    seconds: int
+
+
 class NftApply(Command, frozen=True, kw_only=True):
     """``nft -f`` of real text, all or nothing. ``own`` follows it in the same transaction.
 
@@ -256,6 +280,7 @@ AnyCommand = (
     | LinkAdd
     | LinkSet
     | LinkDel
+    | WireguardPeer
     | AddrAdd
     | AddrDel
     | RouteReplace
@@ -271,6 +296,7 @@ AnyCommand = (
     | IpsetRestore
     | IpvsRestore
     | SysctlSet
+    | FdbAgeing
     | ConntrackDelete
 )
 

@@ -184,6 +184,8 @@ _VERBS: dict[type[c.Command], Callable[[Kernel, Any, int], None]] = {
     c.LinkAdd: links.add,
     c.LinkSet: links.change,
     c.LinkDel: links.delete,
+    c.WireguardPeer: links.wireguard_peer,
+    c.FdbAgeing: links.fdb_ageing,
     c.AddrAdd: routes.addr_add,
     c.AddrDel: routes.addr_del,
     c.RouteReplace: routes.replace,

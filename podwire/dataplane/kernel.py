@@ -20,6 +20,7 @@ from podwire.dataplane.verdict import Fate
 from podwire.runtime.ports import Rng
 
 HOST = ""
+GC_PAUSE_NS = 5_000_000_000
 
 
 class Kernel:
@@ -28,13 +29,14 @@ class Kernel:
     Not thread-safe and not reentrant: the fabric calls it from one loop.
     """
 
-    __slots__ = ("_namespaces", "_owned", "chance", "node", "rng")
+    __slots__ = ("_collected_ns", "_namespaces", "_owned", "chance", "node", "rng")
 
     def __init__(self, node: str, rng: Rng, shared: dict[str, Netns] | None = None) -> None:
         self.node = node
         self.rng = rng
         self.chance: Chance = RngChance(rng.child("statistic"))
         self._namespaces = {HOST: Netns(HOST)} if shared is None else shared
+        self._collected_ns: dict[str, int] = {}
         self._owned: dict[str, None] = {HOST: None} if shared is None else {}
 
     # ------------------------------------------------------------ state
@@ -79,6 +81,33 @@ class Kernel:
     def state_hash(self) -> str:
         """A digest of all state that can influence a packet."""
         return digest([self.node, *(ns.facts() for _, ns in sorted(self._namespaces.items()))])
+
+    # ------------------------------------------------------------ the node's neighbours
+
+    def neighbours_held(self, family: str, enough: int) -> int:
+        """How many neighbours all namespaces know together (one table in Linux); below ``enough``
+        only an upper bound.
+        """
+        most = sum(len(ns.neighbours.entries) for ns in self._namespaces.values())
+        if most < enough:
+            return most
+        return sum(ns.neighbours.count(family) for ns in self._namespaces.values())
+
+    def may_collect(self, family: str, now_ns: int) -> bool:
+        """Whether the last forced collection is five seconds ago; if so, this is the next."""
+        last = self._collected_ns.get(family)
+        if last is not None and now_ns - last <= GC_PAUSE_NS:
+            return False
+        self._collected_ns[family] = now_ns
+        return True
+
+    def collect_neighbours(self, family: str, now_ns: int, most: int) -> int:
+        """Forget up to ``most`` old neighbours, namespace by namespace; how many went."""
+        gone = 0
+        for name in list(self._namespaces):
+            if gone < most and self._namespaces[name].neighbours.count(family):
+                gone += self.netns(name).neighbours.collect(family, now_ns, most - gone)
+        return gone
 
     # ------------------------------------------------------------ commands
 
@@ -165,11 +194,21 @@ class Kernel:
 
     def source_address(self, netns: str, dst: str) -> str:
         """The source address routing picks for a destination; "" when there is no route."""
+        return self.choose_route(netns, dst)[0]
+
+    def choose_route(self, netns: str, dst: str) -> tuple[str, str]:
+        """The source address toward a destination, and the errno that connect() gives without one
+        ("" when there is one).
+        """
         ns = self.netns(netns)
         route = ns.fib_of(dst).lookup(dst)
-        if route is None or route.type not in {"unicast", "local"}:
-            return ""
-        return ip.source_for(ns, route, dst)
+        if route is None:
+            return "", "ENETUNREACH"
+        if route.type in ip.ERRNOS:
+            return "", ip.refusal(route)
+        source = ip.source_for(ns, route, dst)
+        unusable = "EADDRNOTAVAIL" if ":" in dst else "ENETUNREACH"
+        return source, "" if source else unusable
 
     def path_mtu(self, netns: str, dst: str) -> int:
         """The largest packet that may be sent to an address, in bytes; 0 without a route.
@@ -179,6 +218,18 @@ class Kernel:
         ns = self.netns(netns)
         route = ns.fib_of(dst).lookup(dst)
         return ip.mtu_for(ns, route, dst) if route is not None and route.dev else 0
+
+    def advmss(self, netns: str, dst: str) -> int:
+        """The segment size that a SYN to an address asks for: the route's, or what the MTU leaves
+        (ipv4_default_advmss).
+        """
+        ns = self.netns(netns)
+        route = ns.fib_of(dst).lookup(dst)
+        if route is None or not route.dev:
+            return 0
+        if route.advmss_bytes:
+            return route.advmss_bytes
+        return ip.mtu_for(ns, route, dst) - (60 if ":" in dst else 40)
 
     def open_socket(self, netns: str, proto: str, address: str, port: int) -> None:
         """A socket listens (tcp) or is bound (udp). ``address`` "" is any.

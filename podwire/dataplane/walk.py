@@ -190,6 +190,7 @@ def first_packet(world: World, request: WalkRequest, rng: Rng) -> Packet:
         src_port=0 if icmp else port,
         dst_port=0 if icmp else request.dst_port,
         tcp_flags=SYN if request.protocol == "tcp" else 0,
+        sctp_chunk="init" if request.protocol == "sctp" else "",
         icmp_type=family.echo if icmp else 0,
         icmp_id=port if icmp else 0,
         size_bytes=request.size_bytes,

@@ -26,13 +26,18 @@ from podwire.explain.report import ObjectRef
 
 _NO_ENDPOINTS = re.compile(r'"?([^"/\s]+)/([^":\s]+)(?::(\S+?))? has no (local )?endpoints')
 
+_NO_ENDPOINT_ELEMENT = re.compile(
+    r'@no-endpoint-\w+ \{ [^"}]*comment "([^"/]+)/([^":]+)(?::([^"]*))?" : (goto|drop)'
+)
+"""The map element of kube-proxy's nftables mode: ``drop`` where others than this node have some."""
+
 _ALIKE = 0.6
 """From this likeness on, another value is taken for a mistyped one."""
 
 
 def service_of(rule: str, objects: Objects) -> Service | None:
     """The Service that a ``has no endpoints`` rule speaks of."""
-    found = _NO_ENDPOINTS.search(rule)
+    found = _NO_ENDPOINTS.search(rule) or _NO_ENDPOINT_ELEMENT.search(rule)
     return objects.service(found.group(1), found.group(2)) if found else None
 
 
@@ -64,7 +69,8 @@ def no_endpoints(rule: str, flow: Flow, node: str, objects: Objects) -> tuple[st
         why = "no pod has these labels"
         return f"Service {service.key} selects {selector}; {why}", refs
     refs += [reference("Pod", p) for p in selected]
-    if " has no local endpoints" in rule:
+    element = _NO_ENDPOINT_ELEMENT.search(rule)
+    if " has no local endpoints" in rule or (element and element.group(4) == "drop"):
         return _no_local(service, flow, node, objects), refs
     missing = _missing_names(service, selected)
     if missing:

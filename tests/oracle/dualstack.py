@@ -60,6 +60,6 @@ def pods(cluster: Cluster) -> Iterator[tuple[str, c.Command]]:
         yield node_name(i), c.AddrAdd(dev="cni0", cidr=f"{gateway}/64")
         for pod in cluster.pods:
             if pod.node == i:
-                at = {"netns": pod.name}
-                yield node_name(i), c.AddrAdd(**at, dev="eth0", cidr=f"{pod.ip6}/64")
-                yield node_name(i), c.RouteReplace(**at, dst="::/0", via=gateway, dev="eth0")
+                ns, dev = pod.name, "eth0"
+                yield node_name(i), c.AddrAdd(netns=ns, dev=dev, cidr=f"{pod.ip6}/64")
+                yield node_name(i), c.RouteReplace(netns=ns, dst="::/0", via=gateway, dev=dev)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from podwire.api.views import EndpointSlice, Service
+from podwire.api.views import Service
 from podwire.runtime.rng import SeededRng
 from tests.oracle.cluster import (
     CLIENT_IP,

@@ -18,13 +18,14 @@ from podwire.dataplane.nft.apply_sets import (
     no_set,
 )  # fmt: skip
 from podwire.dataplane.nft.draft import Content, Draft
-from podwire.dataplane.nft.loops import check_loops
+from podwire.dataplane.nft.loops import looping
 from podwire.dataplane.nft.model import MODELLED, Base, Chain, Key, Rule, Ruleset, Table
 from podwire.dataplane.nft.ops import ChainBody, Op, RuleBody
 from podwire.dataplane.nft.refusals import (
     BUSY,
     EXISTS,
     INVALID,
+    LINKS,
     NO_ENTRY,
     UNSUPPORTED,
     failed,
@@ -57,7 +58,7 @@ class Transaction:
         self.gone_sets: list[tuple[str, str, str]] = []
         self.last_table = ruleset.last_table
         self.last_order = ruleset.last_order
-        self.touched: dict[tuple[Key, str], None] = {}
+        self.touched: dict[tuple[Key, str], Op] = {}
         self.added: list[tuple[Op, int]] = []
 
     def run(self, ops: Iterable[Op]) -> Result:
@@ -111,7 +112,9 @@ class Transaction:
         for key in self.gone_tables:
             if self.drafts.get(key) is not None:
                 tables[key] = tables.pop(key)  # made anew: it comes last
-        check_loops(tables, self.touched)
+        if looping(tables, self.touched):
+            last = list(self.touched.values())[-1]
+            raise failed(last, LINKS, (last.whole[0], last.whole[1] + 1))
         bases = _bases(tables)
         if bases == self.before.bases:
             bases = self.before.bases
@@ -228,14 +231,14 @@ def _add_chain(tx: Transaction, op: Op, draft: Draft) -> None:
             found.type, found.hook, found.priority,
         )  # fmt: skip
         if not same:
-            raise failed(op, UNSUPPORTED, op.whole)
+            raise failed(op, UNSUPPORTED, (op.whole[0], op.whole[1] + 1))
         if body.policy is not None and body.policy != found.policy:
             draft.put_chain(found.ruled(body.policy))
         return
     if body.hook and body.hook not in priorities.TYPES[body.type]:
-        raise failed(op, UNSUPPORTED, op.whole)
+        raise failed(op, UNSUPPORTED, (op.whole[0], op.whole[1] + 1))
     if body.type == "nat" and body.priority <= -200:
-        raise failed(op, UNSUPPORTED, op.whole)
+        raise failed(op, UNSUPPORTED, (op.whole[0], op.whole[1] + 1))
     tx.last_order += bool(body.hook)
     made = Chain(
         op.name, draft.handle(), (body.type, body.hook, body.priority), body.policy or "accept",
@@ -273,7 +276,8 @@ def _rule(tx: Transaction, op: Op) -> None:
         content.handles.insert(place, handle)
     tx.added.append((op, handle))
     if rule.targets or any(use == "vmap" for _, use in rule.sets):
-        tx.touched[draft.table.key, op.name] = None
+        tx.touched.pop((draft.table.key, op.name), None)
+        tx.touched[draft.table.key, op.name] = op
 
 
 def _place(op: Op, content: Content) -> int:
@@ -337,7 +341,7 @@ def _check_rule(tx: Transaction, op: Op, draft: Draft, chain: Chain, rule: Rule)
             "postrouting", "input",
         )  # fmt: skip
         if chain.type != "nat" or chain.hook not in hooks:
-            raise failed(op, UNSUPPORTED, op.whole)
+            raise failed(op, UNSUPPORTED, (op.whole[0], op.whole[1] + 1))
 
 
 _STEPS: dict[str, Callable[[Transaction, Op], None]] = {

@@ -10,7 +10,7 @@ from podwire.dataplane.netns import Netns
 from podwire.dataplane.packet import Frame, Packet, replace
 from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
-from podwire.dataplane.stack import arp, bridge, ip, vxlan
+from podwire.dataplane.stack import arp, bridge, ip, tunnel, vxlan
 from podwire.dataplane.verdict import Fate
 
 if TYPE_CHECKING:
@@ -96,12 +96,25 @@ def _dummy(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> N
     )
 
 
+def _ipip(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None) -> None:
+    if frame.packet is not None:
+        tunnel.ipip(run, ns, link, frame.packet, skb.hop if skb is not None else "")
+
+
+def _wireguard(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:
+    if frame.packet is not None:
+        tunnel.wireguard(run, ns, link, frame.packet)
+
+
 _TRANSMIT: dict[str, Callable[[Run, Netns, Link, Frame, Skb | None], None]] = {
     "veth": _veth,
     "phys": _phys,
     "loopback": _loopback,
     "bridge": _bridge,
     "vxlan": _vxlan,
+    "geneve": _vxlan,
+    "ipip": _ipip,
+    "wireguard": _wireguard,
     "dummy": _dummy,
 }
 

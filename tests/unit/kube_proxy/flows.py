@@ -232,7 +232,7 @@ class FlowNode:
             todo += [(*taken[:i], False) for i in range(len(script.script), len(taken))]
 
     def _send(self, kernel: Kernel, packet: Packet) -> list[Emit]:
-        if packet.src in OWN:
+        if packet.src in OWN or packet.src in kernel.netns("").local:
             ends = (packet.protocol, packet.src, packet.src_port, packet.dst, packet.dst_port)
             kernel.connect_socket("", *ends)
             return kernel.send("", packet, self.now_ns)
