@@ -199,4 +199,6 @@ def ending(
         errors = [(n, e) for n, e in losses if is_error(e.packet)]
         if errors:
             node, drop = errors[0]
+        elif drop.fate is Fate.REFUSED:
+            return Fate.TIMED_OUT, node, drop.netns, drop.packet.flow
     return drop.fate, node, drop.netns, drop.packet.flow
