@@ -166,9 +166,10 @@ def service_ports(service: Service, family: str = "ipv4") -> tuple[ServicePort, 
     spec, meta = service.spec, service.metadata
     if spec.type == "ExternalName" or spec.cluster_ip in {"", "None"}:
         return ()
-    cluster_ip = canonical(cluster_ip_of(service, family))
+    cluster_ip = cluster_ip_of(service, family)
     if PROXY_NAME_LABEL in meta.labels or not cluster_ip:
         return ()
+    cluster_ip = canonical(cluster_ip)
     affinity = 0
     if spec.session_affinity == "ClientIP":
         conf = spec.session_affinity_config
