@@ -228,6 +228,28 @@ class RulesRestore(Command, frozen=True, kw_only=True):
     family: str = "ipv4"
 
 
+class QdiscReplace(Command, frozen=True, kw_only=True):
+    """``tc qdisc add|change|replace dev DEV root netem ...``. Shares are in [0, 1]."""
+
+    dev: str
+    verb: str = "replace"
+    limit: int = 1000
+    delay_ns: int = 0
+    jitter_ns: int = 0
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    gap: int = 0
+    corrupt: float = 0.0
+    rate_bits: int = 0
+
+
+class QdiscDel(Command, frozen=True, kw_only=True):
+    """``tc qdisc del dev DEV root``."""
+
+    dev: str
+
+
 class FdbAgeing(Command, frozen=True, kw_only=True):
     """``ip link set BRIDGE type bridge ageing_time N``: how long a learned MAC is believed."""
 
@@ -297,6 +319,8 @@ AnyCommand = (
     | IpvsRestore
     | SysctlSet
     | FdbAgeing
+    | QdiscReplace
+    | QdiscDel
     | ConntrackDelete
 )
 

@@ -186,6 +186,8 @@ _VERBS: dict[type[c.Command], Callable[[Kernel, Any, int], None]] = {
     c.LinkDel: links.delete,
     c.WireguardPeer: links.wireguard_peer,
     c.FdbAgeing: links.fdb_ageing,
+    c.QdiscReplace: links.qdisc_replace,
+    c.QdiscDel: links.qdisc_del,
     c.AddrAdd: routes.addr_add,
     c.AddrDel: routes.addr_del,
     c.RouteReplace: routes.replace,

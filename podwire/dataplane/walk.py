@@ -160,6 +160,7 @@ def _prepared(world: World, request: WalkRequest, now_ns: int) -> World:
     fork = world.fork()
     for kernel in fork.kernels.values():
         kernel.forget_waiting()
+        kernel.ideal = True
     for edit in request.edits:
         if edit.node not in fork.kernels:
             raise LookupError(f"no node {edit.node}")

@@ -380,7 +380,8 @@ class Fabric:
                 same = sent is not None and emit.packet.payload is sent.payload
                 if same and emit.errno and emit.packet.ttl == 64:
                     refused = getattr(errno, emit.errno)
-        if asks:  # nothing went anywhere, or a question did: something may wait for an answer
+        if asks or host.kernel.holding:
+            # nothing went anywhere, or a question did: something may wait for an answer, or time
             self._arm(host)
         return refused
 

@@ -170,6 +170,10 @@ class Linux:
                 self.forget()
                 self.flush(name)
                 self._restore(name, command)
+            case c.NftApply():
+                self.forget()
+                self.flush(name)
+                self.spaces.run(name, tool("nft"), "-f", "-", stdin=command.text + command.own)
             case c.FdbReplace():
                 words = ("fdb", "replace", command.mac, "dev", command.dev)
                 self._late[name].append(("bridge", *words, "dst", command.dst, "self", "permanent"))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from podwire.dataplane.emit import Deliver, Drop
-from podwire.dataplane.journey import Journey, arrival
+from podwire.dataplane.journey import Journey, arrival, tells
 from podwire.dataplane.packet import (
     ACK,
     ICMP_TIME_EXCEEDED,
@@ -37,6 +37,7 @@ LOCAL_ERRNO = {
     "blackhole": "EINVAL", "unreachable": "EHOSTUNREACH", "prohibit": "EACCES",
 }  # fmt: skip
 TABLES = ("raw", "mangle", "nat", "filter", "security")
+NFT = ("ip ", "ip6 ", "inet ")
 SMALL_BYTES = 60
 
 
@@ -176,7 +177,7 @@ def failure(journey: Journey, origin: tuple[str, str], packet: Packet) -> str:
         answer = event.packet
         if answer.protocol == "tcp" and answer.tcp_flags & RST:
             return "REFUSED"
-        if answer.is_icmp_error:
+        if answer.is_icmp_error and tells(answer, packet):
             return told(answer)
     return _at_home(journey, origin, packet)
 
@@ -218,8 +219,9 @@ def dropped_while_sending(hops: list[Hop], origin: tuple[str, str]) -> bool:
     if not hops or hops[0].node != origin[0]:
         return False
     for step in hops[0].steps:
-        if step.stage in TABLES and step.result == "drop":
+        rules = step.stage in TABLES or step.stage.startswith(NFT)
+        if rules and step.result == "drop":
             return step.netns == origin[1]
-        if step.stage not in {*TABLES, "out", "conntrack"} and step.result != "out":
+        if not rules and step.stage not in {"out", "conntrack"} and step.result != "out":
             return False
     return False

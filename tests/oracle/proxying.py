@@ -20,6 +20,7 @@ from tests.oracle.cluster import (
     pod_cidrs,
 )
 
+SERVICE_CIDRS = ("10.96.0.0/24", "fd00:10:96::/112")
 MODES = tuple(name for name in PROXY_MODES if name in {"iptables", "nftables"})
 """The modes that this machine's kernel can judge."""
 Ask = Callable[[Argv], str]
@@ -59,6 +60,7 @@ class NodeProxy:
         mode = PROXY_MODES[config.mode]
         settings = mode.settings(config, facts, family)
         self.proxier = Proxier(mode, settings, facts, Shared(), family)
+        self.proxier.service_cidrs = SERVICE_CIDRS if cluster.dual else SERVICE_CIDRS[:1]
         self.preparation = mode.prepare(settings, family)
 
     def take(self, objects: Change) -> None:
