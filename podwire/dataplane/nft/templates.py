@@ -12,7 +12,23 @@ from collections.abc import Callable
 from ipaddress import AddressValueError, IPv6Address
 from typing import NamedTuple
 
+from podwire.dataplane.nft.expr import Anonymous, Binary, Constant, Presence, SetRef
 from podwire.dataplane.nft.model import Rule
+from podwire.dataplane.nft.nat import Nat
+from podwire.dataplane.nft.stmt import (
+    Counter,
+    Dynset,
+    Give,
+    Limit,
+    Log,
+    Match,
+    Notrack,
+    Reject,
+    SetCt,
+    SetMeta,
+    Stmt,
+    VMap,
+)
 
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _VARIABLE = re.compile(
@@ -29,6 +45,8 @@ class Shape(NamedTuple):
     rule: Rule
     names: tuple[int, ...]
     """Which of the variables are chains."""
+    words: tuple[str, ...]
+    """The variables of that rule."""
 
 
 class Templates:
@@ -54,23 +72,43 @@ class Templates:
             if "?" not in key and len(self._shapes) < KEEP_SHAPES:
                 names = tuple(i for i, word in enumerate(found) if word in rule.targets)
                 chains = [word for word in found if word[0].isalpha() and ":" not in word]
-                if not chains or chains == list(rule.targets):
-                    self._shapes[key] = Shape(rule, names)
+                distinct = len(set(found)) == len(found) and _plain(rule.stmts)
+                if distinct and (not chains or chains == list(rule.targets)):
+                    self._shapes[key] = Shape(rule, names, tuple(found))
             return rule
         targets = (
             tuple(dict.fromkeys(found[i] for i in shape.names))
             if shape.names
             else (shape.rule.targets)
         )
-        return shape.rule.like(text, targets)
+        return shape.rule.like(shape.words, tuple(found), targets)
+
+
+_SPELLED = (Match, Give, Nat, VMap, Counter, Dynset, Reject, SetMeta, SetCt, Notrack, Log, Limit)
+
+
+def _plain(stmts: tuple[Stmt, ...]) -> bool:
+    """Whether addresses and chains stand only where ``respell`` finds them."""
+    for stmt in stmts:
+        if type(stmt) not in _SPELLED:
+            return False
+        if isinstance(stmt, Nat) and not isinstance(stmt.address, Constant | None):
+            return False
+        if isinstance(stmt, SetMeta | SetCt) and not isinstance(stmt.value, Constant | Binary):
+            return False
+        if isinstance(stmt, Match) and not isinstance(
+            stmt.right, Constant | Anonymous | SetRef | Presence
+        ):
+            return False
+    return True
 
 
 def _kind(word: str) -> str:
-    """The mark of an address: what follows must be read anew if it is none."""
+    """The mark of an address: a rule with ``?`` (none, or spelled unusually) is read anew."""
     if ":" not in word:
         return "\1"
     try:
-        IPv6Address(word)
+        plain = str(IPv6Address(word)) == word
     except AddressValueError:
         return "?"
-    return "\2"
+    return "\2" if plain else "?"
