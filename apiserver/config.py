@@ -11,6 +11,7 @@ class Config:
 
     git_version: str = "v1.37.1"
     service_cidr: str = "10.96.0.0/16"
+    """Where Services get addresses: one range, or one of each family, the default one first."""
     node_port_range: tuple[int, int] = (30000, 32767)
     event_ttl_s: float = 3600.0
     body_limit_bytes: int = 3 * 1024 * 1024

@@ -36,23 +36,24 @@ TOKEN = "a-token-for-figures-only"  # noqa: S105
 
 def pod(name: str, size: int = 0, node: str = "") -> dict[str, Any]:
     """A pod as people write them, of about 4.5 KB once it is stored (or ``size`` bytes)."""
-    containers = [
+    containers: list[dict[str, Any]] = [
         {
             "name": f"{name}-{part}",
             "image": f"registry.example.com/team/{part}:1.27.3",
             "command": ["/bin/server", "--listen=:8080", f"--name={name}"],
-            "env": [{"name": f"SETTING_{i}", "value": f"value-{i}-of-{name}"} for i in range(12)],
-            "ports": [{"containerPort": 8080, "name": part}],
+            "env": [{"name": f"SETTING_{i}", "value": f"value-{i}-of-{name}"} for i in range(3)],
+            "ports": [{"containerPort": port, "name": part}],
             "resources": {
                 "requests": {"cpu": "100m", "memory": "128Mi"},
                 "limits": {"cpu": "500m", "memory": "256Mi"},
             },
-            "readinessProbe": {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 5},
-            "livenessProbe": {"httpGet": {"path": "/live", "port": 8080}, "periodSeconds": 10},
             "volumeMounts": [{"name": "config", "mountPath": "/etc/config", "readOnly": True}],
         }
-        for part in ("web", "sidecar")
+        for part, port in (("web", 8080), ("sidecar", 9090))
     ]
+    containers[0]["readinessProbe"] = {
+        "httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 5,
+    }  # fmt: skip
     spec: dict[str, Any] = {
         "containers": containers,
         "volumes": [{"name": "config", "configMap": {"name": "settings"}}],
@@ -64,7 +65,7 @@ def pod(name: str, size: int = 0, node: str = "") -> dict[str, Any]:
         "name": name,
         "namespace": "default",
         "labels": {"app": "bench", "tier": "front", "pod": name},
-        "annotations": {"example.com/padding": "x" * max(0, size - 4300)},
+        "annotations": {"example.com/padding": "x" * max(0, size - 4700)},
     }
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
 

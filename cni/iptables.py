@@ -12,11 +12,12 @@ from podwire.client.counters import Fabric
 from podwire.dataplane.commands import CommandError
 
 
-async def saved_rules(fabric: Fabric, node: str, table: str) -> list[str]:
+async def saved_rules(fabric: Fabric, node: str, table: str, version: int = 4) -> list[str]:
     """The ``:CHAIN`` and ``-A`` lines of one table. Raises CommandError when it cannot be read."""
-    answer = await fabric.tool(node, "", ("iptables-save", "-t", table))
+    tool = "ip6tables-save" if version == 6 else "iptables-save"
+    answer = await fabric.tool(node, "", (tool, "-t", table))
     if answer.code:
-        raise CommandError(answer.stderr.strip() or f"iptables-save exited {answer.code}")
+        raise CommandError(answer.stderr.strip() or f"{tool} exited {answer.code}")
     return [line for line in answer.stdout.splitlines() if line.startswith((":", "-A"))]
 
 

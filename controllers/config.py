@@ -22,7 +22,9 @@ class ControllersConfig:
     root_ca: str = ""
     """PEM text published as kube-root-ca.crt; "" publishes nothing."""
     cluster_cidr: str = "10.244.0.0/16"
+    """One range of pod addresses, or one of each family with a comma between."""
     node_cidr_mask_size: int = 24
+    node_cidr_mask_size_ipv6: int = 64
     node_monitor_period_s: float = 5.0
     node_monitor_grace_period_s: float = 50.0
     """50 s since 1.32 (40 s before)."""

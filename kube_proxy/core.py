@@ -15,7 +15,7 @@ from podwire.kube_proxy.mode import Answers, Mode, Sync
 from podwire.kube_proxy.model import ADDRESS_TYPES, Check, NodeFacts, endpoints_of, service_ports
 
 T = TypeVar("T")
-_KEEP_PIECES = 40_000
+_KEEP_PIECES = 200_000
 _KEEP_TEXTS = 32
 
 
@@ -111,7 +111,10 @@ class Proxier:
 
     def slices_of(self, key: str) -> list[EndpointSlice]:
         """The slices of a Service, by name."""
-        return [s for _, s in sorted(self.slices.get(key, {}).items())]
+        own = self.slices.get(key)
+        if own is None:
+            return []
+        return list(own.values()) if len(own) == 1 else [own[name] for name in sorted(own)]
 
     def checks(self) -> dict[str, Check]:
         """The healthCheckNodePorts to be served, and this node's ready endpoints behind each."""
@@ -160,12 +163,15 @@ def same_slice(old: EndpointSlice, new: EndpointSlice) -> bool:
 
 def versions(service: Service, slices: list[EndpointSlice]) -> tuple[str, ...]:
     """What identifies a rendering's input; () when objects carry no revision (then uncached)."""
-    parts = []
-    for item in (service, *slices):
+    meta = service.metadata
+    if not meta.resource_version or not meta.uid:
+        return ()
+    parts = [meta.uid, meta.resource_version]
+    for item in slices:
         meta = item.metadata
         if not meta.resource_version or not meta.uid:
             return ()
-        parts.append(f"{meta.uid}@{meta.resource_version}")
+        parts += (meta.uid, meta.resource_version)
     return tuple(parts)
 
 

@@ -5,10 +5,13 @@ Source: kubernetes pkg/proxy (serviceport.go, endpointslicecache.go, topology.go
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
+import msgspec
+
+from podwire.api.view import JSON
 from podwire.api.views import EndpointSlice, Node, Service
 
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
@@ -23,8 +26,7 @@ def service_port_name(namespace: str, name: str, port: str) -> str:
     return f"{namespace}/{name}:{port}" if port else f"{namespace}/{name}"
 
 
-@dataclass(frozen=True, slots=True)
-class ServicePort:
+class ServicePort(msgspec.Struct, frozen=True):
     """One port of a Service that needs rules."""
 
     name: str
@@ -59,9 +61,8 @@ class ServicePort:
         return self.internal_local or (self.external_local and self.externally_accessible)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Endpoint:
-    """One endpoint of one service port; ordered by its text, as upstream sorts."""
+class Endpoint(msgspec.Struct, frozen=True, gc=False):
+    """One endpoint of one service port."""
 
     text: str
     """``ip:port``."""
@@ -105,13 +106,17 @@ def node_facts(node: Node, name: str) -> NodeFacts:
     )
 
 
-@lru_cache(maxsize=1 << 16)
+_LEADING_ZERO = re.compile(r"(?:^\s|^|[./])0\d")
+
+
 def canonical(text: str) -> str:
     """An address or CIDR without leading zeros in its numbers, as old clients may have stored it
     (``010.0.0.01`` means 10.0.0.1); "" stays. Source: pkg/proxy TestBadIPs, netutils.ParseIPSloppy.
     """
     if ":" in text or not text:
         return text.lower()
+    if _LEADING_ZERO.search(text) is None:
+        return text.strip()
     ip, slash, bits = text.strip().partition("/")
     numbers = ".".join(n.lstrip("0") or "0" for n in ip.split("."))
     return f"{numbers}/{bits.lstrip('0') or '0'}" if slash else numbers
@@ -148,7 +153,10 @@ class Choice:
     @property
     def reachable(self) -> tuple[Endpoint, ...]:
         """Cluster and local endpoints without doubles, sorted."""
-        return tuple(sorted({e.text: e for e in (*self.cluster, *self.local)}.values()))
+        if not self.local:
+            return self.cluster
+        found = {e.text: e for e in (*self.cluster, *self.local)}
+        return tuple(found[text] for text in sorted(found))
 
 
 def service_ports(service: Service, family: str = "ipv4") -> tuple[ServicePort, ...]:
@@ -158,9 +166,10 @@ def service_ports(service: Service, family: str = "ipv4") -> tuple[ServicePort, 
     spec, meta = service.spec, service.metadata
     if spec.type == "ExternalName" or spec.cluster_ip in {"", "None"}:
         return ()
-    cluster_ip = canonical(cluster_ip_of(service, family))
+    cluster_ip = cluster_ip_of(service, family)
     if PROXY_NAME_LABEL in meta.labels or not cluster_ip:
         return ()
+    cluster_ip = canonical(cluster_ip)
     affinity = 0
     if spec.session_affinity == "ClientIP":
         conf = spec.session_affinity_config
@@ -226,7 +235,7 @@ def endpoints_of(
                 text = host_port(ip, number)
                 if text in found and endpoint.node_name != node:
                     continue
-                hints = endpoint.hints or {}
+                hints = endpoint.hints
                 found[text] = Endpoint(
                     text=text,
                     ip=ip,
@@ -235,10 +244,14 @@ def endpoints_of(
                     ready=conditions.ready is not False,
                     serving=conditions.serving is not False,
                     terminating=conditions.terminating is True,
-                    zone_hints=tuple(h["name"] for h in hints.get("forZones") or ()),
-                    node_hints=tuple(h["name"] for h in hints.get("forNodes") or ()),
+                    zone_hints=_hinted(hints, "forZones") if hints else (),
+                    node_hints=_hinted(hints, "forNodes") if hints else (),
                 )
     return tuple(found[text] for text in sorted(found))
+
+
+def _hinted(hints: JSON, what: str) -> tuple[str, ...]:
+    return tuple(h["name"] for h in hints.get(what) or ())
 
 
 def has_hints(endpoints: Iterable[Endpoint]) -> bool:

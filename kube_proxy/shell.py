@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from podwire.api import kinds
-from podwire.api.views import EndpointSlice, Node, Service
+from podwire.api.views import EndpointSlice, Node, Service, ServiceCIDR
 from podwire.client import http1, images
 from podwire.client.api import Client
 from podwire.client.counters import ContainerHost, Listener, Process, User
@@ -22,7 +22,7 @@ from podwire.kube_proxy.health import CLUSTER_AUTOSCALER_TAINT, Health
 from podwire.kube_proxy.healthcheck import HealthChecks
 from podwire.kube_proxy.mode import FAMILIES, Answers, Argv, Chore, Mode, Sync
 from podwire.kube_proxy.model import ADDRESS_TYPES, NodeFacts, node_facts
-from podwire.kube_proxy.modes import MODES
+from podwire.kube_proxy.modes import KNOW_SERVICE_CIDRS, MODES
 from podwire.kube_proxy.runner import Runner
 from podwire.runtime.ports import Clock, Timer
 from podwire.runtime.tasks import Nursery, first
@@ -99,6 +99,8 @@ class KubeProxy:
                 await self._family(config, mode, own, family, checks) for family in own.families
             ]
             self._watch(services, slices, nodes, families)
+            if mode.name in KNOW_SERVICE_CIDRS:
+                _watch_cidrs(factory.informer(kinds.SERVICE_CIDR), families)
             await self._serve_ports(config, nursery)
             await factory.wait_synced()
             for name in ("service", "endpoint slice", "node"):
@@ -359,6 +361,22 @@ class Family:
         """No further sync."""
         if self._again is not None:
             self._again.cancel()
+
+
+def _watch_cidrs(cidrs: Informer[ServiceCIDR], families: Sequence[Family]) -> None:
+    """Tell the proxiers where cluster IPs come from; used by the next full sync, as upstream."""
+    known: dict[str, list[str]] = {}
+
+    def changed(old: ServiceCIDR | None, new: ServiceCIDR | None) -> None:
+        if old is not None:
+            known.pop(old.metadata.name, None)
+        if new is not None:
+            known[new.metadata.name] = new.spec.cidrs
+        all_of = sorted({cidr: None for found in known.values() for cidr in found})
+        for each in families:
+            each.proxier.service_cidrs = tuple(all_of)
+
+    cidrs.on_change(changed)
 
 
 def _eligible(node: Node) -> bool:

@@ -139,14 +139,15 @@ _MANAGED = (
 )
 
 
-def hosts_file(pod: Pod, pod_ip: str, cluster_domain: str, node_hosts: str) -> str:
+def hosts_file(pod: Pod, pod_ips: Sequence[str], cluster_domain: str, node_hosts: str) -> str:
     """The pod's /etc/hosts."""
     if pod.spec.host_network:
         text = f"# Kubernetes-managed hosts file (host network).\n{node_hosts}"
     else:
         name = hostname(pod, "")
         fqdn = subdomain_fqdn(pod, cluster_domain)
-        text = f"{_MANAGED}{pod_ip}\t{fqdn}\t{name}\n" if fqdn else f"{_MANAGED}{pod_ip}\t{name}\n"
+        names = f"{fqdn}\t{name}" if fqdn else name
+        text = _MANAGED + "".join(f"{ip}\t{names}\n" for ip in pod_ips)
     return text + _aliases(pod.spec.host_aliases)
 
 

@@ -114,8 +114,10 @@ def field_ref(pod: Pod, path: str, *, host_ip: str, pod_ips: Sequence[str]) -> s
             return pod.spec.node_name
         case "spec.serviceAccountName":
             return pod.spec.service_account_name
-        case "status.hostIP" | "status.hostIPs":
+        case "status.hostIP":
             return host_ip
+        case "status.hostIPs":
+            return ",".join(ip.ip for ip in pod.status.host_ips) or host_ip
         case "status.podIP":
             return pod_ips[0] if pod_ips else ""
         case "status.podIPs":

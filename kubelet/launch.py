@@ -49,7 +49,7 @@ class PodFiles:
     hostname: str
 
 
-async def pod_files(kubelet: Kubelet, pod: Pod, pod_ip: str) -> PodFiles:
+async def pod_files(kubelet: Kubelet, pod: Pod, pod_ips: tuple[str, ...]) -> PodFiles:
     """Make them; warnings about the resolver become events."""
     config = kubelet.config
     host = dns.parse(await node_text(kubelet, "/etc/resolv.conf"))
@@ -59,7 +59,7 @@ async def pod_files(kubelet: Kubelet, pod: Pod, pod_ip: str) -> PodFiles:
     node_hosts = await node_text(kubelet, "/etc/hosts") if pod.spec.host_network else ""
     return PodFiles(
         conf.render(),
-        dns.hosts_file(pod, pod_ip, config.cluster_domain, node_hosts),
+        dns.hosts_file(pod, pod_ips, config.cluster_domain, node_hosts),
         dns.hostname(pod, config.node),
     )
 

@@ -29,6 +29,8 @@ class PodFacts:
     """What the status is made from, beside the container records."""
 
     host_ip: str
+    host_ips: tuple[str, ...] = ()
+    """All addresses of the node; () is only ``host_ip``."""
     start_time: str = ""
     pod_ips: tuple[str, ...] = ()
     sandbox_ready: bool = False
@@ -153,7 +155,7 @@ def pod_status(pod: Pod, facts: PodFacts, records: Records, since: Since, now: s
         "phase": now_phase,
         "conditions": _conditions(pod, facts, records, now_phase, since, now),
         "hostIP": facts.host_ip,
-        "hostIPs": [{"ip": facts.host_ip}],
+        "hostIPs": [{"ip": ip} for ip in facts.host_ips or (facts.host_ip,)],
         "startTime": facts.start_time,
         "qosClass": qos_class(spec),
     }

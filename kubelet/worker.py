@@ -56,7 +56,7 @@ class PodWorker:
         self.kubelet = kubelet
         self.pod = pod
         self.records = new_records(pod.spec)
-        self.facts = PodFacts(host_ip=kubelet.info.address)
+        self.facts = PodFacts(host_ip=kubelet.info.address, host_ips=kubelet.info.addresses)
         self.sandbox: Sandbox | None = None
         self.around: launch.Surroundings | None = None
         self.instances: dict[str, Instance] = {}
@@ -229,7 +229,7 @@ class PodWorker:
         sandbox = Sandbox(ctx.fabric, ctx.cni, kubelet.config.node, sandbox_id, netns)
         conflist = kubelet.network.conflist
         if host:
-            sandbox.ips = (kubelet.info.address,)
+            sandbox.ips = kubelet.info.addresses
         elif conflist is None:
             return "cni plugin not initialized"
         else:
@@ -240,7 +240,7 @@ class PodWorker:
                 return str(error)
         self.sandbox = sandbox
         self.facts.pod_ips, self.facts.sandbox_ready = sandbox.ips, True
-        files = await launch.pod_files(kubelet, self.pod, sandbox.ips[0])
+        files = await launch.pod_files(kubelet, self.pod, sandbox.ips)
         self.around = launch.Surroundings(self.pod, sandbox, sandbox.ips, files, self.volumes)
         return ""
 

@@ -20,6 +20,10 @@ IPS = f"{ROOT}{FOLDER}/serviceips/"
 PORTS = f"{ROOT}{FOLDER}/servicenodeports/"
 
 
+_MAX_ADDRESSES = 1 << 20
+"""As many addresses of a range as upstream's allocator keeps book of."""
+
+
 class Refused(Exception):  # noqa: N818  (an outcome that becomes a field error)
     """The allocation cannot be had; the text is upstream's."""
 
@@ -28,16 +32,47 @@ def _static_band(size: int, divisor: int, high: int) -> int:
     return min(max(16, size // divisor), high)
 
 
-class Ranges:
-    """Taken addresses and ports, followed through the store's watch."""
+class Range:
+    """The addresses of one family that Services may get."""
 
-    def __init__(self, cidr: str, ports: tuple[int, int], rng: Rng) -> None:
-        self.network = ipaddress.IPv4Network(cidr)
+    def __init__(self, cidr: str) -> None:
         self.cidr = cidr
+        self.network = ipaddress.ip_network(cidr)
+        self.family = f"IPv{self.network.version}"
+        self._base = int(self.network.network_address)
+        # IPv6 has no broadcast address, and nobody numbers more Services than this.
+        spared = 2 if self.network.version == 4 else 1
+        self.size = min(self.network.num_addresses, _MAX_ADDRESSES) - spared
+
+    def address(self, offset: int) -> str:
+        """The address at an offset, from 1."""
+        return str(self.network.network_address + offset)
+
+    def offset(self, ip: str) -> int:
+        """The offset of an address, 0 when it is not in the range."""
+        try:
+            address = ipaddress.ip_address(ip)
+        except ValueError:
+            return 0
+        if address.version != self.network.version:
+            return 0
+        offset = int(address) - self._base
+        return offset if 0 < offset <= self.size else 0
+
+
+class Ranges:
+    """Taken addresses and ports, followed through the store's watch.
+
+    ``cidrs`` is one range of Service addresses, or one of each family with a comma between; the
+    first is the cluster's default family.
+    """
+
+    def __init__(self, cidrs: str, ports: tuple[int, int], rng: Rng) -> None:
+        ranges = [Range(cidr.strip()) for cidr in cidrs.split(",")]
+        self.families = {one.family: one for one in ranges}
+        """By ``IPv4`` and ``IPv6``, the default family first."""
         self.ports = ports
         self._rng = rng.child("allocation")
-        self._base = int(self.network.network_address)
-        self._addresses = self.network.num_addresses - 2
         self._taken: dict[str, None] = {}
 
     def see(self, key: str, value: bytes | None) -> None:
@@ -47,18 +82,16 @@ class Ranges:
         else:
             self._taken[key] = None
 
-    def ip_key(self, ip: str) -> str:
+    def ip_key(self, ip: str, family: str) -> str:
         """The key of a wanted address. Raises Refused."""
-        try:
-            address = ipaddress.IPv4Address(ip)
-        except ValueError:
-            address = None
-        if address is None or not 0 < int(address) - self._base <= self._addresses:
+        one = self.families[family]
+        offset = one.offset(ip)
+        if not offset:
             raise Refused(
                 f"failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. "
-                f"The range of valid IPs is {self.cidr}"
+                f"The range of valid IPs is {one.cidr}"
             )
-        key = IPS + str(address)
+        key = IPS + one.address(offset)
         if key in self._taken:
             raise Refused(f"failed to allocate IP {ip}: provided IP is already allocated")
         return key
@@ -75,21 +108,17 @@ class Ranges:
             raise Refused("provided port is already allocated")
         return key
 
-    def free_ip(self) -> str:
-        """A free address. Raises ApiError when there is none."""
-        band = _static_band(self._addresses + 2, 16, 256)
-        base = self._base
-
-        def text(offset: int) -> str:
-            return str(ipaddress.IPv4Address(base + offset))
-
+    def free_ip(self, family: str) -> str:
+        """A free address of a family. Raises ApiError when there is none."""
+        one = self.families[family]
+        band = _static_band(one.size + 2, 16, 256)
         offset = self._pick(
-            1, self._addresses + 1, band, lambda n: IPS + text(n) not in self._taken
+            1, one.size + 1, band, lambda n: IPS + one.address(n) not in self._taken
         )
         if offset is None:
             message = "failed to allocate a serviceIP: range is full"
             raise ApiError("InternalError", message)
-        return text(offset)
+        return one.address(offset)
 
     def free_port(self, chosen: dict[int, None]) -> int:
         """A free node port that is not among ``chosen``. Raises ApiError when there is none."""

@@ -13,6 +13,7 @@ from podwire.api import kinds
 from podwire.api.status import Cause
 from podwire.api.validation.field import invalid_error
 from podwire.api.view import JSON
+from podwire.apiserver.allocation import families
 from podwire.apiserver.allocation.ranges import IPS, PORTS, Ranges, Refused
 from podwire.apiserver.storage import Extra
 from podwire.store import Compare, Delete, Put
@@ -73,11 +74,12 @@ def plan(ranges: Ranges, meta: JSON, spec: JSON, old_spec: JSON) -> Extra:
     name = meta["name"]
     have = held(old_spec)
     taken: dict[str, None] = {}
-    if needs_ip(spec):
-        _plan_ip(ranges, name, spec, have, taken)
-    elif spec.get("clusterIP") == _HEADLESS:
-        spec.setdefault("clusterIPs", [_HEADLESS])
-        _families(spec)
+    if spec.get("type", "ClusterIP") != "ExternalName":
+        families.settle(ranges.families, name, spec, old_spec)
+        if spec.get("clusterIP") == _HEADLESS:
+            spec.setdefault("clusterIPs", [_HEADLESS])
+        else:
+            _plan_ips(ranges, name, spec, have, taken)
     _plan_ports(ranges, name, spec, have, taken)
     extra = Extra()
     owner = f"{meta['namespace']}/{name}".encode()
@@ -90,30 +92,29 @@ def plan(ranges: Ranges, meta: JSON, spec: JSON, old_spec: JSON) -> Extra:
     return extra
 
 
-def _plan_ip(
+def _plan_ips(
     ranges: Ranges, name: str, spec: JSON, have: dict[str, None], taken: dict[str, None]
 ) -> None:
-    wanted = spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "")
-    if not wanted:
-        wanted = ranges.free_ip()
-        taken[IPS + wanted] = None
-    elif IPS + wanted in have:
-        taken[IPS + wanted] = None
-    else:
-        try:
-            taken[ranges.ip_key(wanted)] = None
-        except Refused as refused:
-            why = f'Invalid value: ["{wanted}"]: {refused}'
-            cause = Cause("FieldValueInvalid", why, "spec.clusterIPs")
-            raise invalid_error(kinds.SERVICE, name, [cause]) from None
-    spec["clusterIP"] = wanted
-    spec["clusterIPs"] = [wanted]
-    _families(spec)
-
-
-def _families(spec: JSON) -> None:
-    spec.setdefault("ipFamilies", ["IPv4"])
-    spec.setdefault("ipFamilyPolicy", "SingleStack")
+    """One address per family, in the families' order; what is given or held already stays."""
+    given = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
+    chosen: list[str] = []
+    for index, family in enumerate(spec["ipFamilies"]):
+        wanted = given[index] if index < len(given) else ""
+        if not wanted:
+            wanted = ranges.free_ip(family)
+            taken[IPS + wanted] = None
+        elif IPS + wanted in have:
+            taken[IPS + wanted] = None
+        else:
+            try:
+                taken[ranges.ip_key(wanted, family)] = None
+            except Refused as refused:
+                why = f'Invalid value: ["{wanted}"]: {refused}'
+                cause = Cause("FieldValueInvalid", why, "spec.clusterIPs")
+                raise invalid_error(kinds.SERVICE, name, [cause]) from None
+        chosen.append(wanted)
+    spec["clusterIP"] = chosen[0]
+    spec["clusterIPs"] = chosen
 
 
 def _plan_ports(

@@ -55,8 +55,10 @@ class Watcher:
         """Offer a change; it becomes the event this watch's selector makes of it."""
         old, new = change.old, change.new
         matches = self.matches
-        was = old is not None and (matches is None or matches(old))
-        is_ = new is not None and (matches is None or matches(new))
+        if matches is None:
+            was, is_ = old is not None, new is not None
+        else:
+            was, is_ = old is not None and matches(old), new is not None and matches(new)
         if is_:
             self.push(change.frame("MODIFIED" if was else "ADDED", self.shape))
         elif was:
@@ -66,12 +68,15 @@ class Watcher:
         """Queue a frame; a reader that is too far behind is cut off and must resume."""
         if self.ended:
             return
-        if len(self._buffer) >= self._limit:
+        buffer = self._buffer
+        if not buffer:
+            buffer.append(frame)
+            self._wake()  # who was told of the first and took nothing yet need not be told again
+        elif len(buffer) < self._limit:
+            buffer.append(frame)
+        else:
             self.cut_off = True
             self.end()
-            return
-        self._buffer.append(frame)
-        self._wake()
 
     def begin(self, opening: Iterator[Frame]) -> None:
         """Start with these: the state, whose frames are made only as they are read."""

@@ -270,8 +270,8 @@ class Pump:
             return False
         parts = frames.take(_COALESCE_BYTES)
         if parts:
-            data = _chunk(parts, sum(map(len, parts))) if self._chunked else b"".join(parts)
-            connection.transport.write(data)
+            joined = connection.server.flusher.joined(parts)
+            connection.transport.write(joined if self._chunked else b"".join(parts))
         if frames.over:
             self._done.set_result(None)
             return False
@@ -291,6 +291,8 @@ class Flusher:
         self._loop = loop
         self._interval_s = interval_s
         self._wanting: dict[Pump, None] = {}
+        self._parts: list[bytes] = []
+        self._joined = b""
         self._scheduled = False
         self._next_s = 0.0
 
@@ -299,6 +301,12 @@ class Flusher:
         self._wanting[pump] = None
         if not self._scheduled:
             self._schedule(self._next_s)
+
+    def joined(self, parts: list[bytes]) -> bytes:
+        """Events as one chunk; who watches the same mostly has the same to be told in a round."""
+        if parts != self._parts:
+            self._parts, self._joined = parts, _chunk(parts, sum(map(len, parts)))
+        return self._joined
 
     def _schedule(self, due_s: float) -> None:
         self._scheduled = True
@@ -312,6 +320,7 @@ class Flusher:
         pumps, self._wanting = self._wanting, {}
         began_s = self._loop.time()
         again = [pump for pump in pumps if pump.turn()]
+        self._parts, self._joined = [], b""
         now_s = self._loop.time()
         self._next_s = now_s + max(self._interval_s, now_s - began_s)
         if again:

@@ -26,7 +26,7 @@ from podwire.apiserver import calls
 from podwire.apiserver.calls import Call
 
 _IDENTITY = ("apiVersion", "kind", "metadata")
-_ADDED_BY_DEFAULTS = {kinds.SERVICE: ("clusterIPs", "ipFamilies", "ipFamilyPolicy")}
+_ADDED_BY_DEFAULTS = {kinds.SERVICE: ("clusterIPs",)}
 """Fields of spec that podwire's defaults fill in where upstream's allocator does, for nobody."""
 
 

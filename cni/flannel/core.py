@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import msgspec
 
@@ -39,6 +39,9 @@ class NotModelledError(Exception):
     """The configuration asks for something podwire does not model."""
 
 
+Network = IPv4Network | IPv6Network
+
+
 @dataclass(frozen=True, slots=True)
 class NetConf:
     """net-conf.json."""
@@ -49,22 +52,30 @@ class NetConf:
     port: int = 8472
     mtu_bytes: int = 0
     direct_routing: bool = False
+    network6: str = ""
+    """IPv6Network; "" without EnableIPv6."""
 
     @property
     def device(self) -> str:
         """``flannel.<VNI>``."""
         return f"flannel.{self.vni}"
 
+    @property
+    def device6(self) -> str:
+        """``flannel-v6.<VNI>``."""
+        return f"flannel-v6.{self.vni}"
+
 
 def parse_net_conf(data: bytes) -> NetConf:
-    """Raises NotModelledError for other backends and families, ValueError for broken text."""
+    """Raises NotModelledError for other backends and IPv6 alone, ValueError for broken text."""
     conf = msgspec.json.decode(data)
     backend = conf.get("Backend") or {}
     kind = str(backend.get("Type") or "vxlan")
     if kind not in {"vxlan", "host-gw"}:
         raise NotModelledError(f"backend {kind} is not modelled")
-    if conf.get("EnableIPv6"):
-        raise NotModelledError("EnableIPv6 is not modelled")
+    if conf.get("EnableIPv4") is False:
+        raise NotModelledError("EnableIPv4 false is not modelled")
+    network6 = str(IPv6Network(conf["IPv6Network"])) if conf.get("EnableIPv6") else ""
     return NetConf(
         network=str(IPv4Network(conf["Network"])),
         backend=kind,
@@ -72,24 +83,35 @@ def parse_net_conf(data: bytes) -> NetConf:
         port=int(backend.get("Port") or 8472),
         mtu_bytes=int(backend.get("MTU") or 0),
         direct_routing=bool(backend.get("DirectRouting")),
+        network6=network6,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Me:
-    """This node: its lease, its address and its uplink."""
+    """This node in one family: its lease, its address and its uplink."""
 
     node: str
-    subnet: IPv4Network
+    subnet: Network
     address: str
     mac: str
     """Of the vxlan device."""
     uplink: str
-    uplink_network: IPv4Network
+    uplink_network: Network
     uplink_mtu_bytes: int
 
+    def device(self, conf: NetConf) -> str:
+        """This family's vxlan device."""
+        return conf.device6 if self.subnet.version == 6 else conf.device
+
+    def network(self, conf: NetConf) -> str:
+        """This family's pod network."""
+        return conf.network6 if self.subnet.version == 6 else conf.network
+
     def mtu_bytes(self, conf: NetConf) -> int:
-        """What a pod may send."""
+        """What a pod may send. Flannel takes off 50 bytes whatever the family; the kernel gives an
+        IPv6 tunnel's device 20 less, which pods learn as their path's MTU.
+        """
         if conf.mtu_bytes:
             return conf.mtu_bytes
         overhead = VXLAN_OVERHEAD_BYTES if conf.backend == "vxlan" else 0
@@ -98,60 +120,73 @@ class Me:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another node's lease, as its annotations tell it."""
+    """Another node's lease in one family, as its annotations tell it."""
 
     node: str
-    subnet: IPv4Network
+    subnet: Network
     address: str
     mac: str
 
 
-def peer_of(node: Node) -> Peer | None:
+def subnet_of(node: Node, version: int = 4) -> Network | None:
+    """The node's pod CIDR of a family; None while it has none."""
+    found = node.spec.pod_cidrs or ([node.spec.pod_cidr] if node.spec.pod_cidr else [])
+    networks = (ip_network(cidr, strict=False) for cidr in found)
+    return next((network for network in networks if network.version == version), None)
+
+
+def peer_of(node: Node, version: int = 4) -> Peer | None:
     """The lease a node announces; None until its agent annotated it."""
     notes = node.metadata.annotations
-    if notes.get(PREFIX + "kube-subnet-manager") != "true" or not node.spec.pod_cidr:
+    subnet = subnet_of(node, version)
+    if notes.get(PREFIX + "kube-subnet-manager") != "true" or subnet is None:
         return None
-    data: JSON = msgspec.json.decode(notes.get(PREFIX + "backend-data") or "null") or {}
-    address = notes.get(PREFIX + "public-ip", "")
+    data_key, address_key = _KEYS[version]
+    data: JSON = msgspec.json.decode(notes.get(PREFIX + data_key) or "null") or {}
+    address = notes.get(PREFIX + address_key, "")
     if not address:
         return None
-    return Peer(
-        node.metadata.name, IPv4Network(node.spec.pod_cidr), address, str(data.get("VtepMAC", ""))
-    )
+    return Peer(node.metadata.name, subnet, address, str(data.get("VtepMAC", "")))
 
 
-def peers_of(nodes: Iterable[Node], me: str) -> dict[str, Peer]:
+_KEYS = {4: ("backend-data", "public-ip"), 6: ("backend-v6-data", "public-ipv6")}
+
+
+def peers_of(nodes: Iterable[Node], me: str, version: int = 4) -> dict[str, Peer]:
     """The leases of all other nodes, by node name."""
-    found = (peer_of(node) for node in nodes if node.metadata.name != me)
+    found = (peer_of(node, version) for node in nodes if node.metadata.name != me)
     return {peer.node: peer for peer in found if peer is not None}
 
 
-def announcement(conf: NetConf, me: Me) -> dict[str, str]:
+def announcement(conf: NetConf, me: Me, six: Me | None = None) -> dict[str, str]:
     """What this node announces."""
-    data = f'{{"VNI":{conf.vni},"VtepMAC":"{me.mac}"}}' if conf.backend == "vxlan" else "null"
-    return {
-        PREFIX + "backend-data": data,
-        PREFIX + "backend-type": conf.backend,
-        PREFIX + "kube-subnet-manager": "true",
-        PREFIX + "public-ip": me.address,
-    }
+    notes = {PREFIX + "backend-type": conf.backend, PREFIX + "kube-subnet-manager": "true"}
+    for one in (me, six):
+        if one is not None:
+            data = f'{{"VNI":{conf.vni},"VtepMAC":"{one.mac}"}}'
+            data_key, address_key = _KEYS[one.subnet.version]
+            notes[PREFIX + data_key] = data if conf.backend == "vxlan" else "null"
+            notes[PREFIX + address_key] = one.address
+    return dict(sorted(notes.items()))
 
 
-def subnet_env(conf: NetConf, me: Me, *, ip_masq: bool) -> str:
+def subnet_env(conf: NetConf, me: Me, six: Me | None = None, *, ip_masq: bool) -> str:
     """The text of /run/flannel/subnet.env."""
-    gateway = me.subnet.network_address + 1
+    lines = []
+    for one, infix in ((me, ""), (six, "IPV6_")):
+        if one is not None:
+            gateway = one.subnet.network_address + 1
+            lines.append(f"FLANNEL_{infix}NETWORK={one.network(conf)}\n")
+            lines.append(f"FLANNEL_{infix}SUBNET={gateway}/{one.subnet.prefixlen}\n")
     return (
-        f"FLANNEL_NETWORK={conf.network}\n"
-        f"FLANNEL_SUBNET={gateway}/{me.subnet.prefixlen}\n"
-        f"FLANNEL_MTU={me.mtu_bytes(conf)}\n"
-        f"FLANNEL_IPMASQ={str(ip_masq).lower()}\n"
+        f"{''.join(lines)}FLANNEL_MTU={me.mtu_bytes(conf)}\nFLANNEL_IPMASQ={str(ip_masq).lower()}\n"
     )
 
 
 def device(conf: NetConf, me: Me) -> LinkAdd:
     """The vxlan device; may exist already after a restart of the agent."""
     return LinkAdd(
-        name=conf.device,
+        name=me.device(conf),
         kind="vxlan",
         mac=me.mac,
         mtu_bytes=me.mtu_bytes(conf),
@@ -165,12 +200,13 @@ def device(conf: NetConf, me: Me) -> LinkAdd:
 
 def device_address(conf: NetConf, me: Me) -> AddrAdd:
     """flannel.1 carries the subnet's network address, which masqueraded packets show."""
-    return AddrAdd(dev=conf.device, cidr=f"{me.subnet.network_address}/32")
+    address = me.subnet.network_address
+    return AddrAdd(dev=me.device(conf), cidr=f"{address}/{address.max_prefixlen}")
 
 
-def device_up(conf: NetConf) -> LinkSet:
+def device_up(conf: NetConf, me: Me | None = None) -> LinkSet:
     """``ip link set flannel.1 up``."""
-    return LinkSet(name=conf.device, up=True)
+    return LinkSet(name=me.device(conf) if me is not None else conf.device, up=True)
 
 
 def program(
@@ -190,7 +226,7 @@ def program(
 def _direct(conf: NetConf, me: Me, peer: Peer) -> bool:
     if conf.backend == "host-gw":
         return True
-    return conf.direct_routing and IPv4Address(peer.address) in me.uplink_network
+    return conf.direct_routing and ip_address(peer.address) in me.uplink_network
 
 
 def _reach(conf: NetConf, me: Me, peer: Peer) -> list[Command]:
@@ -199,9 +235,9 @@ def _reach(conf: NetConf, me: Me, peer: Peer) -> list[Command]:
         return [RouteReplace(dst=subnet, via=peer.address, dev=me.uplink)]
     vtep = str(peer.subnet.network_address)
     return [
-        NeighReplace(dev=conf.device, dst=vtep, mac=peer.mac),
-        FdbReplace(dev=conf.device, mac=peer.mac, dst=peer.address),
-        RouteReplace(dst=subnet, via=vtep, dev=conf.device, onlink=True),
+        NeighReplace(dev=me.device(conf), dst=vtep, mac=peer.mac),
+        FdbReplace(dev=me.device(conf), mac=peer.mac, dst=peer.address),
+        RouteReplace(dst=subnet, via=vtep, dev=me.device(conf), onlink=True),
     ]
 
 
@@ -211,28 +247,29 @@ def _forget(conf: NetConf, me: Me, peer: Peer) -> list[Command]:
         return [RouteDel(dst=subnet, via=peer.address, dev=me.uplink)]
     vtep = str(peer.subnet.network_address)
     return [
-        NeighDel(dev=conf.device, dst=vtep),
-        FdbDel(dev=conf.device, mac=peer.mac),
-        RouteDel(dst=subnet, via=vtep, dev=conf.device),
+        NeighDel(dev=me.device(conf), dst=vtep),
+        FdbDel(dev=me.device(conf), mac=peer.mac),
+        RouteDel(dst=subnet, via=vtep, dev=me.device(conf)),
     ]
 
 
-def masquerade_rules(network: str, subnet: IPv4Network) -> list[str]:
+def masquerade_rules(network: str, subnet: Network) -> list[str]:
     """FLANNEL-POSTRTG in its order: service marks, pod traffic, then what needs masquerading."""
     head = f"-A {POSTRTG}"
+    multicast = "ff00::/8" if subnet.version == 6 else "224.0.0.0/4"
     return [
         f"{head} -m mark --mark 0x4000/0x4000 {_MASQ} -j RETURN",
         f"{head} -s {subnet} -d {network} {_MASQ} -j RETURN",
         f"{head} -s {network} -d {subnet} {_MASQ} -j RETURN",
         f"{head} ! -s {network} -d {subnet} {_MASQ} -j RETURN",
-        f"{head} -s {network} ! -d 224.0.0.0/4 {_MASQ} -j MASQUERADE --random-fully",
+        f"{head} -s {network} ! -d {multicast} {_MASQ} -j MASQUERADE --random-fully",
         f"{head} ! -s {network} -d {network} {_MASQ} -j MASQUERADE --random-fully",
     ]
 
 
 def rules(
     network: str,
-    subnet: IPv4Network,
+    subnet: Network,
     nat: Sequence[str],
     filter_: Sequence[str],
     *,
@@ -251,4 +288,4 @@ def rules(
     tables: dict[str, tuple[Sequence[str], Sequence[str]]] = {"filter": ((FWD,), filter_lines)}
     if ip_masq:
         tables = {"nat": ((POSTRTG,), nat_lines), **tables}
-    return RulesRestore(text=restore_text(tables))
+    return RulesRestore(text=restore_text(tables), family=f"ipv{subnet.version}")

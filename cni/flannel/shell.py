@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from ipaddress import IPv4Interface
+from ipaddress import ip_interface
 
 from podwire.api import kinds
 from podwire.api.status import ApiError
@@ -46,7 +46,8 @@ class Agent:
         )
         user = User(f"system:serviceaccount:{process.spec.namespace}:flannel", groups)
         self.client = Client(ctx.api, user, "flanneld/v0.28.9")
-        self.programmed: dict[str, core.Peer] = {}
+        self.programmed: dict[int, dict[str, core.Peer]] = {4: {}, 6: {}}
+        """The peers that the kernel knows, by IP version."""
 
     async def run(self) -> int:
         """Until TERM; 1 when the configuration cannot be served."""
@@ -85,24 +86,29 @@ class Agent:
                 "main.go:232", f"Created subnet manager: Kubernetes Subnet Manager - {self.node}"
             )
             me = await self._lease(conf, nodes, wake)
-            await self._set_up(conf, me)
-            await self._announce(conf, me)
+            six = await self._lease(conf, nodes, wake, 6) if conf.network6 else None
+            await self._set_up(conf, me, six)
+            await self._announce(conf, me, six)
             self.klog.info("main.go:482", "Running backend.")
             while True:
                 wake.clear()
-                await self._program(conf, me, core.peers_of(nodes.list(), self.node))
+                for one in (me, six):
+                    if one is not None:
+                        peers = core.peers_of(nodes.list(), self.node, one.subnet.version)
+                        await self._program(conf, one, peers)
                 await wake.wait()
 
     async def _lease(
-        self, conf: core.NetConf, nodes: Informer[Node], wake: asyncio.Event
+        self, conf: core.NetConf, nodes: Informer[Node], wake: asyncio.Event, version: int = 4
     ) -> core.Me:
-        """This node's subnet, once node IPAM gave it one."""
+        """This node's subnet of a family, once node IPAM gave it one."""
         info = await self.ctx.fabric.node(self.node)
         told = False
         while True:
             wake.clear()
             node = nodes.get("", self.node)
-            if node is not None and node.spec.pod_cidr:
+            subnet = core.subnet_of(node, version) if node is not None else None
+            if subnet is not None:
                 break
             if not told:
                 told = True
@@ -112,57 +118,65 @@ class Agent:
                     f'node "{self.node}" pod cidr not assigned',
                 )
             await wake.wait()
-        network, mtu_bytes = await self._uplink(info.address)
+        address = info.address6 if version == 6 else info.address
+        if not address:
+            raise CommandError(f"{UPLINK} has no IPv{version} address")
+        network, mtu_bytes = await self._uplink(address)
+        device = conf.device6 if version == 6 else conf.device
         return core.Me(
             node=self.node,
-            subnet=IPv4Interface(node.spec.pod_cidr).network,
-            address=info.address,
-            mac=await self._device_mac(conf),
+            subnet=subnet,
+            address=address,
+            mac=await self._device_mac(device, version),
             uplink=UPLINK,
-            uplink_network=network.network,
+            uplink_network=network,
             uplink_mtu_bytes=mtu_bytes,
         )
 
-    async def _device_mac(self, conf: core.NetConf) -> str:
+    async def _device_mac(self, device: str, version: int) -> str:
         """The tunnel device's address: an earlier flannel's device is kept, and so is its MAC."""
-        answer = await self.ctx.fabric.tool(
-            self.node, "", ("ip", "link", "show", "dev", conf.device)
-        )
+        answer = await self.ctx.fabric.tool(self.node, "", ("ip", "link", "show", "dev", device))
         found = re.search(r"link/ether (\S+)", answer.stdout)
-        return found[1] if found else mac_of(self.ctx.rng.child(f"flannel/{self.node}"))
+        stream = f"flannel/{self.node}" if version == 4 else f"flannel-v6/{self.node}"
+        return found[1] if found else mac_of(self.ctx.rng.child(stream))
 
-    async def _uplink(self, address: str) -> tuple[IPv4Interface, int]:
+    async def _uplink(self, address: str) -> tuple[core.Network, int]:
         """The network and MTU of the interface that carries the node's address."""
         answer = await self.ctx.fabric.tool(self.node, "", ("ip", "addr", "show", "dev", UPLINK))
-        found = re.search(rf"inet ({re.escape(address)}/\d+)", answer.stdout)
+        found = re.search(rf"inet6? ({re.escape(address)}/\d+)", answer.stdout)
         mtu = re.search(r"mtu (\d+)", answer.stdout)
         if found is None or mtu is None:
             raise CommandError(f"{UPLINK} does not carry {address}: {answer.stderr}")
         self.klog.info("match.go:211", f"Determining IP address of default interface: {UPLINK}")
         self.klog.info("match.go:264", f"Using interface with name {UPLINK} and address {address}")
-        return IPv4Interface(found[1]), int(mtu[1])
+        return ip_interface(found[1]).network, int(mtu[1])
 
-    async def _set_up(self, conf: core.NetConf, me: core.Me) -> None:
+    async def _set_up(self, conf: core.NetConf, me: core.Me, six: core.Me | None) -> None:
+        families = [one for one in (me, six) if one is not None]
         if conf.backend == "vxlan":
             self.klog.info(
                 "vxlan.go:141",
                 f"VXLAN config: VNI={conf.vni} Port={conf.port} GBP=false Learning=false "
                 f"DirectRouting={str(conf.direct_routing).lower()}",
             )
-            address, up = core.device_address(conf, me), core.device_up(conf)
-            await self._run(core.device(conf, me), address, up)
+            for one in families:
+                address, up = core.device_address(conf, one), core.device_up(conf, one)
+                await self._run(core.device(conf, one), address, up)
         argv = self.process.spec.argv
         masq = not argv or any(word in {"--ip-masq", "--ip-masq=true"} for word in argv)
-        nat = await saved_rules(self.ctx.fabric, self.node, "nat")
-        filter_ = await saved_rules(self.ctx.fabric, self.node, "filter")
-        await self._run(core.rules(conf.network, me.subnet, nat, filter_, ip_masq=masq))
-        text = core.subnet_env(conf, me, ip_masq=masq)
+        for one in families:
+            version = one.subnet.version
+            nat = await saved_rules(self.ctx.fabric, self.node, "nat", version)
+            filter_ = await saved_rules(self.ctx.fabric, self.node, "filter", version)
+            rules = core.rules(one.network(conf), one.subnet, nat, filter_, ip_masq=masq)
+            await self._run(rules)
+        text = core.subnet_env(conf, me, six, ip_masq=masq)
         await self._copy(SUBNET_FILE, text.encode())
         self.klog.info("main.go:460", f"Wrote subnet file to {SUBNET_FILE}")
 
-    async def _announce(self, conf: core.NetConf, me: core.Me) -> None:
+    async def _announce(self, conf: core.NetConf, me: core.Me, six: core.Me | None) -> None:
         """Annotate the own Node and report its network as available; retried until it works."""
-        patch = {"metadata": {"annotations": core.announcement(conf, me)}}
+        patch = {"metadata": {"annotations": core.announcement(conf, me, six)}}
         now = format_time(self.ctx.clock.now_ns())
         condition = {
             "type": "NetworkUnavailable",
@@ -186,11 +200,12 @@ class Agent:
                 return
 
     async def _program(self, conf: core.NetConf, me: core.Me, wanted: dict[str, core.Peer]) -> None:
-        for name in [n for n in self.programmed if n not in wanted]:
-            gone = self.programmed[name]
+        known = self.programmed[me.subnet.version]
+        for name in [n for n in known if n not in wanted]:
+            gone = known[name]
             self.klog.info("vxlan_network.go:218", f"Subnet removed: {gone.subnet} of {name}")
-        await self._run(*core.program(conf, me, self.programmed, wanted))
-        self.programmed = wanted
+        await self._run(*core.program(conf, me, known, wanted))
+        self.programmed[me.subnet.version] = wanted
 
     async def _run(self, *commands: Command) -> None:
         """Commands in order; what is there already, or gone already, is as wanted."""
@@ -211,7 +226,9 @@ def _matters(old: Node | None, new: Node | None) -> bool:
     """Heartbeats change Nodes all the time; only leases matter here."""
     if old is None or new is None:
         return True
-    return old.spec.pod_cidr != new.spec.pod_cidr or core.peer_of(old) != core.peer_of(new)
+    if old.spec.pod_cidr != new.spec.pod_cidr or old.spec.pod_cidrs != new.spec.pod_cidrs:
+        return True
+    return any(core.peer_of(old, version) != core.peer_of(new, version) for version in (4, 6))
 
 
 def program(ctx: Ctx) -> Program:

@@ -82,7 +82,8 @@ class Bridge:
         if answer.code:
             raise CniError(INTERNAL, f"failed to look up {call.ifname}: {answer.stderr.strip()}")
         for ip in previous.get("ips") or []:
-            if f"inet {ip['address']} " not in answer.stdout:
+            word = "inet6" if ":" in ip["address"] else "inet"
+            if f"{word} {ip['address']} " not in answer.stdout:
                 raise CniError(INTERNAL, f"Expected IP {ip['address']} not found on {call.ifname}")
 
     async def collect(self, call: Call) -> None:
@@ -155,7 +156,7 @@ def _address(call: Call, ips: list[JSON], routes: list[JSON]) -> list[Command]:
         RouteReplace(
             netns=call.netns,
             dst="default" if route["dst"] == "0.0.0.0/0" else route["dst"],
-            via=route.get("gw") or ips[0]["gateway"],
+            via=route.get("gw") or _gateway_for(route["dst"], ips),
             dev=call.ifname,
         )
         for route in routes
@@ -165,9 +166,20 @@ def _address(call: Call, ips: list[JSON], routes: list[JSON]) -> list[Command]:
 
 def _routes(conf: JSON, ipam: JSON) -> list[JSON]:
     routes: list[JSON] = list(ipam["routes"])
-    if conf.get("isDefaultGateway") and all(r["dst"] != "0.0.0.0/0" for r in routes):
-        routes.extend({"dst": "0.0.0.0/0", "gw": ip["gateway"]} for ip in ipam["ips"][:1])
+    there = {route["dst"] for route in routes}
+    if conf.get("isDefaultGateway"):
+        for ip in ipam["ips"]:
+            default = "::/0" if ":" in ip["gateway"] else "0.0.0.0/0"
+            if default not in there:
+                there.add(default)
+                routes.append({"dst": default, "gw": ip["gateway"]})
     return routes
+
+
+def _gateway_for(dst: str, ips: list[JSON]) -> str:
+    """The gateway of a route's own family (the first address' when there is none)."""
+    fitting = [ip["gateway"] for ip in ips if (":" in ip["gateway"]) == (":" in dst)]
+    return str([*fitting, ips[0]["gateway"]][0])
 
 
 async def _ensure_gateway(call: Call, conf: JSON, ips: list[JSON]) -> None:
@@ -177,4 +189,6 @@ async def _ensure_gateway(call: Call, conf: JSON, ips: list[JSON]) -> None:
     for ip in ips:
         prefix = ip["address"].partition("/")[2]
         if await call.ensure(AddrAdd(dev=_name(conf), cidr=f"{ip['gateway']}/{prefix}")):
-            await call.run([SysctlSet(key="net.ipv4.ip_forward", value="1")])
+            six = ":" in ip["gateway"]
+            key = "net.ipv6.conf.all.forwarding" if six else "net.ipv4.ip_forward"
+            await call.run([SysctlSet(key=key, value="1")])

@@ -5,7 +5,7 @@ Source: flannel-io/cni-plugin (delegate defaults, state below /var/lib/cni/flann
 
 from __future__ import annotations
 
-from ipaddress import IPv4Interface
+from ipaddress import ip_interface
 
 import msgspec
 
@@ -44,12 +44,17 @@ def delegate_conf(conf: JSON, env: dict[str, str]) -> JSON:
     delegate.setdefault("ipMasq", env["FLANNEL_IPMASQ"] != "true")
     delegate.setdefault("mtu", int(env["FLANNEL_MTU"]))
     delegate.setdefault("isGateway", True)
-    subnet = IPv4Interface(env["FLANNEL_SUBNET"]).network
-    routes = [{"dst": network} for network in env["FLANNEL_NETWORK"].split(",")]
+    ranges, routes = [], []
+    for infix in ("", "IPV6_"):
+        if env.get(f"FLANNEL_{infix}SUBNET"):
+            subnet = ip_interface(env[f"FLANNEL_{infix}SUBNET"]).network
+            ranges.append([{"subnet": str(subnet)}])
+            networks = env.get(f"FLANNEL_{infix}NETWORK", "").split(",")
+            routes += [{"dst": network} for network in networks if network]
     delegate["ipam"] = {
         **delegate.get("ipam", {}),
         "type": "host-local",
-        "ranges": [[{"subnet": str(subnet)}]],
+        "ranges": ranges,
         "routes": [*(delegate.get("ipam", {}).get("routes") or []), *routes],
     }
     return delegate

@@ -9,23 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from podwire.api.view import JSON
-from podwire.cni.call import Call, not_modelled
+from podwire.cni.call import Call
 from podwire.cni.spec import INTERNAL, INVALID_CONFIG, CniError
 
 DATA_DIR = "/var/lib/cni/networks"
 
 
+Address = IPv4Address | IPv6Address
+
+
 @dataclass(frozen=True, slots=True)
 class Range:
-    """One range of addresses, ends included."""
+    """One range of addresses of one family, ends included."""
 
-    subnet: IPv4Network
-    start: IPv4Address
-    end: IPv4Address
-    gateway: IPv4Address
+    subnet: IPv4Network | IPv6Network
+    start: Address
+    end: Address
+    gateway: Address
 
     def __str__(self) -> str:
         return f"{self.start}-{self.end}"
@@ -37,20 +40,20 @@ RangeSet = tuple[Range, ...]
 def parse_range(conf: JSON) -> Range:
     """A range with its defaults: all hosts of the subnet, the first one being the gateway."""
     text = str(conf.get("subnet") or "")
-    if ":" in text:
-        raise not_modelled("an IPv6 range")
     try:
-        subnet = IPv4Network(text)
-        first, last = subnet.network_address + 1, subnet.broadcast_address - 1
+        subnet = ip_network(text)
+        # IPv6 has no broadcast address to spare at the end
+        last = subnet.broadcast_address - (1 if subnet.version == 4 else 0)
+        first = subnet.network_address + 1
         chosen = Range(
             subnet,
-            IPv4Address(conf.get("rangeStart") or first),
-            IPv4Address(conf.get("rangeEnd") or last),
-            IPv4Address(conf.get("gateway") or first),
+            ip_address(conf.get("rangeStart") or first),
+            ip_address(conf.get("rangeEnd") or last),
+            ip_address(conf.get("gateway") or first),
         )
     except ValueError as error:
         raise CniError(INVALID_CONFIG, f"invalid range: {error}") from None
-    if subnet.prefixlen > 30:
+    if subnet.prefixlen > subnet.max_prefixlen - 2:
         raise CniError(INVALID_CONFIG, f"Network {text} too small to allocate from")
     for what, address in (("RangeStart", chosen.start), ("RangeEnd", chosen.end)):
         if address not in subnet:
@@ -68,13 +71,19 @@ def range_sets(ipam: JSON) -> list[RangeSet]:
     return sets
 
 
-def candidates(ranges: RangeSet, last: str) -> Iterator[tuple[IPv4Address, Range]]:
+def _holds(r: Range, address: Address) -> bool:
+    low, high = int(r.start), int(r.end)
+    return address.version == r.subnet.version and low <= int(address) <= high
+
+
+def candidates(ranges: RangeSet, last: str) -> Iterator[tuple[Address, Range]]:
     """Every address of a set once, beginning behind ``last``; gateways are never given."""
+    behind = ip_address(last) if last else None
     start = next(
         (
-            (index, IPv4Address(last))
+            (index, behind)
             for index, r in enumerate(ranges)
-            if last and r.start <= IPv4Address(last) <= r.end
+            if behind is not None and _holds(r, behind)
         ),
         None,
     )
@@ -89,9 +98,12 @@ def candidates(ranges: RangeSet, last: str) -> Iterator[tuple[IPv4Address, Range
             (r, low, int(address)),
         ]
     for r, low, high in spans:
-        for value in range(low, high + 1):
+        kind = type(r.start)
+        value = low
+        while value <= high:
             if value != int(r.gateway):
-                yield IPv4Address(value), r
+                yield kind(value), r
+            value += 1
 
 
 def allocate(ranges: RangeSet, taken: Mapping[str, bytes], last: str) -> tuple[str, Range] | None:
@@ -206,7 +218,7 @@ async def _reservations(call: Call, folder: str) -> dict[str, bytes]:
     found = {}
     for path in await fabric.list_files(node, f"{folder}/"):
         name = path.rpartition("/")[2]
-        if name[:1].isdigit():
+        if name[:1].isdigit() or ":" in name:
             found[name] = await fabric.read_file(node, path)
     return found
 

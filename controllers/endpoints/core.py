@@ -17,6 +17,8 @@ from podwire.client.effects import Create, Delete, Effect, Patch
 from podwire.controllers.endpointslice.desired import (
     HEADLESS,
     Ports,
+    address_of,
+    families,
     hostname_of,
     in_endpoints,
     pod_ports,
@@ -32,6 +34,8 @@ def subsets(service: Service, pods: Sequence[Pod]) -> list[JSON]:
     by_ports: dict[Ports, JSON] = {}
     for pod in pods:
         if not in_endpoints(pod, terminating=published):
+            continue
+        if not address_of(pod, families(service)[0]):
             continue
         ports = pod_ports(service, pod)
         if not ports and not service.headless:
@@ -52,7 +56,7 @@ def _order(address: JSON) -> tuple[str, str]:
 
 def _address(service: Service, pod: Pod) -> JSON:
     meta = pod.metadata
-    made: JSON = {"ip": pod.status.pod_ip}
+    made: JSON = {"ip": address_of(pod, families(service)[0])}
     hostname = hostname_of(service, pod)
     if hostname:
         made["hostname"] = hostname

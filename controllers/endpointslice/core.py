@@ -1,7 +1,7 @@
 """Changes few slices, and only where they differ (pure).
 
-Source: kubernetes staging endpointslice/reconciler.go (reconcileByPortMapping).
-Not modelled: dual stack (IPv4 only), topology hints.
+Source: kubernetes staging endpointslice/reconciler.go (Reconcile, reconcileByPortMapping).
+Not modelled: the annotation service.kubernetes.io/topology-mode (hints by share of CPUs).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from podwire.controllers.endpointslice.desired import (
     MANAGED_BY,
     PortGroup,
     Ports,
+    families,
     groups,
     port_json,
     slice_labels,
@@ -53,15 +54,32 @@ def reconcile(
     if service.metadata.deletion_timestamp:
         return []
     mine = [s for s in slices if s.metadata.labels.get(MANAGED_BY) == CONTROLLER]
-    wanted = groups(service, pods, nodes)
+    wanted_families = families(service)
+    effects: list[Effect] = []
+    for family in wanted_families:
+        own = [s for s in mine if s.address_type == family]
+        effects += _family(service, groups(service, pods, nodes, family), own, family, trigger_time)
+    foreign = [s for s in mine if s.address_type not in wanted_families]
+    return effects + [_delete(s) for s in foreign if not s.metadata.deletion_timestamp]
+
+
+def _family(
+    service: Service,
+    wanted: Mapping[Ports, PortGroup],
+    mine: Sequence[EndpointSlice],
+    family: str,
+    trigger_time: str,
+) -> list[Effect]:
+    """One pass over the slices of one address type."""
     usable: dict[Ports, list[EndpointSlice]] = {}
     doomed: list[EndpointSlice] = []
     for item in mine:
         ports = _ports(item)
-        fits = item.address_type == "IPv4" and not item.metadata.deletion_timestamp
-        if fits and ports in wanted:
+        if item.metadata.deletion_timestamp:
+            continue
+        if ports in wanted:
             usable.setdefault(ports, []).append(item)
-        elif not item.metadata.deletion_timestamp:
+        else:
             doomed.append(item)
     drafts: list[_Draft] = []
     for ports, group in wanted.items():
@@ -80,7 +98,7 @@ def reconcile(
         keep = [_Draft(placeholder, (), {}, changed=placeholder is not None)]
         doomed = [s for s in doomed if s is not placeholder]
     return [
-        *(effect for draft in keep for effect in _write(service, draft, trigger_time)),
+        *(effect for draft in keep for effect in _write(service, draft, family, trigger_time)),
         *(_delete(item) for item in doomed),
     ]
 
@@ -125,7 +143,7 @@ def _fill(draft: _Draft, left: dict[str, JSON]) -> None:
         draft.endpoints[uid] = left.pop(uid)
 
 
-def _write(service: Service, draft: _Draft, trigger_time: str) -> list[Effect]:
+def _write(service: Service, draft: _Draft, family: str, trigger_time: str) -> list[Effect]:
     labels = slice_labels(service)
     endpoints = list(draft.endpoints.values())
     ports = port_json(draft.ports)
@@ -140,7 +158,7 @@ def _write(service: Service, draft: _Draft, trigger_time: str) -> list[Effect]:
         if trigger_time:
             meta["annotations"] = {TRIGGER_TIME: trigger_time}
         body = {
-            "metadata": meta, "addressType": "IPv4", "endpoints": endpoints, "ports": ports
+            "metadata": meta, "addressType": family, "endpoints": endpoints, "ports": ports
         }  # fmt: skip
         return [Create(kinds.ENDPOINT_SLICE, body, namespace)]
     stored = draft.stored.metadata

@@ -53,14 +53,47 @@ def hostname_of(service: Service, pod: Pod) -> str:
     return pod.spec.hostname if pod.spec.subdomain == service.metadata.name else ""
 
 
-def endpoint(service: Service, pod: Pod, node: Node | None) -> JSON:
+def families(service: Service) -> tuple[str, ...]:
+    """The address types a Service wants slices of, its primary family first.
+
+    Source: getAddressTypesForService; a Service without families is one that nobody defaulted.
+    """
+    if service.spec.ip_families:
+        return tuple(service.spec.ip_families)
+    return ("IPv6",) if ":" in service.spec.cluster_ip else ("IPv4",)
+
+
+def address_of(pod: Pod, family: str) -> str:
+    """A pod's address of a family, "" when it has none."""
+    known = (pod.status.pod_ip, *(entry.ip for entry in pod.status.pod_ips))
+    return next((ip for ip in known if ip and (":" in ip) == (family == "IPv6")), "")
+
+
+def hints(service: Service, made: JSON) -> JSON:
+    """Which nodes and zones should prefer an endpoint, by spec.trafficDistribution; {} for any.
+
+    Source: endpointslice/trafficdist: ready endpoints only; PreferSameNode names the zone, too, for
+    the nodes that have no endpoint of their own.
+    """
+    wanted = service.spec.traffic_distribution
+    if not wanted or not made["conditions"]["ready"]:
+        return {}
+    found: JSON = {}
+    if wanted == "PreferSameNode" and made.get("nodeName"):
+        found["forNodes"] = [{"name": made["nodeName"]}]
+    if made.get("zone"):
+        found["forZones"] = [{"name": made["zone"]}]
+    return found
+
+
+def endpoint(service: Service, pod: Pod, node: Node | None, address: str) -> JSON:
     """One endpoint."""
     serving = pod.ready
     terminating = bool(pod.metadata.deletion_timestamp)
     published = service.spec.publish_not_ready_addresses
     meta = pod.metadata
     made: JSON = {
-        "addresses": [pod.status.pod_ip],
+        "addresses": [address],
         "conditions": {
             "ready": published or (serving and not terminating),
             "serving": serving,
@@ -79,20 +112,25 @@ def endpoint(service: Service, pod: Pod, node: Node | None) -> JSON:
         "zone": node.metadata.labels.get(ZONE, "") if node is not None else "",
     }
     made.update({name: value for name, value in optional.items() if value})
+    if preferred := hints(service, made):
+        made["hints"] = preferred
     return made
 
 
 def groups(
-    service: Service, pods: Sequence[Pod], nodes: Mapping[str, Node]
+    service: Service, pods: Sequence[Pod], nodes: Mapping[str, Node], family: str
 ) -> dict[Ports, PortGroup]:
-    """All endpoints of a Service, grouped by their ports."""
+    """All endpoints of a Service in one family, grouped by their ports."""
     found: dict[Ports, PortGroup] = {}
     for pod in pods:
         if not in_endpoints(pod, terminating=True):
             continue
+        address = address_of(pod, family)
+        if not address:
+            continue
         ports = pod_ports(service, pod)
         group = found.setdefault(ports, PortGroup(ports))
-        made = endpoint(service, pod, nodes.get(pod.spec.node_name))
+        made = endpoint(service, pod, nodes.get(pod.spec.node_name), address)
         group.endpoints[pod.metadata.uid] = made
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 
 from podwire.api import kinds
 from podwire.api.views import Node
@@ -12,23 +12,36 @@ from podwire.client.effects import Effect, Emit, Patch
 
 def first_free(cluster_cidr: str, mask_size: int, used: Collection[str]) -> str | None:
     """The lowest subnet that no node has; None when the range is exhausted."""
-    network = IPv4Network(cluster_cidr)
-    base = int(network.network_address)
-    size = 1 << (32 - mask_size)
+    network = ip_network(cluster_cidr)
+    step = 1 << (network.max_prefixlen - mask_size)
     for index in range(1 << (mask_size - network.prefixlen)):
-        subnet = f"{IPv4Network(base + index * size).network_address}/{mask_size}"
+        subnet = f"{network.network_address + index * step}/{mask_size}"
         if subnet not in used:
             return subnet
     return None
 
 
-def reconcile(node: Node, cidr: str | None) -> list[Effect]:
+def allocate(
+    cluster_cidrs: str, mask_size: int, mask_size_ipv6: int, used: Collection[str]
+) -> tuple[str, ...]:
+    """The lowest free subnet of every range; () when one of them is exhausted: all or none."""
+    found = []
+    for cidr in cluster_cidrs.split(","):
+        subnet = first_free(cidr, mask_size_ipv6 if ":" in cidr else mask_size, used)
+        if subnet is None:
+            return ()
+        found.append(subnet)
+    return tuple(found)
+
+
+def reconcile(node: Node, cidrs: tuple[str, ...]) -> list[Effect]:
     """Write the allocation into the node, or say that there is none."""
     if node.spec.pod_cidr or node.metadata.deletion_timestamp:
         return []
-    if cidr is None:
+    if not cidrs:
         name = node.metadata.name
         message = f"Node {name} status is now: CIDRNotAvailable"
         return [Emit(node, "Normal", "CIDRNotAvailable", message)]
-    patch = {"metadata": {"uid": node.metadata.uid}, "spec": {"podCIDR": cidr, "podCIDRs": [cidr]}}
+    spec = {"podCIDR": cidrs[0], "podCIDRs": list(cidrs)}
+    patch = {"metadata": {"uid": node.metadata.uid}, "spec": spec}
     return [Patch(kinds.NODE, node.metadata.name, patch, missing_ok=True)]

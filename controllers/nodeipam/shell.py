@@ -16,8 +16,8 @@ class NodeIpamController:
     def __init__(self, world: World) -> None:
         self._config = world.config
         self._nodes = world.informers.informer(kinds.NODE)
-        self._promised: dict[str, tuple[str, str]] = {}
-        """Node name -> (uid, CIDR), until the node is gone."""
+        self._promised: dict[str, tuple[str, tuple[str, ...]]] = {}
+        """Node name -> (uid, CIDRs), until the node is gone."""
         self.driver = world.driver("nodeipam", self._reconcile, component="cidrAllocator")
         self._nodes.on_change(self._changed)
 
@@ -30,7 +30,8 @@ class NodeIpamController:
                     self.driver.add(node.key)
             return
         if new.spec.pod_cidr:
-            self._promised[new.metadata.name] = (new.metadata.uid, new.spec.pod_cidr)
+            held = tuple(new.spec.pod_cidrs) or (new.spec.pod_cidr,)
+            self._promised[new.metadata.name] = (new.metadata.uid, held)
         else:
             self.driver.add(new.key)
 
@@ -38,16 +39,19 @@ class NodeIpamController:
         node = self._nodes.by_key(key)
         if node is None:
             return []
-        uid, cidr = self._promised.get(key, ("", ""))
+        uid, cidrs = self._promised.get(key, ("", ()))
         if uid != node.metadata.uid:
-            used = {subnet for _, subnet in self._promised.values()}
-            cidr = (
-                core.first_free(self._config.cluster_cidr, self._config.node_cidr_mask_size, used)
-                or ""
+            used = {subnet for _, subnets in self._promised.values() for subnet in subnets}
+            config = self._config
+            cidrs = core.allocate(
+                config.cluster_cidr,
+                config.node_cidr_mask_size,
+                config.node_cidr_mask_size_ipv6,
+                used,
             )
-            if cidr:
-                self._promised[key] = (node.metadata.uid, cidr)
-        return core.reconcile(node, cidr or None)
+            if cidrs:
+                self._promised[key] = (node.metadata.uid, cidrs)
+        return core.reconcile(node, cidrs)
 
 
 def build(world: World) -> Driver:

@@ -15,3 +15,6 @@ MODES: dict[str, Mode] = {mode.name: mode for mode in (IptablesMode(), NftablesM
 """By name, as the ConfigMap and ``--proxy-mode`` write it. A starting kube-proxy removes the
 leftovers of every other mode, in this order.
 """
+
+KNOW_SERVICE_CIDRS = ("nftables",)
+"""Modes that must know which networks cluster IPs come from (upstream's others ignore them)."""

@@ -157,6 +157,7 @@ CONTROLLER_REVISION = _kind("apps/v1", "ControllerRevision", views.ControllerRev
 ENDPOINT_SLICE = _kind("discovery.k8s.io/v1", "EndpointSlice", views.EndpointSlice)
 LEASE = _kind("coordination.k8s.io/v1", "Lease", views.Lease)
 NETWORK_POLICY = _kind("networking.k8s.io/v1", "NetworkPolicy", views.NetworkPolicy)
+SERVICE_CIDR = _kind("networking.k8s.io/v1", "ServiceCIDR", views.ServiceCIDR, behaves=False)
 INGRESS = _kind("networking.k8s.io/v1", "Ingress", views.Ingress)
 INGRESS_CLASS = _kind("networking.k8s.io/v1", "IngressClass", views.IngressClass)
 POD_DISRUPTION_BUDGET = _kind("policy/v1", "PodDisruptionBudget", views.PodDisruptionBudget)

@@ -150,6 +150,13 @@ class NodeInfo:
     cpus: int
     memory_bytes: int
     kernel_version: str
+    address6: str = ""
+    """Its IPv6 address in a dual-stack cluster."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All its addresses, the primary family's first."""
+        return (self.address, self.address6) if self.address6 else (self.address,)
 
 
 @dataclass(frozen=True, slots=True)

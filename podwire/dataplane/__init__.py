@@ -18,7 +18,11 @@ One namespace has both families: ``Netns.fib`` and ``fib6``, ``netfilter`` and `
 
 Not modelled: fragments (a packet without DF passes whole), TCP windows in conntrack, ICMP rate
 limits and redirects, learned path MTUs that expire, multicast beyond neighbour discovery, router
-discovery, duplicate address detection, IPv6 zones (``fe80::1%eth0``) and extension headers, VLANs,
-traffic control, IPsec. Unknown iptables matches and targets load and print; a packet that meets one
-ends UNKNOWN.
+discovery, duplicate address detection, NDP proxies, IPv6 zones (``fe80::1%eth0``) and extension
+headers, VLANs, queueing disciplines other than netem, WireGuard's handshake, Geneve options, IPsec.
+Unknown iptables matches and targets load and print; a packet that meets one ends UNKNOWN.
+
+Held against a kernel (tests/system): both families' forwarding, NAT, tunnels by VXLAN, rules and
+tables, ARP's manners, reverse path filters, and what the tools print of them. Held against sources
+only, for no kernel at hand has them: IPIP, Geneve, WireGuard, SCTP, netem.
 """

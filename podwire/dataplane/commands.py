@@ -35,8 +35,11 @@ class NetnsDel(Command, frozen=True, kw_only=True):
 
 
 class LinkAdd(Command, frozen=True, kw_only=True):
-    """``ip link add``. ``kind``: veth | bridge | vxlan | dummy. ``exist``: one that is there with
-    this name and kind is fine (what agents do that ensure a device).
+    """``ip link add``. ``kind``: veth | bridge | vxlan | geneve | ipip | wireguard | dummy.
+
+    ``remote`` "" means: of VXLAN, the FDB says; of IPIP, the route's next hop. ``dst_port`` 0 is
+    the kind's own default. ``key`` is WireGuard's public key (the model knows no private ones).
+    ``exist``: one that is there with this name and kind is fine (what agents do that ensure one).
     """
 
     name: str
@@ -51,6 +54,9 @@ class LinkAdd(Command, frozen=True, kw_only=True):
     dev: str = ""
     dst_port: int = 8472
     learning: bool = True
+    remote: str = ""
+    key: str = ""
+    fwmark: int = 0
     exist: bool = False
 
 
@@ -63,6 +69,17 @@ class LinkSet(Command, frozen=True, kw_only=True):
     mac: str | None = None
     mtu_bytes: int | None = None
     hairpin: bool | None = None
+
+
+class WireguardPeer(Command, frozen=True, kw_only=True):
+    """``wg set DEV peer KEY endpoint ADDRESS:PORT allowed-ips A,B``; ``remove`` forgets it."""
+
+    dev: str
+    key: str
+    endpoint: str = ""
+    port: int = 51820
+    allowed: list[str] = []
+    remove: bool = False
 
 
 class LinkDel(Command, frozen=True, kw_only=True):
@@ -214,6 +231,35 @@ class RulesRestore(Command, frozen=True, kw_only=True):
     family: str = "ipv4"
 
 
+class QdiscReplace(Command, frozen=True, kw_only=True):
+    """``tc qdisc add|change|replace dev DEV root netem ...``. Shares are in [0, 1]."""
+
+    dev: str
+    verb: str = "replace"
+    limit: int = 1000
+    delay_ns: int = 0
+    jitter_ns: int = 0
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    gap: int = 0
+    corrupt: float = 0.0
+    rate_bits: int = 0
+
+
+class QdiscDel(Command, frozen=True, kw_only=True):
+    """``tc qdisc del dev DEV root``."""
+
+    dev: str
+
+
+class FdbAgeing(Command, frozen=True, kw_only=True):
+    """``ip link set BRIDGE type bridge ageing_time N``: how long a learned MAC is believed."""
+
+    bridge: str
+    seconds: int
+
+
 class NftApply(Command, frozen=True, kw_only=True):
     """``nft -f`` of real text, all or nothing. ``own`` follows it in the same transaction.
 
@@ -259,6 +305,7 @@ AnyCommand = (
     | LinkAdd
     | LinkSet
     | LinkDel
+    | WireguardPeer
     | AddrAdd
     | AddrDel
     | RouteReplace
@@ -274,6 +321,9 @@ AnyCommand = (
     | IpsetRestore
     | IpvsRestore
     | SysctlSet
+    | FdbAgeing
+    | QdiscReplace
+    | QdiscDel
     | ConntrackDelete
 )
 

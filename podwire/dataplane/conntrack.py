@@ -1,9 +1,10 @@
 """Connection tracking (nf_conntrack): which packets belong together, and how far they have come.
 
-TCP follows the kernel's state table; sequence numbers are not looked at (the network model has
-none), so a packet is never INVALID for its window. A tuple is (protocol, source, source port,
-destination, destination port); for ICMP echo the ports are identifier and type. Both families
-share one table.
+TCP and SCTP follow the kernel's state tables; sequence numbers and verification tags are not looked
+at (the network model has none), so a packet is never INVALID for its window. A tuple is (protocol,
+source, source port, destination, destination port); for ICMP echo the ports are identifier and
+type. Both families share one table. The collector that thins a table which is 95 % full is not
+modelled: a full one drops early what is not ASSURED.
 """
 
 from __future__ import annotations
@@ -12,15 +13,12 @@ from collections.abc import Iterator
 
 import msgspec
 
+from podwire.dataplane import conntrack_tables as tables
 from podwire.dataplane.packet import (
-    ACK,
-    FIN,
     ICMP_ECHO,
     ICMP_ECHO_REPLY,
     ICMPV6_ECHO,
     ICMPV6_ECHO_REPLY,
-    RST,
-    SYN,
     Packet,
 )
 from podwire.dataplane.sysctl import Sysctls
@@ -34,45 +32,16 @@ ECHOES = {
     "icmp": {ICMP_ECHO: ICMP_ECHO_REPLY, ICMP_ECHO_REPLY: ICMP_ECHO},
     "icmpv6": {ICMPV6_ECHO: ICMPV6_ECHO_REPLY, ICMPV6_ECHO_REPLY: ICMPV6_ECHO},
 }
+CLASHES_ALLOWED = ("udp", "icmp", "icmpv6")
 UNTRACKED_ICMPV6 = range(130, 138)
 """Multicast listener and neighbour discovery (nf_conntrack_proto_icmpv6.c: noct_valid_new)."""
 
-# fmt: off
-# nf_conntrack_proto_tcp.c, tcp_conntracks: new state by direction, kind of segment, old state.
-# "" is invalid, "-" leaves the state alone.
-NO, SS, SR, ES, FW, CW, LA, TW, CL, S2 = (
-    "NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK",
-    "TIME_WAIT", "CLOSE", "SYN_SENT2",
-)
-_IV, _IG = "", "-"
-_OLD = (NO, SS, SR, ES, FW, CW, LA, TW, CL, S2)
-_ORIGINAL = {
-    "syn":    (SS,  SS,  _IG, _IG, _IG, _IG, _IG, SS,  SS,  S2),
-    "synack": (_IV, _IV, SR,  _IV, _IV, _IV, _IV, _IV, _IV, SR),
-    "fin":    (_IV, _IV, FW,  FW,  LA,  LA,  LA,  TW,  CL,  _IV),
-    "ack":    (ES,  _IV, ES,  ES,  CW,  CW,  TW,  TW,  CL,  _IV),
-    "rst":    (_IV, CL,  CL,  CL,  CL,  CL,  CL,  CL,  CL,  CL),
-    "none":   (_IV, _IV, _IV, _IV, _IV, _IV, _IV, _IV, _IV, _IV),
-}
-_REPLY = {
-    "syn":    (_IV, S2,  _IV, _IV, _IV, _IV, _IV, SS,  _IV, S2),
-    "synack": (_IV, SR,  _IG, _IG, _IG, _IG, _IG, _IG, _IG, SR),
-    "fin":    (_IV, _IV, FW,  FW,  LA,  LA,  LA,  TW,  CL,  _IV),
-    "ack":    (_IV, _IG, SR,  ES,  CW,  CW,  TW,  TW,  CL,  _IG),
-    "rst":    (_IV, CL,  CL,  CL,  CL,  CL,  CL,  CL,  CL,  CL),
-    "none":   (_IV, _IV, _IV, _IV, _IV, _IV, _IV, _IV, _IV, _IV),
-}
-# fmt: on
-TRANSITIONS: dict[tuple[bool, str, str], str] = {
-    (reply, kind, old): new
-    for reply, rows in ((False, _ORIGINAL), (True, _REPLY))
-    for kind, row in rows.items()
-    for old, new in zip(_OLD, row, strict=True)
-}
-
 
 class Entry(msgspec.Struct):
-    """One tracked connection. ``reply`` is what answers look like before NAT undoes itself."""
+    """One tracked connection. ``reply`` is what answers look like before NAT undoes itself.
+
+    ``tcp_state`` is SCTP's state too. ``clash``: found by its answers only (IPS_NAT_CLASH).
+    """
 
     id: int
     orig: Tuple
@@ -89,6 +58,8 @@ class Entry(msgspec.Struct):
     dnat: bool = False
     src_bound: bool = False
     dst_bound: bool = False
+    zone: int = 0
+    clash: bool = False
 
 
 def invert(key: Tuple) -> Tuple:
@@ -109,17 +80,6 @@ def tuple_of(packet: Packet) -> Tuple | None:
     return (packet.protocol, packet.src, packet.src_port, packet.dst, packet.dst_port)
 
 
-def segment_kind(flags: int) -> str:
-    """A TCP segment's row in the table."""
-    if flags & RST:
-        return "rst"
-    if flags & SYN:
-        return "synack" if flags & ACK else "syn"
-    if flags & FIN:
-        return "fin"
-    return "ack" if flags & ACK else "none"
-
-
 class Found(msgspec.Struct, frozen=True):
     """What tracking says of a packet. ``state`` INVALID comes without an entry."""
 
@@ -129,17 +89,23 @@ class Found(msgspec.Struct, frozen=True):
     full: bool = False
 
 
+Table = dict[Tuple, tuple[Entry, bool]]
+
+
 class Conntrack:
-    """The table of a namespace: each confirmed entry under both its tuples.
+    """The table of a namespace: each confirmed entry under both its tuples, zone by zone.
 
     ``confirm_delay_ns`` (0: none) is how long a confirmed entry stays unseen by other packets. A
-    second packet of the flow in that window makes an entry of its own, whose insertion fails: the
-    race of two packets on two CPUs, such as the A and AAAA queries of one resolver socket.
+    second packet of the flow in that window makes an entry of its own, whose insertion clashes: the
+    race of two packets on two CPUs, such as the A and AAAA queries of one resolver socket. Of UDP
+    the kernel resolves most clashes (nf_ct_resolve_clash) since 5.7; ``resolves_clashes`` False is
+    an older one, which drops.
     """
 
     __slots__ = (
         "_inserted",
         "by_tuple",
+        "clash_resolved",
         "confirm_delay_ns",
         "dropped",
         "early_dropped",
@@ -147,42 +113,68 @@ class Conntrack:
         "insert_failed",
         "invalid",
         "last_id",
+        "resolves_clashes",
+        "zones",
     )
 
     def __init__(self) -> None:
-        self.by_tuple: dict[Tuple, tuple[Entry, bool]] = {}
+        self.by_tuple: Table = {}
+        """Zone 0, where everything is unless a CT rule says otherwise."""
+        self.zones: dict[int, Table] = {}
         self.last_id = 0
         self.confirm_delay_ns = 0
+        self.resolves_clashes = True
         self.found = self.invalid = self.dropped = self.early_dropped = self.insert_failed = 0
+        self.clash_resolved = 0
         self._inserted = 0
 
     def clone(self) -> tuple[Conntrack, dict[int, Entry]]:
         """An independent copy, and its entries by the identity of the originals."""
         copy = Conntrack()
         twins: dict[int, Entry] = {}
-        for key, (entry, reply) in self.by_tuple.items():
-            twin = twins.get(id(entry))
-            if twin is None:
-                twin = twins[id(entry)] = msgspec.structs.replace(entry)
-            copy.by_tuple[key] = (twin, reply)
-        copy.confirm_delay_ns = self.confirm_delay_ns
+        for zone, table in ((0, self.by_tuple), *self.zones.items()):
+            target = copy.table(zone)
+            for key, (entry, reply) in table.items():
+                twin = twins.get(id(entry))
+                if twin is None:
+                    twin = twins[id(entry)] = msgspec.structs.replace(entry)
+                target[key] = (twin, reply)
+        copy.confirm_delay_ns, copy.resolves_clashes = self.confirm_delay_ns, self.resolves_clashes
         copy.last_id, copy.found, copy.dropped = self.last_id, self.found, self.dropped
         return copy, twins
 
+    def table(self, zone: int) -> Table:
+        """The entries of a zone, made when first asked for."""
+        if not zone:
+            return self.by_tuple
+        found = self.zones.get(zone)
+        if found is None:
+            found = self.zones[zone] = {}
+        return found
+
     def __len__(self) -> int:
-        return len(self.by_tuple) // 2
+        size = len(self.by_tuple)
+        if self.zones:
+            size += sum(len(table) for table in self.zones.values())
+        return size // 2
+
+    def clear(self) -> None:
+        """``conntrack -F``."""
+        self.by_tuple.clear()
+        self.zones.clear()
 
     def entries(self, now_ns: int) -> Iterator[Entry]:
-        """Living entries, oldest first."""
+        """Living entries, oldest first, zone by zone."""
+        hits = [hit for t in (self.by_tuple, *self.zones.values()) for hit in t.values()]
         return (
             entry
-            for entry, reply in list(self.by_tuple.values())
-            if not reply and entry.expires_ns > now_ns
+            for entry, reply in hits
+            if (not reply or entry.clash) and entry.expires_ns > now_ns
         )
 
-    def find(self, key: Tuple, now_ns: int) -> tuple[Entry, bool] | None:
+    def find(self, key: Tuple, now_ns: int, zone: int = 0) -> tuple[Entry, bool] | None:
         """The living entry of a tuple and whether the tuple is its answer side."""
-        hit = self.by_tuple.get(key)
+        hit = (self.table(zone) if zone else self.by_tuple).get(key)
         if hit is not None and hit[0].expires_ns <= now_ns:
             self.remove(hit[0])
             return None
@@ -190,61 +182,95 @@ class Conntrack:
 
     def remove(self, entry: Entry) -> None:
         """Forget an entry."""
+        table = self.table(entry.zone)
         for key in (entry.orig, entry.reply):
-            hit = self.by_tuple.get(key)
+            hit = table.get(key)
             if hit is not None and hit[0] is entry:
-                del self.by_tuple[key]
+                del table[key]
 
-    def confirm(self, entry: Entry, now_ns: int) -> bool:
-        """Make an entry visible to other packets; False when another took its place meanwhile."""
+    def confirm(self, entry: Entry, now_ns: int) -> Entry | None:
+        """Make an entry visible to other packets; the entry that the packet belongs to then, or
+        None when another took its place meanwhile and the packet is lost.
+        """
         if entry.confirmed:
-            return True
+            return entry
+        table = self.table(entry.zone)
         for key in (entry.orig, entry.reply):
-            if self.find(key, now_ns) or key in self.by_tuple:
-                self.insert_failed += 1
-                return False
-        entry.confirmed = True
-        entry.visible_ns = now_ns + self.confirm_delay_ns
-        self.by_tuple[entry.orig] = (entry, False)
-        self.by_tuple[entry.reply] = (entry, True)
-        self._inserted += 1
+            if self.find(key, now_ns, entry.zone) or key in table:
+                return self._clashed(entry, table[key][0], now_ns)
+        self._insert(entry, now_ns)
+        table[entry.orig] = (entry, False)
+        table[entry.reply] = (entry, True)
         if self._inserted % PURGE_EVERY == 0:
             self.purge(now_ns)
-        return True
+        return entry
+
+    def _insert(self, entry: Entry, now_ns: int) -> None:
+        entry.confirmed = True
+        entry.visible_ns = now_ns + self.confirm_delay_ns
+        self._inserted += 1
+
+    @property
+    def inserted(self) -> int:
+        """How many entries were ever inserted."""
+        return self._inserted
+
+    def _clashed(self, entry: Entry, winner: Entry, now_ns: int) -> Entry | None:
+        """Another packet of the flow was faster (nf_ct_resolve_clash): with the same translation,
+        or none, this packet joins it; with another one its entry lives a second, for its answers.
+        """
+        if self.resolves_clashes and entry.orig[0] in CLASHES_ALLOWED:
+            translated = entry.snat or entry.dnat
+            if winner.orig == entry.orig and (not translated or winner.reply == entry.reply):
+                self.clash_resolved += 1
+                return winner
+            table = self.table(entry.zone)
+            if entry.reply not in table:
+                self.clash_resolved += 1
+                self._insert(entry, now_ns)
+                entry.clash, entry.expires_ns = True, now_ns + SECOND_NS
+                table[entry.reply] = (entry, True)
+                return entry
+        self.insert_failed += 1
+        self.dropped += 1
+        return None
 
     def purge(self, now_ns: int) -> None:
         """Forget what expired (otherwise done when an entry is met)."""
-        for entry, reply in list(self.by_tuple.values()):
-            if not reply and entry.expires_ns <= now_ns:
-                self.remove(entry)
+        for table in (self.by_tuple, *self.zones.values()):
+            for entry, _ in list(table.values()):
+                if entry.expires_ns <= now_ns:
+                    self.remove(entry)
 
     def used(self, reply: Tuple, entry: Entry, now_ns: int) -> bool:
         """Whether another connection already has these answers (nf_nat_used_tuple)."""
-        hit = self.find(reply, now_ns)
+        hit = self.find(reply, now_ns, entry.zone)
         return hit is not None and hit[0] is not entry
 
     # ------------------------------------------------------------ packets
 
-    def track(self, packet: Packet, sysctls: Sysctls, now_ns: int) -> Found:
+    def track(self, packet: Packet, sysctls: Sysctls, now_ns: int, zone: int = 0) -> Found:
         """Which connection a packet belongs to (nf_conntrack_in). A new one is not yet visible."""
-        found = self._track(packet, sysctls, now_ns)
+        found = self._track(packet, sysctls, now_ns, zone)
         if found.state == "INVALID":
             self.invalid += 1
         return found
 
-    def _track(self, packet: Packet, sysctls: Sysctls, now_ns: int) -> Found:
+    def _track(self, packet: Packet, sysctls: Sysctls, now_ns: int, zone: int) -> Found:
         if packet.is_icmp_error:
-            return self._related(packet, now_ns)
+            return self._related(packet, now_ns, zone)
         key = tuple_of(packet)
         if key is None:
             untracked = packet.protocol == "icmpv6" and packet.icmp_type in UNTRACKED_ICMPV6
             return Found("UNTRACKED" if untracked else "INVALID")
-        hit = self.find(key, now_ns)
+        hit = self.find(key, now_ns, zone)
         if hit is None:
-            return self._new(key, packet, sysctls, now_ns)
+            return self._new(key, packet, sysctls, now_ns, zone)
         entry, reply = hit
         if packet.protocol == "tcp":
             return self._tcp(entry, reply, packet, sysctls, now_ns)
+        if packet.protocol == "sctp":
+            return self._sctp(entry, reply, packet, sysctls, now_ns)
         if packet.protocol == "udp":
             _refresh_udp(entry, sysctls, now_ns, reply=reply)
         else:
@@ -258,17 +284,23 @@ class Conntrack:
             entry.seen_reply = True
         return Found("ESTABLISHED" if entry.seen_reply else "NEW", entry, reply)
 
-    def _related(self, packet: Packet, now_ns: int) -> Found:
+    def _related(self, packet: Packet, now_ns: int, zone: int) -> Found:
         inner = tuple_of(packet.original) if packet.original is not None else None
-        hit = self.find(invert(inner), now_ns) if inner is not None else None
+        hit = self.find(invert(inner), now_ns, zone) if inner is not None else None
         return Found("INVALID") if hit is None else Found("RELATED", hit[0], hit[1])
 
-    def _new(self, key: Tuple, packet: Packet, sysctls: Sysctls, now_ns: int) -> Found:
+    def _new(
+        self, key: Tuple, packet: Packet, sysctls: Sysctls, now_ns: int, zone: int = 0
+    ) -> Found:
         state = ""
         if packet.protocol == "tcp":
-            state = TRANSITIONS[False, segment_kind(packet.tcp_flags), NO]
+            state = tables.TCP[False, tables.segment_kind(packet.tcp_flags), tables.NO]
             loose = sysctls.number("net.netfilter.nf_conntrack_tcp_loose")
-            if not state or (state == ES and not loose):
+            if not state or (state == tables.ES and not loose):
+                return Found("INVALID")
+        elif packet.protocol == "sctp":
+            state = tables.SCTP.get((False, packet.sctp_chunk, tables.NO), "")
+            if not state or packet.sctp_chunk in tables.SCTP_OUT_OF_BLUE:
                 return Found("INVALID")
         elif packet.protocol in ECHOES and packet.icmp_type not in {ICMP_ECHO, ICMPV6_ECHO}:
             return Found("INVALID")
@@ -279,9 +311,14 @@ class Conntrack:
             return Found("NEW", full=True)
         self.last_id += 1
         entry = Entry(
-            id=self.last_id, orig=key, reply=invert(key), created_ns=now_ns, tcp_state=state
+            id=self.last_id,
+            orig=key,
+            reply=invert(key),
+            created_ns=now_ns,
+            tcp_state=state,
+            zone=zone,
         )
-        name = f"tcp_{state.lower()}" if state else packet.protocol
+        name = f"{packet.protocol}_{state.lower()}" if state else packet.protocol
         entry.expires_ns = now_ns + timeout_ns(sysctls, name)
         return Found("NEW", entry)
 
@@ -301,25 +338,42 @@ class Conntrack:
     def _tcp(
         self, entry: Entry, reply: bool, packet: Packet, sysctls: Sysctls, now_ns: int
     ) -> Found:
-        kind = segment_kind(packet.tcp_flags)
+        kind = tables.segment_kind(packet.tcp_flags)
         old = entry.tcp_state
-        new = TRANSITIONS[reply, kind, old]
-        if new == _IV:
+        new = tables.TCP[reply, kind, old]
+        if new == tables.IV:
             return Found("INVALID")
-        if new == SS and old in {TW, CL}:
+        if new == tables.SS and old in {tables.TW, tables.CL}:
             self.remove(entry)
             fresh = tuple_of(packet)
             assert fresh is not None
-            return self._new(fresh, packet, sysctls, now_ns)
-        if new == _IG:
+            return self._new(fresh, packet, sysctls, now_ns, entry.zone)
+        if new == tables.IG:
             return self._seen(entry, reply=reply)
         entry.tcp_state = new
         if kind == "rst" and not entry.seen_reply:
             self.remove(entry)
             return self._seen(entry, reply=reply)
-        if entry.seen_reply and not entry.assured and old in {SR, ES} and new == ES:
+        grown = old in {tables.SR, tables.ES} and new == tables.ES
+        if entry.seen_reply and not entry.assured and grown:
             entry.assured = True
         entry.expires_ns = now_ns + timeout_ns(sysctls, f"tcp_{new.lower()}")
+        return self._seen(entry, reply=reply)
+
+    def _sctp(
+        self, entry: Entry, reply: bool, packet: Packet, sysctls: Sysctls, now_ns: int
+    ) -> Found:
+        """Chunks that are not in the table (DATA, SACK) change no state."""
+        old = entry.tcp_state
+        new = tables.SCTP.get((reply, packet.sctp_chunk, old), old)
+        if new == tables.IV:
+            return Found("INVALID")
+        entry.tcp_state = new
+        if new == tables.ES and old != new:
+            entry.assured = True
+        repeated = packet.sctp_chunk == "init" and old == new == tables.CD
+        if not repeated:
+            entry.expires_ns = now_ns + timeout_ns(sysctls, f"sctp_{new.lower()}")
         return self._seen(entry, reply=reply)
 
     def delete(self, protocol: str, now_ns: int, **wanted: object) -> int:
@@ -347,25 +401,18 @@ class Conntrack:
         """State as plain ordered values, for hashing."""
         return [
             self.last_id,
-            [msgspec.structs.astuple(e) for e, reply in self.by_tuple.values() if not reply],
+            [
+                msgspec.structs.astuple(entry)
+                for table in (self.by_tuple, *self.zones.values())
+                for entry, reply in table.values()
+                if not reply or entry.clash
+            ],
         ]
-
-
-_TIMEOUTS = {
-    "tcp_syn_sent2": "net.netfilter.nf_conntrack_tcp_timeout_syn_sent",
-    "udp": "net.netfilter.nf_conntrack_udp_timeout",
-    "udp_stream": "net.netfilter.nf_conntrack_udp_timeout_stream",
-    "icmp": "net.netfilter.nf_conntrack_icmp_timeout",
-    "icmpv6": "net.netfilter.nf_conntrack_icmpv6_timeout",
-}
-for _state in _OLD[1:-1]:
-    _TIMEOUTS[f"tcp_{_state.lower()}"] = f"net.netfilter.nf_conntrack_tcp_timeout_{_state.lower()}"
 
 
 def timeout_ns(sysctls: Sysctls, name: str) -> int:
     """How long an entry in a condition lives after its last packet."""
-    key = _TIMEOUTS.get(name, "net.netfilter.nf_conntrack_generic_timeout")
-    return sysctls.number(key) * SECOND_NS
+    return sysctls.number(tables.TIMEOUTS.get(name, tables.GENERIC)) * SECOND_NS
 
 
 def _refresh_udp(entry: Entry, sysctls: Sysctls, now_ns: int, *, reply: bool) -> None:

@@ -32,7 +32,8 @@ class Deliver:
 class Drop:
     """A packet that ended here. ``rule`` is the netfilter rule that decided, if one did.
 
-    An answer (ICMP error, RST) that a drop causes travels as a packet of its own.
+    An answer (ICMP error, RST) that a drop causes travels as a packet of its own. ``errno`` is the
+    name of what the sender's system call fails with, if the kernel refuses at once.
     """
 
     netns: str
@@ -41,6 +42,7 @@ class Drop:
     reason: str
     rule: str = ""
     chain: str = ""
+    errno: str = ""
 
 
 Emit = ToWire | Deliver | Drop

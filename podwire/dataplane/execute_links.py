@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from podwire.dataplane import commands as c
-from podwire.dataplane.addr import family_of
+from podwire.dataplane.addr import ZERO_MAC, family_of
 from podwire.dataplane.commands import CommandError
-from podwire.dataplane.execute_common import address, device
-from podwire.dataplane.link import Link
+from podwire.dataplane.execute_common import address, device, prefix
+from podwire.dataplane.link import FdbEntry, Link, Peer
 from podwire.dataplane.netns import Netns
+from podwire.dataplane.qdisc import Netem
 
 if TYPE_CHECKING:
     from podwire.dataplane.kernel import Kernel
 
-LINK_KINDS = ("veth", "bridge", "vxlan", "dummy")
-VXLAN_OVERHEAD_BYTES = {"ipv4": 50, "ipv6": 70}
+LINK_KINDS = ("veth", "bridge", "vxlan", "geneve", "ipip", "wireguard", "dummy")
+OVERHEAD_BYTES = {
+    "vxlan": {"ipv4": 50, "ipv6": 70},
+    "geneve": {"ipv4": 50, "ipv6": 70},
+    "ipip": {"ipv4": 20, "ipv6": 20},
+    "wireguard": {"ipv4": 80, "ipv6": 80},
+}
+"""By the family of the outer packet. WireGuard's device allows for IPv6 whatever it uses."""
+DEFAULT_PORTS = {"vxlan": 8472, "geneve": 6081, "wireguard": 51820}
+NO_MAC = ("ipip", "wireguard")
 
 
 def remove_peer(kernel: Kernel, link: Link) -> None:
@@ -54,15 +65,95 @@ def add(kernel: Kernel, command: c.LinkAdd, _now_ns: int) -> None:
     if command.kind == "veth":
         _add_veth(kernel, ns, link, command)
         return
-    if command.kind == "vxlan":
-        link.vni, link.dev = command.vni, command.dev
-        link.local = address(command.local) if command.local else ""
-        link.dst_port, link.learning = command.dst_port, command.learning
-        if command.dev:
-            lower = device(ns, command.dev)
-            overhead = VXLAN_OVERHEAD_BYTES[family_of(link.local)]
-            link.mtu_bytes = min(link.mtu_bytes, lower.mtu_bytes - overhead)
+    if command.kind in OVERHEAD_BYTES:
+        _tunnel(ns, link, command)
     ns.add_link(link)
+    if link.kind == "vxlan" and link.remote:
+        entry = FdbEntry(port=link.name, dst=link.remote, permanent=True)
+        ns.fdb[link.name] = {ZERO_MAC: entry}
+
+
+def _tunnel(ns: Netns, link: Link, command: c.LinkAdd) -> None:
+    """A tunnel's own properties; its MTU leaves room for what it wraps packets in."""
+    link.vni, link.dev, link.key = command.vni, command.dev, command.key
+    link.local = address(command.local) if command.local else ""
+    link.remote = address(command.remote) if command.remote else ""
+    link.fwmark, link.learning = command.fwmark, command.learning
+    link.dst_port = command.dst_port
+    if command.kind != "vxlan" and command.dst_port in {0, DEFAULT_PORTS["vxlan"]}:
+        link.dst_port = DEFAULT_PORTS.get(command.kind, 0)
+    if command.kind == "geneve" and not link.remote:
+        raise CommandError("Error: argument remote is required for this device.")
+    if command.kind in NO_MAC:
+        link.mac, link.arp = ZERO_MAC, False
+    lower = device(ns, command.dev) if command.dev else None
+    overhead = OVERHEAD_BYTES[command.kind][family_of(link.local or link.remote)]
+    if lower is not None or command.kind in NO_MAC:
+        room = (lower.mtu_bytes if lower is not None else 1500) - overhead
+        link.mtu_bytes = min(link.mtu_bytes, room)
+
+
+def wireguard_peer(kernel: Kernel, command: c.WireguardPeer, _now_ns: int) -> None:
+    """``wg set DEV peer``."""
+    ns = kernel.netns(command.netns)
+    link = ns.links.get(command.dev)
+    if link is None or link.kind != "wireguard":
+        word = "No such device" if link is None else "Operation not supported"
+        raise CommandError(f"Unable to modify interface: {word}")
+    others = tuple(peer for peer in link.peers if peer.key != command.key)
+    if command.remove:
+        link.peers = others
+        return
+    allowed = tuple(prefix(text) for text in command.allowed)
+    # an address belongs to one peer: whoever is given it last
+    kept = tuple(
+        msgspec.structs.replace(p, allowed=tuple(a for a in p.allowed if a not in allowed))
+        for p in others
+    )
+    endpoint = address(command.endpoint) if command.endpoint else ""
+    link.peers = (*kept, Peer(command.key, endpoint, command.port, allowed))
+
+
+def qdisc_replace(kernel: Kernel, command: c.QdiscReplace, _now_ns: int) -> None:
+    """``tc qdisc add|change|replace``: a new discipline has a new handle."""
+    link = device(kernel.netns(command.netns), command.dev)
+    old = link.qdisc
+    if command.verb == "add" and old is not None:
+        raise CommandError("Error: Exclusivity flag on, cannot modify.")
+    if command.verb == "change" and old is None:
+        raise CommandError("Error: Qdisc not found. To create specify NLM_F_CREATE flag.")
+    shares = (command.loss, command.duplicate, command.reorder, command.corrupt)
+    if any(not 0 <= share <= 1 for share in shares) or command.limit < 1:
+        raise CommandError("RTNETLINK answers: Invalid argument")
+    link.qdisc = Netem(
+        handle=old.handle if old is not None else kernel.next_handle(),
+        limit=command.limit,
+        delay_ns=command.delay_ns,
+        jitter_ns=command.jitter_ns,
+        loss=command.loss,
+        duplicate=command.duplicate,
+        reorder=command.reorder,
+        gap=command.gap,
+        corrupt=command.corrupt,
+        rate_bits=command.rate_bits,
+    )
+
+
+def qdisc_del(kernel: Kernel, command: c.QdiscDel, _now_ns: int) -> None:
+    """``tc qdisc del``: what it holds is lost with it (netem_reset)."""
+    link = device(kernel.netns(command.netns), command.dev)
+    if link.qdisc is None:
+        raise CommandError("Error: Cannot delete qdisc with handle of zero.")
+    link.qdisc = None
+    kernel.flush_queue(command.netns, command.dev)
+
+
+def fdb_ageing(kernel: Kernel, command: c.FdbAgeing, _now_ns: int) -> None:
+    """``ip link set BRIDGE type bridge ageing_time``."""
+    bridge = device(kernel.netns(command.netns), command.bridge)
+    if bridge.kind != "bridge":
+        raise CommandError("RTNETLINK answers: Operation not supported")
+    bridge.ageing_s = command.seconds
 
 
 def _add_veth(kernel: Kernel, ns: Netns, link: Link, command: c.LinkAdd) -> None:
@@ -167,7 +258,7 @@ def delete(kernel: Kernel, command: c.LinkDel, _now_ns: int) -> None:
         raise CommandError("RTNETLINK answers: Operation not supported")
     if link.kind == "veth":
         remove_peer(kernel, link)
-    for tunnel in [t for t in ns.links.values() if t.kind == "vxlan" and t.dev == link.name]:
+    for tunnel in [t for t in ns.links.values() if t.kind in OVERHEAD_BYTES and t.dev == link.name]:
         ns.remove_link(tunnel.name)
     if command.name in ns.links:
         ns.remove_link(command.name)

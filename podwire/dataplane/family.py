@@ -13,6 +13,7 @@ class Trouble(enum.Enum):
     HOST_UNREACHABLE = "host unreachable"
     PROHIBITED = "prohibited"
     PORT_UNREACHABLE = "port unreachable"
+    NO_PROTOCOL = "no such protocol"
     TOO_BIG = "too big"
     TIME_EXCEEDED = "time exceeded"
 
@@ -49,6 +50,7 @@ IPV4 = Family(
         Trouble.HOST_UNREACHABLE: (3, 1),
         Trouble.PROHIBITED: (3, 13),
         Trouble.PORT_UNREACHABLE: (3, 3),
+        Trouble.NO_PROTOCOL: (3, 2),
         Trouble.TOO_BIG: (3, 4),
         Trouble.TIME_EXCEEDED: (11, 0),
     },
@@ -69,6 +71,7 @@ IPV6 = Family(
         Trouble.HOST_UNREACHABLE: (1, 3),
         Trouble.PROHIBITED: (1, 1),
         Trouble.PORT_UNREACHABLE: (1, 4),
+        Trouble.NO_PROTOCOL: (4, 1),
         Trouble.TOO_BIG: (2, 0),
         Trouble.TIME_EXCEEDED: (3, 0),
     },

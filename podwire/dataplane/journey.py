@@ -31,11 +31,14 @@ class Journey:
         self.hops: list[Hop] = []
         self.events: list[tuple[str, Deliver | Drop]] = []
         self.wires = 0
+        self.asked: Packet | None = None
+        """The packet that was sent (last)."""
         self._frames = 0
         self._pending: deque[tuple[str, Emit]] = deque()
 
     def send(self, node: str, netns: str, packet: Packet) -> None:
         """Send a packet of a namespace's own and follow it, with patience for ARP."""
+        self.asked = packet
         recorder = Recorder()
         emits = self.world.kernels[node].send(netns, packet, self.now_ns, recorder)
         self._note(node, recorder, emits)
@@ -147,6 +150,19 @@ def is_error(packet: Packet) -> bool:
     return packet.protocol == "tcp" and bool(packet.tcp_flags & RST)
 
 
+def tells(error: Packet, asked: Packet | None) -> bool:
+    """Whether an error is heard by the socket that sent ``asked``: an ICMP error only if what it
+    quotes bears the addresses that the socket knows (one that missed its un-NAT does not).
+    """
+    if not is_error(error):
+        return False
+    quoted = error.original
+    if asked is None or quoted is None:
+        return True
+    ends = (quoted.protocol, quoted.src_port, quoted.dst, quoted.dst_port)
+    return ends == (asked.protocol, asked.src_port, asked.dst, asked.dst_port)
+
+
 def arrival(journey: Journey, at: tuple[str, str] | None = None) -> tuple[str, Deliver] | None:
     """The first packet that reached a socket (of ``at``, if given) and is not an error."""
     for node, event in journey.events:
@@ -168,7 +184,7 @@ def ending(
     own = [(n, e) for n, e in losses if not is_error(e.packet) and e.packet.protocol != "arp"]
     links = [(n, e) for n, e in losses if e.fate is Fate.LINK_DOWN]
     told = any(
-        isinstance(e, Deliver) and is_error(e.packet) and (n, e.netns) == origin
+        isinstance(e, Deliver) and (n, e.netns) == origin and tells(e.packet, journey.asked)
         for n, e in journey.events
     )
     if links and (not own or own[0][1].fate is Fate.NEIGHBOR_UNREACHABLE):
@@ -183,4 +199,6 @@ def ending(
         errors = [(n, e) for n, e in losses if is_error(e.packet)]
         if errors:
             node, drop = errors[0]
+        elif drop.fate is Fate.REFUSED:
+            return Fate.TIMED_OUT, node, drop.netns, drop.packet.flow
     return drop.fate, node, drop.netns, drop.packet.flow

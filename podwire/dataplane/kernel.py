@@ -7,6 +7,8 @@ them touches one, and copies it first.
 
 from __future__ import annotations
 
+import heapq
+
 from podwire.dataplane import execute as commands_of
 from podwire.dataplane.commands import Command, CommandError
 from podwire.dataplane.emit import Emit, Recorder
@@ -14,12 +16,15 @@ from podwire.dataplane.link import Link
 from podwire.dataplane.netfilter.env import Chance, RngChance
 from podwire.dataplane.netns import Netns, digest
 from podwire.dataplane.packet import Frame, Packet
+from podwire.dataplane.qdisc import Queue
 from podwire.dataplane.run import Run
+from podwire.dataplane.skb import Skb
 from podwire.dataplane.stack import arp, ip, l2
 from podwire.dataplane.verdict import Fate
 from podwire.runtime.ports import Rng
 
 HOST = ""
+GC_PAUSE_NS = 5_000_000_000
 
 
 class Kernel:
@@ -28,13 +33,31 @@ class Kernel:
     Not thread-safe and not reentrant: the fabric calls it from one loop.
     """
 
-    __slots__ = ("_namespaces", "_owned", "chance", "node", "rng")
+    __slots__ = (
+        "_collected_ns",
+        "_held",
+        "_last_handle",
+        "_namespaces",
+        "_owned",
+        "_queues",
+        "_sequence",
+        "chance",
+        "ideal",
+        "node",
+        "rng",
+    )
 
     def __init__(self, node: str, rng: Rng, shared: dict[str, Netns] | None = None) -> None:
         self.node = node
         self.rng = rng
         self.chance: Chance = RngChance(rng.child("statistic"))
         self._namespaces = {HOST: Netns(HOST)} if shared is None else shared
+        self._collected_ns: dict[str, int] = {}
+        self.ideal = False
+        """Whether devices delay and lose nothing (netem): on forks, which ask what rules do."""
+        self._queues: dict[tuple[str, str], Queue] = {}
+        self._held: list[tuple[int, int, str, str, Frame, Skb | None]] = []
+        self._sequence = self._last_handle = 0
         self._owned: dict[str, None] = {HOST: None} if shared is None else {}
 
     # ------------------------------------------------------------ state
@@ -42,10 +65,55 @@ class Kernel:
     def fork(self) -> Kernel:
         """A copy that shares nothing mutable with this kernel; its chance is a stream of its own.
 
-        Both sides lose ownership of the shared namespaces, so whoever writes first copies.
+        Frames that netem holds stay here. Both sides lose ownership of the shared namespaces, so
+        whoever writes first copies.
         """
         self._owned = {}
-        return Kernel(self.node, self.rng.child("fork"), dict(self._namespaces))
+        twin = Kernel(self.node, self.rng.child("fork"), dict(self._namespaces))
+        twin.ideal = self.ideal
+        return twin
+
+    # ------------------------------------------------------------ frames that wait in netem
+
+    def next_handle(self) -> int:
+        """The handle of a new discipline: 8001:, 8002: ..."""
+        self._last_handle += 1
+        return 0x8000 + self._last_handle
+
+    def queue(self, netns: str, dev: str) -> Queue:
+        """The state of a device's netem, with a stream of chance of its own."""
+        found = self._queues.get((netns, dev))
+        if found is None:
+            found = self._queues[netns, dev] = Queue(self.rng.child(f"netem/{netns}/{dev}"))
+        return found
+
+    def hold(self, due_ns: int, netns: str, dev: str, frame: Frame, skb: Skb | None) -> None:
+        """Keep a frame until ``tick`` at its time."""
+        self._sequence += 1
+        heapq.heappush(self._held, (due_ns, self._sequence, netns, dev, frame, skb))
+
+    @property
+    def holding(self) -> bool:
+        """Whether a frame waits for its time to leave."""
+        return bool(self._held)
+
+    def flush_queue(self, netns: str, dev: str) -> None:
+        """Lose what a device's netem holds, and forget its state."""
+        self._held = [item for item in self._held if (item[2], item[3]) != (netns, dev)]
+        heapq.heapify(self._held)
+        self._queues.pop((netns, dev), None)
+
+    def _release(self, run: Run) -> None:
+        while self._held and self._held[0][0] <= run.now_ns:
+            _, _, name, dev, frame, skb = heapq.heappop(self._held)
+            queue = self._queues.get((name, dev))
+            if queue is not None:
+                queue.held -= 1
+                queue.sent += 1
+            ns = self.find_netns(name)
+            link = ns.links.get(dev) if ns is not None else None
+            if ns is not None and link is not None:
+                l2.dequeue(run, ns, link, frame, skb)
 
     def find_netns(self, name: str) -> Netns | None:
         """A namespace to read or write, or None. It is this kernel's own afterwards."""
@@ -79,6 +147,33 @@ class Kernel:
     def state_hash(self) -> str:
         """A digest of all state that can influence a packet."""
         return digest([self.node, *(ns.facts() for _, ns in sorted(self._namespaces.items()))])
+
+    # ------------------------------------------------------------ the node's neighbours
+
+    def neighbours_held(self, family: str, enough: int) -> int:
+        """How many neighbours all namespaces know together (one table in Linux); below ``enough``
+        only an upper bound.
+        """
+        most = sum(len(ns.neighbours.entries) for ns in self._namespaces.values())
+        if most < enough:
+            return most
+        return sum(ns.neighbours.count(family) for ns in self._namespaces.values())
+
+    def may_collect(self, family: str, now_ns: int) -> bool:
+        """Whether the last forced collection is five seconds ago; if so, this is the next."""
+        last = self._collected_ns.get(family)
+        if last is not None and now_ns - last <= GC_PAUSE_NS:
+            return False
+        self._collected_ns[family] = now_ns
+        return True
+
+    def collect_neighbours(self, family: str, now_ns: int, most: int) -> int:
+        """Forget up to ``most`` old neighbours, namespace by namespace; how many went."""
+        gone = 0
+        for name in list(self._namespaces):
+            if gone < most and self._namespaces[name].neighbours.count(family):
+                gone += self.netns(name).neighbours.collect(family, now_ns, most - gone)
+        return gone
 
     # ------------------------------------------------------------ commands
 
@@ -144,6 +239,7 @@ class Kernel:
             due = ns.neighbours.deadline_ns()
             if due is not None and due <= now_ns:
                 arp.tick(run, self.netns(name))
+        self._release(run)
         return self._drain(run)
 
     def forget_waiting(self) -> None:
@@ -158,18 +254,30 @@ class Kernel:
 
     def deadline_ns(self) -> int | None:
         """When ``tick`` is next needed; None while nothing waits."""
-        dues = (ns.neighbours.deadline_ns() for ns in self._namespaces.values())
+        dues = [ns.neighbours.deadline_ns() for ns in self._namespaces.values()]
+        if self._held:
+            dues.append(self._held[0][0])
         return min((due for due in dues if due is not None), default=None)
 
     # ------------------------------------------------------------ questions and sockets
 
     def source_address(self, netns: str, dst: str) -> str:
         """The source address routing picks for a destination; "" when there is no route."""
+        return self.choose_route(netns, dst)[0]
+
+    def choose_route(self, netns: str, dst: str) -> tuple[str, str]:
+        """The source address toward a destination, and the errno that connect() gives without one
+        ("" when there is one).
+        """
         ns = self.netns(netns)
         route = ns.fib_of(dst).lookup(dst)
-        if route is None or route.type not in {"unicast", "local"}:
-            return ""
-        return ip.source_for(ns, route, dst)
+        if route is None:
+            return "", "ENETUNREACH"
+        if route.type in ip.ERRNOS:
+            return "", ip.refusal(route)
+        source = ip.source_for(ns, route, dst)
+        unusable = "EADDRNOTAVAIL" if ":" in dst else "ENETUNREACH"
+        return source, "" if source else unusable
 
     def path_mtu(self, netns: str, dst: str) -> int:
         """The largest packet that may be sent to an address, in bytes; 0 without a route.
@@ -179,6 +287,18 @@ class Kernel:
         ns = self.netns(netns)
         route = ns.fib_of(dst).lookup(dst)
         return ip.mtu_for(ns, route, dst) if route is not None and route.dev else 0
+
+    def advmss(self, netns: str, dst: str) -> int:
+        """The segment size that a SYN to an address asks for: the route's, or what the MTU leaves
+        (ipv4_default_advmss).
+        """
+        ns = self.netns(netns)
+        route = ns.fib_of(dst).lookup(dst)
+        if route is None or not route.dev:
+            return 0
+        if route.advmss_bytes:
+            return route.advmss_bytes
+        return ip.mtu_for(ns, route, dst) - (60 if ":" in dst else 40)
 
     def open_socket(self, netns: str, proto: str, address: str, port: int) -> None:
         """A socket listens (tcp) or is bound (udp). ``address`` "" is any.

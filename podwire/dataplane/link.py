@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from podwire.dataplane.addr import Prefix
+from podwire.dataplane.qdisc import Netem
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -25,11 +26,22 @@ class Address(msgspec.Struct, frozen=True):
         return None if self.prefix.length > 30 or self.prefix.bits == 128 else self.prefix.last
 
 
+class Peer(msgspec.Struct, frozen=True):
+    """A WireGuard peer: its public key, where it listens, and which addresses are its."""
+
+    key: str
+    endpoint: str = ""
+    port: int = 51820
+    allowed: tuple[Prefix, ...] = ()
+
+
 class Link(msgspec.Struct):
-    """A device. ``kind``: loopback | phys | veth | bridge | vxlan | dummy.
+    """A device. ``kind``: loopback | phys | veth | bridge | dummy, or a tunnel: vxlan | geneve |
+    ipip | wireguard.
 
     ``master`` is the bridge it is a port of. ``peer_*`` name a veth's other end; ``dev``,
-    ``local``, ``vni``, ``dst_port`` and ``learning`` belong to a VXLAN device. ``addresses`` are
+    ``local``, ``vni``, ``dst_port`` and ``learning`` belong to a VXLAN device, ``remote`` to other
+    tunnels too, ``key``, ``peers`` and ``fwmark`` to WireGuard. ``addresses`` are
     IPv4's, ``addresses6`` IPv6's (in the kernel's order: the widest scope first, newest first).
     """
 
@@ -52,6 +64,12 @@ class Link(msgspec.Struct):
     arp: bool = True
     addresses: tuple[Address, ...] = ()
     addresses6: tuple[Address, ...] = ()
+    remote: str = ""
+    key: str = ""
+    fwmark: int = 0
+    peers: tuple[Peer, ...] = ()
+    ageing_s: int = 300
+    qdisc: Netem | None = None
 
 
 class FdbEntry(msgspec.Struct, frozen=True):

@@ -40,6 +40,7 @@ class Neighbour(msgspec.Struct):
     probes: int = 0
     probe_due_ns: int = 0
     waiting: tuple[Waiting, ...] = ()
+    updated_ns: int = 0
 
     def usable(self) -> bool:
         """Whether its MAC may be written into a frame."""
@@ -86,6 +87,29 @@ class NeighbourTable:
         """Forget the neighbours of a device."""
         for key in [k for k in self.entries if k[0] == dev]:
             del self.entries[key]
+
+    def count(self, family: str) -> int:
+        """How many entries of a family count against gc_thresh: all but permanent ones."""
+        six = family == "ipv6"
+        held = [e for (_, ip), e in self.entries.items() if (":" in ip) == six]
+        return sum(1 for e in held if e.state != "PERMANENT")
+
+    def collect(self, family: str, now_ns: int, most: int) -> int:
+        """Forget up to ``most`` entries that failed or were not heard of for five seconds
+        (neigh_forced_gc); how many went.
+        """
+        six = family == "ipv6"
+        old = [
+            key
+            for key, e in self.entries.items()
+            if (":" in key[1]) == six
+            and e.state != "PERMANENT"
+            and not e.waiting
+            and (e.state in {"FAILED", "NOARP"} or now_ns - e.updated_ns > 5 * SECOND_NS)
+        ]
+        for key in old[:most]:
+            del self.entries[key]
+        return len(old[:most])
 
     def pending(self) -> Iterator[Neighbour]:
         """Entries that wait for an answer or hold packets, in the order they were made."""

@@ -180,7 +180,10 @@ class Netns:
         """A device is up and has a carrier: IPv6 makes itself a link-local address on it
         (addrconf_dev_config). Duplicate address detection is not modelled.
         """
-        if link.kind == "loopback" or self.sysctls.device("disable_ipv6", link.name, family=6):
+        off = self.sysctls.device("disable_ipv6", link.name, family=6)
+        if link.kind == "loopback" and not off and not link.addresses6:
+            self.add_address(link, Address("::1", parse_prefix("::1/128"), "host"))
+        if off or link.kind in {"loopback", "ipip", "wireguard"}:
             return
         if any(a.scope == "link" for a in link.addresses6):
             return

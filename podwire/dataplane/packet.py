@@ -42,6 +42,8 @@ class Packet(msgspec.Struct, frozen=True, omit_defaults=True):
     IPv6's hop limit. ``size_bytes`` is the whole length with the IP header. ``gso_bytes``, when
     set, says that this stands for several packets on the wire, the largest of this size (what the
     MTU is compared with). ``mark`` is the skb's firewall mark and never leaves a namespace.
+    ``mss_bytes`` is a SYN's maximum segment size option; ``sctp_chunk`` the name of the chunk that
+    decides an SCTP packet's meaning (init, init_ack, cookie_echo ... data).
     """
 
     src: str
@@ -62,6 +64,8 @@ class Packet(msgspec.Struct, frozen=True, omit_defaults=True):
     dont_fragment: bool = True
     gso_bytes: int = 0
     payload: Any = None
+    mss_bytes: int = 0
+    sctp_chunk: str = ""
 
     @property
     def flow(self) -> Flow:
@@ -141,10 +145,21 @@ class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Vxlan(msgspec.Struct, frozen=True):
-    """The payload of a VXLAN datagram: network identifier and inner frame."""
+    """The payload of a VXLAN or Geneve datagram: network identifier and inner frame."""
 
     vni: int
     frame: Frame
+    kind: str = "vxlan"
+
+
+class Encapsulated(msgspec.Struct, frozen=True):
+    """The payload of an IPIP or WireGuard packet. ``key`` and ``to`` are WireGuard's sender and
+    receiver.
+    """
+
+    packet: Packet
+    key: str = ""
+    to: str = ""
 
 
 replace = msgspec.structs.replace
@@ -211,5 +226,6 @@ def answer_to(packet: Packet) -> Packet:
         src_port=packet.dst_port,
         dst_port=packet.src_port,
         tcp_flags=SYN | ACK if packet.protocol == "tcp" else 0,
+        sctp_chunk="init_ack" if packet.protocol == "sctp" else "",
         size_bytes=header if packet.protocol == "tcp" else min(packet.size_bytes, header),
     )

@@ -81,10 +81,11 @@ class Run:
         object: str = "",
         rule: str = "",
         chain: str = "",
+        errno: str = "",
     ) -> None:
         """A packet ends here."""
         if self._recorder is not None:
             self._recorder.step(
                 stage, object, "drop", reason, netns=ns.name, rule=rule, before=packet.flow
             )
-        self.emits.append(Drop(ns.name, fate, packet, reason, rule, chain))
+        self.emits.append(Drop(ns.name, fate, packet, reason, rule, chain, errno))

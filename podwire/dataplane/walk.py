@@ -160,6 +160,7 @@ def _prepared(world: World, request: WalkRequest, now_ns: int) -> World:
     fork = world.fork()
     for kernel in fork.kernels.values():
         kernel.forget_waiting()
+        kernel.ideal = True
     for edit in request.edits:
         if edit.node not in fork.kernels:
             raise LookupError(f"no node {edit.node}")
@@ -190,6 +191,7 @@ def first_packet(world: World, request: WalkRequest, rng: Rng) -> Packet:
         src_port=0 if icmp else port,
         dst_port=0 if icmp else request.dst_port,
         tcp_flags=SYN if request.protocol == "tcp" else 0,
+        sctp_chunk="init" if request.protocol == "sctp" else "",
         icmp_type=family.echo if icmp else 0,
         icmp_id=port if icmp else 0,
         size_bytes=request.size_bytes,

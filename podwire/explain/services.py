@@ -30,6 +30,10 @@ _ACCESS_FILTER = "KUBE-IPVS-FILTER"
 _RANGE_CHAINS = ("-A KUBE-SOURCE-RANGES-FIREWALL ", "-A KUBE-IPVS-OUT-FILTER ")
 _VIRTUAL = re.compile(r"^-A (?:-t|-u|--sctp-service) \[?([0-9A-Fa-f.:]+?)\]?:(\d+) -s ")
 """A virtual server of IPVS, as ipvsadm takes it."""
+_NO_ENDPOINT_ELEMENT = re.compile(
+    r'@no-endpoint-\w+ \{ [^"}]*comment "([^"/]+)/([^":]+)(?::([^"]*))?" : (goto|drop)'
+)
+"""The map element of kube-proxy's nftables mode: ``drop`` where others than this node have some."""
 
 _ALIKE = 0.6
 """From this likeness on, another value is taken for a mistyped one."""
@@ -40,7 +44,7 @@ def service_of(rule: str, objects: Objects) -> Service | None:
     virtual = _VIRTUAL.search(rule)
     if virtual is not None:
         return served_at(virtual.group(1), int(virtual.group(2)), objects)
-    found = _NO_ENDPOINTS.search(rule)
+    found = _NO_ENDPOINTS.search(rule) or _NO_ENDPOINT_ELEMENT.search(rule)
     return objects.service(found.group(1), found.group(2)) if found else None
 
 
@@ -60,7 +64,8 @@ def served_at(address: str, port: int, objects: Objects) -> Service | None:
 
 def _wants_local(rule: str, service: Service, flow: Flow, objects: Objects) -> bool:
     """Whether only endpoints of the node would do."""
-    if " has no local endpoints" in rule:
+    element = _NO_ENDPOINT_ELEMENT.search(rule)
+    if " has no local endpoints" in rule or (element and element.group(4) == "drop"):
         return True
     if _VIRTUAL.search(rule) is None or not objects.ready_endpoints(service):
         return False

@@ -17,7 +17,7 @@ from podwire.dataplane.commands import Command, CommandError, NetnsDel, encode
 from podwire.dataplane.emit import Deliver, Drop, Emit, ToWire
 from podwire.dataplane.kernel import Kernel
 from podwire.dataplane.packet import ACK, SYN, Frame, Packet
-from podwire.dataplane.verdict import Fate, WalkAnswer, WalkRequest
+from podwire.dataplane.verdict import WalkAnswer, WalkRequest
 from podwire.dataplane.world import World
 from podwire.fabric import commands as machine_commands
 from podwire.fabric import host as hosts
@@ -35,13 +35,6 @@ from podwire.runtime.ports import Clock, Ids, Rng, TraceLog
 ETHERNET_BYTES = 14
 LOCAL_DELAY_S = 20e-6
 """One way between two sockets of the same node."""
-
-# What a routing decision that fails at once means to the program that sends.
-_SEND_ERRNO = {
-    Fate.NO_ROUTE: errno.ENETUNREACH,
-    Fate.NULL_ROUTED: errno.EINVAL,
-    Fate.MTU_EXCEEDED: errno.EMSGSIZE,
-}
 
 
 class Fabric:
@@ -90,21 +83,27 @@ class Fabric:
         cpus: int = 4,
         memory_bytes: int = 8 * GIB,
         machine_id: str = "",
+        *,
+        dual: bool = False,
     ) -> NodeInfo:
         """A node on the underlay: eth0, default route by the gateway, forwarding on, a disk.
 
         ``machine_id`` is that of a machine which was there before; a new one has its own.
+        ``dual``: it has an IPv6 address too (``hosts.address6_of``).
         """
         router = hosts.GATEWAY_ADDRESS
-        return self._add_host(name, address, mac, cpus, memory_bytes, router, machine_id)
+        return self._add_host(name, address, mac, cpus, memory_bytes, router, machine_id, dual=dual)
 
-    def add_gateway(self, address: str = hosts.GATEWAY_ADDRESS) -> NodeInfo:
+    def add_gateway(self, address: str = hosts.GATEWAY_ADDRESS, *, dual: bool = False) -> NodeInfo:
         """Host ``gateway``: routes the outside, and knows no route to any pod."""
-        return self._add_host("gateway", address, "", 2, 2 * GIB, "")
+        return self._add_host("gateway", address, "", 2, 2 * GIB, "", dual=dual)
 
-    def add_control_plane(self, address: str = hosts.CONTROL_PLANE_ADDRESS) -> NodeInfo:
+    def add_control_plane(
+        self, address: str = hosts.CONTROL_PLANE_ADDRESS, *, dual: bool = False
+    ) -> NodeInfo:
         """Host ``control-plane``: where the modelled API server's address lives."""
-        return self._add_host("control-plane", address, "", 4, 8 * GIB, hosts.GATEWAY_ADDRESS)
+        router = hosts.GATEWAY_ADDRESS
+        return self._add_host("control-plane", address, "", 4, 8 * GIB, router, dual=dual)
 
     def _add_host(
         self,
@@ -115,6 +114,8 @@ class Fabric:
         memory_bytes: int,
         router: str,
         machine_id: str = "",
+        *,
+        dual: bool,
     ) -> NodeInfo:
         info = NodeInfo(
             name=name,
@@ -125,6 +126,7 @@ class Fabric:
             cpus=cpus,
             memory_bytes=memory_bytes,
             kernel_version=KERNEL_VERSION,
+            address6=hosts.address6_of(address) if dual else "",
         )
         host = Host(info, self._boot(info, router))
         hosts.write_boot_files(host)
@@ -159,6 +161,7 @@ class Fabric:
             cpus=info.cpus,
             memory_bytes=info.memory_bytes,
             kernel_version=info.kernel_version,
+            address6=info.address6,
         )
         router = "" if node == "gateway" else hosts.GATEWAY_ADDRESS
         host.kernel = self._boot(host.info, router)
@@ -295,12 +298,12 @@ class Fabric:
         """Source address and path MTU toward an address. Raises OSError (ENETUNREACH)."""
         kernel = self._kernel(node)
         try:
-            source = kernel.source_address(netns, address)
+            source, refusal = kernel.choose_route(netns, address)
             mtu_bytes = kernel.path_mtu(netns, address)
         except CommandError:
             raise os_error(errno.ENETUNREACH) from None
-        if not source or not mtu_bytes:
-            raise os_error(errno.ENETUNREACH)
+        if refusal or not mtu_bytes:
+            raise os_error(getattr(errno, refusal or "ENETUNREACH"))
         return source, mtu_bytes
 
     def send(self, node: str, netns: str, packet: Packet) -> None:
@@ -375,9 +378,10 @@ class Fabric:
             elif isinstance(emit, Drop):
                 self._record(host, emit.netns, emit.fate.value, emit.packet)
                 same = sent is not None and emit.packet.payload is sent.payload
-                if same and emit.fate in _SEND_ERRNO and emit.packet.ttl == 64:
-                    refused = _SEND_ERRNO[emit.fate]
-        if asks:  # nothing went anywhere, or a question did: something may wait for an answer
+                if same and emit.errno and emit.packet.ttl == 64:
+                    refused = getattr(errno, emit.errno)
+        if asks or host.kernel.holding:
+            # nothing went anywhere, or a question did: something may wait for an answer, or time
             self._arm(host)
         return refused
 

@@ -16,13 +16,15 @@ GIB = 2**30
 KERNEL_VERSION = "6.12.0-podwire"
 NIC_MTU_BYTES = 1500
 PREFIX_LENGTH = 24
+PREFIX_LENGTH6 = 64
 GATEWAY_ADDRESS = "192.168.0.1"
 CONTROL_PLANE_ADDRESS = "192.168.0.10"
 OUTSIDE_DEVICE = "outside0"
 UPLINK = "wan0"
 UPLINK_MAC = "02:42:00:00:00:01"
 OUTSIDE_ADDRESS = "203.0.113.10"
-"""An address of the documentation range (RFC 5737) where modelled outside servers listen."""
+OUTSIDE_ADDRESS6 = "2001:db8::10"
+"""Addresses of the documentation ranges (RFC 5737, RFC 3849) of modelled outside servers."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +44,13 @@ def mac_of(address: str) -> str:
     return "02:42:" + ":".join(f"{int(part):02x}" for part in address.split("."))
 
 
+def address6_of(address: str) -> str:
+    """The IPv6 address of a host, which shows its IPv4 one: fd00:192:168::11."""
+    first, second, third, fourth = address.split(".")
+    tail = fourth if third == "0" else f"{third}:{fourth}"
+    return f"fd00:{first}:{second}::{tail}"
+
+
 def boot_kernel(info: NodeInfo, rng: Rng, now_ns: int, *, router: str) -> Kernel:
     """A freshly booted kernel with ``eth0`` configured.
 
@@ -53,14 +62,21 @@ def boot_kernel(info: NodeInfo, rng: Rng, now_ns: int, *, router: str) -> Kernel
     if router:
         commands.append(RouteReplace(dst="default", via=router, dev=NIC))
     commands.append(SysctlSet(key="net.ipv4.ip_forward", value="1"))
+    if info.address6:
+        commands.append(AddrAdd(dev=NIC, cidr=f"{info.address6}/{PREFIX_LENGTH6}"))
+        if router:
+            commands.append(RouteReplace(dst="::/0", via=address6_of(router), dev=NIC))
+        commands.append(SysctlSet(key="net.ipv6.conf.all.forwarding", value="1"))
     for command in commands:
         kernel.execute(command, now_ns)
     if not router:
-        open_outside(kernel, now_ns)
+        open_outside(kernel, now_ns, dual=bool(info.address6))
     return kernel
 
 
-def open_outside(gateway: Kernel, now_ns: int, address: str = OUTSIDE_ADDRESS) -> None:
+def open_outside(
+    gateway: Kernel, now_ns: int, address: str = OUTSIDE_ADDRESS, *, dual: bool = False
+) -> None:
     """Make a kernel the edge of the cluster: an uplink where packets leave for good, private
     addresses that go nowhere, and an outside address for modelled servers to listen on.
     """
@@ -72,6 +88,12 @@ def open_outside(gateway: Kernel, now_ns: int, address: str = OUTSIDE_ADDRESS) -
         LinkSet(name=OUTSIDE_DEVICE, up=True),
         AddrAdd(dev=OUTSIDE_DEVICE, cidr=f"{address}/32"),
     ]
+    if dual:
+        commands += [
+            RouteReplace(dst="::/0", dev=UPLINK),
+            RouteReplace(dst="fc00::/7", type="unreachable"),
+            AddrAdd(dev=OUTSIDE_DEVICE, cidr=f"{OUTSIDE_ADDRESS6}/128"),
+        ]
     for command in commands:
         gateway.execute(command, now_ns)
 
@@ -81,7 +103,8 @@ def write_boot_files(host: Host) -> None:
     name, address = host.info.name, host.info.address
     disk = host.disk
     disk.write("/etc/hostname", f"{name}\n".encode())
-    disk.write("/etc/hosts", f"127.0.0.1 localhost\n{address} {name}\n".encode())
+    six = f"{host.info.address6} {name}\n" if host.info.address6 else ""
+    disk.write("/etc/hosts", f"127.0.0.1 localhost\n{address} {name}\n{six}".encode())
     disk.write("/etc/resolv.conf", f"nameserver {GATEWAY_ADDRESS}\n".encode())
     disk.write("/etc/machine-id", f"{host.info.machine_id}\n".encode())
     disk.write(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.packet import ACK, RST, SYN, Packet
@@ -28,6 +29,13 @@ SEND_BUFFER_BYTES = 256 * 1024
 def headers_bytes(address: str) -> int:
     """The IP and TCP headers of a segment to or from an address."""
     return 60 if ":" in address else 40
+
+
+def as_clamped(segment: Segment, packet: Packet) -> Segment:
+    """A SYN with the segment size that its packet arrived with: TCPMSS may have lowered it."""
+    if not packet.mss_bytes or packet.mss_bytes == segment.mss:
+        return segment
+    return replace(segment, mss=packet.mss_bytes)
 
 
 class TcpSocket:
@@ -134,6 +142,7 @@ class TcpSocket:
         segment = packet.payload
         if not isinstance(segment, Segment):  # a kernel's own RST, or that of a REJECT rule
             segment = Segment(packet.tcp_flags, conn.rcv_nxt, conn.snd_nxt)
+        segment = as_clamped(segment, packet)
         conn.on_segment(segment, self.space.now_ns())
         if self.orphan and conn.incoming:
             conn.abort()
@@ -194,6 +203,7 @@ class TcpSocket:
             size_bytes=size_bytes,
             gso_bytes=gso_bytes,
             payload=segment,
+            mss_bytes=mss if segment.flags & SYN else 0,
         )
         try:
             self.space.send(packet)
@@ -265,7 +275,7 @@ class TcpListener:
         local, remote = (packet.dst, packet.dst_port), (packet.src, packet.src_port)
         socket = self.space.make_tcp(local, remote, self.owner)
         socket.listener = self
-        socket.conn.accept_syn(segment, self.space.now_ns())
+        socket.conn.accept_syn(as_clamped(segment, packet), self.space.now_ns())
         socket.settle()
 
     def settled(self, socket: TcpSocket) -> None:

@@ -15,6 +15,7 @@ from podwire import coredns, ingress
 from podwire.api import kinds
 from podwire.apiserver import components
 from podwire.apiserver.certs import Authority
+from podwire.apiserver.config import Config as ApiserverConfig
 from podwire.apiserver.own import Own
 from podwire.apiserver.server import Apiserver, DirectApi
 from podwire.apiserver.tokens import Issuer, new_signing_key
@@ -82,7 +83,8 @@ class Cluster:
         self.authority = kept.authority if kept else Authority(env.secret, env.clock.now_ns())
         self.streams = Streams(lambda node: self.fabric.wire.is_up(CONTROL_PLANE, node))
         self.store: Store = kept.store if kept else EmbeddedStore(env.clock, env.trace)
-        self.server = Apiserver(env, self.store, kubelets=self.streams)
+        served = ApiserverConfig(service_cidr=settings.service_cidrs)
+        self.server = Apiserver(env, self.store, config=served, kubelets=self.streams)
         self.admin_api = DirectApi(self.server, ADMIN)
         self.client = Client(self.admin_api)
         # Every room has this process's clock: what a Lease says of itself is right.
@@ -159,6 +161,7 @@ class Cluster:
             sign=self.authority.sign,
             sign_token=self._issuer.sign_for_secret,
             root_ca=self.authority.pem.decode(),
+            cluster_cidr=self.settings.pod_cidrs,
         )
         self._start_room("controllers", run_controllers(self.room_ctx("controllers", config)))
         self._start_room("scheduler", run_scheduler(self.room_ctx("scheduler")))

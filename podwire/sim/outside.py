@@ -31,10 +31,11 @@ def add_machines(
     """Gateway, control plane and nodes, on one underlay. ``machine_id`` names a node's machine as
     it was called before; "" for a new one.
     """
-    fabric.add_gateway()
-    fabric.add_control_plane()
+    dual = settings.dual
+    fabric.add_gateway(dual=dual)
+    fabric.add_control_plane(dual=dual)
     for index, name in enumerate(settings.node_names, 1):
-        fabric.add_node(name, node_address(index), machine_id=machine_id(name))
+        fabric.add_node(name, node_address(index), machine_id=machine_id(name), dual=dual)
 
 
 async def start_gateway(sockets: Sockets, nursery: Nursery) -> None:

@@ -10,6 +10,9 @@ from podwire.client.counters import User
 KUBERNETES_VERSION = "v1.37.1"
 POD_CIDR = "10.244.0.0/16"
 SERVICE_CIDR = "10.96.0.0/16"
+POD_CIDR6 = "fd00:10:244::/56"
+SERVICE_CIDR6 = "fd00:10:96::/112"
+"""kind's ranges of the second family."""
 DNS_ADDRESS = "10.96.0.10"
 KUBERNETES_ADDRESS = "10.96.0.1"
 CLUSTER_DOMAIN = "cluster.local"
@@ -37,6 +40,8 @@ CNI_PROFILES = ("flannel", "calico")
 PROXY_MODES = ("iptables", "ipvs", "nftables")
 INGRESS_CONTROLLERS = ("nginx", "none")
 TIME_PROFILES = ("fast", "typical", "slow")
+IP_FAMILIES = ("ipv4", "dual")
+"""kind's ``networking.ipFamily``. A cluster of IPv6 alone is not modelled."""
 ZONE_LABEL = "topology.kubernetes.io/zone"
 
 
@@ -51,6 +56,8 @@ class ClusterSettings:
     time_profile: str = "typical"
     ingress: str = "none"
     """The Ingress controller that the cluster is born with."""
+    ip_family: str = "ipv4"
+    """``dual``: nodes, pods and Services have IPv6 addresses too."""
     zones: tuple[str, ...] = ()
     """Availability zones; the nodes take turns in them. None: nodes have no zone."""
 
@@ -60,17 +67,35 @@ class ClusterSettings:
             ("proxy-mode", self.proxy_mode, PROXY_MODES),
             ("time-profile", self.time_profile, TIME_PROFILES),
             ("ingress", self.ingress, INGRESS_CONTROLLERS),
+            ("ip-family", self.ip_family, IP_FAMILIES),
         ):
             if value not in options:
                 raise ValueError(
                     f"{field}: {value!r} is not modelled; choose {' or '.join(options)}"
                 )
+        if self.dual and self.cni != "flannel":
+            raise ValueError(f"ip-family: dual is not modelled with cni {self.cni}")
         if not 1 <= self.nodes <= MAX_NODES:
             raise ValueError(f"nodes: {self.nodes} is not between 1 and {MAX_NODES}")
         for index, zone in enumerate(self.zones):
             wrong = names.label_value(zone) if zone else ["name the zone"]
             if wrong:
                 raise ValueError(f"zones.{index}: {zone!r}: {wrong[0]}")
+
+    @property
+    def dual(self) -> bool:
+        """Whether there are two families."""
+        return self.ip_family == "dual"
+
+    @property
+    def pod_cidrs(self) -> str:
+        """The pod ranges, primary first, as ``--cluster-cidr`` takes them."""
+        return f"{POD_CIDR},{POD_CIDR6}" if self.dual else POD_CIDR
+
+    @property
+    def service_cidrs(self) -> str:
+        """The Service ranges, primary first, as ``--service-cluster-ip-range`` takes them."""
+        return f"{SERVICE_CIDR},{SERVICE_CIDR6}" if self.dual else SERVICE_CIDR
 
     @property
     def node_names(self) -> list[str]:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from podwire.api.views import EndpointSlice, NetworkPolicy, Service
 
-POD_NETWORK = "10.244.0.0/16"
-GATEWAY, GATEWAY_IP = "gateway", "192.168.50.1"
-CLIENT, CLIENT_IP = "client", "192.168.50.100"
+POD_NETWORK, POD_NETWORK6 = "10.244.0.0/16", "fd00:10:244::/48"
+GATEWAY, GATEWAY_IP, GATEWAY_IP6 = "gateway", "192.168.50.1", "fd00:50::1"
+CLIENT, CLIENT_IP, CLIENT_IP6 = "client", "192.168.50.100", "fd00:50::100"
 TCP_PORTS, UDP_PORTS = (8080, 8443), (53, 8080)
 """What every pod serves."""
 HOST_PORT = 9100
@@ -33,13 +33,25 @@ def node_ip(index: int) -> str:
     return f"192.168.50.{10 + index}"
 
 
+def node_ip6(index: int) -> str:
+    """The node's IPv6 address on the segment."""
+    return f"fd00:50::{10 + index}"
+
+
+def pod_cidrs(index: int, *, dual: bool) -> tuple[str, ...]:
+    """The networks of a node's pods."""
+    v4, v6 = f"10.244.{index}.0/24", f"fd00:10:244:{index}::/64"
+    return (v4, v6) if dual else (v4,)
+
+
 @dataclass(frozen=True)
 class Pod:
-    """A pod, its namespace (named like it) and its address."""
+    """A pod, its namespace (named like it) and its addresses (the second one in dual stack)."""
 
     name: str
     node: int
     ip: str
+    ip6: str
     labels: dict[str, str]
 
 
@@ -52,6 +64,10 @@ class Proxy:
     masquerade_all: bool = False
     localhost_node_ports: bool = True
     node_port_addresses: tuple[str, ...] = ()
+
+
+Slices = tuple[EndpointSlice, ...]
+"""The EndpointSlices of one Service: at most one of each family."""
 
 
 class Probe(NamedTuple):
@@ -109,7 +125,7 @@ class Change:
 
     title: str
     services: dict[str, Service | None] = field(default_factory=dict)
-    slices: dict[str, EndpointSlice | None] = field(default_factory=dict)
+    slices: dict[str, Slices] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -132,6 +148,8 @@ class Cluster:
     pods: tuple[Pod, ...]
     backend: str
     """flannel's: vxlan, vxlan+direct or host-gw."""
+    dual: bool
+    """Whether nodes, pods and Services have IPv6 too."""
     hairpin: bool
     bridge_nf: bool
     proxy: Proxy
@@ -140,7 +158,7 @@ class Cluster:
     entries: dict[str, int]
     """Load balancer and external addresses, and the node that the outside sends each to."""
     services: dict[str, Service]
-    slices: dict[str, EndpointSlice]
+    slices: dict[str, Slices]
     policies: tuple[NetworkPolicy, ...]
     steps: tuple[Step, ...]
 
@@ -148,6 +166,7 @@ class Cluster:
 def describe(cluster: Cluster) -> str:
     """The cluster for people, one fact a line."""
     lines = [f"seed {cluster.seed}: {cluster.nodes} nodes, flannel {cluster.backend}"]
+    lines[0] += ", dual stack" if cluster.dual else ""
     lines[0] += f", hairpin {cluster.hairpin}, bridge-nf {cluster.bridge_nf}, {cluster.proxy}"
     lines[0] += f", loaded by {cluster.tools}"
     lines += [
@@ -158,7 +177,7 @@ def describe(cluster: Cluster) -> str:
     lines += [f"  outside: {ip} is routed to {node_name(n)}" for ip, n in cluster.entries.items()]
     for key, service in cluster.services.items():
         lines.append(f"  service {key}: {describe_service(service)}")
-        lines += describe_slice(cluster.slices.get(key))
+        lines += describe_slices(cluster.slices.get(key, ()))
     lines += [
         f"  policy {p.metadata.name}: selects {p.spec.pod_selector.match_labels} "
         f"{p.spec.policy_types} from {p.spec.ingress} to {p.spec.egress}"
@@ -174,7 +193,7 @@ def describe_service(service: Service) -> str:
         f"{p.port}/{p.protocol}" + (f" nodePort {p.node_port}" if p.node_port else "")
         for p in spec.ports
     )
-    facts = [f"{spec.type} {spec.cluster_ip} [{ports}]"]
+    facts = [f"{spec.type} {' '.join(spec.cluster_ips)} [{ports}]"]
     facts += [f"eTP {spec.external_traffic_policy}"] if spec.external_traffic_policy else []
     facts += ["iTP Local"] if spec.internal_traffic_policy == "Local" else []
     facts += [f"externalIPs {spec.external_ips}"] if spec.external_ips else []
@@ -186,10 +205,12 @@ def describe_service(service: Service) -> str:
     return ", ".join(facts)
 
 
-def describe_slice(entry: EndpointSlice | None) -> list[str]:
-    """A line per endpoint."""
-    if entry is None:
-        return ["    no slice"]
+def describe_slices(slices: Slices) -> list[str]:
+    """A line per port list and endpoint."""
+    return [line for entry in slices for line in _describe_slice(entry)]
+
+
+def _describe_slice(entry: EndpointSlice) -> list[str]:
     ports = ", ".join(f"{p.name or '-'}:{p.port}/{p.protocol}" for p in entry.ports)
     lines = [f"    ports {ports}"]
     for end in entry.endpoints:

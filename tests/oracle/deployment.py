@@ -24,10 +24,11 @@ from podwire.dataplane.kernel import Kernel
 from podwire.dataplane.world import World
 from podwire.kube_proxy import conntrack
 from podwire.runtime.rng import SeededRng
-from tests.oracle import proxying
+from tests.oracle import dualstack, proxying
 from tests.oracle.cluster import (
     CLIENT,
     CLIENT_IP,
+    CLIENT_IP6,
     GATEWAY,
     GATEWAY_IP,
     HOST_PORT,
@@ -38,6 +39,7 @@ from tests.oracle.cluster import (
     Cluster,
     Pod,
     node_ip,
+    node_ip6,
     node_name,
 )
 from tests.oracle.policies import pods_of
@@ -81,10 +83,16 @@ def sockets(cluster: Cluster) -> list[Socket]:
     found = []
     for pod in cluster.pods:
         at = (node_name(pod.node), pod.name)
-        found += [Socket(*at, "tcp", "", port) for port in TCP_PORTS]
-        found += [Socket(*at, "udp", "", port) for port in UDP_PORTS]
-    hosts = [(node_name(i), node_ip(i)) for i in range(1, cluster.nodes + 1)]
-    for host, ip in [*hosts, (CLIENT, CLIENT_IP)]:
+        for any_address in ("0.0.0.0", "::") if cluster.dual else ("0.0.0.0",):
+            found += [Socket(*at, "tcp", any_address, port) for port in TCP_PORTS]
+            found += [Socket(*at, "udp", any_address, port) for port in UDP_PORTS]
+    indices = range(1, cluster.nodes + 1)
+    hosts = [(node_name(i), node_ip(i)) for i in indices]
+    hosts.append((CLIENT, CLIENT_IP))
+    if cluster.dual:
+        hosts += [(node_name(i), node_ip6(i)) for i in indices]
+        hosts.append((CLIENT, CLIENT_IP6))
+    for host, ip in hosts:
         found += [Socket(host, "", protocol, ip, HOST_PORT) for protocol in ("tcp", "udp")]
     return found
 
@@ -106,7 +114,7 @@ class Deployment:
     now_ns: int = SECOND_NS
     others: list[World] = field(default_factory=list)
     """Further worlds that the model may be in: they get every command too."""
-    proxies: dict[str, proxying.NodeProxy] = field(default_factory=dict)
+    proxies: dict[tuple[str, str], proxying.NodeProxy] = field(default_factory=dict)
 
     def run(self, node: str, *commands: c.Command) -> None:
         """Give commands to a node, in both worlds. Raises CommandError: then Linux hears nothing.
@@ -129,7 +137,7 @@ class Deployment:
         self.run(GATEWAY, c.RulesRestore(text=EDGE))
         self.run(CLIENT, c.RouteReplace(dst="default", via=GATEWAY_IP, dev="eth0"))
         for ip, index in cluster.entries.items():
-            for host in (GATEWAY, CLIENT):
+            for host in (GATEWAY, CLIENT) if ":" not in ip else ():
                 route = c.RouteReplace(dst=f"{ip}/32", via=node_ip(index), dev="eth0")
                 self.run(host, route)
         for index in range(1, cluster.nodes + 1):
@@ -138,12 +146,16 @@ class Deployment:
             self.run(node_name(index), default)
             self._flannel(index)
         asyncio.run(self._pods())
+        if cluster.dual:
+            for host, command in (*dualstack.hosts(cluster), *dualstack.pods(cluster)):
+                self.run(host, command)
         if cluster.policies:
             self._policies()
         for index in range(1, cluster.nodes + 1):
             self._kube_proxy(index)
         for s in sockets(cluster):
-            self.world.kernels[s.node].open_socket(s.netns, s.protocol, s.address, s.port)
+            if not (cluster.dual and s.address == "0.0.0.0"):  # "::" takes both, in the model
+                self.world.kernels[s.node].open_socket(s.netns, s.protocol, s.address, s.port)
 
     def _host(self, name: str, address: str) -> None:
         path = f"{self.cluster.seed}/{name}"
@@ -225,19 +237,19 @@ class Deployment:
 
     def _kube_proxy(self, index: int) -> None:
         name = node_name(index)
-        proxy = proxying.NodeProxy(self.cluster, index)
-        self.proxies[name] = proxy
-        self.run(name, *proxy.preparation)
         start = Change("start", dict(self.cluster.services), dict(self.cluster.slices))
-        self._sync(name, start, full=True)
+        for family in ("ipv4", "ipv6") if self.cluster.dual else ("ipv4",):
+            proxy = proxying.NodeProxy(self.cluster, index, family)
+            self.proxies[name, family] = proxy
+            self.run(name, *proxy.preparation)
+            self._sync(name, proxy, start, full=True)
 
     def change(self, change: Change) -> None:
         """Every kube-proxy takes over a change and syncs."""
-        for name in self.proxies:
-            self._sync(name, change, full=False)
+        for (name, _), proxy in self.proxies.items():
+            self._sync(name, proxy, change, full=False)
 
-    def _sync(self, name: str, change: Change, *, full: bool) -> None:
-        proxy = self.proxies[name]
+    def _sync(self, name: str, proxy: proxying.NodeProxy, change: Change, *, full: bool) -> None:
         proxy.take(change)
         plan = proxy.plan(lambda argv: self._tool(self.world, name, argv), self.now_ns, full=full)
         if plan is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import Any
 
-from podwire.api.views import EndpointSlice, Service
+from podwire.api.views import Service
 from podwire.runtime.rng import SeededRng
 from tests.oracle.cluster import (
     CLIENT,
     CLIENT_IP,
+    CLIENT_IP6,
     CLOSED_PORT,
     HOST_PORT,
     TCP_PORTS,
@@ -20,17 +21,27 @@ from tests.oracle.cluster import (
     Pod,
     Probe,
     Proxy,
+    Slices,
     Step,
     Survey,
     Wait,
     node_ip,
+    node_ip6,
     node_name,
 )
 from tests.oracle.policies import LABELS, policies
-from tests.oracle.services import SHORT_AFFINITY_S, ServiceMaker, cluster_ip, key_of
+from tests.oracle.services import (
+    SHORT_AFFINITY_S,
+    ServiceMaker,
+    cluster_ip,
+    cluster_ip6,
+    key_of,
+)
 
 PROBES = 26
 """How many questions the first survey asks (some more follow)."""
+DUAL = 0.4
+"""The share of dual-stack clusters."""
 FIRST_PORT = 20_000
 STICKY, EVEN = 30, 220
 """How often a client with affinity asks; how often a client asks to see an even spread."""
@@ -51,18 +62,22 @@ class _Maker:
         self.nodes = rng.choice([2, 2, 2, 3, 3, 4])
         self.zones = [rng.choice("ab") for _ in range(self.nodes)]
         self.pods = [
-            Pod(f"{'abc'[k]}{i}", i, f"10.244.{i}.{k + 2}", dict(rng.choice(LABELS)))
+            Pod(f"{'abc'[k]}{i}", i, f"10.244.{i}.{k + 2}", f"fd00:10:244:{i}::{k + 2}",
+                dict(rng.choice(LABELS)))
             for i in range(1, self.nodes + 1)
             for k in range(1 + rng.below(3))
-        ]
+        ]  # fmt: skip
+        self.dual = rng.random() < DUAL
         self.proxy = _proxy(root.child("proxy"), mode)
         self.policies = policies(root.child("policies"))
-        self.maker = ServiceMaker(root.child("services"), self.pods, self.nodes, self.zones)
+        services = root.child("services")
+        self.maker = ServiceMaker(services, self.pods, self.nodes, self.zones, dual=self.dual)
         self.services: dict[str, Service] = {}
-        self.slices: dict[str, EndpointSlice] = {}
+        self.slices: dict[str, Slices] = {}
         self.ask = root.child("asks")
         self.next_port = FIRST_PORT
         self.steps: list[Step] = []
+        self._two: list[dict[str, Any]] = []
 
     def cluster(self) -> Cluster:
         """Everything."""
@@ -84,6 +99,7 @@ class _Maker:
             zones=tuple(self.zones),
             pods=tuple(self.pods),
             backend=rng.choice(["vxlan", "vxlan", "vxlan", "vxlan+direct", "host-gw"]),
+            dual=self.dual,
             hairpin=rng.random() < 0.85,
             bridge_nf=rng.random() < 0.9,
             proxy=self.proxy,
@@ -117,20 +133,21 @@ class _Maker:
         spec, found = service.spec, []
         for port in spec.ports:
             protocol = port.protocol.lower()
-            found.append((protocol, spec.cluster_ip, port.port))
+            found += [(protocol, ip, port.port) for ip in spec.cluster_ips]
             outside = [*spec.external_ips, *(i.ip for i in service.status.load_balancer.ingress)]
             found += [(protocol, ip, port.port) for ip in outside]
             if port.node_port:
-                nodes = [node_ip(i) for i in range(1, self.nodes + 1)]
-                found += [(protocol, ip, port.node_port) for ip in (*nodes[:2], "127.0.0.1")]
+                ips = [node_ip(1), node_ip(2), "127.0.0.1"]
+                ips += [node_ip6(1), node_ip6(2), "::1"] if self.dual else []
+                found += [(protocol, ip, port.node_port) for ip in ips]
         return found
 
     def _knock(self, service: Service) -> Probe:
         """A question to one door, from somewhere that may use it."""
         protocol, ip, port = self.ask.choice(self._doors(service))
-        if ip == "127.0.0.1":
+        if ip in {"127.0.0.1", "::1"}:
             return Probe(node_name(1 + self.ask.below(self.nodes)), "", protocol, ip, port)
-        outside = not ip.startswith("10.") or self.ask.random() < 0.1
+        outside = ip not in service.spec.cluster_ips or self.ask.random() < 0.1
         return Probe(*self._origin(outside=outside), protocol, ip, port)
 
     def _other(self) -> Probe:
@@ -141,26 +158,27 @@ class _Maker:
         protocol, served = ("udp", UDP_PORTS) if udp else ("tcp", TCP_PORTS)
         service = self.ask.choice(list(self.services.values()))
         health = service.spec.health_check_node_port or CLOSED_PORT
-        target = self.ask.choice(
-            [
-                (protocol, pod.ip, served[0]),
-                (protocol, pod.ip, served[1]),
-                (protocol, pod.ip, CLOSED_PORT),
-                (protocol, service.spec.cluster_ip, 1234),
-                (protocol, cluster_ip(200), 80),
-                (protocol, node_ip(node), HOST_PORT),
-                (protocol, node_ip(node), 30999),
-                ("tcp", node_ip(node), health),
-                (protocol, CLIENT_IP, HOST_PORT),
-                (protocol, f"10.244.{node}.1", CLOSED_PORT),
-                (protocol, f"10.244.{node}.99", 80),
-                (protocol, "192.0.2.7", 80),
-                (protocol, f"10.244.{self.nodes + 3}.2", 80),
-            ]
-        )
+        six = self.dual and self.ask.random() < 0.5
+        pod_ip, host_ip = (pod.ip6, node_ip6(node)) if six else (pod.ip, node_ip(node))
+        pods = f"fd00:10:244:{node}::" if six else f"10.244.{node}."
+        target = self.ask.choice([
+            (protocol, pod_ip, served[0]),
+            (protocol, pod_ip, served[1]),
+            (protocol, pod_ip, CLOSED_PORT),
+            (protocol, service.spec.cluster_ip, 1234),
+            (protocol, cluster_ip6(200) if six else cluster_ip(200), 80),
+            (protocol, host_ip, HOST_PORT),
+            (protocol, host_ip, 30999),
+            ("tcp", host_ip, health),
+            (protocol, CLIENT_IP6 if six else CLIENT_IP, HOST_PORT),
+            (protocol, f"{pods}1", CLOSED_PORT),
+            (protocol, f"{pods}99", 80),
+            (protocol, "2001:db8:9::7" if six else "192.0.2.7", 80),
+            (protocol, "fd00:10:244:9::2" if six else "10.244.9.2", 80),
+        ])  # fmt: skip
         size = 0
         if target[0] == "udp" and self.ask.random() < 0.4:
-            size = self.ask.choice([1300, 1421, 1422, 1423, 1472, 1473])
+            size = self.ask.choice([1300, 1401, 1402, 1403, 1422, 1423, 1452, 1453, 1472, 1473])
         origin, netns = self._origin()
         protocol, ip, port = target
         return Probe(origin, netns, protocol, ip, port, size)
@@ -198,7 +216,7 @@ class _Maker:
     def _two_udp_endpoints(self, index: int) -> str:
         pods = list(self.pods)
         self.ask.shuffle(pods)
-        ends = [self.maker.ready_end(pod) for pod in pods[:2]]
+        ends = self._two = [self.maker.ready_end(pod) for pod in pods[:2]]
         return self._add(index, protocols=["UDP"], endpoints=ends, **_PLAIN)
 
     def _udp_endpoint_leaves(self, key: str) -> None:
@@ -208,7 +226,7 @@ class _Maker:
         asks = [Ask(probe, self._port()) for probe in probes for _ in range(3)]
         inside = Probe(*self._origin(outside=False), "udp", service.spec.cluster_ip, _port(service))
         self.steps += [Survey("even spread", (inside,), EVEN), *asks]
-        ends = msgspec.to_builtins(self.slices[key].endpoints)
+        ends = self._two
         left = self.maker.with_endpoints(self.slices[key], ends[:1])
         self._change(f"an endpoint leaves {key}", key, service, left)
         self.steps += asks
@@ -257,7 +275,7 @@ class _Maker:
             draw = self.ask.random()
             if key in self.services and draw < 0.25:
                 old = self.services.pop(key)
-                self.steps.append(Change(f"{key} is deleted", {key: None}, {key: None}))
+                self.steps.append(Change(f"{key} is deleted", {key: None}, {key: ()}))
             else:
                 old, entry = self.maker.service(index)
                 self._change(f"{key} becomes another service", key, old, entry)
@@ -265,7 +283,7 @@ class _Maker:
                 probes = dict.fromkeys(self._knock(old) for _ in range(5))
                 self.steps.append(Survey(f"{key} after change {turn + 1}", tuple(probes)))
 
-    def _change(self, title: str, key: str, service: Service, entry: EndpointSlice) -> None:
+    def _change(self, title: str, key: str, service: Service, entry: Slices) -> None:
         self.services[key], self.slices[key] = service, entry
         self.steps.append(Change(title, {key: service}, {key: entry}))
 

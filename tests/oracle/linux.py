@@ -31,11 +31,14 @@ LENS = {
     "net.ipv4.icmp_msgs_burst": "100000",
     "net.ipv4.conf.all.send_redirects": "0",
     "net.ipv4.conf.default.send_redirects": "0",
-    "net.ipv6.conf.all.disable_ipv6": "1",
-    "net.ipv6.conf.default.disable_ipv6": "1",
+    "net.ipv6.icmp.ratelimit": "0",
+    "net.ipv6.conf.all.accept_dad": "0",
+    "net.ipv6.conf.default.accept_dad": "0",
+    "net.ipv6.conf.all.accept_redirects": "0",
+    "net.ipv6.conf.default.accept_redirects": "0",
 }
 """What makes the kernel quick and quiet enough to be asked: nothing here decides a verdict that the
-model claims to know (rate limits of ICMP, redirects).
+model claims to know (rate limits of ICMP, redirects, duplicate address detection).
 """
 DEVICE_LENS = {"retrans_time_ms": "150"}
 """Unanswered ARP requests are given up after half a second instead of three."""
@@ -167,6 +170,10 @@ class Linux:
                 self.forget()
                 self.flush(name)
                 self._restore(name, command)
+            case c.NftApply():
+                self.forget()
+                self.flush(name)
+                self.spaces.run(name, tool("nft"), "-f", "-", stdin=command.text + command.own)
             case c.FdbReplace():
                 words = ("fdb", "replace", command.mac, "dev", command.dev)
                 self._late[name].append(("bridge", *words, "dst", command.dst, "self", "permanent"))
@@ -212,7 +219,7 @@ class Linux:
         self.flush()
         for name in self.spaces.names():
             self.spaces.enter(name)
-            for folder in PROC.glob("net/ipv4/neigh/*"):
+            for folder in PROC.glob("net/ipv?/neigh/*"):
                 for key, value in DEVICE_LENS.items():
                     (folder / key).write_text(value)
 

@@ -10,8 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from podwire.dataplane.emit import Deliver, Drop
-from podwire.dataplane.journey import Journey, arrival
-from podwire.dataplane.packet import ACK, ICMP_TIME_EXCEEDED, PSH, RST, SYN, Packet, answer_to
+from podwire.dataplane.journey import Journey, arrival, tells
+from podwire.dataplane.packet import (
+    ACK,
+    ICMP_TIME_EXCEEDED,
+    ICMPV6_TIME_EXCEEDED,
+    ICMPV6_TOO_BIG,
+    PSH,
+    RST,
+    SYN,
+    Packet,
+    answer_to,
+)
 from podwire.dataplane.verdict import Fate, Hop
 from podwire.dataplane.walk import MAX_BRANCHES, Script
 from podwire.dataplane.world import World
@@ -20,10 +30,14 @@ from tests.oracle.cluster import Probe
 ICMP_ERRNO = {0: "ENETUNREACH", 1: "EHOSTUNREACH", 3: "REFUSED", 4: "EMSGSIZE",
               9: "ENETUNREACH", 10: "EHOSTUNREACH", 13: "EHOSTUNREACH"}  # fmt: skip
 """What an ICMP "unreachable" does to a socket, by code (net/ipv4/icmp.c, icmp_err_convert)."""
+ICMPV6_ERRNO = {0: "ENETUNREACH", 1: "EACCES", 2: "EHOSTUNREACH", 3: "EHOSTUNREACH",
+                4: "REFUSED", 5: "EACCES", 6: "EACCES"}  # fmt: skip
+"""The same of ICMPv6 (net/ipv6/icmp.c, tab_unreach)."""
 LOCAL_ERRNO = {
     "blackhole": "EINVAL", "unreachable": "EHOSTUNREACH", "prohibit": "EACCES",
 }  # fmt: skip
 TABLES = ("raw", "mangle", "nat", "filter", "security")
+NFT = ("ip ", "ip6 ", "inet ")
 SMALL_BYTES = 60
 
 
@@ -94,6 +108,7 @@ def _attempt(base: World, probe: Probe, src_port: int, script: Script, now_ns: i
     src = kernel.source_address(probe.netns, probe.dst)
     ends = (probe.protocol, src, src_port, probe.dst, probe.port)
     kernel.connect_socket(probe.netns, *ends)
+    header = 48 if ":" in probe.dst else 28
     packet = Packet(
         src=src,
         dst=probe.dst,
@@ -101,7 +116,7 @@ def _attempt(base: World, probe: Probe, src_port: int, script: Script, now_ns: i
         src_port=src_port,
         dst_port=probe.port,
         tcp_flags=SYN if probe.protocol == "tcp" else 0,
-        size_bytes=probe.size_bytes + 28 if probe.size_bytes else SMALL_BYTES,
+        size_bytes=probe.size_bytes + header if probe.size_bytes else SMALL_BYTES,
     )
     outcome, connection = _converse(talk, origin, packet)
     return Attempt(outcome, script.probability, talk.world, talk.hops, connection)
@@ -162,11 +177,22 @@ def failure(journey: Journey, origin: tuple[str, str], packet: Packet) -> str:
         answer = event.packet
         if answer.protocol == "tcp" and answer.tcp_flags & RST:
             return "REFUSED"
-        if answer.protocol == "icmp" and answer.icmp_type == ICMP_TIME_EXCEEDED:
-            return "EHOSTUNREACH"
-        if answer.protocol == "icmp" and answer.original is not None:
-            return ICMP_ERRNO.get(answer.icmp_code, "TIMEOUT")
+        if answer.is_icmp_error and tells(answer, packet):
+            return told(answer)
     return _at_home(journey, origin, packet)
+
+
+def told(error: Packet) -> str:
+    """What an ICMP error does to the socket that it is about."""
+    if error.protocol == "icmpv6":
+        if error.icmp_type == ICMPV6_TOO_BIG:
+            return "EMSGSIZE"
+        if error.icmp_type == ICMPV6_TIME_EXCEEDED:
+            return "EHOSTUNREACH"
+        return ICMPV6_ERRNO.get(error.icmp_code, "TIMEOUT")
+    if error.icmp_type == ICMP_TIME_EXCEEDED:
+        return "EHOSTUNREACH"
+    return ICMP_ERRNO.get(error.icmp_code, "TIMEOUT")
 
 
 def _at_home(journey: Journey, origin: tuple[str, str], packet: Packet) -> str:
@@ -193,8 +219,9 @@ def dropped_while_sending(hops: list[Hop], origin: tuple[str, str]) -> bool:
     if not hops or hops[0].node != origin[0]:
         return False
     for step in hops[0].steps:
-        if step.stage in TABLES and step.result == "drop":
+        rules = step.stage in TABLES or step.stage.startswith(NFT)
+        if rules and step.result == "drop":
             return step.netns == origin[1]
-        if step.stage not in {*TABLES, "out", "conntrack"} and step.result != "out":
+        if not rules and step.stage not in {"out", "conntrack"} and step.result != "out":
             return False
     return False

@@ -9,8 +9,18 @@ from podwire.kube_proxy.core import Proxier, Shared
 from podwire.kube_proxy.mode import Answers, Argv, Sync
 from podwire.kube_proxy.model import NodeFacts
 from podwire.kube_proxy.modes import MODES as PROXY_MODES
-from tests.oracle.cluster import POD_NETWORK, Change, Cluster, node_ip, node_name
+from tests.oracle.cluster import (
+    POD_NETWORK,
+    POD_NETWORK6,
+    Change,
+    Cluster,
+    node_ip,
+    node_ip6,
+    node_name,
+    pod_cidrs,
+)
 
+SERVICE_CIDRS = ("10.96.0.0/24", "fd00:10:96::/112")
 MODES = tuple(name for name in PROXY_MODES if name in {"iptables", "nftables"})
 """The modes that this machine's kernel can judge."""
 Ask = Callable[[Argv], str]
@@ -21,11 +31,12 @@ def config_of(cluster: Cluster) -> Config:
     """kube-proxy's configuration in a cluster."""
     proxy = cluster.proxy
     none = proxy.detect_local == "none"
+    networks = (POD_NETWORK, POD_NETWORK6) if cluster.dual else (POD_NETWORK,)
     rules = RuleConfig(masquerade_all=proxy.masquerade_all)
     return Config(
         mode=proxy.mode,
         mode_given=True,
-        cluster_cidr="" if none else POD_NETWORK,
+        cluster_cidr="" if none else ",".join(networks),
         detect_local_mode="ClusterCIDR" if none else proxy.detect_local,
         bridge_interface="cni0",
         iptables=rules,
@@ -43,12 +54,13 @@ class NodeProxy:
         facts = NodeFacts(
             node_name(index),
             cluster.zones[index - 1],
-            (node_ip(index),),
-            (f"10.244.{index}.0/24",),
+            (node_ip(index), node_ip6(index)) if cluster.dual else (node_ip(index),),
+            pod_cidrs(index, dual=cluster.dual),
         )
         mode = PROXY_MODES[config.mode]
         settings = mode.settings(config, facts, family)
         self.proxier = Proxier(mode, settings, facts, Shared(), family)
+        self.proxier.service_cidrs = SERVICE_CIDRS if cluster.dual else SERVICE_CIDRS[:1]
         self.preparation = mode.prepare(settings, family)
 
     def take(self, objects: Change) -> None:
@@ -58,10 +70,12 @@ class NodeProxy:
             old = proxier.services.get(key)
             if old is not None or service is not None:
                 proxier.service(old, service)
-        for key, entry in objects.slices.items():
-            known = next(iter(proxier.slices.get(key, {}).values()), None)
-            if known is not None or entry is not None:
-                proxier.slice(known, entry)
+        for key, entries in objects.slices.items():
+            known = dict(proxier.slices.get(key, {}))
+            for entry in entries:
+                proxier.slice(known.pop(entry.metadata.name, None), entry)
+            for entry in known.values():
+                proxier.slice(entry, None)
 
     def plan(self, ask: Ask, now_ns: int, *, full: bool) -> Sync | None:
         """The next sync, as kube-proxy's shell comes to it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from podwire.dataplane.verdict import Hop, Step
-from tests.oracle.cluster import Change, Cluster, describe, describe_service, describe_slice
+from tests.oracle.cluster import Change, Cluster, describe, describe_service, describe_slices
 from tests.oracle.judge import Mismatch
 
 MAX_TRACES = 4
@@ -34,7 +34,7 @@ def _changes(cluster: Cluster, until: int) -> list[str]:
             for key, service in step.services.items():
                 if service is not None:
                     lines.append(f"    service {key}: {describe_service(service)}")
-                    lines += ["  " + line for line in describe_slice(step.slices.get(key))]
+                    lines += ["  " + line for line in describe_slices(step.slices.get(key, ()))]
     return lines
 
 

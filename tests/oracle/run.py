@@ -45,8 +45,11 @@ def against_linux(cluster: Cluster, look: Look | None = None) -> Result:
 
 
 def seed_against_linux(seed: int, mode: str) -> Result:
-    """The cluster of a seed."""
-    return against_linux(generate(seed, mode=mode))
+    """The cluster of a seed. Raises RuntimeError naming the seed when it cannot be judged."""
+    try:
+        return against_linux(generate(seed, mode=mode))
+    except Exception as error:
+        raise RuntimeError(f"seed {seed}: {type(error).__name__}: {error}") from error
 
 
 def pool(workers: int) -> ProcessPoolExecutor:

@@ -6,23 +6,29 @@ from typing import Any
 
 import msgspec
 
-from podwire.api.views import EndpointSlice, Service
+from podwire.api.views import Service
 from podwire.runtime.rng import SeededRng
 from tests.oracle.cluster import (
     CLIENT_IP,
+    CLIENT_IP6,
     CLOSED_PORT,
     HOST_PORT,
     POD_NETWORK,
+    POD_NETWORK6,
     TCP_PORTS,
     UDP_PORTS,
     Pod,
+    Slices,
     node_ip,
+    node_ip6,
     node_name,
 )
 
 RANGES = (f"{CLIENT_IP}/32", "192.168.50.0/24", POD_NETWORK, "192.0.2.0/24", "0.0.0.0/0")
+RANGES6 = (f"{CLIENT_IP6}/128", "fd00:50::/64", POD_NETWORK6, "2001:db8:9::/48")
+FAMILIES = (["IPv4"], ["IPv6"], ["IPv4", "IPv6"], ["IPv6", "IPv4"])
 SHORT_AFFINITY_S = 2
-Pair = tuple[Service, EndpointSlice]
+Pair = tuple[Service, Slices]
 
 
 def key_of(index: int) -> str:
@@ -35,11 +41,21 @@ def cluster_ip(index: int) -> str:
     return f"10.96.0.{10 + index}"
 
 
+def cluster_ip6(index: int) -> str:
+    """The IPv6 address that service number ``index`` would be allocated."""
+    return f"fd00:10:96::{10 + index}"
+
+
 class ServiceMaker:
     """Makes services over the pods of a cluster."""
 
-    def __init__(self, rng: SeededRng, pods: list[Pod], nodes: int, zones: list[str]) -> None:
+    def __init__(
+        self, rng: SeededRng, pods: list[Pod], nodes: int, zones: list[str], *, dual: bool
+    ) -> None:
         self.rng, self.pods, self.nodes, self.zones = rng, pods, nodes, zones
+        self.dual = dual
+        self.six = {pod.ip: pod.ip6 for pod in pods}
+        self.six |= {node_ip(i): node_ip6(i) for i in range(1, nodes + 1)}
         self.entries: dict[str, int] = {}
         self.version = 0
 
@@ -54,11 +70,13 @@ class ServiceMaker:
         kind = forced.pop("type", None) or self.rng.choice(
             ["ClusterIP", "ClusterIP", "NodePort", "NodePort", "LoadBalancer", "LoadBalancer"]
         )
+        families = self.rng.choice(FAMILIES) if self.dual else FAMILIES[0]
+        ips = [cluster_ip(index) if f == "IPv4" else cluster_ip6(index) for f in families]
         spec: dict[str, Any] = {
             "type": kind,
-            "clusterIP": cluster_ip(index),
-            "clusterIPs": [cluster_ip(index)],
-            "ipFamilies": ["IPv4"],
+            "clusterIP": ips[0],
+            "clusterIPs": ips,
+            "ipFamilies": families,
             "internalTrafficPolicy": "Local" if self.chance(0.15) else "Cluster",
             "ports": [],
         }
@@ -92,34 +110,36 @@ class ServiceMaker:
             "spec": spec,
             "status": status,
         }
-        entry = {
-            "metadata": {
-                **meta,
-                "name": f"s{index}-x",
-                "uid": f"s{index}-x",
-                "labels": {"kubernetes.io/service-name": f"s{index}"},
-            },
-            "addressType": "IPv4",
-            "endpoints": ends,
-            "ports": ports,
-        }
-        return msgspec.convert(service, Service), msgspec.convert(entry, EndpointSlice)
+        slices = [
+            {
+                "metadata": {
+                    **meta,
+                    "name": f"s{index}-{family.lower()}",
+                    "uid": f"s{index}-{family.lower()}",
+                    "labels": {"kubernetes.io/service-name": f"s{index}"},
+                },
+                "addressType": family,
+                "endpoints": self._of_family(ends, family),
+                "ports": ports,
+            }
+            for family in spec["ipFamilies"]
+        ]
+        return msgspec.convert(service, Service), msgspec.convert(slices, Slices)
 
-    def with_endpoints(self, old: EndpointSlice, ends: list[Any]) -> EndpointSlice:
-        """The slice with other endpoints, at a new version."""
-        self.version += 1
-        body = msgspec.to_builtins(old)
-        body["metadata"]["resourceVersion"] = str(self.version)
-        body["endpoints"] = ends
-        return msgspec.convert(body, EndpointSlice)
+    def _of_family(self, ends: list[Any], family: str) -> list[Any]:
+        """The endpoints (bodies with IPv4 addresses) as a slice of a family has them."""
+        if family == "IPv4":
+            return ends
+        return [{**end, "addresses": [self.six[end["addresses"][0]]]} for end in ends]
 
-    def with_spec(self, old: Service, **fields: Any) -> Service:
-        """The service with other spec fields, at a new version."""
+    def with_endpoints(self, old: Slices, ends: list[Any]) -> Slices:
+        """The slices with other endpoints (bodies with IPv4 addresses), at a new version."""
         self.version += 1
-        body = msgspec.to_builtins(old)
-        body["metadata"]["resourceVersion"] = str(self.version)
-        body["spec"].update(fields)
-        return msgspec.convert(body, Service)
+        bodies = msgspec.to_builtins(old)
+        for body in bodies:
+            body["metadata"]["resourceVersion"] = str(self.version)
+            body["endpoints"] = self._of_family(ends, body.get("addressType", "IPv4"))
+        return msgspec.convert(bodies, Slices)
 
     # ------------------------------------------------------------ parts
 
@@ -143,18 +163,20 @@ class ServiceMaker:
     def _outside(self, spec: dict[str, Any], index: int) -> dict[str, Any]:
         """What lets the outside in; the status."""
         ingress: list[dict[str, str]] = []
+        entry = 1 + self.rng.below(self.nodes)
         if spec["type"] == "LoadBalancer":
-            ip = f"203.0.113.{10 + index}"
-            self.entries[ip] = 1 + self.rng.below(self.nodes)
             mode = {"ipMode": "Proxy"} if self.chance(0.1) else {"ipMode": "VIP"}
-            ingress.append({"ip": ip, **mode})
+            for family in spec["ipFamilies"]:
+                net = "203.0.113." if family == "IPv4" else "2001:db8:113::"
+                self.entries[f"{net}{10 + index}"] = entry
+                ingress.append({"ip": f"{net}{10 + index}", **mode})
             if self.chance(0.6):
-                ranges = [r for r in RANGES if self.chance(0.3)]
+                ranges = [r for r in (*RANGES, *RANGES6) if self.chance(0.3)]
                 spec["loadBalancerSourceRanges"] = ranges or [f"{CLIENT_IP}/32"]
         if self.chance(0.15):
-            ip = f"198.51.100.{10 + index}"
-            self.entries[ip] = 1 + self.rng.below(self.nodes)
-            spec["externalIPs"] = [ip]
+            nets = ("198.51.100.", "2001:db8:100::") if self.dual else ("198.51.100.",)
+            spec["externalIPs"] = [f"{net}{10 + index}" for net in nets]
+            self.entries.update(dict.fromkeys(spec["externalIPs"], entry))
         if spec["type"] != "ClusterIP" or spec.get("externalIPs"):
             local = self.chance(0.4)
             spec["externalTrafficPolicy"] = "Local" if local else "Cluster"

@@ -12,16 +12,15 @@ from functools import lru_cache
 
 
 def _hash(text: str) -> str:
-    return base64.b32encode(hashlib.sha256(text.encode()).digest())[:16].decode()
+    # 16 characters of base32 are ten bytes
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()[:10]).decode()
 
 
-@lru_cache(maxsize=65536)
 def port_hash(service_port: str, protocol: str) -> str:
     """The hash that KUBE-SVC-, -SVL-, -FW- and -EXT- share; ``protocol`` in lower case."""
     return _hash(service_port + protocol)
 
 
-@lru_cache(maxsize=65536)
 def endpoint_chain(service_port: str, protocol: str, endpoint: str) -> str:
     """``KUBE-SEP-...`` of one endpoint (``ip:port``) of a service port."""
     return "KUBE-SEP-" + _hash(service_port + protocol + endpoint)

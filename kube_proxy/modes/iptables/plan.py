@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
+from podwire.api.views import EndpointSlice, Service
 from podwire.dataplane.commands import RulesRestore
 from podwire.kube_proxy.conntrack import Wanted
 from podwire.kube_proxy.core import Proxier, any_hints, versions
@@ -150,30 +151,61 @@ def _endpoints(pieces: Pieces) -> int:
     return sum(len(piece.endpoints) for piece in pieces)
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A Service as far as all nodes share it."""
+
+    ports: tuple[ServicePort, ...]
+    pieces: Pieces
+    """What every node has; () when something depends on the node."""
+
+
 def _pieces(state: Proxier, key: str, comments: bool) -> Pieces:
     service = state.services.get(key)
-    ports = service_ports(service, state.family) if service is not None else ()
-    if service is None or not ports:
+    if service is None:
         return ()
     slices = state.slices_of(key)
     revision = versions(service, slices)
-    hints = any_hints(slices)
-    made = []
-    for index, port in enumerate(ports):
-        cached: Hashable = None
-        if revision:
-            by_node = port.uses_local or bool(port.source_ranges)
-            if hints and not by_node:
-                by_node = has_hints(endpoints_of(port, slices, state.node.name))
-            here = state.node if by_node else None
-            cached = ("iptables", revision, index, state.settings.of_pieces, here, comments)
+    shared_key: Hashable = None
+    if revision:
+        shared_key = ("iptables", revision, state.settings.of_pieces, comments)
+    prepared = state.shared.piece(
+        shared_key, lambda: _prepare(state, service, slices, comments=comments)
+    )
+    if prepared.pieces or not prepared.ports:
+        return prepared.pieces
+    node_key = (shared_key, state.node) if revision else None
+    return state.shared.piece(
+        node_key, lambda: _render(state, prepared.ports, slices, comments=comments)
+    )
 
-        def build(port: ServicePort = port) -> Piece:
-            chosen = endpoints_of(port, slices, state.node.name)
-            return render(port, chosen, state.node, state.settings, endpoint_comments=comments)
 
-        made.append(state.shared.piece(cached, build))
-    return tuple(made)
+def _prepare(
+    state: Proxier, service: Service, slices: list[EndpointSlice], *, comments: bool
+) -> Prepared:
+    ports = service_ports(service, state.family)
+    by_node = any(port.uses_local or port.source_ranges for port in ports)
+    if not by_node and any_hints(slices):
+        by_node = any(has_hints(endpoints_of(port, slices, state.node.name)) for port in ports)
+    if by_node or not ports:
+        return Prepared(ports, ())
+    return Prepared(ports, _render(state, ports, slices, comments=comments))
+
+
+def _render(
+    state: Proxier,
+    ports: tuple[ServicePort, ...],
+    slices: list[EndpointSlice],
+    *,
+    comments: bool,
+) -> Pieces:
+    node, settings = state.node, state.settings
+    return tuple(
+        render(
+            port, endpoints_of(port, slices, node.name), node, settings, endpoint_comments=comments
+        )
+        for port in ports
+    )
 
 
 def _transition(state: Proxier, start: Account, found: dict[str, Pieces]) -> Transition:

@@ -74,6 +74,8 @@ class _Writer:
         self.top: list[str] = []
         self.chains: list[str] = []
         self.rules: list[str] = []
+        self.chain_of: dict[str, str] = {}
+        """The KUBE-SEP- chain of each reachable endpoint."""
         digest = port_hash(port.name, port.protocol)
         self.svc, self.svl = f"KUBE-SVC-{digest}", f"KUBE-SVL-{digest}"
         self.ext, self.fw = f"KUBE-EXT-{digest}", f"KUBE-FW-{digest}"
@@ -186,7 +188,10 @@ class _Writer:
     def _own_chains(self) -> None:
         if not self.choice.any:
             return
-        port = self.port
+        port, reachable = self.port, self.choice.reachable
+        self.chain_of = {
+            e.text: endpoint_chain(port.name, port.protocol, e.text) for e in reachable
+        }
         if self.choice.cluster and port.uses_cluster:
             self.chains.append(self.svc)
         if self.choice.local and port.uses_local:
@@ -202,7 +207,7 @@ class _Writer:
             self._balance(self.svc, self.choice.cluster)
         if self.choice.local:
             self._balance(self.svl, self.choice.local)
-        for endpoint in self.choice.reachable:
+        for endpoint in reachable:
             self._endpoint_chain(endpoint)
 
     def _internal_masquerade(self) -> None:
@@ -262,28 +267,24 @@ class _Writer:
             return ""
         return f'-m comment --comment "{self.port.name} -> {endpoint.text}" '
 
-    def _chain_of(self, endpoint: Endpoint) -> str:
-        return endpoint_chain(self.port.name, self.port.protocol, endpoint.text)
-
     def _balance(self, chain: str, endpoints: tuple[Endpoint, ...]) -> None:
-        head = f"-A {chain} "
+        head, chain_of = f"-A {chain} ", self.chain_of
         if self.port.affinity_s:
             self.rules.extend(
-                f"{head}{self._comment(e)}-m recent --name {self._chain_of(e)} --rcheck "
-                f"--seconds {self.port.affinity_s} --reap -j {self._chain_of(e)}"
+                f"{head}{self._comment(e)}-m recent --name {chain_of[e.text]} --rcheck "
+                f"--seconds {self.port.affinity_s} --reap -j {chain_of[e.text]}"
                 for e in endpoints
             )
-        for index, endpoint in enumerate(endpoints):
-            rest = len(endpoints) - index
+        for rest, endpoint in zip(range(len(endpoints), 0, -1), endpoints, strict=True):
             chance = ""
             if rest > 1:
                 chance = f"-m statistic --mode random --probability {probability(rest)} "
             self.rules.append(
-                f"{head}{self._comment(endpoint)}{chance}-j {self._chain_of(endpoint)}"
+                f"{head}{self._comment(endpoint)}{chance}-j {chain_of[endpoint.text]}"
             )
 
     def _endpoint_chain(self, endpoint: Endpoint) -> None:
-        chain = self._chain_of(endpoint)
+        chain = self.chain_of[endpoint.text]
         self.chains.append(chain)
         comment = f"-m comment --comment {self.port.name} " if self.comments else ""
         recent = f"-m recent --name {chain} --set " if self.port.affinity_s else ""

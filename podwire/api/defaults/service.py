@@ -1,7 +1,6 @@
 """Defaults of Services, and what an update keeps of the allocated fields.
 
 Source: kubernetes pkg/apis/core/v1/defaults.go and pkg/registry/core/service (strategy, alloc).
-The modelled cluster is single-stack IPv4.
 """
 
 from __future__ import annotations
@@ -48,21 +47,11 @@ def _affinity(spec: JSON) -> None:
 
 
 def _families(spec: JSON) -> None:
-    """ClusterIP and clusterIPs mirror each other; families follow the cluster's only one.
-
-    A headless Service without selector is dual-stack whatever the cluster is, as upstream has it.
+    """ClusterIP and clusterIPs mirror each other. Families are settled where addresses are
+    allocated (apiserver/allocation/families.py): they depend on the cluster.
     """
     if spec.get("clusterIP") and not spec.get("clusterIPs"):
         spec["clusterIPs"] = [spec["clusterIP"]]
-    headless = is_headless(spec)
-    if headless and not spec.get("selector"):
-        spec.setdefault("ipFamilyPolicy", "RequireDualStack")
-        if spec["ipFamilyPolicy"] != "SingleStack":
-            families = spec.setdefault("ipFamilies", ["IPv4"])
-            if len(families) == 1:
-                families.append("IPv6" if families[0] == "IPv4" else "IPv4")
-    spec.setdefault("ipFamilyPolicy", "SingleStack")
-    spec.setdefault("ipFamilies", ["IPv4"])
 
 
 def is_headless(spec: JSON) -> bool:

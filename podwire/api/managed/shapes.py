@@ -78,7 +78,7 @@ def written(step: Step, zero: JSON, obj: JSON, ignored: Fields, stripped: Fields
         if key != metadata.key or key in ignored:
             parts.pop(key, None)
     text = _node(parts).encode()
-    return sets.renumbered(text) if order.rivals and order.strange else text
+    return sets.renumbered(text) if text and order.rivals and order.strange else text
 
 
 def _node(parts: dict[str, str]) -> str:
@@ -182,14 +182,14 @@ def _nesting_items(step: Step, items: list[Any], order: _Order) -> str:
     """The text of a list whose items have one key each, a string; of others see ``_any_items``."""
     inner, name = step.item, step.keys[0][0]
     shapes = inner.shapes
+    keys: list[Any] = [item.get(name) if item.__class__ is dict else None for item in items]
+    if not all(key.__class__ is str and len(key) <= _LONG for key in keys):
+        return _any_items(step, items, order)
+    tails = [_tail(key) for key in keys]
+    if not all(tails) or len(set(tails)) < len(tails):
+        return _any_items(step, items, order)
     texts: dict[str, str] = {}
-    for item in items:
-        key = item.get(name) if item.__class__ is dict else None
-        if key.__class__ is not str or len(key) > _LONG or key in texts:
-            return _any_items(step, items, order)
-        tail = _tail(key)
-        if not tail:
-            return _any_items(step, items, order)
+    for key, tail, item in zip(keys, tails, items, strict=True):
         names = tuple(item)
         text, below = shapes.get(names) or _learn(inner, names)
         if below:

@@ -137,12 +137,32 @@ def _cluster_ips(errors: Errors, spec: JSON) -> None:
                 errors.invalid(f"spec.clusterIPs[{i}]", address, f"'None' {detail}")
         elif address:
             check_ip(errors, f"spec.clusterIPs[{i}]", address)
-    for i, family in enumerate(spec.get("ipFamilies") or ()):
+    _families(errors, spec, many)
+
+
+def _families(errors: Errors, spec: JSON, addresses: list[str]) -> None:
+    """ipFamilies, ipFamilyPolicy, and that addresses are of the families they stand for."""
+    families = spec.get("ipFamilies") or []
+    if len(families) > 2:
+        errors.invalid("spec.ipFamilies", families, "may only hold up to 2 values")
+    for i, family in enumerate(families):
+        if family in families[:i]:
+            errors.duplicate(f"spec.ipFamilies[{i}]", family)
         errors.one_of(f"spec.ipFamilies[{i}]", family, ("IPv4", "IPv6"))
     policy = spec.get("ipFamilyPolicy")
     if policy:
         supported = ("PreferDualStack", "RequireDualStack", "SingleStack")
         errors.one_of("spec.ipFamilyPolicy", policy, supported)
+    if len(addresses) > 2:
+        errors.invalid("spec.clusterIPs", addresses, "may only hold up to 2 values")
+    found = ["IPv6" if ":" in ip else "IPv4" for ip in addresses if ip != "None"]
+    if len(found) == 2 and found[0] == found[1]:
+        detail = "may specify no more than one IP for each IP family"
+        errors.invalid("spec.clusterIPs", addresses, detail)
+    for i, (has, wanted) in enumerate(zip(found, families, strict=False)):
+        if has != wanted and wanted in {"IPv4", "IPv6"}:
+            detail = f"expected an {wanted} value as indicated by `ipFamilies[{i}]`"
+            errors.invalid(f"spec.clusterIPs[{i}]", addresses[i], detail)
 
 
 def _load_balancer(errors: Errors, spec: JSON) -> None:

@@ -1,4 +1,4 @@
-"""Views of Service, Endpoints, EndpointSlice."""
+"""Views of Service, Endpoints, EndpointSlice, ServiceCIDR."""
 
 from __future__ import annotations
 
@@ -159,3 +159,15 @@ class EndpointSlice(Object, frozen=True, kw_only=True):
     def service_name(self) -> str:
         """The Service this slice belongs to (label kubernetes.io/service-name), or ''."""
         return self.metadata.labels.get("kubernetes.io/service-name", "")
+
+
+class ServiceCIDRSpec(View, frozen=True, kw_only=True):
+    """The networks, one per family at most."""
+
+    cidrs: list[str] = []
+
+
+class ServiceCIDR(Object, frozen=True, kw_only=True):
+    """networking.k8s.io/v1 ServiceCIDR: where cluster IPs are taken from."""
+
+    spec: ServiceCIDRSpec = ServiceCIDRSpec()

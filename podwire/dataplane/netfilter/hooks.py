@@ -126,7 +126,8 @@ def stages(ns: Netns, family: str, hook: str) -> list[Stage]:
         if table in nf.tables and hook in BASE_CHAINS[table]
     ]
     translating = sorted((b for b in bases if b.type == "nat"), key=lambda base: base.priority)
-    if hook in NAT and ("nat" in nf.tables or translating):
+    natted = any(b.type == "nat" and b.table[0] in {own, "inet"} for b in ruleset.bases)
+    if hook in NAT and ("nat" in nf.tables or natted):  # one chain makes all four hooks translate
         found.append(Stage(NAT[hook], "nat", partial(_nat, bases=tuple(translating))))
     if nf.tracks or own in ruleset.tracks:
         if hook in {"PREROUTING", "OUTPUT"}:
@@ -215,7 +216,7 @@ def _conntrack(run: Run, ns: Netns, skb: Skb, _hook: str) -> bool:
         return True  # looped back: tracked at OUTPUT already
     if ns.netfilter.ipvs:
         ns.expire_ipvs(run.now_ns)  # a connection's end takes its entry along
-    found = ns.conntrack.track(skb.packet, ns.sysctls, run.now_ns)
+    found = ns.conntrack.track(skb.packet, ns.sysctls, run.now_ns, skb.zone)
     if found.full:
         run.drop(
             ns,
@@ -235,7 +236,10 @@ def _conntrack(run: Run, ns: Netns, skb: Skb, _hook: str) -> bool:
 
 
 def _confirm(run: Run, ns: Netns, skb: Skb, _hook: str) -> bool:
-    if skb.ct is None or ns.conntrack.confirm(skb.ct, run.now_ns):
+    if skb.ct is None or skb.ct.confirmed:
+        return True
+    skb.ct = ns.conntrack.confirm(skb.ct, run.now_ns)
+    if skb.ct is not None:
         return True
     run.drop(
         ns,
@@ -305,12 +309,12 @@ def _nat_table(run: Run, ns: Netns, skb: Skb, hook: str) -> bool:
     if nat.bound(skb.ct, source=source) or "nat" not in ns.netfilter_of(skb.packet.dst).tables:
         return True
     verdict = _walk(run, ns, skb, "nat", hook)
-    if verdict.kind not in {"ACCEPT", "DNAT", "SNAT", "MASQUERADE"}:
+    if verdict.kind not in {"ACCEPT", "DNAT", "SNAT", "MASQUERADE", "REDIRECT"}:
         return _end(run, ns, skb, "nat", verdict)
     target = verdict.rule.target if verdict.rule is not None else None
     if not isinstance(target, Nat):
         return True
-    if source == (target.name == "DNAT"):
+    if source == (target.name in {"DNAT", "REDIRECT"}):
         return _end(run, ns, skb, "nat", verdict._replace(what=f"{target.name} in {hook}"))
     return _translate_to(run, ns, skb, hook, target)
 
@@ -327,6 +331,10 @@ def _translate_to(run: Run, ns: Netns, skb: Skb, hook: str, target: Nat) -> bool
 
 def _new_address(ns: Netns, skb: Skb, target: Nat) -> str:
     assert skb.ct is not None
+    if target.name == "REDIRECT":
+        if not skb.in_dev:
+            return "::1" if ":" in skb.packet.dst else "127.0.0.1"
+        return ns.primary_address(skb.in_dev, skb.packet.src)
     if target.name != "MASQUERADE":
         return nat.pick_address(target, skb.ct)
     if ":" in skb.packet.dst:  # nf_nat_masquerade_ipv6 looks at the destination itself

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from podwire.dataplane.netfilter.env import Env
+from podwire.dataplane.netfilter.env import Env, UnknownModelError
 from podwire.dataplane.netfilter.match_base import bang, one, options
 from podwire.dataplane.netfilter.text import (
     RuleError,
@@ -19,7 +19,7 @@ from podwire.dataplane.skb import Skb
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """``-m tcp`` and ``-m udp``: ports, and TCP flags."""
+    """``-m tcp``, ``-m udp`` and ``-m sctp``: ports, and TCP flags."""
 
     protocol: str
     sport: tuple[int, int] | None = None
@@ -44,6 +44,8 @@ class Ports:
             elif option == "--tcp-flags" and protocol == "tcp" and len(arguments) == 2:
                 found["flags"] = (_flag_bits(arguments[0]), _flag_bits(arguments[1]))
                 found["not_flags"] = inverted
+            elif option == "--chunk-types" and protocol == "sctp":
+                raise UnknownModelError("sctp --chunk-types")
             else:
                 raise RuleError(f'unknown option "{option}"')
         return cls(protocol, **found)

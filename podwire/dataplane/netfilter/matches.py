@@ -66,7 +66,7 @@ def parse(name: str, words: list[str], family: str = "ipv4") -> Match:
     try:
         if name == "recent":
             return Recent.parse(words, family)
-        if name in {"tcp", "udp"}:
+        if name in {"tcp", "udp", "sctp"}:
             return Ports.parse(name, words)
         if name in {"mark", "connmark"}:
             return Mark.parse(name, words)
@@ -92,6 +92,17 @@ _CLASSES: dict[str, type[Multiport | Comment | AddrType | Statistic | Physdev | 
     "icmp6": Icmp6,
 }
 
-_BY_NAME = ("tcp", "udp", "mark", "connmark", "conntrack", "state", "recent", "set", "ipvs")
+_BY_NAME = (
+    "tcp",
+    "udp",
+    "sctp",
+    "mark",
+    "connmark",
+    "conntrack",
+    "state",
+    "recent",
+    "set",
+    "ipvs",
+)
 NAMES = (*_BY_NAME, *_CLASSES)
 """The matches that are modelled, by their ``-m`` name."""

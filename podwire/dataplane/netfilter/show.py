@@ -125,8 +125,7 @@ def _line(rule: Rule, family: str, *, verbose: bool, numeric: bool) -> str:
     protocol = rule.protocol or "all"
     if numeric:
         protocol = str(NUMBERS.get(protocol, 0 if protocol == "all" else protocol))
-    options = "-- " if family == "ipv4" else "   "
-    text = f"{rule.verb:<9}  {('!' if rule.not_protocol else '') + protocol:<4} {options}"
+    text = f"{rule.verb:<9}  {('!' if rule.not_protocol else '') + protocol:<4} -- "
     if verbose:
         text += " "
         for dev, inverted in ((rule.in_dev, rule.not_in), (rule.out_dev, rule.not_out)):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from podwire.dataplane.addr import canonical, family_of
+from podwire.dataplane.netfilter import targets_track as track
 from podwire.dataplane.netfilter.env import Env, UnknownModelError
 from podwire.dataplane.netfilter.match_base import one, options
 from podwire.dataplane.netfilter.match_set import SetTarget
@@ -115,9 +116,13 @@ class Reject:
         """Nothing: the hook answers."""
 
 
+ADDRESSLESS = ("MASQUERADE", "REDIRECT")
+"""Their address is the device's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Nat:
-    """DNAT, SNAT and MASQUERADE: what addresses and ports a connection is given."""
+    """DNAT, SNAT, MASQUERADE, REDIRECT: what addresses and ports a connection is given."""
 
     name: str
     ip: str = ""
@@ -136,12 +141,12 @@ class Nat:
         for _, option, arguments in options(words):
             if option == where:
                 text = one(option, arguments)
-                found.update(_range(text, family, ports_only=name == "MASQUERADE"))
+                found.update(_range(text, family, ports_only=name in ADDRESSLESS))
             elif option in {"--random", "--random-fully", "--persistent"}:
                 found[option[2:].replace("-", "_")] = True
             else:
                 raise RuleError(f'unknown option "{option}"')
-        if name != "MASQUERADE" and "ip" not in found:
+        if name not in ADDRESSLESS and "ip" not in found:
             raise RuleError(f'{name}: option "{where}" must be specified')
         return cls(name, **found)
 
@@ -162,9 +167,10 @@ class Nat:
 
     def show(self) -> str:
         """Its options in ``iptables -L``."""
-        to = ["to:" + self._to()] if self.name != "MASQUERADE" else []
-        if self.name == "MASQUERADE" and self.ports is not None:
-            to = ["masq ports: " + self._to()]
+        to = ["to:" + self._to()] if self.name not in ADDRESSLESS else []
+        if self.name in ADDRESSLESS and self.ports is not None:
+            word = "masq" if self.name == "MASQUERADE" else "redir"
+            to = [f"{word} ports: {self._to()}"]
         return " ".join(to + self._flags(""))
 
     def _flags(self, dashes: str) -> list[str]:
@@ -381,7 +387,6 @@ UNMODELLED = (
     "CHECKSUM",
     "CLASSIFY",
     "CLUSTERIP",
-    "CT",
     "DSCP",
     "ECN",
     "HMARK",
@@ -390,14 +395,11 @@ UNMODELLED = (
     "NETMAP",
     "NFLOG",
     "NFQUEUE",
-    "NOTRACK",
     "QUEUE",
     "RATEEST",
-    "REDIRECT",
     "SECMARK",
     "CONNSECMARK",
     "SYNPROXY",
-    "TCPMSS",
     "TCPOPTSTRIP",
     "TEE",
     "TOS",
@@ -417,7 +419,7 @@ def parse(name: str, words: list[str], family: str = "ipv4") -> Target | None:
         return Plain(name)
     if name == "REJECT":
         return Reject.parse(words, family)
-    if name in {"DNAT", "SNAT", "MASQUERADE"}:
+    if name in {"DNAT", "SNAT", "MASQUERADE", "REDIRECT"}:
         return Nat.parse(name, words, family)
     if name == "MARK":
         return SetMark.parse(words)
@@ -430,4 +432,11 @@ def parse(name: str, words: list[str], family: str = "ipv4") -> Target | None:
             return Unknown(name, tuple(words))
     if name == "LOG":
         return Log(tuple(words))
+    if name == "TCPMSS":
+        return track.TcpMss.parse(words)
+    if name in {"CT", "NOTRACK"}:
+        try:
+            return track.Ct.parse(name, words)
+        except UnknownModelError:
+            return Unknown(name, tuple(words))
     return Unknown(name, tuple(words)) if name in UNMODELLED else None

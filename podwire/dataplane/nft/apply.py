@@ -18,13 +18,14 @@ from podwire.dataplane.nft.apply_sets import (
     no_set,
 )  # fmt: skip
 from podwire.dataplane.nft.draft import Content, Draft
-from podwire.dataplane.nft.loops import check_loops
+from podwire.dataplane.nft.loops import looping
 from podwire.dataplane.nft.model import MODELLED, Base, Chain, Key, Rule, Ruleset, Table
 from podwire.dataplane.nft.ops import ChainBody, Op, RuleBody
 from podwire.dataplane.nft.refusals import (
     BUSY,
     EXISTS,
     INVALID,
+    LINKS,
     NO_ENTRY,
     UNSUPPORTED,
     failed,
@@ -57,7 +58,9 @@ class Transaction:
         self.gone_sets: list[tuple[str, str, str]] = []
         self.last_table = ruleset.last_table
         self.last_order = ruleset.last_order
-        self.touched: dict[tuple[Key, str], None] = {}
+        self.touched: dict[tuple[Key, str], Op] = {}
+        """Chains that lead somewhere since this transaction, and the steps that made them."""
+        self._last: Draft | None = None
         self.added: list[tuple[Op, int]] = []
 
     def run(self, ops: Iterable[Op]) -> Result:
@@ -72,7 +75,10 @@ class Transaction:
 
     def draft(self, op: Op) -> Draft:
         """The table of a step. Raises NftError."""
-        found = self.find(op.family, op.table)
+        last = self._last
+        if last is not None and last.key == (op.family, op.table):
+            return last
+        found = self._last = self.find(op.family, op.table)
         if found is None:
             start = self.text.find(op.table, op.whole[0])
             spot = (start, start + len(op.table)) if start >= 0 else op.spot
@@ -89,6 +95,12 @@ class Transaction:
             return None
         made = self.drafts[key] = Draft(table)
         return made
+
+    def forget(self, key: Key) -> None:
+        """A table goes, with all it holds."""
+        self.drafts[key] = None
+        self.gone_tables.append(key)
+        self._last = None
 
     def chain(self, op: Op, draft: Draft) -> Chain:
         """The chain of a step. Raises NftError."""
@@ -111,7 +123,9 @@ class Transaction:
         for key in self.gone_tables:
             if self.drafts.get(key) is not None:
                 tables[key] = tables.pop(key)  # made anew: it comes last
-        check_loops(tables, self.touched)
+        if looping(tables, self.touched):
+            last = max(self.touched.values(), key=lambda op: op.whole)
+            raise failed(last, LINKS, (last.whole[0], last.whole[1] + 1))
         bases = _bases(tables)
         if bases == self.before.bases:
             bases = self.before.bases
@@ -156,8 +170,7 @@ def _ruleset(tx: Transaction, op: Op) -> None:
 
 
 def _drop_table(tx: Transaction, key: Key) -> None:
-    tx.drafts[key] = None
-    tx.gone_tables.append(key)
+    tx.forget(key)
 
 
 def _table(tx: Transaction, op: Op) -> None:
@@ -228,14 +241,14 @@ def _add_chain(tx: Transaction, op: Op, draft: Draft) -> None:
             found.type, found.hook, found.priority,
         )  # fmt: skip
         if not same:
-            raise failed(op, UNSUPPORTED, op.whole)
+            raise failed(op, UNSUPPORTED, (op.whole[0], op.whole[1] + 1))
         if body.policy is not None and body.policy != found.policy:
             draft.put_chain(found.ruled(body.policy))
         return
     if body.hook and body.hook not in priorities.TYPES[body.type]:
-        raise failed(op, UNSUPPORTED, op.whole)
+        raise failed(op, UNSUPPORTED, (op.whole[0], op.whole[1] + 1))
     if body.type == "nat" and body.priority <= -200:
-        raise failed(op, UNSUPPORTED, op.whole)
+        raise failed(op, UNSUPPORTED, (op.whole[0], op.whole[1] + 1))
     tx.last_order += bool(body.hook)
     made = Chain(
         op.name, draft.handle(), (body.type, body.hook, body.priority), body.policy or "accept",
@@ -260,6 +273,15 @@ def _rule(tx: Transaction, op: Op) -> None:
         return
     rule: Rule = body.rule
     _check_rule(tx, op, draft, chain, rule)
+    if rule.targets or rule.sets:
+        tx.touched[draft.key, op.name] = op
+    if body.at is None and op.verb == "add":
+        draft.last_handle += rule.anonymous + 1
+        draft.count_rule(rule, 1)
+        content.rules.append(rule)
+        content.handles.append(draft.last_handle)
+        tx.added.append((op, draft.last_handle))
+        return
     place = _place(op, content)
     draft.last_handle += rule.anonymous
     handle = draft.handle()
@@ -272,8 +294,6 @@ def _rule(tx: Transaction, op: Op) -> None:
         content.rules.insert(place, rule)
         content.handles.insert(place, handle)
     tx.added.append((op, handle))
-    if rule.targets or any(use == "vmap" for _, use in rule.sets):
-        tx.touched[draft.table.key, op.name] = None
 
 
 def _place(op: Op, content: Content) -> int:
@@ -337,7 +357,7 @@ def _check_rule(tx: Transaction, op: Op, draft: Draft, chain: Chain, rule: Rule)
             "postrouting", "input",
         )  # fmt: skip
         if chain.type != "nat" or chain.hook not in hooks:
-            raise failed(op, UNSUPPORTED, op.whole)
+            raise failed(op, UNSUPPORTED, (op.whole[0], op.whole[1] + 1))
 
 
 _STEPS: dict[str, Callable[[Transaction, Op], None]] = {

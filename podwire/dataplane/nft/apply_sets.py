@@ -52,7 +52,8 @@ def no_set(tx: Transaction, op: Op, draft: Draft, name: str) -> NftError:
         table = draft.table
         place = f"{_quoted(alike[0])} in table {table.family} {_quoted(table.name)}"
         hint = f"; did you mean {what} {place}?"
-    return NftError(NO_ENTRY + hint, *word(tx.text, op, f"@{name}"))
+    spot = word(tx.text, op, f"@{name}") if op.what == "rule" else op.spot
+    return NftError(NO_ENTRY + hint, *spot)
 
 
 # ---------------------------------------------------------------- sets, maps and their elements
@@ -70,19 +71,19 @@ def change_set(tx: Transaction, op: Op) -> None:
     name = op.name
     if isinstance(op.body, int):
         name = next((n for n, s in draft.specs.items() if s.handle == op.body), "")
-    if name not in draft.specs or draft.specs[name].is_map != (op.what == "map"):
+    if name not in draft.specs:
         if op.verb == "destroy":
             return
-        raise no_set(tx, op, draft, name) if op.verb == "flush" else failed(op, NO_ENTRY)
+        raise no_set(tx, op, draft, name)
     if op.verb == "flush":
         draft.flush_set(name)
         if draft.specs[name].dynamic:
-            tx.timed.append(Timed("flush", draft.table.key, name, None, op.spot))
+            tx.timed.append(Timed("flush", draft.key, name, None, op.spot))
         return
     if draft.used(f"@{name}") > 0:
         raise failed(op, BUSY)
     draft.drop_spec(name)
-    tx.gone_sets.append((*draft.table.key, name))
+    tx.gone_sets.append((*draft.key, name))
 
 
 def _add_set(tx: Transaction, op: Op, draft: Draft, spec: SetSpec) -> None:
@@ -111,7 +112,7 @@ def change_element(tx: Transaction, op: Op) -> None:
     except NftError as error:
         raise error.shifted(body.start) from None
     if spec.dynamic:
-        tx.timed += [Timed(op.verb, draft.table.key, spec.name, e, op.spot) for e in elements]
+        tx.timed += [Timed(op.verb, draft.key, spec.name, e, op.spot) for e in elements]
         if spec.is_map:
             _check_targets(op, draft, spec, elements, tx)
         return
@@ -140,12 +141,16 @@ def _settle(tx: Transaction, op: Op, draft: Draft, spec: SetSpec) -> None:
     elif spec.interval and len(spec.kinds) == 1 and spec.kinds[0].name != "ifname":
         clash = _clash(draft, spec)
         if clash is not None:
-            raise NftError("conflicting intervals specified", *_element_spot(tx, op, spec, clash))
+            old = draft.table.members.get(spec.name)
+            words = "conflicting intervals specified"
+            if old is not None and any(old.get(element.key) is not None for element in clash):
+                words = "interval overlaps with an existing one"
+            raise NftError(words, *_element_spot(tx, op, spec, clash[1]))
     if spec.size and len(draft.settled(spec.name)) > spec.size:
         raise failed(op, FULL)
 
 
-def _clash(draft: Draft, spec: SetSpec) -> Element | None:
+def _clash(draft: Draft, spec: SetSpec) -> tuple[Element, Element] | None:
     kind = spec.kinds[0]
     spans = sorted(
         (
@@ -157,7 +162,7 @@ def _clash(draft: Draft, spec: SetSpec) -> Element | None:
     )  # fmt: skip
     for one, two in pairwise(spans):
         if two[0] <= one[1]:
-            return two[2]
+            return one[2], two[2]
     return None
 
 
@@ -175,7 +180,7 @@ def _check_targets(
         if spec.data[0] is t.VERDICT and isinstance(element.data, tuple) and element.data[1]:
             if draft.chain(element.data[1]) is None:
                 raise failed(op, NO_ENTRY, _element_spot(tx, op, spec, element))
-            tx.touched[draft.table.key, element.data[1]] = None
+            tx.touched[draft.key, element.data[1]] = op
 
 
 def _element_spot(tx: Transaction, op: Op, spec: SetSpec, element: Element) -> tuple[int, int]:

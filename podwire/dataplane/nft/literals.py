@@ -138,6 +138,8 @@ def elements(words: Words, kinds: Kinds, data: Kinds) -> list[Element]:
     words.deeper()
     found: list[Element] = []
     words.skip_newlines()
+    if words.peek().text == "}":
+        raise unexpected(words.peek())
     while not words.take("}"):
         found.append(element(words, kinds, data))
         words.skip_newlines()

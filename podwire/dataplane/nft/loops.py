@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from podwire.dataplane.nft.model import Key, Table
-from podwire.dataplane.nft.text import NftError
 
 
-def check_loops(tables: dict[Key, Table], touched: Iterable[tuple[Key, str]]) -> None:
-    """Refuse a cycle through chains that changed, if a base chain leads there.
-
-    Raises NftError in the kernel's words.
-    """
+def looping(tables: dict[Key, Table], touched: Iterable[tuple[Key, str]]) -> bool:
+    """Whether there is a cycle through chains that changed, and a base chain leads there."""
     by_table: dict[Key, list[str]] = {}
     for key, chain in touched:
         if key in tables:
             by_table.setdefault(key, []).append(chain)
-    for key, names in by_table.items():
-        table = tables[key]
-        if _cyclic(table, names) and _cyclic(table, table.bases):
-            raise NftError("Could not process rule: Too many links")
+    return any(
+        _cyclic(tables[key], names) and _cyclic(tables[key], tables[key].bases)
+        for key, names in by_table.items()
+    )
 
 
 def _cyclic(table: Table, starts: Iterable[str]) -> bool:

@@ -259,7 +259,10 @@ class _Parser:
         found = words.take("handle", "position", "index")
         if found is not None:
             at = ("index" if found.text == "index" else "handle", words.number())
-            spot = (words.last.start, words.last.end)
+            start_of = words.last.start if verb in {"delete", "destroy"} else found.start
+            spot = (start_of, words.last.end)
+        elif verb in {"delete", "destroy"}:
+            raise unexpected(words.peek(), "expecting handle")
         rule = None
         if verb in {"add", "insert", "create", "replace"}:
             rule = parse_rule.parse(words, family)
@@ -267,7 +270,7 @@ class _Parser:
 
 
 _OBJECTS = ("chain", "rule", "set", "map", "element", "counter", "quota", "limit", "flowtable")
-_PLURALS = ("tables", "chains", "sets", "maps", "rules", "counters", "quotas", "limits")
+_PLURALS = ("tables", "chains", "sets", "maps", "counters", "quotas", "limits")
 
 
 def braces(words: Words) -> ElementsBody:

@@ -106,7 +106,9 @@ def primary(words: Words, family: str, kind: t.DataType | None) -> Expr:
         return payload(words, family)
     if kind is not None and token.kind == "word":
         return _constant(words, kind)
-    raise unexpected(token)
+    if token.kind == "word":
+        words.next()  # a symbol to nft, which trips over what follows
+    raise unexpected(words.peek())
 
 
 def _constant(words: Words, kind: t.DataType) -> Expr:

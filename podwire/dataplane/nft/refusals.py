@@ -10,6 +10,7 @@ EXISTS = "File exists"
 BUSY = "Device or resource busy"
 UNSUPPORTED = "Operation not supported"
 INVALID = "Invalid argument"
+LINKS = "Too many links"
 FULL = "Too many open files in system"
 
 

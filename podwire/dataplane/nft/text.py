@@ -173,10 +173,24 @@ class Words:
             raise NftError("too many levels of nesting", self.last.start, self.last.end)
 
 
+KEYWORDS = frozenset(
+    """
+    accept add and chain comment continue counter create ct daddr delete destroy dport drop
+    eq fib flags flush goto handle icmp icmpv6 iif iifname index insert ip ip6 jump limit
+    list log map mark masquerade meta ne not notrack numgen oif oifname or over packets
+    policy position priority protocol queue quota rate redirect reject replace reset return
+    rule saddr sctp set size snat dnat sport table tcp th timeout to type typeof udp update
+    vmap with xor
+    """.split()  # noqa: SIM905  # a list of 80 lines says no more
+)
+"""Words that nft's messages name as they are; any other is a string to it."""
+
+
 def unexpected(token: Token, expecting: str = "") -> NftError:
     """The parser met something it has no use for."""
-    kind = {"end": "end of file", "newline": "newline"}.get(token.kind, "")
-    what = kind or ("string" if token.kind in {"string", "word"} and "." in token.text else "")
-    what = what or token.value
+    what = {"end": "end of file", "newline": "newline", "string": "quoted string"}.get(token.kind)
+    if what is None:
+        what = "string" if token.kind == "word" and token.text not in KEYWORDS else token.text
+    what = "'}'" if what == "}" else what
     message = f"syntax error, unexpected {what}" + (f", {expecting}" if expecting else "")
     return NftError(message, token.start, token.end)

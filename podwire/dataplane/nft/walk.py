@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from podwire.dataplane.emit import Recorder
 
 MAX_JUMPS = 16
+ENDS = ("drop", "reject")
+"""Verdicts whose step the drop itself records."""
 
 
 class Decision(NamedTuple):
@@ -67,7 +69,7 @@ def walk(base: Base, table: Table, skb: Skb, env: Env, recorder: Recorder | None
             continue
         if env.picked is not None:
             picks = (*picks, env.picked)
-        if recorder is not None:
+        if recorder is not None and (verdict is None or verdict[0] not in ENDS):
             note(recorder, env, table, chain.name, rule, verdict)
         if verdict is None:
             continue

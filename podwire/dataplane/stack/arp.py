@@ -4,7 +4,7 @@ waited.
 
 from __future__ import annotations
 
-from podwire.dataplane.addr import BROADCAST_MAC
+from podwire.dataplane.addr import BROADCAST_MAC, ip_int
 from podwire.dataplane.family import Trouble
 from podwire.dataplane.link import Link
 from podwire.dataplane.neigh import (
@@ -37,7 +37,9 @@ def resolve(run: Run, ns: Netns, link: Link, ip: str, waiting: Waiting) -> Neigh
             _ask(run, ns, link, entry)
         return entry
     if entry is None or entry.state == "FAILED":
-        entry = Neighbour(dev=link.name, ip=ip)
+        if entry is None and not room(run, ns, link, ip, waiting):
+            return None
+        entry = Neighbour(dev=link.name, ip=ip, updated_ns=run.now_ns)
         ns.neighbours.put(entry)
     if len(entry.waiting) >= QUEUE_LENGTH:
         run.drop(
@@ -56,6 +58,33 @@ def resolve(run: Run, ns: Netns, link: Link, ip: str, waiting: Waiting) -> Neigh
     return None
 
 
+def room(run: Run, ns: Netns, link: Link, ip: str, waiting: Waiting | None) -> bool:
+    """Whether the node may know one more neighbour (neigh_alloc). All its namespaces share one
+    table per family; from gc_thresh2 on, what nobody heard of for five seconds makes room.
+    """
+    family = "ipv6" if ":" in ip else "ipv4"
+    host = run.kernel.netns("").sysctls
+    most = host.number(f"net.{family}.neigh.default.gc_thresh3")
+    soft = host.number(f"net.{family}.neigh.default.gc_thresh2")
+    held = run.kernel.neighbours_held(family, soft)
+    if held >= soft and (held >= most or run.kernel.may_collect(family, run.now_ns)):
+        held -= run.kernel.collect_neighbours(family, run.now_ns, held - soft)
+    if held < most:
+        return True
+    if waiting is not None:
+        table = "ndisc_cache" if family == "ipv6" else "arp_cache"
+        run.drop(
+            ns,
+            Fate.NEIGHBOR_UNREACHABLE,
+            waiting.skb.packet,
+            f"neighbour: {table}: neighbor table overflow! (gc_thresh3 is {most})",
+            stage="neigh",
+            object=link.name,
+            errno="ENOBUFS",
+        )
+    return False
+
+
 def _ask(run: Run, ns: Netns, link: Link, entry: Neighbour) -> None:
     from podwire.dataplane.stack import l2, ndp  # noqa: PLC0415  # the layers call each other
 
@@ -67,20 +96,50 @@ def _ask(run: Run, ns: Netns, link: Link, entry: Neighbour) -> None:
     message = Arp(
         op=1,
         sender_mac=link.mac,
-        sender_ip=ns.primary_address(link.name, entry.ip),
+        sender_ip=_announced(ns, link, entry),
         target_ip=entry.ip,
     )
     to = entry.mac if entry.usable() else BROADCAST_MAC
     l2.transmit(run, ns, link, Frame(src=link.mac, dst=to, arp=message))
 
 
-def receive(run: Run, ns: Netns, link: Link, message: Arp) -> None:
-    """Learn from an ARP message; answer a request for an address of this namespace.
-
-    Any local address is answered on any device (arp_ignore=0), and with proxy_arp any that is
-    routed out of another device.
+def _announced(ns: Netns, link: Link, entry: Neighbour) -> str:
+    """The address a request comes from (arp_solicit). arp_announce 0: the waiting packet's, if it
+    is one's own; 1: if it lies in the target's subnet of this device; 2: never.
     """
-    mine = message.target_ip in ns.local
+    mode = ns.sysctls.device("arp_announce", link.name)
+    wanted = entry.waiting[0].skb.packet.src if entry.waiting and mode < 2 else ""
+    if wanted in ns.local and (not mode or _onlink(link, wanted, entry.ip)):
+        return wanted
+    return ns.primary_address(link.name, entry.ip)
+
+
+def _onlink(link: Link, one: str, other: str) -> bool:
+    """Whether two addresses lie in one subnet of a device (inet_addr_onlink)."""
+    a, b = ip_int(one), ip_int(other)
+    return any(x.prefix.holds(a) and x.prefix.holds(b) for x in link.addresses)
+
+
+def _answers(ns: Netns, link: Link, message: Arp) -> bool:
+    """Whether a request for an own address is answered (arp_ignore). 0: on any device; 1: only on
+    the device that has it; 2: and to a sender of its subnet; 8: never.
+    """
+    target = message.target_ip
+    if target not in ns.local:
+        return False
+    mode = ns.sysctls.device("arp_ignore", link.name)
+    if mode == 0:
+        return True
+    if mode > 2 or all(a.ip != target for a in link.addresses):
+        return False
+    return mode == 1 or _onlink(link, target, message.sender_ip)
+
+
+def receive(run: Run, ns: Netns, link: Link, message: Arp) -> None:
+    """Learn from an ARP message; answer a request for an address of this namespace, and with
+    proxy_arp for any that is routed out of another device.
+    """
+    mine = _answers(ns, link, message)
     known = ns.neighbours.get(link.name, message.sender_ip)
     if message.sender_ip != "0.0.0.0" and (known is not None or (mine and message.op == 1)):
         learn(run, ns, link, message.sender_ip, message.sender_mac)
@@ -98,7 +157,8 @@ def receive(run: Run, ns: Netns, link: Link, message: Arp) -> None:
 
 
 def _proxies(ns: Netns, link: Link, target: str) -> bool:
-    if not ns.sysctls.device("proxy_arp", link.name):
+    own = ns.sysctls.own("forwarding", link.name)
+    if target in ns.local or not own or not ns.sysctls.device("proxy_arp", link.name):
         return False
     route = ns.fib.lookup(target)
     return route is not None and route.type == "unicast" and route.dev != link.name
@@ -108,11 +168,14 @@ def learn(run: Run, ns: Netns, link: Link, ip: str, mac: str) -> None:
     """Take a neighbour's MAC as confirmed and send what waited for it."""
     entry = ns.neighbours.get(link.name, ip)
     if entry is None:
+        if not room(run, ns, link, ip, None):
+            return
         entry = Neighbour(dev=link.name, ip=ip)
         ns.neighbours.put(entry)
     if entry.state in {"PERMANENT", "NOARP"}:
         return
     entry.mac, entry.state, entry.confirmed_ns = mac, "REACHABLE", run.now_ns
+    entry.updated_ns = run.now_ns
     entry.probes = entry.probe_due_ns = 0
     release(run, ns, link, entry)
 

@@ -17,7 +17,6 @@ from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
 from podwire.dataplane.verdict import Fate
 
-AGEING_NS = 300 * SECOND_NS
 REFRESH_NS = SECOND_NS
 
 
@@ -121,7 +120,7 @@ def _flood(run: Run, ns: Netns, bridge: Link, source: Link, frame: Frame, skb: S
 def lookup(run: Run, ns: Netns, bridge: Link, mac: str) -> FdbEntry | None:
     """The port a MAC was last seen at, unless that is too long ago."""
     entry = ns.fdb.get(bridge.name, {}).get(mac)
-    if entry is None or entry.permanent or run.now_ns - entry.seen_ns < AGEING_NS:
+    if entry is None or entry.permanent or run.now_ns - entry.seen_ns < bridge.ageing_s * SECOND_NS:
         return entry
     return None
 

@@ -26,6 +26,7 @@ from podwire.dataplane.packet import (
     ICMP_UNREACHABLE,
     ICMPV6_TOO_BIG,
     RST,
+    Encapsulated,
     Frame,
     Packet,
     Vxlan,
@@ -33,8 +34,10 @@ from podwire.dataplane.packet import (
 )
 from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
-from podwire.dataplane.stack import arp, icmp, ndp, vxlan
+from podwire.dataplane.stack import arp, icmp, ndp, tunnel, vxlan
 from podwire.dataplane.verdict import Fate
+
+SOCKET_PROTOCOLS = ("tcp", "udp", "sctp")
 
 # ---------------------------------------------------------------- receiving
 
@@ -124,6 +127,18 @@ def _martian6(skb: Skb) -> str:
     return "multicast source" if is_multicast(packet.src) else ""
 
 
+ERRNOS = {"blackhole": "EINVAL", "unreachable": "EHOSTUNREACH", "prohibit": "EACCES"}
+"""What a local sender's system call says of such a route (fib_props)."""
+
+
+def refusal(route: Route) -> str:
+    """The errno of a route or rule that leads nowhere; a rule says "network unreachable"
+    (fib4_rule_action, fib6_rule_action).
+    """
+    of_rule = route.type == "unreachable" and route.table.startswith("rule ")
+    return "ENETUNREACH" if of_rule else ERRNOS[route.type]
+
+
 _ANSWERS = {"unreachable": Trouble.HOST_UNREACHABLE, "prohibit": Trouble.PROHIBITED}
 
 
@@ -134,14 +149,23 @@ def _routable(run: Run, ns: Netns, skb: Skb, route: Route | None) -> bool:
     """
     packet = skb.packet
     if route is None:
-        run.drop(ns, Fate.NO_ROUTE, packet, f"no route to {packet.dst}", object="main")
+        why, errno = f"no route to {packet.dst}", "ENETUNREACH"
+        run.drop(ns, Fate.NO_ROUTE, packet, why, object="main", errno=errno)
         if skb.in_dev:
             icmp.tell(run, ns, skb, Trouble.NO_ROUTE)
         return False
-    if route.type in {"blackhole", "unreachable", "prohibit"}:
-        run.drop(ns, Fate.NULL_ROUTED, packet, f"{route.type} {route.dst}", object=route.table)
+    if route.type in ERRNOS:
+        run.drop(
+            ns,
+            Fate.NULL_ROUTED,
+            packet,
+            f"{route.type} {route.dst}",
+            object=route.table,
+            errno=refusal(route),
+        )
         trouble = _ANSWERS.get(route.type)
-        if trouble is Trouble.HOST_UNREACHABLE and ":" in packet.dst:
+        network = ":" in packet.dst or refusal(route) == "ENETUNREACH"
+        if trouble is Trouble.HOST_UNREACHABLE and network:
             trouble = Trouble.NO_ROUTE
         if trouble is not None and skb.in_dev:
             icmp.tell(run, ns, skb, trouble)
@@ -197,12 +221,16 @@ def deliver(run: Run, ns: Netns, skb: Skb) -> None:
     packet = skb.packet
     if packet.protocol in ICMP_PROTOCOLS:
         _deliver_icmp(run, ns, skb)
-    elif isinstance(packet.payload, Vxlan) and vxlan.receive(run, ns, packet, packet.payload):
+    elif packet.payload is not None and _unwrapped(run, ns, packet):
         return
     elif ns.sockets.wants(packet):
         run.deliver(ns, packet)
     elif packet.protocol == "tcp":
         _refuse_tcp(run, ns, packet)
+    elif packet.protocol not in SOCKET_PROTOCOLS:
+        why = f"nothing here speaks protocol {packet.protocol}"
+        run.drop(ns, Fate.REFUSED, packet, why, stage="socket", object="local")
+        icmp.tell(run, ns, skb, Trouble.NO_PROTOCOL)
     else:
         run.drop(
             ns,
@@ -213,6 +241,14 @@ def deliver(run: Run, ns: Netns, skb: Skb) -> None:
             object="local",
         )
         icmp.tell(run, ns, skb, Trouble.PORT_UNREACHABLE)
+
+
+def _unwrapped(run: Run, ns: Netns, packet: Packet) -> bool:
+    """Whether it is a tunnel's packet, which goes on inside out."""
+    payload = packet.payload
+    if isinstance(payload, Vxlan):
+        return vxlan.receive(run, ns, packet, payload)
+    return isinstance(payload, Encapsulated) and tunnel.receive(run, ns, packet, payload)
 
 
 def _deliver_icmp(run: Run, ns: Netns, skb: Skb) -> None:
@@ -344,6 +380,7 @@ def finish(run: Run, ns: Netns, skb: Skb, route: Route) -> None:
             f"Message too long: {packet.largest_bytes} bytes, mtu {mtu}",
             stage="out",
             object=link.name,
+            errno="EMSGSIZE",
         )
         return
     if link.kind == "loopback":
@@ -354,6 +391,7 @@ def finish(run: Run, ns: Netns, skb: Skb, route: Route) -> None:
         return
     if route.type == "broadcast" or is_multicast(packet.dst) or not link.arp:
         mac = BROADCAST_MAC
+        skb.hop = route.via or packet.dst
         if link.arp and ":" in packet.dst:
             mac = multicast_mac(packet.dst)
         l2.transmit(run, ns, link, Frame(src=link.mac, dst=mac, packet=packet), skb)

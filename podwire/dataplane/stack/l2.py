@@ -8,9 +8,10 @@ from podwire.dataplane.addr import is_broadcast_mac
 from podwire.dataplane.link import Link
 from podwire.dataplane.netns import Netns
 from podwire.dataplane.packet import Frame, Packet, replace
+from podwire.dataplane.qdisc import Netem
 from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
-from podwire.dataplane.stack import arp, bridge, ip, vxlan
+from podwire.dataplane.stack import arp, bridge, ip, tunnel, vxlan
 from podwire.dataplane.verdict import Fate
 
 if TYPE_CHECKING:
@@ -24,7 +25,51 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
     if not link.up:
         _down(run, ns, link, frame)
         return
+    if link.qdisc is not None:
+        _queue(run, ns, link, link.qdisc, frame, skb)
+        return
     _TRANSMIT[link.kind](run, ns, link, frame, skb)
+
+
+def _queue(run: Run, ns: Netns, link: Link, netem: Netem, frame: Frame, skb: Skb | None) -> None:
+    """Netem decides when a frame leaves, how often, or never. On a fork only certain loss counts:
+    a walk asks what rules do, not what luck does.
+    """
+    ideal = run.kernel.ideal
+    if run.recorder is not None and frame.packet is not None:
+        run.recorder.step("qdisc", link.name, "netem", describe(netem), netns=ns.name)
+    if ideal and netem.loss < 1:
+        _TRANSMIT[link.kind](run, ns, link, frame, skb)
+        return
+    size_bytes = frame.packet.size_bytes if frame.packet is not None else vxlan.ARP_BYTES
+    queue = run.kernel.queue(ns.name, link.name)
+    due, why = queue.schedule(netem, size_bytes, run.now_ns)
+    if why:
+        run.drop(ns, Fate.LOST, frame.packet or _NOTHING, why, stage="qdisc", object=link.name)
+    for at_ns in due:
+        if at_ns <= run.now_ns:
+            queue.held -= 1
+            queue.sent += 1
+            _TRANSMIT[link.kind](run, ns, link, frame, skb)
+        else:
+            run.kernel.hold(at_ns, ns.name, link.name, frame, skb)
+
+
+def describe(netem: Netem) -> str:
+    """What a device does to frames, for people."""
+    words = [f"delay {netem.delay_ns / 1e6:g}ms"] if netem.delay_ns else []
+    for name in ("loss", "duplicate", "reorder", "corrupt"):
+        share = getattr(netem, name)
+        words += [f"{name} {100 * share:g}%"] if share else []
+    return " ".join(words) or "nothing"
+
+
+def dequeue(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None) -> None:
+    """A frame that netem held leaves."""
+    if link.up:
+        _TRANSMIT[link.kind](run, ns, link, frame, skb)
+    else:
+        _down(run, ns, link, frame)
 
 
 def _down(run: Run, ns: Netns, link: Link, frame: Frame) -> None:
@@ -96,12 +141,25 @@ def _dummy(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> N
     )
 
 
+def _ipip(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None) -> None:
+    if frame.packet is not None:
+        tunnel.ipip(run, ns, link, frame.packet, skb.hop if skb is not None else "")
+
+
+def _wireguard(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:
+    if frame.packet is not None:
+        tunnel.wireguard(run, ns, link, frame.packet)
+
+
 _TRANSMIT: dict[str, Callable[[Run, Netns, Link, Frame, Skb | None], None]] = {
     "veth": _veth,
     "phys": _phys,
     "loopback": _loopback,
     "bridge": _bridge,
     "vxlan": _vxlan,
+    "geneve": _vxlan,
+    "ipip": _ipip,
+    "wireguard": _wireguard,
     "dummy": _dummy,
 }
 

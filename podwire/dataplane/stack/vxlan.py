@@ -1,4 +1,7 @@
-"""VXLAN: frames in UDP datagrams between nodes (RFC 7348; Linux' vxlan device)."""
+"""VXLAN and Geneve: frames in UDP datagrams between nodes (RFC 7348, RFC 8926; Linux' devices).
+
+A Geneve device has one far end and no options; its FDB is not asked.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,8 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
     from podwire.dataplane.stack import ip  # noqa: PLC0415  # the layers call each other
 
     inner = frame.packet
-    table = ns.fdb.get(link.name, {})
-    entry = table.get(frame.dst) or table.get(ZERO_MAC)
-    if entry is None or not entry.dst:
+    remote = _remote(ns, link, frame)
+    if not remote:
         if inner is not None:
             run.drop(
                 ns,
@@ -41,22 +43,22 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
                 object=link.name,
             )
         return
-    route = ns.fib_of(entry.dst).lookup(entry.dst)
+    route = ns.fib_of(remote).lookup(remote)
     if route is not None and route.dev == link.name:
         if inner is not None:
             run.drop(
                 ns,
                 Fate.LOOP,
                 inner,
-                f"the tunnel endpoint {entry.dst} is routed into the tunnel",
+                f"the tunnel endpoint {remote} is routed into the tunnel",
                 stage="encap",
                 object=link.name,
             )
         return
-    overhead = OVERHEAD_BYTES[family_of(entry.dst)]
+    overhead = OVERHEAD_BYTES[family_of(remote)]
     outer = Packet(
         src=link.local,
-        dst=entry.dst,
+        dst=remote,
         protocol="udp",
         src_port=_source_port(frame),
         dst_port=link.dst_port,
@@ -64,19 +66,33 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
         gso_bytes=inner.gso_bytes + overhead if inner and inner.gso_bytes else 0,
         dont_fragment=False,
         mark=inner.mark if inner else 0,
-        payload=Vxlan(link.vni, replace(frame, packet=replace(inner, mark=0)) if inner else frame),
+        payload=Vxlan(link.vni, _unmarked(frame), link.kind),
     )
     if run.recorder is not None and inner is not None:
         run.recorder.step(
             "encap",
             f"{link.name} vni {link.vni}",
             "wrap",
-            f"{link.local} -> {entry.dst} udp/{link.dst_port}, mtu {link.mtu_bytes} ok",
+            f"{link.local} -> {remote} udp/{link.dst_port}, mtu {link.mtu_bytes} ok",
             netns=ns.name,
             before=inner.flow,
             after=outer.flow,
         )
     ip.output(run, ns, outer, ipvs=skb is not None and skb.ipvs)
+
+
+def _remote(ns: Netns, link: Link, frame: Frame) -> str:
+    if link.kind == "geneve":
+        return link.remote
+    table = ns.fdb.get(link.name, {})
+    entry = table.get(frame.dst) or table.get(ZERO_MAC)
+    return entry.dst if entry is not None else ""
+
+
+def _unmarked(frame: Frame) -> Frame:
+    if frame.packet is None or not frame.packet.mark:
+        return frame
+    return replace(frame, packet=replace(frame.packet, mark=0))
 
 
 def _source_port(frame: Frame) -> int:
@@ -92,10 +108,12 @@ def _source_port(frame: Frame) -> int:
 def receive(run: Run, ns: Netns, outer: Packet, payload: Vxlan) -> bool:
     """Unwrap a datagram for one of this namespace's VXLAN devices; False when it has none."""
     for link in ns.links.values():
-        if link.kind != "vxlan" or link.dst_port != outer.dst_port or link.vni != payload.vni:
+        if link.kind != payload.kind or link.dst_port != outer.dst_port or link.vni != payload.vni:
             continue
+        if family_of(link.local or link.remote) != family_of(outer.dst):
+            continue  # one socket per family: flannel.1 and flannel-v6.1 share number and port
         frame = payload.frame
-        if link.learning:
+        if link.learning and link.kind == "vxlan":
             known = ns.fdb.setdefault(link.name, {}).get(frame.src)
             if known is None or (not known.permanent and known.dst != outer.src):
                 ns.fdb[link.name][frame.src] = FdbEntry(

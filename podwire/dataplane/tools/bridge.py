@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from podwire.dataplane import commands as c
 from podwire.dataplane.commands import CommandError
-from podwire.dataplane.stack.bridge import AGEING_NS
+from podwire.dataplane.neigh import SECOND_NS
 from podwire.dataplane.tools.ip_link import flags
 from podwire.dataplane.tools.options import Options
 from podwire.dataplane.tools.words import (
@@ -81,8 +81,9 @@ def _entries(ns: Netns, dev: str, bridge: str, now_ns: int) -> list[str]:
                 lines.append(f"{mac} {where}dst {entry.dst} self{kind}\n")
         elif link.master:
             lines.append(f"{link.mac} {where}master {link.master} permanent\n")
+            age_ns = ns.links[link.master].ageing_s * SECOND_NS
             for mac, entry in ns.fdb.get(link.master, {}).items():
-                fresh = entry.permanent or now_ns - entry.seen_ns < AGEING_NS
+                fresh = entry.permanent or now_ns - entry.seen_ns < age_ns
                 if entry.port == link.name and mac != link.mac and fresh:
                     kind = "permanent" if entry.permanent else ""
                     lines.append(f"{mac} {where}master {link.master} {kind}\n")

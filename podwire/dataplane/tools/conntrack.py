@@ -15,6 +15,8 @@ SECOND_NS = 1_000_000_000
 NUMBERS = {"tcp": 6, "udp": 17, "icmp": 1, "icmpv6": 58, "sctp": 132}
 NAME = "conntrack v1.4.7 (conntrack-tools)"
 _FILTERS = {
+    "-w": "zone",
+    "--zone": "zone",
     "-f": "family",
     "--family": "family",
     "-p": "protocol",
@@ -47,7 +49,10 @@ def line(entry: Entry, now_ns: int) -> str:
     words.append(_tuple(entry.reply))
     if entry.assured:
         words.append("[ASSURED]")
-    return " ".join([*words, f"mark={entry.mark}", "use=1"])
+    words.append(f"mark={entry.mark}")
+    if entry.zone:
+        words.append(f"zone={entry.zone}")
+    return " ".join([*words, "use=1"])
 
 
 def _tuple(key: Tuple) -> str:
@@ -69,9 +74,8 @@ def run(kernel: Kernel, netns: str, argv: list[str], _stdin: str, now_ns: int) -
                 continue
             return "", f"{NAME}: not modelled: {word}\n", 2
         value = next(words, "")
-        wanted[_FILTERS[word]] = (
-            int(value) if word.endswith(("port", "src", "dst")) and (value.isdigit()) else value
-        )
+        numeric = word.endswith(("port", "src", "dst", "zone", "-w")) and value.isdigit()
+        wanted[_FILTERS[word]] = int(value) if numeric else value
     protocol = str(wanted.pop("protocol", ""))
     family = str(wanted.pop("family", "ipv4"))
     if family not in {"ipv4", "ipv6"}:
@@ -81,7 +85,7 @@ def run(kernel: Kernel, netns: str, argv: list[str], _stdin: str, now_ns: int) -
     if verb == "-S":
         return _statistics(table), "", 0
     if verb == "-F":
-        table.by_tuple.clear()
+        table.clear()
         return "", f"{NAME}: connection tracking table has been emptied.\n", 0
     if verb not in {"-L", "-D"}:
         return "", f"{NAME}: you must specify a command (-L -D -F -C -S are modelled)\n", 2
@@ -103,6 +107,7 @@ def _fits(entry: Entry, protocol: str, family: str, wanted: dict[str, str | int]
         "orig_dport": entry.orig[4],
         "reply_src": entry.reply[1],
         "reply_dst": entry.reply[3],
+        "zone": entry.zone,
     }
     if family != family_of(entry.orig[1]):
         return False
@@ -111,8 +116,9 @@ def _fits(entry: Entry, protocol: str, family: str, wanted: dict[str, str | int]
 
 def _statistics(table: Conntrack) -> str:
     return (
-        f"cpu=0   \tfound={table.found} invalid={table.invalid} insert=0 "
+        f"cpu=0   \tfound={table.found} invalid={table.invalid} insert={table.inserted} "
         f"insert_failed={table.insert_failed} drop={table.dropped} "
-        f"early_drop={table.early_dropped} error=0 search_restart=0 clash_resolve=0 "
+        f"early_drop={table.early_dropped} error=0 search_restart=0 "
+        f"clash_resolve={table.clash_resolved} "
         "chaintoolong=0 \n"
     )

@@ -43,6 +43,7 @@ def flags(kernel: Kernel, ns: Netns, link: Link) -> str:
     words += {
         "loopback": ["LOOPBACK"],
         "dummy": ["BROADCAST", "NOARP"],
+        "ipip": ["NOARP"] if not link.remote else ["POINTOPOINT", "NOARP"],
     }.get(link.kind, ["BROADCAST", "MULTICAST"] if link.arp else ["POINTOPOINT", "NOARP"])
     if link.up:
         words += ["UP", "LOWER_UP"] if alive else ["UP"]
@@ -53,7 +54,7 @@ def state(kernel: Kernel, ns: Netns, link: Link) -> str:
     """The operational state."""
     if not link.up:
         return "DOWN"
-    if link.kind in {"loopback", "vxlan", "dummy"}:
+    if link.kind in {"loopback", "vxlan", "dummy", "geneve", "ipip", "wireguard"}:
         return "UNKNOWN"
     if carrier(kernel, ns, link):
         return "UP"
@@ -62,6 +63,8 @@ def state(kernel: Kernel, ns: Netns, link: Link) -> str:
 
 def full_name(kernel: Kernel, ns: Netns, link: Link) -> str:
     """``eth0@if2`` for a veth whose peer is elsewhere, ``v0@v1`` for one whose peer is here."""
+    if link.kind == "ipip":
+        return f"{link.name}@{link.dev or 'NONE'}"
     if link.kind != "veth":
         return link.name
     if link.peer_netns == ns.name:
@@ -75,6 +78,8 @@ def _head(kernel: Kernel, ns: Netns, link: Link, *, mode: str) -> str:
     qdisc = "noop" if not link.up else "fq_codel" if link.kind == "phys" else "noqueue"
     if link.kind == "loopback":
         qdisc = "noqueue"
+    if link.qdisc is not None:
+        qdisc = "netem"
     master = f" master {link.master}" if link.master else ""
     return (
         f"{link.index}: {full_name(kernel, ns, link)}: <{flags(kernel, ns, link)}> "
@@ -84,12 +89,39 @@ def _head(kernel: Kernel, ns: Netns, link: Link, *, mode: str) -> str:
 
 
 def _ether(ns: Netns, link: Link) -> str:
+    if link.kind == "wireguard":
+        return "    link/none "
+    if link.kind == "ipip":
+        return f"    link/ipip {link.local or '0.0.0.0'} brd {link.remote or '0.0.0.0'}"
     kind = "loopback" if link.kind == "loopback" else "ether"
     broadcast = "00:00:00:00:00:00" if link.kind == "loopback" else "ff:ff:ff:ff:ff:ff"
     text = f"    link/{kind} {link.mac} brd {broadcast}"
     if link.kind == "veth" and link.peer_netns != ns.name:
         text += f" link-netns {link.peer_netns}" if link.peer_netns else " link-netnsid 0"
     return text
+
+
+def _geneve(link: Link) -> str:
+    return (
+        f"geneve id {link.vni} remote {link.remote} ttl auto dstport {link.dst_port} "
+        "noudpcsum noudp6zerocsumtx udp6zerocsumrx"
+    )
+
+
+def _ipip(link: Link) -> str:
+    lower = f"dev {link.dev} " if link.dev else ""
+    return (
+        f"ipip any remote {link.remote or 'any'} local {link.local or 'any'} {lower}"
+        "ttl inherit nopmtudisc"
+    )
+
+
+def _wireguard(_link: Link) -> str:
+    return "wireguard"
+
+
+_TUNNELS = {"geneve": _geneve, "ipip": _ipip, "wireguard": _wireguard}
+"""After iproute2's print functions; no kernel here has these devices to compare with."""
 
 
 def _details(link: Link) -> list[str]:
@@ -101,6 +133,8 @@ def _details(link: Link) -> list[str]:
             f"noudp6zerocsumrx {_TAIL}"
         )
         return [text]
+    if link.kind in _TUNNELS:
+        return [f"    {_TUNNELS[link.kind](link)} {_TAIL}"]
     lines = [f"    {link.kind} "] if link.kind in {"bridge", "veth", "dummy"} else []
     if link.master:
         hairpin = "on" if link.hairpin else "off"

@@ -20,6 +20,14 @@ TYPES = ("unicast", "local", "broadcast", "blackhole", "unreachable", "prohibit"
 VERBS = ("show", "list", "lst", "get", "add", "replace", "change", "append", "delete", "flush")
 
 
+_WORDS = {
+    "EINVAL": "Invalid argument",
+    "EHOSTUNREACH": "No route to host",
+    "ENETUNREACH": "Network is unreachable",
+    "EACCES": "Permission denied",
+}
+
+
 def line(route: Route, *, table: bool = False, hide_dev: bool = False) -> str:
     """One route; iproute2 leaves a blank at the end."""
     six = route.prefix.bits == 128
@@ -38,20 +46,26 @@ def line(route: Route, *, table: bool = False, hide_dev: bool = False) -> str:
         words += ["src", route.src]
     if route.metric or six:
         words += ["metric", str(route.metric)]
-    if six and route.onlink and not route.nexthops:
+    if route.onlink and not route.nexthops:
         words.append("onlink")
-    if route.mtu_bytes:
-        words += ["mtu", *(["lock"] if route.mtu_lock else []), str(route.mtu_bytes)]
-    if route.advmss_bytes:
-        words += ["advmss", str(route.advmss_bytes)]
-    if not six and route.onlink and not route.nexthops:
-        words.append("onlink")
+    words += _metrics(route)
     if six:
         words += ["pref", "medium"]
     text = " ".join(words)
     # of several lines only those of next hops end in a blank, IPv6's single ones in none
     hops = "".join(f"\n\t{_hop(hop)}" for hop in route.nexthops)
     return text + ("" if six else " ") + hops
+
+
+def _metrics(route: Route) -> list[str]:
+    words = []
+    if route.mtu_bytes:
+        words += ["mtu", *(["lock"] if route.mtu_lock else []), str(route.mtu_bytes)]
+    return words + (["advmss", str(route.advmss_bytes)] if route.advmss_bytes else [])
+
+
+def _mark(mark: int) -> str:
+    return f"mark {mark:#x}" if mark >= 16 else f"mark {mark}"
 
 
 def _hop(hop: NextHop) -> str:
@@ -127,13 +141,8 @@ def _get(ns: Netns, words: Words) -> str:
     route = fib.route(Packet(src=src, dst=dst, protocol="", mark=mark), "lo", oif)
     if route is None:
         raise UsageError("RTNETLINK answers: Network is unreachable", 2)
-    errors = {
-        "blackhole": "Invalid argument",
-        "unreachable": "No route to host",
-        "prohibit": "Permission denied",
-    }
-    if route.type in errors:
-        raise UsageError(f"RTNETLINK answers: {errors[route.type]}", 2)
+    if route.type in ip.ERRNOS:
+        raise UsageError(f"RTNETLINK answers: {_WORDS[ip.refusal(route)]}", 2)
     if ":" in dst:
         return _got6(ns, route, dst, src, mark)
     local = route.type == "local"
@@ -148,11 +157,12 @@ def _get(ns: Netns, words: Words) -> str:
     if not src:
         parts.append(f"src {dst if dst in ns.local else ip.source_for(ns, route, dst)}")
     if mark:
-        parts.append(f"mark {mark:#x}")
+        parts.append(_mark(mark))
     cache = {"local": " <local>", "broadcast": " <local,brd>"}.get(route.type, "")
     mtu = ns.path_mtu.get(dst)
-    learned = f" expires 600sec mtu {mtu}" if mtu else ""
-    return " ".join(parts) + f" uid 0 \n    cache{cache}{learned} \n"
+    learned = [f"expires 600sec mtu {mtu}"] if mtu and not route.mtu_lock else _metrics(route)
+    cached = " ".join([f"cache{cache}", *learned])
+    return " ".join(parts) + f" uid 0 \n    {cached} \n"
 
 
 def _got6(ns: Netns, route: Route, dst: str, src: str, mark: int) -> str:
@@ -169,10 +179,9 @@ def _got6(ns: Netns, route: Route, dst: str, src: str, mark: int) -> str:
     parts.append(f"src {ip.source_for(ns, route, dst)}")
     parts.append(f"metric {route.metric}")
     if mark:
-        parts.append(f"mark {mark:#x}")
+        parts.append(_mark(mark))
     mtu = ns.path_mtu.get(dst)
-    if mtu:
-        parts.append(f"expires 600sec mtu {mtu}")
+    parts += [f"expires 600sec mtu {mtu}"] if mtu else _metrics(route)
     return " ".join([*parts, "pref medium"]) + "\n"
 
 

@@ -16,6 +16,7 @@ from podwire.dataplane.tools import (
     nft,
     ss,
     sysctl,
+    tc,
 )
 from podwire.dataplane.tools.words import Result
 
@@ -40,6 +41,7 @@ TOOLS: dict[str, Tool] = {
     "ipvsadm-restore": ipvsadm.restored,
     "ipvsadm-save": ipvsadm.saved,
     "sysctl": sysctl.run,
+    "tc": tc.run,
     "ss": ss.run,
 }
 

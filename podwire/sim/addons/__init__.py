@@ -14,9 +14,9 @@ def objects(settings: ClusterSettings) -> list[JSON]:
     """Every bootstrap object, in the order in which it is created."""
     return [
         *base.objects(),
-        *bootstrap.objects(),
+        *bootstrap.objects(settings),
         *kube_proxy.objects(settings),
-        *flannel.objects(),
+        *flannel.objects(settings),
         *(calico.objects() if settings.cni == "calico" else ()),
         *coredns.objects(),
         *(ingress_nginx.objects(settings) if settings.ingress == "nginx" else ()),

@@ -12,7 +12,7 @@ from typing import Any
 
 from podwire.api import kinds
 from podwire.api.view import JSON
-from podwire.sim.settings import SERVICE_CIDR
+from podwire.sim.settings import ClusterSettings
 
 _FLOW = "flowcontrol.apiserver.k8s.io/v1"
 _AUTO = {"apf.kubernetes.io/autoupdate-spec": "true"}
@@ -45,11 +45,11 @@ _VERSIONS = {("", "v1"): 1, ("autoscaling", "v2"): 30, ("flowcontrol.apiserver.k
 """versionPriority where it is not 15."""
 
 
-def objects() -> list[JSON]:
+def objects(settings: ClusterSettings) -> list[JSON]:
     """In the order in which they are made."""
     return [
         *_priority_classes(),
-        _service_cidr(),
+        _service_cidr(settings),
         *_priority_levels(),
         *_flow_schemas(),
         *_api_services(),
@@ -76,14 +76,14 @@ def _priority_classes() -> list[JSON]:
     ]  # fmt: skip
 
 
-def _service_cidr() -> JSON:
+def _service_cidr(settings: ClusterSettings) -> JSON:
     ready = {
         "type": "Ready", "status": "True", "reason": "",
         "message": "Kubernetes default Service CIDR is ready",
     }  # fmt: skip
     return _object(
         "networking.k8s.io/v1", "ServiceCIDR", "kubernetes",
-        spec={"cidrs": [SERVICE_CIDR]}, status={"conditions": [ready]},
+        spec={"cidrs": settings.service_cidrs.split(",")}, status={"conditions": [ready]},
     )  # fmt: skip
 
 

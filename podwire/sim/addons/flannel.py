@@ -9,7 +9,7 @@ import json
 
 from podwire.api.view import JSON
 from podwire.sim.addons.base import NODE_NAME_ENV, config_map, daemon_set, service_account
-from podwire.sim.settings import POD_CIDR
+from podwire.sim.settings import POD_CIDR, POD_CIDR6, ClusterSettings
 
 IMAGE = "ghcr.io/flannel-io/flannel:v0.28.9"
 
@@ -21,15 +21,17 @@ _CNI = {
         {"type": "portmap", "capabilities": {"portMappings": True}},
     ],
 }
-_NET = {"Network": POD_CIDR, "EnableNFTables": False, "Backend": {"Type": "vxlan"}}
+_NET: JSON = {"Network": POD_CIDR, "EnableNFTables": False, "Backend": {"Type": "vxlan"}}
+_NET6 = {"EnableIPv6": True, "IPv6Network": POD_CIDR6}
 
 
-def objects() -> list[JSON]:
+def objects(settings: ClusterSettings) -> list[JSON]:
     """The addon's objects."""
+    net = {**_NET, **_NET6} if settings.dual else _NET
     labels = {"app": "flannel", "k8s-app": "flannel", "tier": "node"}
     data = {
         "cni-conf.json": json.dumps(_CNI, indent=2) + "\n",
-        "net-conf.json": json.dumps(_NET, indent=2) + "\n",
+        "net-conf.json": json.dumps(net, indent=2) + "\n",
     }
     return [
         service_account("flannel"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from podwire.api.view import JSON
 from podwire.sim.addons.base import NODE_NAME_ENV, config_map, daemon_set, service_account
-from podwire.sim.settings import KUBERNETES_VERSION, POD_CIDR, ClusterSettings
+from podwire.sim.settings import KUBERNETES_VERSION, ClusterSettings
 
 _CONFIG = """\
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
@@ -47,7 +47,7 @@ def config_text(settings: ClusterSettings) -> str:
     # 0s is kube-proxy's default of one second. With the fast profile pods are Ready within
     # milliseconds, and so are their rules.
     min_sync = "10ms" if settings.time_profile == "fast" else "0s"
-    return _CONFIG.format(pod_cidr=POD_CIDR, mode=settings.proxy_mode, min_sync=min_sync)
+    return _CONFIG.format(pod_cidr=settings.pod_cidrs, mode=settings.proxy_mode, min_sync=min_sync)
 
 
 def objects(settings: ClusterSettings) -> list[JSON]:

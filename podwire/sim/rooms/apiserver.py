@@ -7,6 +7,7 @@ from functools import partial
 
 from podwire.api import kinds
 from podwire.apiserver import components
+from podwire.apiserver.config import Config
 from podwire.apiserver.http.server import HttpServer, tls_context
 from podwire.apiserver.http.upgrade import Upgrader
 from podwire.apiserver.own import Own
@@ -46,7 +47,8 @@ class ApiserverRoom:
         fabric = FramedFabric(self._link)
         self._kubelets = FramedKubelets(self._kubelet_endpoint, partial(room.new_link, "kubelet"))
         self._store = store
-        self.server = Apiserver(env, store, kubelets=self._kubelets)
+        served = Config(service_cidr=room.options.settings.service_cidrs)
+        self.server = Apiserver(env, store, config=served, kubelets=self._kubelets)
         self.server.metrics.process = process_usage
         self.client = Client(DirectApi(self.server, ADMIN))
         self._renewals = components.Renewals(env.clock)

@@ -22,5 +22,6 @@ async def main(room: RoomProcess) -> None:
         sign=signer.sign,
         sign_token=certs.issuer(room.options.pki).sign_for_secret,
         root_ca=room.identity.ca_file.read_text(),
+        cluster_cidr=room.options.settings.pod_cidrs,
     )
     room.nursery.start(run_controllers(room.ctx(ROOM, config)), name=ROOM)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podwire.api import kinds
-from podwire.api.view import JSON
+from podwire.api.view import JSON, to_json
 from podwire.api.views import Endpoints, EndpointSlice, Node, Pod, Service
 from podwire.client.effects import Create, Delete, Effect, Patch
 from podwire.controllers.endpoints import core as endpoints
@@ -275,3 +275,60 @@ def test_a_service_follows_its_pods_through_a_rollout():
         assert c.names(kinds.ENDPOINTS) == []
 
     play(story, watch_delay_s=0.1)
+
+
+def dual(number: int, *, six: bool = True) -> Pod:
+    """A pod with an address of each family, or of IPv4 only."""
+    made = pod(number)
+    ips = [made.status.pod_ip, *([f"fd00:244::{number}"] if six else [])]
+    status = {**to_json(made.status), "podIPs": [{"ip": ip} for ip in ips]}
+    return msgspec.convert({**to_json(made), "status": status}, Pod)
+
+
+def addresses(effects: list[Effect]) -> dict[str, list[str]]:
+    """By address type, the addresses of slices that are made."""
+    bodies = [e.body for e in effects if isinstance(e, Create)]
+    return {
+        body["addressType"]: [ip for e in body["endpoints"] for ip in e["addresses"]]
+        for body in bodies
+    }
+
+
+def test_a_dual_stack_service_gets_slices_of_each_family():
+    """A pod is in those of the families that it has an address of; the rest is as for one."""
+    both = service(ipFamilies=["IPv4", "IPv6"])
+    made = core.reconcile(both, [dual(1), dual(2, six=False)], [], {}, "")
+    assert addresses(made) == {"IPv4": ["10.244.0.1", "10.244.0.2"], "IPv6": ["fd00:244::1"]}
+    six = service(ipFamilies=["IPv6"])
+    assert addresses(core.reconcile(six, [dual(2, six=False)], [], {}, "")) == {"IPv6": []}
+
+
+def test_slices_of_a_family_that_the_service_gave_up_are_deleted():
+    """From two families to one: the other's slices go, the own ones are not touched."""
+    store, both = Store(), service(ipFamilies=["IPv4", "IPv6"])
+    store.perform(core.reconcile(both, [dual(1)], [], {}, ""))
+    one = service(ipFamilies=["IPv4"])
+    effects = core.reconcile(one, [dual(1)], store.slices, {}, "")
+    assert [type(e) for e in effects] == [Delete]
+    store.perform(effects)
+    assert [s.address_type for s in store.slices] == ["IPv4"]
+
+
+def test_traffic_distribution_becomes_hints_of_ready_endpoints():
+    """PreferClose and PreferSameZone name the zone, PreferSameNode node and zone."""
+    meta = {"name": "node-1", "labels": {"topology.kubernetes.io/zone": "zone-a"}}
+    nodes = {"node-1": msgspec.convert({"metadata": meta}, Node)}
+
+    def hints(wanted: str, **about: Any) -> Any:
+        made = core.reconcile(service(trafficDistribution=wanted), [pod(1, **about)], [], nodes, "")
+        (only,) = made
+        assert isinstance(only, Create)
+        return only.body["endpoints"][0].get("hints")
+
+    assert hints("PreferClose") == hints("PreferSameZone") == {"forZones": [{"name": "zone-a"}]}
+    assert hints("PreferSameNode") == {
+        "forNodes": [{"name": "node-1"}],
+        "forZones": [{"name": "zone-a"}],
+    }
+    assert hints("PreferSameNode", ready=False) is None
+    assert hints("") is None

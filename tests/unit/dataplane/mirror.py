@@ -16,31 +16,39 @@ PORT, DATAGRAM_PORT = 8080, 53
 SERVER = """
 import socket, sys, selectors
 name, chosen = sys.argv[1], selectors.DefaultSelector()
-tcp = socket.create_server(("", 8080)); udp = socket.socket(type=socket.SOCK_DGRAM)
-udp.bind(("", 53))
+six = socket.AF_INET6
+tcp = socket.create_server(("::", 8080), family=six, dualstack_ipv6=True)
+udp = socket.socket(six, socket.SOCK_DGRAM); udp.setsockopt(41, socket.IPV6_V6ONLY, 0)
+udp.bind(("::", 53))
+seen = lambda peer: peer[0].removeprefix("::ffff:")
 chosen.register(tcp, 1); chosen.register(udp, 1); print("ready", flush=True)
 while True:
     for key, _ in chosen.select():
         if key.fileobj is tcp:
-            peer, (ip, _) = tcp.accept(); peer.sendall(f"{name} {ip}".encode()); peer.close()
+            s, peer = tcp.accept(); s.sendall(f"{name} {seen(peer)}".encode()); s.close()
         else:
-            _, peer = udp.recvfrom(2000); udp.sendto(f"{name} {peer[0]}".encode(), peer)
+            _, peer = udp.recvfrom(2000); udp.sendto(f"{name} {seen(peer)}".encode(), peer)
 """
 PROBE = """
 import errno, json, socket, sys
-answers = []
-for proto, ip, port in json.loads(sys.argv[1]):
-    s = socket.socket(type=socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM)
-    s.settimeout(1)
-    try:
-        s.connect((ip, port))
-        if proto == "udp": s.send(b"x")
-        answers.append(s.recv(100).decode())
-    except TimeoutError: answers.append("TIMEOUT")
-    except ConnectionRefusedError: answers.append("REFUSED")
-    except OSError as e: answers.append(errno.errorcode[e.errno])
-    s.close()
-print(json.dumps(answers))
+from concurrent.futures import ThreadPoolExecutor
+def probe(wanted):
+    proto, ip, port = wanted
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    s = socket.socket(family, socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM)
+    # no wire here takes time, so a rejection may come back while connect() still holds its socket:
+    # then Linux believes only that of the next SYN, a second later (tcp_v6_err)
+    s.settimeout(2.5 if ":" in ip else 1)
+    with s:
+        try:
+            s.connect((ip, port))
+            if proto == "udp": s.send(b"x")
+            return s.recv(100).decode()
+        except TimeoutError: return "TIMEOUT"
+        except ConnectionRefusedError: return "REFUSED"
+        except OSError as e: return errno.errorcode[e.errno]
+with ThreadPoolExecutor(32) as pool:
+    print(json.dumps(list(pool.map(probe, json.loads(sys.argv[1])))))
 """
 
 
@@ -74,6 +82,13 @@ class Mirror(Lab):
         sh("ip", "netns", "add", name)
         self.made.append(name)
         sh("ip", "-n", name, "link", "set", "lo", "up")
+        for key in ("all", "default"):
+            # the model knows no duplicate address detection, nor routers that advertise
+            off = [f"net.ipv6.conf.{key}.{k}=0" for k in ("accept_dad", "accept_ra")]
+            sh("ip", "netns", "exec", name, "sysctl", "-qw", *off)
+        # nor limits of ICMP errors, which probes made all at once would meet
+        unlimited = ("net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0")
+        sh("ip", "netns", "exec", name, "sysctl", "-qw", *unlimited)
 
     def host(self, name, address, router="192.168.0.1", seed=1):
         self._netns(PREFIX + name)
@@ -109,12 +124,13 @@ class Mirror(Lab):
                     sh(*bridge, "link", "set", "dev", command.name, "hairpin", state)
             case c.AddrAdd():
                 sh(*ip, "addr", "add", command.cidr, "dev", command.dev)
+            case c.AddrDel():
+                sh(*ip, "addr", "del", command.cidr, "dev", command.dev)
             case c.RouteReplace():
-                words = [command.type] if command.type != "unicast" else []
-                words += [command.dst]
-                words += ["via", command.via] if command.via else []
-                words += ["dev", command.dev] if command.dev else []
-                sh(*ip, "route", "replace", *words, *(["onlink"] if command.onlink else []))
+                sh(*ip, *(["-6"] if ":" in command.dst else []), *_route_words(command))
+            case c.RuleAdd():
+                family = ["-6"] if command.family == "ipv6" else []
+                sh(*ip, *family, "rule", "add", *_rule_words(command))
             case c.NeighReplace():
                 where = ("dev", command.dev, "nud", command.state.lower())
                 sh(*ip, "neigh", "replace", command.dst, "lladdr", command.mac, *where)
@@ -126,8 +142,11 @@ class Mirror(Lab):
                 sh("ip", "netns", "exec", ns, "sysctl", "-qw", key)
             case c.RulesRestore():
                 words = ["--noflush"] if command.noflush else []
-                exe = ("ip", "netns", "exec", ns, "iptables-restore", *words)
-                sh(*exe, stdin=command.text)
+                tool = "ip6tables-restore" if command.family == "ipv6" else "iptables-restore"
+                sh("ip", "netns", "exec", ns, tool, *words, stdin=command.text)
+            case c.NftApply():
+                exe = ("ip", "netns", "exec", ns, "nft", "-f", "-")
+                sh(*exe, stdin=command.text + command.own)
             case _:
                 raise NotImplementedError(command)
 
@@ -170,12 +189,68 @@ class Mirror(Lab):
         return {_words(branch) for branch in walked.branches}
 
 
+def _route_words(command):
+    words = ["route", command.verb]
+    words += [command.type] if command.type != "unicast" else []
+    words += [command.dst]
+    words += ["via", command.via] if command.via else []
+    words += ["dev", command.dev] if command.dev else []
+    words += ["onlink"] if command.onlink else []
+    words += ["src", command.src] if command.src else []
+    words += ["table", command.table] if command.table != "main" else []
+    words += ["metric", str(command.metric)] if command.metric else []
+    lock = ["lock"] if command.mtu_lock else []
+    words += ["mtu", *lock, str(command.mtu_bytes)] if command.mtu_bytes else []
+    words += ["advmss", str(command.advmss_bytes)] if command.advmss_bytes else []
+    for hop in command.nexthops:
+        words += ["nexthop", "via", hop.via, "dev", hop.dev, "weight", str(hop.weight)]
+    return words
+
+
+def _rule_words(command):
+    words = ["not"] if command.inverted else []
+    for word, value in (
+        ("pref", command.priority),
+        ("from", command.src),
+        ("to", command.dst),
+        ("iif", command.iif),
+        ("oif", command.oif),
+        ("ipproto", command.protocol),
+        ("sport", command.sport),
+        ("dport", command.dport),
+    ):
+        words += [word, str(value)] if value else []
+    mask = f"/{command.mask:#x}" if command.mask else ""
+    words += ["fwmark", f"{command.mark:#x}{mask}"] if command.mark else []
+    if command.action == "lookup":
+        words += ["lookup", command.table]
+        if command.suppress_prefixlength >= 0:
+            words += ["suppress_prefixlength", str(command.suppress_prefixlength)]
+        return words
+    return [*words, command.action, *([str(command.target)] if command.target else [])]
+
+
 def _words(branch):
     if branch.fate is Fate.DELIVERED:
         return f"{branch.netns} {branch.flow.src}"
     last = branch.hops[-1].steps[-1]
     if last.result == "deliver":
         return "TIMEOUT"  # it arrived, but its answer did not come home
-    if branch.fate is Fate.REFUSED or "REJECT" in last.rule:
+    if branch.fate is Fate.REFUSED or "reject" in last.rule.lower():
         return "REFUSED"
-    return "EHOSTUNREACH" if branch.fate is Fate.NULL_ROUTED else "TIMEOUT"
+    return _told(branch) if branch.fate is Fate.NULL_ROUTED else "TIMEOUT"
+
+
+def _told(branch):
+    """The errno that the ICMP error on the way back means to connect()."""
+    words = [s.detail for h in branch.reply_hops for s in h.steps if s.stage == "socket"]
+    for text, errno in (
+        ("host unreachable", "EHOSTUNREACH"),
+        ("net unreachable", "ENETUNREACH"),
+        ("unreachable route", "ENETUNREACH"),
+        ("unreachable prohibited", "EACCES"),
+        ("unreachable address", "EHOSTUNREACH"),
+    ):
+        if any(text in word for word in words):
+            return errno
+    return "TIMEOUT"

@@ -91,7 +91,8 @@ def _endpoints(up, chain, backends, proto, affinity):
         name = f"KUBE-SEP-{up}-{i}"
         lines += [f"-A {chain} {chance}-j {name}", f"-A {name} -s {ip} -j KUBE-MARK-MASQ"]
         recent = f"-m recent --name {name} --set " if affinity else ""
-        lines += [f"-A {name} {recent}-p {proto} -m {proto} -j DNAT --to-destination {ip}:{port}"]
+        end = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+        lines += [f"-A {name} {recent}-p {proto} -m {proto} -j DNAT --to-destination {end}"]
     return lines
 
 
@@ -99,6 +100,13 @@ def ruleset(*services):
     """The whole restore text."""
     rules = "".join(f for f, _ in services)
     return HEADER.format(filter=rules) + "".join(n for _, n in services) + TAIL
+
+
+def load6(lab, *services):
+    """Load IPv6 Services into every node: pods are fd00:244::/32."""
+    text = ruleset(*services).replace("10.244.0.0/16", "fd00:244::/32")
+    for i in range(1, lab.nodes + 1):
+        lab.run(f"node-{i}", c.RulesRestore(text=text, family="ipv6"))
 
 
 def load(lab, *services):

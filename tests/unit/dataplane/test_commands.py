@@ -21,7 +21,7 @@ def kernel():
     [
         (c.LinkSet(name="nope", up=True), 'Cannot find device "nope"'),
         (c.LinkAdd(name="eth0", kind="bridge"), "RTNETLINK answers: File exists"),
-        (c.LinkAdd(name="x", kind="ipip"), "Error: Unknown device type."),
+        (c.LinkAdd(name="x", kind="gre"), "Error: Unknown device type."),
         (c.NetnsDel(name="x"), "Cannot remove namespace file"),
         (c.LinkSet(netns="x", name="lo"), "Cannot open network namespace"),
         (c.RouteDel(dst="10.0.0.0/8"), "RTNETLINK answers: No such process"),

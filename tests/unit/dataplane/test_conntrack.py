@@ -6,6 +6,8 @@ from podwire.dataplane import commands as c
 from podwire.dataplane.conntrack import Conntrack
 from podwire.dataplane.packet import ACK, FIN, RST, SYN, Packet, answer_to, replace
 from podwire.dataplane.sysctl import Sysctls
+from podwire.dataplane.verdict import WalkRequest
+from podwire.runtime.rng import SeededRng
 from tests.unit.dataplane.lab import SECOND, Lab, delivered, drops, syn, udp
 
 A, B = "10.0.0.1", "10.0.0.2"
@@ -26,8 +28,8 @@ class Tracker:
             self.table.confirm(found.entry, now_ns)
         return found
 
-    def there(self, flags, sport=1000):
-        return self.see(Packet(A, B, "tcp", sport, 80, tcp_flags=flags))
+    def there(self, flags, sport=1000, **options):
+        return self.see(Packet(A, B, "tcp", sport, 80, tcp_flags=flags), **options)
 
     def back(self, flags, sport=1000):
         return self.see(Packet(B, A, "tcp", 80, sport, tcp_flags=flags))
@@ -147,13 +149,13 @@ def test_a_full_table_evicts_what_is_not_assured_and_then_drops():
 
 
 def test_the_second_of_two_unconfirmed_twins_cannot_be_inserted():
-    """Two packets of one flow in flight before the first was confirmed (the DNS race)."""
+    """Two packets of one connection in flight before the first was confirmed."""
     t = Tracker()
-    first = t.see(Packet(A, B, "udp", 1000, 53), confirm=False).entry
-    second = t.see(Packet(A, B, "udp", 1000, 53), confirm=False).entry
+    first = t.there(SYN, confirm=False).entry
+    second = t.there(SYN, confirm=False).entry
     assert first is not second
-    assert t.table.confirm(first, 0)
-    assert not t.table.confirm(second, 0)
+    assert t.table.confirm(first, 0) is first
+    assert t.table.confirm(second, 0) is None
     assert t.table.insert_failed == 1
 
 
@@ -161,7 +163,8 @@ def test_with_a_confirm_delay_the_second_query_of_a_socket_is_lost():
     """Within the window it cannot see the first one's entry; afterwards it can."""
     dnat = "-A PREROUTING -d 10.96.0.9 -p udp -j DNAT --to-destination 10.244.2.2:53"
     lab = lab_with(f"*nat\n{dnat}\nCOMMIT\n")
-    lab.world.kernels["node-1"].netns("").conntrack.confirm_delay_ns = 1000
+    table = lab.world.kernels["node-1"].netns("").conntrack
+    table.confirm_delay_ns, table.resolves_clashes = 1000, False
     assert len(delivered(lab.send("node-1", "a1", udp("10.96.0.9", 53)))) == 1
     lab.now += 500
     assert drops(lab.send("node-1", "a1", udp("10.96.0.9", 53))) == [("node-1", "LOST")]
@@ -233,3 +236,171 @@ def test_marks_travel_between_packets_of_a_connection():
         if e.orig[3] == "10.244.2.2"
     ]
     assert entry.mark == 7
+
+
+# ---------------------------------------------------------------- races, zones, other protocols
+
+
+def test_two_udp_packets_at_once_join_one_entry_on_a_kernel_that_resolves_clashes():
+    """nf_ct_resolve_clash: with the same translation the second packet belongs to the first."""
+    t = Tracker()
+    first = t.see(Packet(A, B, "udp", 1000, 53), confirm=False).entry
+    second = t.see(Packet(A, B, "udp", 1000, 53), confirm=False).entry
+    assert t.table.confirm(first, 0) is first
+    assert t.table.confirm(second, 0) is first
+    assert (t.table.clash_resolved, t.table.insert_failed, len(t.table)) == (1, 0, 1)
+
+
+def test_a_clash_with_another_backend_lives_a_second_for_its_answers():
+    """Two queries of one socket, translated to two DNS pods: both answers find home."""
+    t = Tracker()
+    first = t.see(Packet(A, "10.96.0.10", "udp", 1000, 53), confirm=False).entry
+    second = t.see(Packet(A, "10.96.0.10", "udp", 1000, 53), confirm=False).entry
+    for entry, pod in ((first, "10.244.0.2"), (second, "10.244.0.3")):
+        entry.reply, entry.dnat = ("udp", pod, 53, A, 1000), True
+    assert t.table.confirm(first, 0) is first
+    assert t.table.confirm(second, 0) is second
+    back = t.see(Packet("10.244.0.3", A, "udp", 53, 1000))
+    assert (back.entry, back.reply) == (second, True)
+    t.now = 31
+    assert t.see(Packet("10.244.0.3", A, "udp", 53, 1000)).entry is not second
+
+
+def test_zones_keep_equal_tuples_apart():
+    """Two tenants with the same addresses: CT --zone in raw, per incoming device."""
+    rules = (
+        "*raw\n-A PREROUTING -s 10.244.1.2 -j CT --zone 7\nCOMMIT\n"
+        "*nat\n-A POSTROUTING -s 10.9.9.9 -j MASQUERADE\nCOMMIT\n"
+    )
+    lab = lab_with(rules)
+    for pod in ("a1", "b1"):
+        lab.send("node-1", pod, udp("10.244.2.2", 53))
+    kernel = lab.world.kernels["node-1"]
+    table = kernel.netns("").conntrack
+    zoned = [e for e in table.entries(lab.now) if e.zone]
+    assert [(e.zone, e.orig[1]) for e in zoned] == [(7, "10.244.1.2")]
+    shown, _, _ = kernel.tool("", ["conntrack", "-L", "-w", "7"], "", lab.now)
+    assert shown.endswith(" mark=0 zone=7 use=1\n")
+    assert kernel.tool("", ["conntrack", "-C"], "", lab.now)[0] == f"{len(table)}\n"
+    saved, _, _ = kernel.tool("", ["iptables-save", "-t", "raw"], "", lab.now)
+    assert "-A PREROUTING -s 10.244.1.2/32 -j CT --zone 7" in saved
+
+
+def test_untracked_packets_have_no_entry_and_say_so():
+    """CT --notrack: --ctstate UNTRACKED matches, NAT does not see them."""
+    lab = lab_with(
+        "*raw\n-A PREROUTING -p udp -j CT --notrack\nCOMMIT\n"
+        "*nat\n-A PREROUTING -p udp -j DNAT --to-destination 10.244.2.3\nCOMMIT\n"
+        "*filter\n-A FORWARD -p udp -m conntrack --ctstate UNTRACKED -j ACCEPT\nCOMMIT\n"
+    )
+    ((_, netns, _),) = delivered(lab.send("node-1", "a1", udp("10.244.2.2", 53)))
+    kernel = lab.world.kernels["node-1"]
+    assert netns == "a2"
+    assert not [e for e in kernel.netns("").conntrack.entries(lab.now) if e.orig[3] == "10.244.2.2"]
+    assert kernel.netns("").netfilter.counts("filter", "FORWARD", 0)[0] == 1
+
+
+def test_an_sctp_association_grows_up_and_dies():
+    """CLOSED while INIT is unanswered, then COOKIE_WAIT ... ESTABLISHED and ASSURED, and back."""
+    t = Tracker()
+
+    def chunk(name, *, back=False):
+        ends = (B, A) if back else (A, B)
+        ports = (80, 1000) if back else (1000, 80)
+        return t.see(Packet(*ends, "sctp", *ports, sctp_chunk=name))
+
+    entry = chunk("init").entry
+    story = [(entry.tcp_state, int(t.left_s(entry)))]
+    for name, back in (
+        ("init_ack", True),
+        ("cookie_echo", False),
+        ("cookie_ack", True),
+        ("data", False),
+        ("shutdown", True),
+        ("shutdown_ack", False),
+        ("shutdown_complete", True),
+    ):
+        chunk(name, back=back)
+        story.append((entry.tcp_state, int(t.left_s(entry))))
+    assert story == [
+        ("CLOSED", 10),
+        ("COOKIE_WAIT", 3),
+        ("COOKIE_ECHOED", 3),
+        ("ESTABLISHED", 210),
+        ("ESTABLISHED", 210),
+        ("SHUTDOWN_RECD", 3),
+        ("SHUTDOWN_ACK_SENT", 3),
+        ("CLOSED", 10),
+    ]
+    assert entry.assured
+
+
+@pytest.mark.parametrize("chunk", ["abort", "shutdown_complete", "cookie_ack", "data"])
+def test_sctp_chunks_out_of_the_blue_are_invalid(chunk):
+    """RFC 9260 8.4; data opens nothing either."""
+    found = Tracker().see(Packet(A, B, "sctp", 1000, 80, sctp_chunk=chunk))
+    assert found.state == "INVALID"
+
+
+def test_an_sctp_service_is_translated_like_any_other():
+    """DNAT there, undone on the way back."""
+    lab = lab_with(
+        "*nat\n-A PREROUTING -d 10.96.0.9 -p sctp -m sctp --dport 80 -j DNAT "
+        "--to-destination 10.244.2.2:80\nCOMMIT\n"
+    )
+    lab.listen("node-2", "a2", 80, "sctp")
+    request = WalkRequest(node="node-1", netns="a1", dst="10.96.0.9", dst_port=80, protocol="sctp")
+    branch = lab.world.walk(request, SeededRng(1), lab.now).drawn
+    assert (branch.fate.value, branch.flow.dst) == ("DELIVERED", "10.244.2.2")
+
+
+def test_redirect_sends_connections_to_this_host_s_own_port():
+    """PREROUTING: the incoming device's address; OUTPUT: loopback."""
+    lab = lab_with(
+        "*nat\n-A PREROUTING -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 15001\n"
+        "-A OUTPUT -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 15001\nCOMMIT\n"
+    )
+    lab.listen("node-1", "", 15001)
+    ((_, _, packet),) = delivered(lab.send("node-1", "a1", syn("10.244.2.2", 80)))
+    assert (packet.dst, packet.dst_port) == ("10.244.1.1", 15001)
+    ((_, _, packet),) = delivered(lab.send("node-1", "", syn("10.244.2.2", 80)))
+    assert (packet.dst, packet.dst_port) == ("127.0.0.1", 15001)
+
+
+def test_random_ports_stay_in_the_range_that_was_asked_for():
+    """--to-ports 40000-40009 for ten clients with one source port: each gets its own."""
+    lab = lab_with(
+        "*nat\n-A POSTROUTING -p udp -o flannel.1 -j MASQUERADE --to-ports 40000-40009 --random\n"
+        "COMMIT\n"
+    )
+    seen = set()
+    for i in range(10):
+        packet = udp("10.244.2.2", 53, sport=5000 + i)
+        seen.add(delivered(lab.send("node-1", "a1", packet))[0][2].src_port)
+    assert seen == set(range(40000, 40010))
+
+
+def test_a_clamped_syn_asks_for_what_the_tunnel_takes():
+    """TCPMSS: 1450 less 40 toward the tunnel; never raised; --set-mss as it says."""
+    for option, offered, got in (
+        ("--clamp-mss-to-pmtu", 1460, 1410),
+        ("--clamp-mss-to-pmtu", 1200, 1200),
+        ("--set-mss 1300", 1460, 1300),
+    ):
+        lab = lab_with(
+            "*mangle\n-A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS "
+            f"{option}\nCOMMIT\n"
+        )
+        packet = replace(syn("10.244.2.2", 80), mss_bytes=offered)
+        ((_, _, arrived),) = delivered(lab.send("node-1", "a1", packet))
+        assert arrived.mss_bytes == got
+        saved, _, _ = lab.world.kernels["node-1"].tool("", ["iptables-save"], "", lab.now)
+        assert f"-j TCPMSS {option}\n" in saved
+
+
+def test_counters_tell_what_happened_to_insertions():
+    """conntrack -S; the tunnel's own packets are the node's connections too."""
+    lab = lab_with("*nat\nCOMMIT\n")
+    lab.send("node-1", "a1", udp("10.244.2.2", 53))
+    shown, _, _ = lab.world.kernels["node-1"].tool("", ["conntrack", "-S"], "", lab.now)
+    assert shown.startswith("cpu=0   \tfound=0 invalid=0 insert=2 insert_failed=0 drop=0 ")

@@ -7,7 +7,7 @@ import errno
 
 import pytest
 
-from podwire.dataplane.commands import NetnsDel
+from podwire.dataplane.commands import NetnsDel, RouteDel, RouteReplace
 from podwire.fabric.hardware import Fabric
 from podwire.fabric.wire import Netem
 from podwire.runtime.env import Env
@@ -79,15 +79,20 @@ def test_a_host_without_power_is_unreachable_after_three_unanswered_arp_requests
     assert seconds == pytest.approx(3, abs=0.1)
 
 
-def test_without_a_route_connect_fails_at_once() -> None:
-    async def story(env: Env) -> int | None:
+def test_without_a_route_connect_fails_at_once_and_says_why() -> None:
+    async def story(env: Env) -> list[int | None]:
         fabric = await cluster(env)
-        await fabric.execute("node-1", [])
-        with pytest.raises(OSError) as caught:
-            await fabric.connect("gateway", "", "10.244.1.2", 80, timeout_s=30)
-        return caught.value.errno
+        codes = []
+        for kind in ("unreachable", "prohibit", "blackhole", ""):
+            route = RouteReplace(dst="10.0.0.0/8", type=kind)
+            gone = RouteDel(dst="default"), RouteDel(dst="10.0.0.0/8")
+            await fabric.execute("gateway", [route] if kind else gone)
+            with pytest.raises(OSError) as caught:
+                await fabric.connect("gateway", "", "10.244.1.2", 80, timeout_s=30)
+            codes.append(caught.value.errno)
+        return codes
 
-    assert run(story) == errno.ENETUNREACH
+    assert run(story) == [errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.ENETUNREACH]
 
 
 def test_a_port_can_be_taken_once() -> None:

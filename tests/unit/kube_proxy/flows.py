@@ -207,6 +207,7 @@ class FlowNode:
             src_port=40000,
             dst_port=int(port),
             tcp_flags=SYN if flow.get("protocol", "tcp") == "tcp" else 0,
+            sctp_chunk="init" if flow.get("protocol") == "sctp" else "",
         )
         for emits in self._branches(packet):
             word, end, source = _verdict(emits, packet)

@@ -95,7 +95,7 @@ def test_the_hosts_file_knows_the_pod_its_subdomain_and_its_aliases():
             host_aliases=[HostAlias(ip="1.2.3.4", hostnames=["foo", "bar"])],
         ),
     )
-    text = hosts_file(pod, "10.244.1.5", "cluster.local", "")
+    text = hosts_file(pod, ("10.244.1.5",), "cluster.local", "")
     assert text.startswith("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n")
     assert "10.244.1.5\tweb-0.web.shop.svc.cluster.local\tweb-0\n" in text
     assert text.endswith("\n# Entries added by HostAliases.\n1.2.3.4\tfoo\tbar\n")
