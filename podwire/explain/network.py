@@ -124,9 +124,9 @@ def _neighbor(detail: str, flow: Flow, node: str, end: End, objects: Objects) ->
 
 
 def _route(fate: Fate, detail: str, flow: Flow, node: str, end: End, objects: Objects) -> str:
-    for key in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
-        if key in detail:
-            return f"{node} does not forward packets: {key} is 0"
+    closed = _CLOSED.search(detail)
+    if closed is not None:
+        return f"{node} does not forward packets: {closed[1]} is 0"
     owner = objects.node_of_range(flow.dst)
     names = [n.metadata.name for n in objects.nodes]
     if owner is not None:
@@ -178,13 +178,15 @@ def mend(fate: Fate, flow: Flow, end: End, objects: Objects) -> Iterator[Candida
         yield Candidate(f"send at most {size} bytes", objects, size_bytes=size)
     if fate is Fate.CT_FULL:
         yield _on(objects, end.node, SysctlSet(key=_CT_MAX, value=str(_CT_DEFAULT)))
-    if "ip_forward is 0" in step.detail:
-        yield _on(objects, end.node, SysctlSet(key="net.ipv4.ip_forward", value="1"))
+    closed = _CLOSED.search(step.detail)
+    if closed is not None:
+        yield _on(objects, end.node, SysctlSet(key=closed[1], value="1"))
     if fate in {Fate.DROPPED_BY_RULE, Fate.REFUSED} and step.rule.startswith("-A "):
         yield _without_rule(step, end.node, objects)
     yield from _devices(fate, step, flow, end, objects)
 
 
+_CLOSED = re.compile(r"(net\.\S+(?:ip_forward|\.forwarding)) is 0")
 _CT_MAX, _CT_DEFAULT = "net.netfilter.nf_conntrack_max", 131072
 
 
