@@ -89,11 +89,14 @@ class LinkDel(Command, frozen=True, kw_only=True):
 
 
 class AddrAdd(Command, frozen=True, kw_only=True):
-    """``ip addr add CIDR dev DEV`` (also makes the connected route)."""
+    """``ip addr add CIDR dev DEV`` (also makes the connected route); ``replace``: ``ip addr
+    replace``, which is content with an address that is there.
+    """
 
     dev: str
     cidr: str
     scope: str = "global"
+    replace: bool = False
 
 
 class AddrDel(Command, frozen=True, kw_only=True):

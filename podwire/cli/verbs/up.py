@@ -20,7 +20,9 @@ from podwire.cli.serving import Asked, Report, serve_here, serve_processes, wait
 @name_option
 @click.option("--nodes", default=3, show_default=True, help="How many nodes.")
 @click.option("--cni", default="flannel", show_default=True, help="flannel or calico.")
-@click.option("--proxy-mode", default="iptables", show_default=True, help="iptables.")
+@click.option(
+    "--proxy-mode", default="iptables", show_default=True, help="iptables, ipvs or nftables."
+)
 @click.option("--ip-family", default="ipv4", show_default=True, help="ipv4 or dual.")
 @click.option("--ingress", default="nginx", show_default=True, help="nginx or none.")
 @click.option(
