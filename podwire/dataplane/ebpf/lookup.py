@@ -21,7 +21,7 @@ class Found(NamedTuple):
     @property
     def words(self) -> str:
         """As a trace names it."""
-        return f'lb{6 if ":" in self.at.ip else 4}_services_v2 {self.at}'
+        return f"lb{6 if ':' in self.at.ip else 4}_services_v2 {self.at}"
 
     @property
     def rule(self) -> str:
@@ -67,9 +67,7 @@ def by_slot(ebpf: Ebpf, found: Found, slot: int) -> int:
     return ebpf.slots.get((found.at, slot), 0)
 
 
-def choose(
-    ebpf: Ebpf, found: Found, flow: tuple[str, int, str, int, str], chance: Chance
-) -> int:
+def choose(ebpf: Ebpf, found: Found, flow: tuple[str, int, str, int, str], chance: Chance) -> int:
     """A backend for a new flow from outside: Maglev's, or a random one; 0 if there is none."""
     table = ebpf.maglev.get(found.service.id)
     algorithm = found.service.algorithm

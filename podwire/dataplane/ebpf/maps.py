@@ -67,8 +67,7 @@ class Backend(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """A connection that a tc program translates: both ends as the client and the backend see them.
-    """
+    """A connection that a tc program translates: both ends as the client and the backend see them."""
 
     protocol: str
     client: str

@@ -121,7 +121,7 @@ def _stands(ns: Netns, flow: Tracked) -> bool:
 
 
 def _mode(ns: Netns, found: Found, protocol: str) -> str:
-    """snat or dsr; the Service may say so itself."""
+    """Snat or dsr; the Service may say so itself."""
     if found.service.has("dsr"):
         return "dsr"
     mode = ns.ebpf.config.get("mode", "snat")
@@ -134,9 +134,7 @@ def _local(ns: Netns, ip: str) -> bool:
     return ip in ns.ebpf.endpoints or ip in ns.local
 
 
-def _new_flow(
-    run: Run, ns: Netns, packet: Packet, found: Found, *, inside: bool
-) -> Tracked | None:
+def _new_flow(run: Run, ns: Netns, packet: Packet, found: Found, *, inside: bool) -> Tracked | None:
     ebpf, number = ns.ebpf, 0
     if found.service.count:
         if found.service.affinity_s:

@@ -92,7 +92,7 @@ def _line(draft: Ebpf, line: str) -> None:
         raise EbpfError(f'unknown verb "{verb}"')
 
 
-def _svc(draft: Ebpf, f: dict[str, str], add: bool, name: str) -> None:  # noqa: FBT001  as all
+def _svc(draft: Ebpf, f: dict[str, str], add: bool, name: str) -> None:
     at, slot = frontend(f["ADDR"]), int(f["SLOT"])
     if not add:
         if slot:
@@ -107,7 +107,7 @@ def _svc(draft: Ebpf, f: dict[str, str], add: bool, name: str) -> None:  # noqa:
         draft.services[at] = Service(int(f["ID"]), *counts, algorithm, flags, name)
 
 
-def _be(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:  # noqa: FBT001
+def _be(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:
     number = int(f["ID"])
     if add:
         at = frontend(f["ADDR"])
@@ -116,7 +116,7 @@ def _be(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:  # noqa: FBT
         draft.backends.pop(number, None)
 
 
-def _rev(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:  # noqa: FBT001
+def _rev(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:
     if add:
         at = frontend(f["ADDR"])
         draft.revnat[int(f["ID"])] = (at.ip, at.port)
@@ -124,7 +124,7 @@ def _rev(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:  # noqa: FB
         draft.revnat.pop(int(f["ID"]), None)
 
 
-def _aff(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:  # noqa: FBT001
+def _aff(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:
     key = (int(f["ID"]), int(f["BEID"]))
     if add:
         draft.affinity_match[key] = None
@@ -132,7 +132,7 @@ def _aff(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:  # noqa: FB
         draft.affinity_match.pop(key, None)
 
 
-def _range(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:  # noqa: FBT001
+def _range(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:
     key = (int(f["ID"]), f["CIDR"])
     if add:
         draft.source_ranges[key] = None
@@ -140,7 +140,7 @@ def _range(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:  # noqa: 
         draft.source_ranges.pop(key, None)
 
 
-def _maglev(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:  # noqa: FBT001
+def _maglev(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:
     number = int(f["ID"])
     if not add:
         draft.maglev.pop(number, None)
@@ -152,7 +152,7 @@ def _maglev(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:  # noqa:
     draft.maglev[number] = maglev.table(named, size)
 
 
-def _lxc(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:  # noqa: FBT001
+def _lxc(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:
     if add:
         draft.endpoints[f["IP"]] = None
     else:

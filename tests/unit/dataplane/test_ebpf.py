@@ -16,9 +16,7 @@ from podwire.runtime.rng import SeededRng
 def test_maglev_gives_the_table_that_upstream_expects():
     """Cilium's TestReproducible: four weighted backends in a table of 251 slots."""
     ids = {1: (0, 2), 3: (1, 13), 4: (2, 111), 5: (3, 10)}
-    backends = tuple(
-        (maglev.hash_text(f"0.0.0.{n}", n, "tcp"), i, w) for n, (i, w) in ids.items()
-    )
+    backends = tuple((maglev.hash_text(f"0.0.0.{n}", n, "tcp"), i, w) for n, (i, w) in ids.items())
     table = maglev.table(backends, 251)
     runs = [f"{i}({len(list(g))})" for i, g in groupby(table)]
     assert ",".join(runs[:20]) == (

@@ -243,7 +243,9 @@ class FlowNode:
             if done is not None and done.errno:
                 return [Drop(where, Fate.NO_ENDPOINTS, packet, done.errno, errno=done.errno)]
             if done is not None:
-                packet = replace(packet, dst=done.ip, dst_port=done.port)
+                loops = packet.src in {"127.0.0.1", "::1"}
+                source = kernel.source_address(where, done.ip) if loops else packet.src
+                packet = replace(packet, src=source, dst=done.ip, dst_port=done.port)
         if packet.src in OWN or packet.src in kernel.netns("").local:
             ends = (packet.protocol, packet.src, packet.src_port, packet.dst, packet.dst_port)
             kernel.connect_socket("", *ends)
