@@ -332,6 +332,13 @@ def apply() -> dict[str, str]:
     return measured()
 
 
+def proxy() -> dict[str, str]:
+    """kube-proxy's rules, built and loaded."""
+    from benchmarks.proxy import proxy as measured  # noqa: PLC0415  it imports the dataplane
+
+    return measured()
+
+
 ALL: dict[str, Callable[[], dict[str, str]]] = {
     "up": up,
     "cli": cli,
@@ -341,6 +348,7 @@ ALL: dict[str, Callable[[], dict[str, str]]] = {
     "memory": memory,
     "hashes": hashes,
     "apply": apply,
+    "proxy": proxy,
     "store": store,
     "api": api,
     "rooms": rooms,

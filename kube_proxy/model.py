@@ -9,6 +9,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
+from podwire.api.view import JSON
 from podwire.api.views import EndpointSlice, Node, Service
 
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
@@ -23,8 +26,7 @@ def service_port_name(namespace: str, name: str, port: str) -> str:
     return f"{namespace}/{name}:{port}" if port else f"{namespace}/{name}"
 
 
-@dataclass(frozen=True, slots=True)
-class ServicePort:
+class ServicePort(msgspec.Struct, frozen=True):
     """One port of a Service that needs rules."""
 
     name: str
@@ -59,9 +61,8 @@ class ServicePort:
         return self.internal_local or (self.external_local and self.externally_accessible)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Endpoint:
-    """One endpoint of one service port; ordered by its text, as upstream sorts."""
+class Endpoint(msgspec.Struct, frozen=True, gc=False):
+    """One endpoint of one service port."""
 
     text: str
     """``ip:port``."""
@@ -154,7 +155,8 @@ class Choice:
         """Cluster and local endpoints without doubles, sorted."""
         if not self.local:
             return self.cluster
-        return tuple(sorted({e.text: e for e in (*self.cluster, *self.local)}.values()))
+        found = {e.text: e for e in (*self.cluster, *self.local)}
+        return tuple(found[text] for text in sorted(found))
 
 
 def service_ports(service: Service, family: str = "ipv4") -> tuple[ServicePort, ...]:
@@ -233,7 +235,7 @@ def endpoints_of(
                 text = host_port(ip, number)
                 if text in found and endpoint.node_name != node:
                     continue
-                hints = endpoint.hints or {}
+                hints = endpoint.hints
                 found[text] = Endpoint(
                     text=text,
                     ip=ip,
@@ -242,10 +244,14 @@ def endpoints_of(
                     ready=conditions.ready is not False,
                     serving=conditions.serving is not False,
                     terminating=conditions.terminating is True,
-                    zone_hints=tuple(h["name"] for h in hints.get("forZones") or ()),
-                    node_hints=tuple(h["name"] for h in hints.get("forNodes") or ()),
+                    zone_hints=_hinted(hints, "forZones") if hints else (),
+                    node_hints=_hinted(hints, "forNodes") if hints else (),
                 )
     return tuple(found[text] for text in sorted(found))
+
+
+def _hinted(hints: JSON, what: str) -> tuple[str, ...]:
+    return tuple(h["name"] for h in hints.get(what) or ())
 
 
 def has_hints(endpoints: Iterable[Endpoint]) -> bool:

@@ -181,8 +181,11 @@ class NodeAgent:
 
     async def _post(self) -> None:
         was_ready = self._since.get("Ready", ("", ""))[0]
+        status = self._status()
+        # merged by type, two InternalIPs would become one: nodeutil.PatchNodeStatus does so too
+        status["addresses"] = [*status["addresses"], {"$patch": "replace"}]
         node = await self._kubelet.client.patch(
-            kinds.NODE, self._name, {"status": self._status()},
+            kinds.NODE, self._name, {"status": status},
             subresource="status", content_type=STRATEGIC,
         )  # fmt: skip
         is_ready = self._since["Ready"][0]

@@ -89,11 +89,14 @@ class LinkDel(Command, frozen=True, kw_only=True):
 
 
 class AddrAdd(Command, frozen=True, kw_only=True):
-    """``ip addr add CIDR dev DEV`` (also makes the connected route)."""
+    """``ip addr add CIDR dev DEV`` (also makes the connected route); ``replace``: ``ip addr
+    replace``, which is content with an address that is there.
+    """
 
     dev: str
     cidr: str
     scope: str = "global"
+    replace: bool = False
 
 
 class AddrDel(Command, frozen=True, kw_only=True):
@@ -228,6 +231,28 @@ class RulesRestore(Command, frozen=True, kw_only=True):
     family: str = "ipv4"
 
 
+class QdiscReplace(Command, frozen=True, kw_only=True):
+    """``tc qdisc add|change|replace dev DEV root netem ...``. Shares are in [0, 1]."""
+
+    dev: str
+    verb: str = "replace"
+    limit: int = 1000
+    delay_ns: int = 0
+    jitter_ns: int = 0
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    gap: int = 0
+    corrupt: float = 0.0
+    rate_bits: int = 0
+
+
+class QdiscDel(Command, frozen=True, kw_only=True):
+    """``tc qdisc del dev DEV root``."""
+
+    dev: str
+
+
 class FdbAgeing(Command, frozen=True, kw_only=True):
     """``ip link set BRIDGE type bridge ageing_time N``: how long a learned MAC is believed."""
 
@@ -247,6 +272,12 @@ class NftApply(Command, frozen=True, kw_only=True):
 
 class IpvsRestore(Command, frozen=True, kw_only=True):
     """``ipvsadm -R`` of real text, all lines or none."""
+
+    text: str
+
+
+class EbpfMapUpdate(Command, frozen=True, kw_only=True):
+    """Map entries, programs and their options, as lines (``ebpf.text``): all of them or none."""
 
     text: str
 
@@ -295,8 +326,11 @@ AnyCommand = (
     | NftApply
     | IpsetRestore
     | IpvsRestore
+    | EbpfMapUpdate
     | SysctlSet
     | FdbAgeing
+    | QdiscReplace
+    | QdiscDel
     | ConntrackDelete
 )
 

@@ -12,6 +12,7 @@ from podwire.dataplane.commands import CommandError
 from podwire.dataplane.execute_common import address, device, prefix
 from podwire.dataplane.link import FdbEntry, Link, Peer
 from podwire.dataplane.netns import Netns
+from podwire.dataplane.qdisc import Netem
 
 if TYPE_CHECKING:
     from podwire.dataplane.kernel import Kernel
@@ -111,6 +112,40 @@ def wireguard_peer(kernel: Kernel, command: c.WireguardPeer, _now_ns: int) -> No
     )
     endpoint = address(command.endpoint) if command.endpoint else ""
     link.peers = (*kept, Peer(command.key, endpoint, command.port, allowed))
+
+
+def qdisc_replace(kernel: Kernel, command: c.QdiscReplace, _now_ns: int) -> None:
+    """``tc qdisc add|change|replace``: a new discipline has a new handle."""
+    link = device(kernel.netns(command.netns), command.dev)
+    old = link.qdisc
+    if command.verb == "add" and old is not None:
+        raise CommandError("Error: Exclusivity flag on, cannot modify.")
+    if command.verb == "change" and old is None:
+        raise CommandError("Error: Qdisc not found. To create specify NLM_F_CREATE flag.")
+    shares = (command.loss, command.duplicate, command.reorder, command.corrupt)
+    if any(not 0 <= share <= 1 for share in shares) or command.limit < 1:
+        raise CommandError("RTNETLINK answers: Invalid argument")
+    link.qdisc = Netem(
+        handle=old.handle if old is not None else kernel.next_handle(),
+        limit=command.limit,
+        delay_ns=command.delay_ns,
+        jitter_ns=command.jitter_ns,
+        loss=command.loss,
+        duplicate=command.duplicate,
+        reorder=command.reorder,
+        gap=command.gap,
+        corrupt=command.corrupt,
+        rate_bits=command.rate_bits,
+    )
+
+
+def qdisc_del(kernel: Kernel, command: c.QdiscDel, _now_ns: int) -> None:
+    """``tc qdisc del``: what it holds is lost with it (netem_reset)."""
+    link = device(kernel.netns(command.netns), command.dev)
+    if link.qdisc is None:
+        raise CommandError("Error: Cannot delete qdisc with handle of zero.")
+    link.qdisc = None
+    kernel.flush_queue(command.netns, command.dev)
 
 
 def fdb_ageing(kernel: Kernel, command: c.FdbAgeing, _now_ns: int) -> None:

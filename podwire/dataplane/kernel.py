@@ -7,14 +7,20 @@ them touches one, and copies it first.
 
 from __future__ import annotations
 
+import heapq
+
 from podwire.dataplane import execute as commands_of
 from podwire.dataplane.commands import Command, CommandError
+from podwire.dataplane.ebpf import sock
+from podwire.dataplane.ebpf.sock import Translated
 from podwire.dataplane.emit import Emit, Recorder
 from podwire.dataplane.link import Link
 from podwire.dataplane.netfilter.env import Chance, RngChance
 from podwire.dataplane.netns import Netns, digest
 from podwire.dataplane.packet import Frame, Packet
+from podwire.dataplane.qdisc import Queue
 from podwire.dataplane.run import Run
+from podwire.dataplane.skb import Skb
 from podwire.dataplane.stack import arp, ip, l2
 from podwire.dataplane.verdict import Fate
 from podwire.runtime.ports import Rng
@@ -29,7 +35,19 @@ class Kernel:
     Not thread-safe and not reentrant: the fabric calls it from one loop.
     """
 
-    __slots__ = ("_collected_ns", "_namespaces", "_owned", "chance", "node", "rng")
+    __slots__ = (
+        "_collected_ns",
+        "_held",
+        "_last_handle",
+        "_namespaces",
+        "_owned",
+        "_queues",
+        "_sequence",
+        "chance",
+        "ideal",
+        "node",
+        "rng",
+    )
 
     def __init__(self, node: str, rng: Rng, shared: dict[str, Netns] | None = None) -> None:
         self.node = node
@@ -37,6 +55,11 @@ class Kernel:
         self.chance: Chance = RngChance(rng.child("statistic"))
         self._namespaces = {HOST: Netns(HOST)} if shared is None else shared
         self._collected_ns: dict[str, int] = {}
+        self.ideal = False
+        """Whether devices delay and lose nothing (netem): on forks, which ask what rules do."""
+        self._queues: dict[tuple[str, str], Queue] = {}
+        self._held: list[tuple[int, int, str, str, Frame, Skb | None]] = []
+        self._sequence = self._last_handle = 0
         self._owned: dict[str, None] = {HOST: None} if shared is None else {}
 
     # ------------------------------------------------------------ state
@@ -44,10 +67,55 @@ class Kernel:
     def fork(self) -> Kernel:
         """A copy that shares nothing mutable with this kernel; its chance is a stream of its own.
 
-        Both sides lose ownership of the shared namespaces, so whoever writes first copies.
+        Frames that netem holds stay here. Both sides lose ownership of the shared namespaces, so
+        whoever writes first copies.
         """
         self._owned = {}
-        return Kernel(self.node, self.rng.child("fork"), dict(self._namespaces))
+        twin = Kernel(self.node, self.rng.child("fork"), dict(self._namespaces))
+        twin.ideal = self.ideal
+        return twin
+
+    # ------------------------------------------------------------ frames that wait in netem
+
+    def next_handle(self) -> int:
+        """The handle of a new discipline: 8001:, 8002: ..."""
+        self._last_handle += 1
+        return 0x8000 + self._last_handle
+
+    def queue(self, netns: str, dev: str) -> Queue:
+        """The state of a device's netem, with a stream of chance of its own."""
+        found = self._queues.get((netns, dev))
+        if found is None:
+            found = self._queues[netns, dev] = Queue(self.rng.child(f"netem/{netns}/{dev}"))
+        return found
+
+    def hold(self, due_ns: int, netns: str, dev: str, frame: Frame, skb: Skb | None) -> None:
+        """Keep a frame until ``tick`` at its time."""
+        self._sequence += 1
+        heapq.heappush(self._held, (due_ns, self._sequence, netns, dev, frame, skb))
+
+    @property
+    def holding(self) -> bool:
+        """Whether a frame waits for its time to leave."""
+        return bool(self._held)
+
+    def flush_queue(self, netns: str, dev: str) -> None:
+        """Lose what a device's netem holds, and forget its state."""
+        self._held = [item for item in self._held if (item[2], item[3]) != (netns, dev)]
+        heapq.heapify(self._held)
+        self._queues.pop((netns, dev), None)
+
+    def _release(self, run: Run) -> None:
+        while self._held and self._held[0][0] <= run.now_ns:
+            _, _, name, dev, frame, skb = heapq.heappop(self._held)
+            queue = self._queues.get((name, dev))
+            if queue is not None:
+                queue.held -= 1
+                queue.sent += 1
+            ns = self.find_netns(name)
+            link = ns.links.get(dev) if ns is not None else None
+            if ns is not None and link is not None:
+                l2.dequeue(run, ns, link, frame, skb)
 
     def find_netns(self, name: str) -> Netns | None:
         """A namespace to read or write, or None. It is this kernel's own afterwards."""
@@ -159,7 +227,8 @@ class Kernel:
                     run.drop(ns, Fate.LOOP, frame.packet, "the packet circles inside the node")
                 queue.clear()
                 break
-            if frame.packet is not None and frame.packet.is_discovery:
+            packet = frame.packet
+            if packet is not None and packet.protocol == "icmpv6" and packet.is_discovery:
                 with run.aside():
                     l2.receive(run, ns, link, frame, skb)
             else:
@@ -173,6 +242,7 @@ class Kernel:
             due = ns.neighbours.deadline_ns()
             if due is not None and due <= now_ns:
                 arp.tick(run, self.netns(name))
+        self._release(run)
         return self._drain(run)
 
     def forget_waiting(self) -> None:
@@ -187,7 +257,9 @@ class Kernel:
 
     def deadline_ns(self) -> int | None:
         """When ``tick`` is next needed; None while nothing waits."""
-        dues = (ns.neighbours.deadline_ns() for ns in self._namespaces.values())
+        dues = [ns.neighbours.deadline_ns() for ns in self._namespaces.values()]
+        if self._held:
+            dues.append(self._held[0][0])
         return min((due for due in dues if due is not None), default=None)
 
     # ------------------------------------------------------------ questions and sockets
@@ -230,6 +302,27 @@ class Kernel:
         if route.advmss_bytes:
             return route.advmss_bytes
         return ip.mtu_for(ns, route, dst) - (60 if ":" in dst else 40)
+
+    def translate_socket(
+        self, packet: Packet, netns: str, now_ns: int, recorder: Recorder | None = None
+    ) -> Translated | None:
+        """What the cgroup programs make of the first packet of a socket, which says where it
+        wants to go: before routing, and before any packet. None: nothing.
+        """
+        host = self._namespaces[HOST]
+        if not host.ebpf.at_sockets:
+            return None
+        socket = sock.Socket(netns, packet.protocol, packet.src, packet.src_port)
+        return sock.forward(
+            self.netns(HOST), socket, packet.dst, packet.dst_port, self.chance, now_ns, recorder
+        )
+
+    def heard_from(self, netns: str, port: int, source: str, source_port: int) -> tuple[str, int]:
+        """Whom a datagram socket thinks it hears from (recvmsg)."""
+        host = self._namespaces[HOST]
+        if not host.ebpf.at_sockets:
+            return source, source_port
+        return sock.backward(host, sock.Socket(netns, "udp", "", port), source, source_port)
 
     def open_socket(self, netns: str, proto: str, address: str, port: int) -> None:
         """A socket listens (tcp) or is bound (udp). ``address`` "" is any.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from podwire.dataplane.addr import Prefix
+from podwire.dataplane.qdisc import Netem
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -68,6 +69,7 @@ class Link(msgspec.Struct):
     fwmark: int = 0
     peers: tuple[Peer, ...] = ()
     ageing_s: int = 300
+    qdisc: Netem | None = None
 
 
 class FdbEntry(msgspec.Struct, frozen=True):

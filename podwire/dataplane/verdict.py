@@ -64,10 +64,11 @@ class Flow(_Record, frozen=True, kw_only=True):
 class Step(_Record, frozen=True, kw_only=True):
     """One thing that happened to the packet inside one node.
 
-    ``stage``: socket, out, link, bridge, route, filter, nat, mangle, raw, conntrack, neigh, encap,
-    decap, wire, in. ``object``: a device, chain or table. ``result``: jump, dnat, snat, masq,
-    accept, drop, reject, forward, deliver, ... ``detail`` is for people. ``rule`` is the full text
-    of the netfilter rule that decided, with its comment (which names the object it comes from).
+    ``stage``: socket, out, link, bridge, route, filter, nat, mangle, raw, conntrack, ipvs, neigh,
+    encap, decap, wire, in. ``object``: a device, chain, table or virtual server. ``result``: jump,
+    dnat, snat, masq, schedule, accept, drop, reject, forward, deliver, ... ``detail`` is for
+    people. ``rule`` is the full text of the netfilter rule that decided, with its comment (which
+    names the object it comes from), or of the virtual server.
     ``n`` numbers the steps of a reported walk from 1, the way back included; 0: not numbered.
     """
 

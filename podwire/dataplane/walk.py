@@ -160,6 +160,7 @@ def _prepared(world: World, request: WalkRequest, now_ns: int) -> World:
     fork = world.fork()
     for kernel in fork.kernels.values():
         kernel.forget_waiting()
+        kernel.ideal = True
     for edit in request.edits:
         if edit.node not in fork.kernels:
             raise LookupError(f"no node {edit.node}")
@@ -207,7 +208,7 @@ def _branch(
         kernel.chance = script
     origin = (request.node, request.netns)
     there = Journey(world, now_ns)
-    there.send(*origin, packet)
+    packet = there.connect(*origin, packet, any_source=not request.src)
     got = arrival(there)
     if got is None:
         fate, node, netns, flow = ending(there, origin)

@@ -43,9 +43,11 @@ def _why(fate: Fate, flow: Flow, end: End, objects: Objects) -> tuple[str, list[
     if fate is Fate.UNKNOWN:
         return network.unknown(step, end.node), []
     if fate in _UNTRANSLATED and not (step is not None and step.netns):
-        found = services.untranslated(flow, _first_node(end, objects), objects)
+        found = services.untranslated(flow, _first_node(end, objects), objects, rule)
         if found is not None:
             return found
+    if fate is Fate.DROPPED_BY_RULE and (kept := services.guarded(rule, flow, objects)):
+        return kept
     if fate is Fate.REFUSED:
         if step is not None and step.stage != "socket":
             return network.rejected(step, end.node), []

@@ -26,6 +26,10 @@ from podwire.explain.report import ObjectRef
 
 _NO_ENDPOINTS = re.compile(r'"?([^"/\s]+)/([^":\s]+)(?::(\S+?))? has no (local )?endpoints')
 
+_ACCESS_FILTER = "KUBE-IPVS-FILTER"
+_RANGE_CHAINS = ("-A KUBE-SOURCE-RANGES-FIREWALL ", "-A KUBE-IPVS-OUT-FILTER ")
+_VIRTUAL = re.compile(r"^-A (?:-t|-u|--sctp-service) \[?([0-9A-Fa-f.:]+?)\]?:(\d+) -s ")
+"""A virtual server of IPVS, as ipvsadm takes it."""
 _NO_ENDPOINT_ELEMENT = re.compile(
     r'@no-endpoint-\w+ \{ [^"}]*comment "([^"/]+)/([^":]+)(?::([^"]*))?" : (goto|drop)'
 )
@@ -36,9 +40,36 @@ _ALIKE = 0.6
 
 
 def service_of(rule: str, objects: Objects) -> Service | None:
-    """The Service that a ``has no endpoints`` rule speaks of."""
+    """The Service that a ``has no endpoints`` rule speaks of, or a virtual server serves."""
+    virtual = _VIRTUAL.search(rule)
+    if virtual is not None:
+        return served_at(virtual.group(1), int(virtual.group(2)), objects)
     found = _NO_ENDPOINTS.search(rule) or _NO_ENDPOINT_ELEMENT.search(rule)
     return objects.service(found.group(1), found.group(2)) if found else None
+
+
+def served_at(address: str, port: int, objects: Objects) -> Service | None:
+    """The Service behind an address and port: cluster IP, external IP, load balancer, NodePort."""
+    service = objects.service_at(address)
+    if service is not None:
+        return service
+    for service in objects.services:
+        ingress = [i.ip for i in service.status.load_balancer.ingress]
+        held = address in service.spec.external_ips or address in ingress
+        if held and any(p.port == port for p in service.spec.ports):
+            return service
+    return next((s for s in objects.services if any(p.node_port == port for p in s.spec.ports)),
+                None)  # fmt: skip
+
+
+def _wants_local(rule: str, service: Service, flow: Flow, objects: Objects) -> bool:
+    """Whether only endpoints of the node would do."""
+    element = _NO_ENDPOINT_ELEMENT.search(rule)
+    if " has no local endpoints" in rule or (element and element.group(4) == "drop"):
+        return True
+    if _VIRTUAL.search(rule) is None or not objects.ready_endpoints(service):
+        return False
+    return flow.dst == service.spec.cluster_ip and service.spec.internal_traffic_policy == "Local"
 
 
 def reference(kind: str, about: Object) -> ObjectRef:
@@ -69,8 +100,7 @@ def no_endpoints(rule: str, flow: Flow, node: str, objects: Objects) -> tuple[st
         why = "no pod has these labels"
         return f"Service {service.key} selects {selector}; {why}", refs
     refs += [reference("Pod", p) for p in selected]
-    element = _NO_ENDPOINT_ELEMENT.search(rule)
-    if " has no local endpoints" in rule or (element and element.group(4) == "drop"):
+    if _wants_local(rule, service, flow, objects):
         return _no_local(service, flow, node, objects), refs
     missing = _missing_names(service, selected)
     if missing:
@@ -153,7 +183,7 @@ def endpoints(rule: str, flow: Flow, node: str, objects: Objects) -> Iterator[Ca
     known = objects.ready_endpoints(service)
     if known and any(pod.ready for pod in selected):
         yield Candidate(f"wait until {node}'s kube-proxy has synced", replace(objects))
-    if " has no local endpoints" in rule:
+    if _wants_local(rule, service, flow, objects):
         field = _local_policy(service, flow)
         key = "internal_traffic_policy" if field.startswith("int") else "external_traffic_policy"
         spec = msgspec.structs.replace(service.spec, **{key: "Cluster"})
@@ -324,17 +354,42 @@ def _retargeted(endpoint_slice: EndpointSlice, old: int, new: int) -> EndpointSl
     return msgspec.structs.replace(endpoint_slice, ports=ports)
 
 
+# ---------------------------------------------------------------- load balancers' source ranges
+
+
+def guarded(rule: str, flow: Flow, objects: Objects) -> tuple[str, list[ObjectRef]] | None:
+    """Who keeps a source from a load balancer; None when it was no such rule (IPVS mode's rules
+    look into sets and name no Service).
+    """
+    if not any(chain in rule for chain in _RANGE_CHAINS):
+        return None
+    for service in objects.services:
+        ips = [i.ip for i in service.status.load_balancer.ingress]
+        if flow.dst in ips or flow.src in ips:
+            ranges = ", ".join(service.spec.load_balancer_source_ranges) or "none"
+            who = f"{flow.src} is not in" if flow.dst in ips else "this node is not in"
+            told = f"{who} loadBalancerSourceRanges of Service {service.key} ({ranges})"
+            return told, [reference("Service", service)]
+    return None
+
+
 # ---------------------------------------------------------------- cluster IPs that lead nowhere
 
 
-def untranslated(flow: Flow, node: str, objects: Objects) -> tuple[str, list[ObjectRef]] | None:
-    """Why a packet to a cluster IP was never translated; None for other addresses."""
+def untranslated(
+    flow: Flow, node: str, objects: Objects, rule: str = ""
+) -> tuple[str, list[ObjectRef]] | None:
+    """Why a packet to a cluster IP was never translated; None for other addresses. ``rule`` is
+    the one that ended it.
+    """
     service = objects.service_at(flow.dst)
     if service is None:
         return None
     refs = [reference("Service", service)]
     if flow.protocol == "icmp":
         why = "a cluster IP is no interface, only rules for its ports"
+        if _ACCESS_FILTER in rule:
+            why = f"kube-ipvs0 has its address, but {_ACCESS_FILTER} rejects all but its ports"
         return f"Service {service.key} does not serve ICMP: {why}", refs
     known = [(p.protocol.lower(), p.port) for p in service.spec.ports]
     what = f"{flow.protocol.upper()}/{flow.dst_port}"

@@ -1,8 +1,8 @@
-"""The underlay: one Ethernet segment that all hosts share, with the faults wires have.
+"""The underlay: one Ethernet segment that all hosts share, and whose paths can be cut.
 
 A frame leaves one host's port and arrives at others after the wire's delay. Frames between the
-same two ports keep their order unless ``Netem.reorder`` says otherwise. Everything random is drawn
-from the port's own stream, so a fault on one port does not disturb the history of another.
+same two ports keep their order. Jitter is drawn from the port's own stream. What makes a host's
+card slow or lossy is netem in its kernel (``tc qdisc``, ``dataplane/qdisc.py``).
 """
 
 from __future__ import annotations
@@ -20,21 +20,6 @@ NIC = "eth0"
 """The device by which every host hangs on the underlay."""
 
 
-@dataclass(frozen=True, slots=True)
-class Netem:
-    """Impairments of frames that leave a port (``tc qdisc ... netem``).
-
-    Probabilities are in [0, 1]; ``corrupt`` frames fail their checksum and are lost on arrival.
-    """
-
-    loss: float = 0.0
-    delay_s: float = 0.0
-    jitter_s: float = 0.0
-    duplicate: float = 0.0
-    reorder: float = 0.0
-    corrupt: float = 0.0
-
-
 @dataclass(slots=True)
 class Counters:
     """What a port has seen (``ip -s link``)."""
@@ -43,8 +28,6 @@ class Counters:
     tx_bytes: int = 0
     rx_packets: int = 0
     rx_bytes: int = 0
-    lost: int = 0
-    corrupted: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +39,6 @@ class Port:
     receive: Callable[[Frame], None]
     rng: Rng
     powered: bool = True
-    netem: Netem | None = None
     counters: Counters = field(default_factory=Counters)
 
 
@@ -130,10 +112,6 @@ class Wire:
         """Directed paths that were brought down, sorted."""
         return sorted(self._cut)
 
-    def set_netem(self, host: str, netem: Netem | None) -> None:
-        """Impair (or repair) what leaves a host's port."""
-        self.ports[host].netem = netem
-
     def power(self, host: str, *, on: bool) -> None:
         """A host without power receives nothing and sends nothing."""
         self.ports[host].powered = on
@@ -160,50 +138,12 @@ class Wire:
         if self._cut and (sender.host, receiver.host) in self._cut:
             self._lost(sender.host, frame, f"link {sender.host}-{receiver.host} is down")
             return
-        if sender.netem is not None:
-            self._impair(sender, sender.netem, receiver, frame, size_bytes)
-            return
-        self._fly(sender, receiver, frame, size_bytes, self.delay_s, in_order=True)
+        self._fly(sender, receiver, frame, size_bytes)
 
-    def _impair(
-        self, sender: Port, netem: Netem, receiver: Port, frame: Frame, size_bytes: int
-    ) -> None:
-        rng = sender.rng
-        copies = 2 if netem.duplicate and rng.random() < netem.duplicate else 1
-        for _ in range(copies):
-            if netem.loss and rng.random() < netem.loss:
-                sender.counters.lost += 1
-                self._lost(sender.host, frame, "netem loss")
-                continue
-            if netem.corrupt and rng.random() < netem.corrupt:
-                receiver.counters.corrupted += 1
-                self._lost(receiver.host, frame, "netem corrupt")
-                continue
-            delay_s = self.delay_s + netem.delay_s
-            if netem.jitter_s:
-                delay_s += rng.uniform(-netem.jitter_s, netem.jitter_s)
-            # netem(8): a reordered packet is sent at once, the others wait for their delay
-            overtakes = bool(netem.reorder) and rng.random() < netem.reorder
-            if overtakes:
-                delay_s = self.delay_s
-            jittery = overtakes or netem.jitter_s > 0
-            self._fly(sender, receiver, frame, size_bytes, max(delay_s, 0.0), in_order=not jittery)
-
-    def _fly(
-        self,
-        sender: Port,
-        receiver: Port,
-        frame: Frame,
-        size_bytes: int,
-        delay_s: float,
-        *,
-        in_order: bool,
-    ) -> None:
+    def _fly(self, sender: Port, receiver: Port, frame: Frame, size_bytes: int) -> None:
+        delay_s = self.delay_s
         if self.jitter_s:
             delay_s += self.jitter_s * sender.rng.random()
-        if not in_order:
-            self._clock.call_later(delay_s, self._arrive, receiver, frame, size_bytes)
-            return
         # Timers only say *that* something arrives; the queue says what: two frames due at the
         # same nanosecond, or with unlucky jitter, still keep their order.
         pair = (sender.host, receiver.host)

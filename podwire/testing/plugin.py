@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from podwire.sim.virtual import VirtualCluster
 
 _CLUSTER = pytest.StashKey[Any]()
-_SETTINGS = ("nodes", "cni", "proxy_mode", "time_profile", "zones", "ingress")
+_SETTINGS = ("nodes", "cni", "proxy_mode", "ip_family", "time_profile", "zones", "ingress")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

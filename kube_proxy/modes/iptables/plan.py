@@ -234,6 +234,9 @@ def _step(start: Account, found: dict[str, Pieces]) -> Transition:
                 totals[2] += sign * (piece.n_top + piece.n_rules)
                 totals[3] += sign * piece.no_local[0]
                 totals[4] += sign * piece.no_local[1]
+        if not old:
+            changed += new
+            continue
         kept = {chain: None for piece in new for chain in piece.chains}
         gone.extend(c for piece in old for c in piece.chains if c not in kept)
         changed.extend(piece for piece in new if piece not in old)

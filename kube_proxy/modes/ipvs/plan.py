@@ -81,7 +81,8 @@ class _Work:
         if self.full:
             commands.append(LinkAdd(name=DEVICE, kind="dummy", exist=True))
         commands += [IpvsRestore(text=servers)] if servers else []
-        commands += [AddrAdd(dev=DEVICE, cidr=_cidr(ip)) for ip in adds]
+        unseen = self.full and kernel.ADDRESSES not in self.existing
+        commands += [AddrAdd(dev=DEVICE, cidr=_cidr(ip), replace=unseen) for ip in adds]
         commands += [IpsetRestore(text=entries, exist=True)] if entries else []
         commands += self._rules(text, n_rules)
         commands += [AddrDel(dev=DEVICE, cidr=_cidr(ip)) for ip in dels]
@@ -222,6 +223,8 @@ class _Work:
         if not self.full:
             listed = self._former()
         lines: list[str] = []
+        if self.full and kernel.LIST not in self.existing:
+            lines.append("-C\n")  # who does not tell what there is starts anew
         for option, server in wanted.items():
             old = listed.get(option)
             if old is None:

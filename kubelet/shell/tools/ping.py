@@ -60,7 +60,10 @@ class _Ping:
         command, busybox = self.command, self.command.image.busybox
         clock = command.env.clock
         size = "56 data bytes" if busybox else "56(84) bytes of data."
-        command.out(f"PING {self.host} ({self.ip}){':' if busybox else ''} {size}\n")
+        if ":" in self.ip and not busybox:
+            command.out(f"PING {self.host}({self.ip}) 56 data bytes\n")
+        else:
+            command.out(f"PING {self.host} ({self.ip}){':' if busybox else ''} {size}\n")
         began = clock.monotonic_ns()
         try:
             while self.sent < min(self.numbers["-c"], MAX_COUNT):

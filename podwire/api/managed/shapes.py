@@ -7,7 +7,6 @@ below, so that text is remembered for each combination of keys, within bounds.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -15,7 +14,7 @@ import msgspec
 
 from podwire.api.managed import fields as sets
 from podwire.api.managed.compare import ABSENT
-from podwire.api.managed.fields import Fields, quoted
+from podwire.api.managed.fields import Fields
 from podwire.api.managed.plans import KEYED, LEAF, SET, STRUCT, KeysError, Step
 from podwire.api.view import JSON
 
@@ -23,8 +22,6 @@ _NODE = "{}"
 _OPEN = '{".":{},'
 """How the node of a member with children begins."""
 _LISTS = frozenset((KEYED, SET))
-_LONG = 256
-"""Strings longer than this are not remembered."""
 _MOST_TEXT = 4096
 _BUDGET = 4 << 20
 """How many characters of shapes are remembered before all are forgotten."""
@@ -68,12 +65,11 @@ def written(step: Step, zero: JSON, obj: JSON, ignored: Fields, stripped: Fields
     rest = {name: value for name, value in obj.items() if name != "metadata"}
     try:
         parts = _grown(step, zero, rest, order)
-        below = _grown(metadata, zero["metadata"], meta, order)
+        nobodys = stripped[metadata.key]
+        mine = {name: value for name, value in meta.items() if f"f:{name}" not in nobodys}
+        parts[metadata.key] = _beside(metadata, zero["metadata"], mine, order)
     except (_Unfit, KeysError):
         return None
-    for key in stripped[metadata.key]:
-        below.pop(key, None)
-    parts[metadata.key] = _node(below)
     for key in (*stripped, *ignored):
         if key != metadata.key or key in ignored:
             parts.pop(key, None)
@@ -120,7 +116,26 @@ def _child(step: Step, before: Any, after: Any, order: _Order) -> str:
         return _NODE
     if step.shape != STRUCT:
         raise _Unfit
-    return _node(_grown(step, before or {}, after or {}, order))
+    return _beside(step, before or {}, after or {}, order)
+
+
+def _beside(step: Step, zero: JSON, value: JSON, order: _Order) -> str:
+    """``_node(_grown(...))``: the remembered shape where nothing stands in an unset struct."""
+    if zero or step.other is not None:
+        return _node(_grown(step, zero, value, order))
+    names = tuple(value)
+    text, inner = step.shapes.get(names) or _learn(step, names)
+    if inner:
+        texts = []
+        for name, below in inner:
+            member = _member(below, value[name], order)
+            if below.keeps:
+                if len(member) <= len(_NODE):
+                    return _node(_grown(step, zero, value, order))
+                member = "{" + member[len(_OPEN) :]
+            texts.append(member)
+        text %= tuple(texts)
+    return "{" + text[len(_OPEN) :] if len(text) > len(_NODE) else ""
 
 
 # ------------------------------------------------------------------ what was not there at all
@@ -182,27 +197,23 @@ def _nesting_items(step: Step, items: list[Any], order: _Order) -> str:
     """The text of a list whose items have one key each, a string; of others see ``_any_items``."""
     inner, name = step.item, step.keys[0][0]
     shapes = inner.shapes
-    keys: list[Any] = [item.get(name) if item.__class__ is dict else None for item in items]
-    if not all(key.__class__ is str and len(key) <= _LONG for key in keys):
-        return _any_items(step, items, order)
-    tails = [_tail(key) for key in keys]
-    if not all(tails) or len(set(tails)) < len(tails):
-        return _any_items(step, items, order)
     texts: dict[str, str] = {}
-    for key, tail, item in zip(keys, tails, items, strict=True):
+    own = _Order()
+    for item in items:
+        key = item.get(name) if item.__class__ is dict else None
+        if key.__class__ is not str or not sets.sorts_plainly(key):
+            return _any_items(step, items, order)
         names = tuple(item)
         text, below = shapes.get(names) or _learn(inner, names)
         if below:
-            text %= tuple([_member(child, item[name], order) for name, child in below])
-        texts[key] = f"{tail}{text}"
+            text %= tuple([_member(child, item[name], own) for name, child in below])
+        texts[key] = f'\\"{key}\\"}}":{text}'  # as it is quoted: nothing in it is written otherwise
+    if len(texts) < len(items):
+        return _any_items(step, items, order)  # of a doubled key nothing below is looked at
+    order.rivals |= own.rivals
+    order.strange |= own.strange
     listed = f",{step.opening}".join([texts[key] for key in sorted(texts)])
     return f"{_OPEN}{step.opening}{listed}}}"
-
-
-@lru_cache(maxsize=8192)
-def _tail(key: str) -> str:
-    """The rest of a key's element as it stands in JSON; '' where its order may surprise."""
-    return _text(quoted(key) + "}")[1:] + ":" if sets.sorts_plainly(key) else ""
 
 
 def _any_items(step: Step, items: list[Any], order: _Order) -> str:

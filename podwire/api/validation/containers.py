@@ -237,25 +237,34 @@ def check_field_path(errors: Errors, path: str, ref: JSON, supported: tuple[str,
 def _mounts(errors: Errors, path: str, mounts: list[JSON], volumes: Collection[str]) -> None:
     seen: dict[str, None] = {}
     for i, mount in enumerate(mounts):
-        where = f"{path}[{i}]"
-        name = mount.get("name", "")
-        if not name:
-            errors.required(f"{where}.name")
-        if name not in volumes:
-            errors.not_found(f"{where}.name", name)
-        target = mount.get("mountPath", "")
-        if not target:
-            errors.required(f"{where}.mountPath")
-        if target in seen:
-            errors.invalid(f"{where}.mountPath", target, "must be unique")
+        name, target = mount.get("name", ""), mount.get("mountPath", "")
+        sound = name and name in volumes and target and target not in seen
+        if not sound or "subPath" in mount or "subPathExpr" in mount:
+            _mount(errors, f"{path}[{i}]", mount, volumes, seen)
         seen[target] = None
+
+
+def _mount(
+    errors: Errors, where: str, mount: JSON, volumes: Collection[str], seen: dict[str, None]
+) -> None:
+    """One mount with something to say of it."""
+    name = mount.get("name", "")
+    if not name:
+        errors.required(f"{where}.name")
+    if name not in volumes:
+        errors.not_found(f"{where}.name", name)
+    target = mount.get("mountPath", "")
+    if not target:
+        errors.required(f"{where}.mountPath")
+    if target in seen:
+        errors.invalid(f"{where}.mountPath", target, "must be unique")
+    if mount.get("subPath"):
+        local_path(errors, f"{where}.subPath", mount["subPath"])
+    if mount.get("subPathExpr"):
         if mount.get("subPath"):
-            local_path(errors, f"{where}.subPath", mount["subPath"])
-        if mount.get("subPathExpr"):
-            if mount.get("subPath"):
-                detail = "subPathExpr and subPath are mutually exclusive"
-                errors.invalid(f"{where}.subPathExpr", mount["subPathExpr"], detail)
-            local_path(errors, f"{where}.subPathExpr", mount["subPathExpr"])
+            detail = "subPathExpr and subPath are mutually exclusive"
+            errors.invalid(f"{where}.subPathExpr", mount["subPathExpr"], detail)
+        local_path(errors, f"{where}.subPathExpr", mount["subPathExpr"])
 
 
 def check_resources(errors: Errors, path: str, resources: JSON, claims: Collection[str]) -> None:

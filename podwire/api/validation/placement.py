@@ -124,7 +124,8 @@ def check_tolerations(errors: Errors, path: str, tolerations: list[JSON]) -> Non
         key, operator = toleration.get("key", ""), toleration.get("operator", "")
         value, effect = toleration.get("value", ""), toleration.get("effect", "")
         if key:
-            errors.complaints(f"{where}.key", key, names.label_key(key))
+            if complaints := names.label_key(key):
+                errors.complaints(f"{where}.key", key, complaints)
         elif operator != "Exists":
             detail = (
                 "operator must be Exists when `key` is empty, which means "
@@ -144,8 +145,8 @@ def check_tolerations(errors: Errors, path: str, tolerations: list[JSON]) -> Non
                 errors.invalid(f"{where}.operator", value, detail)
         else:
             errors.unsupported(f"{where}.operator", operator, ("Equal", "Exists"))
-        if effect:
-            errors.one_of(f"{where}.effect", effect, _EFFECTS)
+        if effect and effect not in _EFFECTS:
+            errors.unsupported(f"{where}.effect", effect, _EFFECTS)
 
 
 _ACTIONS = ("DoNotSchedule", "ScheduleAnyway")

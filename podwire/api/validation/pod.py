@@ -22,6 +22,11 @@ _RESTART = ("Always", "OnFailure", "Never")
 _DNS = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 _PREEMPTION = ("Never", "PreemptLowerPriority")
 _MAX_INT32 = 2**31 - 1
+_RARE = (
+    "readinessGates", "schedulingGates", "hostname", "subdomain", "hostAliases",
+    "priorityClassName", "runtimeClassName", "overhead", "os", "hostUsers",
+)  # fmt: skip
+"""Fields that few pods have and that need a look."""
 _MUTABLE = (
     "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
     "`spec.tolerations` (only additions to existing tolerations),"
@@ -62,8 +67,10 @@ def check_pod_template(errors: Errors, new: JSON, _old: JSON | None) -> None:
 def check_pod_spec(errors: Errors, path: str, spec: JSON, claims: tuple[str, ...] = ()) -> None:
     """A pod spec; ``claims`` are volumes that come from elsewhere (StatefulSet claims)."""
     volumes = _volumes(errors, path, spec)
-    devices = _resource_claims(errors, path, spec)
-    check_containers(errors, path, spec, {**volumes, **dict.fromkeys(claims)}, devices)
+    devices = _resource_claims(errors, path, spec) if "resourceClaims" in spec else {}
+    if claims:
+        volumes |= dict.fromkeys(claims)
+    check_containers(errors, path, spec, volumes, devices)
     if spec.get("restartPolicy", "") not in _RESTART:
         errors.unsupported(f"{path}.restartPolicy", spec.get("restartPolicy", ""), _RESTART)
     if spec.get("dnsPolicy", "") not in _DNS:
@@ -77,7 +84,9 @@ def check_pod_spec(errors: Errors, path: str, spec: JSON, claims: tuple[str, ...
         check_affinity(errors, f"{path}.affinity", spec["affinity"])
     if spec.get("dnsConfig") is not None or spec.get("dnsPolicy") == "None":
         _dns_config(errors, f"{path}.dnsConfig", spec)
-    _gates(errors, path, spec)
+    rare = not spec.keys().isdisjoint(_RARE)
+    if rare:
+        _gates(errors, path, spec)
     if "topologySpreadConstraints" in spec:
         check_spread(errors, f"{path}.topologySpreadConstraints", spec["topologySpreadConstraints"])
     _names(errors, path, spec, ("serviceAccountName", "nodeName"), names.dns1123_subdomain)
@@ -85,9 +94,13 @@ def check_pod_spec(errors: Errors, path: str, spec: JSON, claims: tuple[str, ...
     if deadline is not None:
         complaints = names.in_range(deadline, 1, _MAX_INT32)
         errors.complaints(f"{path}.activeDeadlineSeconds", deadline, complaints)
-    _names(errors, path, spec, ("hostname", "subdomain"), names.dns1123_label)
+    if rare:
+        _names(errors, path, spec, ("hostname", "subdomain"), names.dns1123_label)
     if spec.get("tolerations"):
         check_tolerations(errors, f"{path}.tolerations", spec["tolerations"])
+    if not rare:
+        _preemption(errors, path, spec)
+        return
     for i, alias in enumerate(spec.get("hostAliases") or ()):
         check_ip(errors, f"{path}.hostAliases[{i}].ip", alias.get("ip", ""))
         for j, host in enumerate(alias.get("hostnames") or ()):
@@ -105,10 +118,14 @@ def _names(
             errors.complaints(f"{path}.{name}", spec[name], complaints)
 
 
-def _rarities(errors: Errors, path: str, spec: JSON) -> None:
-    """Fields that few pods have."""
+def _preemption(errors: Errors, path: str, spec: JSON) -> None:
     if "preemptionPolicy" in spec:
         errors.one_of(f"{path}.preemptionPolicy", spec["preemptionPolicy"], _PREEMPTION)
+
+
+def _rarities(errors: Errors, path: str, spec: JSON) -> None:
+    """Fields that few pods have."""
+    _preemption(errors, path, spec)
     for name, amount in (spec.get("overhead") or {}).items():
         where = f"{path}.overhead[{name}]"
         container_resource_name(errors, where, name)

@@ -44,6 +44,8 @@ _DEPRECATED_VOLUMES = {
 }
 _SHOWN_AS = {"storageos": "storageOS"}
 _WHOLE = ("memory", "ephemeral-storage")
+_SELECTING = ("nodeSelector", "affinity", "topologySpreadConstraints")
+_NOTHING: JSON = {}
 _BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
 _INGRESS_CLASS = "kubernetes.io/ingress.class"
 _HINTS = "service.kubernetes.io/topology-aware-hints"
@@ -123,14 +125,16 @@ def _template(path: str, template: JSON) -> list[str]:
     for i, secret in enumerate(spec.get("imagePullSecrets") or ()):
         if not secret.get("name"):
             told.append(f'{path}spec.imagePullSecrets[{i}].name: invalid empty name ""')
-    containers = list(_containers(path, spec))
-    for where, container in containers:
-        if container.get("resources"):
-            told += _fractions(where, container["resources"])
-        variables = container.get("env")
-        if variables and len({v.get("name", "") for v in variables}) < len(variables):
-            told += _environment(where, variables)
-    told += _ports(containers)
+    groups = [(group, spec[group]) for group in _CONTAINERS if spec.get(group)]
+    for group, containers in groups:
+        for i, container in enumerate(containers):
+            if container.get("resources"):
+                told += _fractions(f"{path}spec.{group}[{i}]", container["resources"])
+            variables = container.get("env")
+            if variables and len({v.get("name", "") for v in variables}) < len(variables):
+                told += _environment(f"{path}spec.{group}[{i}]", variables)
+    if _same_ports([containers for _, containers in groups]):
+        told += _ports(_containers(path, spec))
     grace = spec.get("terminationGracePeriodSeconds")
     if grace is not None and grace < 0:
         told.append(
@@ -140,13 +144,18 @@ def _template(path: str, template: JSON) -> list[str]:
     return told + _null_selectors(path, spec) if spec.get("affinity") else told
 
 
+_CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
+
+
 def _containers(path: str, spec: JSON) -> Iterator[tuple[str, JSON]]:
-    for group in ("initContainers", "containers", "ephemeralContainers"):
+    for group in _CONTAINERS:
         for i, container in enumerate(spec.get(group) or ()):
             yield f"{path}spec.{group}[{i}]", container
 
 
 def _labels(path: str, spec: JSON) -> list[str]:
+    if spec.keys().isdisjoint(_SELECTING):
+        return []
     told = [
         f"{path}spec.nodeSelector[{key}]: {_label(key)}"
         for key in spec.get("nodeSelector") or ()
@@ -196,9 +205,9 @@ def _duplicates(path: str, items: list[JSON] | None, field: str) -> list[str]:
 def _fractions(path: str, resources: JSON) -> list[str]:
     told: list[str] = []
     for group in ("limits", "requests"):
-        amounts = resources.get(group) or {}
+        amounts = resources.get(group) or _NOTHING
         for name in _WHOLE:
-            if name in amounts and quantity.parse(amounts[name]).nano % 10**9:
+            if name in amounts and quantity.parse(amounts[name]).nano % 1_000_000_000:
                 where = f"{path}.resources.{group}[{name}]"
                 told.append(_fraction(where, amounts[name]))
     return told
@@ -224,7 +233,18 @@ def _environment(path: str, variables: list[JSON]) -> list[str]:
     return told
 
 
-def _ports(containers: list[tuple[str, JSON]]) -> list[str]:
+def _same_ports(groups: list[list[JSON]]) -> bool:
+    """Whether two ports of a pod have the same number and protocol."""
+    ports = [
+        (port.get("containerPort", 0), port.get("protocol", ""))
+        for containers in groups
+        for container in containers
+        for port in container.get("ports") or ()
+    ]
+    return len(ports) > 1 and len(set(ports)) < len(ports)
+
+
+def _ports(containers: Iterator[tuple[str, JSON]]) -> list[str]:
     told: list[str] = []
     known: dict[tuple[int, str], list[tuple[str, str, int]]] = {}
     for where, container in containers:

@@ -20,7 +20,10 @@ from podwire.cli.serving import Asked, Report, serve_here, serve_processes, wait
 @name_option
 @click.option("--nodes", default=3, show_default=True, help="How many nodes.")
 @click.option("--cni", default="flannel", show_default=True, help="flannel or calico.")
-@click.option("--proxy-mode", default="iptables", show_default=True, help="iptables.")
+@click.option(
+    "--proxy-mode", default="iptables", show_default=True, help="iptables, ipvs or nftables."
+)
+@click.option("--ip-family", default="ipv4", show_default=True, help="ipv4 or dual.")
 @click.option("--ingress", default="nginx", show_default=True, help="nginx or none.")
 @click.option(
     "--zones", default="", metavar="A,B,...",
@@ -75,6 +78,7 @@ def command(
     nodes: int,
     cni: str,
     proxy_mode: str,
+    ip_family: str,
     ingress: str,
     zones: str,
     port: int,
@@ -112,6 +116,7 @@ def command(
         "nodes": nodes,
         "cni": cni,
         "proxy_mode": proxy_mode,
+        "ip_family": ip_family,
         "ingress": ingress,
         "time_profile": time_profile,
         "zones": tuple(zone.strip() for zone in zones.split(",")) if zones else (),

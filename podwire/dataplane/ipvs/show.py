@@ -141,20 +141,25 @@ def _option(key: Key) -> str:
     return f"{OPTIONS[key.protocol]} {Address(key.ip, key.port)}"
 
 
+def service_rule(service: Service) -> str:
+    """A service as ``ipvsadm -S`` prints it."""
+    words = [f"-A {_option(service.key)} -s {service.scheduler}"]
+    if service.timeout_s:
+        words.append(f"-p {service.timeout_s}")
+        if service.netmask:
+            words.append(f"-M {_mask(service)}")
+    if service.one_packet:
+        words.append("-o")
+    if service.flags:
+        words.append(f"-b {','.join(service.flags)}")
+    return " ".join(words)
+
+
 def save(ipvs: Ipvs) -> str:
     """``ipvsadm -Sn``: text for ``ipvsadm -R``."""
     lines = []
     for service in ordered(ipvs):
-        words = [f"-A {_option(service.key)} -s {service.scheduler}"]
-        if service.timeout_s:
-            words.append(f"-p {service.timeout_s}")
-            if service.netmask:
-                words.append(f"-M {_mask(service)}")
-        if service.one_packet:
-            words.append("-o")
-        if service.flags:
-            words.append(f"-b {','.join(service.flags)}")
-        lines.append(" ".join(words) + "\n")
+        lines.append(f"{service_rule(service)}\n")
         lines += [_dest_rule(service, dest) for dest in dests(service)]
     return "".join(lines)
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from functools import cache
+
 from podwire.dataplane.commands import CommandError
 from podwire.dataplane.netfilter import rule as rules
+from podwire.dataplane.netfilter import transitions
 from podwire.dataplane.netfilter.rule import Rule
-from podwire.dataplane.netfilter.tables import BASE_CHAINS, Chain, Netfilter, fresh_table
+from podwire.dataplane.netfilter.tables import BASE_CHAINS, Chain, Netfilter, Table, fresh_table
 from podwire.dataplane.netfilter.text import RuleError, split
 
+_ZERO = (0, 0)
+_MANY_JUMPS = 256
+"""From this many new jumps on, one search of all is cheaper than one each."""
+_KEEP_LINES = 1 << 19
 TOOL = {"ipv4": "iptables", "ipv6": "ip6tables"}
 
 
@@ -33,6 +41,21 @@ class Draft:
         self.changed: dict[str, DraftChain] = {}
         self.deleted: dict[str, None] = {}
         self.policies: dict[str, tuple[int, int]] = {}
+        self._last: tuple[str, Rule]
+        self._references: dict[str, int] = {}
+        """How many more rules than before jump to a chain."""
+        self.kept: dict[str, None] = {}
+        """Chains that are changed but not emptied: their rules keep what they counted."""
+        self.plain = True
+        """Whether the outcome depends on text and base alone: no counters are kept or given, no
+        ipset is named.
+        """
+
+    def _refer(self, rules: Iterable[Rule], by: int) -> None:
+        references = self._references
+        for rule in rules:
+            if rule.jump:
+                references[rule.jump] = references.get(rule.jump, 0) + by
 
     def has(self, chain: str) -> bool:
         """Whether a chain exists."""
@@ -45,6 +68,8 @@ class Draft:
             return found
         if not self.has(name):
             raise RuleError("No chain/target/match by that name.")
+        self.plain = self.plain and (self.name, name) not in self.nf.counters
+        self.kept[name] = None
         old = self._base[name]
         found = self.changed[name] = DraftChain(old.policy)
         found.rules = list(old.rules)
@@ -61,9 +86,12 @@ class Draft:
                 raise RuleError(f"Can't set policy `{policy}' on `{name}'")
             self.chain(name).policy = policy
             self.policies[name] = counts
+            self.plain = self.plain and counts == _ZERO
             return
         if policy != "-":
             raise RuleError(f"Can't set policy `{policy}' on `{name}'")
+        if self.has(name):
+            self._refer(self.rules_of(name), -1)
         self.deleted.pop(name, None)
         self.changed[name] = DraftChain()
 
@@ -82,6 +110,36 @@ class Draft:
         draft = self.chain(chain)
         draft.rules.append(rule)
         draft.counts.append(counts)
+        self._refer((rule,), 1)
+        self._last = (chain, rule)
+        self.plain = self.plain and counts == _ZERO and not rule.set_names
+
+    def take(self, chain: str, rule: Rule) -> bool:
+        """``append`` for a rule that was read before, if the chain is one being written and the
+        rule's own jump is in order; False leaves all to ``append``.
+        """
+        draft = self.changed.get(chain)
+        jump = rule.jump
+        if draft is None or rule.set_names:
+            return False
+        if jump:
+            if jump not in self.changed and not self.has(jump):
+                return False
+            if jump in BASE_CHAINS[self.name]:
+                return False
+            self._references[jump] = self._references.get(jump, 0) + 1
+        draft.rules.append(rule)
+        draft.counts.append(_ZERO)
+        return True
+
+    @property
+    def last(self) -> tuple[str, Rule]:
+        """Chain and rule of the latest ``append``."""
+        return self._last
+
+    def touched(self) -> tuple[str, ...] | None:
+        """The chains whose counters begin anew; None: those of the whole table."""
+        return None if self._fresh else (*self.changed, *self.deleted)
 
     def insert(self, chain: str, number: int, rule: Rule) -> None:
         """``-I CHAIN NUMBER`` (from 1)."""
@@ -90,6 +148,7 @@ class Draft:
         if not 1 <= number <= len(draft.rules) + 1:
             raise RuleError("Index of insertion too big.")
         draft.rules.insert(number - 1, rule)
+        self._refer((rule,), 1)
         draft.counts.insert(number - 1, (0, 0))
 
     def replace(self, chain: str, number: int, rule: Rule) -> None:
@@ -98,6 +157,8 @@ class Draft:
         draft = self.chain(chain)
         if not 1 <= number <= len(draft.rules):
             raise RuleError("Index of replacement too big.")
+        self._refer((draft.rules[number - 1],), -1)
+        self._refer((rule,), 1)
         draft.rules[number - 1] = rule
         draft.counts[number - 1] = (0, 0)
 
@@ -113,11 +174,13 @@ class Draft:
         draft = self.chain(chain)
         if not 1 <= number <= len(draft.rules):
             raise RuleError("Index of deletion too big.")
+        self._refer((draft.rules[number - 1],), -1)
         del draft.rules[number - 1], draft.counts[number - 1]
 
     def flush(self, chain: str) -> None:
         """``-F CHAIN``."""
         draft = self.chain(chain)
+        self._refer(draft.rules, -1)
         draft.rules, draft.counts = [], []
 
     def delete(self, name: str) -> None:
@@ -143,7 +206,7 @@ class Draft:
 
     def references(self, name: str) -> int:
         """How many rules jump to a chain."""
-        return sum(r.jump == name for other in self.names() for r in self.rules_of(other))
+        return self._base.references.get(name, 0) + self._references.get(name, 0)
 
     def _check(self, rule: Rule) -> None:
         for name in rule.set_names:
@@ -153,10 +216,33 @@ class Draft:
             raise RuleError(f"Couldn't load target `{rule.jump}':No such file or directory")
 
     def check_loops(self) -> None:
-        """Raises RuleError when a changed chain can reach itself by jumps."""
+        """Raises RuleError when a chain can reach itself by jumps.
+
+        The table had no loop before, so one must lead through a jump that is new.
+        """
+        new: list[tuple[str, str]] = []
+        for name in self.changed:
+            before = self._base[name].jumps if name in self._base else {}
+            new += [(name, jump) for jump in self._jumps(name) if jump not in before]
+        if len(new) > _MANY_JUMPS:
+            self._search(dict.fromkeys(name for name, _ in new))
+            return
+        for start, jump in new:
+            seen, todo = {jump: None}, [jump]
+            while todo:
+                name = todo.pop()
+                if name == start:
+                    raise RuleError("Too many levels of symbolic links")
+                for following in self._jumps(name):
+                    if following not in seen:
+                        seen[following] = None
+                        todo.append(following)
+
+    def _search(self, starts: Iterable[str]) -> None:
+        """Depth first from all of them, each chain once."""
         done: dict[str, None] = {}
-        for start in self.changed:
-            path: list[tuple[str, list[str]]] = [(start, self._jumps(start))]
+        for start in starts:
+            path: list[tuple[str, list[str]]] = [(start, list(self._jumps(start)))]
             on_path = {start: None}
             while path:
                 name, todo = path[-1]
@@ -170,22 +256,22 @@ class Draft:
                     raise RuleError("Too many levels of symbolic links")
                 if following not in done:
                     on_path[following] = None
-                    path.append((following, self._jumps(following)))
+                    path.append((following, list(self._jumps(following))))
 
-    def _jumps(self, name: str) -> list[str]:
-        return list(dict.fromkeys(r.jump for r in self.rules_of(name) if r.jump))
+    def _jumps(self, name: str) -> Mapping[str, None]:
+        draft = self.changed.get(name)
+        if draft is None:
+            return self._base[name].jumps
+        return {rule.jump: None for rule in draft.rules if rule.jump}
 
-    def commit(self) -> None:
-        """Put the changed table in place."""
-        table = dict(self._base)
+    def commit(self) -> Table:
+        """Put the changed table in place; it is returned, too."""
+        table = Table(self._base, _summed(self._base.references, self._references))
         for name in self.deleted:
             table.pop(name, None)
             self.nf.counters.pop((self.name, name), None)
         if self._fresh:
-            for key in [k for k in self.nf.counters if k[0] == self.name]:
-                del self.nf.counters[key]
-            for key in [k for k in self.nf.policy_counters if k[0] == self.name]:
-                del self.nf.policy_counters[key]
+            self.forget_counters()
         for name, draft in self.changed.items():
             table[name] = Chain(name, draft.policy, tuple(draft.rules))
             key = (self.name, name)
@@ -197,6 +283,26 @@ class Draft:
             if any(counts):
                 self.nf.policy_counters[self.name, name] = list(counts)
         self.nf.tables[self.name] = table
+        return table
+
+    def forget_counters(self) -> None:
+        """Whatever the table counted so far."""
+        for key in [k for k in self.nf.counters if k[0] == self.name]:
+            del self.nf.counters[key]
+        for key in [k for k in self.nf.policy_counters if k[0] == self.name]:
+            del self.nf.policy_counters[key]
+
+
+def _summed(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    """References after a change."""
+    after = dict(before)
+    for name, count in more.items():
+        total = after.get(name, 0) + count
+        if total:
+            after[name] = total
+        else:
+            after.pop(name, None)
+    return after
 
 
 class _FailedError(Exception):
@@ -212,22 +318,33 @@ def restore(nf: Netfilter, text: str, *, noflush: bool) -> None:
 
     Raises CommandError ("iptables-restore: line N failed").
     """
+    if noflush and transitions.replay(nf, text):
+        return
     try:
         drafts = _read(nf, text, noflush=noflush)
     except _FailedError as failed:
         why = f": {failed}" if str(failed) else ""
         tool = TOOL[nf.family]
         raise CommandError(f"{tool}-restore: line {failed.line} failed{why}") from None
+    changes = []
     for draft in drafts:
-        draft.commit()
+        base = nf.tables.get(draft.name)
+        after = draft.commit()
+        kept = tuple(draft.kept)
+        changes.append(transitions.Change(draft.name, base, after, draft.touched(), kept))
+    if noflush and all(draft.plain for draft in drafts):
+        transitions.remember(nf, text, tuple(changes))
     nf.replan()
 
 
 def _read(nf: Netfilter, text: str, *, noflush: bool) -> list[Draft]:
     drafts: list[Draft] = []
     draft: Draft | None = None
+    known = _known_lines(nf.family)
     number = 0
     for number, raw in enumerate(text.splitlines(), start=1):
+        if draft is not None and (found := known.get(raw)) is not None and draft.take(*found):
+            continue
         line = raw.strip()
         if not line or line[0] == "#":
             continue
@@ -238,9 +355,29 @@ def _read(nf: Netfilter, text: str, *, noflush: bool) -> list[Draft]:
                 draft = _line(draft, line, drafts)
         except RuleError as error:
             raise _FailedError(number, str(error)) from None
+        if draft is not None and line.startswith("-A "):
+            known[raw] = draft.last
     if draft is not None:
         raise _FailedError(number + 1, "COMMIT expected")
     return drafts
+
+
+@cache
+def _known_lines(family: str) -> dict[str, tuple[str, Rule]]:
+    """Chain and rule of lines that were read before: most inputs repeat what others had."""
+    del family
+    return BoundedLines()
+
+
+class BoundedLines(dict[str, tuple[str, Rule]]):
+    """Forgets its older half when it is full."""
+
+    def __setitem__(self, line: str, found: tuple[str, Rule]) -> None:
+        """Keep one more."""
+        if len(self) >= _KEEP_LINES:
+            for old in list(self)[: _KEEP_LINES // 2]:
+                del self[old]
+        super().__setitem__(line, found)
 
 
 def _line(draft: Draft | None, line: str, done: list[Draft]) -> Draft | None:

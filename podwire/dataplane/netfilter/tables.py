@@ -6,6 +6,7 @@ namespace (counters) is kept apart and only where something was counted.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 from podwire.dataplane.ipset.sets import IpSets
@@ -35,21 +36,44 @@ def compiled(name: str, rules: tuple[Rule, ...]) -> Compiled:
 class Chain:
     """A chain of a table. ``policy`` is "" for a user's chain."""
 
-    __slots__ = ("code", "name", "policy", "rules")
+    __slots__ = ("_code", "_jumps", "name", "policy", "rules")
 
     def __init__(self, name: str, policy: str, rules: tuple[Rule, ...]) -> None:
         self.name = name
         self.policy = policy
         self.rules = rules
-        self.code = compiled(name, rules)
+        self._code: Compiled | None = None
+        self._jumps: dict[str, None] | None = None
+
+    @property
+    def code(self) -> Compiled:
+        """The chain ready to walk: made when the first packet comes, for most never see one."""
+        if self._code is None:
+            self._code = compiled(self.name, self.rules)
+        return self._code
+
+    @property
+    def jumps(self) -> dict[str, None]:
+        """The chains that its rules lead to, in order."""
+        if self._jumps is None:
+            self._jumps = {rule.jump: None for rule in self.rules if rule.jump}
+        return self._jumps
 
 
-Table = dict[str, Chain]
+class Table(dict[str, Chain]):
+    """The chains of a table by name. Replaced, never changed; shared by namespaces."""
+
+    __slots__ = ("references",)
+
+    def __init__(self, chains: Mapping[str, Chain], references: Mapping[str, int]) -> None:
+        super().__init__(chains)
+        self.references = references
+        """How many rules of the table jump to a chain; chains that none leads to are left out."""
 
 
 def fresh_table(name: str) -> Table:
     """A table as the kernel makes it: empty base chains that accept."""
-    return {chain: Chain(chain, "ACCEPT", ()) for chain in BASE_CHAINS[name]}
+    return Table({chain: Chain(chain, "ACCEPT", ()) for chain in BASE_CHAINS[name]}, {})
 
 
 class Netfilter:

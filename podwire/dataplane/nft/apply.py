@@ -59,6 +59,8 @@ class Transaction:
         self.last_table = ruleset.last_table
         self.last_order = ruleset.last_order
         self.touched: dict[tuple[Key, str], Op] = {}
+        """Chains that lead somewhere since this transaction, and the steps that made them."""
+        self._last: Draft | None = None
         self.added: list[tuple[Op, int]] = []
 
     def run(self, ops: Iterable[Op]) -> Result:
@@ -73,7 +75,10 @@ class Transaction:
 
     def draft(self, op: Op) -> Draft:
         """The table of a step. Raises NftError."""
-        found = self.find(op.family, op.table)
+        last = self._last
+        if last is not None and last.key == (op.family, op.table):
+            return last
+        found = self._last = self.find(op.family, op.table)
         if found is None:
             start = self.text.find(op.table, op.whole[0])
             spot = (start, start + len(op.table)) if start >= 0 else op.spot
@@ -90,6 +95,12 @@ class Transaction:
             return None
         made = self.drafts[key] = Draft(table)
         return made
+
+    def forget(self, key: Key) -> None:
+        """A table goes, with all it holds."""
+        self.drafts[key] = None
+        self.gone_tables.append(key)
+        self._last = None
 
     def chain(self, op: Op, draft: Draft) -> Chain:
         """The chain of a step. Raises NftError."""
@@ -113,7 +124,7 @@ class Transaction:
             if self.drafts.get(key) is not None:
                 tables[key] = tables.pop(key)  # made anew: it comes last
         if looping(tables, self.touched):
-            last = list(self.touched.values())[-1]
+            last = max(self.touched.values(), key=lambda op: op.whole)
             raise failed(last, LINKS, (last.whole[0], last.whole[1] + 1))
         bases = _bases(tables)
         if bases == self.before.bases:
@@ -159,8 +170,7 @@ def _ruleset(tx: Transaction, op: Op) -> None:
 
 
 def _drop_table(tx: Transaction, key: Key) -> None:
-    tx.drafts[key] = None
-    tx.gone_tables.append(key)
+    tx.forget(key)
 
 
 def _table(tx: Transaction, op: Op) -> None:
@@ -263,6 +273,15 @@ def _rule(tx: Transaction, op: Op) -> None:
         return
     rule: Rule = body.rule
     _check_rule(tx, op, draft, chain, rule)
+    if rule.targets or rule.sets:
+        tx.touched[draft.key, op.name] = op
+    if body.at is None and op.verb == "add":
+        draft.last_handle += rule.anonymous + 1
+        draft.count_rule(rule, 1)
+        content.rules.append(rule)
+        content.handles.append(draft.last_handle)
+        tx.added.append((op, draft.last_handle))
+        return
     place = _place(op, content)
     draft.last_handle += rule.anonymous
     handle = draft.handle()
@@ -275,9 +294,6 @@ def _rule(tx: Transaction, op: Op) -> None:
         content.rules.insert(place, rule)
         content.handles.insert(place, handle)
     tx.added.append((op, handle))
-    if rule.targets or any(use == "vmap" for _, use in rule.sets):
-        tx.touched.pop((draft.table.key, op.name), None)
-        tx.touched[draft.table.key, op.name] = op
 
 
 def _place(op: Op, content: Content) -> int:

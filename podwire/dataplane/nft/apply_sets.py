@@ -78,12 +78,12 @@ def change_set(tx: Transaction, op: Op) -> None:
     if op.verb == "flush":
         draft.flush_set(name)
         if draft.specs[name].dynamic:
-            tx.timed.append(Timed("flush", draft.table.key, name, None, op.spot))
+            tx.timed.append(Timed("flush", draft.key, name, None, op.spot))
         return
     if draft.used(f"@{name}") > 0:
         raise failed(op, BUSY)
     draft.drop_spec(name)
-    tx.gone_sets.append((*draft.table.key, name))
+    tx.gone_sets.append((*draft.key, name))
 
 
 def _add_set(tx: Transaction, op: Op, draft: Draft, spec: SetSpec) -> None:
@@ -112,7 +112,7 @@ def change_element(tx: Transaction, op: Op) -> None:
     except NftError as error:
         raise error.shifted(body.start) from None
     if spec.dynamic:
-        tx.timed += [Timed(op.verb, draft.table.key, spec.name, e, op.spot) for e in elements]
+        tx.timed += [Timed(op.verb, draft.key, spec.name, e, op.spot) for e in elements]
         if spec.is_map:
             _check_targets(op, draft, spec, elements, tx)
         return
@@ -180,7 +180,7 @@ def _check_targets(
         if spec.data[0] is t.VERDICT and isinstance(element.data, tuple) and element.data[1]:
             if draft.chain(element.data[1]) is None:
                 raise failed(op, NO_ENTRY, _element_spot(tx, op, spec, element))
-            tx.touched[draft.table.key, element.data[1]] = op
+            tx.touched[draft.key, element.data[1]] = op
 
 
 def _element_spot(tx: Transaction, op: Op, spec: SetSpec, element: Element) -> tuple[int, int]:

@@ -23,6 +23,7 @@ class Draft:
 
     def __init__(self, table: Table) -> None:
         self.table = table
+        self.key = table.key
         self.comment, self.flags = table.comment, table.flags
         self.chains: dict[str, Any] = {}
         self.content: dict[str, Content] = {}

@@ -39,6 +39,6 @@ class Env:
     def find(self, name: str, value: Value) -> Element | None:
         """The living element of a named set or map that a value belongs to."""
         found = self.table.members[name].find(value)
-        if found is None:
+        if found is None and self.nft.dynamic:
             found = self.nft.dynamic_element(self.table.key, name, value, self.now_ns)
         return found

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from podwire.dataplane.nft import types as t
 from podwire.dataplane.nft.elements import NONE, Layers, Members
 from podwire.dataplane.nft.expr import Anonymous, Binary, Concat, Expr, MapValue, SetRef, Simple
 from podwire.dataplane.nft.nat import Nat
+from podwire.dataplane.nft.respell import respell
 from podwire.dataplane.nft.stmt import (
     Counter,
     Dynset,
@@ -37,11 +38,9 @@ class Rule:
     """
 
     __slots__ = (
-        "_code", "_stmts", "_text", "anonymous", "comment", "counters", "family", "nat", "objects",
+        "_code", "_shape", "_stmts", "anonymous", "comment", "counters", "family", "nat", "objects",
         "sets", "targets", "tracks",
     )  # fmt: skip
-    read: ClassVar[Callable[[str, str], Rule]]
-    """The grammar, for rules that were not read yet."""
 
     def __init__(
         self,
@@ -56,31 +55,36 @@ class Rule:
         nat: str = "",
     ) -> None:
         self._stmts: tuple[Stmt, ...] | None = stmts
-        self._text = ""
+        self._shape: tuple[Rule, tuple[str, ...], tuple[str, ...]] | None = None
         self._code: tuple[Run, ...] | None = None
         self.comment, self.family, self.targets = comment, family, targets
         self.sets, self.objects, self.anonymous = sets, objects, anonymous
         self.tracks, self.nat = tracks, nat
         self.counters = tuple(stmt for stmt in stmts if isinstance(stmt, Counter))
 
-    def like(self, text: str, targets: tuple[str, ...]) -> Rule:
-        """A rule of the same shape, with other addresses and chains."""
+    def like(
+        self, words: tuple[str, ...], others: tuple[str, ...], targets: tuple[str, ...]
+    ) -> Rule:
+        """A rule of the same shape: ``others`` stand where this one has ``words``."""
         made = Rule.__new__(Rule)
-        made._unread(text)  # noqa: SLF001  # one of its own kind
+        made._unread(self, words, others)  # noqa: SLF001  # one of its own kind
         made.comment, made.family, made.targets = self.comment, self.family, targets
         made.sets, made.objects, made.anonymous = self.sets, self.objects, self.anonymous
         made.tracks, made.nat, made.counters = self.tracks, self.nat, self.counters
         return made
 
-    def _unread(self, text: str) -> None:
-        self._stmts, self._text, self._code = None, text, None
+    def _unread(self, first: Rule, words: tuple[str, ...], others: tuple[str, ...]) -> None:
+        self._stmts, self._code = None, None
+        self._shape = (first, words, others)
 
     @property
     def stmts(self) -> tuple[Stmt, ...]:
-        """Its statements."""
+        """Its statements, made when they are first wanted."""
         found = self._stmts
         if found is None:
-            found = self._stmts = Rule.read(self._text, self.family).stmts
+            assert self._shape is not None
+            first, words, others = self._shape
+            found = self._stmts = respell(first.stmts, dict(zip(words, others, strict=True)))
         return found
 
     @property

@@ -59,7 +59,6 @@ def _read(text: str, family: str) -> Rule:
     return rule
 
 
-Rule.read = staticmethod(_read)
 _TEMPLATES = {family: Templates(family, _read) for family in MODELLED}
 
 

@@ -12,7 +12,10 @@ from collections.abc import Callable
 from ipaddress import AddressValueError, IPv6Address
 from typing import NamedTuple
 
+from podwire.dataplane.nft.expr import Anonymous
 from podwire.dataplane.nft.model import Rule
+from podwire.dataplane.nft.respell import respell
+from podwire.dataplane.nft.stmt import Stmt
 
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _VARIABLE = re.compile(
@@ -29,6 +32,8 @@ class Shape(NamedTuple):
     rule: Rule
     names: tuple[int, ...]
     """Which of the variables are chains."""
+    words: tuple[str, ...]
+    """The variables of that rule."""
 
 
 class Templates:
@@ -54,23 +59,52 @@ class Templates:
             if "?" not in key and len(self._shapes) < KEEP_SHAPES:
                 names = tuple(i for i, word in enumerate(found) if word in rule.targets)
                 chains = [word for word in found if word[0].isalpha() and ":" not in word]
-                if not chains or chains == list(rule.targets):
-                    self._shapes[key] = Shape(rule, names)
+                distinct = len(set(found)) == len(found) and _plain(rule.stmts, found)
+                if distinct and (not chains or chains == list(rule.targets)):
+                    self._shapes[key] = Shape(rule, names, tuple(found))
             return rule
         targets = (
             tuple(dict.fromkeys(found[i] for i in shape.names))
             if shape.names
             else (shape.rule.targets)
         )
-        return shape.rule.like(text, targets)
+        return shape.rule.like(shape.words, tuple(found), targets)
+
+
+class _Met(dict[str, str]):
+    """Words, and which of them were asked for."""
+
+    def __init__(self, words: list[str]) -> None:
+        super().__init__((word, word) for word in words)
+        self.met: dict[str, None] = {}
+
+    def get(self, key: str, default: str = "") -> str:  # type: ignore[override]
+        """The word itself."""
+        if key in self:
+            self.met[key] = None
+        return default
+
+
+def _plain(stmts: tuple[Stmt, ...], found: list[str]) -> bool:
+    """Whether ``respell`` finds each of the variables, and they decide nothing about the shape.
+
+    (A mask makes a prefix, ranges of a set are merged, a comment is no address.)
+    """
+    words = _Met(found)
+    respell(stmts, words)
+    return len(words.met) == len(found) and not any(
+        isinstance(where, Anonymous) and where.interval
+        for stmt in stmts
+        for where in (getattr(stmt, "right", None), getattr(stmt, "container", None))
+    )
 
 
 def _kind(word: str) -> str:
-    """The mark of an address: what follows must be read anew if it is none."""
+    """The mark of an address: a rule with ``?`` (none, or spelled unusually) is read anew."""
     if ":" not in word:
         return "\1"
     try:
-        IPv6Address(word)
+        plain = str(IPv6Address(word)) == word
     except AddressValueError:
         return "?"
-    return "\2"
+    return "\2" if plain else "?"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any
 
+from podwire.dataplane.addr import ip_int, ip_text
 from podwire.dataplane.nft.text import NftError, Token
 
 Value = Any
@@ -126,11 +127,6 @@ def _ipv6(token: Token) -> str:
     except AddressValueError:
         message = "Could not resolve hostname: Name or service not known"
         raise _bad(token, message) from None
-
-
-def address_number(value: str) -> int:
-    """An address of either family as a number."""
-    return int(IPv6Address(value)) if ":" in value else int(IPv4Address(value))
 
 
 def _int(token: Token, bits: int, what: str = "Value") -> int:
@@ -256,12 +252,12 @@ def _hexadecimal(name: str, words: str, bits: int) -> DataType:
 
 
 IPV4 = DataType(
-    "ipv4_addr", "IPv4 address", 32, _ipv4, str, address_number, 2,
-    back=lambda n: str(IPv4Address(n)),
+    "ipv4_addr", "IPv4 address", 32, _ipv4, str, ip_int, 2,
+    back=ip_text,
 )  # fmt: skip
 IPV6 = DataType(
-    "ipv6_addr", "IPv6 address", 128, _ipv6, str, address_number, 1,
-    back=lambda n: str(IPv6Address(n)),
+    "ipv6_addr", "IPv6 address", 128, _ipv6, str, ip_int, 1,
+    back=lambda n: ip_text(n, 128),
 )  # fmt: skip
 PROTO = DataType(
     "inet_proto", "Internet protocol", 8, _protocol, str, _protocol_number, 5, back=protocol_name

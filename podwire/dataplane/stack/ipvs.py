@@ -13,6 +13,7 @@ from podwire.dataplane.fib import Route
 from podwire.dataplane.ipset.address import BITS, family_of, masked, number, text
 from podwire.dataplane.ipvs.model import SECOND_NS, Address, Conn, ConnKey, Dest, Service
 from podwire.dataplane.ipvs.schedulers import HASHING, SCHEDULERS, Ask
+from podwire.dataplane.ipvs.show import service_rule
 from podwire.dataplane.ipvs.states import next_state
 from podwire.dataplane.netfilter import hooks
 from podwire.dataplane.netns import Netns
@@ -237,7 +238,8 @@ def _leave(run: Run, ns: Netns, skb: Skb, service: Service) -> bool:
     why = "no destination available"
     if not service.dests:
         why = "no real servers: no destination available"
-    run.drop(ns, Fate.NO_ENDPOINTS, skb.packet, why, stage=STAGE, object=service.title)
+    rule = service_rule(service)
+    run.drop(ns, Fate.NO_ENDPOINTS, skb.packet, why, stage=STAGE, object=service.title, rule=rule)
     icmp.tell(run, ns, skb, Trouble.PORT_UNREACHABLE)
     return False
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.addr import is_broadcast_mac
+from podwire.dataplane.ebpf import netdev
 from podwire.dataplane.link import Link
 from podwire.dataplane.netns import Netns
 from podwire.dataplane.packet import Frame, Packet, replace
+from podwire.dataplane.qdisc import Netem
 from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
 from podwire.dataplane.stack import arp, bridge, ip, tunnel, vxlan
@@ -24,7 +26,51 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
     if not link.up:
         _down(run, ns, link, frame)
         return
+    if link.qdisc is not None:
+        _queue(run, ns, link, link.qdisc, frame, skb)
+        return
     _TRANSMIT[link.kind](run, ns, link, frame, skb)
+
+
+def _queue(run: Run, ns: Netns, link: Link, netem: Netem, frame: Frame, skb: Skb | None) -> None:
+    """Netem decides when a frame leaves, how often, or never. On a fork only certain loss counts:
+    a walk asks what rules do, not what luck does.
+    """
+    ideal = run.kernel.ideal
+    if run.recorder is not None and frame.packet is not None:
+        run.recorder.step("qdisc", link.name, "netem", describe(netem), netns=ns.name)
+    if ideal and netem.loss < 1:
+        _TRANSMIT[link.kind](run, ns, link, frame, skb)
+        return
+    size_bytes = frame.packet.size_bytes if frame.packet is not None else vxlan.ARP_BYTES
+    queue = run.kernel.queue(ns.name, link.name)
+    due, why = queue.schedule(netem, size_bytes, run.now_ns)
+    if why:
+        run.drop(ns, Fate.LOST, frame.packet or _NOTHING, why, stage="qdisc", object=link.name)
+    for at_ns in due:
+        if at_ns <= run.now_ns:
+            queue.held -= 1
+            queue.sent += 1
+            _TRANSMIT[link.kind](run, ns, link, frame, skb)
+        else:
+            run.kernel.hold(at_ns, ns.name, link.name, frame, skb)
+
+
+def describe(netem: Netem) -> str:
+    """What a device does to frames, for people."""
+    words = [f"delay {netem.delay_ns / 1e6:g}ms"] if netem.delay_ns else []
+    for name in ("loss", "duplicate", "reorder", "corrupt"):
+        share = getattr(netem, name)
+        words += [f"{name} {100 * share:g}%"] if share else []
+    return " ".join(words) or "nothing"
+
+
+def dequeue(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None) -> None:
+    """A frame that netem held leaves."""
+    if link.up:
+        _TRANSMIT[link.kind](run, ns, link, frame, skb)
+    else:
+        _down(run, ns, link, frame)
 
 
 def _down(run: Run, ns: Netns, link: Link, frame: Frame) -> None:
@@ -70,6 +116,8 @@ def _veth(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> No
 def _phys(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:
     if frame.packet is not None and frame.packet.mark:
         frame = replace(frame, packet=replace(frame.packet, mark=0))
+    if ns.ebpf.attached:
+        frame = netdev.egress(run, ns, link, frame)
     run.to_wire(ns, link.name, frame)
 
 
@@ -124,6 +172,11 @@ def receive(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = Non
     if not link.up:
         _down(run, ns, link, frame)
         return
+    if ns.ebpf.attached and skb is None:
+        left = netdev.ingress(run, ns, link, frame)
+        if left is None:
+            return
+        frame = left
     if link.master:
         bridge.receive(run, ns, link, frame)
     else:

@@ -78,6 +78,8 @@ def _head(kernel: Kernel, ns: Netns, link: Link, *, mode: str) -> str:
     qdisc = "noop" if not link.up else "fq_codel" if link.kind == "phys" else "noqueue"
     if link.kind == "loopback":
         qdisc = "noqueue"
+    if link.qdisc is not None:
+        qdisc = "netem"
     master = f" master {link.master}" if link.master else ""
     return (
         f"{link.index}: {full_name(kernel, ns, link)}: <{flags(kernel, ns, link)}> "

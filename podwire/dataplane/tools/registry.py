@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from podwire.dataplane.commands import CommandError
 from podwire.dataplane.tools import (
     bridge,
+    cilium,
     conntrack,
     ip,
     ipset,
@@ -16,6 +17,7 @@ from podwire.dataplane.tools import (
     nft,
     ss,
     sysctl,
+    tc,
 )
 from podwire.dataplane.tools.words import Result
 
@@ -39,7 +41,9 @@ TOOLS: dict[str, Tool] = {
     "ipvsadm": ipvsadm.run,
     "ipvsadm-restore": ipvsadm.restored,
     "ipvsadm-save": ipvsadm.saved,
+    "cilium-dbg": cilium.run,
     "sysctl": sysctl.run,
+    "tc": tc.run,
     "ss": ss.run,
 }
 

@@ -27,6 +27,15 @@ iptables:
   masqueradeBit: null
   minSyncPeriod: {min_sync}
   syncPeriod: 0s
+ipvs:
+  excludeCIDRs: null
+  minSyncPeriod: {min_sync}
+  scheduler: ""
+  strictARP: false
+  syncPeriod: 0s
+  tcpFinTimeout: 0s
+  tcpTimeout: 0s
+  udpTimeout: 0s
 metricsBindAddress: ""
 mode: "{mode}"
 nodePortAddresses: null

@@ -14,7 +14,7 @@ from podwire.api.views import Deployment, Node, Pod, ReplicaSet
 from podwire.client.effects import Delete, RequeueAfter
 from podwire.controllers.common import safe_hash, scaled
 from podwire.controllers.deployment import sizes
-from podwire.controllers.nodeipam.core import first_free
+from podwire.controllers.nodeipam.core import allocate, first_free
 from podwire.controllers.nodelifecycle.core import UNREACHABLE, wanted_taints
 from podwire.controllers.replicaset.ranking import to_delete
 from podwire.controllers.tainteviction import core as eviction
@@ -138,6 +138,16 @@ def test_subnets_are_handed_out_lowest_first_until_none_is_left():
     assert first_free("10.0.0.0/29", 30, []) == "10.0.0.0/30"
     assert first_free("10.0.0.0/29", 30, ["10.0.0.0/30"]) == "10.0.0.4/30"
     assert first_free("10.0.0.0/29", 30, ["10.0.0.0/30", "10.0.0.4/30"]) is None
+
+
+def test_a_node_gets_a_subnet_of_every_family_or_none():
+    """The second range being used up leaves the first alone."""
+    ranges = "10.244.0.0/16,fd00:10:244::/63"
+    assert allocate(ranges, 24, 64, []) == ("10.244.0.0/24", "fd00:10:244::/64")
+    used = ["10.244.0.0/24", "fd00:10:244::/64"]
+    assert allocate(ranges, 24, 64, used) == ("10.244.1.0/24", "fd00:10:244:1::/64")
+    used += ["10.244.1.0/24", "fd00:10:244:1::/64"]
+    assert allocate(ranges, 24, 64, used) == ()
 
 
 def _node(ready: str, *taints: dict[str, str], unschedulable: bool = False) -> Node:

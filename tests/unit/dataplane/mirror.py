@@ -144,6 +144,9 @@ class Mirror(Lab):
                 words = ["--noflush"] if command.noflush else []
                 tool = "ip6tables-restore" if command.family == "ipv6" else "iptables-restore"
                 sh("ip", "netns", "exec", ns, tool, *words, stdin=command.text)
+            case c.NftApply():
+                exe = ("ip", "netns", "exec", ns, "nft", "-f", "-")
+                sh(*exe, stdin=command.text + command.own)
             case _:
                 raise NotImplementedError(command)
 
@@ -233,7 +236,7 @@ def _words(branch):
     last = branch.hops[-1].steps[-1]
     if last.result == "deliver":
         return "TIMEOUT"  # it arrived, but its answer did not come home
-    if branch.fate is Fate.REFUSED or "REJECT" in last.rule:
+    if branch.fate is Fate.REFUSED or "reject" in last.rule.lower():
         return "REFUSED"
     return _told(branch) if branch.fate is Fate.NULL_ROUTED else "TIMEOUT"
 

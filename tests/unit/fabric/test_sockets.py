@@ -9,7 +9,6 @@ import pytest
 
 from podwire.dataplane.commands import NetnsDel, RouteDel, RouteReplace
 from podwire.fabric.hardware import Fabric
-from podwire.fabric.wire import Netem
 from podwire.runtime.env import Env
 from podwire.runtime.tasks import Nursery
 from tests.unit.fabric.world import bare, cluster, run
@@ -215,9 +214,10 @@ def test_a_megabyte_crosses_a_bad_wire_unharmed(seed: int) -> None:
     async def story(env: Env) -> bool:
         fabric = await cluster(env)
         listener = await fabric.listen("node-2", "pod-2", "", 80)
-        bad = Netem(loss=0.1, delay_s=0.005, jitter_s=0.004, duplicate=0.1, reorder=0.2)
-        fabric.wire.set_netem("node-1", bad)
-        fabric.wire.set_netem("node-2", bad)
+        words = ["delay", "5ms", "4ms", "loss", "10%", "duplicate", "10%", "reorder", "20%"]
+        for node in ("node-1", "node-2"):
+            command = ["tc", "qdisc", "add", "dev", "eth0", "root", "netem", *words]
+            assert (await fabric.tool(node, "", command)).code == 0
         client = await fabric.connect("node-1", "pod-1", "10.244.2.2", 80, timeout_s=60)
         server = await listener.accept()
         sent = env.rng.bytes(1_000_000)
@@ -234,6 +234,21 @@ def test_a_megabyte_crosses_a_bad_wire_unharmed(seed: int) -> None:
         return received == sent
 
     assert run(story, seed)
+
+
+def test_a_slow_card_makes_the_round_trip_longer() -> None:
+    async def story(env: Env) -> list[float]:
+        fabric = await cluster(env)
+        times = [await fabric.ping("node-1", "pod-1", "10.244.2.2", 5) for _ in range(2)][1:]
+        for node, netns, dev in (("node-1", "", "eth0"), ("node-2", "pod-2", "eth0")):
+            words = f"tc qdisc add dev {dev} root netem delay 100ms".split()
+            assert (await fabric.tool(node, netns, words)).code == 0
+            times.append(await fabric.ping("node-1", "pod-1", "10.244.2.2", 5))
+        return times
+
+    quick, slow, slower = run(story)
+    assert slow - quick == pytest.approx(0.1, abs=0.001)
+    assert slower - slow == pytest.approx(0.1, abs=0.001)
 
 
 def test_datagrams_go_there_and_back() -> None:

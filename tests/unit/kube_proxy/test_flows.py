@@ -12,7 +12,7 @@ import pytest
 from podwire.kube_proxy.modes import MODES
 from tests.unit.kube_proxy.flows import Case, FlowNode, cases
 
-HELD = ("iptables", "nftables", "ipvs")
+HELD = ("iptables", "nftables", "ipvs", "ebpf")
 """The modes that these tables are about (as far as they are there)."""
 
 

@@ -383,3 +383,43 @@ def test_a_node_chooses_endpoints_as_upstream_does(case):
     assert choice.any is (bool(everything) or case.get("remote", False))
     assert port.uses_cluster is ("cluster" in case)
     assert port.uses_local is ("local" in case)
+
+
+MAPS = yaml.safe_load((DATA / "endpoint_maps.yaml").read_text())["cases"]
+PORTS = ("p11", "p12", "p13", "p14", "p21", "p22", "p23", "p33", "p44", "p45", "p122", "p11-2")
+
+
+@pytest.mark.parametrize("case", MAPS, ids=[case["name"] for case in MAPS])
+def test_endpoints_follow_their_slices(case):
+    """TestUpdateEndpointsMap: added, changed and removed slices; local ready endpoints are counted
+    for the healthCheckNodePort.
+    """
+    made = proxier()
+    ports = [{"name": n, "port": i, "protocol": "UDP"} for i, n in enumerate(PORTS, start=1)]
+    keys = ("ns1/ep1", "ns2/ep2", "ns3/ep3", "ns4/ep4")
+    for number, key in enumerate(keys):
+        spec = {
+            "type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": ports,
+            "clusterIP": f"10.96.0.{number + 1}", "healthCheckNodePort": 30000 + number,
+        }  # fmt: skip
+        made.service(None, service(key, spec))
+
+    def slices(of: dict[str, Any]) -> dict[str, EndpointSlice]:
+        return {
+            name: endpoint_slice(name.rpartition("-")[0], int(name.rpartition("-")[2]), body)
+            for name, body in of.items()
+        }
+
+    before, after = slices(case["before"]), slices(case["after"])
+    for entry in before.values():
+        made.slice(None, entry)
+    for name in sorted({**before, **after}):
+        made.slice(before.get(name), after.get(name))
+    found = {
+        f"{key}:{port.port_name}": [e.text for e in endpoints_of(port, made.slices_of(key), NODE)]
+        for key in keys
+        for port in service_ports(made.services[key])
+    }
+    assert {name: ends for name, ends in found.items() if ends} == case["wanted"]
+    counted = {key: check.local_endpoints for key, check in made.checks().items()}
+    assert {key: count for key, count in counted.items() if count} == case["local"]

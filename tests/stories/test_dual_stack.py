@@ -1,0 +1,153 @@
+"""Stories of a cluster with two IP families: addresses, Services, names, tunnels, rules."""
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from podwire.api import kinds
+from tests.stories.test_connectivity import ARTICLE
+
+pytestmark = pytest.mark.podwire(ip_family="dual", nodes=2)
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: both}
+spec:
+  type: NodePort
+  ipFamilyPolicy: RequireDualStack
+  selector: {app: backend}
+  ports: [{name: http, port: 80, targetPort: 8080, nodePort: 30099}]
+"""
+
+
+@pytest.fixture
+def both(cluster):
+    """Backend and frontend of the article, and a Service of both families."""
+    cluster.apply(ARTICLE / "backend.yaml", ARTICLE / "frontend.yaml", SERVICE)
+    assert cluster.converge()
+    return cluster
+
+
+def frontend(cluster):
+    return next(p for p in cluster.pods("default") if p.metadata.name.startswith("frontend"))
+
+
+def curl(cluster, *words):
+    return cluster.exec(frontend(cluster).metadata.name, "curl", "-s", "-g", *words)
+
+
+def tool(cluster, node, *argv):
+    return cluster.run(cluster.cluster.fabric.tool(node, "", argv)).stdout
+
+
+def test_nodes_and_pods_have_an_address_of_each_family(both):
+    """podCIDRs by node IPAM, podIPs by host-local, hostIPs and InternalIPs by kubelet."""
+    nodes = {node.metadata.name: node for node in both.objects(kinds.NODE)}
+    given = sorted(tuple(node.spec.pod_cidrs) for node in nodes.values())
+    assert given == [
+        ("10.244.0.0/24", "fd00:10:244::/64"),
+        ("10.244.1.0/24", "fd00:10:244:1::/64"),
+    ]
+    for name, node in nodes.items():
+        shown = [a.address for a in node.status.addresses if a.type == "InternalIP"]
+        assert shown == [f"192.168.0.1{name[-1]}", f"fd00:192:168::1{name[-1]}"]
+    for pod in both.pods("default"):
+        node = nodes[pod.spec.node_name]
+        for ip, cidr in zip(pod.status.pod_ips, node.spec.pod_cidrs, strict=True):
+            assert ip_address(ip.ip) in ip_network(cidr)
+        hosts = [a.address for a in node.status.addresses if a.type == "InternalIP"]
+        assert [ip.ip for ip in pod.status.host_ips] == hosts
+
+
+def test_a_service_of_both_families_answers_on_both(both):
+    """By name over either family, by address, and by a node's IPv6 address and port."""
+    four, six = both.get(kinds.SERVICE, "both").spec.cluster_ips
+    pod = frontend(both)
+    own = [ip.ip for ip in pod.status.pod_ips]
+    for words, source in (
+        (("-4", "http://both/clientip"), own[0]),
+        (("-6", "http://both/clientip"), f"[{own[1]}]"),
+        ((f"http://{four}/clientip",), own[0]),
+        ((f"http://[{six}]/clientip",), f"[{own[1]}]"),
+    ):
+        answer = curl(both, *words)
+        assert (answer.code, answer.stdout.rpartition(":")[0]) == (0, source), words
+    assert curl(both, "http://[fd00:192:168::11]:30099/hostname").code == 0
+
+
+def test_both_addresses_are_in_dns(both):
+    """A and AAAA records of the Service."""
+    answer = both.exec(frontend(both).metadata.name, "nslookup", "both").stdout
+    for address in both.get(kinds.SERVICE, "both").spec.cluster_ips:
+        assert f"Address: {address}\n" in answer
+
+
+def test_a_service_of_one_family_is_refused_nothing_on_the_other(both):
+    """The article's Service has no AAAA record: curl -6 finds no address."""
+    assert curl(both, "-4", "http://backend/hostname").code == 0
+    assert curl(both, "-6", "http://backend/hostname").code == 6
+
+
+def test_a_trace_over_ipv6_shows_the_ip6tables_chains(both):
+    """KUBE-SVC- and KUBE-SEP- of IPv6, every branch with its share."""
+    six = both.get(kinds.SERVICE, "both").spec.cluster_ips[1]
+    report = both.trace("deploy/frontend", f"[{six}]:80")
+    assert report.fate == "DELIVERED"
+    assert [round(b.probability, 3) for b in report.branches] == [0.333, 0.333, 0.333]
+    steps = [step for hop in report.hops for step in hop.steps]
+    assert any(step.result == "dnat" and step.object.startswith("KUBE-SEP-") for step in steps)
+
+
+def test_flannel_gives_each_family_its_own_device_rules_and_variables(both):
+    """flannel-v6.1 over the node's IPv6 address, MTU 20 less; subnet.env names both."""
+    link = tool(both, "node-1", "ip", "-d", "link", "show", "dev", "flannel-v6.1")
+    assert " mtu 1430 " in link
+    assert "vxlan id 1 local fd00:192:168::11 dev eth0 " in link
+    env = tool(both, "node-1", "cat", "/run/flannel/subnet.env")
+    subnet = next(
+        n.spec.pod_cidrs[1] for n in both.objects(kinds.NODE) if n.metadata.name == "node-1"
+    )
+    gateway = subnet.replace("::/", "::1/")
+    assert f"FLANNEL_IPV6_NETWORK=fd00:10:244::/56\nFLANNEL_IPV6_SUBNET={gateway}\n" in env
+    saved = tool(both, "node-1", "ip6tables-save", "-t", "nat")
+    assert "-A FLANNEL-POSTRTG -s fd00:10:244::/56 ! -d ff00::/8 " in saved
+    node = next(n for n in both.objects(kinds.NODE) if n.metadata.name == "node-2")
+    notes = node.metadata.annotations
+    assert notes["flannel.alpha.coreos.com/public-ipv6"] == "fd00:192:168::12"
+    assert '"VtepMAC"' in notes["flannel.alpha.coreos.com/backend-v6-data"]
+
+
+def test_a_large_answer_over_ipv6_crosses_the_smaller_tunnel(both):
+    """Pods have 1450 bytes, the tunnel 1430: packet too big, then smaller segments."""
+    other = next(
+        p
+        for p in both.pods("default")
+        if p.metadata.name.startswith("backend")
+        and p.spec.node_name != frontend(both).spec.node_name
+    )
+    six = other.status.pod_ips[1].ip
+    answer = curl(both, f"http://[{six}]:8080/echo?msg={'x' * 3000}")
+    assert (answer.code, len(answer.stdout)) == (0, 3000)
+
+
+def test_a_missing_route_over_ipv6_is_found_and_put_back(both):
+    """The nearest change is flannel's own IPv6 route, and making it helps."""
+    source = frontend(both)
+    other = next(
+        p
+        for p in both.pods("default")
+        if p.metadata.name.startswith("backend") and p.spec.node_name != source.spec.node_name
+    )
+    there = next(n for n in both.objects(kinds.NODE) if n.metadata.name == other.spec.node_name)
+    subnet = there.spec.pod_cidrs[1]
+    node = source.spec.node_name
+    tool(both, node, "ip", "-6", "route", "del", subnet)
+    address = other.status.pod_ips[1].ip
+    report = both.trace(f"pod/{source.metadata.name}", f"[{address}]:8080")
+    assert report.fate in {"NULL_ROUTED", "NO_ROUTE"}
+    assert subnet in report.cause.summary
+    change = report.nearest.change if report.nearest else ""
+    assert f"ip -6 route replace {subnet} " in change or f"ip route replace {subnet} " in change
+    tool(both, node, *change.partition(": ")[2].split())
+    assert both.trace(f"pod/{source.metadata.name}", f"[{address}]:8080").fate == "DELIVERED"

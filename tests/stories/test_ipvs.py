@@ -1,0 +1,157 @@
+"""A cluster whose kube-proxy runs in IPVS mode."""
+
+import msgspec
+import pytest
+
+from podwire.api import kinds
+from podwire.explain.table import render
+from tests.stories.test_explanations import ARTICLE, SERVICES, because
+from tests.stories.test_node_commands import ask
+
+INNER = """
+apiVersion: v1
+kind: Service
+metadata: {name: inner}
+spec:
+  internalTrafficPolicy: Local
+  selector: {app: only}
+  ports: [{name: web, port: 80, targetPort: 8080}]
+"""
+pytestmark = pytest.mark.podwire(proxy_mode="ipvs")
+
+
+@pytest.fixture
+def article(cluster):
+    """The article's pair, and Services with mistakes."""
+    cluster.apply(ARTICLE / "backend.yaml", ARTICLE / "frontend.yaml", SERVICES, INNER)
+    assert cluster.converge()
+    return cluster
+
+
+def cluster_ip(cluster, name):
+    return cluster.get(kinds.SERVICE, name).spec.cluster_ip
+
+
+def test_pods_reach_services_by_virtual_servers_and_dns(article):
+    """A name, a ClusterIP, every backend; nodes too."""
+    report = article.trace("deploy/frontend", "svc/backend")
+    assert report.fate == "DELIVERED"
+    assert {branch.fate for branch in report.branches} == {"DELIVERED"}
+    assert len(report.branches) > 1
+    assert article.trace("node/node-1", "svc/backend").fate == "DELIVERED"
+
+
+def test_a_trace_names_the_virtual_server_its_scheduler_and_the_real_server(article):
+    """The table shows what IPVS did, there and back."""
+    report = article.trace("deploy/frontend", "svc/backend")
+    ip = cluster_ip(article, "backend")
+    steps = [
+        s for hop in (*report.hops, *report.reply_hops) for s in hop.steps if s.stage == "ipvs"
+    ]
+    assert [(s.object, s.result) for s in steps] == [
+        (f"TCP {ip}:80 rr", "schedule"),
+        (f"TCP {ip}:80 rr", "dnat"),
+        (f"TCP {ip}:80 rr", "undo"),
+    ]
+    assert "Masq weight 1, one of " in render(report)
+
+
+def test_mistakes_are_explained_as_well_as_in_iptables_mode(article):
+    """No endpoint, no local endpoint, a port the Service does not have, ICMP."""
+    fate, why = because(article.trace("deploy/frontend", "svc/misnamed"))
+    assert fate == "NO_ENDPOINTS"
+    assert why.startswith("Service default/misnamed targets port name htpp")
+    report = article.trace("node/node-2", "svc/inner:80")
+    assert report.fate == "NO_ENDPOINTS"
+    assert "internalTrafficPolicy of Service default/inner is Local" in report.cause.summary
+    assert report.nearest.change == (
+        "set internalTrafficPolicy of Service default/inner to Cluster"
+    )
+    assert report.cause.rule == f"-A -t {cluster_ip(article, 'inner')}:80 -s rr"
+    fate, why = because(article.trace("deploy/frontend", "svc/backend:81"))
+    assert (fate, why) == (
+        "REFUSED",
+        "Service default/backend does not serve TCP/81; it has TCP/80",
+    )
+    fate, why = because(article.trace("deploy/frontend", "svc/backend", protocol="icmp"))
+    assert fate == "REFUSED"
+    assert "KUBE-IPVS-FILTER rejects all but its ports" in why
+
+
+def test_a_node_port_service_falls_back_to_other_nodes_endpoints(article):
+    """internalTrafficPolicy Local, no endpoint here: iptables mode drops, IPVS mode goes on."""
+    report = article.trace("node/node-2", "svc/local:80")
+    assert (report.fate, report.branches[0].node) == ("DELIVERED", "node-1")
+
+
+def test_nodes_show_virtual_servers_sets_and_the_device(article):
+    """ipvsadm, ipset, ip: what an administrator would look at."""
+    ip = cluster_ip(article, "backend")
+    listed, code = ask(article, "ipvsadm", "-Ln")
+    assert code == 0
+    assert f"TCP  {ip}:80 rr\n" in listed
+    assert f"{ip},tcp:80" in ask(article, "ipset", "list", "KUBE-CLUSTER-IP")[0]
+    assert (
+        f"inet {ip}/32 scope global kube-ipvs0"
+        in ask(article, "ip", "addr", "show", "kube-ipvs0")[0]
+    )
+
+
+def test_the_mode_is_changed_as_in_life_and_leaves_no_rule_behind(cluster):
+    """Edit the ConfigMap, restart the DaemonSet: to iptables and back."""
+    assert cluster.converge()
+    for mode, absent, present in (
+        ("iptables", "KUBE-IPVS", "KUBE-SVC-"),
+        ("ipvs", "KUBE-SVC-", "KUBE-IPVS"),
+    ):
+        switch(cluster, mode)
+        rules = ask(cluster, "iptables-save")[0]
+        assert absent not in rules
+        assert present in rules
+        assert bool(ask(cluster, "ipset", "list", "-n")[0]) == (mode == "ipvs")
+        assert bool(ask(cluster, "ipvsadm", "-Sn")[0]) == (mode == "ipvs")
+        report = cluster.trace("node/node-1", "svc/kube-dns:53", namespace="kube-system")
+        assert report.fate == "DELIVERED"
+
+
+def switch(cluster, mode):
+    """``kubectl edit configmap`` and ``kubectl rollout restart daemonset kube-proxy``."""
+    client = cluster.cluster.client
+    path = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
+    body = msgspec.json.decode(cluster.run(client.send("GET", path)).body)
+    text = body["data"]["config.conf"]
+    lines = [f'mode: "{mode}"' if line.startswith("mode:") else line for line in text.splitlines()]
+    body["data"]["config.conf"] = "\n".join(lines) + "\n"
+    cluster.run(client.send("PUT", path, body=body))
+    daemon = "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy"
+    patch = {"spec": {"template": {"metadata": {"annotations": {"restarted": mode}}}}}
+    cluster.run(
+        client.send("PATCH", daemon, body=patch, content_type="application/merge-patch+json")
+    )
+    assert cluster.converge()
+
+
+DUAL = """
+apiVersion: v1
+kind: Service
+metadata: {name: both}
+spec:
+  type: NodePort
+  ipFamilyPolicy: RequireDualStack
+  selector: {app: backend}
+  ports: [{name: http, port: 80, targetPort: 8080, nodePort: 30099}]
+"""
+
+
+@pytest.mark.podwire(ip_family="dual", nodes=2, proxy_mode="ipvs")
+def test_both_families_have_virtual_servers(cluster):
+    """A dual-stack Service answers at both cluster IPs and at a NodePort of both families."""
+    cluster.apply(ARTICLE / "backend.yaml", ARTICLE / "frontend.yaml", DUAL)
+    assert cluster.converge()
+    pod = next(p for p in cluster.pods("default") if p.metadata.name.startswith("frontend"))
+    four, six = cluster.get(kinds.SERVICE, "both").spec.cluster_ips
+    node = [a.address for a in cluster.get(kinds.NODE, "node-2", "").status.addresses]
+    for door in (four, f"[{six}]", f"{node[0]}:30099", f"[{node[1]}]:30099"):
+        answer = cluster.exec(pod.metadata.name, "curl", "-s", "-g", f"http://{door}/")
+        assert answer.code == 0, (door, answer)
+    assert f"TCP  [{six}]:80 rr\n" in ask(cluster, "ipvsadm", "-Ln")[0]
