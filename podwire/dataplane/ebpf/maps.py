@@ -37,9 +37,10 @@ class Service(NamedTuple):
 
     id: int
     """Its reverse NAT index."""
-    count: int
+    active: int
+    """Backends in use (COUNT)."""
     inactive: int
-    """Backends behind those that count: terminating ones (QCOUNT)."""
+    """Backends behind those: terminating ones (QCOUNT)."""
     affinity_s: int
     algorithm: str
     """undef (the configured one), random or maglev."""
