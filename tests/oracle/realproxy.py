@@ -36,8 +36,8 @@ DUMPS = {
 _OTHERS = re.compile(
     r"FLANNEL|CNI-|KUBE-KUBELET|cali-|-j KUBE-FIREWALL|localhost_nps_accepted_pkts"
 )
-"""Rules of other agents (kubelet's jumps among them: it is there only in the model); and upstream's that only count (NodePorts at 127.0.0.0/8), whose target is
-that of the rule behind them.
+"""Rules of other agents (kubelet's jumps among them: it is there only in the model); and upstream's
+that only count (NodePorts at 127.0.0.0/8), whose target is that of the rule behind them.
 """
 _IGNORED = re.compile(r'-m nfacct --nfacct-name +\S+ |-m comment --comment (".*?"|\S+) ')
 _NFT_COUNTER = re.compile(r"counter (name \S+ )?(packets \d+ bytes \d+ )?| comment \".*?\"")
