@@ -276,6 +276,12 @@ class IpvsRestore(Command, frozen=True, kw_only=True):
     text: str
 
 
+class EbpfMapUpdate(Command, frozen=True, kw_only=True):
+    """Map entries, programs and their options, as lines (``ebpf.text``): all of them or none."""
+
+    text: str
+
+
 class IpsetRestore(Command, frozen=True, kw_only=True):
     """``ipset restore`` of real text, all or nothing; ``exist`` is ``-exist`` for every line."""
 
@@ -320,6 +326,7 @@ AnyCommand = (
     | NftApply
     | IpsetRestore
     | IpvsRestore
+    | EbpfMapUpdate
     | SysctlSet
     | FdbAgeing
     | QdiscReplace

@@ -9,6 +9,8 @@ from podwire.dataplane import commands as c
 from podwire.dataplane import execute_links as links
 from podwire.dataplane import execute_routes as routes
 from podwire.dataplane.commands import CommandError
+from podwire.dataplane.ebpf import text as ebpf
+from podwire.dataplane.ebpf.text import EbpfError
 from podwire.dataplane.execute_common import address, device
 from podwire.dataplane.ipset import change as ipset
 from podwire.dataplane.ipset.types import IpsetError
@@ -168,6 +170,14 @@ def _ipvs_restore(kernel: Kernel, command: c.IpvsRestore, now_ns: int) -> None:
         raise CommandError(f"ipvsadm: {error}") from None
 
 
+def _ebpf_update(kernel: Kernel, command: c.EbpfMapUpdate, _now_ns: int) -> None:
+    ns = kernel.netns(command.netns)
+    try:
+        ns.ebpf = ebpf.apply(ns.ebpf, command.text)
+    except EbpfError as error:
+        raise CommandError(f"bpf: {error}") from None
+
+
 def _conntrack_delete(kernel: Kernel, command: c.ConntrackDelete, now_ns: int) -> None:
     kernel.netns(command.netns).conntrack.delete(
         command.proto,
@@ -202,6 +212,7 @@ _VERBS: dict[type[c.Command], Callable[[Kernel, Any, int], None]] = {
     c.NftApply: _nft_apply,
     c.IpsetRestore: _ipset_restore,
     c.IpvsRestore: _ipvs_restore,
+    c.EbpfMapUpdate: _ebpf_update,
     c.SysctlSet: _sysctl_set,
     c.ConntrackDelete: _conntrack_delete,
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from podwire.dataplane.emit import Deliver, Drop, Emit, Recorder, ToWire
 from podwire.dataplane.kernel import HOST
-from podwire.dataplane.packet import ICMP_PROTOCOLS, RST, Packet
+from podwire.dataplane.packet import ICMP_PROTOCOLS, RST, Packet, replace
 from podwire.dataplane.verdict import Fate, Flow, Hop, Step
 
 if TYPE_CHECKING:
@@ -51,6 +51,28 @@ class Journey:
                 recorder = Recorder()
                 self._note(name, recorder, kernel.tick(self.now_ns, recorder))
             self._carry()
+
+    def connect(self, node: str, netns: str, packet: Packet, *, any_source: bool) -> Packet:
+        """Begin as a socket does: programs at its connecting may send the packet elsewhere. The
+        packet that left, or would have.
+        """
+        kernel, recorder = self.world.kernels[node], Recorder()
+        done = kernel.translate_socket(packet, netns, self.now_ns, recorder)
+        if done is None:
+            self.send(node, netns, packet)
+            return packet
+        self._note(node, recorder, [])
+        if done.errno:
+            why = f"connect: {done.errno}"
+            drop = Drop(netns, Fate.NO_ENDPOINTS, packet, why, rule=done.rule, errno=done.errno)
+            self.events.append((node, drop))
+            return packet
+        source = kernel.source_address(netns, done.ip) if any_source else packet.src
+        packet = replace(packet, src=source, dst=done.ip, dst_port=done.port)
+        ends = (packet.protocol, source, packet.src_port, done.ip, done.port)
+        kernel.connect_socket(netns, *ends)
+        self.send(node, netns, packet)
+        return packet
 
     def _note(self, node: str, recorder: Recorder, emits: list[Emit]) -> None:
         if recorder.steps:

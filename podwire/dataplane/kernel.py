@@ -11,6 +11,8 @@ import heapq
 
 from podwire.dataplane import execute as commands_of
 from podwire.dataplane.commands import Command, CommandError
+from podwire.dataplane.ebpf import sock
+from podwire.dataplane.ebpf.sock import Translated
 from podwire.dataplane.emit import Emit, Recorder
 from podwire.dataplane.link import Link
 from podwire.dataplane.netfilter.env import Chance, RngChance
@@ -300,6 +302,27 @@ class Kernel:
         if route.advmss_bytes:
             return route.advmss_bytes
         return ip.mtu_for(ns, route, dst) - (60 if ":" in dst else 40)
+
+    def translate_socket(
+        self, packet: Packet, netns: str, now_ns: int, recorder: Recorder | None = None
+    ) -> Translated | None:
+        """What the cgroup programs make of the first packet of a socket, which says where it
+        wants to go: before routing, and before any packet. None: nothing.
+        """
+        host = self._namespaces[HOST]
+        if not host.ebpf.at_sockets:
+            return None
+        socket = sock.Socket(netns, packet.protocol, packet.src, packet.src_port)
+        return sock.forward(
+            self.netns(HOST), socket, packet.dst, packet.dst_port, self.chance, now_ns, recorder
+        )
+
+    def heard_from(self, netns: str, port: int, source: str, source_port: int) -> tuple[str, int]:
+        """Whom a datagram socket thinks it hears from (recvmsg)."""
+        host = self._namespaces[HOST]
+        if not host.ebpf.at_sockets:
+            return source, source_port
+        return sock.backward(host, sock.Socket(netns, "udp", "", port), source, source_port)
 
     def open_socket(self, netns: str, proto: str, address: str, port: int) -> None:
         """A socket listens (tcp) or is bound (udp). ``address`` "" is any.

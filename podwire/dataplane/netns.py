@@ -18,6 +18,7 @@ from podwire.dataplane.addr import (
     parse_prefix,
 )
 from podwire.dataplane.conntrack import Conntrack, Entry
+from podwire.dataplane.ebpf.maps import Ebpf
 from podwire.dataplane.fib import Fib, Route
 from podwire.dataplane.ipset.sets import IpSets
 from podwire.dataplane.ipvs.model import ConnKey
@@ -36,6 +37,7 @@ class Netns:
 
     __slots__ = (
         "conntrack",
+        "ebpf",
         "fdb",
         "fib",
         "fib6",
@@ -69,6 +71,7 @@ class Netns:
         self.path_mtu: dict[str, int] = {}
         """What "fragmentation needed" taught, by destination."""
         self.ipvs = Ipvs()
+        self.ebpf = Ebpf()
         self.ipsets = IpSets()
         self.netfilter = Netfilter("ipv4")
         self.netfilter6 = Netfilter("ipv6")
@@ -91,6 +94,7 @@ class Netns:
         copy.links = {name: msgspec.structs.replace(link) for name, link in self.links.items()}
         copy.fib = self.fib.clone()
         copy.ipvs = self.ipvs.clone()
+        copy.ebpf = self.ebpf.clone()
         copy.fib6 = self.fib6.clone()
         copy.ipsets = self.ipsets.clone()
         copy.netfilter = self.netfilter.clone()
@@ -367,6 +371,7 @@ class Netns:
             self.ipsets.facts(),
             self.nft.facts(),
             self.ipvs.facts(),
+            self.ebpf.facts(),
             self.conntrack.facts(),
         ]
 

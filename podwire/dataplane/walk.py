@@ -208,7 +208,7 @@ def _branch(
         kernel.chance = script
     origin = (request.node, request.netns)
     there = Journey(world, now_ns)
-    there.send(*origin, packet)
+    packet = there.connect(*origin, packet, any_source=not request.src)
     got = arrival(there)
     if got is None:
         fate, node, netns, flow = ending(there, origin)

@@ -306,6 +306,21 @@ class Fabric:
             raise os_error(getattr(errno, refusal or "ENETUNREACH"))
         return source, mtu_bytes
 
+    def translate(self, node: str, netns: str, packet: Packet) -> tuple[str, int]:
+        """Where programs at connect() send a socket. Raises OSError (EHOSTUNREACH)."""
+        done = self._kernel(node).translate_socket(packet, netns, self.clock.monotonic_ns())
+        if done is None:
+            return packet.dst, packet.dst_port
+        if done.errno:
+            raise os_error(getattr(errno, done.errno))
+        return done.ip, done.port
+
+    def heard_from(
+        self, node: str, netns: str, port: int, source: str, source_port: int
+    ) -> tuple[str, int]:
+        """Whom a datagram socket thinks it hears from."""
+        return self._kernel(node).heard_from(netns, port, source, source_port)
+
     def send(self, node: str, netns: str, packet: Packet) -> None:
         """Output of a locally made packet. Raises OSError when the kernel refuses it at once."""
         host = self._host(node)

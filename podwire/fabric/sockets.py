@@ -23,6 +23,14 @@ class SocketHardware(Protocol):
     def route(self, node: str, netns: str, address: str) -> tuple[str, int]:
         """Source address and path MTU toward an address. Raises OSError (ENETUNREACH ...)."""
 
+    def translate(self, node: str, netns: str, packet: Packet) -> tuple[str, int]:
+        """Where programs at connect() send a socket. Raises OSError (EHOSTUNREACH)."""
+
+    def heard_from(
+        self, node: str, netns: str, port: int, source: str, source_port: int
+    ) -> tuple[str, int]:
+        """Whom a datagram socket thinks it hears from (recvmsg)."""
+
     def send(self, node: str, netns: str, packet: Packet) -> None:
         """Output of a locally made packet. Raises OSError when routing refuses it."""
 

@@ -55,6 +55,16 @@ class Space:
         """Hand a packet to the kernel. Raises OSError when it refuses to route it."""
         self.layer.hardware.send(self.node, self.netns, packet)
 
+    def translate(self, protocol: str, local: int, address: str, port: int) -> tuple[str, int]:
+        """The address to use for one that a program names. Raises OSError (EHOSTUNREACH)."""
+        asked = Packet("", address, protocol, src_port=local, dst_port=port)
+        return self.layer.hardware.translate(self.node, self.netns, asked)
+
+    def heard_from(self, local: int, address: str, port: int) -> tuple[str, int]:
+        """Whom a program with a datagram socket thinks it hears from."""
+        hardware = self.layer.hardware
+        return hardware.heard_from(self.node, self.netns, local, address, port)
+
     def refuse(self, packet: Packet) -> None:
         """Answer a TCP segment that belongs to no connection with RST."""
         segment = packet.payload
@@ -94,6 +104,7 @@ class Space:
 
     def connect(self, address: str, port: int, source_port: int, owner: str) -> TcpSocket:
         """Send the SYN of a new connection. Raises OSError."""
+        address, port = self.translate("tcp", 0, address, port)
         source, mtu_bytes = self.route(address)
         local_port = source_port or self.ephemeral("tcp", source, address, port)
         key = (source, local_port, address, port)

@@ -56,6 +56,7 @@ class UdpSocket:
                 if not shadow.done():
                     shadow.set_result(data)
                 return
+        address, port = self.space.translate("udp", self.local[1], address, port)
         source, mtu_bytes = self.space.route(address)
         size_bytes = len(data) + headers_bytes(address)
         self.space.send(
@@ -98,6 +99,7 @@ class UdpSocket:
 
     def arrived(self, data: bytes, address: str, port: int) -> None:
         """A datagram for this socket."""
+        address, port = self.space.heard_from(self.local[1], address, port)
         if self._held + len(data) > RECEIVE_BUFFER_BYTES:
             self.dropped += 1
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.addr import is_broadcast_mac
+from podwire.dataplane.ebpf import netdev
 from podwire.dataplane.link import Link
 from podwire.dataplane.netns import Netns
 from podwire.dataplane.packet import Frame, Packet, replace
@@ -115,6 +116,8 @@ def _veth(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> No
 def _phys(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:
     if frame.packet is not None and frame.packet.mark:
         frame = replace(frame, packet=replace(frame.packet, mark=0))
+    if ns.ebpf.attached:
+        frame = netdev.egress(run, ns, link, frame)
     run.to_wire(ns, link.name, frame)
 
 
@@ -169,6 +172,11 @@ def receive(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = Non
     if not link.up:
         _down(run, ns, link, frame)
         return
+    if ns.ebpf.attached and skb is None:
+        left = netdev.ingress(run, ns, link, frame)
+        if left is None:
+            return
+        frame = left
     if link.master:
         bridge.receive(run, ns, link, frame)
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from podwire.dataplane.commands import CommandError
 from podwire.dataplane.tools import (
     bridge,
+    cilium,
     conntrack,
     ip,
     ipset,
@@ -40,6 +41,7 @@ TOOLS: dict[str, Tool] = {
     "ipvsadm": ipvsadm.run,
     "ipvsadm-restore": ipvsadm.restored,
     "ipvsadm-save": ipvsadm.saved,
+    "cilium-dbg": cilium.run,
     "sysctl": sysctl.run,
     "tc": tc.run,
     "ss": ss.run,

@@ -15,7 +15,8 @@ from podwire.api.views import EndpointSlice, Service
 from podwire.dataplane import commands as c
 from podwire.dataplane.emit import Deliver, Drop, Emit, ToWire
 from podwire.dataplane.kernel import Kernel
-from podwire.dataplane.packet import RST, SYN, Frame, Packet
+from podwire.dataplane.packet import RST, SYN, Frame, Packet, replace
+from podwire.dataplane.verdict import Fate
 from podwire.dataplane.walk import Script
 from podwire.kube_proxy.config import Config, parse
 from podwire.kube_proxy.core import Proxier, Shared
@@ -233,6 +234,18 @@ class FlowNode:
             todo += [(*taken[:i], False) for i in range(len(script.script), len(taken))]
 
     def _send(self, kernel: Kernel, packet: Packet) -> list[Emit]:
+        inside = packet.src in OWN or packet.src.startswith(("10.", "fd00:10:"))
+        if inside and "pod" not in kernel.namespaces():
+            kernel.add_netns("pod")
+        if inside:
+            where = "" if packet.src in OWN else "pod"
+            done = kernel.translate_socket(packet, where, self.now_ns)
+            if done is not None and done.errno:
+                return [Drop(where, Fate.NO_ENDPOINTS, packet, done.errno, errno=done.errno)]
+            if done is not None:
+                loops = packet.src in {"127.0.0.1", "::1"}
+                source = kernel.source_address(where, done.ip) if loops else packet.src
+                packet = replace(packet, src=source, dst=done.ip, dst_port=done.port)
         if packet.src in OWN or packet.src in kernel.netns("").local:
             ends = (packet.protocol, packet.src, packet.src_port, packet.dst, packet.dst_port)
             kernel.connect_socket("", *ends)
@@ -246,6 +259,8 @@ def _verdict(emits: list[Emit], asked: Packet) -> tuple[str, str, str]:
     """(word, endpoint, source seen there) of one branch."""
     seen = [e.frame.packet for e in emits if isinstance(e, ToWire) and e.frame.packet is not None]
     seen += [e.packet for e in emits if isinstance(e, Deliver)]
+    if any(isinstance(e, Drop) and e.errno == "EHOSTUNREACH" for e in emits):
+        return "REJECT", "", ""
     if any(p.protocol.startswith("icmp") and p.original is not None for p in seen):
         return "REJECT", "", ""
     for packet in seen:

@@ -1,0 +1,100 @@
+"""The eBPF mode as the proxier's shell knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+
+from podwire.dataplane.commands import AnyCommand, EbpfMapUpdate
+from podwire.kube_proxy.config import Config
+from podwire.kube_proxy.core import Proxier
+from podwire.kube_proxy.mode import Answers, Argv, Chore, Done, Sync
+from podwire.kube_proxy.model import NodeFacts, family_of
+from podwire.kube_proxy.modes.ebpf.plan import plan_sync
+
+ADDRESSES: Argv = ("ip", "addr", "show")
+DUMP: Argv = ("cilium-dbg", "status")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Hashable: part of the key under which renderings are shared."""
+
+    node_port_ips: tuple[str, ...] = ()
+    mode: str = "snat"
+    algorithm: str = "random"
+    host_namespace_only: bool = False
+
+
+class EbpfMode:
+    """See ``podwire.kube_proxy.mode.Mode``."""
+
+    name = "ebpf"
+    title = "ebpf"
+    restore_base_s = 0.001
+    restore_per_change_s = 0.000_005
+    """One bpf() call per entry: a guess at a few microseconds each."""
+
+    def settings(self, config: Config, node: NodeFacts, family: str) -> Settings:
+        """What shapes the state. NodePorts are on the primary address unless told otherwise."""
+        own = node.addresses_of(family)
+        words = config.node_port_addresses or ("primary",)
+        chosen: dict[str, None] = {}
+        for word in words:
+            if word == "primary":
+                chosen.update(dict.fromkeys(own[:1]))
+            elif word == "all":
+                chosen.update(dict.fromkeys(own))
+            elif word != "localhost" and family_of(word) == family:
+                net = ip_network(word, strict=False)
+                chosen.update(dict.fromkeys(ip for ip in own if ip_address(ip) in net))
+        return Settings(tuple(chosen))
+
+    def prepare(self, settings: Settings, family: str) -> tuple[AnyCommand, ...]:
+        """Nothing."""
+        del settings, family
+        return ()
+
+    def questions(self, state: Proxier, *, full: bool) -> tuple[Argv, ...]:
+        """Which devices carry the node's addresses."""
+        del state
+        return (ADDRESSES,) if full else ()
+
+    def plan(self, state: Proxier, *, full: bool, existing: Answers, now_ns: int) -> Sync | None:
+        """The next transaction."""
+        del now_ns
+        return plan_sync(state, _devices(state, existing.get(ADDRESSES, "")), full=full)
+
+    def chores(self, state: Proxier) -> tuple[Chore, ...]:
+        """None: maps are the agent's own."""
+        del state
+        return ()
+
+    def do(self, chore: Chore, state: Proxier, answers: Answers, now_ns: int) -> Done:
+        """Nothing."""
+        del chore, state, answers, now_ns
+        return Done()
+
+    def leftover_questions(self, family: str) -> tuple[Argv, ...]:
+        """Whether programs are attached."""
+        del family
+        return (DUMP,)
+
+    def leftovers(self, family: str, existing: Answers) -> tuple[AnyCommand, ...]:
+        """Programs are detached and maps unpinned."""
+        del family
+        on = "True" in existing.get(DUMP, "")
+        return (EbpfMapUpdate(text="clear\n"),) if on else ()
+
+
+def _devices(state: Proxier, text: str) -> tuple[str, ...]:
+    """The devices that hold one of the node's addresses."""
+    found: dict[str, None] = {}
+    device = ""
+    for line in text.splitlines():
+        if not line.startswith(" "):
+            device = line.split(": ")[1].partition("@")[0]
+        words = line.split()
+        if words[0] in {"inet", "inet6"} and words[1].partition("/")[0] in state.node.addresses:
+            found[device] = None
+    return tuple(found)

@@ -1,0 +1,165 @@
+"""The lines that change maps: ``update LINE``, ``delete LINE``, where LINE is what Cilium's tests
+dump (``SVC: ID=1 ADDR=10.96.0.10:80/TCP SLOT=0 ...``); ``attach PROGRAM WHERE``, ``detach *``,
+``config KEY=VALUE``. Read whole or refused whole, with the number of the line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+from podwire.dataplane.ebpf import maglev
+from podwire.dataplane.ebpf.maps import LB_ENTRIES, Backend, Ebpf, Frontend, Service
+
+PROGRAMS = (
+    "cil_sock4_connect", "cil_sock4_sendmsg", "cil_sock4_recvmsg", "cil_sock4_getpeername",
+    "cil_sock6_connect", "cil_sock6_sendmsg", "cil_sock6_recvmsg", "cil_sock6_getpeername",
+    "cil_from_netdev", "cil_to_netdev", "cil_from_container", "cil_from_overlay", "cil_xdp_entry",
+)  # fmt: skip
+CONFIG = {
+    "mode": ("snat", "dsr", "hybrid"),
+    "algorithm": ("random", "maglev"),
+    "hostNamespaceOnly": ("true", "false"),
+    "tableSize": tuple(str(size) for size in maglev.SIZES),
+}
+_ADDR = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d+)(?:/(TCP|UDP|SCTP))?(/i)?$")
+
+
+class EbpfError(Exception):
+    """A line cannot be used; the message names it."""
+
+
+@lru_cache(maxsize=65536)
+def frontend(text: str) -> Frontend:
+    """``IP:PORT/PROTO[/i]``. Raises EbpfError."""
+    found = _ADDR.match(text)
+    if found is None:
+        raise EbpfError(f'bad address "{text}"')
+    v6, v4, port, protocol, scope = found.groups()
+    return Frontend(v6 or v4, int(port), (protocol or "").lower(), bool(scope))
+
+
+def fields(text: str) -> dict[str, str]:
+    """``KEY=VALUE`` words; a value goes on to the next key."""
+    parts = re.split(r"(?:^|\s)([A-Za-z]+)=", text)
+    return {key: value.strip() for key, value in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def apply(ebpf: Ebpf, text: str) -> Ebpf:
+    """The maps as some lines leave them. Raises EbpfError; then nothing changed."""
+    draft = ebpf.own()
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            _line(draft, line)
+        except (EbpfError, KeyError, ValueError) as error:
+            what = f"missing {error}" if isinstance(error, KeyError) else str(error)
+            raise EbpfError(f"line {number}: {what}: {line}") from None
+    for name in ("services", "backends", "revnat"):
+        held = len(getattr(draft, name)) + (len(draft.slots) if name == "services" else 0)
+        if held > LB_ENTRIES:
+            raise EbpfError(f"update of map {name}: argument list too long ({held} entries)")
+    return draft
+
+
+def _line(draft: Ebpf, line: str) -> None:
+    verb, _, rest = line.partition(" ")
+    if verb == "attach":
+        program, *where = rest.split()
+        if program not in PROGRAMS:
+            raise EbpfError(f'unknown program "{program}"')
+        draft.attached[program] = tuple(where)
+    elif verb == "detach":
+        draft.attached.clear()
+    elif verb == "config":
+        key, _, value = rest.partition("=")
+        if value not in CONFIG.get(key, ()):
+            raise EbpfError(f'bad option "{rest}"')
+        draft.config[key] = value
+    elif verb in {"update", "delete"}:
+        kind, _, about = rest.partition(": ")
+        change = _KINDS.get(kind)
+        if change is None:
+            raise EbpfError(f'unknown map "{kind}"')
+        about, _, name = about.partition(" # ")
+        change(draft, fields(about), verb == "update", name)
+    elif verb == "clear":
+        for table in Ebpf.TABLES:
+            getattr(draft, table).clear()
+    else:
+        raise EbpfError(f'unknown verb "{verb}"')
+
+
+def _svc(draft: Ebpf, f: dict[str, str], add: bool, name: str) -> None:
+    at, slot = frontend(f["ADDR"]), int(f["SLOT"])
+    if not add:
+        if slot:
+            draft.slots.pop((at, slot), None)
+        else:
+            draft.services.pop(at, None)
+    elif slot:
+        draft.slots[at, slot] = int(f["BEID"])
+    else:
+        algorithm, flags = f["LBALG"], tuple(f["FLAGS"].split("+"))
+        counts = int(f["COUNT"]), int(f["QCOUNT"]), int(f["AFFTimeout"])
+        draft.services[at] = Service(int(f["ID"]), *counts, algorithm, flags, name)
+
+
+def _be(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:
+    number = int(f["ID"])
+    if add:
+        at = frontend(f["ADDR"])
+        draft.backends[number] = Backend(at.ip, at.port, at.protocol, f["STATE"])
+    else:
+        draft.backends.pop(number, None)
+
+
+def _rev(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:
+    if add:
+        at = frontend(f["ADDR"])
+        draft.revnat[int(f["ID"])] = (at.ip, at.port)
+    else:
+        draft.revnat.pop(int(f["ID"]), None)
+
+
+def _aff(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:
+    key = (int(f["ID"]), int(f["BEID"]))
+    if add:
+        draft.affinity_match[key] = None
+    else:
+        draft.affinity_match.pop(key, None)
+
+
+def _range(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:
+    key = (int(f["ID"]), f["CIDR"])
+    if add:
+        draft.source_ranges[key] = None
+    else:
+        draft.source_ranges.pop(key, None)
+
+
+def _maglev(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:
+    number = int(f["ID"])
+    if not add:
+        draft.maglev.pop(number, None)
+        return
+    ids = [int(word) for word in f["BACKENDS"].split(",")]
+    size = int(draft.config.get("tableSize", maglev.DEFAULT_SIZE))
+    backends = [(draft.backends[i], i) for i in ids]
+    named = tuple((maglev.hash_text(b.ip, b.port, b.protocol), i, 1) for b, i in backends)
+    draft.maglev[number] = maglev.table(named, size)
+
+
+def _lxc(draft: Ebpf, f: dict[str, str], add: bool, _: str) -> None:
+    if add:
+        draft.endpoints[f["IP"]] = None
+    else:
+        draft.endpoints.pop(f["IP"], None)
+
+
+_KINDS: dict[str, Callable[[Ebpf, dict[str, str], bool, str], None]] = {
+    "SVC": _svc, "BE": _be, "REV": _rev, "AFF": _aff, "SRCRANGE": _range, "MAGLEV": _maglev,
+    "LXC": _lxc,
+}  # fmt: skip
