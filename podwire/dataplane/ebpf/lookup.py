@@ -26,7 +26,7 @@ class Found(NamedTuple):
     @property
     def rule(self) -> str:
         """What stands for a rule's text: the entry, and the Service behind it."""
-        none = "" if self.service.count else " has no endpoints"
+        none = "" if self.service.active else " has no endpoints"
         return f'{self.words} --comment "{self.service.name}{none}"'
 
 
@@ -76,7 +76,7 @@ def choose(ebpf: Ebpf, found: Found, flow: tuple[str, int, str, int, str], chanc
         sport = 0 if found.service.affinity_s else flow[1]
         spread = (flow[0], sport, *flow[2:])
         return table[maglev.slot(spread, len(table))]
-    return by_slot(ebpf, found, chance.choose(str(found.at), found.service.count) + 1)
+    return by_slot(ebpf, found, chance.choose(str(found.at), found.service.active) + 1)
 
 
 def backend(ebpf: Ebpf, number: int) -> Backend | None:

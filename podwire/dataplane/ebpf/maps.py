@@ -37,7 +37,7 @@ class Service(NamedTuple):
 
     id: int
     """Its reverse NAT index."""
-    count: int
+    active: int
     inactive: int
     """Backends behind those that count: terminating ones (QCOUNT)."""
     affinity_s: int
@@ -67,7 +67,7 @@ class Backend(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """A connection that a tc program translates: both ends as the client and the backend see them."""
+    """A connection that a tc program translates, as the client and as the backend see it."""
 
     protocol: str
     client: str
@@ -98,7 +98,7 @@ class Ebpf:
     """All of it, for one node. ``clone`` shares until one side writes (``own``)."""
 
     __slots__ = (
-        "_shared", "affinity", "affinity_match", "attached", "backends", "config", "endpoints",
+        "affinity", "affinity_match", "attached", "backends", "config", "endpoints",
         "flows", "maglev", "reverse", "reverse_sk", "revnat", "services", "slots", "source_ranges",
     )  # fmt: skip
 
@@ -120,9 +120,8 @@ class Ebpf:
         self.reverse_sk: dict[Key, tuple[str, int]] = {}
         self.flows: dict[Key, tuple[Flow, int]] = {}
         self.reverse: dict[Key, Key] = {}
-        self._shared = False
 
-    _TABLES = (
+    TABLES = (
         "attached", "config", "services", "slots", "backends", "revnat", "affinity_match",
         "source_ranges", "maglev", "endpoints",
     )  # fmt: skip
@@ -131,26 +130,24 @@ class Ebpf:
     def clone(self) -> Ebpf:
         """Another one. Maps that only commands change are shared until a command changes them."""
         copy = Ebpf.__new__(Ebpf)
-        for name in self._TABLES:
+        for name in self.TABLES:
             setattr(copy, name, getattr(self, name))
         for name in self._STATE:
             setattr(copy, name, dict(getattr(self, name)))
-        copy._shared = self._shared = True
         return copy
 
     def own(self) -> Ebpf:
         """A draft with maps of its own, for a command."""
         draft = self.clone()
-        for name in self._TABLES:
+        for name in self.TABLES:
             setattr(draft, name, dict(getattr(draft, name)))
-        draft._shared = False
         return draft
 
     def facts(self) -> list[object]:
         """All state as plain ordered values, for hashing."""
         return [
             sorted((repr(key), repr(value)) for key, value in getattr(self, name).items())
-            for name in (*self._TABLES, *self._STATE)
+            for name in (*self.TABLES, *self._STATE)
         ]
 
     @property

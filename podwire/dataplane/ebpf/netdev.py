@@ -1,4 +1,4 @@
-"""The tc programs at the node's devices: NodePort, LoadBalancer and external addresses from outside.
+"""The tc programs at devices: NodePort, LoadBalancer and external addresses from outside.
 
 A request is given a backend as it arrives; one on another node gets this node's address as source
 (SNAT). Both ways bypass the host's stack (bpf_redirect). Source: cilium bpf/lib/nodeport.h.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from podwire.dataplane.ebpf import lookup
 from podwire.dataplane.ebpf.lookup import Found
 from podwire.dataplane.ebpf.maps import Flow as Tracked
+from podwire.dataplane.family import Trouble
 from podwire.dataplane.link import Link
 from podwire.dataplane.netns import Netns
 from podwire.dataplane.packet import SYN, Frame, Packet, replace
@@ -82,12 +83,14 @@ def _request(run: Run, ns: Netns, frame: Frame, name: str, *, inside: bool) -> F
         return frame
     if not inside:
         if found.service.has("non-routable"):
-            return _drop(run, ns, packet, name, found, Fate.DROPPED_BY_RULE, "Is a ClusterIP (174)")
+            _drop(run, ns, packet, name, found, Fate.DROPPED_BY_RULE, "Is a ClusterIP (174)")
+            return None
         if found.service.has("check source-range") and not ebpf.in_ranges(
             found.service, packet.src
         ):
             why = "Not in src range (177)"
-            return _drop(run, ns, packet, name, found, Fate.DROPPED_BY_RULE, why)
+            _drop(run, ns, packet, name, found, Fate.DROPPED_BY_RULE, why)
+            return None
     flow = ebpf.flow_of(_key(packet), run.now_ns)
     begins = packet.protocol == "tcp" and packet.tcp_flags == SYN
     if flow is not None and begins and not _stands(ns, flow):
@@ -107,9 +110,10 @@ def _request(run: Run, ns: Netns, frame: Frame, name: str, *, inside: bool) -> F
     mode = "dsr" if _mode(ns, found, packet.protocol) == "dsr" else "snat"
     if mode == "dsr" and not inside and not _local(ns, flow.backend):
         why = f"not modelled: DSR to {flow.backend} on another node"
-        return _drop(run, ns, packet, name, found, Fate.UNKNOWN, why)
+        _drop(run, ns, packet, name, found, Fate.UNKNOWN, why)
+        return None
     result = "dnat" if flow.source == packet.src else "snat"
-    detail = f"{found.words}, one of {found.service.count}"
+    detail = f"{found.words}, one of {found.service.active}"
     _record(run, ns, name, result, detail, packet, onward, found.rule)
     return _onward(run, ns, frame, onward)
 
@@ -136,7 +140,7 @@ def _local(ns: Netns, ip: str) -> bool:
 
 def _new_flow(run: Run, ns: Netns, packet: Packet, found: Found, *, inside: bool) -> Tracked | None:
     ebpf, number = ns.ebpf, 0
-    if found.service.count:
+    if found.service.active:
         if found.service.affinity_s:
             number = lookup.sticky(ebpf, found, packet.src, run.now_ns)
         tuple5 = (packet.src, packet.src_port, packet.dst, packet.dst_port, packet.protocol)
@@ -191,7 +195,7 @@ def _onward(run: Run, ns: Netns, frame: Frame, packet: Packet) -> Frame | None:
         return None
     if packet.ttl <= 1:
         run.drop(ns, Fate.TTL_EXCEEDED, packet, "ttl reached zero", stage="ebpf", object="fib")
-        icmp.tell(run, ns, Skb(packet, in_dev=route.dev), icmp.Trouble.TIME_EXCEEDED)
+        icmp.tell(run, ns, Skb(packet, in_dev=route.dev), Trouble.TIME_EXCEEDED)
         return None
     skb = Skb(replace(packet, ttl=packet.ttl - 1), out_dev=route.dev)
     if run.recorder is not None:
@@ -213,7 +217,7 @@ def _refuse(run: Run, ns: Netns, packet: Packet, frame: Frame) -> None:
     from podwire.dataplane.stack import icmp  # noqa: PLC0415
 
     del frame
-    icmp.tell(run, ns, Skb(packet, in_dev="lo"), icmp.Trouble.PORT_UNREACHABLE)
+    icmp.tell(run, ns, Skb(packet, in_dev="lo"), Trouble.PORT_UNREACHABLE)
 
 
 def _record(

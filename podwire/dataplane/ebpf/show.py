@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from podwire.dataplane.ebpf.maps import Backend, Ebpf, Frontend
 
 
@@ -21,7 +23,7 @@ def lines(ebpf: Ebpf) -> list[str]:
         words = "+".join(s.flags)
         found.append(
             f"SVC: ID={s.id} ADDR={at} SLOT=0 LBALG={s.algorithm} AFFTimeout={s.affinity_s} "
-            f"COUNT={s.count} QCOUNT={s.inactive} FLAGS={words}"
+            f"COUNT={s.active} QCOUNT={s.inactive} FLAGS={words}"
         )
     for (at, slot), number in ebpf.slots.items():
         s = ebpf.services[at]
@@ -40,7 +42,7 @@ def service_list(ebpf: Ebpf) -> str:
     """``cilium-dbg service list``."""
     rows = [("ID", "Frontend", "Service Type", "Backend")]
     for at, service in sorted(ebpf.services.items(), key=lambda item: item[1].id):
-        cells = _backends(ebpf, at, service.count + service.inactive)
+        cells = _backends(ebpf, at, service.active + service.inactive)
         rows.append((str(service.id), str(at), service.type, cells[0] if cells else ""))
         rows += [("", "", "", cell) for cell in cells[1:]]
     return _table(rows)
@@ -61,14 +63,14 @@ def lb_list(ebpf: Ebpf) -> str:
     for at, service in sorted(ebpf.services.items()):
         flags = f"[{', '.join(service.flags)}]"
         rows.append((f"{at} (0)", f"0.0.0.0:0 ({service.id}) (0) {flags}"))
-        for slot in range(1, service.count + service.inactive + 1):
+        for slot in range(1, service.active + service.inactive + 1):
             backend = ebpf.backends.get(ebpf.slots.get((at, slot), 0))
             if backend is not None:
                 rows.append((f"{at} ({slot})", f"{_text(backend)} ({service.id}) ({slot})"))
     return _table(rows)
 
 
-def _table(rows: list[tuple[str, ...]]) -> str:
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     made = ["   ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
     return "".join(f"{line.rstrip()}\n" for line in made)

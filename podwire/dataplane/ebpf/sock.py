@@ -97,7 +97,7 @@ def _wildcard(host: Netns, socket: Socket, ip: str, port: int) -> Found | None:
 
 
 def _backend(ebpf: Ebpf, found: Found, socket: Socket, chance: Chance, now_ns: int) -> int:
-    count = found.service.count
+    count = found.service.active
     if not count:
         return 0
     if found.service.affinity_s:
@@ -129,7 +129,7 @@ def _record(
                       rule=found.rule, before=before)  # fmt: skip
         return
     after = Flow(**ends, dst=to[0], dst_port=to[1])  # type: ignore[arg-type]
-    detail = f"{found.words}, one of {found.service.count} -> {to[0]} port {to[1]}"
+    detail = f"{found.words}, one of {found.service.active} -> {to[0]} port {to[1]}"
     recorder.step("ebpf", program(socket, ip), "dnat", detail, netns=socket.netns,
                   rule=found.rule, before=before, after=after)  # fmt: skip
 

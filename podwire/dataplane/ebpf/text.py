@@ -86,7 +86,7 @@ def _line(draft: Ebpf, line: str) -> None:
         about, _, name = about.partition(" # ")
         change(draft, fields(about), verb == "update", name)
     elif verb == "clear":
-        for table in Ebpf._TABLES:
+        for table in Ebpf.TABLES:
             getattr(draft, table).clear()
     else:
         raise EbpfError(f'unknown verb "{verb}"')
