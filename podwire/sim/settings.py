@@ -37,7 +37,7 @@ MAX_NODES = 200
 """Node addresses are 192.168.0.11 upward in one /24."""
 
 CNI_PROFILES = ("flannel", "calico")
-PROXY_MODES = ("iptables", "ipvs", "nftables")
+PROXY_MODES = ("iptables", "ipvs", "nftables", "ebpf")
 INGRESS_CONTROLLERS = ("nginx", "none")
 TIME_PROFILES = ("fast", "typical", "slow")
 IP_FAMILIES = ("ipv4", "dual")

@@ -21,7 +21,7 @@ from podwire.cli.serving import Asked, Report, serve_here, serve_processes, wait
 @click.option("--nodes", default=3, show_default=True, help="How many nodes.")
 @click.option("--cni", default="flannel", show_default=True, help="flannel or calico.")
 @click.option(
-    "--proxy-mode", default="iptables", show_default=True, help="iptables, ipvs or nftables."
+    "--proxy-mode", default="iptables", show_default=True, help="iptables, ipvs, nftables or ebpf."
 )
 @click.option("--ip-family", default="ipv4", show_default=True, help="ipv4 or dual.")
 @click.option("--ingress", default="nginx", show_default=True, help="nginx or none.")
