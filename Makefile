@@ -40,6 +40,9 @@ test-system: $(STAMP) ## test-system: tests that need root or a container engine
 oracle: $(STAMP) ## oracle: SEEDS=500 random clusters in the model and in Linux namespaces (root); FIRST=1, MODE=, JOBS=
 	@$(BIN)/python -m tests.oracle --seeds $(or $(SEEDS),500) --first $(or $(FIRST),1) $(addprefix --jobs ,$(JOBS)) $(addprefix --mode ,$(MODE))
 
+real-kube-proxy: $(STAMP) ## real-kube-proxy: upstream's kube-proxy (built with Go, once) against our API server, rule by rule (root)
+	@$(BIN)/python -m tests.oracle.realproxy $(or $(MODE),iptables)
+
 lint: $(STAMP) ## lint: ruff, all rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -65,4 +68,4 @@ wheel: $(STAMP) ## wheel: build the wheel and the sdist into dist/
 clean: ## clean: remove what the verbs made
 	@rm -rf $(VENV) .venv-clients dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help setup demo demo-compose test install-clients clients test-system oracle lint types arch bench sweep goldens wheel clean
+.PHONY: help setup demo demo-compose test install-clients clients test-system oracle real-kube-proxy lint types arch bench sweep goldens wheel clean

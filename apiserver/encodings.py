@@ -175,9 +175,8 @@ def for_people(request: Request) -> bool:
     """
     if not request.path.startswith("/api"):
         return False
-    query = Query(request.query)
-    if query.get("pretty"):
-        return query.get("pretty") in _TRUE
+    if request.query and (asked := Query(request.query).get("pretty")):
+        return asked in _TRUE
     return request.headers.get("user-agent", "").startswith(("curl", "Wget", "Mozilla/5.0"))
 
 

@@ -41,12 +41,14 @@ class Routes:
     def __init__(self) -> None:
         self._exact: dict[str, Route] = {}
         self._prefixes: list[tuple[str, Route]] = []
+        self._starts: tuple[str, ...] = ()
         self._resources: dict[tuple[Kind[Any] | None, str, str], ResourceHandler] = {}
 
     def add(self, route: Route) -> None:
         """Serve a path. Raises ValueError when it is taken."""
         if route.path.endswith("/*"):
             self._prefixes.append((route.path[:-1], route))
+            self._starts = (*self._starts, route.path[:-1])
         elif route.path in self._exact:
             raise ValueError(f"{route.path} is served already")
         else:
@@ -64,8 +66,10 @@ class Routes:
 
     def path(self, path: str) -> Route | None:
         """The route of a path; a trailing slash is forgiven."""
-        found = self._exact.get(path) or self._exact.get(path.rstrip("/") or "/")
-        if found is None:
+        found = self._exact.get(path)
+        if found is None and (not path or path[-1] == "/"):
+            found = self._exact.get(path.rstrip("/") or "/")
+        if found is None and path.startswith(self._starts):
             for prefix, route in self._prefixes:
                 if path.startswith(prefix):
                     return route

@@ -37,8 +37,10 @@ _SINGLE = frozenset(("host", "authorization", "content-length", "content-type"))
 
 _GET = re.compile(rb"GET (/[A-Za-z0-9/._~:=&?,;+@!$'()*%-]*) HTTP/1\.1\r\n")
 """A first line that llhttp and everybody else reads in the same way."""
-_UNLIKE = ("upgrade", "transfer-encoding")
-"""Headers that make a request more than its first line and its other headers."""
+_WRITE = re.compile(rb"(POST|PUT|PATCH) (/[A-Za-z0-9/._~:=&?,;+@!$'()*%-]*) HTTP/1\.1\r\n")
+_LENGTH = re.compile(rb"\r\ncontent-length: ([1-9][0-9]{0,6})\r\n", re.IGNORECASE)
+_UNLIKE = ("upgrade", "transfer-encoding", "expect")
+"""Headers that make a request more than its first line, its other headers and its body."""
 _BLOCK_BYTES = 8 * 1024
 """How long a head is at most that is remembered."""
 
@@ -130,6 +132,9 @@ class RequestParser:
         self._block: bytes | None = None
         self._block_headers: dict[str, str] = {}
         """The header lines of an earlier GET, as they came, and what they meant."""
+        self._before = self._after = b""
+        self._write_headers: dict[str, str] | None = None
+        """The same of an earlier write: what stands before and behind the length of its body."""
 
     @property
     def in_body(self) -> bool:
@@ -167,26 +172,63 @@ class RequestParser:
     # ------------------------------------------------------------ the same headers again
 
     def _learn(self, data: bytes) -> None:
-        """Remember the headers of a GET that came at once, alone and whole: clients send the same
-        with each request of a connection.
+        """Remember the headers of a GET or a write that came at once, alone and whole: clients
+        send the same with each request of a connection, but for the length of a body.
         """
         incoming = self.complete[0]
-        line = _GET.match(data)
-        if line is None or not incoming.keep_alive or incoming.body or len(data) > _BLOCK_BYTES:
-            return
         headers = incoming.headers
-        if not any(name in headers for name in _UNLIKE):
-            self._block, self._block_headers = data[line.end() :], headers.copy()
+        if not incoming.keep_alive or any(name in headers for name in _UNLIKE):
+            return
+        if (line := _GET.match(data)) is not None:
+            if not incoming.body and len(data) <= _BLOCK_BYTES:
+                self._block, self._block_headers = data[line.end() :], headers.copy()
+        elif (line := _WRITE.match(data)) is not None and incoming.body:
+            end = data.index(b"\r\n\r\n") + 4
+            length = _LENGTH.search(data, line.end() - 2, end)
+            if length is None or end > _BLOCK_BYTES or end + len(incoming.body) != len(data):
+                return
+            self._before, self._after = (
+                data[line.end() : length.start(1)],
+                data[length.end(1) : end],
+            )
+            self._write_headers = headers.copy()
 
     def _again(self, data: bytes) -> bool:
-        """Whether it is a GET with the headers of an earlier one; then it is ``complete``. Only
-        its first line has to be read, and every byte of that is looked at.
+        """Whether it is a request with the headers of an earlier one; then it is ``complete``.
+        Only its first line has to be read, and every byte of that is looked at.
         """
+        if self._last:
+            return False
         line = _GET.match(data) if self._block is not None else None
-        if line is None or self._last or data[line.end() :] != self._block:
+        if line is None:
+            return self._write_again(data)
+        if data[line.end() :] != self._block:
             return False
         incoming = Incoming("GET", line[1].decode("ascii"), self._block_headers.copy())
         self._on_head(incoming, False)
+        self.complete.append(incoming)
+        return True
+
+    def _write_again(self, data: bytes) -> bool:
+        """The same for a write that is here with all of its body and nothing else."""
+        line = _WRITE.match(data) if self._write_headers is not None else None
+        if line is None or not data.startswith(self._before, line.end()):
+            return False
+        at = line.end() + len(self._before)
+        stop = data.find(b"\r", at, at + 8)
+        length = data[at:stop] if stop > at else b"0"
+        if not length.isdigit() or length[:1] == b"0" or not data.startswith(self._after, stop):
+            return False
+        begin = stop + len(self._after)
+        if len(data) - begin != int(length) or int(length) > MAX_BODY_BYTES:
+            return False
+        assert self._write_headers is not None
+        headers = self._write_headers.copy()
+        headers["content-length"] = length.decode("ascii")
+        incoming = Incoming(line[1].decode("ascii"), line[2].decode("ascii"), headers)
+        self._on_head(incoming, True)
+        if incoming.refusal is None:
+            incoming.body = data[begin:]
         self.complete.append(incoming)
         return True
 

@@ -151,6 +151,7 @@ def type_of_gvk(api_version: str, kind: str) -> Type | None:
     return type_named(name) if name is not None else None
 
 
+@cache
 def type_of(kind: Kind[Any]) -> Type | None:
     """The type of a served kind; None for kinds outside Kubernetes' own API (Trace)."""
     return type_of_gvk(kind.api_version, kind.kind)

@@ -10,11 +10,13 @@ The files, from the outside in::
     kernel    execute  tools/           one node: packets in and out, commands, command lines
     stack/                              l2 bridge arp ndp ip icmp vxlan: what packets go through
     netfilter/                          rule text parsed, printed, compiled, interpreted; hooks, NAT
+    nft/                                nftables text kept and printed, its chains at the hooks
     netns     link fib neigh conntrack sockets sysctl      the state of one namespace
     family    addr                      what differs between IPv4 and IPv6; addresses
 
 One namespace has both families: ``Netns.fib`` and ``fib6``, ``netfilter`` and ``netfilter6`` (ask
-``fib_of(address)``, ``netfilter_of(address)``), one conntrack, one table of neighbours.
+``fib_of(address)``, ``netfilter_of(address)``), one ``nft`` with tables of both, one conntrack, one
+table of neighbours. Who sees a packet where is one list: ``netfilter.hooks.stages``.
 
 Not modelled: fragments (a packet without DF passes whole), TCP windows in conntrack, ICMP rate
 limits and redirects, learned path MTUs that expire, multicast beyond neighbour discovery, router

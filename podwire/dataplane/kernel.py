@@ -227,7 +227,8 @@ class Kernel:
                     run.drop(ns, Fate.LOOP, frame.packet, "the packet circles inside the node")
                 queue.clear()
                 break
-            if frame.packet is not None and frame.packet.is_discovery:
+            packet = frame.packet
+            if packet is not None and packet.protocol == "icmpv6" and packet.is_discovery:
                 with run.aside():
                     l2.receive(run, ns, link, frame, skb)
             else:

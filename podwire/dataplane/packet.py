@@ -25,9 +25,6 @@ ICMPV6_ECHO, ICMPV6_ECHO_REPLY, ICMPV6_SOLICITATION, ICMPV6_ADVERTISEMENT = 128,
 ICMPV6_ERRORS = frozenset(range(1, 5))
 
 ICMP_PROTOCOLS = frozenset({"icmp", "icmpv6"})
-_ERRORS = frozenset(
-    [("icmp", number) for number in ICMP_ERRORS] + [("icmpv6", n) for n in ICMPV6_ERRORS]
-)
 _DISCOVERY = frozenset({ICMPV6_SOLICITATION, ICMPV6_ADVERTISEMENT})
 
 _FLAG_LETTERS = ((SYN, "S"), (FIN, "F"), (RST, "R"), (PSH, "P"), (ACK, "."))
@@ -81,7 +78,9 @@ class Packet(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def is_icmp_error(self) -> bool:
         """Whether it tells of another packet's failure."""
-        return (self.protocol, self.icmp_type) in _ERRORS
+        if self.protocol == "icmp":
+            return self.icmp_type in ICMP_ERRORS
+        return self.protocol == "icmpv6" and self.icmp_type in ICMPV6_ERRORS
 
     @property
     def is_discovery(self) -> bool:

@@ -96,12 +96,13 @@ _SWITCHES = {
 class Sysctls:
     """The parameters of one namespace: defaults with what was written over them."""
 
-    __slots__ = ("_devices", "_numbers", "written")
+    __slots__ = ("_devices", "_numbers", "_own", "written")
 
     def __init__(self) -> None:
         self.written: dict[str, str] = {}
         self._numbers: dict[str, int] = {}
         self._devices: dict[tuple[str, str, int], int] = {}
+        self._own: dict[tuple[str, str, int], int] = {}
 
     def clone(self) -> Sysctls:
         """An independent copy."""
@@ -137,6 +138,7 @@ class Sysctls:
                 self.written["net.ipv4.ip_forward"] = value
         self._numbers.clear()
         self._devices.clear()
+        self._own.clear()
 
     def number(self, key: str) -> int:
         """A value as a number (cached: asked for every packet)."""
@@ -158,7 +160,12 @@ class Sysctls:
 
     def own(self, key: str, dev: str, family: int = 4) -> int:
         """A device's own value alone (IN_DEV_CONF_GET: forwarding)."""
-        return self.number(f"net.ipv{family}.conf.{dev.replace('.', '/')}.{key}")
+        found = self._own.get((key, dev, family))
+        if found is None:
+            found = self._own[key, dev, family] = self.number(
+                f"net.ipv{family}.conf.{dev.replace('.', '/')}.{key}"
+            )
+        return found
 
 
 def _device_default(key: str) -> str:

@@ -25,7 +25,7 @@ from podwire.dataplane.commands import (
 from podwire.dataplane.verdict import Edit, Fate, Flow, Step, WireEdit
 from podwire.explain.candidate import Candidate
 from podwire.explain.ends import End
-from podwire.explain.objects import Objects, declared_ports
+from podwire.explain.objects import Objects, declared_ports, range_of
 
 _WIRE = re.compile(r"(\S+) - (\S+)")
 _TAKES = re.compile(r"(?:mtu|takes) (\d+)")
@@ -124,20 +124,22 @@ def _neighbor(detail: str, flow: Flow, node: str, end: End, objects: Objects) ->
 
 
 def _route(fate: Fate, detail: str, flow: Flow, node: str, end: End, objects: Objects) -> str:
-    if "ip_forward" in detail:
-        return f"{node} does not forward packets: net.ipv4.ip_forward is 0"
+    closed = _CLOSED.search(detail)
+    if closed is not None:
+        return f"{node} does not forward packets: {closed[1]} is 0"
     owner = objects.node_of_range(flow.dst)
     names = [n.metadata.name for n in objects.nodes]
     if owner is not None:
         name = owner.metadata.name
-        of = f"{owner.spec.pod_cidr} ({'its own pods' if name == node else f'pods of {name}'})"
+        cidr = range_of(owner, flow.dst)
+        of = f"{cidr} ({'its own pods' if name == node else f'pods of {name}'})"
         if node in names:
             if fate is Fate.NULL_ROUTED:
                 return f"{node} discards packets to {of}: {detail}"
             return f"{node} has no route to {of}"
         via, used = _last_route(end, names)
         if via:
-            of = f"{owner.spec.pod_cidr} ({'its own pods' if name == via else f'pods of {name}'})"
+            of = f"{cidr} ({'its own pods' if name == via else f'pods of {name}'})"
             return f"{via} has no route to {of} and sends it out by {used}; {node} discards it"
     if fate is Fate.NULL_ROUTED:
         known = objects.name_of(flow.dst)
@@ -176,13 +178,15 @@ def mend(fate: Fate, flow: Flow, end: End, objects: Objects) -> Iterator[Candida
         yield Candidate(f"send at most {size} bytes", objects, size_bytes=size)
     if fate is Fate.CT_FULL:
         yield _on(objects, end.node, SysctlSet(key=_CT_MAX, value=str(_CT_DEFAULT)))
-    if "ip_forward is 0" in step.detail:
-        yield _on(objects, end.node, SysctlSet(key="net.ipv4.ip_forward", value="1"))
+    closed = _CLOSED.search(step.detail)
+    if closed is not None:
+        yield _on(objects, end.node, SysctlSet(key=closed[1], value="1"))
     if fate in {Fate.DROPPED_BY_RULE, Fate.REFUSED} and step.rule.startswith("-A "):
         yield _without_rule(step, end.node, objects)
     yield from _devices(fate, step, flow, end, objects)
 
 
+_CLOSED = re.compile(r"(net\.\S+(?:ip_forward|\.forwarding)) is 0")
 _CT_MAX, _CT_DEFAULT = "net.netfilter.nf_conntrack_max", 131072
 
 
@@ -207,8 +211,8 @@ def _devices(fate: Fate, step: Step, flow: Flow, end: End, objects: Objects) -> 
             yield _on(objects, name, LinkSet(name="cni0", up=True))
     for name in [name for name in end.nodes if name in names]:
         if owner is not None and name != owner.metadata.name:
-            up = LinkSet(name="flannel.1", up=True)
-            way = _flannel(owner)
+            up = LinkSet(name=_tunnel(flow.dst), up=True)
+            way = _flannel(owner, flow.dst)
             for commands in ([c] for c in way):
                 yield _on(objects, name, *commands)
             yield _on(objects, name, up)
@@ -217,20 +221,31 @@ def _devices(fate: Fate, step: Step, flow: Flow, end: End, objects: Objects) -> 
             yield _on(objects, name, up, *way)
 
 
-def _flannel(owner: Node) -> list[Command]:
-    """What flannel sets on another node for the pods of ``owner``: route, neighbour, FDB."""
-    via = str(ip_network(owner.spec.pod_cidr).network_address)
-    route = RouteReplace(dst=owner.spec.pod_cidr, via=via, dev="flannel.1", onlink=True)
+def _tunnel(address: str) -> str:
+    """Flannel's device of an address' family."""
+    return "flannel-v6.1" if ":" in address else "flannel.1"
+
+
+def _flannel(owner: Node, dst: str) -> list[Command]:
+    """What flannel sets on another node for the pods of ``owner``, in the family of ``dst``: route,
+    neighbour, FDB.
+    """
+    cidr, dev = range_of(owner, dst), _tunnel(dst)
+    via = str(ip_network(cidr).network_address)
+    route = RouteReplace(dst=cidr, via=via, dev=dev, onlink=True)
     notes = owner.metadata.annotations
-    prefix = "flannel.alpha.coreos.com/"
-    data = msgspec.json.decode(notes.get(prefix + "backend-data") or "null") or {}
-    mac, address = str(data.get("VtepMAC", "")), notes.get(prefix + "public-ip", "")
+    prefix, six = "flannel.alpha.coreos.com/", ":" in dst
+    data_key, address_key = (
+        ("backend-v6-data", "public-ipv6") if six else ("backend-data", "public-ip")
+    )
+    data = msgspec.json.decode(notes.get(prefix + data_key) or "null") or {}
+    mac, address = str(data.get("VtepMAC", "")), notes.get(prefix + address_key, "")
     if not mac or not address:
         return [route]
     return [
         route,
-        NeighReplace(dev="flannel.1", dst=via, mac=mac),
-        FdbReplace(dev="flannel.1", mac=mac, dst=address),
+        NeighReplace(dev=dev, dst=via, mac=mac),
+        FdbReplace(dev=dev, mac=mac, dst=address),
     ]
 
 

@@ -49,7 +49,7 @@ class Objects:
             (
                 pod
                 for pod in self.pods
-                if pod.status.pod_ip == address
+                if _has(pod, address)
                 and not pod.spec.host_network
                 and pod.status.phase not in FINISHED
             ),
@@ -62,9 +62,7 @@ class Objects:
             (
                 pod
                 for pod in self.pods
-                if pod.status.pod_ip == address
-                and not pod.spec.host_network
-                and pod.status.phase in FINISHED
+                if _has(pod, address) and not pod.spec.host_network and pod.status.phase in FINISHED
             ),
             None,
         )
@@ -79,7 +77,7 @@ class Objects:
                 pod
                 for pod in self.pods
                 if pod.spec.host_network
-                and pod.status.pod_ip == address
+                and _has(pod, address)
                 and pod.status.phase not in FINISHED
                 and any((p, n) == (protocol.upper(), port) for p, n, _ in declared_ports(pod))
             ),
@@ -90,19 +88,20 @@ class Objects:
         """The node whose pod range contains an address."""
         if not address:
             return None
-        where = ip_address(address)
+        return next((node for node in self.nodes if range_of(node, address)), None)
+
+    def node_at(self, address: str) -> Node | None:
+        """The node that has an address."""
         return next(
             (
                 node
                 for node in self.nodes
-                if node.spec.pod_cidr and where in ip_network(node.spec.pod_cidr)
+                if any(
+                    a.type == "InternalIP" and a.address == address for a in node.status.addresses
+                )
             ),
             None,
         )
-
-    def node_at(self, address: str) -> Node | None:
-        """The node that has an address."""
-        return next((node for node in self.nodes if node.internal_ip == address), None)
 
     def service_at(self, address: str) -> Service | None:
         """The Service that has a cluster IP."""
@@ -177,6 +176,18 @@ def declared_ports(pod: Pod) -> list[tuple[str, int, str]]:
         for container in pod.spec.containers
         for port in container.ports
     ]
+
+
+def _has(pod: Pod, address: str) -> bool:
+    status = pod.status
+    return status.pod_ip == address or any(ip.ip == address for ip in status.pod_ips)
+
+
+def range_of(node: Node, address: str) -> str:
+    """The pod range of a node, of those of both families, that contains an address; "" if none."""
+    where = ip_address(address)
+    cidrs = node.spec.pod_cidrs or ([node.spec.pod_cidr] if node.spec.pod_cidr else [])
+    return next((cidr for cidr in cidrs if where in ip_network(cidr)), "")
 
 
 def _cluster_ips(service: Service) -> list[str]:

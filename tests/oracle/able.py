@@ -10,7 +10,8 @@ from podwire.dataplane import commands as c
 from tests.oracle.linux import Linux, LinuxError, Namespaces, leave_host, tool
 
 PROGRAMS = (
-    "ip", "bridge", "nft", "iptables-legacy-restore", "iptables-nft-restore",
+    "ip", "bridge", "nft", "xtables-monitor", "stdbuf",
+    "iptables-legacy-restore", "iptables-nft-restore",
     "ip6tables-legacy-restore", "ip6tables-nft-restore",
 )  # fmt: skip
 

@@ -87,15 +87,16 @@ def policy(name, app, sources):
 class Turmoil:
     """One cluster and what was done to it; ``told`` is the story so far."""
 
-    def __init__(self, seed, log_level="warning"):
+    def __init__(self, seed, log_level="warning", **extra):
         self.rng = SeededRng(seed, f"{seed}/turmoil")
         self.logged = io.StringIO()
         self.unhandled = []
-        settings = ClusterSettings(
-            cni=self.rng.choice(["calico", "calico", "flannel"]),
-            time_profile=self.rng.choice(["fast", "typical"]),
-            zones=self.rng.choice([(), ("a", "b")]),
-        )
+        chosen = {
+            "cni": self.rng.choice(["calico", "calico", "flannel"]),
+            "time_profile": self.rng.choice(["fast", "typical"]),
+            "zones": self.rng.choice([(), ("a", "b")]),
+        }
+        settings = ClusterSettings(**(chosen | extra))
         with redirect_stderr(self.logged):
             self.cluster = VirtualCluster(settings, seed, log_level=log_level, hash_schedule=True)
         self.cluster.loop.set_exception_handler(lambda _loop, about: self.unhandled.append(about))

@@ -129,3 +129,25 @@ def test_a_large_answer_over_ipv6_crosses_the_smaller_tunnel(both):
     six = other.status.pod_ips[1].ip
     answer = curl(both, f"http://[{six}]:8080/echo?msg={'x' * 3000}")
     assert (answer.code, len(answer.stdout)) == (0, 3000)
+
+
+def test_a_missing_route_over_ipv6_is_found_and_put_back(both):
+    """The nearest change is flannel's own IPv6 route, and making it helps."""
+    source = frontend(both)
+    other = next(
+        p
+        for p in both.pods("default")
+        if p.metadata.name.startswith("backend") and p.spec.node_name != source.spec.node_name
+    )
+    there = next(n for n in both.objects(kinds.NODE) if n.metadata.name == other.spec.node_name)
+    subnet = there.spec.pod_cidrs[1]
+    node = source.spec.node_name
+    tool(both, node, "ip", "-6", "route", "del", subnet)
+    address = other.status.pod_ips[1].ip
+    report = both.trace(f"pod/{source.metadata.name}", f"[{address}]:8080")
+    assert report.fate in {"NULL_ROUTED", "NO_ROUTE"}
+    assert subnet in report.cause.summary
+    change = report.nearest.change if report.nearest else ""
+    assert f"ip -6 route replace {subnet} " in change or f"ip route replace {subnet} " in change
+    tool(both, node, *change.partition(": ")[2].split())
+    assert both.trace(f"pod/{source.metadata.name}", f"[{address}]:8080").fate == "DELIVERED"

@@ -129,3 +129,29 @@ def switch(cluster, mode):
         client.send("PATCH", daemon, body=patch, content_type="application/merge-patch+json")
     )
     assert cluster.converge()
+
+
+DUAL = """
+apiVersion: v1
+kind: Service
+metadata: {name: both}
+spec:
+  type: NodePort
+  ipFamilyPolicy: RequireDualStack
+  selector: {app: backend}
+  ports: [{name: http, port: 80, targetPort: 8080, nodePort: 30099}]
+"""
+
+
+@pytest.mark.podwire(ip_family="dual", nodes=2, proxy_mode="ipvs")
+def test_both_families_have_virtual_servers(cluster):
+    """A dual-stack Service answers at both cluster IPs and at a NodePort of both families."""
+    cluster.apply(ARTICLE / "backend.yaml", ARTICLE / "frontend.yaml", DUAL)
+    assert cluster.converge()
+    pod = next(p for p in cluster.pods("default") if p.metadata.name.startswith("frontend"))
+    four, six = cluster.get(kinds.SERVICE, "both").spec.cluster_ips
+    node = [a.address for a in cluster.get(kinds.NODE, "node-2", "").status.addresses]
+    for door in (four, f"[{six}]", f"{node[0]}:30099", f"[{node[1]}]:30099"):
+        answer = cluster.exec(pod.metadata.name, "curl", "-s", "-g", f"http://{door}/")
+        assert answer.code == 0, (door, answer)
+    assert f"TCP  [{six}]:80 rr\n" in ask(cluster, "ipvsadm", "-Ln")[0]

@@ -17,7 +17,8 @@ from tests.oracle.live import Recorded
 from tests.oracle.mutations import MUTATIONS
 from tests.oracle.proxying import MODES
 from tests.oracle.report import render
-from tests.oracle.run import many
+from tests.oracle.run import many, pool
+from tests.oracle.tracing import compare
 
 SEEDS = range(1, 26)
 WORKERS = min(4, os.cpu_count() or 1)
@@ -73,3 +74,13 @@ def test_what_was_written_down_is_judged_as_it_was(judged):
     mode, results = judged
     for result in results[:5]:
         assert judge(generate(result.seed, mode=mode), Recorded(result.recording)) is None
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_packets_meet_the_same_rules_in_the_same_order(mode):
+    """The kernel's own trace of each packet (nft monitor trace, xtables-monitor) is the model's."""
+    needs_linux()
+    with pool(WORKERS) as processes:
+        told = list(processes.map(compare, (1, 2, 5), [mode] * 3))
+    assert [difference for _, found in told for difference in found] == []
+    assert sum(compared for compared, _ in told) > 20

@@ -60,9 +60,7 @@ class EbpfMode:
         del state
         return (ADDRESSES,) if full else ()
 
-    def plan(
-        self, state: Proxier, *, full: bool, existing: Answers, now_ns: int
-    ) -> Sync | None:
+    def plan(self, state: Proxier, *, full: bool, existing: Answers, now_ns: int) -> Sync | None:
         """The next transaction."""
         del now_ns
         return plan_sync(state, _devices(state, existing.get(ADDRESSES, "")), full=full)

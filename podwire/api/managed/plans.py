@@ -10,6 +10,7 @@ kube-openapi pkg/schemaconv for what holds without a mark.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from operator import itemgetter
 from typing import Any
 
@@ -148,6 +149,7 @@ _LEAF = Step(LEAF)
 _structs: dict[str, Step] = {}
 
 
+@cache
 def plan_of(kind: Kind[Any]) -> Step:
     """The plan of a served kind; one that knows metadata only when the table has no type."""
     struct = type_of(kind)

@@ -38,8 +38,9 @@ class Service(NamedTuple):
     id: int
     """Its reverse NAT index."""
     active: int
+    """Backends in use (COUNT)."""
     inactive: int
-    """Backends behind those that count: terminating ones (QCOUNT)."""
+    """Backends behind those: terminating ones (QCOUNT)."""
     affinity_s: int
     algorithm: str
     """undef (the configured one), random or maglev."""
@@ -67,7 +68,7 @@ class Backend(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """A connection that a tc program translates, as the client and as the backend see it."""
+    """A connection that a tc program translates: both ends as client and backend see them."""
 
     protocol: str
     client: str

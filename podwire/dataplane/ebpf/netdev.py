@@ -1,4 +1,4 @@
-"""The tc programs at devices: NodePort, LoadBalancer and external addresses from outside.
+"""The tc programs at the node's devices: NodePorts, load balancers and external addresses.
 
 A request is given a backend as it arrives; one on another node gets this node's address as source
 (SNAT). Both ways bypass the host's stack (bpf_redirect). Source: cilium bpf/lib/nodeport.h.

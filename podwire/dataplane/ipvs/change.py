@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple, NoReturn
 
 from podwire.dataplane.addr import mask_int
@@ -92,6 +93,7 @@ def _words(said: str) -> NoReturn:
     raise IpvsError(f"{said}\nTry `ipvsadm -h' or 'ipvsadm --help' for more information.", 2)
 
 
+@lru_cache(maxsize=65536)
 def address(word: str, *, port: bool = True) -> Address:
     """``10.0.0.1:80`` or ``[fd00::1]:80``. Raises IpvsError."""
     found = _V4.match(word) or _V6.match(word)
@@ -260,6 +262,7 @@ def _scheduler(name: str) -> str:
     return name
 
 
+@lru_cache(maxsize=64)
 def _flags(words: str, scheduler: str) -> tuple[str, ...]:
     numbered = {f"flag-{i + 1}": flag for i, flag in enumerate(FLAGS.get(scheduler, ()))}
     found = [numbered.get(word, word) for word in words.split(",") if word]

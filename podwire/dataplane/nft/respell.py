@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from podwire.dataplane.nft.elements import Element, Members, members
@@ -11,7 +10,7 @@ from podwire.dataplane.nft.nat import Nat
 from podwire.dataplane.nft.stmt import Give, Match, Stmt, VMap
 from podwire.dataplane.nft.types import Value
 
-Words = Mapping[str, str]
+Words = dict[str, str]
 """What stands instead of what."""
 
 

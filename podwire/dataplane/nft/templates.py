@@ -12,23 +12,10 @@ from collections.abc import Callable
 from ipaddress import AddressValueError, IPv6Address
 from typing import NamedTuple
 
-from podwire.dataplane.nft.expr import Anonymous, Binary, Constant, Presence, SetRef
+from podwire.dataplane.nft.expr import Anonymous
 from podwire.dataplane.nft.model import Rule
-from podwire.dataplane.nft.nat import Nat
-from podwire.dataplane.nft.stmt import (
-    Counter,
-    Dynset,
-    Give,
-    Limit,
-    Log,
-    Match,
-    Notrack,
-    Reject,
-    SetCt,
-    SetMeta,
-    Stmt,
-    VMap,
-)
+from podwire.dataplane.nft.respell import respell
+from podwire.dataplane.nft.stmt import Stmt
 
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _VARIABLE = re.compile(
@@ -72,7 +59,7 @@ class Templates:
             if "?" not in key and len(self._shapes) < KEEP_SHAPES:
                 names = tuple(i for i, word in enumerate(found) if word in rule.targets)
                 chains = [word for word in found if word[0].isalpha() and ":" not in word]
-                distinct = len(set(found)) == len(found) and _plain(rule.stmts)
+                distinct = len(set(found)) == len(found) and _plain(rule.stmts, found)
                 if distinct and (not chains or chains == list(rule.targets)):
                     self._shapes[key] = Shape(rule, names, tuple(found))
             return rule
@@ -84,23 +71,32 @@ class Templates:
         return shape.rule.like(shape.words, tuple(found), targets)
 
 
-_SPELLED = (Match, Give, Nat, VMap, Counter, Dynset, Reject, SetMeta, SetCt, Notrack, Log, Limit)
+class _Met(dict[str, str]):
+    """Words, and which of them were asked for."""
+
+    def __init__(self, words: list[str]) -> None:
+        super().__init__((word, word) for word in words)
+        self.met: dict[str, None] = {}
+
+    def get(self, key: str, default: str = "") -> str:  # type: ignore[override]
+        """The word itself."""
+        if key in self:
+            self.met[key] = None
+        return default
 
 
-def _plain(stmts: tuple[Stmt, ...]) -> bool:
-    """Whether addresses and chains stand only where ``respell`` finds them."""
-    for stmt in stmts:
-        if type(stmt) not in _SPELLED:
-            return False
-        if isinstance(stmt, Nat) and not isinstance(stmt.address, Constant | None):
-            return False
-        if isinstance(stmt, SetMeta | SetCt) and not isinstance(stmt.value, Constant | Binary):
-            return False
-        if isinstance(stmt, Match) and not isinstance(
-            stmt.right, Constant | Anonymous | SetRef | Presence
-        ):
-            return False
-    return True
+def _plain(stmts: tuple[Stmt, ...], found: list[str]) -> bool:
+    """Whether ``respell`` finds each of the variables, and they decide nothing about the shape.
+
+    (A mask makes a prefix, ranges of a set are merged, a comment is no address.)
+    """
+    words = _Met(found)
+    respell(stmts, words)
+    return len(words.met) == len(found) and not any(
+        isinstance(where, Anonymous) and where.interval
+        for stmt in stmts
+        for where in (getattr(stmt, "right", None), getattr(stmt, "container", None))
+    )
 
 
 def _kind(word: str) -> str:

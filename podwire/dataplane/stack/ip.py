@@ -63,7 +63,7 @@ def receive(run: Run, ns: Netns, skb: Skb, *, prerouted: bool = False) -> None:
             ns,
             Fate.NO_ROUTE,
             packet,
-            f"{packet.dst} is not local and {families.of(packet.dst).forwarding} is 0",
+            f"{packet.dst} is not local and {_closed_switch(ns, skb)} is 0",
             object=skb.in_dev,
         )
     elif _routable(run, ns, skb, route):
@@ -84,6 +84,12 @@ def _forwards(ns: Netns, skb: Skb) -> bool:
     if ":" in skb.packet.dst:
         return ns.sysctls.number("net.ipv6.conf.all.forwarding") != 0
     return ns.sysctls.own("forwarding", skb.in_dev) != 0
+
+
+def _closed_switch(ns: Netns, skb: Skb) -> str:
+    """The sysctl that keeps this host from passing a packet on."""
+    switch = families.of(skb.packet.dst).forwarding
+    return switch if not ns.sysctls.number(switch) else f"net.ipv4.conf.{skb.in_dev}.forwarding"
 
 
 def _martian(ns: Netns, skb: Skb) -> str:

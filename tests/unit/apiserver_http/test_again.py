@@ -60,6 +60,57 @@ def test_headers_that_came_before_mean_the_same(sent):
     assert told(sent, remembering=True) == told(sent, remembering=False)
 
 
+WRITES = (
+    "POST /a HTTP/1.1", "PUT /a?b=c%20d HTTP/1.1", "PATCH /a HTTP/1.1", "DELETE /a HTTP/1.1",
+    "POST /a HTTP/1.0", "POST /ä HTTP/1.1", "POST /a  HTTP/1.1", "GET /a HTTP/1.1",
+)  # fmt: skip
+HEADERS = (
+    "Host: x\r\nContent-Length: %s\r\n", "Host: x\r\nContent-Length: %s\r\nA: 1\r\nA: 2\r\n",
+    "content-length: %s\r\nHost: x\r\n", "Host: x\r\nContent-Length: %s\r\nContent-Length: 3\r\n",
+    "Host: x\r\nContent-Length:%s\r\n", "Host: x\r\nA: content-length: 3\r\nContent-Length: %s\r\n",
+    "Host: x\r\nContent-Length: %s\r\nConnection: close\r\n", "Content-Length: %s\r\n",
+    "Host: x\r\nContent-Length: %s\r\nExpect: 100-continue\r\n", "Host: x\r\n",
+    "Host: x\r\nContent-Length: %s\r\nTransfer-Encoding: chunked\r\n",
+)  # fmt: skip
+BODIES = ("abc", "{}", "x" * 12, "a\r\n\r\nb", "")
+LENGTHS = ("0", "3", "03", "+3", " 3", "3 ", "-1", "12a", "", "99999999", "1000000")
+
+
+def write(line, headers, body, length):
+    head = (
+        headers % (len(body.encode()) if length is None else length) if "%" in headers else headers
+    )
+    return f"{line}\r\n{head}\r\n{body}".encode()
+
+
+plain_writes = st.builds(
+    write, st.sampled_from(WRITES[:3]), st.sampled_from(HEADERS[:3]), st.sampled_from(BODIES),
+    st.none(),
+)  # fmt: skip
+odd_writes = st.builds(
+    write, st.sampled_from(WRITES), st.sampled_from(HEADERS), st.sampled_from(BODIES),
+    st.none() | st.sampled_from(LENGTHS),
+)  # fmt: skip
+
+
+@settings(max_examples=500)
+@given(st.lists(plain_writes | plain_writes | odd_writes, min_size=2, max_size=10))
+def test_writes_whose_headers_came_before_mean_the_same(sent):
+    """Whatever their length says, and wherever it stands."""
+    assert told(sent, remembering=True) == told(sent, remembering=False)
+
+
+def test_of_a_repeated_write_only_the_first_line_and_the_length_are_read():
+    parser = RequestParser(lambda *_: None)
+    parser.feed(write(WRITES[0], HEADERS[1], "{}", None))
+    parser.complete.clear()
+    parser._parser = None
+    parser.feed(write("PUT /b HTTP/1.1", HEADERS[1], '{"a": 1}', None))
+    one = parser.complete[0]
+    assert (one.method, one.target, one.body) == ("PUT", "/b", b'{"a": 1}')
+    assert one.headers == {"host": "x", "content-length": "8", "a": "1, 2"}
+
+
 def test_only_the_first_line_of_a_repeated_get_is_read():
     parser = RequestParser(lambda *_: None)
     parser.feed(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -171,6 +171,11 @@ def test_rules_of_one_shape_read_as_if_each_were_read_alone(address, one, two, v
         (f"meta l4proto tcp dnat to {address}:{port}", "ip"),
         (f"numgen random mod 2 vmap {{ 0 : goto {one} , 1 : goto {two} }}", "ip"),
         (f"ip saddr != {{ {address}, 10.0.0.0/8 }} drop", "ip"),
+        (f"ip saddr != {{ {address}, 1.2.3.4 }} drop", "ip"),
+        (f"ip saddr & {address} == 10.0.0.0 drop", "ip"),
+        (f'ip saddr 10.9.8.7 drop comment "of {address}"', "ip"),
+        (f"dnat to numgen inc mod 2 map {{ 0 : {address}, 1 : 1.2.3.4 }}", "ip"),
+        (f"ip saddr {address} ip daddr {address} drop", "ip"),
         (f"ip6 saddr {v6} goto {one}", "ip6"),
         (f"meta l4proto tcp dnat to [{v6}]:{port}", "ip6"),
     ):

@@ -6,6 +6,7 @@ from podwire.dataplane.commands import RulesRestore
 from podwire.dataplane.kernel import Kernel
 from podwire.kube_proxy.modes import MODES
 from podwire.runtime.rng import SeededRng
+from podwire.sim.settings import PROXY_MODES
 from tests.unit.kube_proxy.conftest import proxier, six
 
 SAVE = ("iptables-save",)
@@ -39,3 +40,8 @@ def test_the_iptables_mode_leaves_a_kernel_as_it_found_it():
     kept = [line for line in saved(kernel).splitlines() if "KUBE-" in line]
     assert kept == []
     assert "-A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT" in saved(kernel)
+
+
+def test_a_cluster_can_be_born_with_every_mode():
+    """``podwire up --proxy-mode`` offers the modes that there are."""
+    assert sorted(PROXY_MODES) == sorted(MODES)

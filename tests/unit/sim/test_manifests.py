@@ -42,7 +42,7 @@ def test_an_empty_folder_is_an_error(tmp_path):
     ("options", "told"),
     [
         ({"cni": "cilium"}, "cni: 'cilium' is not modelled; choose flannel or calico"),
-        ({"proxy_mode": "ipvs"}, "proxy-mode: 'ipvs' is not modelled"),
+        ({"proxy_mode": "userspace"}, "proxy-mode: 'userspace' is not modelled"),
         ({"time_profile": "warp"}, "time-profile"),
         ({"nodes": 1000}, "nodes: 1000"),
     ],
