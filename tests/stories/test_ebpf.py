@@ -1,0 +1,88 @@
+"""A cluster whose kube-proxy writes Cilium's maps: eBPF mode."""
+
+import pytest
+
+from podwire.api import kinds
+from tests.stories.test_explanations import ARTICLE, SERVICES, because
+from tests.stories.test_node_commands import ask
+from tests.stories.test_proxy_modes import switch
+
+NODE_PORT = """
+apiVersion: v1
+kind: Service
+metadata: {name: outer}
+spec:
+  type: NodePort
+  selector: {app: backend}
+  ports: [{port: 80, targetPort: 8080, nodePort: 30099}]
+"""
+pytestmark = pytest.mark.podwire(proxy_mode="ebpf")
+
+
+@pytest.fixture
+def article(cluster):
+    """The article's pair, and Services with mistakes."""
+    cluster.apply(ARTICLE / "backend.yaml", ARTICLE / "frontend.yaml", SERVICES, NODE_PORT)
+    assert cluster.converge()
+    return cluster
+
+
+def steps_of(report):
+    return [s for hop in (*report.hops, *report.reply_hops) for s in hop.steps if s.stage == "ebpf"]
+
+
+def test_a_socket_is_sent_to_a_backend_before_its_first_packet(article):
+    """One translation, at connect(); nothing to undo on the way back."""
+    report = article.trace("deploy/frontend", "svc/backend")
+    assert report.fate == "DELIVERED"
+    assert {branch.fate for branch in report.branches} == {"DELIVERED"}
+    assert len(report.branches) > 1
+    assert [(s.object, s.result) for s in steps_of(report)] == [("cil_sock4_connect", "dnat")]
+    assert report.hops[0].steps[0].stage == "ebpf"
+    assert article.trace("node/node-1", "svc/backend").fate == "DELIVERED"
+
+
+def test_a_datagram_socket_hears_from_the_address_it_spoke_to(article):
+    """A pod's resolver asks kube-dns by UDP: recvmsg() shows the cluster IP again."""
+    report = article.trace("deploy/frontend", "backend:80")
+    assert report.fate == "DELIVERED"
+
+
+def test_a_client_outside_reaches_a_node_port(article):
+    """Backends on both nodes answer it, through the tc programs of the node that it asked."""
+    node = article.get(kinds.NODE, "node-1", "")
+    address = next(a.address for a in node.status.addresses if a.type == "InternalIP")
+    report = article.trace("external", f"{address}:30099")
+    assert {branch.fate for branch in report.branches} == {"DELIVERED"}
+    assert "cil_from_netdev" in [s.object for s in steps_of(report)]
+
+
+def test_connect_fails_at_once_without_endpoints(article):
+    """And the trace says which Service, and why it has none."""
+    fate, why = because(article.trace("deploy/frontend", "svc/misnamed"))
+    assert fate == "NO_ENDPOINTS"
+    assert why.startswith("Service default/misnamed targets port name htpp")
+
+
+def test_nodes_show_their_services_as_cilium_does(article):
+    """``cilium-dbg service list``."""
+    listed, code = ask(article, "cilium-dbg", "service", "list")
+    assert code == 0
+    assert listed.startswith("ID")
+    assert f"{article.get(kinds.SERVICE, 'backend').spec.cluster_ip}:80/TCP" in listed
+
+
+def test_the_mode_is_changed_and_leaves_nothing_behind(cluster):
+    """To iptables: programs are detached. And back: no chain of Services is left."""
+    assert cluster.converge()
+    switch(cluster, "iptables")
+    assert ask(cluster, "cilium-dbg", "bpf", "lb", "dump") == ("", 0)
+    assert "KUBE-SVC-" in ask(cluster, "iptables-save")[0]
+    assert cluster.trace("node/node-1", "svc/kube-dns:53", namespace="kube-system").fate == (
+        "DELIVERED"
+    )
+    switch(cluster, "ebpf")
+    assert "KUBE-" not in ask(cluster, "iptables-save")[0].replace("KUBE-KUBELET", "")
+    assert cluster.trace("node/node-1", "svc/kube-dns:53", namespace="kube-system").fate == (
+        "DELIVERED"
+    )
