@@ -21,7 +21,6 @@ from podwire.kube_proxy.model import (
     service_ports,
 )
 
-
 FIRST_ID = {"ipv4": 1, "ipv6": SECOND_FAMILY}
 """Both families' ids come from one space, as upstream's allocator gives them."""
 
