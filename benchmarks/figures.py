@@ -339,6 +339,13 @@ def proxy() -> dict[str, str]:
     return measured()
 
 
+def dataplane() -> dict[str, str]:
+    """Packets through modelled kernels, and rules into them."""
+    from benchmarks.dataplane import dataplane as measured  # noqa: PLC0415  it imports the dataplane
+
+    return measured()
+
+
 ALL: dict[str, Callable[[], dict[str, str]]] = {
     "up": up,
     "cli": cli,
@@ -349,6 +356,7 @@ ALL: dict[str, Callable[[], dict[str, str]]] = {
     "hashes": hashes,
     "apply": apply,
     "proxy": proxy,
+    "dataplane": dataplane,
     "store": store,
     "api": api,
     "rooms": rooms,

@@ -53,8 +53,8 @@ class Journey:
             self._carry()
 
     def connect(self, node: str, netns: str, packet: Packet, *, any_source: bool) -> Packet:
-        """Begin as a socket does: programs at its connecting may send the packet elsewhere. The
-        packet that left, or would have.
+        """Begin as a socket does, which eBPF programs may send elsewhere; the packet that left, or
+        would have.
         """
         kernel, recorder = self.world.kernels[node], Recorder()
         done = kernel.translate_socket(packet, netns, self.now_ns, recorder)

@@ -65,8 +65,9 @@ def test_server_side_apply_creates_changes_and_asks_before_it_takes(run):
 
 
 def test_diff_shows_what_a_server_side_apply_would_change(run):
-    """Exit code 0 without a difference, 1 with one."""
+    """Exit code 0 without a difference, 1 with one. A status at rest makes none of its own."""
     run("apply", "--server-side", "-f", "-", text=manifest())
+    run("rollout", "status", "deploy/web", "--timeout=60s")
     assert run("diff", "--server-side", "-f", "-", text=manifest()) == ""
     changed = run("diff", "--server-side", "-f", "-", text=manifest(image="nginx:1.28"), code=1)
     assert "+      - image: nginx:1.28" in changed.stdout

@@ -317,7 +317,7 @@ def encode(one: Fields) -> bytes:
     """The set's FieldsV1 JSON, in upstream's order."""
     text = plain(one)
     several = len(_NUMBERED.findall(text)) > 1
-    return renumbered(text) if several and _rivals(one) else text
+    return renumbered(text) if several else text
 
 
 def _rivals(one: Fields) -> bool:
@@ -341,11 +341,13 @@ _PLAIN = re.compile(r'[^\x00-!"&<>\\]*')
 
 @lru_cache(maxsize=1024)
 def renumbered(text: bytes) -> bytes:
-    """A set's text in upstream's order, where numbers sort as numbers.
+    """A set's text in upstream's order, where numbers sort as numbers: as it is if no siblings
+    are told apart by numbers.
 
     Remembered: many objects of a kind are owned alike.
     """
-    return msgspec.json.encode(_in_order(msgspec.json.decode(text)))
+    one: Fields = msgspec.json.decode(text)
+    return msgspec.json.encode(_in_order(one)) if _rivals(one) else text
 
 
 @lru_cache(maxsize=1024)

@@ -5,15 +5,16 @@ About 200 flows; where a mode differs the table says so, and why.
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from podwire.kube_proxy.modes import MODES
-from tests.unit.kube_proxy.flows import Case, FlowNode, cases
+from tests.unit.kube_proxy.flows import DATA, Case, FlowNode, cases
+
+EBPF = yaml.safe_load((DATA.parent / "proxyflows_ebpf.yaml").read_text())
+"""What differs with Cilium's datapath, by case and flow, each with its reason."""
 
 HELD = ("iptables", "nftables", "ipvs", "ebpf")
 """The modes that these tables are about (as far as they are there)."""
@@ -35,7 +36,7 @@ def test_a_flow_goes_where_upstream_says(case: Case, mode: str):
         for flow in step["flows"]:
             wanted = _for_mode(flow, mode)
             if mode == "ebpf":
-                wanted = {**wanted, **_ebpf().get(f"{case} / {flow['name']}", {})}
+                wanted = {**wanted, **EBPF.get(f"{case} / {flow['name']}", {})}
             if "skip" in wanted:
                 continue
             goes = wanted["goes"]
@@ -48,14 +49,6 @@ def _for_mode(body: dict[str, Any], mode: str) -> dict[str, Any]:
     return {**body, **body.get("modes", {}).get(mode, {})}
 
 
-@cache
-def _ebpf() -> dict[str, Any]:
-    """Where Cilium's datapath differs, by case and flow: too much for the tables themselves."""
-    path = Path(__file__).parents[2] / "data" / "proxyflows_ebpf.yaml"
-    found: dict[str, Any] = yaml.safe_load(path.read_text())
-    return found
-
-
 def test_the_differences_of_ebpf_are_about_flows_that_exist():
     """A renamed flow would silently lose its reason."""
     names = {
@@ -64,7 +57,7 @@ def test_the_differences_of_ebpf_are_about_flows_that_exist():
         for step in ({"flows": case.body["flows"]}, *case.body.get("then", ()))
         for flow in step["flows"]
     }
-    assert [name for name in _ebpf() if name not in names] == []
+    assert [name for name in EBPF if name not in names] == []
 
 
 def test_the_tables_are_whole():
