@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from podwire.dataplane.commands import EbpfMapUpdate
+from podwire.dataplane.ebpf.maps import SECOND_FAMILY
 from podwire.kube_proxy.conntrack import Wanted
 from podwire.kube_proxy.core import Proxier
 from podwire.kube_proxy.mode import Sync
@@ -20,6 +21,9 @@ from podwire.kube_proxy.model import (
     service_ports,
 )
 
+FIRST_ID = {"ipv4": 1, "ipv6": SECOND_FAMILY}
+"""Both families' ids come from one space, as upstream's allocator gives them."""
+
 
 @dataclass(slots=True)
 class Programmed:
@@ -28,7 +32,7 @@ class Programmed:
     ids: dict[str, int] = field(default_factory=dict)
     backends: dict[str, int] = field(default_factory=dict)
     users: dict[str, int] = field(default_factory=dict)
-    """How many Services use a backend."""
+    """How many Services use a backend, or a pod of this node."""
     lines: dict[str, dict[str, str]] = field(default_factory=dict)
     used: dict[str, tuple[str, ...]] = field(default_factory=dict)
     counts: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -50,11 +54,11 @@ def plan_sync(state: Proxier, devices: tuple[str, ...], *, full: bool) -> Sync |
     state.dirty.clear()
     if not keys and not full:
         return None
-    after = Programmed() if full else held.copy()
+    first = FIRST_ID[state.family]
+    after = Programmed(next_id=first, next_backend=first) if full else held.copy()
     text: list[str] = []
     if full:
-        after.next_id, after.next_backend = 1, 1
-        text += ["clear", *_programs(state, devices)]
+        text += [f"clear {state.family}", *_programs(state, devices)]
     changed: list[tuple[ServicePort, tuple[Endpoint, ...]]] = []
     for key in keys:
         text += _service(state, after, key, changed)
@@ -112,7 +116,8 @@ def _service(
         after.users[text] -= 1
         if not after.users[text]:
             del after.users[text]
-            texts.append(f"delete BE: ID={after.backends.pop(text)}")
+            known = after.backends.pop(text, None)
+            texts.append(f"delete {text}" if known is None else f"delete BE: ID={known}")
     gone = [k for k in before if k not in wanted]
     for k in gone:
         if k.endswith(" SLOT=0"):
@@ -125,7 +130,7 @@ def _service(
     return [*(n for n in news if n.startswith("update BE")),
             *(n for n in news if not n.startswith("update BE")),
             *(f"delete {before[k] if k.startswith('SVC') else k}" for k in gone
-              if not k.startswith("BE: ")), *texts]  # fmt: skip
+              if not k.startswith(("BE: ", "LXC: "))), *texts]  # fmt: skip
 
 
 Front = tuple[str, tuple[str, ...], list[Endpoint]]
@@ -192,7 +197,8 @@ def _entries(
         if port.affinity_s:
             wanted[f"AFF: ID={number} BEID={be}"] = f"AFF: ID={number} BEID={be}"
         if end.node == state.node.name:
-            wanted[f"LXC: IP={end.ip}"] = f"LXC: IP={end.ip}"
+            here = f"LXC: IP={end.ip}"
+            wanted[here], users[here] = here, None
     address = at.removesuffix("/i").rpartition("/")[0]
     wanted[f"REV: ID={number}"] = f"REV: ID={number} ADDR={address}"
     wanted[f"SVC: ADDR={at} SLOT=0"] = (

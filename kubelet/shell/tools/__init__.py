@@ -4,9 +4,8 @@ from __future__ import annotations
 
 _NETWORK = (
     "arp", "bridge", "cilium-dbg", "conntrack", "ethtool", "ifconfig", "ip", "ip6tables",
-    "ip6tables-save",
-    "ipset", "iptables", "iptables-legacy", "iptables-nft", "iptables-save", "ipvsadm",
-    "ipvsadm-restore", "ipvsadm-save", "netstat", "nft", "route", "ss", "sysctl", "tc",
+    "ip6tables-save", "ipset", "iptables", "iptables-legacy", "iptables-nft", "iptables-save",
+    "ipvsadm", "ipvsadm-restore", "ipvsadm-save", "netstat", "nft", "route", "ss", "sysctl", "tc",
     "traceroute", "tracepath",
 )  # fmt: skip
 """Run by the fabric in the pod's network namespace."""

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 LB_ENTRIES = 65_536
 FLOWS = {"tcp": 524_288}
 OTHER_FLOWS = 262_144
+SECOND_FAMILY = 32_768
+"""The first id of IPv6's Services and backends; IPv4's are below."""
 SECOND_NS = 1_000_000_000
 LIFETIMES_S = {"tcp": 8000}
 OTHER_LIFETIME_S = 60

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 from podwire.dataplane.ebpf import maglev
-from podwire.dataplane.ebpf.maps import LB_ENTRIES, Backend, Ebpf, Frontend, Service
+from podwire.dataplane.ebpf.maps import LB_ENTRIES, SECOND_FAMILY, Backend, Ebpf, Frontend, Service
 
 PROGRAMS = (
     "cil_sock4_connect", "cil_sock4_sendmsg", "cil_sock4_recvmsg", "cil_sock4_getpeername",
@@ -86,10 +87,30 @@ def _line(draft: Ebpf, line: str) -> None:
         about, _, name = about.partition(" # ")
         change(draft, fields(about), verb == "update", name)
     elif verb == "clear":
-        for table in Ebpf.TABLES:
-            getattr(draft, table).clear()
+        _clear(draft, rest)
     else:
         raise EbpfError(f'unknown verb "{verb}"')
+
+
+def _clear(draft: Ebpf, family: str) -> None:
+    """All entries of a family; without one, programs and options too."""
+    if family not in {"", "ipv4", "ipv6"}:
+        raise EbpfError(f'unknown family "{family}"')
+    for name in Ebpf.TABLES:
+        table = getattr(draft, name)
+        if not family:
+            table.clear()
+        elif name not in {"attached", "config"}:
+            for key in [key for key in table if _family(key) == family]:
+                del table[key]
+
+
+def _family(key: Any) -> str:
+    """The family that a key of a map belongs to: by its address, or its id."""
+    while isinstance(key, tuple):
+        key = key[0]
+    second = ":" in key if isinstance(key, str) else key >= SECOND_FAMILY
+    return "ipv6" if second else "ipv4"
 
 
 def _svc(draft: Ebpf, f: dict[str, str], add: bool, name: str) -> None:
