@@ -39,6 +39,10 @@ _OTHERS = re.compile(
 """Rules of other agents (kubelet's jumps among them: it is there only in the model); and upstream's
 that only count (NodePorts at 127.0.0.0/8), whose target is that of the rule behind them.
 """
+UNORDERED = (
+    "KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-EXTERNAL-SERVICES", "KUBE-PROXY-FIREWALL",
+)  # fmt: skip
+"""Chains whose rules upstream writes in the order of a Go map."""
 _IGNORED = re.compile(r'-m nfacct --nfacct-name +\S+ |-m comment --comment (".*?"|\S+) ')
 _NFT_COUNTER = re.compile(r"counter (name \S+ )?(packets \d+ bytes \d+ )?| comment \".*?\"")
 
@@ -63,12 +67,14 @@ def lines(dump: str, mode: str) -> list[str]:
     if mode == "nftables":
         kept = (_NFT_COUNTER.sub("", line).strip() for line in dump.splitlines())
         return sorted(part for line in kept if line for part in _elements(line))
-    own = [
-        line for line in dump.splitlines() if line.startswith("-A ") and not _OTHERS.search(line)
-    ]
-    rules = [_IGNORED.sub("", line) for line in own]
-    unordered = ("-A KUBE-SERVICES", "-A KUBE-NODEPORTS", "-A KUBE-EXTERNAL", "-A KUBE-PROXY-F")
-    return sorted(rules, key=lambda r: (r.split()[1], r if r.startswith(unordered) else ""))
+    table, rules = "", []
+    for line in dump.splitlines():
+        if line.startswith("*"):
+            table = line[1:]
+        elif line.startswith("-A ") and not _OTHERS.search(line):
+            rules.append((table, line.split()[1], _IGNORED.sub("", line)))
+    rules.sort(key=lambda r: (*r[:2], r[2] if r[1] in UNORDERED else ""))
+    return [f"{of} {rule}" for of, _, rule in rules]
 
 
 def _elements(line: str) -> list[str]:
