@@ -74,8 +74,10 @@ def test_a_watch_prints_a_row_for_each_change(desk):
     with going_on(desk, "get", "deploy", "-w") as watch:
         desk.run("kubectl", "create", "deployment", "web", "--image=nginx")
         watch.says(r"^NAME +READY +UP-TO-DATE +AVAILABLE +AGE$")
-        watch.says(r"^web +0/1 +")
         watch.says(r"^web +1/1 +1 +1 ")
+        desk.run("kubectl", "scale", "deployment", "web", "--replicas=2")
+        watch.says(r"^web +1/2 +")
+        watch.says(r"^web +2/2 +2 +2 ")
 
 
 def test_a_watch_tells_the_kind_of_change_when_asked(desk):
