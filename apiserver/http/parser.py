@@ -35,9 +35,10 @@ MAX_PARAMETERS = 1000
 _SINGLE = frozenset(("host", "authorization", "content-length", "content-type"))
 """Headers of which a second one is an attack or a mistake, never a list."""
 
-_GET = re.compile(rb"GET (/[A-Za-z0-9/._~:=&?,;+@!$'()*%-]*) HTTP/1\.1\r\n")
-"""A first line that llhttp and everybody else reads in the same way."""
-_WRITE = re.compile(rb"(POST|PUT|PATCH) (/[A-Za-z0-9/._~:=&?,;+@!$'()*%-]*) HTTP/1\.1\r\n")
+_TARGET = rb"(/[A-Za-z0-9/._~:=&?,;+@!$'()*%-]*)"
+"""A target that llhttp and everybody else reads in the same way."""
+_GET = re.compile(rb"GET %b HTTP/1\.1\r\n" % _TARGET)
+_WRITE = re.compile(rb"(POST|PUT|PATCH) %b HTTP/1\.1\r\n" % _TARGET)
 _LENGTH = re.compile(rb"\r\ncontent-length: ([1-9][0-9]{0,6})\r\n", re.IGNORECASE)
 _UNLIKE = ("upgrade", "transfer-encoding", "expect")
 """Headers that make a request more than its first line, its other headers and its body."""
@@ -180,7 +181,7 @@ class RequestParser:
         if not incoming.keep_alive or any(name in headers for name in _UNLIKE):
             return
         if (line := _GET.match(data)) is not None:
-            if not incoming.body and len(data) <= _BLOCK_BYTES:
+            if "content-length" not in headers and len(data) <= _BLOCK_BYTES:
                 self._block, self._block_headers = data[line.end() :], headers.copy()
         elif (line := _WRITE.match(data)) is not None and incoming.body:
             end = data.index(b"\r\n\r\n") + 4
