@@ -122,8 +122,8 @@ def test_only_the_first_line_of_a_repeated_get_is_read():
 
 def test_a_get_whose_body_was_refused_is_not_taken_for_one_without():
     """The same bytes again, now let in, bring their body."""
-    parser = RequestParser(lambda incoming, _: setattr(incoming, "refusal", refusal))
-    sent = b"GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
-    for refusal, body in (("nobody", b""), (None, b"abc")):
-        parser.feed(sent)
+    refusals = iter(("nobody", None))
+    parser = RequestParser(lambda incoming, _: setattr(incoming, "refusal", next(refusals)))
+    for body in (b"", b"abc"):
+        parser.feed(b"GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
         assert parser.complete.popleft().body == body
