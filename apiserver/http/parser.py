@@ -15,10 +15,8 @@ from urllib.parse import parse_qsl, quote, unquote
 
 import httptools
 
+from podwire.api.codec import MAX_BODY_BYTES, TOO_LARGE
 from podwire.apiserver.http.headers import joined
-
-MAX_BODY_BYTES = 3 * 1024 * 1024
-"""Upstream's limit of a request body (apiserver MaxRequestBodyBytes)."""
 
 MAX_HEAD_BYTES = 1024 * 1024
 """Request line and headers together (apiserver MaxHeaderBytes); trailers and what frames chunks
@@ -26,8 +24,6 @@ count as well.
 """
 _FRAMING_BYTES = 16
 """What may frame one byte of a body before it counts (Go's chunked reader allows as much)."""
-
-TOO_LARGE = f"Request entity too large: limit is {MAX_BODY_BYTES}"
 
 MAX_HEADERS = 500
 MAX_PARAMETERS = 1000
