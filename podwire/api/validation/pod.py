@@ -26,7 +26,7 @@ _RARE = (
     "readinessGates", "schedulingGates", "hostname", "subdomain", "hostAliases",
     "priorityClassName", "runtimeClassName", "overhead", "os", "hostUsers",
 )  # fmt: skip
-"""Fields that few pods have: where check_pod_spec looks at one of these, it looks at no other."""
+"""Fields that few pods have: those of all the checks that check_pod_spec makes of such only."""
 _MUTABLE = (
     "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
     "`spec.tolerations` (only additions to existing tolerations),"
