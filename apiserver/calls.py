@@ -184,7 +184,7 @@ def parse(request: Request, user: User) -> Call | None:
     Raises ApiError MethodNotAllowed for a method that the resource does not have.
     """
     path = request.path
-    meant = _meaning(path) if len(path) <= _REMEMBERED_PATH else _meaning.__wrapped__(path)
+    meant = _meaning(path) if len(path) <= REMEMBERED_PATH else _meaning.__wrapped__(path)
     if meant is None:
         return None
     call = Call(
@@ -195,7 +195,8 @@ def parse(request: Request, user: User) -> Call | None:
     return call
 
 
-_REMEMBERED_PATH = 256
+REMEMBERED_PATH = 256
+"""How long a path is at most whose meaning is remembered: anybody may ask for any."""
 
 
 class _Meaning(NamedTuple):

@@ -14,7 +14,6 @@ class Config:
     """Where Services get addresses: one range, or one of each family, the default one first."""
     node_port_range: tuple[int, int] = (30000, 32767)
     event_ttl_s: float = 3600.0
-    body_limit_bytes: int = 3 * 1024 * 1024
     min_request_timeout_s: float = 1800.0
     """A watch without timeoutSeconds ends after this up to twice this (seeded)."""
     advertise_address: str = "192.168.0.10"

@@ -145,7 +145,7 @@ def rewritten(request: Request, response: Response) -> Response:
     Scale, discovery. Kinds without a protobuf form stay JSON.
     """
     header = request.headers.get("accept", "")
-    if "protobuf" not in header and "yaml" not in header:
+    if not names_other(header):
         return _indented(response) if for_people(request) else response
     if response.stream is not None or response.headers.get("content-type") != JSON_TYPE:
         return response
@@ -167,6 +167,11 @@ def rewritten(request: Request, response: Response) -> Response:
         response.body = protobuf_encode.wrap(api_version, kind, message)
         response.headers["content-type"] = PROTOBUF_TYPE
     return response
+
+
+def names_other(accept: str) -> bool:
+    """Whether an Accept header names an encoding other than JSON, preferred or not."""
+    return "protobuf" in accept or "yaml" in accept
 
 
 def for_people(request: Request) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from podwire.apiserver.sources import Source
-from podwire.client import dnswire, resolver
+from podwire.client import dnstext, dnswire, resolver
 from podwire.client.counters import Fabric, KubeletStreams, Resolver
 from podwire.dataplane.verdict import Branch, WalkAnswer, WalkRequest
 from podwire.explain.report import Asked, LookupReport
@@ -99,11 +99,11 @@ class Lookups:
             asked.append(
                 Asked(
                     name=question.name,
-                    type=dnswire.type_name(question.type),
+                    type=dnstext.type_name(question.type),
                     server=server,
                     answered_by=branch.flow.dst if branch.flow and reply is not None else "",
-                    rcode=dnswire.rcode_name(message.rcode) if message is not None else "",
-                    answers=[dnswire.data_text(r) for r in message.answer] if message else [],
+                    rcode=dnstext.rcode_name(message.rcode) if message is not None else "",
+                    answers=[dnstext.data_text(r) for r in message.answer] if message else [],
                     fate=branch.fate,
                 )
             )

@@ -2,8 +2,9 @@
 
 ``server.handle`` is the rule; this is the same answer at a fraction of its price, for requests
 that ask for nothing special: no parameters, plain JSON, nobody impersonated, an object that is
-there, a cache that is as new as the store. Whatever else is asked is left to ``handle``, all
-refusals too. ``tests/unit/apiserver/test_reads.py`` holds the two together.
+there and not so large that it is compressed or written in pieces, a cache that is as new as the
+store. Whatever else is asked is left to ``handle``, all refusals too.
+``tests/unit/apiserver/test_reads.py`` holds the two together.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from podwire.api.validation.warnings import deprecated
 from podwire.apiserver import answers, authorizer, calls
 from podwire.apiserver.authorizer import Attributes
 from podwire.apiserver.cache.kind import KindCache
-from podwire.apiserver.encodings import for_people
-from podwire.apiserver.impersonation import PREFIX
+from podwire.apiserver.encodings import for_people, names_other
+from podwire.apiserver.http.writing import GZIP_BYTES
+from podwire.apiserver.impersonation import is_asked
 from podwire.apiserver.metrics import Series
 from podwire.apiserver.registry import get
 from podwire.client.counters import Request, Response
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
 
 _FOLDERS = 4096
-_HEADERS = 256
+"""How many paths are remembered; long ones are not (``calls.REMEMBERED_PATH``)."""
+_ASKED = 256
+"""How many pairs of Accept and User-Agent are remembered, and how long one may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +64,8 @@ class Reads:
         asked = (headers.get("accept", ""), headers.get("user-agent", ""))
         if not (self._plain.get(asked) or self._is_plain(request, asked)):
             return None
-        for header in headers:
-            if header.startswith(PREFIX):
-                return None
+        if is_asked(headers):
+            return None
         began_ns = server.world.clock.monotonic_ns()
         kind, namespace = folder.kind, folder.namespace
         attributes = Attributes(
@@ -72,16 +75,18 @@ class Reads:
         if not allowed or not server.caches.settled():
             return None
         entry = folder.cache.get(namespace, name)
-        if entry is None:
+        if entry is None or len(data := entry.data) > GZIP_BYTES:
             return None
-        response = answers.raw(entry.data)
-        server.metrics.read(folder.series, began_ns, len(response.body))
+        response = answers.raw(data)
+        server.metrics.read(folder.series, began_ns, len(data))
         return response
 
     def _learned(self, request: Request, path: str, name: str) -> Folder | None:
         """Find out what a path means: every object in the same place has the same."""
         server = self._server
-        if not name or "%" in request.path or server.routes.path(request.path) is not None:
+        if not name or "%" in request.path or len(path) > calls.REMEMBERED_PATH:
+            return None
+        if server.routes.path(request.path) is not None:
             return None
         assert request.user is not None
         try:
@@ -101,14 +106,14 @@ class Reads:
     def _is_plain(self, request: Request, asked: tuple[str, str]) -> bool:
         """Whether who asks like that gets an object's JSON as it is stored."""
         accept, _ = asked
-        if "protobuf" in accept or "yaml" in accept or for_people(request):
+        if names_other(accept) or for_people(request):
             return False
         try:
             plain = self._server.shape(accept) is None
         except ApiError:
             return False
-        if plain and len(accept) + len(asked[1]) < _HEADERS:
-            if len(self._plain) >= _HEADERS:
+        if plain and len(accept) + len(asked[1]) < _ASKED:
+            if len(self._plain) >= _ASKED:
                 self._plain.clear()
             self._plain[asked] = True
         return plain

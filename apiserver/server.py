@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from podwire.api import kinds
-from podwire.api.codec import PROTOBUF_TYPE
+from podwire.api.codec import MAX_BODY_BYTES, PROTOBUF_TYPE, TOO_LARGE
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.validation.warnings import deprecated
@@ -156,10 +156,8 @@ class Apiserver:
         return None
 
     async def _dispatch(self, request: Request) -> Response:
-        if len(request.body) > self.config.body_limit_bytes:
-            limit = self.config.body_limit_bytes
-            message = f"Request entity too large: limit is {limit}"
-            raise ApiError("RequestEntityTooLarge", message)
+        if len(request.body) > MAX_BODY_BYTES:
+            raise ApiError("RequestEntityTooLarge", TOO_LARGE)
         request = impersonation.applied(self, request)
         route = self.routes.path(request.path)
         if route is not None:

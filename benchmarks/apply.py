@@ -101,7 +101,7 @@ def tracking() -> dict[str, str]:
     kubelet = Manager("kubelet", UPDATE, "v1", "status")
 
     def create() -> Any:
-        return managers.sealed(managers.created(step, zero, obj, creator, TIME, main))
+        return managers.created(step, zero, obj, creator, TIME, main)
 
     pending = {**obj, "status": {"phase": "Pending"}}
     running = {**obj, "status": _status(ready=False)}

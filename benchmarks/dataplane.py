@@ -50,9 +50,14 @@ def _timed(call: Callable[[], Any]) -> Took:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def _best(calls: Sequence[Callable[[], Any]]) -> Took:
+def _median(runs: Sequence[Took]) -> Took:
     """The median run by processor time."""
-    return sorted((_timed(call) for call in calls), key=lambda took: took[1])[len(calls) // 2]
+    return sorted(runs, key=lambda took: took[1])[len(runs) // 2]
+
+
+def _repeated(call: Callable[[], Any], runs: int = RUNS) -> Took:
+    """The median of so many runs."""
+    return _median([_timed(call) for _ in range(runs)])
 
 
 def _rate(number: int, took: Took) -> str:
@@ -66,20 +71,14 @@ def rules(services: int, mode: str = "iptables", first: int = 0) -> tuple[Comman
     ends = [{"addresses": [f"10.244.2.{k + 2}"], "nodeName": "node-2"} for k in range(PODS)]
     for number in range(first, first + services):
         key = f"default/s{number}"
-        made = proxy._slice(number)  # noqa: SLF001  the benchmarks' own
+        made = proxy.endpoint_slice(number)
         body = {**msgspec.to_builtins(made), "endpoints": ends}
-        one.services[key] = proxy._service(number, local=False)  # noqa: SLF001
+        one.services[key] = proxy.service(number, local=False)
         one.slices[key] = {f"s{number}-x": msgspec.convert(body, type(made))}
     existing = {("iptables-save",): "", ("nft", "list", "ruleset"): ""}
     plan = one.plan(full=True, existing=existing)
     assert plan is not None
     return tuple(plan.commands)
-
-
-def vip(number: int) -> str:
-    """The cluster IP of a Service."""
-    high, low = divmod(number, 250)
-    return f"10.96.{high}.{low + 1}"
 
 
 class Path:
@@ -101,7 +100,7 @@ class Path:
     def syn(self, service: int) -> Packet:
         """The first packet of another connection."""
         port = 10_000 + next(self._ports) % 50_000
-        return Packet("10.244.1.2", vip(service), "tcp", port, 80, SYN)
+        return Packet("10.244.1.2", proxy.cluster_ip(service), "tcp", port, 80, SYN)
 
     def connect(self, service: int, *, read: bool) -> None:
         """One traced SYN, from the pod to the endpoint's socket; ``read``: also look at it."""
@@ -167,18 +166,18 @@ def _packets(path: Path, few: Path) -> dict[str, str]:
         )
         for _ in range(RUNS)
     ]
-    many = sorted((a for a, _ in pairs), key=lambda took: took[1])[RUNS // 2]
+    many = _median([a for a, _ in pairs])
     label = "traced new connections, two nodes, VXLAN"
     told[f"{label}, 10,000 Services"] = _rate(number, many)
     ratio = statistics.median(a[1] / b[1] for a, b in pairs)
     told["its processor time / that with 100 Services"] = f"{ratio:.2f}"
-    read = _best([lambda: path.connections(number, hot, read=True)] * 3)
+    read = _repeated(lambda: path.connections(number, hot, read=True), 3)
     told["the same, every step read"] = _rate(number, read)
-    spread = _best([lambda: path.connections(MANY, range(MANY))] * 3)
+    spread = _repeated(lambda: path.connections(MANY, range(MANY)), 3)
     told["the same, every Service in turn (each met for the 1st to 3rd time)"] = _rate(MANY, spread)
     flows = path.establish(HOT)
     path.talk(4 * HOT, flows)
-    talked = _best([lambda: path.talk(4 * number, flows)] * RUNS)
+    talked = _repeated(lambda: path.talk(4 * number, flows))
     told["packets on established flows, two nodes, VXLAN"] = _rate(4 * number, talked)
     return told
 
@@ -194,7 +193,8 @@ def _interpreters(path: Path) -> dict[str, str]:
     def walked(walk: Callable[..., Any], number: int) -> list[Any]:
         chance, found = RngChance(SeededRng(3)), []
         for i in range(number):
-            packet = Packet("10.244.1.2", vip(i * 97 % MANY), "tcp", 20_000 + i, 80, SYN)
+            to = proxy.cluster_ip(i * 97 % MANY)
+            packet = Packet("10.244.1.2", to, "tcp", 20_000 + i, 80, SYN)
             env = Env(ns, path.lab.now, chance, "nat", nf)
             found.append(walk(nf, "nat", "PREROUTING", Skb(packet, in_dev="cni0"), env, None))
         return found
@@ -252,13 +252,13 @@ def _load(mode: str, argv: list[str], services: int, first: int) -> tuple[float,
 
 
 def _forks() -> dict[str, str]:
-    """A cluster of 1,000 pods on 20 nodes, and two writes on the fork's first node."""
+    """A cluster of 1,000 pods on nine nodes."""
     lab = Lab(nodes=9, pods=8)
     for i in range(1, 10):
         for k in range(8, 112):
             lab.pod(i, f"p{k}-", k + 2)
     twins: list[Any] = []
-    took = _best([lambda: twins.append(lab.world.fork())] * RUNS)
+    took = _repeated(lambda: twins.append(lab.world.fork()))
     pods = sum(len(kernel.namespaces()) - 1 for kernel in lab.world.kernels.values())
     return {f"fork of a cluster of {pods:,} pods": f"{took[0] * 1e3:.2f} ms"}
 

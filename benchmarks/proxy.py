@@ -30,10 +30,16 @@ MODE = MODES["iptables"]
 CONFIG = Config(cluster_cidr="10.128.0.0/9")
 
 
-def _service(number: int, *, local: bool) -> Service:
+def cluster_ip(number: int) -> str:
+    """The cluster IP of a Service."""
     high, low = divmod(number, 250)
+    return f"10.96.{high}.{low + 1}"
+
+
+def service(number: int, *, local: bool) -> Service:
+    """``s<number>``, ``local`` with internalTrafficPolicy Local."""
     spec: dict[str, Any] = {
-        "clusterIP": f"10.96.{high}.{low + 1}",
+        "clusterIP": cluster_ip(number),
         "ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
     }
     if local:
@@ -42,7 +48,8 @@ def _service(number: int, *, local: bool) -> Service:
     return msgspec.convert({"metadata": {**meta, "resourceVersion": "1"}, "spec": spec}, Service)
 
 
-def _slice(number: int, version: int = 1, endpoints: int = ENDPOINTS) -> EndpointSlice:
+def endpoint_slice(number: int, version: int = 1, endpoints: int = ENDPOINTS) -> EndpointSlice:
+    """The endpoints of ``s<number>``, on nodes of their own each."""
     high, low = divmod(number, 250)
     meta = {
         "name": f"s{number}-x", "namespace": "default", "uid": f"e{number}",
@@ -101,9 +108,9 @@ def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
 
 def proxy() -> dict[str, str]:
     """All figures of this file."""
-    services = {f"default/s{i}": _service(i, local=False) for i in range(SERVICES)}
-    slices = {f"default/s{i}": {f"s{i}-x": _slice(i)} for i in range(SERVICES)}
-    mixed = {f"default/s{i}": _service(i, local=i % LOCAL_EVERY == 0) for i in range(SERVICES)}
+    services = {f"default/s{i}": service(i, local=False) for i in range(SERVICES)}
+    slices = {f"default/s{i}": {f"s{i}-x": endpoint_slice(i)} for i in range(SERVICES)}
+    mixed = {f"default/s{i}": service(i, local=i % LOCAL_EVERY == 0) for i in range(SERVICES)}
     gc.collect()
     gc.freeze()
     shared, found = Shared(), {}
@@ -131,7 +138,9 @@ def _fleet(
         node.load(node.build())
     each, together = [], []
     for number in range(CHANGES):
-        slices[f"default/s{number}"][f"s{number}-x"] = _slice(number, number + 2, ENDPOINTS - 1)
+        slices[f"default/s{number}"][f"s{number}-x"] = endpoint_slice(
+            number, number + 2, ENDPOINTS - 1
+        )
         took = [_timed(partial(node.change, f"default/s{number}"))[0] for node in nodes]
         each += took
         together.append(sum(took))

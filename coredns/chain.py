@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol, TypeVar
 
 from podwire.api.kinds import Kind
 from podwire.api.views import Object
-from podwire.client import dnswire
+from podwire.client import dnstext, dnswire
 from podwire.client.counters import Process
 from podwire.client.dnswire import Edns, Message
 from podwire.client.informer import Informer
@@ -46,7 +46,7 @@ class Query:
     @property
     def type_text(self) -> str:
         """``A``, ``SRV`` ..."""
-        return dnswire.type_name(self.qtype)
+        return dnstext.type_name(self.qtype)
 
     @property
     def limit_bytes(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from podwire.client import dnswire
+from podwire.client import dnstext
 from podwire.client.dnswire import AAAA, CNAME, SRV, A
 from podwire.coredns import core
 from podwire.coredns.core import Zone
@@ -29,6 +29,6 @@ def _lines(records: Records, zone: Zone, owner: str) -> list[str]:
     for kind in (A, AAAA, CNAME, SRV):
         for rr in core.answer(records, zone, owner, kind).answer:
             if rr.name == owner:
-                text = f"{rr.name}\t{rr.ttl}\tIN\t{dnswire.type_name(rr.type)}"
-                seen[f"{text}\t{dnswire.data_text(rr)}"] = None
+                text = f"{rr.name}\t{rr.ttl}\tIN\t{dnstext.type_name(rr.type)}"
+                seen[f"{text}\t{dnstext.data_text(rr)}"] = None
     return list(seen)

@@ -16,7 +16,7 @@ from podwire.api.times import NS, format_time
 from podwire.api.views import Container, Pod
 from podwire.client.counters import Container as Running
 from podwire.client.hosting import KILLED
-from podwire.kubelet import launch, probes, termination
+from podwire.kubelet import launch, probes, sandbox, termination
 from podwire.kubelet.core import (
     RUNNING,
     TERMINATED,
@@ -30,7 +30,7 @@ from podwire.kubelet.env import ConfigError
 from podwire.kubelet.hooks import run_hook
 from podwire.kubelet.images import Emit, ImageError
 from podwire.kubelet.logs import ContainerLog
-from podwire.kubelet.network import Sandbox, SandboxError
+from podwire.kubelet.network import Sandbox
 from podwire.kubelet.podstatus import PodFacts, adopt, debuggers, new_records, pod_status
 from podwire.kubelet.process import ContainerProcess
 from podwire.kubelet.profile import image_id
@@ -160,7 +160,7 @@ class PodWorker:
     async def _live(self) -> None:
         self.publish()
         await self._mount()
-        await self._ensure_sandbox()
+        await sandbox.ensure(self)
         while True:
             self._wake.clear()
             spec, facts = self.pod.spec, self.facts
@@ -179,7 +179,7 @@ class PodWorker:
             else:
                 await first(self._wake.wait(), self.kubelet.ctx.clock.sleep(wait_ns / NS))
 
-    async def _uninterrupted(self, work: Coroutine[Any, Any, T], name: str) -> T:
+    async def uninterrupted(self, work: Coroutine[Any, Any, T], name: str) -> T:
         """Await a piece of work that a deletion must not cut in half."""
         task = self._busy = self.nursery.start(work, name=f"{name} {self.pod.key}")
         return await asyncio.shield(task)
@@ -193,56 +193,6 @@ class PodWorker:
             self._wake.clear()
             await first(self._wake.wait(), self.kubelet.ctx.clock.sleep(delay_s))
             delay_s = min(2 * delay_s, MOUNT_RETRY_MAX_S)
-
-    # ------------------------------------------------------------ the sandbox
-
-    async def _ensure_sandbox(self) -> None:
-        kubelet = self.kubelet
-        while True:
-            if not self.pod.spec.host_network and not kubelet.network.ready.is_set():
-                kubelet.event(
-                    self.pod, "Warning", "NetworkNotReady",
-                    "network is not ready: container runtime network not ready: NetworkReady=false "
-                    "reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin "
-                    "not initialized",
-                )  # fmt: skip
-                await kubelet.network.ready.wait()
-            if not self.pod.spec.host_network:
-                await kubelet.ctx.cni.available()
-            failure = await self._uninterrupted(self._set_up_sandbox(), "sandbox")
-            if not failure:
-                break
-            kubelet.event(
-                self.pod, "Warning", "FailedCreatePodSandBox",
-                f"Failed to create pod sandbox: rpc error: code = Unknown desc = {failure}",
-            )  # fmt: skip
-            await kubelet.spend(kubelet.profile.resync_s)
-        self.publish()
-
-    async def _set_up_sandbox(self) -> str:
-        """Create a sandbox; the failure's message, or ''. Leaves nothing behind on failure."""
-        kubelet, ctx = self.kubelet, self.kubelet.ctx
-        await kubelet.spend(kubelet.profile.sandbox_s)
-        host = self.pod.spec.host_network
-        sandbox_id = kubelet.rng.bytes(32).hex()
-        netns = "" if host else f"cni-{ctx.ids.uid()}"
-        sandbox = Sandbox(ctx.fabric, ctx.cni, kubelet.config.node, sandbox_id, netns)
-        conflist = kubelet.network.conflist
-        if host:
-            sandbox.ips = kubelet.info.addresses
-        elif conflist is None:
-            return "cni plugin not initialized"
-        else:
-            try:
-                await sandbox.set_up(self.pod, conflist)
-            except SandboxError as error:
-                await sandbox.tear_down()
-                return str(error)
-        self.sandbox = sandbox
-        self.facts.pod_ips, self.facts.sandbox_ready = sandbox.ips, True
-        files = await launch.pod_files(kubelet, self.pod, sandbox.ips)
-        self.around = launch.Surroundings(self.pod, sandbox, sandbox.ips, files, self.volumes)
-        return ""
 
     # ------------------------------------------------------------ containers
 
@@ -307,7 +257,7 @@ class PodWorker:
             self._waiting(container.name, error.reason, error.message)
             return error.retry_ns
         await launch.available(kubelet, container.image)
-        instance = await self._uninterrupted(
+        instance = await self.uninterrupted(
             self._create_and_start(container, emit), f"start {container.name}"
         )
         if instance is not None:

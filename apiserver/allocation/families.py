@@ -10,9 +10,11 @@ from collections.abc import Container, Mapping
 
 from podwire.api import kinds
 from podwire.api.validation.field import Errors, invalid_error
+from podwire.api.validation.service import ip_family
 from podwire.api.view import JSON
 
-_HEADLESS = "None"
+HEADLESS = "None"
+"""The clusterIP of a Service that has none."""
 _OTHER = {"IPv4": "IPv6", "IPv6": "IPv4"}
 _POLICY = "spec.ipFamilyPolicy"
 
@@ -26,7 +28,7 @@ def settle(cluster: Mapping[str, object], name: str, spec: JSON, old_spec: JSON)
     old = old_spec if old_spec.get("ipFamilyPolicy") else {}
     if _stays_preferred(spec, old):
         return
-    free = _headless(spec) and not spec.get("selector")
+    free = spec.get("clusterIP") == HEADLESS and not spec.get("selector")
     if not spec.get("ipFamilyPolicy"):
         default = "RequireDualStack" if free else "SingleStack"
         spec["ipFamilyPolicy"] = old.get("ipFamilyPolicy") or default
@@ -56,8 +58,9 @@ def settle(cluster: Mapping[str, object], name: str, spec: JSON, old_spec: JSON)
         families.append(_OTHER[families[0]])
 
 
-def _headless(spec: JSON) -> bool:
-    return spec.get("clusterIP") == _HEADLESS
+def given_ips(spec: JSON) -> list[str]:
+    """The addresses that a Service asks for or has."""
+    return spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
 
 
 def _stays_preferred(spec: JSON, old: JSON) -> bool:
@@ -94,14 +97,14 @@ def _must_be_one(errors: Errors, spec: JSON) -> None:
 
 def _infer(errors: Errors, spec: JSON, cluster: Container[str]) -> None:
     """Addresses that were asked for say their families."""
-    given = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
+    given = given_ips(spec)
     families = list(spec.get("ipFamilies") or ())
     for i, ip in enumerate(given):
-        if ip == _HEADLESS or not ip:
+        if ip == HEADLESS or not ip:
             break
         if i < len(families):
             continue
-        family = "IPv6" if ":" in ip else "IPv4"
+        family = ip_family(ip)
         if family not in cluster:
             detail = f"{family} is not configured on this cluster"
             errors.invalid(f"spec.clusterIPs[{i}]", given, detail)

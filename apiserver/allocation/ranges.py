@@ -20,10 +20,6 @@ IPS = f"{ROOT}{FOLDER}/serviceips/"
 PORTS = f"{ROOT}{FOLDER}/servicenodeports/"
 
 
-_MAX_ADDRESSES = 1 << 20
-"""As many addresses of a range as upstream's allocator keeps book of."""
-
-
 class Refused(Exception):  # noqa: N818  (an outcome that becomes a field error)
     """The allocation cannot be had; the text is upstream's."""
 
@@ -40,9 +36,8 @@ class Range:
         self.network = ipaddress.ip_network(cidr)
         self.family = f"IPv{self.network.version}"
         self._base = int(self.network.network_address)
-        # IPv6 has no broadcast address, and nobody numbers more Services than this.
-        spared = 2 if self.network.version == 4 else 1
-        self.size = min(self.network.num_addresses, _MAX_ADDRESSES) - spared
+        spared = 2 if self.network.version == 4 else 1  # IPv6 has no broadcast address
+        self.size = self.network.num_addresses - spared
 
     def address(self, offset: int) -> str:
         """The address at an offset, from 1."""
@@ -111,7 +106,7 @@ class Ranges:
     def free_ip(self, family: str) -> str:
         """A free address of a family. Raises ApiError when there is none."""
         one = self.families[family]
-        band = _static_band(one.size + 2, 16, 256)
+        band = _static_band(one.network.num_addresses, 16, 256)
         offset = self._pick(
             1, one.size + 1, band, lambda n: IPS + one.address(n) not in self._taken
         )

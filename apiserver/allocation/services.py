@@ -14,11 +14,10 @@ from podwire.api.status import Cause
 from podwire.api.validation.field import invalid_error
 from podwire.api.view import JSON
 from podwire.apiserver.allocation import families
+from podwire.apiserver.allocation.families import HEADLESS, given_ips
 from podwire.apiserver.allocation.ranges import IPS, PORTS, Ranges, Refused
 from podwire.apiserver.storage import Extra
 from podwire.store import Compare, Delete, Put
-
-_HEADLESS = "None"
 
 
 def copied(spec: JSON) -> JSON:
@@ -29,7 +28,7 @@ def copied(spec: JSON) -> JSON:
 
 def needs_ip(spec: JSON) -> bool:
     """Whether a Service of this spec has a cluster IP of its own."""
-    return spec.get("type", "ClusterIP") != "ExternalName" and spec.get("clusterIP") != _HEADLESS
+    return spec.get("type", "ClusterIP") != "ExternalName" and spec.get("clusterIP") != HEADLESS
 
 
 def needs_node_ports(spec: JSON) -> bool:
@@ -51,7 +50,7 @@ def held(spec: JSON) -> dict[str, None]:
     if not spec:
         return keys
     if needs_ip(spec):
-        for ip in spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else []):
+        for ip in given_ips(spec):
             keys[IPS + ip] = None
     for port in spec.get("ports") or ():
         if port.get("nodePort"):
@@ -76,8 +75,8 @@ def plan(ranges: Ranges, meta: JSON, spec: JSON, old_spec: JSON) -> Extra:
     taken: dict[str, None] = {}
     if spec.get("type", "ClusterIP") != "ExternalName":
         families.settle(ranges.families, name, spec, old_spec)
-        if spec.get("clusterIP") == _HEADLESS:
-            spec.setdefault("clusterIPs", [_HEADLESS])
+        if spec.get("clusterIP") == HEADLESS:
+            spec.setdefault("clusterIPs", [HEADLESS])
         else:
             _plan_ips(ranges, name, spec, have, taken)
     _plan_ports(ranges, name, spec, have, taken)
@@ -96,7 +95,7 @@ def _plan_ips(
     ranges: Ranges, name: str, spec: JSON, have: dict[str, None], taken: dict[str, None]
 ) -> None:
     """One address per family, in the families' order; what is given or held already stays."""
-    given = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
+    given = given_ips(spec)
     chosen: list[str] = []
     for index, family in enumerate(spec["ipFamilies"]):
         wanted = given[index] if index < len(given) else ""

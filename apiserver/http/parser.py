@@ -15,10 +15,8 @@ from urllib.parse import parse_qsl, quote, unquote
 
 import httptools
 
+from podwire.api.codec import MAX_BODY_BYTES, TOO_LARGE
 from podwire.apiserver.http.headers import joined
-
-MAX_BODY_BYTES = 3 * 1024 * 1024
-"""Upstream's limit of a request body (apiserver MaxRequestBodyBytes)."""
 
 MAX_HEAD_BYTES = 1024 * 1024
 """Request line and headers together (apiserver MaxHeaderBytes); trailers and what frames chunks
@@ -27,17 +25,16 @@ count as well.
 _FRAMING_BYTES = 16
 """What may frame one byte of a body before it counts (Go's chunked reader allows as much)."""
 
-TOO_LARGE = f"Request entity too large: limit is {MAX_BODY_BYTES}"
-
 MAX_HEADERS = 500
 MAX_PARAMETERS = 1000
 
 _SINGLE = frozenset(("host", "authorization", "content-length", "content-type"))
 """Headers of which a second one is an attack or a mistake, never a list."""
 
-_GET = re.compile(rb"GET (/[A-Za-z0-9/._~:=&?,;+@!$'()*%-]*) HTTP/1\.1\r\n")
-"""A first line that llhttp and everybody else reads in the same way."""
-_WRITE = re.compile(rb"(POST|PUT|PATCH) (/[A-Za-z0-9/._~:=&?,;+@!$'()*%-]*) HTTP/1\.1\r\n")
+_TARGET = rb"(/[A-Za-z0-9/._~:=&?,;+@!$'()*%-]*)"
+"""A target that llhttp and everybody else reads in the same way."""
+_GET = re.compile(rb"GET %b HTTP/1\.1\r\n" % _TARGET)
+_WRITE = re.compile(rb"(POST|PUT|PATCH) %b HTTP/1\.1\r\n" % _TARGET)
 _LENGTH = re.compile(rb"\r\ncontent-length: ([1-9][0-9]{0,6})\r\n", re.IGNORECASE)
 _UNLIKE = ("upgrade", "transfer-encoding", "expect")
 """Headers that make a request more than its first line, its other headers and its body."""
@@ -180,7 +177,7 @@ class RequestParser:
         if not incoming.keep_alive or any(name in headers for name in _UNLIKE):
             return
         if (line := _GET.match(data)) is not None:
-            if not incoming.body and len(data) <= _BLOCK_BYTES:
+            if "content-length" not in headers and len(data) <= _BLOCK_BYTES:
                 self._block, self._block_headers = data[line.end() :], headers.copy()
         elif (line := _WRITE.match(data)) is not None and incoming.body:
             end = data.index(b"\r\n\r\n") + 4

@@ -13,13 +13,10 @@ from podwire.apiserver.http.authn import Authenticator
 from podwire.apiserver.http.connection import HEAD_S, Connection
 from podwire.apiserver.http.duplex import Upgrade
 from podwire.apiserver.http.heads import Heads
-from podwire.apiserver.http.parser import MAX_BODY_BYTES
 from podwire.apiserver.http.tls import BUFFER_BYTES, TlsTransport
 from podwire.apiserver.http.writing import Flusher
 from podwire.apiserver.world import World
 from podwire.client.counters import Api, Request, Response
-
-__all__ = ["MAX_BODY_BYTES", "HttpServer", "tls_context"]
 
 AtOnce = Callable[[Request], Response | None]
 """The answer to a request, or None when it has to be sent."""

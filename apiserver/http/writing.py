@@ -270,8 +270,8 @@ class Pump:
             return False
         parts = frames.take(_COALESCE_BYTES)
         if parts:
-            joined = connection.server.flusher.joined(parts)
-            connection.transport.write(joined if self._chunked else b"".join(parts))
+            joined = connection.server.flusher.joined if self._chunked else b"".join
+            connection.transport.write(joined(parts))
         if frames.over:
             self._done.set_result(None)
             return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from podwire.client import dnswire
+from podwire.client import dnstext
 from podwire.client.dnswire import Message
 from podwire.coredns.chain import Plugin, Query, Serve, finish
 
@@ -22,13 +22,13 @@ class Log(Plugin):
         size = edns.size_bytes if edns is not None else 512
         limit = 65535 if query.proto == "tcp" else size
         asked = (
-            f"{query.type_text} {dnswire.class_name(query.message.question.qclass)} "
+            f"{query.type_text} {dnstext.class_name(query.message.question.qclass)} "
             f"{query.lower} {query.proto} {query.size_bytes} {do} {limit}"
         )
         self.host.log(
             "INFO",
             f'{query.remote[0]}:{query.remote[1]} - {query.message.id} "{asked}" '
-            f"{dnswire.rcode_name(message.rcode)} {flags(message)} "
+            f"{dnstext.rcode_name(message.rcode)} {flags(message)} "
             f"{len(finish(query, message))} {seconds:.9f}s",
         )
         return message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from podwire.client import dnswire, http1
+from podwire.client import dnstext, http1
 from podwire.client.dnswire import Message
 from podwire.coredns.chain import Plugin, Query, Serve
 from podwire.coredns.httpport import HttpPort, address_of
@@ -37,7 +37,7 @@ class Prometheus(Plugin):
         family = "2" if ":" in query.remote[0] else "1"
         asked = {"proto": query.proto, "family": family, "type": query.type_text}
         count.add("coredns_dns_requests_total", 1, **common, **asked)
-        outcome = {"plugin": query.answered_by, "rcode": dnswire.rcode_name(message.rcode)}
+        outcome = {"plugin": query.answered_by, "rcode": dnstext.rcode_name(message.rcode)}
         count.add("coredns_dns_responses_total", 1, **common, **outcome)
         count.observe((self.host.clock.monotonic_ns() - began) / 1e9, **common)
         return message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from podwire.client import dnswire
+from podwire.client import dnstext, dnswire
 from podwire.client.dnswire import AAAA, CNAME, RR, TXT, A, Data, Message, absolute
 from podwire.coredns.chain import Plugin, Query, Serve
 from podwire.coredns.core import in_zone
@@ -43,8 +43,8 @@ class Template(Plugin):
                     raise line.error(f"could not parse regex: {error}") from None
             elif line.name == "answer" and line.args:
                 self.answers_.append(line.args[0])
-            elif line.name == "rcode" and line.args and line.args[0] in dnswire.RCODES:
-                self.rcode = dnswire.RCODES.index(line.args[0])
+            elif line.name == "rcode" and line.args and line.args[0] in dnstext.RCODES:
+                self.rcode = dnstext.RCODES.index(line.args[0])
             elif line.name == "fallthrough":
                 self.through = True
             else:

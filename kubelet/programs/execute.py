@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
 from podwire.kubelet.shell.command import ClosedPipeError, Command, Input, UsageError
-from podwire.kubelet.shell.executor import SIGPIPE, Budget, Shell, State
+from podwire.kubelet.shell.executor import SIGPIPE, Shell
 from podwire.kubelet.shell.find import find
 from podwire.kubelet.shell.flow import Flow
+from podwire.kubelet.shell.state import Budget, State
 from podwire.kubelet.shell.tty import Tty
 from podwire.runtime.tasks import Nursery
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
@@ -22,58 +21,13 @@ from podwire.kubelet.shell.find import find
 from podwire.kubelet.shell.flow import Flow
 from podwire.kubelet.shell.lexer import ShellSyntaxError
 from podwire.kubelet.shell.parser import parse
+from podwire.kubelet.shell.state import MAX_NESTING, Budget, State
 from podwire.kubelet.shell.streams import Redirected, Streams, redirect
 from podwire.kubelet.shell.syntax import Node
 from podwire.kubelet.shell.tty import Tty
-from podwire.runtime.ports import Clock
 from podwire.runtime.tasks import Nursery
 
-MAX_STEPS = 100_000
-"""Commands within one second of the clock: a loop that never sleeps ends."""
-MAX_NESTING = 60
 SIGPIPE = 141
-
-
-@dataclass(slots=True)
-class Budget:
-    """Steps per second of the clock, shared by a shell and all it starts."""
-
-    clock: Clock
-    main: bool = False
-    """Whether this is process 1 of the container (or its child), not an exec."""
-    second: int = -1
-    steps: int = 0
-    nesting: int = 0
-
-    def step(self) -> None:
-        """Count one command. Raises UsageError when it never rests."""
-        second = self.clock.monotonic_ns() // 1_000_000_000
-        if second != self.second:
-            self.second, self.steps = second, 0
-        self.steps += 1
-        if self.steps > MAX_STEPS:
-            raise UsageError(f"more than {MAX_STEPS} commands in one second: not modelled")
-
-
-@dataclass(slots=True)
-class State:
-    """What subshells copy."""
-
-    variables: dict[str, str]
-    exported: dict[str, None]
-    args: list[str]
-    functions: dict[str, Node]
-    cwd: str = "/"
-    errexit: bool = False
-    xtrace: bool = False
-    status: int = 0
-
-    def copy(self) -> State:
-        """An independent copy."""
-        return State(
-            dict(self.variables), dict(self.exported), list(self.args), dict(self.functions),
-            self.cwd, self.errexit, self.xtrace, self.status,
-        )  # fmt: skip
 
 
 class Shell:

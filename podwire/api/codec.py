@@ -26,6 +26,9 @@ PROTOBUF_TYPE = "application/vnd.kubernetes.protobuf"
 ACCEPTED = (JSON_TYPE, YAML_TYPE, PROTOBUF_TYPE)
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
+"""Upstream's limit of a request body (apiserver MaxRequestBodyBytes)."""
+TOO_LARGE = f"Request entity too large: limit is {MAX_BODY_BYTES}"
+
 MAX_REPORTED = 100
 """Unknown or duplicate fields beyond this many are not listed."""
 
@@ -58,8 +61,7 @@ def decode_as(
 ) -> Decoded:
     """As decode, for bodies that are no served kind: Scale, Binding, Eviction, DeleteOptions."""
     if len(body) > MAX_BODY_BYTES:
-        message = f"Request entity too large: limit is {MAX_BODY_BYTES}"
-        raise ApiError("RequestEntityTooLarge", message)
+        raise ApiError("RequestEntityTooLarge", TOO_LARGE)
     media = content_type
     if media != JSON_TYPE:
         media = content_type.partition(";")[0].strip().lower() or JSON_TYPE

@@ -50,8 +50,7 @@ def apply_patch(
     not apply or its outcome is no object of the kind.
     """
     if len(patch) > codec.MAX_BODY_BYTES:
-        message = f"Request entity too large: limit is {codec.MAX_BODY_BYTES}"
-        raise ApiError("RequestEntityTooLarge", message)
+        raise ApiError("RequestEntityTooLarge", codec.TOO_LARGE)
     media = check_patch_type(kind, content_type)
     struct = type_of(kind)
     try:

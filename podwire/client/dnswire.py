@@ -24,15 +24,8 @@ TYPES = {
     "HTTPS": 65, "NAPTR": 35, "CAA": 257, "RRSIG": 46, "DNSKEY": 48,
 }  # fmt: skip
 """Record types by name."""
-_TYPE_NAMES = {number: name for name, number in TYPES.items()}
-_CLASS_NAMES = {1: "IN", 3: "CH", 4: "HS", 254: "NONE", 255: "ANY"}
 
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS = 0, 1, 2, 3, 4, 5, 16
-RCODES = (
-    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET",
-    "NXRRSET", "NOTAUTH", "NOTZONE",
-)  # fmt: skip
-"""Response codes by number."""
 
 MAX_NAME_BYTES = 255
 _HEADER = struct.Struct("!6H")
@@ -137,23 +130,6 @@ class Message:
             id=self.id, qr=True, opcode=self.opcode, rd=self.rd, cd=self.cd, rcode=rcode,
             questions=list(self.questions),
         )  # fmt: skip
-
-
-def type_name(number: int) -> str:
-    """``A``, ``AAAA`` ... or ``TYPE1234`` (RFC 3597)."""
-    return _TYPE_NAMES.get(number, f"TYPE{number}")
-
-
-def class_name(number: int) -> str:
-    """``IN``, ``CH`` ... or ``CLASS1234``."""
-    return _CLASS_NAMES.get(number, f"CLASS{number}")
-
-
-def rcode_name(number: int) -> str:
-    """``NOERROR``, ``NXDOMAIN`` ... or ``RESERVED11``."""
-    if number < len(RCODES):
-        return RCODES[number]
-    return "BADVERS" if number == BADVERS else f"RESERVED{number}"
 
 
 # ------------------------------------------------------------------------------------------- names
@@ -484,24 +460,3 @@ def query(name: str, qtype: int, ident: int, edns: Edns | None = None) -> bytes:
     """The wire of a plain recursive query."""
     question = Question(absolute(name), qtype)
     return encode(Message(id=ident, questions=[question], edns=edns), compress=False)
-
-
-# -------------------------------------------------------------------------------------------- text
-
-
-def data_text(rr: RR) -> str:
-    """The data of a record as zone files (and dig) write it."""
-    data = rr.data
-    if isinstance(data, str):
-        return data
-    if isinstance(data, bytes):
-        return f"\\# {len(data)} {data.hex().upper()}".rstrip()
-    if isinstance(data, (Srv, Soa, Mx)):
-        return " ".join(str(value) for value in data)
-    return " ".join('"' + _string_text(text) + '"' for text in data)
-
-
-def _string_text(text: bytes) -> str:
-    return "".join(
-        f"\\{chr(c)}" if c in b'"\\' else chr(c) if 0x20 <= c < 0x7F else f"\\{c:03d}" for c in text
-    )

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from podwire.client import dnswire
+from podwire.client import dnstext, dnswire
 from podwire.client.dnswire import AAAA, CNAME, RR, A, Message, Question
 
 GLIBC, MUSL = "glibc", "musl"
@@ -264,10 +264,10 @@ class Lookup:
         return bool(found)
 
     def _note(self, question: Question, answer: Message | None, addresses: Sequence[str]) -> None:
-        rcode = "" if answer is None else dnswire.rcode_name(answer.rcode)
+        rcode = "" if answer is None else dnstext.rcode_name(answer.rcode)
         self._rcode = rcode or self._rcode
         self._asked.append(
-            Asked(question.name, dnswire.type_name(question.type), rcode, tuple(addresses))
+            Asked(question.name, dnstext.type_name(question.type), rcode, tuple(addresses))
         )
 
     def _glibc(self, answers: Sequence[Message | None], found: list[str]) -> str:

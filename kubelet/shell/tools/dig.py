@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
-from podwire.client import dnswire, resolver
+from podwire.client import dnstext, dnswire, resolver
 from podwire.client.dnswire import PTR, RR, Edns, Message, Question
 from podwire.kubelet.programs import names
 from podwire.kubelet.shell.command import Command, UsageError
@@ -199,7 +199,7 @@ class _Printer:
         out, shown = self.command.out, self.lookup.shown
         if self.lookup.short:
             for rr in answer.answer:
-                out(f"{dnswire.data_text(rr)}\n")
+                out(f"{dnstext.data_text(rr)}\n")
             return
         if shown["comments"]:
             out(self._header(answer))
@@ -223,7 +223,7 @@ class _Printer:
         extra = len(answer.additional) + (answer.edns is not None)
         text = (
             ";; Got answer:\n;; ->>HEADER<<- opcode: QUERY, status: "
-            f"{dnswire.rcode_name(answer.rcode)}, id: {answer.id}\n;; flags:{flags}; "
+            f"{dnstext.rcode_name(answer.rcode)}, id: {answer.id}\n;; flags:{flags}; "
             f"QUERY: {len(answer.questions)}, ANSWER: {len(answer.answer)}, "
             f"AUTHORITY: {len(answer.authority)}, ADDITIONAL: {extra}\n"
         )
@@ -264,12 +264,12 @@ def _columns(cells: list[tuple[int, str]]) -> str:
 
 def record_line(rr: RR) -> str:
     """One record in zone file form, columns as dig's."""
-    cells = [str(rr.ttl), dnswire.class_name(rr.rclass), dnswire.type_name(rr.type)]
-    cells.append(dnswire.data_text(rr))
+    cells = [str(rr.ttl), dnstext.class_name(rr.rclass), dnstext.type_name(rr.type)]
+    cells.append(dnstext.data_text(rr))
     return _columns([(0, rr.name), *zip(_COLUMNS, cells, strict=True)]) + "\n"
 
 
 def question_line(question: Question) -> str:
     """The question as a comment."""
-    kind = dnswire.type_name(question.type)
+    kind = dnstext.type_name(question.type)
     return ";" + _columns([(0, question.name), (_COLUMNS[1], "IN"), (_COLUMNS[2], kind)]) + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from podwire.client import dnswire, resolver
+from podwire.client import dnstext, dnswire, resolver
 from podwire.client.dnswire import AAAA, CNAME, MX, PTR, A, Message, Question
 from podwire.kubelet.programs import names
 from podwire.kubelet.shell.command import Command
@@ -67,7 +67,7 @@ async def _tell(
     command: Command, servers: list[str], name: str, first: Message, kinds: list[int]
 ) -> int:
     if first.rcode:
-        rcode = dnswire.rcode_name(first.rcode)
+        rcode = dnstext.rcode_name(first.rcode)
         command.out(f"Host {name.rstrip('.')} not found: {first.rcode}({rcode})\n")
         return 1
     answers: list[Message | None] = [first]
@@ -75,11 +75,11 @@ async def _tell(
     told: dict[str, None] = {}
     for answer in answers:
         for rr in answer.answer if answer is not None else ():
-            verb = _VERBS.get(rr.type, f"has {dnswire.type_name(rr.type)} record")
-            told[f"{rr.name.rstrip('.')} {verb} {dnswire.data_text(rr)}\n"] = None
+            verb = _VERBS.get(rr.type, f"has {dnstext.type_name(rr.type)} record")
+            told[f"{rr.name.rstrip('.')} {verb} {dnstext.data_text(rr)}\n"] = None
     command.out("".join(told))
     if not told and len(kinds) == 1:
-        kind = dnswire.type_name(kinds[0])
+        kind = dnstext.type_name(kinds[0])
         command.out(f"{name.rstrip('.')} has no {kind} record\n")
         return 1
     return 0

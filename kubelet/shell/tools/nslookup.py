@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from podwire.client import dnswire, resolver
+from podwire.client import dnstext, dnswire, resolver
 from podwire.client.dnswire import AAAA, CNAME, PTR, A, Message, Question
 from podwire.kubelet.programs import names
 from podwire.kubelet.shell.command import Command
@@ -96,7 +96,7 @@ class _Bind(_Common):
         out(f"Server:\t\t{self.used}\nAddress:\t{self.used}#53\n\n")
         if answer.rcode:
             shown = name if answer.rcode == dnswire.NXDOMAIN else chosen.rstrip(".")
-            out(f"** server can't find {shown}: {dnswire.rcode_name(answer.rcode)}\n\n")
+            out(f"** server can't find {shown}: {dnstext.rcode_name(answer.rcode)}\n\n")
             return 1
         answers = [answer]
         if len(wanted) > 1:
@@ -111,7 +111,7 @@ class _Bind(_Common):
         told: dict[str, None] = {}
         for answer in answers:
             for rr in answer.answer:
-                owner, data = rr.name.rstrip("."), dnswire.data_text(rr)
+                owner, data = rr.name.rstrip("."), dnstext.data_text(rr)
                 if rr.type in {A, AAAA}:
                     line = f"Name:\t{owner}\nAddress: {data}\n"
                 elif rr.type == CNAME:
@@ -119,7 +119,7 @@ class _Bind(_Common):
                 elif rr.type == PTR:
                     line = f"{owner}\tname = {data}\n"
                 else:
-                    kind = dnswire.type_name(rr.type)
+                    kind = dnstext.type_name(rr.type)
                     line = f"{owner}\t{'service' if kind == 'SRV' else kind.lower()} = {data}\n"
                 told.setdefault(line)
         out("".join(told))
@@ -151,7 +151,7 @@ class _Busybox(_Common):
             assert answer is not None, "silent servers ended it above"
             if answer.rcode:
                 status = 1
-                rcode = dnswire.rcode_name(answer.rcode)
+                rcode = dnstext.rcode_name(answer.rcode)
                 out(f"** server can't find {candidate}: {rcode}\n\n")
                 continue
             if not answer.aa and answer.answer:
@@ -163,7 +163,7 @@ class _Busybox(_Common):
 def _busybox_lines(answer: Message) -> str:
     lines = ""
     for rr in answer.answer:
-        owner, data = rr.name.rstrip("."), dnswire.data_text(rr)
+        owner, data = rr.name.rstrip("."), dnstext.data_text(rr)
         if rr.type in {A, AAAA}:
             lines += f"Name:\t{owner}\nAddress: {data}\n"
         elif rr.type == CNAME:
@@ -171,5 +171,5 @@ def _busybox_lines(answer: Message) -> str:
         elif rr.type == PTR:
             lines += f"{owner}\tname = {data.rstrip('.')}\n"
         else:
-            lines += f"{owner}\t{dnswire.type_name(rr.type)} = {data}\n"
+            lines += f"{owner}\t{dnstext.type_name(rr.type)} = {data}\n"
     return lines + "\n"

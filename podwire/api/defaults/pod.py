@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from podwire.api.defaults.storage import default_volume_source
 from podwire.api.view import JSON
 
-_NOTHING: JSON = {}
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
@@ -70,9 +69,9 @@ def _container(container: JSON) -> None:
     for name in _PROBES:
         if name in container:
             _probe(container[name])
-    lifecycle: JSON = container.get("lifecycle") or _NOTHING
-    for name in ("preStop", "postStart") if lifecycle else ():
-        _http_get((lifecycle.get(name) or {}).get("httpGet"))
+    if lifecycle := container.get("lifecycle"):
+        for name in ("preStop", "postStart"):
+            _http_get((lifecycle.get(name) or {}).get("httpGet"))
 
 
 def pull_policy(image: str) -> str:

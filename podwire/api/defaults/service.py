@@ -24,7 +24,7 @@ def default_service(obj: JSON) -> None:
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if kind in _CLUSTER_IP_TYPES:
         spec.setdefault("internalTrafficPolicy", "Cluster")
-        _families(spec)
+        _cluster_ips(spec)
     if kind == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
         for ingress in obj["status"]["loadBalancer"].get("ingress") or ():
@@ -46,9 +46,9 @@ def _affinity(spec: JSON) -> None:
         spec.pop("sessionAffinityConfig", None)
 
 
-def _families(spec: JSON) -> None:
-    """ClusterIP and clusterIPs mirror each other. Families are settled where addresses are
-    allocated (apiserver/allocation/families.py): they depend on the cluster.
+def _cluster_ips(spec: JSON) -> None:
+    """A clusterIP that was asked for is the first of clusterIPs. Families are settled where
+    addresses are allocated (apiserver/allocation/families.py): they depend on the cluster.
     """
     if spec.get("clusterIP") and not spec.get("clusterIPs"):
         spec["clusterIPs"] = [spec["clusterIP"]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from podwire.api.managed.fields import MEMBER, SELF, Fields
-from podwire.api.managed.plans import FREE, KEYED, LEAF, MAP, SET, STRUCT, Step
+from podwire.api.managed.plans import FREE, LEAF, LISTS, MAPS, STRUCT, Step
 from podwire.api.view import JSON
 
 ABSENT: Any = type("Absent", (), {"__repr__": lambda _self: "ABSENT", "__slots__": ()})()
@@ -53,7 +53,7 @@ def _fill(step: Step, value: Any, node: Fields) -> None:
                     node[key] = MEMBER
                 elif (inner := table.get(name) or step.other) is not None:
                     node[inner.key or f"f:{name}"] = _member(inner, item)
-    elif shape in _MAPS:
+    elif shape in MAPS:
         if value.__class__ is dict:
             inner = step.item
             if inner.shape:
@@ -67,9 +67,6 @@ def _fill(step: Step, value: Any, node: Fields) -> None:
         for key, item in indexed(step, value).items():
             simple = not inner.shape or item.__class__ is Many
             node[key] = MEMBER if simple else _member(inner, item)
-
-
-_MAPS = frozenset((MAP, FREE))
 
 
 def indexed(step: Step, items: list[Any]) -> dict[str, Any]:
@@ -132,14 +129,11 @@ def _pair(step: Step, key: str, before: Any, after: Any, touched: Fields, remove
             removed[key] = inner_removed
 
 
-_LISTS = frozenset((KEYED, SET))
-
-
 def _inside(step: Step, before: Any, after: Any, touched: Fields, removed: Fields) -> None:
     shape = step.shape
     if shape == STRUCT:
         _struct(step, before or {}, after or {}, touched, removed)
-    elif shape in _LISTS:
+    elif shape in LISTS:
         _list(step, before or [], after or [], touched, removed)
     else:
         _map(step.item, before or {}, after or {}, touched, removed)

@@ -22,6 +22,8 @@ from podwire.api.view import JSON
 LEAF, STRUCT, MAP, KEYED, SET, FREE = range(6)
 """One field; fields by name; keys; list items by key; list items by value; whatever it is: maps by
 key, all else one field (where no schema says more)."""
+MAPS, LISTS = frozenset((MAP, FREE)), frozenset((KEYED, SET))
+"""Shapes of maps, and of lists that are not owned as one field."""
 
 ATOMIC = frozenset((
     "admissionregistration.v1.MatchResources", "admissionregistration.v1.NamedRuleWithOperations",
@@ -197,14 +199,10 @@ def schemaless() -> Step:
     return found
 
 
-def _copy(step: Step) -> Step:
-    """A step of its own for another place, sharing what it leads to."""
-    found = Step(step.shape, step.code)
-    found.table, found.leaves, found.keys, found.prefix, found.shapes = (
-        step.table, step.leaves, step.keys, step.prefix, step.shapes,
-    )  # fmt: skip
-    found.opening, found.getter = step.opening, step.getter
-    found.item = step.item if step.item is not step else found
+def _copy(struct: Step) -> Step:
+    """A struct's step of its own for another place, sharing what it leads to."""
+    found = Step(STRUCT)
+    found.table, found.leaves, found.shapes = struct.table, struct.leaves, struct.shapes
     return found
 
 

@@ -15,13 +15,12 @@ import msgspec
 from podwire.api.managed import fields as sets
 from podwire.api.managed.compare import ABSENT
 from podwire.api.managed.fields import Fields
-from podwire.api.managed.plans import KEYED, LEAF, SET, STRUCT, KeysError, Step
+from podwire.api.managed.plans import LEAF, LISTS, STRUCT, KeysError, Step
 from podwire.api.view import JSON
 
 _NODE = "{}"
 _OPEN = '{".":{},'
 """How the node of a member with children begins."""
-_LISTS = frozenset((KEYED, SET))
 _MOST_TEXT = 4096
 _BUDGET = 4 << 20
 """How many characters of shapes are remembered before all are forgotten."""
@@ -143,7 +142,7 @@ def _beside(step: Step, zero: JSON, value: JSON, order: _Order) -> str:
 
 def _member(step: Step, value: Any, order: _Order) -> str:
     """The text of a new value below a struct, map or list, itself a member. Raises KeysError."""
-    if step.shape in _LISTS:
+    if step.shape in LISTS:
         return _items(step, value, order) if value.__class__ is list and value else _NODE
     if value.__class__ is not dict:
         return _NODE

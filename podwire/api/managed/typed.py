@@ -12,10 +12,8 @@ from typing import Any
 from podwire.api.gotext import go_value
 from podwire.api.managed.compare import ABSENT, Many, indexed
 from podwire.api.managed.fields import MEMBER, Fields, is_member, shown, with_self
-from podwire.api.managed.plans import FREE, KEYED, LEAF, MAP, SET, STRUCT, KeysError, Step
+from podwire.api.managed.plans import FREE, KEYED, LEAF, LISTS, MAP, MAPS, STRUCT, KeysError, Step
 from podwire.api.view import JSON
-
-_MAPS, _LISTS = frozenset((MAP, FREE)), frozenset((KEYED, SET))
 
 # ------------------------------------------------------------------ check
 
@@ -37,7 +35,7 @@ def _check(step: Step, value: Any, path: _Path, found: list[tuple[_Path, str]]) 
     if shape == LEAF:
         if why := _wrong_scalar(step.code, value):
             found.append((path, why))
-    elif shape in _LISTS:
+    elif shape in LISTS:
         if value.__class__ is list:
             _check_items(step, value, path, found)
         else:
@@ -132,7 +130,7 @@ def field_set(step: Step, value: Any) -> Fields:
                 node[key] = MEMBER
             elif below := field_set(inner, item):
                 node[key] = below
-    elif shape in _MAPS:
+    elif shape in MAPS:
         if value.__class__ is dict:
             for name, item in value.items():
                 node[f"f:{name}"] = _entry(step.item, item)
@@ -168,7 +166,7 @@ def _below(step: Step | None, key: str) -> Step | None:
     if key[:2] == "f:":
         if step.shape == STRUCT:
             return step.table.get(key[2:]) or step.other
-        return step.item if step.shape in _MAPS else None
+        return step.item if step.shape in MAPS else None
     return step.item if step.shape == KEYED else None
 
 
@@ -190,7 +188,7 @@ def merge(step: Step, live: Any, config: Any) -> Any:
         return config
     if not config:
         return live
-    if shape in _LISTS:
+    if shape in LISTS:
         return _merge_lists(step, live, config)
     found = dict(live)
     for name, value in config.items():
@@ -263,7 +261,7 @@ def remove(step: Step, value: Any, gone: Fields) -> Any:
         return value if not isinstance(value, dict | list) else None
     if not value:
         return None
-    if shape in _LISTS:
+    if shape in LISTS:
         items = []
         for item in value:
             node = gone.get(step.element(item))

@@ -27,7 +27,6 @@ _PROBE_NUMBERS = (
     "initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold",
     "failureThreshold",
 )  # fmt: skip
-_NOTHING: JSON = {}
 _SCHEMES = ("HTTP", "HTTPS")
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 _SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "fileKeyRef", "secretKeyRef")
@@ -311,10 +310,10 @@ def _amount(errors: Errors, path: str, group: str, name: str, amount: str) -> No
 
 
 def _probes_and_hooks(errors: Errors, path: str, container: JSON, grace: int | None) -> None:
-    lifecycle: JSON = container.get("lifecycle") or _NOTHING
-    for name in ("postStart", "preStop") if lifecycle else ():
-        if name in lifecycle:
-            _handler(errors, f"{path}.lifecycle.{name}", lifecycle[name], grace)
+    if lifecycle := container.get("lifecycle"):
+        for name in ("postStart", "preStop"):
+            if name in lifecycle:
+                _handler(errors, f"{path}.lifecycle.{name}", lifecycle[name], grace)
     for name in _PROBES:
         if name not in container:
             continue

@@ -26,7 +26,7 @@ _RARE = (
     "readinessGates", "schedulingGates", "hostname", "subdomain", "hostAliases",
     "priorityClassName", "runtimeClassName", "overhead", "os", "hostUsers",
 )  # fmt: skip
-"""Fields that few pods have and that need a look."""
+"""Fields that few pods have: those of all the checks that check_pod_spec makes of such only."""
 _MUTABLE = (
     "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
     "`spec.tolerations` (only additions to existing tolerations),"
@@ -98,16 +98,14 @@ def check_pod_spec(errors: Errors, path: str, spec: JSON, claims: tuple[str, ...
         _names(errors, path, spec, ("hostname", "subdomain"), names.dns1123_label)
     if spec.get("tolerations"):
         check_tolerations(errors, f"{path}.tolerations", spec["tolerations"])
-    if not rare:
-        _preemption(errors, path, spec)
-        return
-    for i, alias in enumerate(spec.get("hostAliases") or ()):
-        check_ip(errors, f"{path}.hostAliases[{i}].ip", alias.get("ip", ""))
-        for j, host in enumerate(alias.get("hostnames") or ()):
-            where = f"{path}.hostAliases[{i}].hostnames[{j}]"
-            errors.complaints(where, host, names.dns1123_subdomain(host))
-    _names(errors, path, spec, ("priorityClassName", "runtimeClassName"), names.dns1123_subdomain)
-    _rarities(errors, path, spec)
+    if rare:
+        _aliases(errors, path, spec)
+        classes = ("priorityClassName", "runtimeClassName")
+        _names(errors, path, spec, classes, names.dns1123_subdomain)
+    if "preemptionPolicy" in spec:
+        errors.one_of(f"{path}.preemptionPolicy", spec["preemptionPolicy"], _PREEMPTION)
+    if rare:
+        _rarities(errors, path, spec)
 
 
 def _names(
@@ -118,14 +116,16 @@ def _names(
             errors.complaints(f"{path}.{name}", spec[name], complaints)
 
 
-def _preemption(errors: Errors, path: str, spec: JSON) -> None:
-    if "preemptionPolicy" in spec:
-        errors.one_of(f"{path}.preemptionPolicy", spec["preemptionPolicy"], _PREEMPTION)
+def _aliases(errors: Errors, path: str, spec: JSON) -> None:
+    for i, alias in enumerate(spec.get("hostAliases") or ()):
+        check_ip(errors, f"{path}.hostAliases[{i}].ip", alias.get("ip", ""))
+        for j, host in enumerate(alias.get("hostnames") or ()):
+            where = f"{path}.hostAliases[{i}].hostnames[{j}]"
+            errors.complaints(where, host, names.dns1123_subdomain(host))
 
 
 def _rarities(errors: Errors, path: str, spec: JSON) -> None:
-    """Fields that few pods have."""
-    _preemption(errors, path, spec)
+    """Overhead, operating system, user namespace."""
     for name, amount in (spec.get("overhead") or {}).items():
         where = f"{path}.overhead[{name}]"
         container_resource_name(errors, where, name)

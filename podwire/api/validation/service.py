@@ -140,6 +140,11 @@ def _cluster_ips(errors: Errors, spec: JSON) -> None:
     _families(errors, spec, many)
 
 
+def ip_family(ip: str) -> str:
+    """``IPv4`` or ``IPv6``, as ipFamilies calls the family of an address."""
+    return "IPv6" if ":" in ip else "IPv4"
+
+
 def _families(errors: Errors, spec: JSON, addresses: list[str]) -> None:
     """ipFamilies, ipFamilyPolicy, and that addresses are of the families they stand for."""
     families = spec.get("ipFamilies") or []
@@ -155,7 +160,7 @@ def _families(errors: Errors, spec: JSON, addresses: list[str]) -> None:
         errors.one_of("spec.ipFamilyPolicy", policy, supported)
     if len(addresses) > 2:
         errors.invalid("spec.clusterIPs", addresses, "may only hold up to 2 values")
-    found = ["IPv6" if ":" in ip else "IPv4" for ip in addresses if ip != "None"]
+    found = [ip_family(ip) for ip in addresses if ip != "None"]
     if len(found) == 2 and found[0] == found[1]:
         detail = "may specify no more than one IP for each IP family"
         errors.invalid("spec.clusterIPs", addresses, detail)

@@ -45,7 +45,6 @@ _DEPRECATED_VOLUMES = {
 _SHOWN_AS = {"storageos": "storageOS"}
 _WHOLE = ("memory", "ephemeral-storage")
 _SELECTING = ("nodeSelector", "affinity", "topologySpreadConstraints")
-_NOTHING: JSON = {}
 _BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
 _INGRESS_CLASS = "kubernetes.io/ingress.class"
 _HINTS = "service.kubernetes.io/topology-aware-hints"
@@ -191,10 +190,10 @@ def _label(key: str) -> str:
     return f'deprecated since {since}; use "{instead}" instead'
 
 
-def _duplicates(path: str, items: list[JSON] | None, field: str) -> list[str]:
+def _duplicates(path: str, items: list[JSON], field: str) -> list[str]:
     told: list[str] = []
     seen: dict[str, None] = {}
-    for i, item in enumerate(items or ()):
+    for i, item in enumerate(items):
         value = item.get(field, "")
         if value in seen:
             told.append(f'{path}[{i}].{field}: duplicate {field} "{value}"')
@@ -205,7 +204,7 @@ def _duplicates(path: str, items: list[JSON] | None, field: str) -> list[str]:
 def _fractions(path: str, resources: JSON) -> list[str]:
     told: list[str] = []
     for group in ("limits", "requests"):
-        amounts = resources.get(group) or _NOTHING
+        amounts = resources.get(group) or {}
         for name in _WHOLE:
             if name in amounts and quantity.parse(amounts[name]).nano % 1_000_000_000:
                 where = f"{path}.resources.{group}[{name}]"

@@ -5,6 +5,8 @@ Source of the words: kubernetes pkg/registry/core/service/storage/alloc.go.
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
+
 import pytest
 
 from podwire.api import kinds
@@ -13,6 +15,7 @@ SVC = kinds.SERVICE
 DUAL = "10.96.0.0/16,fd00:10:96::/112"
 DUAL_SIX_FIRST = "fd00:10:96::/112,10.96.0.0/16"
 SIX = "fd00:10:96::/112"
+WIDE = "fd00:10:96::/64"
 
 
 def service(name: str = "web", **spec) -> dict[str, object]:
@@ -65,6 +68,22 @@ def test_a_new_service_gets_the_families_of_its_policy(simulate, cidrs, spec, po
             assert ip in made.spec.cluster_ips
 
     simulate(story, service_cidr=cidrs)
+
+
+def test_addresses_come_from_anywhere_in_a_wide_range(simulate):
+    """A /64 has more addresses than anybody can list: given ones and drawn ones are of all."""
+
+    async def story(w):
+        asked = "fd00:10:96:0:ffff::7"
+        made = await w.client.create(SVC, service(clusterIP=asked), "default")
+        assert made.spec.cluster_ips == [asked]
+        [drawn] = (await w.client.create(SVC, service("other"), "default")).spec.cluster_ips
+        assert ip_address(drawn) in ip_network(WIDE)
+        outside = service("outside", clusterIP="fd00:10:96:1::7")
+        error = await w.refused(w.client.create(SVC, outside, "default"))
+        assert f"The range of valid IPs is {WIDE}" in error.message
+
+    simulate(story, service_cidr=WIDE)
 
 
 @pytest.mark.parametrize(

@@ -110,3 +110,29 @@ def test_a_cache_that_lags_is_waited_for(simulate):
         assert w.server.reads.answer(request) is None
 
     simulate(story)
+
+
+def test_what_is_remembered_of_requests_is_bounded(simulate):
+    """Neither many paths and headers nor long ones fill the memory, whoever asks."""
+
+    async def story(w):
+        await w.config_map("one")
+        reads = w.server.reads
+        for i in range(5000):
+            headers = {"accept": "application/json", "user-agent": f"client-{i}"}
+            path = f"/api/v1/namespaces/n{i}/configmaps/one"
+            reads.answer(Request("GET", path, (), headers, b"", ANONYMOUS))
+            default = "/api/v1/namespaces/default/configmaps/one"
+            assert reads.answer(Request("GET", default, (), headers, b"", ADMIN)) is not None
+        held = len(reads._folders), len(reads._plain)
+        assert 0 < held[0] <= 4096
+        assert 0 < held[1] <= 256
+        long = "x" * 1000
+        path = f"/api/v1/namespaces/{long}/configmaps/one"
+        reads.answer(Request("GET", path, (), {}, b"", ANONYMOUS))
+        default = Request("GET", COLLECTIONS[0] + "/one", (), {"user-agent": long}, b"", ADMIN)
+        assert reads.answer(default) is not None
+        assert all(long not in folder for folder in reads._folders)
+        assert all(long not in "".join(asked) for asked in reads._plain)
+
+    simulate(story)

@@ -118,3 +118,12 @@ def test_only_the_first_line_of_a_repeated_get_is_read():
     parser._parser = None
     parser.feed(b"GET /b?c=d HTTP/1.1\r\nHost: x\r\n\r\n")
     assert parser.complete[0].path_and_query == ("/b", (("c", "d"),))
+
+
+def test_a_get_whose_body_was_refused_is_not_taken_for_one_without():
+    """The same bytes again, now let in, bring their body."""
+    refusals = iter(("nobody", None))
+    parser = RequestParser(lambda incoming, _: setattr(incoming, "refusal", next(refusals)))
+    for body in (b"", b"abc"):
+        parser.feed(b"GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+        assert parser.complete.popleft().body == body

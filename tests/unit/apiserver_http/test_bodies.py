@@ -82,6 +82,23 @@ async def test_large_bodies_are_compressed_for_who_accepts_it(site):
         assert (gzip.decompress(body) if compressed else body) == big.whole()
 
 
+async def test_a_large_object_is_compressed_for_who_accepts_it(site):
+    """Objects are read by GETs that need no waiting; that makes no difference to their bytes."""
+    data = {"k": "x" * 2 * writing.GZIP_BYTES}
+    for name in ("small", "large"):
+        body = {"metadata": {"name": name}, "data": data if name == "large" else {}}
+        await site.client.create(kinds.CONFIG_MAP, body, "default")
+    async with wire(site) as (reader, writer):
+        for name, compressed in (("small", False), ("large", True), ("small", False)):
+            target = f"/api/v1/namespaces/default/configmaps/{name}"
+            asked = f"GET {target} HTTP/1.1\r\n{AUTH}Accept-Encoding: gzip\r\n\r\n"
+            writer.write(asked.encode())
+            _, headers, body = await answered(reader)
+            assert (headers.get("content-encoding") == "gzip") is compressed
+            found = json.loads(gzip.decompress(body) if compressed else body)
+            assert found["metadata"]["name"] == name
+
+
 @pytest.mark.parametrize("encoding", ["", "Accept-Encoding: gzip\r\n"])
 @pytest.mark.parametrize("pieces", [[b""] * 99, [b"", b"a" * 70_000] * 3, [b"abcd" * 999] * 99])
 async def test_a_body_that_takes_its_time_lets_others_go_first(site, monkeypatch, encoding, pieces):

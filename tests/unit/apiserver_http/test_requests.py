@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 
 from podwire.api import kinds
+from podwire.api.codec import MAX_BODY_BYTES
 from podwire.apiserver.certs import Authority
-from podwire.apiserver.http.server import MAX_BODY_BYTES
 from podwire.client.counters import Frame, Response
 from podwire.runtime.entropy import of_system
 

@@ -20,7 +20,7 @@ from podwire.api.views import (
     ServicePort,
     ServiceSpec,
 )
-from podwire.client import dnswire
+from podwire.client import dnstext, dnswire
 from podwire.coredns import core
 from podwire.coredns.core import Zone
 from podwire.coredns.records import Records, dashed, undashed
@@ -98,7 +98,7 @@ def ask(records: Records, name: str, qtype: str, zone: Zone = ZONE) -> str:
         found = core.reverse(records, zone, ip, name, dnswire.TYPES[qtype])
     else:
         found = core.answer(records, zone, name, dnswire.TYPES[qtype])
-    lines = [f"{dnswire.type_name(rr.type)} {dnswire.data_text(rr)}" for rr in found.answer]
+    lines = [f"{dnstext.type_name(rr.type)} {dnstext.data_text(rr)}" for rr in found.answer]
     text = ", ".join(lines) or "-"
     return text if found.exists else "NXDOMAIN"
 
@@ -173,7 +173,7 @@ def test_answers_keep_the_letter_case_of_the_question(records: Records) -> None:
     """Owner and zone as asked, the Service's own labels lower case (handler_case_test)."""
     found = core.answer(records, ZONE, "_HTTP._tcp.Web.default.SVC.Cluster.Local.", dnswire.SRV)
     assert found.answer[0].name == "_HTTP._tcp.Web.default.SVC.Cluster.Local."
-    assert dnswire.data_text(found.answer[0]) == "0 100 80 web.default.svc.Cluster.Local."
+    assert dnstext.data_text(found.answer[0]) == "0 100 80 web.default.svc.Cluster.Local."
     assert found.additional[0].name == "web.default.svc.Cluster.Local."
 
 

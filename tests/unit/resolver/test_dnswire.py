@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podwire.client import dnswire
+from podwire.client import dnstext, dnswire
 from podwire.client.dnswire import RR, DnsError, Edns, Message, Mx, Question, Soa, Srv
 
 ANSWERS = [
@@ -39,7 +39,7 @@ def test_every_record_we_send_reads_the_same_in_dnspython() -> None:
     assert theirs.payload == 1232
     text = [line for rrset in theirs.answer for line in rrset.to_text().splitlines()]
     ours = [
-        f"{rr.name} {rr.ttl} IN {dnswire.type_name(rr.type)} {dnswire.data_text(rr)}"
+        f"{rr.name} {rr.ttl} IN {dnstext.type_name(rr.type)} {dnstext.data_text(rr)}"
         for rr in ANSWERS
     ]
     assert text == ours
