@@ -285,23 +285,12 @@ class Kernel:
     def path_mtu(self, netns: str, dst: str) -> int:
         """The largest packet that may be sent to an address, in bytes; 0 without a route.
 
-        A TCP's segment size is this less 40. Learns from "fragmentation needed" messages.
+        A TCP's segment size is this less its headers. Learns from "fragmentation needed" and
+        "packet too big".
         """
         ns = self.netns(netns)
         route = ns.fib_of(dst).lookup(dst)
         return ip.mtu_for(ns, route, dst) if route is not None and route.dev else 0
-
-    def advmss(self, netns: str, dst: str) -> int:
-        """The segment size that a SYN to an address asks for: the route's, or what the MTU leaves
-        (ipv4_default_advmss).
-        """
-        ns = self.netns(netns)
-        route = ns.fib_of(dst).lookup(dst)
-        if route is None or not route.dev:
-            return 0
-        if route.advmss_bytes:
-            return route.advmss_bytes
-        return ip.mtu_for(ns, route, dst) - (60 if ":" in dst else 40)
 
     def translate_socket(
         self, packet: Packet, netns: str, now_ns: int, recorder: Recorder | None = None
