@@ -75,6 +75,52 @@ class Kernel:
         twin.ideal = self.ideal
         return twin
 
+    def find_netns(self, name: str) -> Netns | None:
+        """A namespace to read or write, or None. It is this kernel's own afterwards."""
+        found = self._namespaces.get(name)
+        if found is not None and name not in self._owned:
+            found = self._namespaces[name] = found.clone()
+            self._owned[name] = None
+        return found
+
+    def netns(self, name: str) -> Netns:
+        """A namespace. Raises CommandError in ``ip netns``' words when there is none."""
+        found = self.find_netns(name)
+        if found is None:
+            raise CommandError(f'Cannot open network namespace "{name}": No such file or directory')
+        return found
+
+    def namespaces(self) -> list[str]:
+        """The names of all namespaces, the node's own ("") first."""
+        return list(self._namespaces)
+
+    def add_netns(self, name: str) -> None:
+        """Make a namespace with only ``lo``."""
+        self._namespaces[name] = Netns(name)
+        self._owned[name] = None
+
+    def remove_netns(self, name: str) -> None:
+        """Forget a namespace and all its state."""
+        del self._namespaces[name]
+        self._owned.pop(name, None)
+
+    def peer_of(self, link: Link) -> tuple[Netns, Link] | None:
+        """Where the other end of a veth is, and itself; None of other kinds and when it is gone."""
+        ns = self.find_netns(link.peer_netns) if link.peer_name else None
+        peer = ns.links.get(link.peer_name) if ns is not None else None
+        return (ns, peer) if ns is not None and peer is not None else None
+
+    def carrier(self, link: Link) -> bool:
+        """Whether the far end of a device is there: a veth's peer must be up."""
+        if link.kind != "veth":
+            return True
+        peer = self.peer_of(link)
+        return peer is not None and peer[1].up
+
+    def state_hash(self) -> str:
+        """A digest of all state that can influence a packet."""
+        return digest([self.node, *(ns.facts() for _, ns in sorted(self._namespaces.items()))])
+
     # ------------------------------------------------------------ frames that wait in netem
 
     def next_handle(self) -> int:
@@ -116,39 +162,6 @@ class Kernel:
             link = ns.links.get(dev) if ns is not None else None
             if ns is not None and link is not None:
                 l2.dequeue(run, ns, link, frame, skb)
-
-    def find_netns(self, name: str) -> Netns | None:
-        """A namespace to read or write, or None. It is this kernel's own afterwards."""
-        found = self._namespaces.get(name)
-        if found is not None and name not in self._owned:
-            found = self._namespaces[name] = found.clone()
-            self._owned[name] = None
-        return found
-
-    def netns(self, name: str) -> Netns:
-        """A namespace. Raises CommandError in ``ip netns``' words when there is none."""
-        found = self.find_netns(name)
-        if found is None:
-            raise CommandError(f'Cannot open network namespace "{name}": No such file or directory')
-        return found
-
-    def namespaces(self) -> list[str]:
-        """The names of all namespaces, the node's own ("") first."""
-        return list(self._namespaces)
-
-    def add_netns(self, name: str) -> None:
-        """Make a namespace with only ``lo``."""
-        self._namespaces[name] = Netns(name)
-        self._owned[name] = None
-
-    def remove_netns(self, name: str) -> None:
-        """Forget a namespace and all its state."""
-        del self._namespaces[name]
-        self._owned.pop(name, None)
-
-    def state_hash(self) -> str:
-        """A digest of all state that can influence a packet."""
-        return digest([self.node, *(ns.facts() for _, ns in sorted(self._namespaces.items()))])
 
     # ------------------------------------------------------------ the node's neighbours
 

@@ -84,19 +84,9 @@ def _down(run: Run, ns: Netns, link: Link, frame: Frame) -> None:
     )
 
 
-def carrier(run: Run, link: Link) -> bool:
-    """Whether the far end of a device is there: a veth's peer must be up."""
-    if link.kind != "veth":
-        return True
-    peer_ns = run.kernel.find_netns(link.peer_netns)
-    peer = peer_ns.links.get(link.peer_name) if peer_ns is not None else None
-    return peer is not None and peer.up
-
-
 def _veth(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:
-    peer_ns = run.kernel.find_netns(link.peer_netns)
-    peer = peer_ns.links.get(link.peer_name) if peer_ns is not None else None
-    if peer_ns is None or peer is None or not peer.up:
+    found = run.kernel.peer_of(link)
+    if found is None or not found[1].up:
         run.drop(
             ns,
             Fate.LINK_DOWN,
@@ -106,6 +96,7 @@ def _veth(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> No
             object=link.name,
         )
         return
+    peer_ns, peer = found
     if run.recorder is not None and frame.packet is not None:
         run.recorder.step("link", link.name, peer.name, "veth", netns=ns.name)
     if peer_ns is not ns and frame.packet is not None and frame.packet.mark:
