@@ -34,7 +34,13 @@ def remove_peer(kernel: Kernel, link: Link) -> None:
     found = kernel.peer_of(link)
     if found is not None:
         ns, peer = found
-        ns.remove_link(peer.name)
+        _remove(kernel, ns, peer.name)
+
+
+def _remove(kernel: Kernel, ns: Netns, name: str) -> None:
+    """Remove a device with what its netem holds."""
+    ns.remove_link(name)
+    kernel.flush_queue(ns.name, name)
 
 
 def _mac(kernel: Kernel, netns: str, name: str) -> str:
@@ -256,6 +262,6 @@ def delete(kernel: Kernel, command: c.LinkDel, _now_ns: int) -> None:
         raise CommandError("RTNETLINK answers: Operation not supported")
     remove_peer(kernel, link)
     for tunnel in [t for t in ns.links.values() if t.kind in OVERHEAD_BYTES and t.dev == link.name]:
-        ns.remove_link(tunnel.name)
+        _remove(kernel, ns, tunnel.name)
     if command.name in ns.links:
-        ns.remove_link(command.name)
+        _remove(kernel, ns, command.name)

@@ -101,7 +101,8 @@ class Kernel:
 
     def remove_netns(self, name: str) -> None:
         """Forget a namespace and all its state."""
-        del self._namespaces[name]
+        for dev in self._namespaces.pop(name).links:
+            self.flush_queue(name, dev)
         self._owned.pop(name, None)
 
     def peer_of(self, link: Link) -> tuple[Netns, Link] | None:
@@ -147,9 +148,10 @@ class Kernel:
 
     def flush_queue(self, netns: str, dev: str) -> None:
         """Lose what a device's netem holds, and forget its state."""
+        if self._queues.pop((netns, dev), None) is None:
+            return
         self._held = [item for item in self._held if (item[2], item[3]) != (netns, dev)]
         heapq.heapify(self._held)
-        self._queues.pop((netns, dev), None)
 
     def _release(self, run: Run) -> None:
         while self._held and self._held[0][0] <= run.now_ns:
