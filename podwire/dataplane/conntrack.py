@@ -61,6 +61,18 @@ class Entry(msgspec.Struct):
     zone: int = 0
     clash: bool = False
 
+    @property
+    def ends(self) -> dict[str, str | int]:
+        """Its addresses and ports by the names that ``conntrack`` filters by."""
+        return {
+            "orig_src": self.orig[1],
+            "orig_sport": self.orig[2],
+            "orig_dst": self.orig[3],
+            "orig_dport": self.orig[4],
+            "reply_src": self.reply[1],
+            "reply_dst": self.reply[3],
+        }
+
 
 def invert(key: Tuple) -> Tuple:
     """The tuple of answers."""
@@ -380,14 +392,7 @@ class Conntrack:
         """
         gone = 0
         for entry in list(self.entries(now_ns)):
-            have = {
-                "orig_src": entry.orig[1],
-                "orig_sport": entry.orig[2],
-                "orig_dst": entry.orig[3],
-                "orig_dport": entry.orig[4],
-                "reply_src": entry.reply[1],
-                "reply_dst": entry.reply[3],
-            }
+            have = entry.ends
             fits = all(not value or have[field] == value for field, value in wanted.items())
             if fits and protocol in {"", entry.orig[0]}:
                 self.remove(entry)

@@ -12,6 +12,7 @@ from podwire.dataplane.commands import CommandError
 from podwire.dataplane.execute_common import address, device, prefix
 from podwire.dataplane.link import FdbEntry, Link, Peer
 from podwire.dataplane.netns import Netns
+from podwire.dataplane.packet import VXLAN_BYTES
 from podwire.dataplane.qdisc import Netem
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 LINK_KINDS = ("veth", "bridge", "vxlan", "geneve", "ipip", "wireguard", "dummy")
 OVERHEAD_BYTES = {
-    "vxlan": {"ipv4": 50, "ipv6": 70},
-    "geneve": {"ipv4": 50, "ipv6": 70},
+    "vxlan": VXLAN_BYTES,
+    "geneve": VXLAN_BYTES,
     "ipip": {"ipv4": 20, "ipv6": 20},
     "wireguard": {"ipv4": 80, "ipv6": 80},
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from podwire.dataplane.addr import canonical, family_of
+from podwire.dataplane.addr import bracketed, canonical, family_of
 from podwire.dataplane.netfilter import targets_track as track
 from podwire.dataplane.netfilter.env import Env, UnknownModelError
 from podwire.dataplane.netfilter.match_base import one, options
@@ -162,7 +162,7 @@ class Nat:
         text = self.ip + (f"-{self.last_ip}" if self.last_ip else "")
         if self.ports is None:
             return text
-        text = f"[{text}]" if ":" in text else text
+        text = bracketed(text)
         low, high = self.ports
         ports = str(low) if low == high else f"{low}-{high}"
         return f"{text}:{ports}" if text else ports
