@@ -96,7 +96,7 @@ def service_links(pod: Pod, services: Sequence[Service]) -> dict[str, str]:
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 
 
-def field_ref(pod: Pod, path: str, *, host_ip: str, pod_ips: Sequence[str]) -> str:
+def field_ref(pod: Pod, path: str, *, host_ips: Sequence[str], pod_ips: Sequence[str]) -> str:
     """The value of a downward API field. Raises ConfigError for one that does not exist."""
     meta = pod.metadata
     match path:
@@ -115,9 +115,9 @@ def field_ref(pod: Pod, path: str, *, host_ip: str, pod_ips: Sequence[str]) -> s
         case "spec.serviceAccountName":
             return pod.spec.service_account_name
         case "status.hostIP":
-            return host_ip
+            return host_ips[0]
         case "status.hostIPs":
-            return ",".join(ip.ip for ip in pod.status.host_ips) or host_ip
+            return ",".join(host_ips)
         case "status.podIP":
             return pod_ips[0] if pod_ips else ""
         case "status.podIPs":
@@ -150,7 +150,7 @@ class PodValues:
     """What environment variables may refer to."""
 
     pod: Pod
-    host_ip: str
+    host_ips: tuple[str, ...]
     pod_ips: tuple[str, ...]
     links: Mapping[str, str]
     lookups: Lookups
@@ -204,7 +204,7 @@ def _value_from(source: EnvVarSource, container: Container, values: PodValues) -
     if source.field_ref is not None:
         return field_ref(
             values.pod, source.field_ref.field_path,
-            host_ip=values.host_ip, pod_ips=values.pod_ips,
+            host_ips=values.host_ips, pod_ips=values.pod_ips,
         )  # fmt: skip
     if source.resource_field_ref is not None:
         return resource_field(values.pod, container.name, source.resource_field_ref)

@@ -90,7 +90,7 @@ def make_process(
     pod, config = around.pod, kubelet.config
     values = PodValues(
         pod=pod,
-        host_ip=kubelet.info.address,
+        host_ips=kubelet.info.addresses,
         pod_ips=around.pod_ips,
         links=service_links(pod, _linked_services(kubelet, pod)),
         lookups=kubelet.lookups,

@@ -28,9 +28,8 @@ GONE = "The container could not be located when the pod was terminated"
 class PodFacts:
     """What the status is made from, beside the container records."""
 
-    host_ip: str
-    host_ips: tuple[str, ...] = ()
-    """All addresses of the node; () is only ``host_ip``."""
+    host_ips: tuple[str, ...]
+    """The node's addresses, the primary family's first."""
     start_time: str = ""
     pod_ips: tuple[str, ...] = ()
     sandbox_ready: bool = False
@@ -154,8 +153,8 @@ def pod_status(pod: Pod, facts: PodFacts, records: Records, since: Since, now: s
     status: JSON = {
         "phase": now_phase,
         "conditions": _conditions(pod, facts, records, now_phase, since, now),
-        "hostIP": facts.host_ip,
-        "hostIPs": [{"ip": ip} for ip in facts.host_ips or (facts.host_ip,)],
+        "hostIP": facts.host_ips[0],
+        "hostIPs": [{"ip": ip} for ip in facts.host_ips],
         "startTime": facts.start_time,
         "qosClass": qos_class(spec),
     }

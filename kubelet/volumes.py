@@ -56,7 +56,7 @@ class PodVolumes:
         pod: Callable[[], Pod],
         lookups: Lookups,
         disk: NodeDisk,
-        addresses: Callable[[], tuple[str, tuple[str, ...]]],
+        addresses: Callable[[], tuple[tuple[str, ...], tuple[str, ...]]],
     ) -> None:
         self._pod = pod
         self._lookups = lookups
@@ -157,12 +157,12 @@ class PodVolumes:
         return files
 
     def _downward(self, source: JSON) -> dict[str, bytes]:
-        host_ip, pod_ips = self._addresses()
+        host_ips, pod_ips = self._addresses()
         files = {}
         for item in source.get("items") or ():
             if ref := item.get("fieldRef"):
                 value = field_ref(
-                    self._pod(), ref.get("fieldPath", ""), host_ip=host_ip, pod_ips=pod_ips
+                    self._pod(), ref.get("fieldPath", ""), host_ips=host_ips, pod_ips=pod_ips
                 )
             else:
                 value = resource_field(self._pod(), "", item.get("resourceFieldRef") or {})

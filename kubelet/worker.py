@@ -56,7 +56,7 @@ class PodWorker:
         self.kubelet = kubelet
         self.pod = pod
         self.records = new_records(pod.spec)
-        self.facts = PodFacts(host_ip=kubelet.info.address, host_ips=kubelet.info.addresses)
+        self.facts = PodFacts(kubelet.info.addresses)
         self.sandbox: Sandbox | None = None
         self.around: launch.Surroundings | None = None
         self.instances: dict[str, Instance] = {}
@@ -65,7 +65,7 @@ class PodWorker:
             lambda: self.pod,
             kubelet.lookups,
             kubelet.disk,
-            lambda: (self.facts.host_ip, self.facts.pod_ips),
+            lambda: (self.facts.host_ips, self.facts.pod_ips),
         )
         self.ending = asyncio.Event()
         """Set when the pod is to be terminated (deleted, or its object is gone)."""

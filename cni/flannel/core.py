@@ -55,15 +55,9 @@ class NetConf:
     network6: str = ""
     """IPv6Network; "" without EnableIPv6."""
 
-    @property
-    def device(self) -> str:
-        """``flannel.<VNI>``."""
-        return f"flannel.{self.vni}"
-
-    @property
-    def device6(self) -> str:
-        """``flannel-v6.<VNI>``."""
-        return f"flannel-v6.{self.vni}"
+    def device(self, version: int) -> str:
+        """The vxlan device of an IP version: ``flannel.<VNI>``, ``flannel-v6.<VNI>``."""
+        return f"flannel-v6.{self.vni}" if version == 6 else f"flannel.{self.vni}"
 
 
 def parse_net_conf(data: bytes) -> NetConf:
@@ -102,7 +96,7 @@ class Me:
 
     def device(self, conf: NetConf) -> str:
         """This family's vxlan device."""
-        return conf.device6 if self.subnet.version == 6 else conf.device
+        return conf.device(self.subnet.version)
 
     def network(self, conf: NetConf) -> str:
         """This family's pod network."""
@@ -204,9 +198,9 @@ def device_address(conf: NetConf, me: Me) -> AddrAdd:
     return AddrAdd(dev=me.device(conf), cidr=f"{address}/{address.max_prefixlen}")
 
 
-def device_up(conf: NetConf, me: Me | None = None) -> LinkSet:
+def device_up(conf: NetConf, me: Me) -> LinkSet:
     """``ip link set flannel.1 up``."""
-    return LinkSet(name=me.device(conf) if me is not None else conf.device, up=True)
+    return LinkSet(name=me.device(conf), up=True)
 
 
 def program(

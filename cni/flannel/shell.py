@@ -122,12 +122,11 @@ class Agent:
         if not address:
             raise CommandError(f"{UPLINK} has no IPv{version} address")
         network, mtu_bytes = await self._uplink(address)
-        device = conf.device6 if version == 6 else conf.device
         return core.Me(
             node=self.node,
             subnet=subnet,
             address=address,
-            mac=await self._device_mac(device, version),
+            mac=await self._device_mac(conf.device(version), version),
             uplink=UPLINK,
             uplink_network=network,
             uplink_mtu_bytes=mtu_bytes,

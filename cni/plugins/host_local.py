@@ -72,38 +72,28 @@ def range_sets(ipam: JSON) -> list[RangeSet]:
 
 
 def _holds(r: Range, address: Address) -> bool:
-    low, high = int(r.start), int(r.end)
-    return address.version == r.subnet.version and low <= int(address) <= high
+    same = address.version == r.subnet.version  # others cannot be compared
+    return same and int(r.start) <= int(address) <= int(r.end)
 
 
 def candidates(ranges: RangeSet, last: str) -> Iterator[tuple[Address, Range]]:
     """Every address of a set once, beginning behind ``last``; gateways are never given."""
-    behind = ip_address(last) if last else None
-    start = next(
-        (
-            (index, behind)
-            for index, r in enumerate(ranges)
-            if behind is not None and _holds(r, behind)
-        ),
-        None,
-    )
     spans = [(r, int(r.start), int(r.end)) for r in ranges]
-    if start is not None:
-        index, address = start
+    behind = ip_address(last) if last else None
+    index = next((i for i, r in enumerate(ranges) if behind and _holds(r, behind)), None)
+    if behind is not None and index is not None:
         r, low, high = spans[index]
         spans = [
-            (r, int(address) + 1, high),
+            (r, int(behind) + 1, high),
             *spans[index + 1 :],
             *spans[:index],
-            (r, low, int(address)),
+            (r, low, int(behind)),
         ]
     for r, low, high in spans:
         kind = type(r.start)
-        value = low
-        while value <= high:
+        for value in range(low, high + 1):
             if value != int(r.gateway):
                 yield kind(value), r
-            value += 1
 
 
 def allocate(ranges: RangeSet, taken: Mapping[str, bytes], last: str) -> tuple[str, Range] | None:

@@ -37,6 +37,11 @@ class Prefix(NamedTuple):
         return self.length == self.bits
 
     @property
+    def shown(self) -> str:
+        """As tools print it: one address without its length."""
+        return ip_text(self.network, self.bits) if self.single else str(self)
+
+    @property
     def last(self) -> int:
         """Its last address."""
         return self.network | ((1 << (self.bits - self.length)) - 1)
@@ -45,6 +50,11 @@ class Prefix(NamedTuple):
 def family_of(address: str) -> str:
     """``ipv4`` or ``ipv6``."""
     return "ipv6" if ":" in address else "ipv4"
+
+
+def bracketed(address: str) -> str:
+    """An address as it stands before a port: IPv6 in brackets."""
+    return f"[{address}]" if ":" in address else address
 
 
 @lru_cache(maxsize=65536)

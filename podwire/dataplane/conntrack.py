@@ -61,6 +61,18 @@ class Entry(msgspec.Struct):
     zone: int = 0
     clash: bool = False
 
+    @property
+    def ends(self) -> dict[str, str | int]:
+        """Its addresses and ports by the names that ``conntrack`` filters by."""
+        return {
+            "orig_src": self.orig[1],
+            "orig_sport": self.orig[2],
+            "orig_dst": self.orig[3],
+            "orig_dport": self.orig[4],
+            "reply_src": self.reply[1],
+            "reply_dst": self.reply[3],
+        }
+
 
 def invert(key: Tuple) -> Tuple:
     """The tuple of answers."""
@@ -103,7 +115,6 @@ class Conntrack:
     """
 
     __slots__ = (
-        "_inserted",
         "by_tuple",
         "clash_resolved",
         "confirm_delay_ns",
@@ -111,6 +122,7 @@ class Conntrack:
         "early_dropped",
         "found",
         "insert_failed",
+        "inserted",
         "invalid",
         "last_id",
         "resolves_clashes",
@@ -125,8 +137,7 @@ class Conntrack:
         self.confirm_delay_ns = 0
         self.resolves_clashes = True
         self.found = self.invalid = self.dropped = self.early_dropped = self.insert_failed = 0
-        self.clash_resolved = 0
-        self._inserted = 0
+        self.clash_resolved = self.inserted = 0
 
     def clone(self) -> tuple[Conntrack, dict[int, Entry]]:
         """An independent copy, and its entries by the identity of the originals."""
@@ -140,7 +151,10 @@ class Conntrack:
                     twin = twins[id(entry)] = msgspec.structs.replace(entry)
                 target[key] = (twin, reply)
         copy.confirm_delay_ns, copy.resolves_clashes = self.confirm_delay_ns, self.resolves_clashes
-        copy.last_id, copy.found, copy.dropped = self.last_id, self.found, self.dropped
+        copy.last_id, copy.inserted = self.last_id, self.inserted
+        copy.found, copy.invalid = self.found, self.invalid
+        copy.dropped, copy.early_dropped = self.dropped, self.early_dropped
+        copy.insert_failed, copy.clash_resolved = self.insert_failed, self.clash_resolved
         return copy, twins
 
     def table(self, zone: int) -> Table:
@@ -201,19 +215,14 @@ class Conntrack:
         self._insert(entry, now_ns)
         table[entry.orig] = (entry, False)
         table[entry.reply] = (entry, True)
-        if self._inserted % PURGE_EVERY == 0:
+        if self.inserted % PURGE_EVERY == 0:
             self.purge(now_ns)
         return entry
 
     def _insert(self, entry: Entry, now_ns: int) -> None:
         entry.confirmed = True
         entry.visible_ns = now_ns + self.confirm_delay_ns
-        self._inserted += 1
-
-    @property
-    def inserted(self) -> int:
-        """How many entries were ever inserted."""
-        return self._inserted
+        self.inserted += 1
 
     def _clashed(self, entry: Entry, winner: Entry, now_ns: int) -> Entry | None:
         """Another packet of the flow was faster (nf_ct_resolve_clash): with the same translation,
@@ -383,14 +392,7 @@ class Conntrack:
         """
         gone = 0
         for entry in list(self.entries(now_ns)):
-            have = {
-                "orig_src": entry.orig[1],
-                "orig_sport": entry.orig[2],
-                "orig_dst": entry.orig[3],
-                "orig_dport": entry.orig[4],
-                "reply_src": entry.reply[1],
-                "reply_dst": entry.reply[3],
-            }
+            have = entry.ends
             fits = all(not value or have[field] == value for field, value in wanted.items())
             if fits and protocol in {"", entry.orig[0]}:
                 self.remove(entry)

@@ -67,7 +67,6 @@ _SCTP_REPLY = {
 }
 # fmt: on
 
-SCTP_CHUNKS = tuple(_SCTP_ORIGINAL)
 SCTP_OUT_OF_BLUE = ("abort", "shutdown_complete", "cookie_ack")
 """Chunks that open no connection (RFC 9260 8.4)."""
 

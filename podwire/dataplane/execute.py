@@ -49,8 +49,7 @@ def _netns_del(kernel: Kernel, command: c.NetnsDel, _now_ns: int) -> None:
             "No such file or directory"
         )
     for link in list(ns.links.values()):
-        if link.kind == "veth":
-            links.remove_peer(kernel, link)
+        links.remove_peer(kernel, link)
     kernel.remove_netns(command.name)
 
 

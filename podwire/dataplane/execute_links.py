@@ -12,6 +12,7 @@ from podwire.dataplane.commands import CommandError
 from podwire.dataplane.execute_common import address, device, prefix
 from podwire.dataplane.link import FdbEntry, Link, Peer
 from podwire.dataplane.netns import Netns
+from podwire.dataplane.packet import VXLAN_BYTES
 from podwire.dataplane.qdisc import Netem
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 LINK_KINDS = ("veth", "bridge", "vxlan", "geneve", "ipip", "wireguard", "dummy")
 OVERHEAD_BYTES = {
-    "vxlan": {"ipv4": 50, "ipv6": 70},
-    "geneve": {"ipv4": 50, "ipv6": 70},
+    "vxlan": VXLAN_BYTES,
+    "geneve": VXLAN_BYTES,
     "ipip": {"ipv4": 20, "ipv6": 20},
     "wireguard": {"ipv4": 80, "ipv6": 80},
 }
@@ -30,10 +31,17 @@ NO_MAC = ("ipip", "wireguard")
 
 
 def remove_peer(kernel: Kernel, link: Link) -> None:
-    """Remove the other end of a veth that goes."""
-    peer_ns = kernel.find_netns(link.peer_netns)
-    if peer_ns is not None and link.peer_name in peer_ns.links:
-        peer_ns.remove_link(link.peer_name)
+    """Remove the other end of a veth that goes, if it is one."""
+    found = kernel.peer_of(link)
+    if found is not None:
+        ns, peer = found
+        _remove(kernel, ns, peer.name)
+
+
+def _remove(kernel: Kernel, ns: Netns, name: str) -> None:
+    """Remove a device with what its netem holds."""
+    ns.remove_link(name)
+    kernel.flush_queue(ns.name, name)
 
 
 def _mac(kernel: Kernel, netns: str, name: str) -> str:
@@ -217,15 +225,12 @@ def wake(kernel: Kernel, ns: Netns, link: Link) -> None:
     """Let IPv6 begin on a device that is up and on those that have a carrier by it: a veth's other
     end, the bridge of either.
     """
-    peer_ns = kernel.find_netns(link.peer_netns) if link.kind == "veth" else None
-    peer = peer_ns.links.get(link.peer_name) if peer_ns is not None else None
-    if not link.up or (link.kind == "veth" and (peer is None or not peer.up)):
+    if not link.up or not kernel.carrier(link):
         return
     if link.kind == "bridge" and not any(port.up for port in ns.ports(link.name)):
         return
-    for home, one in ((ns, link), (peer_ns, peer)):
-        if home is None or one is None:
-            continue
+    peer = kernel.peer_of(link)
+    for home, one in ((ns, link), *((peer,) if peer is not None else ())):
         home.wake6(one)
         bridge = home.links.get(one.master)
         if bridge is not None and bridge.up:
@@ -256,9 +261,8 @@ def delete(kernel: Kernel, command: c.LinkDel, _now_ns: int) -> None:
     link = device(ns, command.name)
     if link.kind in {"loopback", "phys"}:
         raise CommandError("RTNETLINK answers: Operation not supported")
-    if link.kind == "veth":
-        remove_peer(kernel, link)
+    remove_peer(kernel, link)
     for tunnel in [t for t in ns.links.values() if t.kind in OVERHEAD_BYTES and t.dev == link.name]:
-        ns.remove_link(tunnel.name)
+        _remove(kernel, ns, tunnel.name)
     if command.name in ns.links:
-        ns.remove_link(command.name)
+        _remove(kernel, ns, command.name)

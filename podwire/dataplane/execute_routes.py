@@ -6,17 +6,23 @@ from typing import TYPE_CHECKING
 
 from podwire.dataplane import commands as c
 from podwire.dataplane import execute_common as common
-from podwire.dataplane.addr import Prefix, family_of, ip_int, is_link_local
+from podwire.dataplane.addr import ALL_ONES, Prefix, family_of, ip_int, is_link_local
 from podwire.dataplane.commands import CommandError
-from podwire.dataplane.fib import Fib, NextHop, PolicyRule, Route, table_name
+from podwire.dataplane.fib import (
+    NOWHERE_TYPES,
+    ROUTE_TYPES,
+    Fib,
+    NextHop,
+    PolicyRule,
+    Route,
+    table_name,
+)
 from podwire.dataplane.link import Address
 from podwire.dataplane.netns import Netns
 
 if TYPE_CHECKING:
     from podwire.dataplane.kernel import Kernel
 
-ROUTE_TYPES = ("unicast", "local", "broadcast", "blackhole", "unreachable", "prohibit", "throw")
-NOWHERE = ("blackhole", "unreachable", "prohibit", "throw")
 USER_METRIC6 = 1024
 """IP6_RT_PRIO_USER: what an IPv6 route gets that names no metric."""
 SCOPES = ("global", "link", "host")
@@ -68,10 +74,9 @@ def addr_del(kernel: Kernel, command: c.AddrDel, _now_ns: int) -> None:
 
 def _bits_of(command: c.RouteReplace | c.RouteDel) -> int:
     """The family of a route: its destination's, or that of its gateway."""
-    hops = [hop.via for hop in command.nexthops] if isinstance(command, c.RouteReplace) else []
-    words = [command.dst, command.via, *hops]
+    words = [command.dst, command.via]
     if isinstance(command, c.RouteReplace):
-        words.append(command.src)
+        words += [command.src, *(hop.via for hop in command.nexthops)]
     return 128 if any(":" in word for word in words) else 32
 
 
@@ -100,14 +105,12 @@ def _route(ns: Netns, command: c.RouteReplace) -> Route:
     if command.type not in ROUTE_TYPES:
         raise CommandError(f"not modelled: route type {command.type}")
     hops = tuple(_next_hop(ns, hop) for hop in command.nexthops)
-    first = hops[0] if hops else None
-    if first is None:
-        first = _single(ns, command, bits)
+    first = hops[0] if hops else _single(ns, command, bits)
     src = common.address(command.src) if command.src else ""
     if src and src not in ns.local:
         raise CommandError("Error: Invalid prefsrc address.")
     scope = command.scope
-    if bits == 32 and not scope and command.type not in NOWHERE:
+    if bits == 32 and not scope and command.type not in NOWHERE_TYPES:
         scope = {"local": "host"}.get(command.type, "" if first.via else "link")
     return Route(
         prefix,
@@ -128,7 +131,7 @@ def _route(ns: Netns, command: c.RouteReplace) -> Route:
 
 
 def _single(ns: Netns, command: c.RouteReplace, bits: int) -> NextHop:
-    if command.type in NOWHERE:
+    if command.type in NOWHERE_TYPES:
         return NextHop("lo" if bits == 128 else "")
     hop = c.Hop(via=command.via, dev=command.dev, onlink=command.onlink)
     return _next_hop(ns, hop)
@@ -206,11 +209,16 @@ def _ports(text: str) -> tuple[int, int] | None:
     return int(low), int(high) if dash else int(low)
 
 
+def _mask(command: c.RuleAdd | c.RuleDel) -> int:
+    """Which bits of a mark count: all of one that is given without a mask."""
+    return command.mask or (ALL_ONES if command.mark else 0)
+
+
 def rule_add(kernel: Kernel, command: c.RuleAdd, _now_ns: int) -> None:
     """``ip rule add``: without a priority, before the first rule that has one (fib_nl_newrule)."""
     ns = kernel.netns(command.netns)
-    fib = ns.fib6 if command.family == "ipv6" else ns.fib
     bits = 128 if command.family == "ipv6" else 32
+    fib = _fib(ns, bits)
     priority = command.priority
     if not priority:
         later = [rule.priority for rule in fib.rules[1:] if rule.priority]
@@ -223,7 +231,7 @@ def rule_add(kernel: Kernel, command: c.RuleAdd, _now_ns: int) -> None:
         src=common.prefix(command.src, bits) if command.src else None,
         dst=common.prefix(command.dst, bits) if command.dst else None,
         mark=command.mark,
-        mask=command.mask or (0xFFFFFFFF if command.mark else 0),
+        mask=_mask(command),
         action=command.action,
         target=command.target,
         iif=command.iif,
@@ -243,11 +251,11 @@ def rule_add(kernel: Kernel, command: c.RuleAdd, _now_ns: int) -> None:
 def rule_del(kernel: Kernel, command: c.RuleDel, _now_ns: int) -> None:
     """``ip rule del``."""
     ns = kernel.netns(command.netns)
-    fib = ns.fib6 if command.family == "ipv6" else ns.fib
     bits = 128 if command.family == "ipv6" else 32
+    fib = _fib(ns, bits)
     src = common.prefix(command.src, bits) if command.src else None
     dst = common.prefix(command.dst, bits) if command.dst else None
-    mask = command.mask or (0xFFFFFFFF if command.mark else 0)
+    mask = _mask(command)
     for i, rule in enumerate(fib.rules):
         fits = (
             command.priority in {-1, rule.priority}

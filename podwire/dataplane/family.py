@@ -28,6 +28,8 @@ class Family(NamedTuple):
     header_bytes: int
     forwarding: str
     """The sysctl that makes a host a router."""
+    ignore_echo: str
+    """The sysctl that keeps a host from answering pings."""
     echo: int
     echo_reply: int
     errors: dict[Trouble, tuple[int, int]]
@@ -43,6 +45,7 @@ IPV4 = Family(
     icmp="icmp",
     header_bytes=20,
     forwarding="net.ipv4.ip_forward",
+    ignore_echo="net.ipv4.icmp_echo_ignore_all",
     echo=8,
     echo_reply=0,
     errors={
@@ -64,6 +67,7 @@ IPV6 = Family(
     icmp="icmpv6",
     header_bytes=40,
     forwarding="net.ipv6.conf.all.forwarding",
+    ignore_echo="net.ipv6.icmp.echo_ignore_all",
     echo=128,
     echo_reply=129,
     errors={

@@ -1,7 +1,7 @@
 """Routes and policy rules: longest prefix match, table by table (Linux' fib_rules and fib_trie).
 
-A ``Fib`` is of one family. A route with several next hops is one ``Route`` whose ``legs`` are the
-routes a packet can take; ``Fib.route`` picks one by the hash of the packet's flow.
+A ``Fib`` is of one family. A route with several next hops is one ``Route``; ``Fib.route`` picks the
+one that a packet takes (``Route.leg``) by the hash of its flow.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 NAMED_TABLES = {"255": "local", "254": "main", "253": "default"}
 TERMINAL_TYPES = ("blackhole", "unreachable", "prohibit")
 """Types of routes (and actions of rules) that end a packet."""
+NOWHERE_TYPES = (*TERMINAL_TYPES, "throw")
+"""Types of routes that have no device."""
+ROUTE_TYPES = ("unicast", "local", "broadcast", *NOWHERE_TYPES)
+"""Types of routes that commands make."""
 
 
 def table_name(text: str) -> str:
@@ -37,7 +41,8 @@ class NextHop(msgspec.Struct, frozen=True):
 
 class Route(msgspec.Struct, frozen=True):
     """One route. ``type``: unicast | local | broadcast | multicast | blackhole | unreachable |
-    prohibit | throw. ``nexthops`` is empty unless there are several; ``legs`` belongs to them.
+    prohibit | throw. ``nexthops`` is empty unless there are several. ``advmss_bytes`` is kept and
+    printed, but no socket asks for it: a segment size is what the path's MTU leaves.
     """
 
     prefix: Prefix
@@ -58,10 +63,7 @@ class Route(msgspec.Struct, frozen=True):
     @property
     def dst(self) -> str:
         """The destination as ``ip route`` prints it."""
-        if self.prefix.length == 0:
-            return "default"
-        text = str(self.prefix)
-        return text.rpartition("/")[0] if self.prefix.single else text
+        return "default" if self.prefix.length == 0 else self.prefix.shown
 
     def leg(self, hop: NextHop) -> Route:
         """The route by one of several next hops."""
@@ -353,7 +355,8 @@ class Fib:
             return self._first(self._remember(dst))
         return self._first(self._search(Query(ip_int(dst), src, mark, iif, oif)))
 
-    def _first(self, found: Route | None) -> Route | None:
+    @staticmethod
+    def _first(found: Route | None) -> Route | None:
         return found.leg(found.nexthops[0]) if found is not None and found.nexthops else found
 
     def _remember(self, dst: str) -> Route | None:

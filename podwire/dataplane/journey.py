@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from podwire.dataplane.emit import Deliver, Drop, Emit, Recorder, ToWire
 from podwire.dataplane.kernel import HOST
-from podwire.dataplane.packet import ICMP_PROTOCOLS, RST, Packet, replace
+from podwire.dataplane.packet import ICMP_PROTOCOLS, NO_PACKET, RST, Packet, replace
 from podwire.dataplane.verdict import Fate, Flow, Hop, Step
 
 if TYPE_CHECKING:
@@ -131,9 +131,7 @@ class Journey:
         self.hops.append(Hop(node="", steps=[step]))
 
     def _lost(self, node: str, emit: ToWire, fate: Fate, reason: str) -> None:
-        packet = emit.frame.packet
-        if packet is None:
-            packet = Packet(src="0.0.0.0", dst="0.0.0.0", protocol="arp")
+        packet = emit.frame.packet or NO_PACKET
         self.events.append((node, Drop(HOST, fate, packet, reason)))
 
 

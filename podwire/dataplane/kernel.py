@@ -75,48 +75,6 @@ class Kernel:
         twin.ideal = self.ideal
         return twin
 
-    # ------------------------------------------------------------ frames that wait in netem
-
-    def next_handle(self) -> int:
-        """The handle of a new discipline: 8001:, 8002: ..."""
-        self._last_handle += 1
-        return 0x8000 + self._last_handle
-
-    def queue(self, netns: str, dev: str) -> Queue:
-        """The state of a device's netem, with a stream of chance of its own."""
-        found = self._queues.get((netns, dev))
-        if found is None:
-            found = self._queues[netns, dev] = Queue(self.rng.child(f"netem/{netns}/{dev}"))
-        return found
-
-    def hold(self, due_ns: int, netns: str, dev: str, frame: Frame, skb: Skb | None) -> None:
-        """Keep a frame until ``tick`` at its time."""
-        self._sequence += 1
-        heapq.heappush(self._held, (due_ns, self._sequence, netns, dev, frame, skb))
-
-    @property
-    def holding(self) -> bool:
-        """Whether a frame waits for its time to leave."""
-        return bool(self._held)
-
-    def flush_queue(self, netns: str, dev: str) -> None:
-        """Lose what a device's netem holds, and forget its state."""
-        self._held = [item for item in self._held if (item[2], item[3]) != (netns, dev)]
-        heapq.heapify(self._held)
-        self._queues.pop((netns, dev), None)
-
-    def _release(self, run: Run) -> None:
-        while self._held and self._held[0][0] <= run.now_ns:
-            _, _, name, dev, frame, skb = heapq.heappop(self._held)
-            queue = self._queues.get((name, dev))
-            if queue is not None:
-                queue.held -= 1
-                queue.sent += 1
-            ns = self.find_netns(name)
-            link = ns.links.get(dev) if ns is not None else None
-            if ns is not None and link is not None:
-                l2.dequeue(run, ns, link, frame, skb)
-
     def find_netns(self, name: str) -> Netns | None:
         """A namespace to read or write, or None. It is this kernel's own afterwards."""
         found = self._namespaces.get(name)
@@ -143,12 +101,69 @@ class Kernel:
 
     def remove_netns(self, name: str) -> None:
         """Forget a namespace and all its state."""
-        del self._namespaces[name]
+        for dev in self._namespaces.pop(name).links:
+            self.flush_queue(name, dev)
         self._owned.pop(name, None)
+
+    def peer_of(self, link: Link) -> tuple[Netns, Link] | None:
+        """Where the other end of a veth is, and itself; None of other kinds and when it is gone."""
+        ns = self.find_netns(link.peer_netns) if link.peer_name else None
+        peer = ns.links.get(link.peer_name) if ns is not None else None
+        return (ns, peer) if ns is not None and peer is not None else None
+
+    def carrier(self, link: Link) -> bool:
+        """Whether the far end of a device is there: a veth's peer must be up."""
+        if link.kind != "veth":
+            return True
+        peer = self.peer_of(link)
+        return peer is not None and peer[1].up
 
     def state_hash(self) -> str:
         """A digest of all state that can influence a packet."""
         return digest([self.node, *(ns.facts() for _, ns in sorted(self._namespaces.items()))])
+
+    # ------------------------------------------------------------ frames that wait in netem
+
+    def next_handle(self) -> int:
+        """The handle of a new discipline: 8001:, 8002: ..."""
+        self._last_handle += 1
+        return 0x8000 + self._last_handle
+
+    def queue(self, netns: str, dev: str) -> Queue:
+        """The state of a device's netem, with a stream of chance of its own."""
+        found = self._queues.get((netns, dev))
+        if found is None:
+            found = self._queues[netns, dev] = Queue(self.rng.child(f"netem/{netns}/{dev}"))
+        return found
+
+    def hold(self, due_ns: int, netns: str, dev: str, frame: Frame, skb: Skb | None) -> None:
+        """Keep a frame until ``tick`` at its time."""
+        self._sequence += 1
+        heapq.heappush(self._held, (due_ns, self._sequence, netns, dev, frame, skb))
+
+    @property
+    def holding(self) -> bool:
+        """Whether a frame waits for its time to leave."""
+        return bool(self._held)
+
+    def flush_queue(self, netns: str, dev: str) -> None:
+        """Lose what a device's netem holds, and forget its state."""
+        if self._queues.pop((netns, dev), None) is None:
+            return
+        self._held = [item for item in self._held if (item[2], item[3]) != (netns, dev)]
+        heapq.heapify(self._held)
+
+    def _release(self, run: Run) -> None:
+        while self._held and self._held[0][0] <= run.now_ns:
+            _, _, name, dev, frame, skb = heapq.heappop(self._held)
+            queue = self._queues.get((name, dev))
+            if queue is not None:
+                queue.held -= 1
+                queue.sent += 1
+            ns = self.find_netns(name)
+            link = ns.links.get(dev) if ns is not None else None
+            if ns is not None and link is not None:
+                l2.dequeue(run, ns, link, frame, skb)
 
     # ------------------------------------------------------------ the node's neighbours
 
@@ -285,23 +300,12 @@ class Kernel:
     def path_mtu(self, netns: str, dst: str) -> int:
         """The largest packet that may be sent to an address, in bytes; 0 without a route.
 
-        A TCP's segment size is this less 40. Learns from "fragmentation needed" messages.
+        A TCP's segment size is this less its headers. Learns from "fragmentation needed" and
+        "packet too big".
         """
         ns = self.netns(netns)
         route = ns.fib_of(dst).lookup(dst)
         return ip.mtu_for(ns, route, dst) if route is not None and route.dev else 0
-
-    def advmss(self, netns: str, dst: str) -> int:
-        """The segment size that a SYN to an address asks for: the route's, or what the MTU leaves
-        (ipv4_default_advmss).
-        """
-        ns = self.netns(netns)
-        route = ns.fib_of(dst).lookup(dst)
-        if route is None or not route.dev:
-            return 0
-        if route.advmss_bytes:
-            return route.advmss_bytes
-        return ip.mtu_for(ns, route, dst) - (60 if ":" in dst else 40)
 
     def translate_socket(
         self, packet: Packet, netns: str, now_ns: int, recorder: Recorder | None = None

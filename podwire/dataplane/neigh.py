@@ -26,7 +26,6 @@ class Waiting(msgspec.Struct, frozen=True):
     skb: Skb
     bridged_from: str = ""
     frame_src: str = ""
-    forwarded: bool = True
 
 
 class Neighbour(msgspec.Struct):

@@ -20,10 +20,20 @@ FRAGMENTATION_NEEDED, NET_PROHIBITED, HOST_PROHIBITED, ADMIN_PROHIBITED = 4, 9, 
 
 ICMP_ERRORS = frozenset({ICMP_UNREACHABLE, ICMP_TIME_EXCEEDED})
 
-ICMPV6_UNREACHABLE, ICMPV6_TOO_BIG, ICMPV6_TIME_EXCEEDED, ICMPV6_PARAMETER = 1, 2, 3, 4
+ICMPV6_UNREACHABLE, ICMPV6_TOO_BIG, ICMPV6_TIME_EXCEEDED = 1, 2, 3
 ICMPV6_ECHO, ICMPV6_ECHO_REPLY, ICMPV6_SOLICITATION, ICMPV6_ADVERTISEMENT = 128, 129, 135, 136
 ICMPV6_ERRORS = frozenset(range(1, 5))
 
+PROTOCOL_NUMBERS = {
+    "icmp": 1,
+    "tcp": 6,
+    "udp": 17,
+    "esp": 50,
+    "ah": 51,
+    "icmpv6": 58,
+    "sctp": 132,
+    "udplite": 136,
+}
 ICMP_PROTOCOLS = frozenset({"icmp", "icmpv6"})
 _DISCOVERY = frozenset({ICMPV6_SOLICITATION, ICMPV6_ADVERTISEMENT})
 
@@ -143,6 +153,10 @@ class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.packet is not None and not self.packet.is_discovery
 
 
+VXLAN_BYTES = {"ipv4": 50, "ipv6": 70}
+"""What VXLAN and Geneve cost: outer IP, UDP, their header, the inner Ethernet header."""
+
+
 class Vxlan(msgspec.Struct, frozen=True):
     """The payload of a VXLAN or Geneve datagram: network identifier and inner frame."""
 
@@ -160,6 +174,9 @@ class Encapsulated(msgspec.Struct, frozen=True):
     key: str = ""
     to: str = ""
 
+
+NO_PACKET = Packet(src="0.0.0.0", dst="0.0.0.0", protocol="arp")
+"""What is told of when a frame without a packet is lost."""
 
 replace = msgspec.structs.replace
 

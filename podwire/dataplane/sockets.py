@@ -65,12 +65,3 @@ class SocketTable:
         if held is None:
             return False
         return ANY in held or packet.dst in held or (ANY4 in held and ":" not in packet.dst)
-
-    def port_free(self, protocol: str, address: str, port: int) -> bool:
-        """Whether a port could be taken as an ephemeral one."""
-        if (protocol, port) in self.bound:
-            return False
-        return all(
-            not (p == protocol and lport == port and laddr == address)
-            for p, laddr, lport, _, _ in self.connected
-        )

@@ -1,4 +1,10 @@
-"""Kernel parameters that change what happens to packets, with a fresh namespace's defaults."""
+"""Kernel parameters of a namespace, with a fresh one's defaults.
+
+Kept and told, but nothing here depends on them: ip_default_ttl, hop_limit, ip_local_port_range,
+ip_forward_use_pmtu, bindv6only, proxy_ndp, accept_ra, accept_dad, gc_thresh1,
+nf_conntrack_tcp_be_liberal, vs.cache_bypass, vs.nat_icmp_send, vs.sloppy_sctp, vs.snat_reroute.
+What they are about is as their defaults say, or not modelled.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from podwire.dataplane.addr import is_broadcast_mac
-from podwire.dataplane.emit import ToWire
 from podwire.dataplane.kernel import HOST, Kernel
 from podwire.dataplane.netns import digest
 from podwire.dataplane.packet import Frame
@@ -122,7 +121,3 @@ class World:
         from podwire.dataplane.walk import walk  # noqa: PLC0415  # walks know the world
 
         return walk(self, request, rng, now_ns)
-
-    def carry(self, node: str, emit: ToWire) -> list[Target]:
-        """Where an emitted frame goes: ``targets`` of a ``ToWire`` of ``node``."""
-        return self.targets(node, emit.device, emit.frame)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from podwire.client.counters import ToolResult
+from podwire.dataplane.addr import bracketed
 from podwire.fabric.segment import State
 from podwire.fabric.space import Space
 
@@ -14,14 +15,10 @@ _FLAGS = "tulanpH"
 Row = tuple[str, str, str, str, str, str]
 
 
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
-
-
 def _ends(address: str, port: int) -> tuple[str, str]:
     """Both ends of a socket that waits; ``*`` is one of both families."""
     peer = "*:*" if not address else "[::]:*" if ":" in address else "0.0.0.0:*"
-    return f"{_bracketed(address) or '*'}:{port}", peer
+    return f"{bracketed(address) or '*'}:{port}", peer
 
 
 def _listening(space: Space, *, tcp: bool, udp: bool) -> list[Row]:
@@ -49,8 +46,8 @@ def _connections(space: Space) -> list[Row]:
             stream.conn.state.value,
             str(stream.conn.buffered),
             str(unsent),
-            f"{_bracketed(address)}:{port}",
-            f"{_bracketed(peer)}:{peer_port}",
+            f"{bracketed(address)}:{port}",
+            f"{bracketed(peer)}:{peer_port}",
         )
         rows.append(row)
     return rows

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from podwire.dataplane.packet import Frame
 from podwire.dataplane.world import World
@@ -138,9 +137,6 @@ class Wire:
         if self._cut and (sender.host, receiver.host) in self._cut:
             self._lost(sender.host, frame, f"link {sender.host}-{receiver.host} is down")
             return
-        self._fly(sender, receiver, frame, size_bytes)
-
-    def _fly(self, sender: Port, receiver: Port, frame: Frame, size_bytes: int) -> None:
         delay_s = self.delay_s
         if self.jitter_s:
             delay_s += self.jitter_s * sender.rng.random()
@@ -153,11 +149,8 @@ class Wire:
         queue.append((frame, size_bytes))
         self._clock.call_later(delay_s, self._arrive_next, queue, receiver)
 
-    def _arrive_next(self, queue: deque[Any], receiver: Port) -> None:
+    def _arrive_next(self, queue: deque[tuple[Frame, int]], receiver: Port) -> None:
         frame, size_bytes = queue.popleft()
-        self._arrive(receiver, frame, size_bytes)
-
-    def _arrive(self, receiver: Port, frame: Frame, size_bytes: int) -> None:
         if not receiver.powered:
             self._lost(receiver.host, frame, f"{receiver.host} has no power")
             return

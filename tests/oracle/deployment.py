@@ -190,7 +190,7 @@ class Deployment:
         name = me.node
         if conf.backend == "vxlan":
             setup = (flannel.device(conf, me), flannel.device_address(conf, me))
-            self.run(name, *setup, flannel.device_up(conf))
+            self.run(name, *setup, flannel.device_up(conf, me))
         others = [self._me(i) for i in range(1, self.cluster.nodes + 1) if i != index]
         peers = {o.node: flannel.Peer(o.node, o.subnet, o.address, o.mac) for o in others}
         self.run(name, *flannel.program(conf, me, {}, peers))

@@ -6,36 +6,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+from podwire.dataplane.addr import family_of
 from podwire.dataplane.netfilter import compile as program
 from podwire.dataplane.netfilter import fates, nat
 from podwire.dataplane.netfilter.env import Env
 from podwire.dataplane.netfilter.interpret import Verdict
 from podwire.dataplane.netfilter.tables import BASE_CHAINS
-from podwire.dataplane.netfilter.targets import Nat, Reject
+from podwire.dataplane.netfilter.targets import REJECTS, Nat, Reject
 from podwire.dataplane.netns import Netns
 from podwire.dataplane.nft import chains, priorities
 from podwire.dataplane.nft.model import Base
+from podwire.dataplane.packet import Packet
 from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
 from podwire.dataplane.verdict import Fate
-
-REJECTS = {
-    "icmp-net-unreachable": (3, 0),
-    "icmp-host-unreachable": (3, 1),
-    "icmp-proto-unreachable": (3, 2),
-    "icmp-port-unreachable": (3, 3),
-    "icmp-net-prohibited": (3, 9),
-    "icmp-host-prohibited": (3, 10),
-    "icmp-admin-prohibited": (3, 13),
-    "icmp6-no-route": (1, 0),
-    "icmp6-adm-prohibited": (1, 1),
-    "icmp6-addr-unreachable": (1, 3),
-    "icmp6-port-unreachable": (1, 4),
-    "icmp6-policy-fail": (1, 5),
-    "icmp6-reject-route": (1, 6),
-}
-"""ICMP type and code of each ``--reject-with``."""
-
 
 Step = Callable[[Run, Netns, Skb, str], bool]
 
@@ -59,13 +43,6 @@ IPVS = {
 }
 """ip_vs_ops4 of net/netfilter/ipvs/ip_vs_core.c: answers and requests."""
 
-Registration = tuple[str, int, str, Callable[[Netns], bool], Step]
-EXTRA: list[Registration] = []
-"""Others that see packets: (hook, priority, name, whether a namespace has it now, what it does).
-
-Whoever changes what the fourth answers calls ``forget``.
-"""
-
 
 def run(run: Run, ns: Netns, skb: Skb, hook: str) -> bool:
     """Pass a packet through a hook; False when it ended there.
@@ -76,11 +53,6 @@ def run(run: Run, ns: Netns, skb: Skb, hook: str) -> bool:
         if not stage.run(run, ns, skb, hook):
             return False
     return True
-
-
-def forget(ns: Netns) -> None:
-    """Work out anew what a namespace's hooks do."""
-    ns.plans.clear()
 
 
 class _Plan(NamedTuple):
@@ -142,11 +114,6 @@ def stages(ns: Netns, family: str, hook: str) -> list[Stage]:
             Stage(priority, f"ipvs_{way}", partial(_ipvs, way=way))
             for priority, way in IPVS.get(hook, ())
         ]
-    found += [
-        Stage(priority, name, step)
-        for at, priority, name, wanted, step in EXTRA
-        if at == hook and wanted(ns)
-    ]
     return sorted(found, key=lambda stage: stage.priority)
 
 
@@ -215,7 +182,7 @@ def reject(run: Run, ns: Netns, skb: Skb, kind: str) -> None:
         if skb.packet.protocol == "tcp":
             ip.output(run, ns, ip.reset_for(skb.packet))
         return
-    icmp.error(run, ns, skb, *REJECTS[kind])
+    icmp.error(run, ns, skb, *REJECTS[family_of(skb.packet.dst)][kind])
 
 
 def _conntrack(run: Run, ns: Netns, skb: Skb, _hook: str) -> bool:
@@ -281,7 +248,7 @@ def _nat(run: Run, ns: Netns, skb: Skb, hook: str, *, bases: tuple[Base, ...]) -
     before = skb.packet
     nat.translate(skb, source=source)
     if run.recorder is not None and skb.packet is not before:
-        _record(run, ns, skb, hook, before.flow)
+        _record(run, ns, skb, hook, before)
     return True
 
 
@@ -292,22 +259,11 @@ def _nat_chains(run: Run, ns: Netns, skb: Skb, hook: str, bases: list[Base]) -> 
             return True
         decision = chains.decide(run, ns, skb, base)
         if decision.kind == "nat":
-            target = decision.data
-            if isinstance(target, chains.Redirect):
-                target = target.at(_own_address(ns, skb, hook))
-            if not _translate_to(run, ns, skb, hook, target):
+            if not _translate_to(run, ns, skb, hook, decision.data):
                 return False
         elif decision.kind != "accept":
             return chains.end(run, ns, skb, decision, reject)
     return True
-
-
-def _own_address(ns: Netns, skb: Skb, hook: str) -> str:
-    """Where redirect leads: to this machine, by the device the packet came in."""
-    v6 = ":" in skb.packet.dst
-    if hook == "OUTPUT":
-        return "::1" if v6 else "127.0.0.1"
-    return ns.primary_address(skb.in_dev, skb.packet.src)
 
 
 def _nat_table(run: Run, ns: Netns, skb: Skb, hook: str) -> bool:
@@ -329,7 +285,8 @@ def _nat_table(run: Run, ns: Netns, skb: Skb, hook: str) -> bool:
 def _translate_to(run: Run, ns: Netns, skb: Skb, hook: str, target: Nat) -> bool:
     to = _new_address(ns, skb, target)
     if not to:
-        lost = "MASQUERADE: the outgoing device has no address"
+        way = "incoming" if target.name == "REDIRECT" else "outgoing"
+        lost = f"{target.name}: the {way} device has no address"
         run.drop(ns, Fate.DROPPED_BY_RULE, skb.packet, lost, stage="nat", object=hook)
         return False
     _bind(run, ns, skb, target, to, source=hook in nat.SOURCE_HOOKS)
@@ -337,6 +294,7 @@ def _translate_to(run: Run, ns: Netns, skb: Skb, hook: str, target: Nat) -> bool
 
 
 def _new_address(ns: Netns, skb: Skb, target: Nat) -> str:
+    """What a translation leads to. A redirect: this machine, by the device the packet came in."""
     assert skb.ct is not None
     if target.name == "REDIRECT":
         if not skb.in_dev:
@@ -356,15 +314,13 @@ def _bind(run: Run, ns: Netns, skb: Skb, target: Nat | None, to: str, *, source:
     nat.bind(ns, skb.ct, target, source=source, rng=run.kernel.rng, now_ns=run.now_ns, to=to)
 
 
-def _record(run: Run, ns: Netns, skb: Skb, hook: str, before: object) -> None:
-    from podwire.dataplane.verdict import Flow  # noqa: PLC0415  # only when recording
-
+def _record(run: Run, ns: Netns, skb: Skb, hook: str, packet: Packet) -> None:
+    """Note what became of a packet."""
     assert run.recorder is not None
-    assert isinstance(before, Flow)
     assert skb.ct is not None
     source = hook in nat.SOURCE_HOOKS
     result = ("snat" if source else "dnat") if not skb.ct_reply else "undo"
-    after = skb.packet.flow
+    before, after = packet.flow, skb.packet.flow
     run.recorder.step(
         "nat",
         hook,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from podwire.dataplane.netfilter.env import Env, UnknownModelError
 from podwire.dataplane.netfilter.match_base import bang, one, options
@@ -202,56 +202,6 @@ _ICMP_NAMES = {
     "time-exceeded": (11, None),
     "ttl-exceeded": (11, None),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Icmp:
-    """``-m icmp --icmp-type``."""
-
-    type: int
-    code: int | None = None
-    inverted: bool = False
-    PURE: ClassVar[bool] = True
-
-    @classmethod
-    def parse(cls, words: list[str]) -> Icmp:
-        """A name, ``type`` or ``type/code``."""
-        for inverted, option, arguments in options(words):
-            if option != "--icmp-type":
-                raise RuleError(f'unknown option "{option}"')
-            text = one(option, arguments)
-            if text in _ICMP_NAMES:
-                type_, code = _ICMP_NAMES[text]
-                return cls(type_, code, inverted)
-            kind, slash, number_ = text.partition("/")
-            return cls(number(kind), number(number_) if slash else None, inverted)
-        return cls(255)
-
-    def save(self) -> str:
-        """Its words in iptables-save."""
-        kind = "any" if self.type == 255 else str(self.type)
-        code = f"/{self.code}" if self.code is not None else ""
-        return f"-m icmp {bang(self.inverted)}--icmp-type {kind}{code}"
-
-    def show(self) -> str:
-        """Its words in ``iptables -L``."""
-        bang = "!" if self.inverted else ""
-        if self.type == 255:
-            return f"icmptype {bang}255"
-        code = f" code {self.code}" if self.code is not None else ""
-        return f"icmptype {bang}{self.type}{code}"
-
-    def test(self, skb: Skb, _env: Env) -> bool:
-        """Whether a packet matches."""
-        packet = skb.packet
-        if packet.protocol != "icmp":
-            return False
-        hit = self.type == 255 or (
-            packet.icmp_type == self.type and self.code in {None, packet.icmp_code}
-        )
-        return hit != self.inverted
-
-
 # ip6tables prints the numbers; these are the names it takes (libip6t_icmp6.c)
 _ICMP6_NAMES = {
     "destination-unreachable": (1, None),
@@ -277,42 +227,67 @@ _ICMP6_NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Icmp6:
-    """``-m icmp6 --icmpv6-type``."""
+class _Kind(NamedTuple):
+    """What differs between ``-m icmp`` and ``-m icmp6``; ``any`` is the type that means all."""
 
+    option: str
+    protocol: str
+    shown: str
+    names: dict[str, tuple[int, int | None]]
+    any: int | None = None
+
+
+_ICMP = {
+    "icmp": _Kind("--icmp-type", "icmp", "icmptype", _ICMP_NAMES, any=255),
+    "icmp6": _Kind("--icmpv6-type", "icmpv6", "ipv6-icmptype", _ICMP6_NAMES),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Icmp:
+    """``-m icmp --icmp-type`` and ``-m icmp6 --icmpv6-type``."""
+
+    name: str
     type: int
     code: int | None = None
     inverted: bool = False
     PURE: ClassVar[bool] = True
 
     @classmethod
-    def parse(cls, words: list[str]) -> Icmp6:
-        """A name, ``type`` or ``type/code``."""
+    def parse(cls, name: str, words: list[str]) -> Icmp:
+        """A name, ``type`` or ``type/code``; ``-m icmp`` alone means any."""
+        kind = _ICMP[name]
         for inverted, option, arguments in options(words):
-            if option != "--icmpv6-type":
+            if option != kind.option:
                 raise RuleError(f'unknown option "{option}"')
             text = one(option, arguments)
-            if text in _ICMP6_NAMES:
-                return cls(*_ICMP6_NAMES[text], inverted)
-            kind, slash, number_ = text.partition("/")
-            return cls(number(kind), number(number_) if slash else None, inverted)
-        raise RuleError('icmp6: option "--icmpv6-type" must be specified')
+            if text in kind.names:
+                return cls(name, *kind.names[text], inverted)
+            type_, slash, code = text.partition("/")
+            return cls(name, number(type_), number(code) if slash else None, inverted)
+        if kind.any is None:
+            raise RuleError(f'{name}: option "{kind.option}" must be specified')
+        return cls(name, kind.any)
 
     def save(self) -> str:
-        """Its words in ip6tables-save."""
+        """Its words in iptables-save."""
+        kind = _ICMP[self.name]
+        type_ = "any" if self.type == kind.any else str(self.type)
         code = f"/{self.code}" if self.code is not None else ""
-        return f"-m icmp6 {bang(self.inverted)}--icmpv6-type {self.type}{code}"
+        return f"-m {self.name} {bang(self.inverted)}{kind.option} {type_}{code}"
 
     def show(self) -> str:
-        """Its words in ``ip6tables -L``."""
-        code = f" code {self.code}" if self.code is not None else ""
-        return f"ipv6-icmptype {'!' if self.inverted else ''}{self.type}{code}"
+        """Its words in ``iptables -L``."""
+        kind = _ICMP[self.name]
+        code = f" code {self.code}" if self.code is not None and self.type != kind.any else ""
+        return f"{kind.shown} {'!' if self.inverted else ''}{self.type}{code}"
 
     def test(self, skb: Skb, _env: Env) -> bool:
         """Whether a packet matches."""
-        packet = skb.packet
-        if packet.protocol != "icmpv6":
+        packet, kind = skb.packet, _ICMP[self.name]
+        if packet.protocol != kind.protocol:
             return False
-        hit = packet.icmp_type == self.type and self.code in {None, packet.icmp_code}
+        hit = self.type == kind.any or (
+            packet.icmp_type == self.type and self.code in {None, packet.icmp_code}
+        )
         return hit != self.inverted

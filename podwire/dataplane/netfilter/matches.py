@@ -6,12 +6,14 @@ Each class has ``parse`` (the words after ``-m NAME``), ``save`` (as iptables-sa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from podwire.dataplane.netfilter.env import Env, UnknownModelError
 from podwire.dataplane.netfilter.match_base import Match, device
-from podwire.dataplane.netfilter.match_headers import Comment, Icmp, Icmp6, Multiport, Ports
+from podwire.dataplane.netfilter.match_headers import Comment, Icmp, Multiport, Ports
 from podwire.dataplane.netfilter.match_ipvs import MatchIpvs
 from podwire.dataplane.netfilter.match_place import AddrType, Physdev
 from podwire.dataplane.netfilter.match_set import MatchSet
@@ -24,7 +26,6 @@ __all__ = [
     "Comment",
     "CtState",
     "Icmp",
-    "Icmp6",
     "Mark",
     "Match",
     "MatchSet",
@@ -66,43 +67,24 @@ def parse(name: str, words: list[str], family: str = "ipv4") -> Match:
     try:
         if name == "recent":
             return Recent.parse(words, family)
-        if name in {"tcp", "udp", "sctp"}:
-            return Ports.parse(name, words)
-        if name in {"mark", "connmark"}:
-            return Mark.parse(name, words)
-        if name == "set":
-            return MatchSet.parse(words)
-        if name == "ipvs":
-            return MatchIpvs.parse(words)
-        if name in {"conntrack", "state"}:
-            return CtState.parse(name, words)
-        known = _CLASSES.get(name)
-        return known.parse(words) if known is not None else Unknown(name, tuple(words))
+        known = _PARSERS.get(name)
+        return known(words) if known is not None else Unknown(name, tuple(words))
     except UnknownModelError:
         return Unknown(name, tuple(words))
 
 
-_CLASSES: dict[str, type[Multiport | Comment | AddrType | Statistic | Physdev | Icmp | Icmp6]] = {
-    "multiport": Multiport,
-    "comment": Comment,
-    "addrtype": AddrType,
-    "statistic": Statistic,
-    "physdev": Physdev,
-    "icmp": Icmp,
-    "icmp6": Icmp6,
+_PARSERS: dict[str, Callable[[list[str]], Match]] = {
+    **{name: partial(Ports.parse, name) for name in ("tcp", "udp", "sctp")},
+    **{name: partial(Icmp.parse, name) for name in ("icmp", "icmp6")},
+    **{name: partial(Mark.parse, name) for name in ("mark", "connmark")},
+    **{name: partial(CtState.parse, name) for name in ("conntrack", "state")},
+    "addrtype": AddrType.parse,
+    "comment": Comment.parse,
+    "ipvs": MatchIpvs.parse,
+    "multiport": Multiport.parse,
+    "physdev": Physdev.parse,
+    "set": MatchSet.parse,
+    "statistic": Statistic.parse,
 }
-
-_BY_NAME = (
-    "tcp",
-    "udp",
-    "sctp",
-    "mark",
-    "connmark",
-    "conntrack",
-    "state",
-    "recent",
-    "set",
-    "ipvs",
-)
-NAMES = (*_BY_NAME, *_CLASSES)
+NAMES = ("recent", *_PARSERS)
 """The matches that are modelled, by their ``-m`` name."""

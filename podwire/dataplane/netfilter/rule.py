@@ -10,23 +10,14 @@ from podwire.dataplane.netfilter import matches as m
 from podwire.dataplane.netfilter import targets
 from podwire.dataplane.netfilter.match_set import SetTarget
 from podwire.dataplane.netfilter.text import RuleError, split
+from podwire.dataplane.packet import PROTOCOL_NUMBERS
 
-PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "132": "sctp", "58": "icmpv6"}
-NUMBERS = {
-    "icmp": 1,
-    "tcp": 6,
-    "udp": 17,
-    "sctp": 132,
-    "udplite": 136,
-    "esp": 50,
-    "ah": 51,
-    "icmpv6": 58,
-}
 ALIASES = {"ipv6-icmp": "icmpv6"}
 PRINTED = {"icmpv6": "ipv6-icmp"}
 """Protocols that ip6tables prints by another name than their match has."""
 IMPLICIT = {"tcp": "tcp", "udp": "udp", "sctp": "sctp", "icmp": "icmp", "icmpv6": "icmp6"}
 """The match that ``-p`` loads by itself."""
+PROTOCOLS = {str(PROTOCOL_NUMBERS[name]): name for name in IMPLICIT}
 
 
 @dataclass(frozen=True, eq=False, slots=True)

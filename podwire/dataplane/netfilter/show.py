@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from podwire.dataplane.addr import Prefix
 from podwire.dataplane.netfilter.restore import TOOL
-from podwire.dataplane.netfilter.rule import NUMBERS, Rule
+from podwire.dataplane.netfilter.rule import Rule
 from podwire.dataplane.netfilter.tables import BASE_CHAINS, Chain, Netfilter, fresh_table
+from podwire.dataplane.packet import PROTOCOL_NUMBERS
 
 VERSION = "v1.8.9 (nf_tables)"
 
@@ -124,7 +125,7 @@ def _amount(number: int, *, exact: bool) -> str:
 def _line(rule: Rule, family: str, *, verbose: bool, numeric: bool) -> str:
     protocol = rule.protocol or "all"
     if numeric:
-        protocol = str(NUMBERS.get(protocol, 0 if protocol == "all" else protocol))
+        protocol = str(PROTOCOL_NUMBERS.get(protocol, 0 if protocol == "all" else protocol))
     text = f"{rule.verb:<9}  {('!' if rule.not_protocol else '') + protocol:<4} -- "
     if verbose:
         text += " "
@@ -139,7 +140,7 @@ def _line(rule: Rule, family: str, *, verbose: bool, numeric: bool) -> str:
 def _network(prefix: Prefix | None, family: str, *, numeric: bool) -> str:
     if prefix is None:
         return ("0.0.0.0/0" if family == "ipv4" else "::/0") if numeric else "anywhere"
-    return str(prefix).rpartition("/")[0] if prefix.single else str(prefix)
+    return prefix.shown
 
 
 def _details(rule: Rule) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from podwire.dataplane.addr import canonical, family_of
+from podwire.dataplane.addr import bracketed, canonical, family_of
 from podwire.dataplane.netfilter import targets_track as track
 from podwire.dataplane.netfilter.env import Env, UnknownModelError
 from podwire.dataplane.netfilter.match_base import one, options
@@ -56,26 +56,38 @@ class Plain:
         """Nothing: the walk itself knows these."""
 
 
-REJECTS = (
-    "icmp-net-unreachable",
-    "icmp-host-unreachable",
-    "icmp-proto-unreachable",
-    "icmp-port-unreachable",
-    "icmp-net-prohibited",
-    "icmp-host-prohibited",
-    "icmp-admin-prohibited",
-    "tcp-reset",
-)
-REJECTS6 = {
-    "icmp6-no-route": "no-route",
-    "icmp6-adm-prohibited": "adm-prohibited",
-    "icmp6-addr-unreachable": "addr-unreach",
-    "icmp6-port-unreachable": "port-unreach",
-    "icmp6-policy-fail": "policy-fail",
-    "icmp6-reject-route": "reject-route",
-    "tcp-reset": "tcp-reset",
+REJECTS = {
+    "ipv4": {
+        "icmp-net-unreachable": (3, 0),
+        "icmp-host-unreachable": (3, 1),
+        "icmp-proto-unreachable": (3, 2),
+        "icmp-port-unreachable": (3, 3),
+        "icmp-net-prohibited": (3, 9),
+        "icmp-host-prohibited": (3, 10),
+        "icmp-admin-prohibited": (3, 13),
+    },
+    "ipv6": {
+        "icmp6-no-route": (1, 0),
+        "icmp6-adm-prohibited": (1, 1),
+        "icmp6-addr-unreachable": (1, 3),
+        "icmp6-port-unreachable": (1, 4),
+        "icmp6-policy-fail": (1, 5),
+        "icmp6-reject-route": (1, 6),
+    },
 }
-"""What ip6tables takes, with its short words."""
+"""ICMP type and code of each ``--reject-with`` but ``tcp-reset``."""
+_SHORT = {
+    "ipv4": {kind.removeprefix("icmp-"): kind for kind in REJECTS["ipv4"]},
+    "ipv6": {
+        "no-route": "icmp6-no-route",
+        "adm-prohibited": "icmp6-adm-prohibited",
+        "addr-unreach": "icmp6-addr-unreachable",
+        "port-unreach": "icmp6-port-unreachable",
+        "policy-fail": "icmp6-policy-fail",
+        "reject-route": "icmp6-reject-route",
+    },
+}
+"""The short words that are taken too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +105,9 @@ class Reject:
         for _, option, arguments in options(words):
             if option != "--reject-with":
                 raise RuleError(f'unknown option "{option}"')
-            kind = one(option, arguments)
-            if family == "ipv6":
-                short = {word: full for full, word in REJECTS6.items()}
-                kind = short.get(kind, kind)
-            else:
-                kind = kind if kind in REJECTS else f"icmp-{kind}"
-            if kind not in (REJECTS6 if family == "ipv6" else REJECTS):
+            word = one(option, arguments)
+            kind = _SHORT[family].get(word, word)
+            if kind != "tcp-reset" and kind not in REJECTS[family]:
                 raise RuleError(f"unknown reject type {arguments[0]!r}")
             return cls(kind)
         return cls(default)
@@ -154,7 +162,7 @@ class Nat:
         text = self.ip + (f"-{self.last_ip}" if self.last_ip else "")
         if self.ports is None:
             return text
-        text = f"[{text}]" if ":" in text else text
+        text = bracketed(text)
         low, high = self.ports
         ports = str(low) if low == high else f"{low}-{high}"
         return f"{text}:{ports}" if text else ports
@@ -363,7 +371,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A target that is not modelled: kept and printed, but nobody can say what it does."""
+    """A target that is not modelled: kept and printed; a packet that meets it ends UNKNOWN."""
 
     name: str
     words: tuple[str, ...]
@@ -378,7 +386,7 @@ class Unknown:
         return " ".join(self.words)
 
     def act(self, _skb: Skb, _env: Env) -> None:
-        """Change the packet or its connection."""
+        """Nobody can say what it does."""
         raise UnknownModelError(f"target {self.name}")
 
 
@@ -425,18 +433,15 @@ def parse(name: str, words: list[str], family: str = "ipv4") -> Target | None:
         return SetMark.parse(words)
     if name == "CONNMARK":
         return ConnMark.parse(words)
-    if name == "SET":
-        try:
-            return SetTarget.parse(words)
-        except UnknownModelError:
-            return Unknown(name, tuple(words))
     if name == "LOG":
         return Log(tuple(words))
     if name == "TCPMSS":
         return track.TcpMss.parse(words)
-    if name in {"CT", "NOTRACK"}:
-        try:
+    try:
+        if name == "SET":
+            return SetTarget.parse(words)
+        if name in {"CT", "NOTRACK"}:
             return track.Ct.parse(name, words)
-        except UnknownModelError:
-            return Unknown(name, tuple(words))
+    except UnknownModelError:
+        return Unknown(name, tuple(words))
     return Unknown(name, tuple(words)) if name in UNMODELLED else None

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 from podwire.dataplane.nft import fates
 from podwire.dataplane.nft.env import Env
 from podwire.dataplane.nft.model import Base
-from podwire.dataplane.nft.nat import Redirect
 from podwire.dataplane.nft.walk import Decision, walk
 
 if TYPE_CHECKING:
     from podwire.dataplane.netns import Netns
     from podwire.dataplane.run import Run
     from podwire.dataplane.skb import Skb
-
-__all__ = ["Redirect", "decide", "end", "step"]
 
 Reject = Callable[["Run", "Netns", "Skb", str], None]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +14,7 @@ from podwire.dataplane.nft.stmt import BREAK, Outcome, Run, Stmt
 from podwire.dataplane.skb import Skb
 
 FLAGS = ("random", "fully-random", "persistent")
-NAMES = {"dnat": "DNAT", "snat": "SNAT", "masquerade": "MASQUERADE", "redirect": "DNAT"}
+NAMES = {"dnat": "DNAT", "snat": "SNAT", "masquerade": "MASQUERADE", "redirect": "REDIRECT"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,10 @@ class Nat(Stmt):
         name = NAMES[self.kind]
         flags = self.flags
         if self.address is None:
-            ports = self._ports(None)
-            target = _target(self.kind, name, "", "", ports, flags)
+            ports = self._ports()
+            target = _target(name, "", "", ports, flags)
             return lambda _skb, _env: ("nat", target)
-        address, port, kind = self.address.code(), self.port, self.kind
+        address, port = self.address.code(), self.port
         port_code = port.code() if port is not None else None
 
         def run(skb: Skb, env: Env) -> Outcome:
@@ -63,18 +63,16 @@ class Nat(Stmt):
             if isinstance(value, tuple):
                 value, to_port = value
             ip, last = _ends(value)
-            return ("nat", _target(kind, name, ip, last, _span(to_port), flags))
+            return ("nat", _target(name, ip, last, _span(to_port), flags))
 
         if isinstance(self.address, Constant) and (port is None or isinstance(port, Constant)):
             ip, last = _ends(self.address.value)
-            fixed = ("nat", _target(kind, name, ip, last, self._ports(None), flags))
+            fixed = ("nat", _target(name, ip, last, self._ports(), flags))
             return lambda _skb, _env: fixed
         return run
 
-    def _ports(self, default: tuple[int, int] | None) -> tuple[int, int] | None:
-        if isinstance(self.port, Constant):
-            return _span(self.port.value)
-        return default
+    def _ports(self) -> tuple[int, int] | None:
+        return _span(self.port.value) if isinstance(self.port, Constant) else None
 
 
 def _ends(value: Any) -> tuple[str, str]:
@@ -91,29 +89,14 @@ def _span(port: Any) -> tuple[int, int] | None:
     return (port.low, port.high) if isinstance(port, t.Range) else (port, port)
 
 
-class Redirect:
-    """A target whose address is the packet's own device's, to be filled in by the hook."""
-
-    __slots__ = ("target",)
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-
-    def at(self, address: str) -> Target:
-        """The target, leading to an address."""
-        return replace(self.target, ip=address)
-
-
 @lru_cache(maxsize=1 << 16)
 def _target(
-    kind: str,
     name: str,
     ip: str,
     last: str,
     ports: tuple[int, int] | None,
     flags: tuple[str, ...],
-) -> Target | Redirect:
-    made = Target(
+) -> Target:
+    return Target(
         name, ip, last, ports, "random" in flags, "fully-random" in flags, "persistent" in flags
     )
-    return Redirect(made) if kind == "redirect" else made

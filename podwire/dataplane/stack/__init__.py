@@ -1,4 +1,4 @@
-"""What happens to a packet inside one node: links, bridge, ARP, IPv4, ICMP, VXLAN.
+"""What happens to a packet inside one node: devices, bridge, neighbours, IP, ICMP, tunnels, IPVS.
 
 Functions over (run, namespace, skb); the state they change is the namespace's.
 """

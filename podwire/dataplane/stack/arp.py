@@ -18,7 +18,6 @@ from podwire.dataplane.neigh import (
 from podwire.dataplane.netns import Netns
 from podwire.dataplane.packet import Arp, Frame
 from podwire.dataplane.run import Run
-from podwire.dataplane.skb import Skb
 from podwire.dataplane.verdict import Fate
 
 
@@ -234,8 +233,3 @@ def record(run: Run, ns: Netns, entry: Neighbour) -> None:
         state = entry.shown_state(run.now_ns).lower()
         detail = f"{entry.ip} lladdr {entry.mac}"
         run.recorder.step("neigh", entry.dev, state, detail, netns=ns.name)
-
-
-def queue_for(skb: Skb) -> Waiting:
-    """A routed packet as it waits for a MAC."""
-    return Waiting(skb=skb)

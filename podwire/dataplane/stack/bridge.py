@@ -110,10 +110,8 @@ def forward(run: Run, ns: Netns, bridge: Link, port: Link, frame: Frame, skb: Sk
 
 def _flood(run: Run, ns: Netns, bridge: Link, source: Link, frame: Frame, skb: Skb | None) -> None:
     """To every port that has a carrier (one without is disabled), as an own copy each."""
-    from podwire.dataplane.stack import l2  # noqa: PLC0415
-
     for port in ns.ports(bridge.name):
-        if l2.carrier(run, port):
+        if run.kernel.carrier(port):
             _to_port(run, ns, bridge, source, port, frame, skb)
 
 
@@ -172,7 +170,7 @@ def transmit(run: Run, ns: Netns, bridge: Link, frame: Frame) -> None:
             run.recorder.step("bridge", bridge.name, "forward", known.port, netns=ns.name)
         l2.transmit(run, ns, ns.links[known.port], frame)
         return
-    ports = [port for port in ns.ports(bridge.name) if port.up and l2.carrier(run, port)]
+    ports = [port for port in ns.ports(bridge.name) if port.up and run.kernel.carrier(port)]
     if run.recorder is not None and frame.packet is not None:
         run.recorder.step("bridge", bridge.name, "flood", f"{len(ports)} ports", netns=ns.name)
     for port in ports:

@@ -55,13 +55,9 @@ def echo(run: Run, ns: Netns, skb: Skb) -> None:
 
     request = skb.packet
     family = families.of(request.dst)
-    switch = "net.ipv6.icmp.echo_ignore_all" if family.bits == 128 else _IGNORE
-    if ns.sysctls.number(switch) or is_multicast(request.dst):
+    if ns.sysctls.number(family.ignore_echo) or is_multicast(request.dst):
         return
     answer = replace(
         request, src=request.dst, dst=request.src, icmp_type=family.echo_reply, ttl=64, mark=0
     )
     ip.output(run, ns, answer, oif=skb.in_dev if is_link_local(request.src) else "")
-
-
-_IGNORE = "net.ipv4.icmp_echo_ignore_all"

@@ -17,6 +17,7 @@ from podwire.dataplane.addr import (
 )
 from podwire.dataplane.family import Trouble
 from podwire.dataplane.fib import Route
+from podwire.dataplane.neigh import Waiting
 from podwire.dataplane.netfilter import hooks
 from podwire.dataplane.netns import Netns
 from podwire.dataplane.packet import (
@@ -113,16 +114,16 @@ def _martian(ns: Netns, skb: Skb) -> str:
         accepted = ("unicast", "local") if packet.src in ns.local else ("unicast",)
         if back is None or back.type not in accepted:
             return f"rp_filter: there is no route back to {packet.src}"
-        if mode == 1 and not _leads_back(ns, packet.src, back, dev):
+        if mode == 1 and not _leads_back(ns, back, dev):
             return f"rp_filter: {packet.src} is not routed back through {dev}"
     return ""
 
 
-def _leads_back(ns: Netns, src: str, back: Route, dev: str) -> bool:
+def _leads_back(ns: Netns, back: Route, dev: str) -> bool:
     """Strict mode: one of the ways to the source leaves by the device it came in by."""
     if back.dev == dev or back.type == "local":
         return True
-    return any(route.uses(dev) for route in ns.fib.tables[back.table].at(back.prefix)) and bool(src)
+    return any(route.uses(dev) for route in ns.fib.tables[back.table].at(back.prefix))
 
 
 def _martian6(skb: Skb) -> str:
@@ -403,7 +404,7 @@ def finish(run: Run, ns: Netns, skb: Skb, route: Route) -> None:
         l2.transmit(run, ns, link, Frame(src=link.mac, dst=mac, packet=packet), skb)
         return
     hop = route.via or packet.dst
-    neighbour = arp.resolve(run, ns, link, hop, arp.queue_for(skb))
+    neighbour = arp.resolve(run, ns, link, hop, Waiting(skb))
     if neighbour is None:
         return
     arp.record(run, ns, neighbour)

@@ -8,7 +8,7 @@ from podwire.dataplane.addr import is_broadcast_mac
 from podwire.dataplane.ebpf import netdev
 from podwire.dataplane.link import Link
 from podwire.dataplane.netns import Netns
-from podwire.dataplane.packet import Frame, Packet, replace
+from podwire.dataplane.packet import NO_PACKET, Frame, replace
 from podwire.dataplane.qdisc import Netem
 from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
@@ -17,8 +17,6 @@ from podwire.dataplane.verdict import Fate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_NOTHING = Packet(src="0.0.0.0", dst="0.0.0.0", protocol="arp")
 
 
 def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = None) -> None:
@@ -46,7 +44,7 @@ def _queue(run: Run, ns: Netns, link: Link, netem: Netem, frame: Frame, skb: Skb
     queue = run.kernel.queue(ns.name, link.name)
     due, why = queue.schedule(netem, size_bytes, run.now_ns)
     if why:
-        run.drop(ns, Fate.LOST, frame.packet or _NOTHING, why, stage="qdisc", object=link.name)
+        run.drop(ns, Fate.LOST, frame.packet or NO_PACKET, why, stage="qdisc", object=link.name)
     for at_ns in due:
         if at_ns <= run.now_ns:
             queue.held -= 1
@@ -77,35 +75,26 @@ def _down(run: Run, ns: Netns, link: Link, frame: Frame) -> None:
     run.drop(
         ns,
         Fate.LINK_DOWN,
-        frame.packet or _NOTHING,
+        frame.packet or NO_PACKET,
         f"device {link.name} is down",
         stage="link",
         object=link.name,
     )
 
 
-def carrier(run: Run, link: Link) -> bool:
-    """Whether the far end of a device is there: a veth's peer must be up."""
-    if link.kind != "veth":
-        return True
-    peer_ns = run.kernel.find_netns(link.peer_netns)
-    peer = peer_ns.links.get(link.peer_name) if peer_ns is not None else None
-    return peer is not None and peer.up
-
-
 def _veth(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:
-    peer_ns = run.kernel.find_netns(link.peer_netns)
-    peer = peer_ns.links.get(link.peer_name) if peer_ns is not None else None
-    if peer_ns is None or peer is None or not peer.up:
+    found = run.kernel.peer_of(link)
+    if found is None or not found[1].up:
         run.drop(
             ns,
             Fate.LINK_DOWN,
-            frame.packet or _NOTHING,
+            frame.packet or NO_PACKET,
             f"the peer of {link.name} is down",
             stage="link",
             object=link.name,
         )
         return
+    peer_ns, peer = found
     if run.recorder is not None and frame.packet is not None:
         run.recorder.step("link", link.name, peer.name, "veth", netns=ns.name)
     if peer_ns is not ns and frame.packet is not None and frame.packet.mark:
@@ -137,7 +126,7 @@ def _dummy(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> N
     run.drop(
         ns,
         Fate.LOST,
-        frame.packet or _NOTHING,
+        frame.packet or NO_PACKET,
         f"dummy device {link.name} discards what is sent to it",
         stage="link",
         object=link.name,

@@ -10,14 +10,11 @@ import zlib
 from podwire.dataplane.addr import ZERO_MAC, family_of
 from podwire.dataplane.link import FdbEntry, Link
 from podwire.dataplane.netns import Netns
-from podwire.dataplane.packet import Frame, Packet, Vxlan, replace
+from podwire.dataplane.packet import VXLAN_BYTES, Frame, Packet, Vxlan, replace
 from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
 from podwire.dataplane.verdict import Fate, Flow
 
-OVERHEAD_BYTES = {"ipv4": 50, "ipv6": 70}
-"""Outer IP, UDP, VXLAN and the inner Ethernet header."""
-ETHERNET_BYTES = 14
 ARP_BYTES = 28
 FIRST_PORT, PORTS = 32768, 28232
 
@@ -55,7 +52,7 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
                 object=link.name,
             )
         return
-    overhead = OVERHEAD_BYTES[family_of(remote)]
+    overhead = VXLAN_BYTES[family_of(remote)]
     outer = Packet(
         src=link.local,
         dst=remote,

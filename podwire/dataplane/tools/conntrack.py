@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from podwire.dataplane.addr import family_of
 from podwire.dataplane.conntrack import ECHOES, Conntrack, Entry, Tuple
+from podwire.dataplane.packet import PROTOCOL_NUMBERS
 from podwire.dataplane.tools.words import Result
 
 if TYPE_CHECKING:
     from podwire.dataplane.kernel import Kernel
 
 SECOND_NS = 1_000_000_000
-NUMBERS = {"tcp": 6, "udp": 17, "icmp": 1, "icmpv6": 58, "sctp": 132}
 NAME = "conntrack v1.4.7 (conntrack-tools)"
 _FILTERS = {
     "-w": "zone",
@@ -40,7 +40,7 @@ def line(entry: Entry, now_ns: int) -> str:
     """One entry as ``conntrack -L`` prints it."""
     protocol = entry.orig[0]
     left = max(0, (entry.expires_ns - now_ns) // SECOND_NS)
-    words = [f"{protocol:<8} {NUMBERS.get(protocol, 0)} {left}"]
+    words = [f"{protocol:<8} {PROTOCOL_NUMBERS.get(protocol, 0)} {left}"]
     if entry.tcp_state:
         words.append(entry.tcp_state)
     words.append(_tuple(entry.orig))
@@ -100,15 +100,7 @@ def run(kernel: Kernel, netns: str, argv: list[str], _stdin: str, now_ns: int) -
 
 
 def _fits(entry: Entry, protocol: str, family: str, wanted: dict[str, str | int]) -> bool:
-    have: dict[str, str | int] = {
-        "orig_src": entry.orig[1],
-        "orig_sport": entry.orig[2],
-        "orig_dst": entry.orig[3],
-        "orig_dport": entry.orig[4],
-        "reply_src": entry.reply[1],
-        "reply_dst": entry.reply[3],
-        "zone": entry.zone,
-    }
+    have = {**entry.ends, "zone": entry.zone}
     if family != family_of(entry.orig[1]):
         return False
     return protocol in {"", entry.orig[0]} and all(have[k] == v for k, v in wanted.items())

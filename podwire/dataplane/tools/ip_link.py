@@ -25,13 +25,9 @@ _TAIL = (
 
 def carrier(kernel: Kernel, ns: Netns, link: Link) -> bool:
     """Whether the far side is there: a veth's peer is up, a bridge has a port that is."""
-    if link.kind == "veth":
-        peer_ns = kernel.find_netns(link.peer_netns)
-        peer = peer_ns.links.get(link.peer_name) if peer_ns is not None else None
-        return peer is not None and peer.up
     if link.kind == "bridge":
-        return any(port.up and carrier(kernel, ns, port) for port in ns.ports(link.name))
-    return True
+        return any(port.up and kernel.carrier(port) for port in ns.ports(link.name))
+    return kernel.carrier(link)
 
 
 def flags(kernel: Kernel, ns: Netns, link: Link) -> str:
@@ -69,9 +65,8 @@ def full_name(kernel: Kernel, ns: Netns, link: Link) -> str:
         return link.name
     if link.peer_netns == ns.name:
         return f"{link.name}@{link.peer_name}"
-    peer_ns = kernel.find_netns(link.peer_netns)
-    peer = peer_ns.links.get(link.peer_name) if peer_ns is not None else None
-    return f"{link.name}@if{peer.index if peer is not None else 0}"
+    peer = kernel.peer_of(link)
+    return f"{link.name}@if{peer[1].index if peer is not None else 0}"
 
 
 def _head(kernel: Kernel, ns: Netns, link: Link, *, mode: str) -> str:

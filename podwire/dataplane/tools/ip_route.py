@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from podwire.dataplane import commands as c
 from podwire.dataplane.addr import canonical, parse_prefix
-from podwire.dataplane.fib import NextHop, Route, table_name
+from podwire.dataplane.fib import ROUTE_TYPES, NextHop, Route, table_name
 from podwire.dataplane.packet import Packet
 from podwire.dataplane.stack import ip
 from podwire.dataplane.tools.options import Options
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from podwire.dataplane.kernel import Kernel
     from podwire.dataplane.netns import Netns
 
-TYPES = ("unicast", "local", "broadcast", "blackhole", "unreachable", "prohibit", "throw")
 VERBS = ("show", "list", "lst", "get", "add", "replace", "change", "append", "delete", "flush")
 
 
@@ -190,7 +189,7 @@ class _Given:
 
     def __init__(self, verb: str, words: Words) -> None:
         self.kind, self.dst = "unicast", words.next()
-        if self.dst in TYPES:
+        if self.dst in ROUTE_TYPES:
             self.kind, self.dst = self.dst, words.next()
         self.values: dict[str, str] = {}
         self.onlink = self.lock = False

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from podwire.dataplane import commands as c
-from podwire.dataplane.addr import Prefix
-from podwire.dataplane.fib import PolicyRule
+from podwire.dataplane.addr import ALL_ONES, Prefix
+from podwire.dataplane.fib import TERMINAL_TYPES, PolicyRule
 from podwire.dataplane.tools.options import Options
 from podwire.dataplane.tools.words import Words, not_modelled, verb_of
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from podwire.dataplane.kernel import Kernel
     from podwire.dataplane.netns import Netns
 
-ACTIONS = ("blackhole", "unreachable", "prohibit", "nop")
+ACTIONS = (*TERMINAL_TYPES, "nop")
 _WORDS = {
     "from": "src",
     "to": "dst",
@@ -57,7 +57,7 @@ def line(rule: PolicyRule, priorities: set[int]) -> str:
     if rule.dst is not None:
         words.append(f"to {_end(rule.dst)}")
     if rule.mask:
-        mask = "" if rule.mask == 0xFFFFFFFF else f"/{rule.mask:#x}"
+        mask = "" if rule.mask == ALL_ONES else f"/{rule.mask:#x}"
         words.append(f"fwmark {rule.mark:#x}{mask}")
     words += [f"iif {rule.iif}"] if rule.iif else []
     words += [f"oif {rule.oif}"] if rule.oif else []
@@ -79,9 +79,7 @@ def line(rule: PolicyRule, priorities: set[int]) -> str:
 
 
 def _end(prefix: Prefix | None) -> str:
-    if prefix is None:
-        return "all"
-    return str(prefix).rpartition("/")[0] if prefix.single else str(prefix)
+    return "all" if prefix is None else prefix.shown
 
 
 def _change(ns: Netns, verb: str, words: Words, family: str) -> c.RuleAdd | c.RuleDel:
@@ -95,7 +93,7 @@ def _change(ns: Netns, verb: str, words: Words, family: str) -> c.RuleAdd | c.Ru
             given["action"], given["target"] = "goto", int(words.next())
         elif word == "fwmark":
             mark, _, mask = words.next().partition("/")
-            given["mark"], given["mask"] = int(mark, 0), int(mask, 0) if mask else 0xFFFFFFFF
+            given["mark"], given["mask"] = int(mark, 0), int(mask, 0) if mask else ALL_ONES
         elif word in _NUMBERS:
             given[_NUMBERS[word]] = int(words.next())
         elif word in _WORDS:

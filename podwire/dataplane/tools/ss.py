@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from podwire.dataplane.addr import bracketed
 from podwire.dataplane.tools.words import Result
 
 if TYPE_CHECKING:
@@ -30,10 +31,6 @@ def run(kernel: Kernel, netns: str, argv: list[str], _stdin: str, _now_ns: int) 
     return _table(rows, netid=len(protocols) != 1, header="H" not in letters), "", 0
 
 
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
-
-
 def _anyone(address: str) -> str:
     """The peer of a socket that waits; ``*`` is one of both families."""
     return "*:*" if not address else "[::]:*" if ":" in address else "0.0.0.0:*"
@@ -42,7 +39,7 @@ def _anyone(address: str) -> str:
 def _bound(ns: Netns, protocol: str) -> list[tuple[str, str, str, str]]:
     state = "LISTEN" if protocol == "tcp" else "UNCONN"
     return [
-        (protocol, state, f"{_bracketed(address) or '*'}:{port}", _anyone(address))
+        (protocol, state, f"{bracketed(address) or '*'}:{port}", _anyone(address))
         for (p, port), addresses in sorted(ns.sockets.bound.items())
         if p == protocol
         for address in addresses
@@ -51,7 +48,7 @@ def _bound(ns: Netns, protocol: str) -> list[tuple[str, str, str, str]]:
 
 def _connected(ns: Netns, protocol: str) -> list[tuple[str, str, str, str]]:
     return [
-        (protocol, "ESTAB", f"{_bracketed(address)}:{port}", f"{_bracketed(remote)}:{remote_port}")
+        (protocol, "ESTAB", f"{bracketed(address)}:{port}", f"{bracketed(remote)}:{remote_port}")
         for p, address, port, remote, remote_port in ns.sockets.connected
         if p == protocol
     ]

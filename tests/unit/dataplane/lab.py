@@ -1,5 +1,7 @@
 """The laboratory of reference C2 in the model: nodes with cni0 and flannel.1, pods, a client."""
 
+from typing import NamedTuple
+
 from podwire.dataplane import commands as c
 from podwire.dataplane.emit import Deliver, Drop, Recorder, ToWire
 from podwire.dataplane.kernel import Kernel
@@ -8,6 +10,29 @@ from podwire.dataplane.world import World
 from podwire.runtime.rng import SeededRng
 
 SECOND = 1_000_000_000
+
+
+class Flannel(NamedTuple):
+    """flannel in one family; ``net`` and ``mac`` take a node's number, ``host`` ten more."""
+
+    dev: str
+    vni: int
+    mtu: int
+    mac: str
+    host: str
+    net: str
+    vtep: str
+    gateway: str
+    length: int
+    single: int
+
+
+FLANNEL = Flannel(
+    "flannel.1", 1, 1450, "02:00:00:00:01:0{}", "192.168.0.{}", "10.244.{}.", "0", "1", 24, 32
+)
+FLANNEL6 = Flannel(
+    "flannel-v6.1", 2, 1430, "02:00:00:00:06:0{}", "fd00:a8::{}", "fd00:244:{}::", "", "1", 64, 128
+)
 
 
 class Lab:
@@ -61,61 +86,39 @@ class Lab:
             name,
             c.LinkAdd(name="cni0", kind="bridge", mtu_bytes=1450),
             c.LinkSet(name="cni0", up=True),
-            c.AddrAdd(dev="cni0", cidr=f"10.244.{i}.1/24"),
-            c.LinkAdd(
-                name="flannel.1",
-                kind="vxlan",
-                vni=1,
-                local=f"192.168.0.{10 + i}",
-                dev="eth0",
-                learning=False,
-                mac=f"02:00:00:00:01:0{i}",
-                mtu_bytes=1450,
-            ),
-            c.LinkSet(name="flannel.1", up=True),
-            c.AddrAdd(dev="flannel.1", cidr=f"10.244.{i}.0/32"),
         )
-        for j in range(1, self.nodes + 1):
-            if j == i:
-                continue
-            mac, via = f"02:00:00:00:01:0{j}", f"10.244.{j}.0"
-            self.run(
-                name,
-                c.RouteReplace(dst=f"10.244.{j}.0/24", via=via, dev="flannel.1", onlink=True),
-                c.NeighReplace(dev="flannel.1", dst=via, mac=mac),
-                c.FdbReplace(dev="flannel.1", mac=mac, dst=f"192.168.0.{10 + j}"),
-            )
-        if self.dual:
-            self.node6(i)
+        for flannel in (FLANNEL, FLANNEL6) if self.dual else (FLANNEL,):
+            self.tunnel(i, flannel)
 
-    def node6(self, i):
-        """IPv6's half: cni0's address, a tunnel of its own over IPv6."""
-        name, dev = f"node-{i}", "flannel-v6.1"
+    def tunnel(self, i, flannel):
+        """One family's half: cni0's address, a tunnel over the same family."""
+        name, dev = f"node-{i}", flannel.dev
+        host, net, mac = flannel.host.format, flannel.net.format, flannel.mac.format
         self.run(
             name,
-            c.AddrAdd(dev="cni0", cidr=f"fd00:244:{i}::1/64"),
+            c.AddrAdd(dev="cni0", cidr=f"{net(i)}{flannel.gateway}/{flannel.length}"),
             c.LinkAdd(
                 name=dev,
                 kind="vxlan",
-                vni=2,
-                local=f"fd00:a8::{10 + i}",
+                vni=flannel.vni,
+                local=host(10 + i),
                 dev="eth0",
                 learning=False,
-                mac=f"02:00:00:00:06:0{i}",
-                mtu_bytes=1430,
+                mac=mac(i),
+                mtu_bytes=flannel.mtu,
             ),
             c.LinkSet(name=dev, up=True),
-            c.AddrAdd(dev=dev, cidr=f"fd00:244:{i}::/128"),
+            c.AddrAdd(dev=dev, cidr=f"{net(i)}{flannel.vtep}/{flannel.single}"),
         )
         for j in range(1, self.nodes + 1):
             if j == i:
                 continue
-            mac, via = f"02:00:00:00:06:0{j}", f"fd00:244:{j}::"
+            via = f"{net(j)}{flannel.vtep}"
             self.run(
                 name,
-                c.RouteReplace(dst=f"fd00:244:{j}::/64", via=via, dev=dev, onlink=True),
-                c.NeighReplace(dev=dev, dst=via, mac=mac),
-                c.FdbReplace(dev=dev, mac=mac, dst=f"fd00:a8::{10 + j}"),
+                c.RouteReplace(dst=f"{via}/{flannel.length}", via=via, dev=dev, onlink=True),
+                c.NeighReplace(dev=dev, dst=via, mac=mac(j)),
+                c.FdbReplace(dev=dev, mac=mac(j), dst=host(10 + j)),
             )
 
     def pod(self, i, letter, last, *, hairpin=True, mtu=1450):

@@ -404,3 +404,17 @@ def test_counters_tell_what_happened_to_insertions():
     lab.send("node-1", "a1", udp("10.244.2.2", 53))
     shown, _, _ = lab.world.kernels["node-1"].tool("", ["conntrack", "-S"], "", lab.now)
     assert shown.startswith("cpu=0   \tfound=0 invalid=0 insert=2 insert_failed=0 drop=0 ")
+
+
+def test_counters_outlive_a_fork():
+    """A trace forks the kernels; the next packet finds a copy of the table, which counts on."""
+    lab = lab_with("*nat\nCOMMIT\n")
+    kernel = lab.world.kernels["node-1"]
+    table = kernel.netns("").conntrack
+    table.found, table.invalid, table.dropped, table.early_dropped = 1, 2, 3, 4
+    table.insert_failed, table.clash_resolved, table.inserted = 5, 6, 7
+    before = kernel.tool("", ["conntrack", "-S"], "", lab.now)
+    twin = kernel.fork()
+    assert kernel.netns("").conntrack is not table
+    assert kernel.tool("", ["conntrack", "-S"], "", lab.now) == before
+    assert twin.tool("", ["conntrack", "-S"], "", lab.now) == before

@@ -2,6 +2,7 @@
 
 import pytest
 
+from podwire.dataplane import commands as c
 from podwire.dataplane.emit import Deliver, Drop
 from podwire.dataplane.verdict import Fate, WalkRequest
 from podwire.runtime.rng import SeededRng
@@ -125,6 +126,22 @@ def test_a_discipline_that_goes_takes_what_it_holds_along():
     send(lab, 2)
     assert tc(lab, "qdisc del dev eth0 root") == ("", "", 0)
     assert quiet(lab) == []
+    assert len(delivered(send(lab, 1))) == 1
+
+
+@pytest.mark.parametrize(
+    "command", [c.LinkDel(name="vetha1"), c.NetnsDel(name="a1")], ids=["device", "namespace"]
+)
+def test_what_a_device_that_is_gone_held_does_not_leave_by_its_namesake(command):
+    """The pod's veth, or all of the pod, goes and comes back before the delay is over."""
+    lab = lab_with("delay 1s", netns="a1")
+    send(lab, 2)
+    lab.run("node-1", command)
+    assert not lab.world.kernels["node-1"].holding
+    if command == c.LinkDel(name="vetha1"):
+        lab.run("node-1", c.NetnsDel(name="a1"))
+    lab.pod(1, "a", 2)
+    assert arrivals(quiet(lab)) == []
     assert len(delivered(send(lab, 1))) == 1
 
 

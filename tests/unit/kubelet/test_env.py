@@ -60,10 +60,10 @@ def test_doubling_every_dollar_makes_any_text_literal(text):
     assert expand(text.replace("$", "$$"), {"B": "no", "a": "no"}) == text
 
 
-def values(container_pod: Pod, **objects) -> PodValues:
+def values(container_pod: Pod, host_ips=("192.168.0.11",), **objects) -> PodValues:
     return PodValues(
         pod=container_pod,
-        host_ip="192.168.0.11",
+        host_ips=host_ips,
         pod_ips=("10.244.0.7",),
         links=objects.get("links", {}),
         lookups=Lookups(
@@ -116,6 +116,17 @@ def test_variables_come_from_fields_maps_secrets_and_each_other():
     assert found["TOKEN"] == "xyz"
     assert found["GREETING"] == "hi web@$(NODE)"
     assert command_line(container, found) == ("run", "--ip=10.244.0.7", "hi web@$(NODE)")
+
+
+def test_host_addresses_are_the_node_s_before_any_status_tells_them():
+    """status.hostIPs of a dual-stack node's pod that starts for the first time."""
+    env = [
+        EnvVar(name=name, value_from=EnvVarSource(field_ref=ObjectFieldSelector(field_path=path)))
+        for name, path in (("ONE", "status.hostIP"), ("ALL", "status.hostIPs"))
+    ]
+    addresses = ("192.168.0.11", "fd00:192:168::11")
+    known = environment(Container(name="c", env=env), values(POD, addresses))
+    assert (known["ONE"], known["ALL"]) == ("192.168.0.11", "192.168.0.11,fd00:192:168::11")
 
 
 def test_a_missing_config_map_and_a_missing_key_stop_the_container_unless_optional():

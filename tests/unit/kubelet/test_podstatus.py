@@ -26,7 +26,7 @@ def shown(status):
 def test_the_patch_of_two_statuses_turns_the_one_into_the_other():
     """Also when a reason vanishes, an address changes and somebody else's condition is there."""
     records = new_records(POD.spec)
-    facts = PodFacts(host_ip="192.168.0.11", start_time="t0")
+    facts = PodFacts(host_ips=("192.168.0.11",), start_time="t0")
     one = pod_status(POD, facts, records, {}, "t1")
     foreign = {"type": "DisruptionTarget", "status": "True"}
     stored = shown({**one, "conditions": [*one["conditions"], foreign]})
@@ -46,7 +46,7 @@ def test_the_patch_of_two_statuses_turns_the_one_into_the_other():
 def test_only_what_changed_is_sent():
     """An unchanged status is no request at all."""
     records = new_records(POD.spec)
-    facts = PodFacts(host_ip="192.168.0.11", start_time="t0")
+    facts = PodFacts(host_ips=("192.168.0.11",), start_time="t0")
     one = pod_status(POD, facts, records, {}, "t1")
     same = pod_status(
         POD, facts, records, {c["type"]: (c["status"], "t1") for c in one["conditions"]}, "t2"
@@ -61,7 +61,7 @@ def test_only_what_changed_is_sent():
 def test_a_container_shows_its_newest_end_and_the_one_before():
     """state and lastState through a crash, a back-off and a restart."""
     records = new_records(POD.spec)
-    facts = PodFacts(host_ip="h", sandbox_ready=True, pod_ips=("10.244.0.2",))
+    facts = PodFacts(host_ips=("h",), sandbox_ready=True, pod_ips=("10.244.0.2",))
     record = records["c"]
 
     def look():
