@@ -8,7 +8,15 @@ from typing import Any
 
 from podwire.dataplane.nft import types as t
 from podwire.dataplane.nft.elements import Element, Verdict, exact, members, merged
-from podwire.dataplane.nft.expr import Anonymous, Constant, Container, Expr, Presence, SetRef
+from podwire.dataplane.nft.expr import (
+    Anonymous,
+    Constant,
+    Container,
+    Expr,
+    Operand,
+    Presence,
+    SetRef,
+)
 from podwire.dataplane.nft.text import NftError, Token, Words, unexpected
 
 _PREFIXED = ("ipv4_addr", "ipv6_addr", "mark", "integer")
@@ -257,7 +265,7 @@ def container(words: Words, kinds: Kinds, data: Kinds) -> Container:
     return anonymous(words, kinds, data)
 
 
-def right_side(words: Words, left: Expr) -> Expr:
+def right_side(words: Words, left: Expr) -> Operand:
     """What a comparison compares with."""
     kinds = left.kinds
     token = words.peek()
@@ -273,5 +281,5 @@ def right_side(words: Words, left: Expr) -> Expr:
     if token.text in {"missing", "exists"}:
         return Presence(words.next().text)
     if token.text == "(":
-        return Constant(kinds, left.kind.back(bits(words, left.kind)))
+        return Constant(kinds, kinds[0].back(bits(words, kinds[0])))
     return Constant(kinds, compound(words, kinds))

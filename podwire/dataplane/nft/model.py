@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from podwire.dataplane.nft import types as t
 from podwire.dataplane.nft.elements import NONE, Layers, Members
-from podwire.dataplane.nft.expr import Anonymous, Binary, Concat, Expr, MapValue, SetRef, Simple
+from podwire.dataplane.nft.expr import Anonymous, Binary, Concat, MapValue, Operand, SetRef, Simple
 from podwire.dataplane.nft.nat import Nat
 from podwire.dataplane.nft.respell import respell
 from podwire.dataplane.nft.stmt import (
@@ -176,7 +176,7 @@ def make_rule(stmts: list[Stmt], comment: str, family: str) -> Rule:
     )  # fmt: skip
 
 
-def _expressions(stmt: Stmt) -> Iterator[tuple[str, Expr]]:
+def _expressions(stmt: Stmt) -> Iterator[tuple[str, Operand]]:
     roots: list[tuple[str, Any]] = []
     if isinstance(stmt, Match):
         roots = [("", stmt.left), ("set", stmt.right)]

@@ -10,7 +10,7 @@ from podwire.dataplane.netfilter.targets import Nat as Target
 from podwire.dataplane.nft import types as t
 from podwire.dataplane.nft.env import Env
 from podwire.dataplane.nft.expr import Constant, Expr
-from podwire.dataplane.nft.stmt import BREAK, Outcome, Run, Stmt
+from podwire.dataplane.nft.stmt import BREAK, Outcome, Run
 from podwire.dataplane.skb import Skb
 
 FLAGS = ("random", "fully-random", "persistent")
@@ -18,7 +18,7 @@ NAMES = {"dnat": "DNAT", "snat": "SNAT", "masquerade": "MASQUERADE", "redirect":
 
 
 @dataclass(frozen=True, slots=True)
-class Nat(Stmt):
+class Nat:
     """``dnat to 10.0.0.1:80``; ``family`` is the word of ``dnat ip to``."""
 
     kind: str

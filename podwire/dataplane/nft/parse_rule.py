@@ -15,6 +15,7 @@ from podwire.dataplane.nft.expr import (
     Constant,
     Expr,
     MapValue,
+    Operand,
     Simple,
 )
 from podwire.dataplane.nft.literals import VERDICTS, container, right_side
@@ -23,7 +24,6 @@ from podwire.dataplane.nft.nat import FLAGS, Nat
 from podwire.dataplane.nft.parse_expr import expression
 from podwire.dataplane.nft.stmt import (
     DEFAULT_BURST,
-    TERMINAL,
     Counter,
     Dynset,
     Give,
@@ -90,7 +90,7 @@ def parse(words: Words, family: str) -> Rule:
 
 def _terminal(stmt: Stmt) -> bool:
     if isinstance(stmt, Give):
-        return stmt.kind in TERMINAL
+        return stmt.kind != "continue"
     return isinstance(stmt, Reject | Nat)
 
 
@@ -197,16 +197,16 @@ def _tells_transport(left: Expr) -> bool:
     )
 
 
-def _simplified(left: Expr, operator: str, right: Expr) -> Match:
+def _simplified(left: Expr, operator: str, right: Operand) -> Match:
     """The shorter forms that nft prints for what was spelled longer."""
-    plain = "" if operator == "==" and not left.kind.flags else operator
+    kind = left.kinds[0]
+    plain = "" if operator == "==" and not kind.flags else operator
     if not isinstance(left, Binary) or left.operator != "&" or not isinstance(right, Constant):
         return Match(left, plain, right)
-    if left.kind.flags and operator == "!=" and right.value == 0:
+    if kind.flags and operator == "!=" and right.value == 0:
         return Match(left.left, "", Constant(left.kinds, left.right))
-    if left.kind is t.TCP_FLAG and operator in {"==", "!=", ""}:
+    if kind is t.TCP_FLAG and operator in {"==", "!=", ""}:
         return Match(left.left, "" if operator != "!=" else "!=", right, left.right)
-    kind = left.kind
     if kind in {t.IPV4, t.IPV6} and operator in {"==", "!=", ""}:
         host = ~left.right & ((1 << kind.bits) - 1)
         if host & (host + 1) == 0 and not isinstance(right.value, t.Range):

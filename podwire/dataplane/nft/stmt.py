@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from podwire.dataplane.netfilter.env import UnknownModelError
 from podwire.dataplane.nft import types as t
-from podwire.dataplane.nft.env import Env, UnknownModelError
+from podwire.dataplane.nft.env import Env
 from podwire.dataplane.nft.expr import (
     Anonymous,
     Binary,
     Constant,
     Container,
     Expr,
+    Operand,
     Presence,
     SetRef,
     finder,
@@ -30,30 +32,24 @@ Run = Callable[[Skb, Env], Outcome]
 BREAK: tuple[str, Any] = ("break", "")
 """The rule does not match."""
 
-TERMINAL = ("accept", "drop", "return", "jump", "goto", "queue", "reject", "nat")
 
-
-class Stmt:
-    """Base of statements."""
-
-    __slots__ = ()
+class Stmt(Protocol):
+    """One statement of a rule."""
 
     def show(self) -> str:
         """As nft prints it."""
-        raise NotImplementedError
 
     def code(self) -> Run:
         """A function that does it."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
-class Match(Stmt):
+class Match:
     """A comparison. ``operator`` "" is the plain one: equality, or any of the bits given."""
 
     left: Expr
     operator: str
-    right: Expr
+    right: Operand
     mask: int | None = None
     """``tcp flags syn / syn,ack``: only these bits are compared."""
 
@@ -63,7 +59,7 @@ class Match(Stmt):
         if isinstance(self.left, Binary) and not self.operator:
             operator = "== "
         text = f"{self.left.show()} {operator}{self.right.show()}"
-        return text if self.mask is None else f"{text} / {self.left.kind.show(self.mask)}"
+        return text if self.mask is None else f"{text} / {self.left.kinds[0].show(self.mask)}"
 
     def code(self) -> Run:
         """A function that does it."""
@@ -91,7 +87,7 @@ class Match(Stmt):
         if self.mask is not None:
             mask = self.mask
             return lambda value, _: (value & mask == wanted) != inverted
-        kind = self.left.kind
+        kind = self.left.kinds[0]
         flags = kind.flags and not isinstance(self.left, Binary)
         if flags and operator in {"", "!"}:
             return lambda value, _: (value & wanted != 0) != (operator == "!")
@@ -125,7 +121,7 @@ def _equal(
 
 
 @dataclass(frozen=True, slots=True)
-class VMap(Stmt):
+class VMap:
     """``vmap``: a verdict looked up."""
 
     key: Expr
@@ -153,7 +149,7 @@ class VMap(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
-class Give(Stmt):
+class Give:
     """A verdict: accept, drop, continue, return, jump, goto, queue."""
 
     kind: str
@@ -172,7 +168,7 @@ class Give(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
-class Counter(Stmt):
+class Counter:
     """``counter``. What it counted is kept by the namespace, beside what the text says."""
 
     packets: int = 0
@@ -195,7 +191,7 @@ class Counter(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
-class Object(Stmt):
+class Object:
     """``counter name "x"``, ``quota name``, ``limit name``: an object of the table."""
 
     kind: str
@@ -238,7 +234,7 @@ DEFAULT_BURST = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Limit(Stmt):
+class Limit:
     """``limit rate``: a token bucket that time fills (net/netfilter/nft_limit.c)."""
 
     rate: int
@@ -283,7 +279,7 @@ def size_text(number: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Log(Stmt):
+class Log:
     """``log``: the kernel's log is not modelled; the packet goes on."""
 
     words: str = ""
@@ -298,7 +294,7 @@ class Log(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
-class Reject(Stmt):
+class Reject:
     """``reject``: drop, and tell the sender. ``proto`` "" leaves the kind to the family."""
 
     proto: str = ""
@@ -318,7 +314,7 @@ class Reject(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
-class SetMeta(Stmt):
+class SetMeta:
     """``meta mark set``, ``meta priority set``, ``meta nftrace set``."""
 
     key: str
@@ -351,7 +347,7 @@ class SetMeta(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
-class SetCt(Stmt):
+class SetCt:
     """``ct mark set``."""
 
     key: str
@@ -382,7 +378,7 @@ class SetCt(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
-class Notrack(Stmt):
+class Notrack:
     """``notrack``: conntrack lets the packet be."""
 
     def show(self) -> str:
@@ -401,7 +397,7 @@ class Notrack(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
-class Dynset(Stmt):
+class Dynset:
     """``update @set { ip saddr timeout 1m }``: elements that packets put."""
 
     verb: str
@@ -440,7 +436,7 @@ class Dynset(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
-class Raw(Stmt):
+class Raw:
     """A statement that loads and prints, and that nobody can evaluate here."""
 
     text: str
