@@ -166,11 +166,7 @@ def _ruleset(tx: Transaction, op: Op) -> None:
         raise NftError(f"not modelled: {op.verb} ruleset", *op.whole)
     for key in dict.fromkeys((*tx.before.tables, *tx.drafts)):
         if op.family in {"", key[0]} and (tx.drafts.get(key, 0) is not None):
-            _drop_table(tx, key)
-
-
-def _drop_table(tx: Transaction, key: Key) -> None:
-    tx.forget(key)
+            tx.forget(key)
 
 
 def _table(tx: Transaction, op: Op) -> None:
@@ -200,7 +196,7 @@ def _table(tx: Transaction, op: Op) -> None:
         for name in found.chain_names():
             found.flush_chain(name)
         return
-    _drop_table(tx, key)
+    tx.forget(key)
 
 
 # ---------------------------------------------------------------- chains

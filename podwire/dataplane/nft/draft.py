@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from podwire.dataplane.nft.elements import GONE, NONE, Element, Members, merged
+from podwire.dataplane.nft.elements import GONE, NONE, Element, Members, members, merged
 from podwire.dataplane.nft.model import Chain, Obj, Rule, SetSpec, Table
 
 
@@ -178,9 +178,7 @@ class Draft:
     def merge(self, name: str) -> None:
         """Make ranges that touch one (auto-merge)."""
         spec = self.specs[name]
-        kind = spec.kinds[0]
-        delta = {e.key: e for e in merged(kind, self.settled(name))}
-        self.fresh[name] = Members(spec.kinds, NONE).changed(delta)
+        self.fresh[name] = members(spec.kinds, merged(spec.kinds[0], self.settled(name)))
         self.elements.pop(name, None)
 
     # ------------------------------------------------------------ done

@@ -46,11 +46,9 @@ class Nat:
 
     def code(self) -> Run:
         """A function that does it."""
-        name = NAMES[self.kind]
         flags = self.flags
         if self.address is None:
-            ports = self._ports(None)
-            target = _target(self.kind, name, "", "", ports, flags)
+            target = _target(self.kind, "", "", self._ports(), flags)
             return lambda _skb, _env: ("nat", target)
         address, port, kind = self.address.code(), self.port, self.kind
         port_code = port.code() if port is not None else None
@@ -63,18 +61,16 @@ class Nat:
             if isinstance(value, tuple):
                 value, to_port = value
             ip, last = _ends(value)
-            return ("nat", _target(kind, name, ip, last, _span(to_port), flags))
+            return ("nat", _target(kind, ip, last, _span(to_port), flags))
 
         if isinstance(self.address, Constant) and (port is None or isinstance(port, Constant)):
             ip, last = _ends(self.address.value)
-            fixed = ("nat", _target(kind, name, ip, last, self._ports(None), flags))
+            fixed = ("nat", _target(kind, ip, last, self._ports(), flags))
             return lambda _skb, _env: fixed
         return run
 
-    def _ports(self, default: tuple[int, int] | None) -> tuple[int, int] | None:
-        if isinstance(self.port, Constant):
-            return _span(self.port.value)
-        return default
+    def _ports(self) -> tuple[int, int] | None:
+        return _span(self.port.value) if isinstance(self.port, Constant) else None
 
 
 def _ends(value: Any) -> tuple[str, str]:
@@ -107,13 +103,13 @@ class Redirect:
 @lru_cache(maxsize=1 << 16)
 def _target(
     kind: str,
-    name: str,
     ip: str,
     last: str,
     ports: tuple[int, int] | None,
     flags: tuple[str, ...],
 ) -> Target | Redirect:
     made = Target(
-        name, ip, last, ports, "random" in flags, "fully-random" in flags, "persistent" in flags
-    )
+        NAMES[kind], ip, last, ports,
+        "random" in flags, "fully-random" in flags, "persistent" in flags,
+    )  # fmt: skip
     return Redirect(made) if kind == "redirect" else made

@@ -162,13 +162,12 @@ def _raw(words: Words) -> Stmt:
 
 
 def _comparison(words: Words, family: str) -> Stmt:
-    start = words.peek()
     left = expression(words, family)
     words.transport = words.transport or _tells_transport(left)
     if words.take("vmap"):
         return VMap(left, container(words, left.kinds, (t.VERDICT,)))
     if words.take("set"):
-        return _assignment(words, family, left, start)
+        return _assignment(words, family, left)
     if words.ended():
         raise unexpected(words.peek())
     token = words.peek()
@@ -216,7 +215,7 @@ def _simplified(left: Expr, operator: str, right: Operand) -> Match:
     return Match(left, plain, right)
 
 
-def _assignment(words: Words, family: str, left: Expr, start: Token) -> Stmt:
+def _assignment(words: Words, family: str, left: Expr) -> Stmt:
     if isinstance(left, Simple) and left in fields.META.values():
         key = left.text.removeprefix("meta ")
         if key == "mark":
@@ -227,7 +226,6 @@ def _assignment(words: Words, family: str, left: Expr, start: Token) -> Stmt:
         if key == "mark":
             return SetCt(key, expression(words, family, t.MARK))
         return SetCt(key, None, _spelled(words))
-    del start
     return Raw(f"{left.show()} set {_spelled(words)}")
 
 

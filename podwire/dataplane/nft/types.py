@@ -86,7 +86,6 @@ SYMBOLS: dict[str, dict[str, int]] = {
         "af31": 26, "af32": 28, "af33": 30, "af41": 34, "af42": 36, "af43": 38, "ef": 46,
     },
     "boolean": {"exists": 1, "missing": 0},
-    "ct_label": {},
 }  # fmt: skip
 
 
@@ -301,7 +300,7 @@ NAMED: dict[str, DataType] = {
     for t in (
         IPV4, IPV6, PROTO, SERVICE, MARK, IFNAME, IFINDEX, CT_STATE, CT_STATUS, CT_DIR, TCP_FLAG,
         NF_PROTO, ETHER_TYPE, PKT_TYPE, ADDR_TYPE, ICMP_TYPE, ICMP_CODE, ICMPV6_TYPE, ICMPV6_CODE,
-        DSCP, TIME, VERDICT, BOOLEAN,
+        DSCP, TIME, VERDICT, BOOLEAN, ETHER_ADDR,
     )
 }  # fmt: skip
 """Types that a set may be declared with."""
