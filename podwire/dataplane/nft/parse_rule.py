@@ -24,6 +24,8 @@ from podwire.dataplane.nft.nat import FLAGS, Nat
 from podwire.dataplane.nft.parse_expr import expression
 from podwire.dataplane.nft.stmt import (
     DEFAULT_BURST,
+    SIZES,
+    UNITS_S,
     Counter,
     Dynset,
     Give,
@@ -34,8 +36,7 @@ from podwire.dataplane.nft.stmt import (
     Object,
     Raw,
     Reject,
-    SetCt,
-    SetMeta,
+    SetKey,
     Stmt,
     VMap,
 )  # fmt: skip
@@ -216,17 +217,18 @@ def _simplified(left: Expr, operator: str, right: Operand) -> Match:
 
 
 def _assignment(words: Words, family: str, left: Expr) -> Stmt:
-    if isinstance(left, Simple) and left in fields.META.values():
-        key = left.text.removeprefix("meta ")
-        if key == "mark":
-            return SetMeta(key, expression(words, family, t.MARK))
-        return SetMeta(key, None, _spelled(words))
-    if isinstance(left, Simple) and left.text.startswith("ct "):
-        key = left.text[3:]
-        if key == "mark":
-            return SetCt(key, expression(words, family, t.MARK))
-        return SetCt(key, None, _spelled(words))
+    if isinstance(left, Simple):
+        if left in fields.META.values():
+            return _set_key("meta", left.text.removeprefix("meta "), words, family)
+        if left.text.startswith("ct "):
+            return _set_key("ct", left.text.removeprefix("ct "), words, family)
     return Raw(f"{left.show()} set {_spelled(words)}")
+
+
+def _set_key(what: str, key: str, words: Words, family: str) -> SetKey:
+    if key == "mark":
+        return SetKey(what, key, expression(words, family, t.MARK))
+    return SetKey(what, key, None, _spelled(words))
 
 
 def _spelled(words: Words) -> str:
@@ -262,7 +264,7 @@ def limit(words: Words) -> Limit:
     over = bool(words.take("over"))
     words.take("until")
     rate, in_bytes, unit = _rate(words)
-    if unit.text not in {"second", "minute", "hour", "day", "week"}:
+    if unit.text not in UNITS_S:
         raise unexpected(unit)
     burst = 0 if in_bytes else DEFAULT_BURST
     if words.take("burst"):
@@ -275,21 +277,18 @@ def _rate(words: Words) -> tuple[int, bool, Token]:
     """``10/minute`` or ``1 mbytes/second`` (whose slash is part of a word)."""
     following = words.peek(1)
     size, slash, unit = following.text.partition("/")
-    if following.kind == "word" and slash and size in _SIZES:
+    if following.kind == "word" and slash and size in SIZES:
         number = words.number()
         words.next()
-        return number * _SIZES[size], True, following._replace(text=unit)
+        return number * SIZES[size], True, following._replace(text=unit)
     number, in_bytes = _amount(words)
     words.want("/")
     return number, in_bytes, words.next()
 
 
-_SIZES = {"mbytes": 1 << 20, "kbytes": 1 << 10, "bytes": 1}
-
-
 def _amount(words: Words) -> tuple[int, bool]:
     number = words.number()
-    for name, size in _SIZES.items():
+    for name, size in SIZES.items():
         if words.take(name):
             return number * size, True
     return number, False

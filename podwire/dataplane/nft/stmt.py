@@ -228,8 +228,9 @@ def _refuse(what: str) -> Run:
     return run
 
 
-_UNITS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604_800}
-_BYTES = (("mbytes", 1 << 20), ("kbytes", 1 << 10), ("bytes", 1))
+UNITS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604_800}
+SIZES = {"mbytes": 1 << 20, "kbytes": 1 << 10, "bytes": 1}
+"""How nft counts bytes, the largest unit first."""
 DEFAULT_BURST = 5
 
 
@@ -250,8 +251,8 @@ class Limit:
         if not self.in_bytes:
             burst = f" burst {self.burst} packets" if self.burst != DEFAULT_BURST else ""
             return f"limit rate {over}{self.rate}/{self.unit}{burst}"
-        burst = f" burst {size_text(self.burst)}" if self.burst else ""
-        return f"limit rate {over}{size_text(self.rate)}/{self.unit}{burst}"
+        burst = f" burst {_size_text(self.burst)}" if self.burst else ""
+        return f"limit rate {over}{_size_text(self.rate)}/{self.unit}{burst}"
 
     def code(self) -> Run:
         """A function that does it."""
@@ -260,7 +261,7 @@ class Limit:
     def take(self, env: Env, key: tuple[Any, ...]) -> Outcome:
         """Take a packet's tokens."""
         second = 1_000_000_000
-        span = _UNITS_S[self.unit] * second
+        span = UNITS_S[self.unit] * second
         if self.in_bytes:
             full, cost = span * (self.rate + self.burst) // self.rate, span * env.size // self.rate
         else:
@@ -270,9 +271,9 @@ class Limit:
         return None if enough != self.over else BREAK
 
 
-def size_text(number: int) -> str:
+def _size_text(number: int) -> str:
     """Bytes in the largest unit that fits (``10 kbytes``)."""
-    for name, size in _BYTES:
+    for name, size in SIZES.items():
         if number % size == 0 and number >= size:
             return f"{number // size} {name}"
     return f"{number} bytes"
@@ -314,9 +315,10 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
-class SetMeta:
-    """``meta mark set``, ``meta priority set``, ``meta nftrace set``."""
+class SetKey:
+    """``meta mark set``, ``meta priority set``, ``ct mark set``. ``what``: meta or ct."""
 
+    what: str
     key: str
     value: Expr | None
     words: str = ""
@@ -325,56 +327,38 @@ class SetMeta:
     def show(self) -> str:
         """As nft prints it."""
         value = self.value.show() if self.value is not None else self.words
-        return f"meta {self.key} set {value}"
+        return f"{self.what} {self.key} set {value}"
 
     def code(self) -> Run:
         """A function that does it."""
-        if self.key != "mark":
-            harmless = self.key in {"nftrace", "priority"}
-            return (lambda _skb, _env: None) if harmless else _refuse(f"meta {self.key} set")
-        assert self.value is not None
-        value = self.value.code()
+        if self.value is None:
+            harmless = self.what == "meta" and self.key in {"nftrace", "priority"}
+            if harmless:
+                return lambda _skb, _env: None
+            return _refuse(f"{self.what} {self.key} set")
+        value, put = self.value.code(), _MARKED[self.what]
 
         def run(skb: Skb, env: Env) -> Outcome:
             mark = value(skb, env)
             if mark is None:
                 return BREAK
-            if mark != skb.packet.mark:
-                skb.packet = replace(skb.packet, mark=mark)
+            put(skb, mark)
             return None
 
         return run
 
 
-@dataclass(frozen=True, slots=True)
-class SetCt:
-    """``ct mark set``."""
+def _mark_packet(skb: Skb, mark: int) -> None:
+    if mark != skb.packet.mark:
+        skb.packet = replace(skb.packet, mark=mark)
 
-    key: str
-    value: Expr | None
-    words: str = ""
 
-    def show(self) -> str:
-        """As nft prints it."""
-        value = self.value.show() if self.value is not None else self.words
-        return f"ct {self.key} set {value}"
+def _mark_connection(skb: Skb, mark: int) -> None:
+    if skb.ct is not None:
+        skb.ct.mark = mark
 
-    def code(self) -> Run:
-        """A function that does it."""
-        if self.key != "mark":
-            return _refuse(f"ct {self.key} set")
-        assert self.value is not None
-        value = self.value.code()
 
-        def run(skb: Skb, env: Env) -> Outcome:
-            mark = value(skb, env)
-            if mark is None:
-                return BREAK
-            if skb.ct is not None:
-                skb.ct.mark = mark
-            return None
-
-        return run
+_MARKED = {"meta": _mark_packet, "ct": _mark_connection}
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ PROTOCOLS = {
     "l2tp": 115, "isis": 124, "sctp": 132, "fc": 133, "mobility-header": 135, "udplite": 136,
     "mpls-in-ip": 137, "hip": 139, "shim6": 140, "wesp": 141, "rohc": 142,
 }  # fmt: skip
-_PROTOCOL_ALIASES = {"icmpv6": "ipv6-icmp"}
+PROTOCOL_ALIASES = {"icmpv6": "ipv6-icmp"}
 _PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
 SERVICES = {
@@ -112,20 +112,15 @@ def _bad(token: Token, message: str) -> NftError:
     return NftError(message, token.start, token.end)
 
 
-def _ipv4(token: Token) -> str:
-    try:
-        return str(IPv4Address(token.value))
-    except AddressValueError:
-        message = "Could not resolve hostname: Name or service not known"
-        raise _bad(token, message) from None
+def _address(version: type[IPv4Address | IPv6Address]) -> Callable[[Token], str]:
+    def read(token: Token) -> str:
+        try:
+            return str(version(token.value))
+        except AddressValueError:
+            message = "Could not resolve hostname: Name or service not known"
+            raise _bad(token, message) from None
 
-
-def _ipv6(token: Token) -> str:
-    try:
-        return str(IPv6Address(token.value))
-    except AddressValueError:
-        message = "Could not resolve hostname: Name or service not known"
-        raise _bad(token, message) from None
+    return read
 
 
 def _int(token: Token, bits: int, what: str = "Value") -> int:
@@ -153,7 +148,7 @@ def _service(token: Token) -> int:
 def _protocol(token: Token) -> str:
     if token.kind == "number":
         return protocol_name(_int(token, 8, "Protocol"))
-    name = _PROTOCOL_ALIASES.get(token.value, token.value)
+    name = PROTOCOL_ALIASES.get(token.value, token.value)
     if name not in PROTOCOLS:
         raise _bad(token, "Could not resolve protocol name")
     return name
@@ -251,11 +246,11 @@ def _hexadecimal(name: str, words: str, bits: int) -> DataType:
 
 
 IPV4 = DataType(
-    "ipv4_addr", "IPv4 address", 32, _ipv4, str, ip_int, 2,
+    "ipv4_addr", "IPv4 address", 32, _address(IPv4Address), str, ip_int, 2,
     back=ip_text,
 )  # fmt: skip
 IPV6 = DataType(
-    "ipv6_addr", "IPv6 address", 128, _ipv6, str, ip_int, 1,
+    "ipv6_addr", "IPv6 address", 128, _address(IPv6Address), str, ip_int, 1,
     back=lambda n: ip_text(n, 128),
 )  # fmt: skip
 PROTO = DataType(
