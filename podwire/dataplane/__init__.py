@@ -12,7 +12,7 @@ The files, from the outside in::
     netfilter/                          rule text parsed, printed, compiled, interpreted; hooks, NAT
     nft/                                nftables text kept and printed, its chains at the hooks
     netns     link fib neigh conntrack sockets sysctl      the state of one namespace
-    family    addr                      what differs between IPv4 and IPv6; addresses
+    family    addr  netdb               what differs between IPv4 and IPv6; addresses; names
 
 One namespace has both families: ``Netns.fib`` and ``fib6``, ``netfilter`` and ``netfilter6`` (ask
 ``fib_of(address)``, ``netfilter_of(address)``), one ``nft`` with tables of both, one conntrack, one

@@ -8,6 +8,7 @@ from typing import Any
 from podwire.dataplane.addr import is_multicast
 from podwire.dataplane.conntrack import Entry
 from podwire.dataplane.fib import Route
+from podwire.dataplane.netdb import OF_PACKETS
 from podwire.dataplane.nft import types as t
 from podwire.dataplane.nft.env import Env
 from podwire.dataplane.nft.expr import Code, Simple, unmodelled
@@ -33,7 +34,7 @@ def _of_protocol(protocols: tuple[str, ...], read: Callable[[Packet], Any]) -> C
 
 def l4_name(packet: Packet) -> str:
     """The transport protocol as nft names it."""
-    return t.PROTOCOL_ALIASES.get(packet.protocol, packet.protocol)
+    return OF_PACKETS.get(packet.protocol, packet.protocol)
 
 
 def _payload() -> dict[str, Simple]:

@@ -150,6 +150,13 @@ def test_a_match_looks_at_the_packet(match, tcp, other):
     assert (fate(node.send(TCP)) != "out", fate(node.send(UDP)) != "out") == (tcp, other)
 
 
+def test_ipip_is_protocol_4():
+    """ipencap to nft; the name ipip belongs to number 94."""
+    packet = Packet(HERE, THERE, "ipip")
+    for word, wanted in (("4", "DROPPED_BY_RULE"), ("ipencap", "DROPPED_BY_RULE"), ("ipip", "out")):
+        assert fate(Node(output(f"ip protocol {word} drop")).send(packet)) == wanted
+
+
 @pytest.mark.parametrize(("dst", "kind"), [("ff02::9", "multicast"), ("ff::9", "unicast")])
 def test_fib_knows_multicast_by_the_first_byte(dst, kind):
     """ff00::/8, not every address that is written with two f in front (ff::9 is 00ff::9)."""
