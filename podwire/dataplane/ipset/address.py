@@ -1,22 +1,22 @@
-"""Addresses of both families as integers, for masks and prefixes."""
+"""Addresses of both families in ipset's words, as integers for masks and prefixes."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
+from podwire.dataplane.addr import ip_int, ip_text
 
 BITS = {"inet": 32, "inet6": 128}
 
 
-@lru_cache(maxsize=65536)
 def number(text: str, family: str) -> int:
-    """An address as an integer. Raises ValueError for another family's, or none."""
-    if family == "inet6":
-        return int(IPv6Address(text))
-    parts = text.split(".")
-    if not all(part.isascii() and part.isdigit() and int(part) < 256 for part in parts):
+    """An address as a tool reads it, as an integer. Raises ValueError for another family's, or
+    none.
+    """
+    if family_of(text) != family:
         raise ValueError(text)
-    if not 1 <= len(parts) <= 4:
+    parts = text.split(".")
+    if family == "inet6" or len(parts) == 4:
+        return ip_int(text)
+    if len(parts) > 4 or not all(p.isascii() and p.isdigit() and int(p) < 256 for p in parts):
         raise ValueError(text)
     # inet_aton: the last part fills what is left (1.1.1 is 1.1.0.1)
     value = 0
@@ -25,10 +25,9 @@ def number(text: str, family: str) -> int:
     return value << 8 * (5 - len(parts)) | int(parts[-1])
 
 
-@lru_cache(maxsize=65536)
 def text(value: int, family: str) -> str:
     """The canonical text of an address."""
-    return str(IPv6Address(value)) if family == "inet6" else str(IPv4Address(value))
+    return ip_text(value, BITS[family])
 
 
 def family_of(address: str) -> str:

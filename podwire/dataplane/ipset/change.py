@@ -61,10 +61,10 @@ VERBS = {
     "-v": "version",
     "--version": "version",
 }
+EXIST = ("-exist", "-!", "--exist")
+"""The option by which what is there already (or not there any more) is no error."""
 USED = Callable[[], Mapping[str, int]]
 """How many rules refer to each set; asked only when it matters."""
-
-
 Initval = Callable[[str], int]
 """The seed of a new set's hash, by its name."""
 
@@ -117,8 +117,8 @@ def run(
     now_ns: int,
 ) -> None:
     """One command that changes sets. Raises IpsetError in the tool's words."""
-    exist = exist or any(word in {"-exist", "-!", "--exist"} for word in words)
-    words = [word for word in words if word not in {"-exist", "-!", "--exist", "-q", "-quiet"}]
+    exist = exist or any(word in EXIST for word in words)
+    words = [word for word in words if word not in {*EXIST, "-q", "-quiet"}]
     verb = VERBS.get(words[0], "") if words else ""
     if not verb:
         unknown = f": unknown argument {words[0]}" if words else "."
@@ -148,10 +148,7 @@ def create(sets: IpSets, words: list[str], *, exist: bool, initval: Initval) -> 
     if not words:
         raise usage("Missing mandatory argument to command create")
     name = words[0]
-    if len(name) > types.LONGEST_NAME:
-        raise IpsetError(
-            f"Syntax error: setname '{name}' is longer than {types.LONGEST_NAME} characters"
-        )
+    _check_name(name)
     if len(words) < 2:
         raise usage("Missing second mandatory argument to command create")
     kind = types.find(words[1])
@@ -164,6 +161,13 @@ def create(sets: IpSets, words: list[str], *, exist: bool, initval: Initval) -> 
         raise IpsetError("Set cannot be created: set with the same name already exists")
     found.setdefault("initval", initval(name))
     sets.add(IpSet(name, kind, Options(**found)))
+
+
+def _check_name(name: str) -> None:
+    if len(name) > types.LONGEST_NAME:
+        raise IpsetError(
+            f"Syntax error: setname '{name}' is longer than {types.LONGEST_NAME} characters"
+        )
 
 
 def _alike(old: Options, new: Options) -> bool:
@@ -415,10 +419,7 @@ def exchange(sets: IpSets, verb: str, words: list[str], used: USED) -> None:
             raise IpsetError("Set cannot be renamed: it is in use by another system")
         if second in sets:
             raise IpsetError("Set cannot be renamed: a set with the new name already exists")
-        if len(second) > types.LONGEST_NAME:
-            raise IpsetError(
-                f"Syntax error: setname '{second}' is longer than {types.LONGEST_NAME} characters"
-            )
+        _check_name(second)
         sets.rename(first, second)
         return
     if second not in sets:

@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from podwire.dataplane.ipset.address import BITS, family_of, masked, number
+from podwire.dataplane.addr import ip_int
+from podwire.dataplane.ipset.address import BITS, family_of, masked
 from podwire.dataplane.ipset.element import Element, Key
 from podwire.dataplane.ipset.ports import WITH_PORTS
 from podwire.dataplane.ipset.sets import SECOND_NS, IpSet, IpSets
+from podwire.dataplane.netdb import OF_PACKETS
 from podwire.dataplane.packet import Packet
 from podwire.dataplane.skb import Skb
 
@@ -37,7 +39,10 @@ def key_of(made: IpSet, skb: Skb, sides: tuple[str, ...]) -> Key | None:
             address = packet.src if source else packet.dst
             if family_of(address) != family:
                 return None
-            parts.append(number(address, family))
+            value = ip_int(address)
+            if made.options.netmask:
+                value = masked(value, made.options.netmask, BITS[family])
+            parts.append(value)
         elif dimension == "port":
             port = _port(packet, source=source)
             if made.kind.name == "bitmap:port":
@@ -49,9 +54,6 @@ def key_of(made: IpSet, skb: Skb, sides: tuple[str, ...]) -> Key | None:
             parts.append(packet.mark)
         else:
             parts.append((skb.in_dev if source else skb.out_dev, False))
-    if made.options.netmask:
-        parts[0] = masked(number(packet.src if sides[0] == "src" else packet.dst, family),
-                          made.options.netmask, BITS[family])  # fmt: skip
     return tuple(parts)
 
 
@@ -60,7 +62,7 @@ def _port(packet: Packet, *, source: bool) -> tuple[str, int]:
         return packet.protocol, packet.src_port if source else packet.dst_port
     if packet.protocol in {"icmp", "icmpv6"}:
         return packet.protocol, packet.icmp_type << 8 | packet.icmp_code
-    return packet.protocol, 0
+    return OF_PACKETS.get(packet.protocol, packet.protocol), 0
 
 
 def find(made: IpSet, skb: Skb, sides: tuple[str, ...], now_ns: int) -> tuple[Key, Element] | None:

@@ -2,49 +2,12 @@
 
 from __future__ import annotations
 
+from podwire.dataplane import netdb
 from podwire.dataplane.ipset.types import IpsetError
 
-PROTOCOLS = {
-    "tcp": 6,
-    "udp": 17,
-    "sctp": 132,
-    "udplite": 136,
-    "icmp": 1,
-    "icmpv6": 58,
-    "ipv6-icmp": 58,
-    "igmp": 2,
-    "gre": 47,
-    "esp": 50,
-    "ah": 51,
-    "ospf": 89,
-    "vrrp": 112,
-}
+PROTOCOLS = {**netdb.PROTOCOLS, "icmpv6": 58}
 NAMES = {number: name for name, number in PROTOCOLS.items() if name != "ipv6-icmp"}
 WITH_PORTS = ("tcp", "udp", "sctp", "udplite")
-
-SERVICES = {
-    "ftp": 21,
-    "ssh": 22,
-    "telnet": 23,
-    "smtp": 25,
-    "domain": 53,
-    "http": 80,
-    "kerberos": 88,
-    "pop3": 110,
-    "ntp": 123,
-    "imap2": 143,
-    "snmp": 161,
-    "bgp": 179,
-    "ldap": 389,
-    "https": 443,
-    "submission": 587,
-    "ldaps": 636,
-    "imaps": 993,
-    "pop3s": 995,
-    "nfs": 2049,
-    "mysql": 3306,
-    "postgresql": 5432,
-}
 
 # fmt: off
 ICMP = {
@@ -88,8 +51,8 @@ def protocol(word: str) -> str:
 def _one(word: str, proto: str, whole: str) -> int:
     if word.isdigit() and int(word) < 65536:
         return int(word)
-    if word in SERVICES:
-        return SERVICES[word]
+    if word in netdb.SERVICES:
+        return netdb.SERVICES[word]
     why = f"'{whole}' is invalid as number"
     if word.isdigit():
         why = f"'{word}' is out of range 0-65535"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from podwire.dataplane.ipset import lookup
+from podwire.dataplane.ipset.types import LONGEST_NAME
 from podwire.dataplane.netfilter.env import Env, UnknownModelError
 from podwire.dataplane.netfilter.match_base import bang, one, options
 from podwire.dataplane.netfilter.text import RuleError, number
@@ -19,8 +20,8 @@ def sides(option: str, arguments: list[str]) -> tuple[str, tuple[str, ...]]:
     if len(arguments) != 2:
         raise RuleError(f"{option} requires two args.")
     name, words = arguments
-    if len(name) > 31:
-        raise RuleError(f"setname `{name}' too long, max 31 characters.")
+    if len(name) > LONGEST_NAME:
+        raise RuleError(f"setname `{name}' too long, max {LONGEST_NAME} characters.")
     found = tuple(words.split(","))
     if len(found) > MOST_SIDES:
         raise RuleError(f"Can't be more src/dst options than {MOST_SIDES}.")
@@ -172,7 +173,7 @@ class SetTarget:
                 raise UnknownModelError(f"set {name} (it does not exist)")
         if self.added is not None:
             lookup.fill(
-                sets, *self.added[:1], skb, self.added[1], env.now_ns,
+                sets, self.added[0], skb, self.added[1], env.now_ns,
                 exist=self.exist, timeout_s=self.timeout_s,
             )  # fmt: skip
         if self.removed is not None:

@@ -4,11 +4,12 @@ Text becomes steps (``parse``, once per distinct text), steps make a ruleset of 
 (``apply``, once per pair of them), and a namespace adds what belongs to it alone (``state``:
 counts, elements with timeouts, token buckets). So nodes that load the same text share all of it.
 
-    text     types  elements                          words and errors; values; sets and maps
-    fields   expr   stmt  nat   literals              what rules are made of, and code for it
+    text   types  elements  priorities                words and errors; values; sets and maps
+    fields expr   stmt  nat  jhash  literals  env     what rules are made of, and code for it
     parse_expr  parse_rule  parse_block  parse        the grammar, from the inside out
-    model    ops    draft  apply  loops               rulesets and transactions
-    state    walk   show                              a namespace's own; packets; ``nft list``
+    templates   respell                               rules that differ in addresses and chains only
+    model  ops    draft  apply  apply_sets  loops  refusals   rulesets and transactions
+    state  walk   chains  fates  show                 a namespace's own; packets; ``nft list``
 
 Not modelled, and said so: the families arp, bridge and netdev, flow tables, ct helper, timeout and
 expectation objects, ``include``, JSON. What loads and makes a packet's fate UNKNOWN: quotas,

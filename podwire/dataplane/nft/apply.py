@@ -41,7 +41,8 @@ class Result(NamedTuple):
     timed: tuple[Timed, ...] = ()
     gone_tables: tuple[Key, ...] = ()
     gone_sets: tuple[tuple[str, str, str], ...] = ()
-    gone_rules: tuple[tuple[str, str, int], ...] = ()
+    gone_counters: tuple[tuple[str, str, int, int], ...] = ()
+    """Tables, handles of rules, slots."""
     added: tuple[tuple[Op, int], ...] = ()
     """Steps and the handles of what they added, for ``nft -e``."""
 
@@ -113,13 +114,13 @@ class Transaction:
 
     def _finish(self) -> Result:
         tables = dict(self.before.tables)
-        gone_rules: list[tuple[str, str, int]] = []
+        gone_counters: list[tuple[str, str, int, int]] = []
         for key, draft in self.drafts.items():
             if draft is None:
                 tables.pop(key, None)
                 continue
             tables[key] = draft.finish()
-            gone_rules += [(*key, handle) for handle in draft.gone_rules]
+            gone_counters += [(*key, *place) for place in draft.gone_counters]
         for key in self.gone_tables:
             if self.drafts.get(key) is not None:
                 tables[key] = tables.pop(key)  # made anew: it comes last
@@ -135,7 +136,7 @@ class Transaction:
         ruleset = Ruleset(tables, bases, tracks, self.last_table, self.last_order)
         return Result(
             ruleset, tuple(self.timed), tuple(self.gone_tables), tuple(self.gone_sets),
-            tuple(gone_rules), tuple(self.added),
+            tuple(gone_counters), tuple(self.added),
         )  # fmt: skip
 
 
@@ -166,11 +167,7 @@ def _ruleset(tx: Transaction, op: Op) -> None:
         raise NftError(f"not modelled: {op.verb} ruleset", *op.whole)
     for key in dict.fromkeys((*tx.before.tables, *tx.drafts)):
         if op.family in {"", key[0]} and (tx.drafts.get(key, 0) is not None):
-            _drop_table(tx, key)
-
-
-def _drop_table(tx: Transaction, key: Key) -> None:
-    tx.forget(key)
+            tx.forget(key)
 
 
 def _table(tx: Transaction, op: Op) -> None:
@@ -200,7 +197,7 @@ def _table(tx: Transaction, op: Op) -> None:
         for name in found.chain_names():
             found.flush_chain(name)
         return
-    _drop_table(tx, key)
+    tx.forget(key)
 
 
 # ---------------------------------------------------------------- chains
@@ -275,20 +272,12 @@ def _rule(tx: Transaction, op: Op) -> None:
     _check_rule(tx, op, draft, chain, rule)
     if rule.targets or rule.sets:
         tx.touched[draft.key, op.name] = op
-    if body.at is None and op.verb == "add":
-        draft.last_handle += rule.anonymous + 1
-        draft.count_rule(rule, 1)
-        content.rules.append(rule)
-        content.handles.append(draft.last_handle)
-        tx.added.append((op, draft.last_handle))
-        return
     place = _place(op, content)
     draft.last_handle += rule.anonymous
     handle = draft.handle()
     draft.count_rule(rule, 1)
     if op.verb == "replace":
-        draft.count_rule(content.rules[place], -1)
-        draft.gone_rules.append(content.handles[place])
+        draft.drop_rule(content.rules[place], content.handles[place])
         content.rules[place], content.handles[place] = rule, handle
     else:
         content.rules.insert(place, rule)
@@ -325,8 +314,7 @@ def _delete_rule(op: Op, draft: Draft, content: Content) -> None:
         if op.verb == "destroy":
             return
         raise failed(op, NO_ENTRY)
-    draft.count_rule(content.rules.pop(number), -1)
-    draft.gone_rules.append(content.handles.pop(number))
+    draft.drop_rule(content.rules.pop(number), content.handles.pop(number))
 
 
 def _check_rule(tx: Transaction, op: Op, draft: Draft, chain: Chain, rule: Rule) -> None:

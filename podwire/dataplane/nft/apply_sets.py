@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from podwire.dataplane.nft import types as t
 from podwire.dataplane.nft.draft import Draft
-from podwire.dataplane.nft.elements import Element, exact, show_key
+from podwire.dataplane.nft.elements import Element, bounds, exact, show_key
 from podwire.dataplane.nft.literals import many
 from podwire.dataplane.nft.model import Key, Obj, SetSpec
 from podwire.dataplane.nft.ops import ElementsBody, Op
@@ -63,10 +63,9 @@ def change_set(tx: Transaction, op: Op) -> None:
     """Make, flush or delete a set or map. Raises NftError."""
     draft = tx.draft(op)
     if op.verb in {"add", "create"}:
-        spec = op.body[0] if isinstance(op.body, tuple) else op.body
-        if spec is None:
+        if op.body is None:
             raise NftError("unqualified type in set definition", *op.spot)
-        _add_set(tx, op, draft, spec)
+        _add_set(tx, op, draft, op.body)
         return
     name = op.name
     if isinstance(op.body, int):
@@ -153,13 +152,9 @@ def _settle(tx: Transaction, op: Op, draft: Draft, spec: SetSpec) -> None:
 def _clash(draft: Draft, spec: SetSpec) -> tuple[Element, Element] | None:
     kind = spec.kinds[0]
     spans = sorted(
-        (
-            (e.key.low, e.key.high, e) if isinstance(e.key, t.Range)
-            else (kind.number(e.key), kind.number(e.key), e)
-            for e in draft.settled(spec.name)
-        ),
+        ((*bounds(kind, e.key), e) for e in draft.settled(spec.name)),
         key=lambda span: (span[0], -span[1]),
-    )  # fmt: skip
+    )
     for one, two in pairwise(spans):
         if two[0] <= one[1]:
             return one[2], two[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from podwire.dataplane.nft.elements import GONE, NONE, Element, Members, merged
+from podwire.dataplane.nft.elements import GONE, NONE, Element, Members, members, merged
 from podwire.dataplane.nft.model import Chain, Obj, Rule, SetSpec, Table
 
 
@@ -36,8 +36,8 @@ class Draft:
         self.last_handle = table.last_handle
         self.tracking = table.tracking
         self.bases: tuple[str, ...] = table.bases
-        self.gone_rules: list[int] = []
-        """Handles of removed rules, whose counters are to be forgotten."""
+        self.gone_counters: list[tuple[int, int]] = []
+        """Handles of removed rules and the slots of their counters, which are to be forgotten."""
 
     def handle(self) -> int:
         """The next handle."""
@@ -97,6 +97,11 @@ class Draft:
             self.use(f"@{name}", by)
         self.tracking += by * rule.tracks
 
+    def drop_rule(self, rule: Rule, handle: int) -> None:
+        """A rule goes: what it used, what it counted."""
+        self.count_rule(rule, -1)
+        self.gone_counters += [(handle, counter.slot) for counter in rule.counters]
+
     def flush_chain(self, name: str) -> None:
         """All rules of a chain go."""
         chain = self.chain(name)
@@ -104,9 +109,7 @@ class Draft:
             return
         content = self.rules(name)
         for rule, handle in zip(content.rules, content.handles, strict=True):
-            self.count_rule(rule, -1)
-            if rule.counters:
-                self.gone_rules.append(handle)
+            self.drop_rule(rule, handle)
         content.rules, content.handles = [], []
 
     def chain_names(self) -> list[str]:
@@ -178,9 +181,7 @@ class Draft:
     def merge(self, name: str) -> None:
         """Make ranges that touch one (auto-merge)."""
         spec = self.specs[name]
-        kind = spec.kinds[0]
-        delta = {e.key: e for e in merged(kind, self.settled(name))}
-        self.fresh[name] = Members(spec.kinds, NONE).changed(delta)
+        self.fresh[name] = members(spec.kinds, merged(spec.kinds[0], self.settled(name)))
         self.elements.pop(name, None)
 
     # ------------------------------------------------------------ done

@@ -188,17 +188,6 @@ class Members:
                 inexact += (value is not GONE) - (key in self.layers)
         return Members(self.kinds, self.layers.changed(delta), inexact)
 
-    def overlapping(self, key: Value) -> Element | None:
-        """An element whose values a range shares some of, but not all."""
-        if isinstance(key, tuple | Wild) or self.kinds[0].name == "ifname":
-            return None
-        low, high = _bounds(self.kinds[0], key)
-        for element in self:
-            other_low, other_high = _bounds(self.kinds[0], element.key)
-            if low <= other_high and other_low <= high and (low, high) != (other_low, other_high):
-                return element
-        return None
-
     def sorted(self, *, interval: bool) -> list[Element]:
         """The elements in the order that nft prints them."""
         found = list(self)
@@ -207,7 +196,8 @@ class Members:
         return sorted(found, key=lambda e: sort_key(self.kinds, e.key, interval=interval))
 
 
-def _bounds(kind: DataType, key: Value) -> tuple[int, int]:
+def bounds(kind: DataType, key: Value) -> tuple[int, int]:
+    """The first and the last number of a value or range."""
     if isinstance(key, Range):
         return key.low, key.high
     number = kind.number(key)
@@ -223,7 +213,7 @@ def members(kinds: tuple[DataType, ...], elements: Iterable[Element]) -> Members
 def merged(kind: DataType, elements: Iterable[Element]) -> list[Element]:
     """Overlapping and touching ranges made one (auto-merge)."""
     spans: list[tuple[int, int]] = []
-    for low, high in sorted(_bounds(kind, e.key) for e in elements):
+    for low, high in sorted(bounds(kind, e.key) for e in elements):
         if spans and low <= spans[-1][1] + 1:
             spans[-1] = (spans[-1][0], max(spans[-1][1], high))
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from podwire.dataplane.netfilter.env import Chance, UnknownModelError
+from podwire.dataplane.netfilter.env import Chance
 from podwire.dataplane.nft.elements import Element
 from podwire.dataplane.nft.types import Value
 
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from podwire.dataplane.netns import Netns
     from podwire.dataplane.nft.model import Table
     from podwire.dataplane.nft.state import Nft
-
-__all__ = ["Env", "UnknownModelError"]
 
 
 class Env:

@@ -8,35 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from podwire.dataplane.netfilter.env import UnknownModelError
 from podwire.dataplane.nft import types as t
 from podwire.dataplane.nft.elements import Element, Members, show_data, show_key
-from podwire.dataplane.nft.env import Env, UnknownModelError
+from podwire.dataplane.nft.env import Env
 from podwire.dataplane.nft.jhash import jhash
 from podwire.dataplane.skb import Skb
 
 Code = Callable[[Skb, Env], Any]
 
 
-class Expr:
-    """Base of expressions. ``kinds`` are the types of its value (several: a concatenation)."""
-
-    __slots__ = ()
-    kinds: tuple[t.DataType, ...]
+class Operand(Protocol):
+    """What may stand on either side of a comparison."""
 
     @property
-    def kind(self) -> t.DataType:
-        """The type of a plain value."""
-        return self.kinds[0]
+    def kinds(self) -> tuple[t.DataType, ...]:
+        """The types of its value (several: a concatenation)."""
 
     def show(self) -> str:
         """As nft prints it."""
-        raise NotImplementedError
+
+
+class Expr(Operand, Protocol):
+    """What can be evaluated."""
 
     def code(self) -> Code:
         """A function that evaluates it."""
-        raise NotImplementedError
 
 
 def unmodelled(what: str) -> Code:
@@ -49,7 +48,7 @@ def unmodelled(what: str) -> Code:
 
 
 @dataclass(frozen=True, slots=True)
-class Simple(Expr):
+class Simple:
     """Something read by name: ``ip saddr``, ``meta mark``, ``ct state``. ``run`` evaluates it."""
 
     text: str
@@ -68,13 +67,13 @@ class Simple(Expr):
 
 
 @dataclass(frozen=True, slots=True)
-class Concat(Expr):
+class Concat:
     """``ip daddr . meta l4proto . th dport``."""
 
     parts: tuple[Expr, ...]
 
     @property
-    def kinds(self) -> tuple[t.DataType, ...]:  # type: ignore[override]
+    def kinds(self) -> tuple[t.DataType, ...]:
         """The types of its parts."""
         return tuple(kind for part in self.parts for kind in part.kinds)
 
@@ -112,7 +111,7 @@ _OPERATORS: dict[str, Callable[[int, int], int]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Binary(Expr):
+class Binary:
     """``meta mark & 0x4000``. ``right`` is a number of the left side's type."""
 
     left: Expr
@@ -120,7 +119,7 @@ class Binary(Expr):
     right: int
 
     @property
-    def kinds(self) -> tuple[t.DataType, ...]:  # type: ignore[override]
+    def kinds(self) -> tuple[t.DataType, ...]:
         """The left side's."""
         return self.left.kinds
 
@@ -128,17 +127,13 @@ class Binary(Expr):
         """As nft prints it."""
         if self.operator in {"<<", ">>"}:
             return f"{self.left.show()} {self.operator} {self.right}"
-        kind = self.kind
+        kind = self.kinds[0]
         return f"{self.left.show()} {self.operator} {kind.show(kind.back(self.right))}"
 
     def code(self) -> Code:
         """A function that evaluates it."""
-        left, operate, right, kind = (
-            self.left.code(),
-            _OPERATORS[self.operator],
-            self.right,
-            (self.kind),
-        )
+        left, operate = self.left.code(), _OPERATORS[self.operator]
+        right, kind = self.right, self.kinds[0]
         if kind.back is int:
 
             def plain(skb: Skb, env: Env) -> Any:
@@ -155,7 +150,7 @@ class Binary(Expr):
 
 
 @dataclass(frozen=True, slots=True)
-class Constant(Expr):
+class Constant:
     """A value, prefix or range that stands in a rule."""
 
     kinds: tuple[t.DataType, ...]
@@ -176,7 +171,7 @@ class Constant(Expr):
 
 
 @dataclass(frozen=True, slots=True)
-class SetRef(Expr):
+class SetRef:
     """``@name``: a named set or map."""
 
     name: str
@@ -188,7 +183,7 @@ class SetRef(Expr):
 
 
 @dataclass(frozen=True)
-class Anonymous(Expr):
+class Anonymous:
     """``{ ... }`` in a rule: a set, or a map when ``data`` says of what type."""
 
     kinds: tuple[t.DataType, ...]
@@ -221,7 +216,7 @@ def finder(container: Container) -> Callable[[t.Value, Env], Element | None]:
 
 
 @dataclass(frozen=True)
-class MapValue(Expr):
+class MapValue:
     """``tcp dport map @m``: what a map gives for a value."""
 
     key: Expr
@@ -245,7 +240,7 @@ class MapValue(Expr):
 
 
 @dataclass(frozen=True, slots=True)
-class Numgen(Expr):
+class Numgen:
     """``numgen random mod N`` (chance decides) and ``numgen inc mod N`` (turns)."""
 
     mode: str
@@ -267,7 +262,7 @@ class Numgen(Expr):
 
 
 @dataclass(frozen=True, slots=True)
-class Hash(Expr):
+class Hash:
     """``jhash ip saddr mod N seed S``; without a seed the kernel draws one, here it is 0."""
 
     of: Expr | None
@@ -310,7 +305,7 @@ def wire(kind: t.DataType, value: t.Value) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Presence(Expr):
+class Presence:
     """``missing`` and ``exists``, which ``fib ... oif`` is compared with."""
 
     word: str

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from podwire.dataplane.addr import is_multicast
 from podwire.dataplane.conntrack import Entry
+from podwire.dataplane.fib import Route
+from podwire.dataplane.netdb import OF_PACKETS
 from podwire.dataplane.nft import types as t
 from podwire.dataplane.nft.env import Env
 from podwire.dataplane.nft.expr import Code, Simple, unmodelled
@@ -13,8 +16,8 @@ from podwire.dataplane.packet import Packet
 from podwire.dataplane.skb import Skb
 
 ICMP6 = ("icmpv6", "ipv6-icmp")
-_CT_STATE = {"INVALID": 1, "ESTABLISHED": 2, "RELATED": 4, "NEW": 8, "UNTRACKED": 64}
-ETHER = {"ip": 0x0800, "ip6": 0x86DD}
+_CT_STATE = {name.upper(): bit for name, bit in t.SYMBOLS["ct_state"].items()}
+_ETHER = t.SYMBOLS["ether_type"]
 
 
 def _of_family(family: str, read: Callable[[Packet], Any]) -> Code:
@@ -31,7 +34,7 @@ def _of_protocol(protocols: tuple[str, ...], read: Callable[[Packet], Any]) -> C
 
 def l4_name(packet: Packet) -> str:
     """The transport protocol as nft names it."""
-    return "ipv6-icmp" if packet.protocol == "icmpv6" else packet.protocol
+    return OF_PACKETS.get(packet.protocol, packet.protocol)
 
 
 def _payload() -> dict[str, Simple]:
@@ -94,7 +97,7 @@ def _meta() -> dict[str, Simple]:
     table: dict[str, tuple[t.DataType, Code | None]] = {
         "l4proto": (t.PROTO, lambda skb, _: l4_name(skb.packet)),
         "nfproto": (t.NF_PROTO, lambda _, env: 10 if env.family == "ip6" else 2),
-        "protocol": (t.ETHER_TYPE, lambda _, env: ETHER[env.family]),
+        "protocol": (t.ETHER_TYPE, lambda _, env: _ETHER[env.family]),
         "length": (t.INT32, lambda skb, _: skb.packet.size_bytes),
         "mark": (t.MARK, lambda skb, _: skb.packet.mark),
         "iifname": (t.IFNAME, lambda skb, _: skb.in_dev),
@@ -141,7 +144,7 @@ def _ct_state(skb: Skb, _env: Env) -> int:
     return _CT_STATE.get(skb.ct_state, 1)
 
 
-def _ct(read: Callable[[Any, Skb, Env], Any]) -> Code:
+def _ct(read: Callable[[Entry, Skb, Env], Any]) -> Code:
     return lambda skb, env: None if skb.ct is None else read(skb.ct, skb, env)
 
 
@@ -166,7 +169,7 @@ def _ct_table() -> dict[str, Simple]:
         "expiration": (
             t.TIME, _ct(lambda e, _s, env: max(e.expires_ns - env.now_ns, 0) // 1_000_000)
         ),
-        "zone": (t.INT16, _ct(lambda e, _s, _n: getattr(e, "zone", 0))),
+        "zone": (t.INT16, _ct(lambda e, _s, _n: e.zone)),
     }  # fmt: skip
     found = {name: Simple(f"ct {name}", (kind,), run) for name, (kind, run) in table.items()}
     for name, kind in (("helper", t.STRING), ("label", t.STRING), ("bytes", t.INT64),
@@ -207,10 +210,7 @@ CT = _ct_table()
 
 # ---------------------------------------------------------------- fib
 
-_ROUTE_TYPES = {
-    "unicast": 1, "local": 2, "broadcast": 3, "multicast": 5, "blackhole": 6, "unreachable": 7,
-    "prohibit": 8,
-}  # fmt: skip
+_ADDR_TYPES = t.SYMBOLS["fib_addrtype"]
 
 
 def fib(flags: tuple[str, ...], result: str) -> Simple:
@@ -238,18 +238,12 @@ def fib(flags: tuple[str, ...], result: str) -> Simple:
 _FORWARDS = ("unicast", "local")
 
 
-def _address_type(address: str, route: Any, dev: str) -> int:
+def _address_type(address: str, route: Route | None, dev: str) -> int:
     if address == "255.255.255.255":
-        return 3
-    if _multicast(address):
-        return 5
+        return _ADDR_TYPES["broadcast"]
+    if is_multicast(address):
+        return _ADDR_TYPES["multicast"]
     if route is None:
-        return 7
-    kind = _ROUTE_TYPES.get(route.type, 1)
-    return 1 if kind == 2 and dev and route.dev != dev else kind
-
-
-def _multicast(address: str) -> bool:
-    if ":" in address:
-        return address.startswith("ff")
-    return 224 <= int(address.split(".", 1)[0]) < 240
+        return _ADDR_TYPES["unreachable"]
+    elsewhere = route.type == "local" and dev and route.dev != dev
+    return _ADDR_TYPES["unicast" if elsewhere else route.type]

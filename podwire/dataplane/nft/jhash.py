@@ -1,4 +1,4 @@
-"""Bob Jenkins' hash as Linux has it (include/linux/jhash.h): nft's ``jhash`` spreads by it."""
+"""Bob Jenkins' hash as Linux has it (include/linux/jhash.h), for nft's ``jhash`` and for Cilium."""
 
 from __future__ import annotations
 

@@ -7,8 +7,16 @@ from itertools import pairwise
 from typing import Any
 
 from podwire.dataplane.nft import types as t
-from podwire.dataplane.nft.elements import Element, Verdict, exact, members, merged
-from podwire.dataplane.nft.expr import Anonymous, Constant, Container, Expr, Presence, SetRef
+from podwire.dataplane.nft.elements import Element, Verdict, bounds, exact, members, merged
+from podwire.dataplane.nft.expr import (
+    Anonymous,
+    Constant,
+    Container,
+    Expr,
+    Operand,
+    Presence,
+    SetRef,
+)
 from podwire.dataplane.nft.text import NftError, Token, Words, unexpected
 
 _PREFIXED = ("ipv4_addr", "ipv6_addr", "mark", "integer")
@@ -222,11 +230,7 @@ def _fast_key(text: str, kinds: Kinds) -> t.Value:
 
 def anonymous(words: Words, kinds: Kinds, data: Kinds) -> Anonymous:
     """``{ ... }`` in a rule."""
-    start = words.peek().start
-    found = elements(words, kinds, data)
-    if not found:
-        raise NftError("Set is empty", start, words.last.end)
-    return collected(kinds, data, found)
+    return collected(kinds, data, elements(words, kinds, data))
 
 
 def collected(kinds: Kinds, data: Kinds, found: list[Element]) -> Anonymous:
@@ -239,10 +243,7 @@ def collected(kinds: Kinds, data: Kinds, found: list[Element]) -> Anonymous:
 
 def merged_prefixes(kind: t.DataType, found: list[Element]) -> list[Element]:
     """Overlapping ranges made one; those that only touch stay apart."""
-    spans = sorted(
-        (e.key.low, e.key.high) if isinstance(e.key, t.Range) else (kind.number(e.key),) * 2
-        for e in found
-    )
+    spans = sorted(bounds(kind, e.key) for e in found)
     if all(a[1] < b[0] for a, b in pairwise(spans)):
         return found
     return merged(kind, found)
@@ -257,7 +258,7 @@ def container(words: Words, kinds: Kinds, data: Kinds) -> Container:
     return anonymous(words, kinds, data)
 
 
-def right_side(words: Words, left: Expr) -> Expr:
+def right_side(words: Words, left: Expr) -> Operand:
     """What a comparison compares with."""
     kinds = left.kinds
     token = words.peek()
@@ -267,11 +268,9 @@ def right_side(words: Words, left: Expr) -> Expr:
         only = elements(words, kinds, ())
         if len(only) == 1 and len(kinds) == 1 and not only[0].comment:
             return Constant(kinds, only[0].key)
-        if not only:
-            raise NftError("Set is empty", token.start, words.last.end)
         return collected(kinds, (), only)
     if token.text in {"missing", "exists"}:
         return Presence(words.next().text)
     if token.text == "(":
-        return Constant(kinds, left.kind.back(bits(words, left.kind)))
+        return Constant(kinds, kinds[0].back(bits(words, kinds[0])))
     return Constant(kinds, compound(words, kinds))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from podwire.dataplane.nft import types as t
 from podwire.dataplane.nft.elements import NONE, Layers, Members
-from podwire.dataplane.nft.expr import Anonymous, Binary, Concat, Expr, MapValue, SetRef, Simple
+from podwire.dataplane.nft.expr import Anonymous, Binary, Concat, MapValue, Operand, SetRef, Simple
 from podwire.dataplane.nft.nat import Nat
 from podwire.dataplane.nft.respell import respell
 from podwire.dataplane.nft.stmt import (
@@ -19,8 +19,7 @@ from podwire.dataplane.nft.stmt import (
     Object,
     Reject,
     Run,
-    SetCt,
-    SetMeta,
+    SetKey,
     Stmt,
     VMap,
 )  # fmt: skip
@@ -114,9 +113,6 @@ class Rule:
         return " ".join(words)
 
 
-_SAME = {"icmpv6": "ipv6-icmp"}
-
-
 def _implied(stmt: Stmt, following: Stmt, family: str) -> bool:
     """``meta l4proto tcp`` before ``tcp dport``: nft leaves out what follows from the next."""
     if not isinstance(stmt, Match) or stmt.operator or not isinstance(stmt.left, Simple):
@@ -127,7 +123,7 @@ def _implied(stmt: Stmt, following: Stmt, family: str) -> bool:
         if isinstance(following, Reject):
             return following.proto == "tcp" and value == "tcp"
         protocol = _protocol_of(following)
-        return value is not None and _SAME.get(protocol, protocol) == value
+        return value is not None and t.PROTOCOL_ALIASES.get(protocol, protocol) == value
     if stmt.left.text == "meta nfproto":
         return {2: "ip", 10: "ip6"}.get(value or 0) == _protocol_of(following)
     return False
@@ -158,6 +154,8 @@ def make_rule(stmts: list[Stmt], comment: str, family: str) -> Rule:
         elif isinstance(stmt, Nat):
             tracks = True
             nat = "source" if stmt.kind in {"snat", "masquerade"} else "destination"
+        elif isinstance(stmt, SetKey):
+            tracks = tracks or stmt.what == "ct"
         elif isinstance(stmt, Dynset):
             sets[stmt.name, "set"] = None
         for use, expr in _expressions(stmt):
@@ -169,14 +167,13 @@ def make_rule(stmts: list[Stmt], comment: str, family: str) -> Rule:
                     targets.update({e.data[1]: None for e in expr.members if e.data[1]})
             elif isinstance(expr, Simple) and expr.text.startswith("ct "):
                 tracks = True
-        tracks = tracks or isinstance(stmt, SetCt)
     return Rule(
         tuple(stmts), comment, family, tuple(targets), tuple(sets), tuple(objects), anonymous,
         tracks, nat,
     )  # fmt: skip
 
 
-def _expressions(stmt: Stmt) -> Iterator[tuple[str, Expr]]:
+def _expressions(stmt: Stmt) -> Iterator[tuple[str, Operand]]:
     roots: list[tuple[str, Any]] = []
     if isinstance(stmt, Match):
         roots = [("", stmt.left), ("set", stmt.right)]
@@ -184,7 +181,7 @@ def _expressions(stmt: Stmt) -> Iterator[tuple[str, Expr]]:
         roots = [("", stmt.key), ("vmap", stmt.container)]
     elif isinstance(stmt, Nat):
         roots = [("", stmt.address), ("", stmt.port)]
-    elif isinstance(stmt, SetMeta | SetCt):
+    elif isinstance(stmt, SetKey):
         roots = [("", stmt.value)]
     elif isinstance(stmt, Dynset):
         roots = [("", stmt.key)]

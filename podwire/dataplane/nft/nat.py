@@ -10,7 +10,7 @@ from podwire.dataplane.netfilter.targets import Nat as Target
 from podwire.dataplane.nft import types as t
 from podwire.dataplane.nft.env import Env
 from podwire.dataplane.nft.expr import Constant, Expr
-from podwire.dataplane.nft.stmt import BREAK, Outcome, Run, Stmt
+from podwire.dataplane.nft.stmt import BREAK, Outcome, Run
 from podwire.dataplane.skb import Skb
 
 FLAGS = ("random", "fully-random", "persistent")
@@ -18,7 +18,7 @@ NAMES = {"dnat": "DNAT", "snat": "SNAT", "masquerade": "MASQUERADE", "redirect":
 
 
 @dataclass(frozen=True, slots=True)
-class Nat(Stmt):
+class Nat:
     """``dnat to 10.0.0.1:80``; ``family`` is the word of ``dnat ip to``."""
 
     kind: str
@@ -46,13 +46,11 @@ class Nat(Stmt):
 
     def code(self) -> Run:
         """A function that does it."""
-        name = NAMES[self.kind]
         flags = self.flags
         if self.address is None:
-            ports = self._ports()
-            target = _target(name, "", "", ports, flags)
+            target = _target(self.kind, "", "", self._ports(), flags)
             return lambda _skb, _env: ("nat", target)
-        address, port = self.address.code(), self.port
+        address, port, kind = self.address.code(), self.port, self.kind
         port_code = port.code() if port is not None else None
 
         def run(skb: Skb, env: Env) -> Outcome:
@@ -63,11 +61,11 @@ class Nat(Stmt):
             if isinstance(value, tuple):
                 value, to_port = value
             ip, last = _ends(value)
-            return ("nat", _target(name, ip, last, _span(to_port), flags))
+            return ("nat", _target(kind, ip, last, _span(to_port), flags))
 
         if isinstance(self.address, Constant) and (port is None or isinstance(port, Constant)):
             ip, last = _ends(self.address.value)
-            fixed = ("nat", _target(name, ip, last, self._ports(), flags))
+            fixed = ("nat", _target(kind, ip, last, self._ports(), flags))
             return lambda _skb, _env: fixed
         return run
 
@@ -91,12 +89,13 @@ def _span(port: Any) -> tuple[int, int] | None:
 
 @lru_cache(maxsize=1 << 16)
 def _target(
-    name: str,
+    kind: str,
     ip: str,
     last: str,
     ports: tuple[int, int] | None,
     flags: tuple[str, ...],
 ) -> Target:
     return Target(
-        name, ip, last, ports, "random" in flags, "fully-random" in flags, "persistent" in flags
-    )
+        NAMES[kind], ip, last, ports,
+        "random" in flags, "fully-random" in flags, "persistent" in flags,
+    )  # fmt: skip

@@ -30,7 +30,6 @@ class ChainBody(NamedTuple):
     priority: int = 0
     policy: str | None = None
     comment: str = ""
-    priority_spot: tuple[int, int] = (0, 0)
 
 
 class RuleBody(NamedTuple):

@@ -13,7 +13,13 @@ from functools import lru_cache
 from podwire.dataplane.nft import parse_rule
 from podwire.dataplane.nft.model import FAMILIES, MODELLED
 from podwire.dataplane.nft.ops import ChainBody, ElementsBody, Op, RuleBody
-from podwire.dataplane.nft.parse_block import chain_body, object_body, set_body, table_block
+from podwire.dataplane.nft.parse_block import (
+    braces,
+    chain_body,
+    object_body,
+    set_body,
+    table_block,
+)
 from podwire.dataplane.nft.text import MAX_TEXT_BYTES, NftError, Words, unexpected
 
 VERBS = ("add", "create", "insert", "replace", "delete", "destroy", "flush", "reset", "list",
@@ -218,18 +224,18 @@ class _Parser:
         name = words.name()
         spot = (name.start, name.end)
         body: object = None
+        held: ElementsBody | None = None
         if what == "chain":
             body = self._chain(verb)
         elif what in {"set", "map"} and words.peek().text == "{":
-            body = set_body(words, self.ops, what, family, table, name.value, outer=True)
+            body, held = set_body(words, what, family, name.value)
         elif what == "element":
             body = self._braces()
         elif what in {"counter", "quota", "limit"} and not words.ended():
             body = object_body(words, what)
         self._op(verb, what, family, table, name.value, body, start, spot)
-        if what in {"set", "map"} and isinstance(body, tuple) and body[1] is not None:
-            self._op("add", "element", family, table, name.value, body[1], start, spot)
-            self.ops[-2] = self.ops[-2]._replace(body=body[0])
+        if held is not None:
+            self._op("add", "element", family, table, name.value, held, start, spot)
 
     def _chain(self, verb: str) -> ChainBody | str:
         words = self.words
@@ -271,15 +277,3 @@ class _Parser:
 
 _OBJECTS = ("chain", "rule", "set", "map", "element", "counter", "quota", "limit", "flowtable")
 _PLURALS = ("tables", "chains", "sets", "maps", "counters", "quotas", "limits")
-
-
-def braces(words: Words) -> ElementsBody:
-    """``{ ... }`` taken as text."""
-    first = words.want("{")
-    depth = 1
-    while depth:
-        token = words.next()
-        if token.kind == "end":
-            raise unexpected(token)
-        depth += (token.text == "{") - (token.text == "}")
-    return ElementsBody(words.text[first.start : words.last.end], first.start)

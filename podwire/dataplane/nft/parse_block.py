@@ -6,7 +6,6 @@ from typing import Any
 
 from podwire.dataplane.nft import parse_rule, priorities
 from podwire.dataplane.nft import types as t
-from podwire.dataplane.nft.expr import Expr
 from podwire.dataplane.nft.model import SetSpec
 from podwire.dataplane.nft.ops import ChainBody, ElementsBody, Op, RuleBody
 from podwire.dataplane.nft.parse_expr import expression
@@ -29,12 +28,7 @@ def table_block(
     elements: list[Op] = []
     rules: list[Op] = []
     comment, flags = "", list[str]()
-    words.want("{")
-    while True:
-        words.skip_lines()
-        if words.take("}"):
-            break
-        token = words.next()
+    for token in words.lines():
         if token.text == "comment":
             comment = words.next().value
         elif token.text == "flags":
@@ -43,7 +37,7 @@ def table_block(
             _chain(words, chains, rules, family, table)
         elif token.text in {"set", "map"}:
             own = words.name()
-            spec, body = set_body(words, [], token.text, family, table, own.value)
+            spec, body = set_body(words, token.text, family, own.value)
             at = (own.start, own.end)
             sets.append(Op("add", token.text, family, table, own.value, spec, at, at))
             if body is not None:
@@ -117,10 +111,7 @@ def _hooked(words: Words, found: ChainBody) -> ChainBody:
     if words.take("device"):
         words.next()
     words.want("priority")
-    start = words.peek().start
-    priority = _priority(words, hook.text)
-    spot = (start, words.last.end)
-    return found._replace(type=kind.text, hook=hook.text, priority=priority, priority_spot=spot)
+    return found._replace(type=kind.text, hook=hook.text, priority=_priority(words, hook.text))
 
 
 def _priority(words: Words, hook: str) -> int:
@@ -144,21 +135,13 @@ def _priority(words: Words, hook: str) -> int:
 
 
 def set_body(
-    words: Words, ops: list[Op], what: str, family: str, table: str, name: str, *,
-    outer: bool = False,
-) -> tuple[SetSpec, ElementsBody | None]:  # fmt: skip
-    """The braces of a set or map."""
-    from podwire.dataplane.nft.parse import braces  # noqa: PLC0415  # the two call each other
-
-    del ops, table, outer
-    start = words.want("{")
+    words: Words, what: str, family: str, name: str
+) -> tuple[SetSpec, ElementsBody | None]:
+    """The braces of a set or map, and the elements in them."""
+    start = words.peek().start
     told: dict[str, Any] = {}
     elements: ElementsBody | None = None
-    while True:
-        words.skip_lines()
-        if words.take("}"):
-            break
-        token = words.next()
+    for token in words.lines():
         if token.text == "type":
             told["kinds"], told["data"], told["type_text"] = _types(words, what)
         elif token.text == "typeof":
@@ -170,8 +153,20 @@ def set_body(
         else:
             _property(words, token, told)
     if "kinds" not in told:
-        raise NftError("unqualified type in set definition", start.start, words.last.end)
+        raise NftError("unqualified type in set definition", start, words.last.end)
     return SetSpec(name=name, is_map=what == "map", **told), elements
+
+
+def braces(words: Words) -> ElementsBody:
+    """``{ ... }`` taken as text."""
+    first = words.want("{")
+    depth = 1
+    while depth:
+        token = words.next()
+        if token.kind == "end":
+            raise unexpected(token)
+        depth += (token.text == "{") - (token.text == "}")
+    return ElementsBody(words.text[first.start : words.last.end], first.start)
 
 
 def _property(words: Words, token: Token, told: dict[str, Any]) -> None:
@@ -220,10 +215,7 @@ def _type_list(words: Words) -> tuple[tuple[t.DataType, ...], str]:
         token = words.next()
         kind = t.NAMED.get(token.text)
         if kind is None:
-            if token.text == "ether_addr":
-                kind = t.ETHER_ADDR
-            else:
-                raise NftError(f"unknown datatype {token.text}", token.start, token.end)
+            raise NftError(f"unknown datatype {token.text}", token.start, token.end)
         kinds.append(kind)
         if not words.take("."):
             break
@@ -231,18 +223,14 @@ def _type_list(words: Words) -> tuple[tuple[t.DataType, ...], str]:
 
 
 def _typeof(words: Words, what: str, family: str) -> tuple[Any, Any, str]:
-    key = _typed(words, family)
+    key = expression(words, family)
     if what == "set":
         return key.kinds, (), f"typeof {key.show()}"
     words.want(":")
     if words.take("verdict"):
         return key.kinds, (t.VERDICT,), f"typeof {key.show()} : verdict"
-    data = _typed(words, family)
+    data = expression(words, family)
     return key.kinds, data.kinds, f"typeof {key.show()} : {data.show()}"
-
-
-def _typed(words: Words, family: str) -> Expr:
-    return expression(words, family)
 
 
 # ---------------------------------------------------------------- named objects

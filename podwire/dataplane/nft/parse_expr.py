@@ -61,7 +61,7 @@ def _binary(words: Words, family: str, kind: t.DataType | None) -> Expr:
     while (word := words.peek().text) in OPERATORS and words.peek().kind != "string":
         words.next()
         operator = OPERATORS[word]
-        right = words.number() if operator in {"<<", ">>"} else bits(words, left.kind)
+        right = words.number() if operator in {"<<", ">>"} else bits(words, left.kinds[0])
         left = _joined(left, operator, right)
     return left
 
@@ -69,7 +69,7 @@ def _binary(words: Words, family: str, kind: t.DataType | None) -> Expr:
 def _joined(left: Expr, operator: str, right: int) -> Expr:
     """``x & a | b`` is kept by the kernel as one operation, which clears what it sets."""
     if operator == "|" and isinstance(left, Binary) and left.operator == "&":
-        full = (1 << left.kind.bits) - 1
+        full = (1 << left.kinds[0].bits) - 1
         keeps = left.right & ~right & full
         clears = (keeps | right) & full
         return Binary(Binary(left.left, "&", clears), "|", right)

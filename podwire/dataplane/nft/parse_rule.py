@@ -15,6 +15,7 @@ from podwire.dataplane.nft.expr import (
     Constant,
     Expr,
     MapValue,
+    Operand,
     Simple,
 )
 from podwire.dataplane.nft.literals import VERDICTS, container, right_side
@@ -23,7 +24,8 @@ from podwire.dataplane.nft.nat import FLAGS, Nat
 from podwire.dataplane.nft.parse_expr import expression
 from podwire.dataplane.nft.stmt import (
     DEFAULT_BURST,
-    TERMINAL,
+    SIZES,
+    UNITS_S,
     Counter,
     Dynset,
     Give,
@@ -34,8 +36,7 @@ from podwire.dataplane.nft.stmt import (
     Object,
     Raw,
     Reject,
-    SetCt,
-    SetMeta,
+    SetKey,
     Stmt,
     VMap,
 )  # fmt: skip
@@ -90,7 +91,7 @@ def parse(words: Words, family: str) -> Rule:
 
 def _terminal(stmt: Stmt) -> bool:
     if isinstance(stmt, Give):
-        return stmt.kind in TERMINAL
+        return stmt.kind != "continue"
     return isinstance(stmt, Reject | Nat)
 
 
@@ -162,13 +163,12 @@ def _raw(words: Words) -> Stmt:
 
 
 def _comparison(words: Words, family: str) -> Stmt:
-    start = words.peek()
     left = expression(words, family)
     words.transport = words.transport or _tells_transport(left)
     if words.take("vmap"):
         return VMap(left, container(words, left.kinds, (t.VERDICT,)))
     if words.take("set"):
-        return _assignment(words, family, left, start)
+        return _assignment(words, family, left)
     if words.ended():
         raise unexpected(words.peek())
     token = words.peek()
@@ -197,16 +197,16 @@ def _tells_transport(left: Expr) -> bool:
     )
 
 
-def _simplified(left: Expr, operator: str, right: Expr) -> Match:
+def _simplified(left: Expr, operator: str, right: Operand) -> Match:
     """The shorter forms that nft prints for what was spelled longer."""
-    plain = "" if operator == "==" and not left.kind.flags else operator
+    kind = left.kinds[0]
+    plain = "" if operator == "==" and not kind.flags else operator
     if not isinstance(left, Binary) or left.operator != "&" or not isinstance(right, Constant):
         return Match(left, plain, right)
-    if left.kind.flags and operator == "!=" and right.value == 0:
+    if kind.flags and operator == "!=" and right.value == 0:
         return Match(left.left, "", Constant(left.kinds, left.right))
-    if left.kind is t.TCP_FLAG and operator in {"==", "!=", ""}:
+    if kind is t.TCP_FLAG and operator in {"==", "!=", ""}:
         return Match(left.left, "" if operator != "!=" else "!=", right, left.right)
-    kind = left.kind
     if kind in {t.IPV4, t.IPV6} and operator in {"==", "!=", ""}:
         host = ~left.right & ((1 << kind.bits) - 1)
         if host & (host + 1) == 0 and not isinstance(right.value, t.Range):
@@ -216,19 +216,19 @@ def _simplified(left: Expr, operator: str, right: Expr) -> Match:
     return Match(left, plain, right)
 
 
-def _assignment(words: Words, family: str, left: Expr, start: Token) -> Stmt:
-    if isinstance(left, Simple) and left in fields.META.values():
-        key = left.text.removeprefix("meta ")
-        if key == "mark":
-            return SetMeta(key, expression(words, family, t.MARK))
-        return SetMeta(key, None, _spelled(words))
-    if isinstance(left, Simple) and left.text.startswith("ct "):
-        key = left.text[3:]
-        if key == "mark":
-            return SetCt(key, expression(words, family, t.MARK))
-        return SetCt(key, None, _spelled(words))
-    del start
+def _assignment(words: Words, family: str, left: Expr) -> Stmt:
+    if isinstance(left, Simple):
+        if left in fields.META.values():
+            return _set_key("meta", left.text.removeprefix("meta "), words, family)
+        if left.text.startswith("ct "):
+            return _set_key("ct", left.text.removeprefix("ct "), words, family)
     return Raw(f"{left.show()} set {_spelled(words)}")
+
+
+def _set_key(what: str, key: str, words: Words, family: str) -> SetKey:
+    if key == "mark":
+        return SetKey(what, key, expression(words, family, t.MARK))
+    return SetKey(what, key, None, _spelled(words))
 
 
 def _spelled(words: Words) -> str:
@@ -264,7 +264,7 @@ def limit(words: Words) -> Limit:
     over = bool(words.take("over"))
     words.take("until")
     rate, in_bytes, unit = _rate(words)
-    if unit.text not in {"second", "minute", "hour", "day", "week"}:
+    if unit.text not in UNITS_S:
         raise unexpected(unit)
     burst = 0 if in_bytes else DEFAULT_BURST
     if words.take("burst"):
@@ -277,21 +277,18 @@ def _rate(words: Words) -> tuple[int, bool, Token]:
     """``10/minute`` or ``1 mbytes/second`` (whose slash is part of a word)."""
     following = words.peek(1)
     size, slash, unit = following.text.partition("/")
-    if following.kind == "word" and slash and size in _SIZES:
+    if following.kind == "word" and slash and size in SIZES:
         number = words.number()
         words.next()
-        return number * _SIZES[size], True, following._replace(text=unit)
+        return number * SIZES[size], True, following._replace(text=unit)
     number, in_bytes = _amount(words)
     words.want("/")
     return number, in_bytes, words.next()
 
 
-_SIZES = {"mbytes": 1 << 20, "kbytes": 1 << 10, "bytes": 1}
-
-
 def _amount(words: Words) -> tuple[int, bool]:
     number = words.number()
-    for name, size in _SIZES.items():
+    for name, size in SIZES.items():
         if words.take(name):
             return number * size, True
     return number, False

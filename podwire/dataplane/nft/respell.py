@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from podwire.dataplane.nft.elements import Element, Members, members
-from podwire.dataplane.nft.expr import Anonymous, Constant, Container, Expr
+from podwire.dataplane.nft.expr import Anonymous, Constant, Container, Expr, Operand
 from podwire.dataplane.nft.nat import Nat
 from podwire.dataplane.nft.stmt import Give, Match, Stmt, VMap
 from podwire.dataplane.nft.types import Value
@@ -25,17 +25,23 @@ def _stmt(stmt: Stmt, words: Words) -> Stmt:
     if isinstance(stmt, Give):
         return Give(stmt.kind, words.get(stmt.chain, stmt.chain), stmt.words)
     if isinstance(stmt, Nat):
-        address = _right(stmt.address, words) if stmt.address is not None else None
+        address = _given(stmt.address, words) if stmt.address is not None else None
         return Nat(stmt.kind, stmt.family, address, stmt.port, stmt.flags)
     if isinstance(stmt, VMap):
         return VMap(stmt.key, _container(stmt.container, words))
     return stmt
 
 
-def _right(expr: Expr, words: Words) -> Expr:
+def _right(operand: Operand, words: Words) -> Operand:
+    if isinstance(operand, Constant):
+        return _given(operand, words)
+    return _container(operand, words) if isinstance(operand, Anonymous) else operand
+
+
+def _given(expr: Expr, words: Words) -> Expr:
     if isinstance(expr, Constant):
         return Constant(expr.kinds, _value(expr.value, words))
-    return _container(expr, words) if isinstance(expr, Anonymous) else expr
+    return expr
 
 
 def _container(container: Container, words: Words) -> Container:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from podwire.dataplane.nft import priorities
 from podwire.dataplane.nft import types as t
@@ -14,17 +15,13 @@ WRAP = ",\n\t\t\t     "
 VERSION = "nftables v1.0.6 (Lester Gooch #5)"
 
 
-class Style:
+class Style(NamedTuple):
     """How to print: ``-a`` handles, ``-n`` numbers, ``-s`` no counts, ``-t`` no elements."""
 
-    __slots__ = ("handles", "numeric", "stateless", "terse")
-
-    def __init__(
-        self, *, handles: bool = False, numeric: bool = False, stateless: bool = False,
-        terse: bool = False,
-    ) -> None:  # fmt: skip
-        self.handles, self.numeric = handles, numeric
-        self.stateless, self.terse = stateless, terse
+    handles: bool = False
+    numeric: bool = False
+    stateless: bool = False
+    terse: bool = False
 
 
 PLAIN = Style()
@@ -57,8 +54,7 @@ def _table_head(table: Table) -> Iterator[str]:
 
 
 def _open(table: Table, style: Style) -> str:
-    handle = f" # handle {table.handle}" if style.handles else ""
-    return f"table {table.family} {table.name} {{{handle}\n"
+    return f"table {table.family} {table.name} {{{_handle(table.handle, style)}\n"
 
 
 def one(table: Table, text: str, style: Style = PLAIN) -> str:
@@ -89,13 +85,6 @@ def _handle(handle: int, style: Style) -> str:
 # ---------------------------------------------------------------- chains
 
 
-def rule_counts(nft: Nft, table: Table, rule: Rule, handle: int) -> list[tuple[int, int]]:
-    """What a rule's counters show."""
-    return [
-        nft.counted((*table.key, handle, c.slot), (c.packets, c.size_bytes)) for c in rule.counters
-    ]
-
-
 def rule_text(nft: Nft, table: Table, rule: Rule, handle: int, style: Style = PLAIN) -> str:
     """A rule with its counts."""
     if not rule.counters:
@@ -105,7 +94,12 @@ def rule_text(nft: Nft, table: Table, rule: Rule, handle: int, style: Style = PL
         for counter in rule.counters:
             text = text.replace(counter.show(), "counter", 1)
         return text
-    return rule.show(rule_counts(nft, table, rule, handle))
+    return rule.show(
+        [
+            nft.counted((*table.key, handle, c.slot), (c.packets, c.size_bytes))
+            for c in rule.counters
+        ]
+    )
 
 
 def chain_head(chain: Chain, style: Style) -> str:

@@ -78,9 +78,8 @@ class Nft:
     def _forget(self, result: Result) -> None:
         for family, table, name in result.gone_sets:
             self.dynamic.pop((family, table, name), None)
-        for *key, handle in result.gone_rules:
-            for slot in range(8):
-                self.counts.pop((*key, handle, slot), None)
+        for key in result.gone_counters:
+            self.counts.pop(key, None)
         for gone in result.gone_tables:
             for store in (self.counts, self.dynamic, self.buckets, self.turns):
                 for found in [k for k in store if k[:2] == gone]:

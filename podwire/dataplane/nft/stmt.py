@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from podwire.dataplane.netfilter.env import UnknownModelError
 from podwire.dataplane.nft import types as t
-from podwire.dataplane.nft.env import Env, UnknownModelError
+from podwire.dataplane.nft.env import Env
 from podwire.dataplane.nft.expr import (
     Anonymous,
     Binary,
     Constant,
     Container,
     Expr,
+    Operand,
     Presence,
     SetRef,
     finder,
@@ -30,30 +32,24 @@ Run = Callable[[Skb, Env], Outcome]
 BREAK: tuple[str, Any] = ("break", "")
 """The rule does not match."""
 
-TERMINAL = ("accept", "drop", "return", "jump", "goto", "queue", "reject", "nat")
 
-
-class Stmt:
-    """Base of statements."""
-
-    __slots__ = ()
+class Stmt(Protocol):
+    """One statement of a rule."""
 
     def show(self) -> str:
         """As nft prints it."""
-        raise NotImplementedError
 
     def code(self) -> Run:
         """A function that does it."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
-class Match(Stmt):
+class Match:
     """A comparison. ``operator`` "" is the plain one: equality, or any of the bits given."""
 
     left: Expr
     operator: str
-    right: Expr
+    right: Operand
     mask: int | None = None
     """``tcp flags syn / syn,ack``: only these bits are compared."""
 
@@ -63,7 +59,7 @@ class Match(Stmt):
         if isinstance(self.left, Binary) and not self.operator:
             operator = "== "
         text = f"{self.left.show()} {operator}{self.right.show()}"
-        return text if self.mask is None else f"{text} / {self.left.kind.show(self.mask)}"
+        return text if self.mask is None else f"{text} / {self.left.kinds[0].show(self.mask)}"
 
     def code(self) -> Run:
         """A function that does it."""
@@ -91,7 +87,7 @@ class Match(Stmt):
         if self.mask is not None:
             mask = self.mask
             return lambda value, _: (value & mask == wanted) != inverted
-        kind = self.left.kind
+        kind = self.left.kinds[0]
         flags = kind.flags and not isinstance(self.left, Binary)
         if flags and operator in {"", "!"}:
             return lambda value, _: (value & wanted != 0) != (operator == "!")
@@ -125,7 +121,7 @@ def _equal(
 
 
 @dataclass(frozen=True, slots=True)
-class VMap(Stmt):
+class VMap:
     """``vmap``: a verdict looked up."""
 
     key: Expr
@@ -153,7 +149,7 @@ class VMap(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
-class Give(Stmt):
+class Give:
     """A verdict: accept, drop, continue, return, jump, goto, queue."""
 
     kind: str
@@ -172,7 +168,7 @@ class Give(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
-class Counter(Stmt):
+class Counter:
     """``counter``. What it counted is kept by the namespace, beside what the text says."""
 
     packets: int = 0
@@ -195,7 +191,7 @@ class Counter(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
-class Object(Stmt):
+class Object:
     """``counter name "x"``, ``quota name``, ``limit name``: an object of the table."""
 
     kind: str
@@ -232,13 +228,14 @@ def _refuse(what: str) -> Run:
     return run
 
 
-_UNITS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604_800}
-_BYTES = (("mbytes", 1 << 20), ("kbytes", 1 << 10), ("bytes", 1))
+UNITS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604_800}
+SIZES = {"mbytes": 1 << 20, "kbytes": 1 << 10, "bytes": 1}
+"""How nft counts bytes, the largest unit first."""
 DEFAULT_BURST = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Limit(Stmt):
+class Limit:
     """``limit rate``: a token bucket that time fills (net/netfilter/nft_limit.c)."""
 
     rate: int
@@ -254,8 +251,8 @@ class Limit(Stmt):
         if not self.in_bytes:
             burst = f" burst {self.burst} packets" if self.burst != DEFAULT_BURST else ""
             return f"limit rate {over}{self.rate}/{self.unit}{burst}"
-        burst = f" burst {size_text(self.burst)}" if self.burst else ""
-        return f"limit rate {over}{size_text(self.rate)}/{self.unit}{burst}"
+        burst = f" burst {_size_text(self.burst)}" if self.burst else ""
+        return f"limit rate {over}{_size_text(self.rate)}/{self.unit}{burst}"
 
     def code(self) -> Run:
         """A function that does it."""
@@ -264,7 +261,7 @@ class Limit(Stmt):
     def take(self, env: Env, key: tuple[Any, ...]) -> Outcome:
         """Take a packet's tokens."""
         second = 1_000_000_000
-        span = _UNITS_S[self.unit] * second
+        span = UNITS_S[self.unit] * second
         if self.in_bytes:
             full, cost = span * (self.rate + self.burst) // self.rate, span * env.size // self.rate
         else:
@@ -274,16 +271,16 @@ class Limit(Stmt):
         return None if enough != self.over else BREAK
 
 
-def size_text(number: int) -> str:
+def _size_text(number: int) -> str:
     """Bytes in the largest unit that fits (``10 kbytes``)."""
-    for name, size in _BYTES:
+    for name, size in SIZES.items():
         if number % size == 0 and number >= size:
             return f"{number // size} {name}"
     return f"{number} bytes"
 
 
 @dataclass(frozen=True, slots=True)
-class Log(Stmt):
+class Log:
     """``log``: the kernel's log is not modelled; the packet goes on."""
 
     words: str = ""
@@ -298,7 +295,7 @@ class Log(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
-class Reject(Stmt):
+class Reject:
     """``reject``: drop, and tell the sender. ``proto`` "" leaves the kind to the family."""
 
     proto: str = ""
@@ -318,9 +315,10 @@ class Reject(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
-class SetMeta(Stmt):
-    """``meta mark set``, ``meta priority set``, ``meta nftrace set``."""
+class SetKey:
+    """``meta mark set``, ``meta priority set``, ``ct mark set``. ``what``: meta or ct."""
 
+    what: str
     key: str
     value: Expr | None
     words: str = ""
@@ -329,60 +327,42 @@ class SetMeta(Stmt):
     def show(self) -> str:
         """As nft prints it."""
         value = self.value.show() if self.value is not None else self.words
-        return f"meta {self.key} set {value}"
+        return f"{self.what} {self.key} set {value}"
 
     def code(self) -> Run:
         """A function that does it."""
-        if self.key != "mark":
-            harmless = self.key in {"nftrace", "priority"}
-            return (lambda _skb, _env: None) if harmless else _refuse(f"meta {self.key} set")
-        assert self.value is not None
-        value = self.value.code()
+        if self.value is None:
+            harmless = self.what == "meta" and self.key in {"nftrace", "priority"}
+            if harmless:
+                return lambda _skb, _env: None
+            return _refuse(f"{self.what} {self.key} set")
+        value, put = self.value.code(), _MARKED[self.what]
 
         def run(skb: Skb, env: Env) -> Outcome:
             mark = value(skb, env)
             if mark is None:
                 return BREAK
-            if mark != skb.packet.mark:
-                skb.packet = replace(skb.packet, mark=mark)
+            put(skb, mark)
             return None
 
         return run
 
 
-@dataclass(frozen=True, slots=True)
-class SetCt(Stmt):
-    """``ct mark set``."""
+def _mark_packet(skb: Skb, mark: int) -> None:
+    if mark != skb.packet.mark:
+        skb.packet = replace(skb.packet, mark=mark)
 
-    key: str
-    value: Expr | None
-    words: str = ""
 
-    def show(self) -> str:
-        """As nft prints it."""
-        value = self.value.show() if self.value is not None else self.words
-        return f"ct {self.key} set {value}"
+def _mark_connection(skb: Skb, mark: int) -> None:
+    if skb.ct is not None:
+        skb.ct.mark = mark
 
-    def code(self) -> Run:
-        """A function that does it."""
-        if self.key != "mark":
-            return _refuse(f"ct {self.key} set")
-        assert self.value is not None
-        value = self.value.code()
 
-        def run(skb: Skb, env: Env) -> Outcome:
-            mark = value(skb, env)
-            if mark is None:
-                return BREAK
-            if skb.ct is not None:
-                skb.ct.mark = mark
-            return None
-
-        return run
+_MARKED = {"meta": _mark_packet, "ct": _mark_connection}
 
 
 @dataclass(frozen=True, slots=True)
-class Notrack(Stmt):
+class Notrack:
     """``notrack``: conntrack lets the packet be."""
 
     def show(self) -> str:
@@ -401,7 +381,7 @@ class Notrack(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
-class Dynset(Stmt):
+class Dynset:
     """``update @set { ip saddr timeout 1m }``: elements that packets put."""
 
     verb: str
@@ -440,7 +420,7 @@ class Dynset(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
-class Raw(Stmt):
+class Raw:
     """A statement that loads and prints, and that nobody can evaluate here."""
 
     text: str

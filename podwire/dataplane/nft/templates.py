@@ -50,7 +50,7 @@ class Templates:
         def take(match: re.Match[str]) -> str:
             word = match.group()
             found.append(word)
-            return "\0" if word[0].isalpha() and ":" not in word else _kind(word)
+            return _kind(word)
 
         key = _VARIABLE.sub(take, text)
         shape = self._shapes.get(key)
@@ -58,16 +58,14 @@ class Templates:
             rule = self._read(text, self.family)
             if "?" not in key and len(self._shapes) < KEEP_SHAPES:
                 names = tuple(i for i, word in enumerate(found) if word in rule.targets)
-                chains = [word for word in found if word[0].isalpha() and ":" not in word]
+                chains = [word for word in found if _kind(word) == "\0"]
                 distinct = len(set(found)) == len(found) and _plain(rule.stmts, found)
                 if distinct and (not chains or chains == list(rule.targets)):
                     self._shapes[key] = Shape(rule, names, tuple(found))
             return rule
-        targets = (
-            tuple(dict.fromkeys(found[i] for i in shape.names))
-            if shape.names
-            else (shape.rule.targets)
-        )
+        targets = shape.rule.targets
+        if shape.names:
+            targets = tuple(dict.fromkeys(found[i] for i in shape.names))
         return shape.rule.like(shape.words, tuple(found), targets)
 
 
@@ -100,9 +98,9 @@ def _plain(stmts: tuple[Stmt, ...], found: list[str]) -> bool:
 
 
 def _kind(word: str) -> str:
-    """The mark of an address: a rule with ``?`` (none, or spelled unusually) is read anew."""
+    """The mark of a chain or address. A rule with ``?`` (spelled unusually) is read anew."""
     if ":" not in word:
-        return "\1"
+        return "\0" if word[0].isalpha() else "\1"
     try:
         plain = str(IPv6Address(word)) == word
     except AddressValueError:

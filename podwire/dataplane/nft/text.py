@@ -7,6 +7,7 @@ before) are taken by one regular expression each.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 MAX_TEXT_BYTES = 64 << 20
@@ -165,6 +166,15 @@ class Words:
         """Go past newlines, as inside braces."""
         while self.peek().kind == "newline":
             self.next()
+
+    def lines(self) -> Iterator[Token]:
+        """The first words of the lines in braces. The braces are taken too."""
+        self.want("{")
+        while True:
+            self.skip_lines()
+            if self.take("}"):
+                return
+            yield self.next()
 
     def deeper(self) -> None:
         """Count a level of nesting. Raises NftError when there are too many."""

@@ -13,29 +13,13 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any
 
 from podwire.dataplane.addr import ip_int, ip_text
+from podwire.dataplane.netdb import PROTOCOLS, SERVICES
 from podwire.dataplane.nft.text import NftError, Token
 
 Value = Any
 
-PROTOCOLS = {
-    "ip": 0, "icmp": 1, "igmp": 2, "ggp": 3, "ipencap": 4, "st": 5, "tcp": 6, "egp": 8, "igp": 9,
-    "pup": 12, "udp": 17, "hmp": 20, "xns-idp": 22, "rdp": 27, "iso-tp4": 29, "dccp": 33,
-    "xtp": 36, "ddp": 37, "idpr-cmtp": 38, "ipv6": 41, "ipv6-route": 43, "ipv6-frag": 44,
-    "idrp": 45, "rsvp": 46, "gre": 47, "esp": 50, "ah": 51, "skip": 57, "ipv6-icmp": 58,
-    "ipv6-nonxt": 59, "ipv6-opts": 60, "rspf": 73, "vmtp": 81, "eigrp": 88, "ospf": 89,
-    "ax.25": 93, "ipip": 94, "etherip": 97, "encap": 98, "pim": 103, "ipcomp": 108, "vrrp": 112,
-    "l2tp": 115, "isis": 124, "sctp": 132, "fc": 133, "mobility-header": 135, "udplite": 136,
-    "mpls-in-ip": 137, "hip": 139, "shim6": 140, "wesp": 141, "rohc": 142,
-}  # fmt: skip
-_PROTOCOL_ALIASES = {"icmpv6": "ipv6-icmp"}
+PROTOCOL_ALIASES = {"icmpv6": "ipv6-icmp"}
 _PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
-
-SERVICES = {
-    "ftp-data": 20, "ftp": 21, "ssh": 22, "telnet": 23, "smtp": 25, "domain": 53, "bootps": 67,
-    "bootpc": 68, "tftp": 69, "http": 80, "kerberos": 88, "pop3": 110, "sunrpc": 111, "ntp": 123,
-    "imap2": 143, "snmp": 161, "bgp": 179, "ldap": 389, "https": 443, "syslog": 514,
-    "ldaps": 636, "imaps": 993, "pop3s": 995, "nfs": 2049, "mysql": 3306, "postgresql": 5432,
-}  # fmt: skip
 
 SYMBOLS: dict[str, dict[str, int]] = {
     "ct_state": {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64},
@@ -86,7 +70,6 @@ SYMBOLS: dict[str, dict[str, int]] = {
         "af31": 26, "af32": 28, "af33": 30, "af41": 34, "af42": 36, "af43": 38, "ef": 46,
     },
     "boolean": {"exists": 1, "missing": 0},
-    "ct_label": {},
 }  # fmt: skip
 
 
@@ -113,20 +96,15 @@ def _bad(token: Token, message: str) -> NftError:
     return NftError(message, token.start, token.end)
 
 
-def _ipv4(token: Token) -> str:
-    try:
-        return str(IPv4Address(token.value))
-    except AddressValueError:
-        message = "Could not resolve hostname: Name or service not known"
-        raise _bad(token, message) from None
+def _address(version: type[IPv4Address | IPv6Address]) -> Callable[[Token], str]:
+    def read(token: Token) -> str:
+        try:
+            return str(version(token.value))
+        except AddressValueError:
+            message = "Could not resolve hostname: Name or service not known"
+            raise _bad(token, message) from None
 
-
-def _ipv6(token: Token) -> str:
-    try:
-        return str(IPv6Address(token.value))
-    except AddressValueError:
-        message = "Could not resolve hostname: Name or service not known"
-        raise _bad(token, message) from None
+    return read
 
 
 def _int(token: Token, bits: int, what: str = "Value") -> int:
@@ -154,7 +132,7 @@ def _service(token: Token) -> int:
 def _protocol(token: Token) -> str:
     if token.kind == "number":
         return protocol_name(_int(token, 8, "Protocol"))
-    name = _PROTOCOL_ALIASES.get(token.value, token.value)
+    name = PROTOCOL_ALIASES.get(token.value, token.value)
     if name not in PROTOCOLS:
         raise _bad(token, "Could not resolve protocol name")
     return name
@@ -252,11 +230,11 @@ def _hexadecimal(name: str, words: str, bits: int) -> DataType:
 
 
 IPV4 = DataType(
-    "ipv4_addr", "IPv4 address", 32, _ipv4, str, ip_int, 2,
+    "ipv4_addr", "IPv4 address", 32, _address(IPv4Address), str, ip_int, 2,
     back=ip_text,
 )  # fmt: skip
 IPV6 = DataType(
-    "ipv6_addr", "IPv6 address", 128, _ipv6, str, ip_int, 1,
+    "ipv6_addr", "IPv6 address", 128, _address(IPv6Address), str, ip_int, 1,
     back=lambda n: ip_text(n, 128),
 )  # fmt: skip
 PROTO = DataType(
@@ -301,7 +279,7 @@ NAMED: dict[str, DataType] = {
     for t in (
         IPV4, IPV6, PROTO, SERVICE, MARK, IFNAME, IFINDEX, CT_STATE, CT_STATUS, CT_DIR, TCP_FLAG,
         NF_PROTO, ETHER_TYPE, PKT_TYPE, ADDR_TYPE, ICMP_TYPE, ICMP_CODE, ICMPV6_TYPE, ICMPV6_CODE,
-        DSCP, TIME, VERDICT, BOOLEAN,
+        DSCP, TIME, VERDICT, BOOLEAN, ETHER_ADDR,
     )
 }  # fmt: skip
 """Types that a set may be declared with."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from podwire.dataplane.netfilter.env import UnknownModelError
 from podwire.dataplane.nft.elements import Element, show_data, show_key
-from podwire.dataplane.nft.env import Env, UnknownModelError
+from podwire.dataplane.nft.env import Env
 from podwire.dataplane.nft.model import Base, Chain, Rule, Table
 from podwire.dataplane.nft.stmt import BREAK
 from podwire.dataplane.skb import Skb

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.ipset import change, show
-from podwire.dataplane.ipset.change import VERBS, VERSION
+from podwire.dataplane.ipset.change import EXIST, VERBS, VERSION
 from podwire.dataplane.ipset.types import IpsetError
 from podwire.dataplane.tools.words import Result
 
@@ -26,8 +26,8 @@ def run(kernel: Kernel, netns: str, argv: list[str], stdin: str, now_ns: int) ->
 
 
 def _run(kernel: Kernel, ns: Netns, words: list[str], stdin: str, now_ns: int) -> Result:
-    exist = any(w in {"-exist", "-!", "--exist"} for w in words)
-    form, words = _form([w for w in words if w not in {"-exist", "-!", "--exist"}])
+    exist = any(w in EXIST for w in words)
+    form, words = _form([w for w in words if w not in EXIST])
     verb = next((VERBS[w] for w in words if w in VERBS), "")
     if not verb:
         unknown = f": unknown argument {words[0]}" if words else "."
@@ -44,7 +44,7 @@ def _run(kernel: Kernel, ns: Netns, words: list[str], stdin: str, now_ns: int) -
         found, said = change.test(ns.ipsets, rest, now_ns)
         return "", said, 0 if found else 1
     if verb in {"list", "save"}:
-        return _show(ns, "save" if form == "save" else verb, rest, flags, form, now_ns), "", 0
+        return _show(ns, "save" if form == "save" else verb, rest, flags, now_ns), "", 0
     initval = change.seeds(kernel.rng, ns.name)
     if verb == "restore":
         change.restore(
@@ -86,8 +86,7 @@ def _form(words: list[str]) -> tuple[str, list[str]]:
     return "", words
 
 
-def _show(ns: Netns, verb: str, rest: list[str], flags: list[str], form: str, now_ns: int) -> str:
-    del form
+def _show(ns: Netns, verb: str, rest: list[str], flags: list[str], now_ns: int) -> str:
     chosen = [_FLAGS[flag] for flag in flags]
     if len(rest) > 1:
         raise change.usage(f"Unknown argument {rest[1]}")

@@ -17,8 +17,6 @@ from podwire.dataplane.tools.words import Result
 if TYPE_CHECKING:
     from podwire.dataplane.kernel import Kernel
 
-_LETTERS = "acensSNptTjfiyoIDv"
-
 
 class _Line:
     """An nft command line, sorted."""
@@ -32,9 +30,7 @@ class _Line:
             if self.words or not word.startswith("-") or word == "-":
                 self.words.append(word)
                 continue
-            name = _LONG.get(word, "")
-            letters = name or word[1:]
-            for letter in letters:
+            for letter in _LONG.get(word, word[1:]):
                 self.flags[letter] = None
                 if letter in "fID":
                     value = next(words, "")

@@ -68,6 +68,14 @@ def test_addresses_and_ports_are_looked_up_by_side(kernel):
     assert not holds(kernel, "L", packet(src="10.0.0.2"), "dst,dst")
 
 
+def test_protocols_without_ports_have_the_port_zero(kernel):
+    """By name or number: IPIP is 4, ipencap."""
+    run(kernel, "create G hash:ip,port\nadd G 10.0.0.1,gre:0\nadd G 10.0.0.1,4:0\n")
+    assert [holds(kernel, "G", packet(protocol=p), "src,dst") for p in ("gre", "ipip", "esp")] == [
+        True, True, False,
+    ]  # fmt: skip
+
+
 def test_the_most_specific_network_decides_and_nomatch_excepts_it(kernel):
     """10.0.0.0/8 without 10.1.0.0/16, but with 10.1.2.0/24."""
     run(
@@ -157,7 +165,9 @@ def test_both_families_keep_to_their_own_sets(kernel):
     run(kernel, "create S hash:ip,port family inet6\nadd S fd00:0:0::1,tcp:80\n")
     assert holds(kernel, "S", packet(src="fd00::9", dst="fd00::1"), "dst,dst")
     assert not holds(kernel, "S", packet(), "dst,dst")
-    assert "add S fd00::1,tcp:80\n" in kernel.tool("", ["ipset", "save"], "", SECOND)[0]
+    run(kernel, "add S ::ffff:a00:1,udp:53\n")
+    saved = kernel.tool("", ["ipset", "save"], "", SECOND)[0]
+    assert saved.endswith("add S fd00::1,tcp:80\nadd S ::ffff:10.0.0.1,udp:53\n")
 
 
 def test_rules_hold_the_sets_they_name(kernel):

@@ -150,6 +150,20 @@ def test_a_match_looks_at_the_packet(match, tcp, other):
     assert (fate(node.send(TCP)) != "out", fate(node.send(UDP)) != "out") == (tcp, other)
 
 
+def test_ipip_is_protocol_4():
+    """ipencap to nft; the name ipip belongs to number 94."""
+    packet = Packet(HERE, THERE, "ipip")
+    for word, wanted in (("4", "DROPPED_BY_RULE"), ("ipencap", "DROPPED_BY_RULE"), ("ipip", "out")):
+        assert fate(Node(output(f"ip protocol {word} drop")).send(packet)) == wanted
+
+
+@pytest.mark.parametrize(("dst", "kind"), [("ff02::9", "multicast"), ("ff::9", "unicast")])
+def test_fib_knows_multicast_by_the_first_byte(dst, kind):
+    """ff00::/8, not every address that is written with two f in front (ff::9 is 00ff::9)."""
+    node = Node(output(f"fib daddr type {kind} drop").replace("table ip", "table ip6"))
+    assert fate(node.send(syn(dst, 80))) == "DROPPED_BY_RULE"
+
+
 def test_verdict_maps_decide_and_misses_go_on():
     more = " map m { type inet_service : verdict; elements = { 80 : jump no, 81 : continue } }\n"
     more += " chain no { drop; }\n"
@@ -205,6 +219,13 @@ def test_counters_count_and_named_ones_are_reset():
     assert "tcp dport 80 counter packets 1 bytes 60" in node.rules("list", "ruleset")
     assert "packets 2 bytes 120" in node.rules("reset", "counter", "ip", "t", "all")
     assert "packets 0 bytes 0" in node.rules("list", "counter", "ip", "t", "all")
+
+
+def test_all_counters_of_a_rule_go_with_it():
+    node = Node(output("counter " * 9 + "accept"))
+    node.send(TCP)
+    node.rules("delete", "rule", "ip", "t", "out", "handle", "2")
+    assert node.kernel.netns("").nft.counts == {}
 
 
 def test_notrack_keeps_conntrack_out():
