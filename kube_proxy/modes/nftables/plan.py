@@ -31,7 +31,7 @@ class Account:
     """What a kernel holds of Services. Shared between nodes and compared by identity."""
 
     pieces: dict[str, Pieces]
-    """By Service; never changed."""
+    """By Service; never changed. () in a node's own account: gone, though others have it."""
     n_ports: int = 0
     n_endpoints: int = 0
     no_local: tuple[int, int] = (0, 0)
@@ -87,7 +87,7 @@ def plan_apply(
     shared, mine = _split(found, common, own)
     first = state.programmed is None
     shared_step = _step(state, common, shared)
-    own_step = _step(state, own, mine)
+    own_step = _step(state, own, mine, tuple(key for key in mine if key in common.pieces))
     stale, removed = _stale(held, (shared_step, own_step), existing, full=full, now_ns=now_ns)
     text, changes = _head(state.settings, service_cidrs, full=full, first=first)
     tail = _tail(state.settings, stale, existing, (shared_step.after, own_step.after), now_ns)
@@ -140,9 +140,14 @@ def _changed(
     found = {}
     for key in keys:
         pieces = _pieces(state, key)
-        if pieces != (own.pieces.get(key) or common.pieces.get(key, ())):
+        if pieces != _held(common, own, key):
             found[key] = pieces
     return found
+
+
+def _held(common: Account, own: Account, key: str) -> Pieces:
+    """What the kernel holds of a Service: the node's own account hides the common one."""
+    return own.pieces[key] if key in own.pieces else common.pieces.get(key, ())
 
 
 def _split(
@@ -157,7 +162,7 @@ def _split(
     for key in sorted(found):
         new = found[key]
         if key in own.pieces or any(piece.by_node for piece in new):
-            mine[key] = own.pieces.get(key) or common.pieces.get(key, ()), new
+            mine[key] = _held(common, own, key), new
         else:
             shared[key] = common.pieces.get(key, ()), new
     return shared, mine
@@ -193,18 +198,30 @@ def _pieces(state: Proxier, key: str) -> Pieces:
 # ---------------------------------------------------------------- text
 
 
-def _step(state: Proxier, start: Account, found: dict[str, tuple[Pieces, Pieces]]) -> Step:
-    """Worked out once for all nodes that make the same step."""
+def _step(
+    state: Proxier,
+    start: Account,
+    found: dict[str, tuple[Pieces, Pieces]],
+    hidden: tuple[str, ...] = (),
+) -> Step:
+    """Worked out once for all nodes that make the same step. ``hidden`` are the Services that the
+    common account has, too.
+    """
     flat = tuple(piece for old, new in found.values() for piece in (*old, *new))
     key = (
-        "nftables", id(start), state.settings.ip, tuple(found),
+        "nftables", id(start), state.settings.ip, tuple(found), hidden,
         tuple((len(old), len(new)) for old, new in found.values()), tuple(map(id, flat)),
     )  # fmt: skip
     table = f"{state.settings.ip} {TABLE}"
-    return state.shared.text(key, (start, *flat), lambda: _write(table, start, found))
+    return state.shared.text(key, (start, *flat), lambda: _write(table, start, found, hidden))
 
 
-def _write(table: str, start: Account, found: dict[str, tuple[Pieces, Pieces]]) -> Step:
+def _write(
+    table: str,
+    start: Account,
+    found: dict[str, tuple[Pieces, Pieces]],
+    hidden: tuple[str, ...],
+) -> Step:
     if not found:
         return Step(start, "", 0, (), (), ())
     pieces = dict(start.pieces)
@@ -216,10 +233,10 @@ def _write(table: str, start: Account, found: dict[str, tuple[Pieces, Pieces]]) 
     changed: list[Piece] = []
     changes = 0
     for key, (old, new) in found.items():
-        before = pieces.pop(key, ())
-        if new:
+        pieces.pop(key, None)
+        if new or key in hidden:
             pieces[key] = new
-        for group, sign in ((before, -1), (new, 1)):
+        for group, sign in ((old, -1), (new, 1)):
             for piece in group:
                 totals[0] += sign
                 totals[1] += sign * len(piece.endpoints)

@@ -185,6 +185,32 @@ def test_a_service_that_returns_keeps_its_chains():
     assert parts(node) == parts(fresh(made))
 
 
+def test_a_service_that_became_this_nodes_own_and_went_is_deleted_once():
+    """Its rules were every node's, then this node's alone. Deleting again what is gone, when its
+    EndpointSlice goes after it, would have nft refuse the whole transaction.
+    """
+    before, ends = service("ns1/svc1", "172.30.0.41", port(3001), type="NodePort"), endpoints(
+        "ns1/svc1", "10.180.0.1@", ports=P80)  # fmt: skip
+    after = service(
+        "ns1/svc1", "172.30.0.41", port(3001), type="NodePort", externalTrafficPolicy="Local"
+    )
+    node, made = kernel(), proxier(before, ends)
+    sync(made, node, full=True)
+    feed(made, after, before)
+    sync(made, node, now=SECOND)
+    made.service(after, None)
+    sync(made, node, now=2 * SECOND)
+    made.slice(ends, None)
+    sync(made, node, now=4 * SECOND)
+    feed(made, service("ns1/new", "172.30.0.60"))
+    sync(made, node, now=6 * SECOND)
+    assert parts(node) == parts(fresh(made))
+    feed(made, before)
+    feed(made, ends)
+    sync(made, node, now=8 * SECOND)
+    assert parts(node) == parts(fresh(made))
+
+
 def test_nodes_share_the_rules_that_do_not_depend_on_them():
     """Two nodes hold the same map of Services as one object; NodePort addresses are their own."""
     shared = Shared()
