@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from podwire.dataplane.commands import AnyCommand, EbpfMapUpdate
+from podwire.kube_proxy import addresses
 from podwire.kube_proxy.config import Config
 from podwire.kube_proxy.core import Proxier
 from podwire.kube_proxy.mode import Answers, Argv, Chore, Done, Sync
 from podwire.kube_proxy.model import NodeFacts, family_of
 from podwire.kube_proxy.modes.ebpf.plan import plan_sync
 
-ADDRESSES: Argv = ("ip", "addr", "show")
 DUMP: Argv = ("cilium-dbg", "status")
 
 
@@ -58,12 +58,12 @@ class EbpfMode:
     def questions(self, state: Proxier, *, full: bool) -> tuple[Argv, ...]:
         """Which devices carry the node's addresses."""
         del state
-        return (ADDRESSES,) if full else ()
+        return (addresses.QUESTION,) if full else ()
 
     def plan(self, state: Proxier, *, full: bool, existing: Answers, now_ns: int) -> Sync | None:
         """The next transaction."""
         del now_ns
-        return plan_sync(state, _devices(state, existing.get(ADDRESSES, "")), full=full)
+        return plan_sync(state, _devices(state, existing.get(addresses.QUESTION, "")), full=full)
 
     def chores(self, state: Proxier) -> tuple[Chore, ...]:
         """None: maps are the agent's own."""
@@ -87,14 +87,8 @@ class EbpfMode:
         return (EbpfMapUpdate(text="clear\n"),) if on else ()
 
 
-def _devices(state: Proxier, text: str) -> tuple[str, ...]:
+def _devices(state: Proxier, listing: str) -> tuple[str, ...]:
     """The devices that hold one of the node's addresses."""
-    found: dict[str, None] = {}
-    device = ""
-    for line in text.splitlines():
-        if not line.startswith(" "):
-            device = line.split(": ")[1].partition("@")[0]
-        words = line.split()
-        if words[0] in {"inet", "inet6"} and words[1].partition("/")[0] in state.node.addresses:
-            found[device] = None
-    return tuple(found)
+    own = state.node.addresses
+    found = (device for device, ip in addresses.listed(listing) if ip in own)
+    return tuple(dict.fromkeys(found))

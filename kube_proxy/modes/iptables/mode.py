@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from podwire.dataplane.commands import AnyCommand, RulesRestore, SysctlSet
-from podwire.kube_proxy.addresses import own_addresses
+from podwire.kube_proxy import addresses
 from podwire.kube_proxy.config import Config
 from podwire.kube_proxy.core import Proxier
 from podwire.kube_proxy.mode import Answers, Argv, Chore, Done, Sync
@@ -18,7 +18,6 @@ from podwire.kube_proxy.modes.iptables.text import (
 )
 
 _SAVE = {"ipv4": "iptables-save", "ipv6": "ip6tables-save"}
-_ADDRESSES = ("ip", "addr", "show")
 _CANARY_CHORE = "canary"
 
 
@@ -45,7 +44,7 @@ class IptablesMode:
         """The rules on a full sync; own addresses while NodePorts are bound to some of them."""
         asked: list[Argv] = [(_SAVE[state.family],)] if full else []
         if state.settings.node_port_cidrs is not None:
-            asked.append(_ADDRESSES)
+            asked.append(addresses.QUESTION)
         return tuple(asked)
 
     def plan(self, state: Proxier, *, full: bool, existing: Answers, now_ns: int) -> Sync | None:
@@ -56,7 +55,8 @@ class IptablesMode:
         saved = saved_tables(existing.get(question, ""))
         ips: tuple[str, ...] = ()
         if state.settings.node_port_cidrs is not None:
-            ips = node_port_ips(state.settings, own_addresses(existing.get(_ADDRESSES, "")))
+            own = addresses.own_addresses(existing.get(addresses.QUESTION, ""))
+            ips = node_port_ips(state.settings, own)
         jumps = jump_text(saved) if full and question in existing else ""
         before = (RulesRestore(text=jumps, family=state.family),) if jumps else ()
         return plan_restore(state, before, saved.get("nat", ()), ips, full=full, now_ns=now_ns)

@@ -10,6 +10,7 @@ from podwire.dataplane.commands import (
     RulesRestore,
     SysctlSet,
 )
+from podwire.kube_proxy import addresses
 from podwire.kube_proxy.config import Config
 from podwire.kube_proxy.core import Proxier
 from podwire.kube_proxy.mode import Answers, Argv, Chore, Done, Sync
@@ -61,7 +62,7 @@ class IpvsMode:
     def questions(self, state: Proxier, *, full: bool) -> tuple[Argv, ...]:
         """Everything on a full sync; else the connections of what changes."""
         if full:
-            return ((SAVE[state.family],), kernel.LIST, kernel.SETS, kernel.ADDRESSES)
+            return ((SAVE[state.family],), kernel.LIST, kernel.SETS, addresses.QUESTION)
         return tuple((*kernel.LIST, *option.split()) for option in dirty_servers(state))
 
     def plan(

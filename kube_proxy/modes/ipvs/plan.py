@@ -17,6 +17,7 @@ from podwire.dataplane.commands import (
     LinkAdd,
     RulesRestore,
 )
+from podwire.kube_proxy import addresses
 from podwire.kube_proxy.conntrack import Wanted
 from podwire.kube_proxy.core import Proxier
 from podwire.kube_proxy.mode import Answers, Sync
@@ -63,9 +64,9 @@ class _Work:
         self.settings: Settings = state.settings
         self.family = state.family
         self.changes = 0
-        self.bound, own = kernel.addresses(existing.get(kernel.ADDRESSES, ""), state.family)
+        self.bound, own = kernel.addresses(existing.get(addresses.QUESTION, ""), state.family)
         self.node_ips = tuple(own) if full else held.node_ips
-        if full and kernel.ADDRESSES not in existing:
+        if full and addresses.QUESTION not in existing:
             self.node_ips = state.node.addresses_of(state.family)
         self.ports_on = node_port_ips(self.settings, self.node_ips)
         self.loops = self._loops()
@@ -81,7 +82,7 @@ class _Work:
         if self.full:
             commands.append(LinkAdd(name=DEVICE, kind="dummy", exist=True))
         commands += [IpvsRestore(text=servers)] if servers else []
-        unseen = self.full and kernel.ADDRESSES not in self.existing
+        unseen = self.full and addresses.QUESTION not in self.existing
         commands += [AddrAdd(dev=DEVICE, cidr=_cidr(ip), replace=unseen) for ip in adds]
         commands += [IpsetRestore(text=entries, exist=True)] if entries else []
         commands += self._rules(text, n_rules)

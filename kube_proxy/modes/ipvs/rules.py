@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from podwire.kube_proxy.addresses import LOOPBACK
 from podwire.kube_proxy.modes.ipvs import sets
 from podwire.kube_proxy.modes.ipvs.settings import Settings
 
@@ -175,8 +176,7 @@ def restore_text(
 ) -> tuple[str, int]:
     """The restore input of a sync, and how many rules it carries."""
     frame = _Frame(settings, has)
-    loopback = "::1/128" if settings.family == "ipv6" else "127.0.0.0/8"
-    frame.nat.append(f"-A {SERVICES} -s {loopback} -j RETURN")
+    frame.nat.append(f"-A {SERVICES} -s {LOOPBACK[settings.family]} -j RETURN")
     frame.lookups()
     frame.cluster_ips()
     frame.external_ips()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from podwire.dataplane.commands import AnyCommand, NftApply
-from podwire.kube_proxy.addresses import own_addresses
+from podwire.kube_proxy import addresses
 from podwire.kube_proxy.config import Config
 from podwire.kube_proxy.core import Proxier
 from podwire.kube_proxy.mode import Answers, Argv, Chore, Done, Sync
@@ -14,7 +14,6 @@ from podwire.kube_proxy.modes.nftables.plan import plan_apply
 from podwire.kube_proxy.modes.nftables.rules import TABLE
 from podwire.kube_proxy.modes.nftables.settings import Settings, node_port_ips, settings_of
 
-_ADDRESSES = ("ip", "addr", "show")
 _WORD = {"ipv4": "ip", "ipv6": "ip6"}
 _ITEM = re.compile(r"(?m)^\t(?:chain|set) (\S+) \{")
 
@@ -46,7 +45,7 @@ class NftablesMode:
             return ()
         word = _WORD[state.family]
         asked: tuple[Argv, ...] = (("nft", "list", "chains", word), ("nft", "list", "sets", word))
-        return asked if state.settings.all_node_ips else (*asked, _ADDRESSES)
+        return asked if state.settings.all_node_ips else (*asked, addresses.QUESTION)
 
     def plan(self, state: Proxier, *, full: bool, existing: Answers, now_ns: int) -> Sync | None:
         """One transaction, and one before it that deletes chains which became stale earlier."""
@@ -59,7 +58,8 @@ class NftablesMode:
             )
         ips: tuple[str, ...] = ()
         if not state.settings.all_node_ips:
-            ips = node_port_ips(state.settings, own_addresses(existing.get(_ADDRESSES, "")))
+            own = addresses.own_addresses(existing.get(addresses.QUESTION, ""))
+            ips = node_port_ips(state.settings, own)
         cidrs = tuple(c for c in state.service_cidrs if (":" in c) == (word == "ip6"))
         return plan_apply(state, held, ips, cidrs, full=full, now_ns=now_ns)
 
