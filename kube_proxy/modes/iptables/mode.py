@@ -6,18 +6,13 @@ from podwire.dataplane.commands import AnyCommand, RulesRestore, SysctlSet
 from podwire.kube_proxy import addresses
 from podwire.kube_proxy.config import Config
 from podwire.kube_proxy.core import Proxier
+from podwire.kube_proxy.iptables import SAVE, saved_tables
 from podwire.kube_proxy.mode import Answers, Argv, Chore, Done, Sync
 from podwire.kube_proxy.model import NodeFacts
 from podwire.kube_proxy.modes.iptables.plan import plan_restore
 from podwire.kube_proxy.modes.iptables.settings import Settings, node_port_ips, settings_of
-from podwire.kube_proxy.modes.iptables.text import (
-    CANARY,
-    cleanup_text,
-    jump_text,
-    saved_tables,
-)
+from podwire.kube_proxy.modes.iptables.text import CANARY, cleanup_text, jump_text
 
-_SAVE = {"ipv4": "iptables-save", "ipv6": "ip6tables-save"}
 _CANARY_CHORE = "canary"
 
 
@@ -42,7 +37,7 @@ class IptablesMode:
 
     def questions(self, state: Proxier, *, full: bool) -> tuple[Argv, ...]:
         """The rules on a full sync; own addresses while NodePorts are bound to some of them."""
-        asked: list[Argv] = [(_SAVE[state.family],)] if full else []
+        asked: list[Argv] = [(SAVE[state.family],)] if full else []
         if state.settings.node_port_cidrs is not None:
             asked.append(addresses.QUESTION)
         return tuple(asked)
@@ -51,7 +46,7 @@ class IptablesMode:
         """Jumps and canaries where they are missing, then one restore input. Who does not tell
         what iptables-save printed is taken to have the jumps.
         """
-        question = (_SAVE[state.family],)
+        question = (SAVE[state.family],)
         saved = saved_tables(existing.get(question, ""))
         ips: tuple[str, ...] = ()
         if state.settings.node_port_cidrs is not None:
@@ -63,7 +58,7 @@ class IptablesMode:
 
     def chores(self, state: Proxier) -> tuple[Chore, ...]:
         """Each syncPeriod, look whether someone flushed the rules (iptables.Monitor)."""
-        question = (_SAVE[state.family], "-t", "mangle")
+        question = (SAVE[state.family], "-t", "mangle")
         return (Chore(_CANARY_CHORE, state.sync_period_s, (question,)),)
 
     def do(
@@ -82,9 +77,9 @@ class IptablesMode:
 
     def leftover_questions(self, family: str) -> tuple[Argv, ...]:
         """The rules."""
-        return ((_SAVE[family],),)
+        return ((SAVE[family],),)
 
     def leftovers(self, family: str, existing: Answers) -> tuple[AnyCommand, ...]:
         """All chains, and the jumps to them."""
-        text = cleanup_text(saved_tables(existing[_SAVE[family],]))
+        text = cleanup_text(saved_tables(existing[SAVE[family],]))
         return (RulesRestore(text=text, family=family),) if text else ()

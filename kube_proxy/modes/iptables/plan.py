@@ -15,16 +15,12 @@ from podwire.api.views import EndpointSlice, Service
 from podwire.dataplane.commands import RulesRestore
 from podwire.kube_proxy.conntrack import Wanted
 from podwire.kube_proxy.core import Proxier, any_hints, versions
+from podwire.kube_proxy.iptables import chains_of
 from podwire.kube_proxy.mode import Sync
 from podwire.kube_proxy.model import ServicePort, endpoints_of, has_hints, service_ports
 from podwire.kube_proxy.modes.iptables.rules import Piece, render
 from podwire.kube_proxy.modes.iptables.settings import Settings
-from podwire.kube_proxy.modes.iptables.text import (
-    OWN_PREFIXES,
-    chains_of,
-    fixed_rules,
-    restore_text,
-)
+from podwire.kube_proxy.modes.iptables.text import OWN_PREFIXES, fixed_rules, restore_text
 
 LARGE_CLUSTER_ENDPOINTS = 1000
 SECOND_NS = 1_000_000_000

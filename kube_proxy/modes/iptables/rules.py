@@ -9,17 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
+from podwire.kube_proxy.iptables import MARK_MASQ, PROXY_FIREWALL, SERVICES
 from podwire.kube_proxy.model import Choice, Endpoint, NodeFacts, ServicePort, categorize
 from podwire.kube_proxy.modes.iptables.names import endpoint_chain, port_hash, probability
 from podwire.kube_proxy.modes.iptables.settings import Settings
 
-SERVICES = "KUBE-SERVICES"
 EXTERNAL = "KUBE-EXTERNAL-SERVICES"
 NODE_PORTS = "KUBE-NODEPORTS"
-POSTROUTING = "KUBE-POSTROUTING"
-MARK_MASQ = "KUBE-MARK-MASQ"
-FORWARD = "KUBE-FORWARD"
-PROXY_FIREWALL = "KUBE-PROXY-FIREWALL"
 KUBELET_FIREWALL = "KUBE-FIREWALL"
 
 

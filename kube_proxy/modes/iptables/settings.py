@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 from podwire.kube_proxy.addresses import LOOPBACK, node_port_cidrs, within
 from podwire.kube_proxy.config import Config
+from podwire.kube_proxy.iptables import local_match
 from podwire.kube_proxy.model import NodeFacts
 
 
@@ -58,20 +59,12 @@ def settings_of(config: Config, node: NodeFacts, family: str) -> Settings:
     return Settings(
         mark=config.rules.mark,
         masquerade_all=config.rules.masquerade_all,
-        local=_local_match(*config.local_match(family, node.pod_cidrs)),
+        local=local_match(*config.local_match(family, node.pod_cidrs)),
         localhost_node_ports=config.localhost_node_ports and family == "ipv4",
         node_port_cidrs=node_port_cidrs(config.node_port_addresses, own, family),
         family=family,
         tcp_be_liberal=config.conntrack_be_liberal,
     )
-
-
-def _local_match(kind: str, value: str) -> str:
-    if kind == "cidr":
-        return f"-s {value}"
-    if kind == "interface":
-        return f"-i {value}"
-    return f"-i {value}+" if kind == "prefix" else ""
 
 
 def node_port_ips(settings: Settings, local_addresses: tuple[str, ...]) -> tuple[str, ...]:

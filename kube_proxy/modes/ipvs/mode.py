@@ -13,11 +13,12 @@ from podwire.dataplane.commands import (
 from podwire.kube_proxy import addresses
 from podwire.kube_proxy.config import Config
 from podwire.kube_proxy.core import Proxier
+from podwire.kube_proxy.iptables import SAVE, saved_tables
 from podwire.kube_proxy.mode import Answers, Argv, Chore, Done, Sync
 from podwire.kube_proxy.model import NodeFacts
 from podwire.kube_proxy.modes.ipvs import kernel, rules, sets
 from podwire.kube_proxy.modes.ipvs.account import Programmed
-from podwire.kube_proxy.modes.ipvs.plan import SAVE, dirty_servers, plan_sync, saved_tables
+from podwire.kube_proxy.modes.ipvs.plan import dirty_servers, plan_sync
 from podwire.kube_proxy.modes.ipvs.settings import Settings, settings_of
 
 CHECK_LEAVING_S = 60.0

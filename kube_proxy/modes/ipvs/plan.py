@@ -20,6 +20,7 @@ from podwire.dataplane.commands import (
 from podwire.kube_proxy import addresses
 from podwire.kube_proxy.conntrack import Wanted
 from podwire.kube_proxy.core import Proxier
+from podwire.kube_proxy.iptables import SAVE, saved_tables
 from podwire.kube_proxy.mode import Answers, Sync
 from podwire.kube_proxy.modes.ipvs import kernel, rules, sets
 from podwire.kube_proxy.modes.ipvs.account import (
@@ -33,7 +34,6 @@ from podwire.kube_proxy.modes.ipvs.kernel import DEVICE, Listed
 from podwire.kube_proxy.modes.ipvs.pieces import Piece, Server
 from podwire.kube_proxy.modes.ipvs.settings import Settings, node_port_ips
 
-SAVE = {"ipv4": "iptables-save", "ipv6": "ip6tables-save"}
 GRACEFUL = "-t"
 """Only TCP's real servers fade; UDP's and SCTP's go at once (IsRsGracefulTerminationNeeded)."""
 
@@ -291,18 +291,6 @@ def _add(option: str, dest: str) -> str:
 
 def _cidr(ip: str) -> str:
     return f"{ip}/{128 if ':' in ip else 32}"
-
-
-def saved_tables(text: str) -> dict[str, list[str]]:
-    """The lines of chains and rules that iptables-save printed, by table."""
-    tables: dict[str, list[str]] = {}
-    table: list[str] = []
-    for line in text.splitlines():
-        if line.startswith("*"):
-            table = tables.setdefault(line[1:], [])
-        elif line.startswith((":", "-A")):
-            table.append(line)
-    return tables
 
 
 def dirty_servers(state: Proxier) -> list[str]:

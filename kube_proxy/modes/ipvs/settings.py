@@ -8,6 +8,7 @@ from ipaddress import ip_address, ip_network
 from podwire.dataplane.ipvs.schedulers import SCHEDULERS
 from podwire.kube_proxy.addresses import node_port_cidrs, within
 from podwire.kube_proxy.config import Config, ConfigError
+from podwire.kube_proxy.iptables import local_match
 from podwire.kube_proxy.model import NodeFacts, family_of
 
 DEFAULT_SCHEDULER = "rr"
@@ -47,11 +48,12 @@ def settings_of(config: Config, node: NodeFacts, family: str) -> Settings:
             "default algorithm method (currently rr)"
         )
     own = node.addresses_of(family)
+    local = local_match(*config.local_match(family, node.pod_cidrs))
     seconds = (only.tcp_timeout_s, only.tcp_fin_timeout_s, only.udp_timeout_s)
     return Settings(
         mark=f"0x{1 << rules.masquerade_bit:06x}",
         masquerade_all=rules.masquerade_all,
-        not_local=_not_local(*config.local_match(family, node.pod_cidrs)),
+        not_local=f"! {local}" if local else "",
         scheduler=scheduler,
         node_port_cidrs=node_port_cidrs(config.node_port_addresses, own, family),
         exclude_cidrs=tuple(c for c in only.exclude_cidrs if family_of(c) == family),
@@ -59,14 +61,6 @@ def settings_of(config: Config, node: NodeFacts, family: str) -> Settings:
         timeouts_s=(int(seconds[0]), int(seconds[1]), int(seconds[2])),
         family=family,
     )
-
-
-def _not_local(kind: str, value: str) -> str:
-    if kind == "cidr":
-        return f"! -s {value}"
-    if kind == "interface":
-        return f"! -i {value}"
-    return f"! -i {value}+" if kind == "prefix" else ""
 
 
 def node_port_ips(settings: Settings, node_ips: tuple[str, ...]) -> tuple[str, ...]:
