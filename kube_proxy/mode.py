@@ -40,8 +40,6 @@ class Sync:
     """Where the UDP flows of the Services that changed may lead: the others are forgotten after
     the commands went through (``conntrack.stale``).
     """
-    services: int = 0
-    endpoints: int = 0
     again_s: float | None = None
     """A further sync is wanted after this time, though nothing may change until then."""
     gauges: Mapping[str, float] = field(default_factory=dict)

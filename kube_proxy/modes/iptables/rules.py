@@ -79,9 +79,8 @@ class _Writer:
         self.internal = self.svl if port.internal_local else self.svc
         self.external = self.svl if port.external_local else self.svc
         self.endpoints = endpoints
-        local, some = bool(self.choice.local), self.choice.any
-        self.has_internal = some and (local or not port.internal_local)
-        self.has_external = some and (local or not port.external_local)
+        self.has_internal = self.choice.serves(only_local=port.internal_local)
+        self.has_external = self.choice.serves(only_local=port.external_local)
 
     def piece(self) -> Piece:
         """Run through the traffic kinds in upstream's order."""

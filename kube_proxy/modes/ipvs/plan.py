@@ -18,7 +18,6 @@ from podwire.dataplane.commands import (
     RulesRestore,
 )
 from podwire.kube_proxy import addresses
-from podwire.kube_proxy.conntrack import Wanted
 from podwire.kube_proxy.core import Proxier
 from podwire.kube_proxy.iptables import SAVE, saved_tables
 from podwire.kube_proxy.mode import Answers, Sync
@@ -33,6 +32,7 @@ from podwire.kube_proxy.modes.ipvs.account import (
 from podwire.kube_proxy.modes.ipvs.kernel import DEVICE, Listed
 from podwire.kube_proxy.modes.ipvs.pieces import Piece, Server
 from podwire.kube_proxy.modes.ipvs.settings import Settings, node_port_ips
+from podwire.kube_proxy.pieces import no_local_gauges, udp_wanted
 
 GRACEFUL = "-t"
 """Only TCP's real servers fade; UDP's and SCTP's go at once (IsRsGracefulTerminationNeeded)."""
@@ -89,23 +89,13 @@ class _Work:
         commands += [AddrDel(dev=DEVICE, cidr=_cidr(ip)) for ip in dels]
         commands += [IpvsRestore(text=goes)] if goes else []
         self.changes += len(adds) + len(dels)
-        wanted = Wanted()
-        for piece in self.step.changed:
-            wanted.add(piece.port, piece.endpoints)
-        internal, external = self.step.after.no_local
-        policy = "sync_proxy_rules_no_local_endpoints_total"
         return Sync(
             commands=tuple(commands),
             changes=self.changes,
             full=self.full,
             programmed=Programmed(self.step.after, self.loops, self.node_ips, self.leaving, text),
-            udp=wanted or None,
-            services=self.step.after.n_ports,
-            endpoints=self.step.after.n_endpoints,
-            gauges={
-                f'{policy}{{traffic_policy="internal"}}': float(internal),
-                f'{policy}{{traffic_policy="external"}}': float(external),
-            },
+            udp=udp_wanted(self.step.changed),
+            gauges=no_local_gauges(self.step.after.no_local),
         )
 
     # ------------------------------------------------------------ iptables

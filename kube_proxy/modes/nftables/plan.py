@@ -9,18 +9,18 @@ Source: kubernetes pkg/proxy/nftables/proxier.go (syncProxyRules, nftElementStor
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from podwire.dataplane.commands import AnyCommand, NftApply
-from podwire.kube_proxy.conntrack import Wanted
-from podwire.kube_proxy.core import Proxier, any_hints, versions
+from podwire.kube_proxy.core import Proxier
 from podwire.kube_proxy.mode import Sync
-from podwire.kube_proxy.model import endpoints_of, has_hints, service_ports
+from podwire.kube_proxy.model import Endpoint, ServicePort
 from podwire.kube_proxy.modes.nftables.names import affinity, of_service
 from podwire.kube_proxy.modes.nftables.rules import TABLE, Piece, all_entries, render
 from podwire.kube_proxy.modes.nftables.settings import Settings
 from podwire.kube_proxy.modes.nftables.setup import setup_text
+from podwire.kube_proxy.pieces import no_local, no_local_gauges, port_pieces, udp_wanted
 
 SECOND_NS = 1_000_000_000
 Pieces = tuple[Piece, ...]
@@ -32,8 +32,6 @@ class Account:
 
     pieces: dict[str, Pieces]
     """By Service; never changed. () in a node's own account: gone, though others have it."""
-    n_ports: int = 0
-    n_endpoints: int = 0
     no_local: tuple[int, int] = (0, 0)
 
 
@@ -48,7 +46,6 @@ class Programmed:
     own: Account = EMPTY
     stale: dict[str, int] = field(default_factory=dict)
     """Chains that nothing leads to any more, and since when."""
-    settings: Settings | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,34 +87,22 @@ def plan_apply(
     own_step = _step(state, own, mine, tuple(key for key in mine if key in common.pieces))
     stale, removed = _stale(held, (shared_step, own_step), existing, full=full, now_ns=now_ns)
     text, changes = _head(state.settings, service_cidrs, full=full, first=first)
-    tail = _tail(state.settings, stale, existing, (shared_step.after, own_step.after), now_ns)
+    after = (shared_step.after, own_step.after)
+    tail = _tail(state.settings, stale, existing, after, now_ns)
     addresses = "".join(
         f"add element {state.settings.ip} {TABLE} nodeport-ips {{ {ip} }}\n"
         for ip in (node_port_ips if full else ())
     )
     command = NftApply(text=text + shared_step.text, own=addresses + own_step.text + tail)
-    wanted = Wanted()
-    for piece in (*shared_step.changed, *own_step.changed):
-        wanted.add(piece.port, piece.endpoints)
-    after = (shared_step.after, own_step.after)
+    internal, external = zip(*(account.no_local for account in after), strict=True)
     return Sync(
         commands=(*_removal(state.settings, removed), command),
         changes=changes + shared_step.changes + own_step.changes + len(stale),
         full=full,
-        programmed=Programmed(*after, stale, state.settings),
-        udp=wanted or None,
-        services=sum(account.n_ports for account in after),
-        endpoints=sum(account.n_endpoints for account in after),
-        gauges=_gauges(after),
+        programmed=Programmed(*after, stale),
+        udp=udp_wanted((*shared_step.changed, *own_step.changed)),
+        gauges=no_local_gauges((sum(internal), sum(external))),
     )
-
-
-def _gauges(after: tuple[Account, Account]) -> dict[str, float]:
-    policy = "sync_proxy_rules_no_local_endpoints_total"
-    return {
-        f'{policy}{{traffic_policy="{name}"}}': float(sum(a.no_local[index] for a in after))
-        for index, name in enumerate(("internal", "external"))
-    }
 
 
 def _head(
@@ -127,7 +112,7 @@ def _head(
         return "", 0
     if not settings.all_node_ips:
         settings = replace(settings, node_port_cidrs=())
-    return setup_text(replace(settings, node_ip=""), service_cidrs, first=first)
+    return setup_text(settings, service_cidrs, first=first)
 
 
 # ---------------------------------------------------------------- what changed
@@ -169,30 +154,12 @@ def _split(
 
 
 def _pieces(state: Proxier, key: str) -> Pieces:
-    service = state.services.get(key)
-    ports = service_ports(service, state.family) if service is not None else ()
-    if service is None or not ports:
-        return ()
-    slices = state.slices_of(key)
-    revision = versions(service, slices)
-    hints = any_hints(slices)
-    made = []
-    for index, port in enumerate(ports):
-        by_node = port.uses_local or bool(port.source_ranges)
-        if hints and not by_node:
-            by_node = has_hints(endpoints_of(port, slices, state.node.name))
-        settings: Settings = state.settings
-        cached: Hashable = None
-        if revision:
-            here = (state.node, settings.node_ip) if by_node else None
-            cached = ("nftables", revision, index, settings.of_pieces, here)
+    settings: Settings = state.settings
 
-        def build(by_node: bool = by_node, port: object = port) -> Piece:
-            chosen = endpoints_of(port, slices, state.node.name)  # type: ignore[arg-type]
-            return render(port, chosen, state.node, state.settings, by_node=by_node)  # type: ignore[arg-type]
+    def of(port: ServicePort, endpoints: tuple[Endpoint, ...], by_node: bool) -> Piece:
+        return render(port, endpoints, state.node, settings, by_node=by_node)
 
-        made.append(state.shared.piece(cached, build))
-    return tuple(made)
+    return port_pieces(state, key, ("nftables", settings.of_pieces), of)
 
 
 # ---------------------------------------------------------------- text
@@ -207,13 +174,10 @@ def _step(
     """Worked out once for all nodes that make the same step. ``hidden`` are the Services that the
     common account has, too.
     """
-    flat = tuple(piece for old, new in found.values() for piece in (*old, *new))
-    key = (
-        "nftables", id(start), state.settings.ip, tuple(found), hidden,
-        tuple((len(old), len(new)) for old, new in found.values()), tuple(map(id, flat)),
-    )  # fmt: skip
     table = f"{state.settings.ip} {TABLE}"
-    return state.shared.text(key, (start, *flat), lambda: _write(table, start, found, hidden))
+    key = ("nftables", table, tuple(found), hidden)
+    groups = (pieces for pair in found.values() for pieces in pair)
+    return state.shared.step(key, start, groups, lambda: _write(table, start, found, hidden))
 
 
 def _write(
@@ -225,7 +189,7 @@ def _write(
     if not found:
         return Step(start, "", 0, (), (), ())
     pieces = dict(start.pieces)
-    totals = [start.n_ports, start.n_endpoints, *start.no_local]
+    missed = start.no_local
     lines: list[str] = []
     removals: list[str] = []
     gone: list[str] = []
@@ -236,12 +200,7 @@ def _write(
         pieces.pop(key, None)
         if new or key in hidden:
             pieces[key] = new
-        for group, sign in ((old, -1), (new, 1)):
-            for piece in group:
-                totals[0] += sign
-                totals[1] += sign * len(piece.endpoints)
-                totals[2] += sign * piece.no_local[0]
-                totals[3] += sign * piece.no_local[1]
+        missed = no_local(missed, old, new)
         held, wanted = all_entries(old), all_entries(new)
         for place, entry in wanted.items():
             known = held.get(place)
@@ -267,7 +226,7 @@ def _write(
     chains = "".join(piece.rules for piece in changed)
     flushed = "".join(f"flush chain {table} {chain}\n" for chain in gone)
     text = f"{chains}{''.join(lines)}{flushed}{''.join(removals)}"
-    after = Account(pieces, totals[0], totals[1], (totals[2], totals[3]))
+    after = Account(pieces, missed)
     changes += len(removals) + len(gone)
     return Step(after, text, changes, tuple(gone), tuple(active), tuple(changed))
 

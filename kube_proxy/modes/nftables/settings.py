@@ -23,7 +23,6 @@ class Settings:
     node_port_cidrs: tuple[str, ...] | None = None
     """None: every local address takes NodePorts; else those in these networks."""
     family: str = "ipv4"
-    node_ip: str = ""
 
     @property
     def of_pieces(self) -> tuple[bool, str, str, str]:
@@ -65,7 +64,6 @@ def settings_of(config: Config, node: NodeFacts, family: str) -> Settings:
         not_local=not_local,
         node_port_cidrs=node_port_cidrs(words, own, family),
         family=family,
-        node_ip=own[0] if own else "",
     )
 
 

@@ -15,7 +15,7 @@ NODE, NODE_IP = "node-1", "192.168.0.2"
 OVERALL = (Path(__file__).parents[2] / "data" / "nftables" / "overall.nft").read_text()
 SETTINGS = Settings(
     local="ip saddr 10.0.0.0/8", not_local="ip saddr != 10.0.0.0/8",
-    node_port_cidrs=(f"{NODE_IP}/32",), node_ip=NODE_IP,
+    node_port_cidrs=(f"{NODE_IP}/32",),
 )  # fmt: skip
 ADDRESSES = {("ip", "addr", "show"): f"    inet {NODE_IP}/24 scope global eth0\n"}
 SECOND = 1_000_000_000
@@ -29,7 +29,6 @@ def port(node_port=0):
 def proxier(*objects, shared=None, name=NODE, ip=NODE_IP):
     settings = Settings(
         local=SETTINGS.local, not_local=SETTINGS.not_local, node_port_cidrs=(f"{ip}/32",),
-        node_ip=ip,
     )  # fmt: skip
     made = Proxier(
         MODES["nftables"], settings, NodeFacts(name, "", (ip,)), shared or Shared(),
