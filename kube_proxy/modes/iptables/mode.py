@@ -7,16 +7,14 @@ from podwire.kube_proxy import addresses
 from podwire.kube_proxy.config import Config
 from podwire.kube_proxy.core import Proxier
 from podwire.kube_proxy.iptables import SAVE, saved_tables
-from podwire.kube_proxy.mode import Answers, Argv, Chore, Done, Sync
+from podwire.kube_proxy.mode import Answers, Argv, Chore, Done, Mode, Sync
 from podwire.kube_proxy.model import NodeFacts
 from podwire.kube_proxy.modes.iptables.plan import plan_restore
 from podwire.kube_proxy.modes.iptables.settings import Settings, node_port_ips, settings_of
 from podwire.kube_proxy.modes.iptables.text import CANARY, cleanup_text, jump_text
 
-_CANARY_CHORE = "canary"
 
-
-class IptablesMode:
+class IptablesMode(Mode):
     """See ``podwire.kube_proxy.mode.Mode``."""
 
     name = "iptables"
@@ -29,9 +27,9 @@ class IptablesMode:
         """What shapes the rules. Raises ConfigError."""
         return settings_of(config, node, family)
 
-    def prepare(self, settings: Settings, family: str) -> tuple[AnyCommand, ...]:
+    def prepare(self, settings: Settings) -> tuple[AnyCommand, ...]:
         """route_localnet, where localhost takes NodePorts."""
-        if family == "ipv4" and settings.localhost_node_ports:
+        if settings.family == "ipv4" and settings.localhost_node_ports:
             return (SysctlSet(key="net.ipv4.conf.all.route_localnet", value="1"),)
         return ()
 
@@ -58,22 +56,7 @@ class IptablesMode:
 
     def chores(self, state: Proxier) -> tuple[Chore, ...]:
         """Each syncPeriod, look whether someone flushed the rules (iptables.Monitor)."""
-        question = (SAVE[state.family], "-t", "mangle")
-        return (Chore(_CANARY_CHORE, state.sync_period_s, (question,)),)
-
-    def do(
-        self,
-        chore: Chore,
-        state: Proxier,
-        answers: Answers,
-        now_ns: int,  # noqa: ARG002  other modes' chores need the time
-    ) -> Done:
-        """Everything anew once the canary is gone."""
-        saved = answers[chore.questions[0]]
-        present = any(line.startswith(f":{CANARY} ") for line in saved.splitlines())
-        if present or state.programmed is None:
-            return Done()
-        return Done(resync="Reloading after iptables flush")
+        return (Chore("canary", state.sync_period_s, _canary_questions, _look_for_canary),)
 
     def leftover_questions(self, family: str) -> tuple[Argv, ...]:
         """The rules."""
@@ -83,3 +66,16 @@ class IptablesMode:
         """All chains, and the jumps to them."""
         text = cleanup_text(saved_tables(existing[SAVE[family],]))
         return (RulesRestore(text=text, family=family),) if text else ()
+
+
+def _canary_questions(state: Proxier) -> tuple[Argv, ...]:
+    return ((SAVE[state.family], "-t", "mangle"),)
+
+
+def _look_for_canary(state: Proxier, answers: Answers) -> Done:
+    """Everything anew once the canary is gone."""
+    (question,) = _canary_questions(state)
+    present = any(line.startswith(f":{CANARY} ") for line in answers[question].splitlines())
+    if present or state.programmed is None:
+        return Done()
+    return Done(resync="Reloading after iptables flush")
