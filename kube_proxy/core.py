@@ -6,7 +6,7 @@ process are rendered once (``Shared``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -47,6 +47,20 @@ class Shared:
             found = self._texts[key] = (pieces, build())
         made: T = found[1]
         return made
+
+    def step(
+        self,
+        key: tuple[Hashable, ...],
+        start: object,
+        groups: Iterable[tuple[Any, ...]],
+        build: Callable[[], T],
+    ) -> T:
+        """A step away from an account: worked out once for all nodes that hold this very account
+        and make the same of it, told by the identities of the pieces in ``groups``.
+        """
+        held = tuple(groups)
+        whole = (*key, id(start), tuple(tuple(map(id, group)) for group in held))
+        return self.text(whole, (start, held), build)
 
 
 @dataclass(slots=True)
@@ -173,8 +187,3 @@ def versions(service: Service, slices: list[EndpointSlice]) -> tuple[str, ...]:
             return ()
         parts += (meta.uid, meta.resource_version)
     return tuple(parts)
-
-
-def any_hints(slices: list[EndpointSlice]) -> bool:
-    """Whether some endpoint carries topology hints."""
-    return any(e.hints for s in slices for e in s.endpoints)

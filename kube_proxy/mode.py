@@ -40,8 +40,6 @@ class Sync:
     """Where the UDP flows of the Services that changed may lead: the others are forgotten after
     the commands went through (``conntrack.stale``).
     """
-    services: int = 0
-    endpoints: int = 0
     again_s: float | None = None
     """A further sync is wanted after this time, though nothing may change until then."""
     gauges: Mapping[str, float] = field(default_factory=dict)
@@ -54,9 +52,10 @@ class Chore:
 
     name: str
     period_s: float
-    questions: tuple[Argv, ...]
-    asks: Callable[[Proxier], tuple[Argv, ...]] | None = None
-    """Further questions, which depend on what is programmed."""
+    asks: Callable[[Proxier], tuple[Argv, ...]]
+    """The questions of a round."""
+    do: Callable[[Proxier, Answers], Done]
+    """One round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +76,17 @@ class Mode(Protocol):
     restore_base_s: float
     """What starting the tools of one sync costs, in modelled time."""
     restore_per_change_s: float
+    knows_service_cidrs: bool = False
+    """Whether it must be told which networks cluster IPs come from (``Proxier.service_cidrs``)."""
 
     def settings(self, config: Config, node: NodeFacts, family: str) -> Any:
         """What of the configuration shapes this mode's state on a node: hashable, part of the
         key under which renderings are shared. Raises ConfigError.
         """
 
-    def prepare(self, settings: Any, family: str) -> tuple[AnyCommand, ...]:
+    def prepare(self, settings: Any) -> tuple[AnyCommand, ...]:  # noqa: ARG002  for those that do
         """Commands of the proxier's start, before the first sync (sysctls, devices)."""
+        return ()
 
     def questions(self, state: Proxier, *, full: bool) -> tuple[Argv, ...]:
         """What a sync must know of the kernel."""
@@ -94,11 +96,9 @@ class Mode(Protocol):
         ``state.dirty``, and nothing is programmed until ``state.committed`` says so.
         """
 
-    def chores(self, state: Proxier) -> tuple[Chore, ...]:
+    def chores(self, state: Proxier) -> tuple[Chore, ...]:  # noqa: ARG002  for those that have any
         """What is to be done now and then."""
-
-    def do(self, chore: Chore, state: Proxier, answers: Answers, now_ns: int) -> Done:
-        """One round of a chore."""
+        return ()
 
     def leftover_questions(self, family: str) -> tuple[Argv, ...]:
         """What ``leftovers`` must know."""

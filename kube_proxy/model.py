@@ -158,6 +158,10 @@ class Choice:
         found = {e.text: e for e in (*self.cluster, *self.local)}
         return tuple(found[text] for text in sorted(found))
 
+    def serves(self, *, only_local: bool) -> bool:
+        """Whether traffic finds an endpoint, where only this node's will do or any."""
+        return self.any and (bool(self.local) or not only_local)
+
 
 def service_ports(service: Service, family: str = "ipv4") -> tuple[ServicePort, ...]:
     """The ports of a Service that a proxier of ``family`` serves (none of headless or foreign

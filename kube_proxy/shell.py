@@ -22,7 +22,7 @@ from podwire.kube_proxy.health import CLUSTER_AUTOSCALER_TAINT, Health
 from podwire.kube_proxy.healthcheck import HealthChecks
 from podwire.kube_proxy.mode import FAMILIES, Answers, Argv, Chore, Mode, Sync
 from podwire.kube_proxy.model import ADDRESS_TYPES, NodeFacts, node_facts
-from podwire.kube_proxy.modes import KNOW_SERVICE_CIDRS, MODES
+from podwire.kube_proxy.modes import MODES
 from podwire.kube_proxy.runner import Runner
 from podwire.runtime.ports import Clock, Timer
 from podwire.runtime.tasks import Nursery, first
@@ -99,7 +99,7 @@ class KubeProxy:
                 await self._family(config, mode, own, family, checks) for family in own.families
             ]
             self._watch(services, slices, nodes, families)
-            if mode.name in KNOW_SERVICE_CIDRS:
+            if mode.knows_service_cidrs:
                 _watch_cidrs(factory.informer(kinds.SERVICE_CIDR), families)
             await self._serve_ports(config, nursery)
             await factory.wait_synced()
@@ -165,7 +165,7 @@ class KubeProxy:
         settings = mode.settings(config, node, family)
         rules = config.rules
         proxier = Proxier(mode, settings, node, self.shared, family, rules.sync_period_s)
-        await self._try(mode.prepare(settings, family))
+        await self._try(mode.prepare(settings))
         made = Family(proxier, config, checks if family == node.families[0] else None)
         made.runner = Runner(
             self.ctx.clock,
@@ -327,9 +327,7 @@ class KubeProxy:
             await self.ctx.clock.sleep(chore.period_s)
             if family.full:
                 continue
-            more = chore.asks(proxier) if chore.asks is not None else ()
-            answers = await self._ask((*chore.questions, *more))
-            done = proxier.mode.do(chore, proxier, answers, self.ctx.clock.monotonic_ns())
+            done = chore.do(proxier, await self._ask(chore.asks(proxier)))
             await self._try(done.commands)
             if done.resync:
                 self.klog.info_s("iptables.go:556", done.resync)

@@ -18,6 +18,3 @@ MODES: dict[str, Mode] = {
 """By name, as the ConfigMap and ``--proxy-mode`` write it. A starting kube-proxy removes the
 leftovers of every other mode, in this order.
 """
-
-KNOW_SERVICE_CIDRS = ("nftables",)
-"""Modes that must know which networks cluster IPs come from (upstream's others ignore them)."""

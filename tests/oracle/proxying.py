@@ -61,7 +61,7 @@ class NodeProxy:
         settings = mode.settings(config, facts, family)
         self.proxier = Proxier(mode, settings, facts, Shared(), family)
         self.proxier.service_cidrs = SERVICE_CIDRS if cluster.dual else SERVICE_CIDRS[:1]
-        self.preparation = mode.prepare(settings, family)
+        self.preparation = mode.prepare(settings)
 
     def take(self, objects: Change) -> None:
         """Take over what changed."""

@@ -145,7 +145,7 @@ def lab():
             made.run(name, c.SysctlSet(key="net.bridge.bridge-nf-call-iptables", value="1"))
             settings = Settings(
                 local="ip saddr 10.244.0.0/16", not_local="ip saddr != 10.244.0.0/16",
-                node_port_cidrs=(f"{ip}/32",), node_ip=ip,
+                node_port_cidrs=(f"{ip}/32",),
             )  # fmt: skip
             mode = MODES["nftables"]
             state = Proxier(mode, settings, NodeFacts(name, "", (ip,)), Shared(),

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from podwire.dataplane.commands import AnyCommand, EbpfMapUpdate
+from podwire.kube_proxy import addresses
 from podwire.kube_proxy.config import Config
 from podwire.kube_proxy.core import Proxier
-from podwire.kube_proxy.mode import Answers, Argv, Chore, Done, Sync
+from podwire.kube_proxy.mode import Answers, Argv, Mode, Sync
 from podwire.kube_proxy.model import NodeFacts, family_of
 from podwire.kube_proxy.modes.ebpf.plan import plan_sync
 
-ADDRESSES: Argv = ("ip", "addr", "show")
 DUMP: Argv = ("cilium-dbg", "status")
 
 
@@ -26,8 +26,8 @@ class Settings:
     host_namespace_only: bool = False
 
 
-class EbpfMode:
-    """See ``podwire.kube_proxy.mode.Mode``."""
+class EbpfMode(Mode):
+    """See ``podwire.kube_proxy.mode.Mode``. No chores: maps are the agent's own."""
 
     name = "ebpf"
     title = "ebpf"
@@ -50,51 +50,42 @@ class EbpfMode:
                 chosen.update(dict.fromkeys(ip for ip in own if ip_address(ip) in net))
         return Settings(tuple(chosen))
 
-    def prepare(self, settings: Settings, family: str) -> tuple[AnyCommand, ...]:
-        """Nothing."""
-        del settings, family
-        return ()
-
-    def questions(self, state: Proxier, *, full: bool) -> tuple[Argv, ...]:
+    def questions(
+        self,
+        state: Proxier,  # noqa: ARG002  other modes ask by what is programmed
+        *,
+        full: bool,
+    ) -> tuple[Argv, ...]:
         """Which devices carry the node's addresses."""
-        del state
-        return (ADDRESSES,) if full else ()
+        return (addresses.QUESTION,) if full else ()
 
-    def plan(self, state: Proxier, *, full: bool, existing: Answers, now_ns: int) -> Sync | None:
+    def plan(
+        self,
+        state: Proxier,
+        *,
+        full: bool,
+        existing: Answers,
+        now_ns: int,  # noqa: ARG002  other modes' plans need the time
+    ) -> Sync | None:
         """The next transaction."""
-        del now_ns
-        return plan_sync(state, _devices(state, existing.get(ADDRESSES, "")), full=full)
+        return plan_sync(state, _devices(state, existing.get(addresses.QUESTION, "")), full=full)
 
-    def chores(self, state: Proxier) -> tuple[Chore, ...]:
-        """None: maps are the agent's own."""
-        del state
-        return ()
-
-    def do(self, chore: Chore, state: Proxier, answers: Answers, now_ns: int) -> Done:
-        """Nothing."""
-        del chore, state, answers, now_ns
-        return Done()
-
-    def leftover_questions(self, family: str) -> tuple[Argv, ...]:
+    def leftover_questions(self, family: str) -> tuple[Argv, ...]:  # noqa: ARG002  of both at once
         """Whether programs are attached."""
-        del family
         return (DUMP,)
 
-    def leftovers(self, family: str, existing: Answers) -> tuple[AnyCommand, ...]:
+    def leftovers(
+        self,
+        family: str,  # noqa: ARG002  of both at once
+        existing: Answers,
+    ) -> tuple[AnyCommand, ...]:
         """Programs are detached and maps unpinned."""
-        del family
         on = "True" in existing.get(DUMP, "")
         return (EbpfMapUpdate(text="clear\n"),) if on else ()
 
 
-def _devices(state: Proxier, text: str) -> tuple[str, ...]:
+def _devices(state: Proxier, listing: str) -> tuple[str, ...]:
     """The devices that hold one of the node's addresses."""
-    found: dict[str, None] = {}
-    device = ""
-    for line in text.splitlines():
-        if not line.startswith(" "):
-            device = line.split(": ")[1].partition("@")[0]
-        words = line.split()
-        if words[0] in {"inet", "inet6"} and words[1].partition("/")[0] in state.node.addresses:
-            found[device] = None
-    return tuple(found)
+    own = state.node.addresses
+    found = (device for device, ip in addresses.listed(listing) if ip in own)
+    return tuple(dict.fromkeys(found))

@@ -35,7 +35,6 @@ class Programmed:
     """How many Services use a backend, or a pod of this node."""
     lines: dict[str, dict[str, str]] = field(default_factory=dict)
     used: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
     next_id: int = 1
     next_backend: int = 1
 
@@ -43,7 +42,7 @@ class Programmed:
         """Another one, to plan with."""
         return Programmed(
             dict(self.ids), dict(self.backends), dict(self.users), dict(self.lines),
-            dict(self.used), dict(self.counts), self.next_id, self.next_backend,
+            dict(self.used), self.next_id, self.next_backend,
         )  # fmt: skip
 
 
@@ -67,15 +66,12 @@ def plan_sync(state: Proxier, devices: tuple[str, ...], *, full: bool) -> Sync |
     wanted = Wanted()
     for port, endpoints in changed:
         wanted.add(port, endpoints)
-    counts = after.counts.values()
     return Sync(
         commands=(EbpfMapUpdate(text="\n".join(text) + "\n"),),
         changes=len(text),
         full=full,
         programmed=after,
         udp=wanted or None,
-        services=sum(ports for ports, _ in counts),
-        endpoints=sum(ends for _, ends in counts),
     )
 
 
@@ -102,12 +98,10 @@ def _service(
     wanted: dict[str, str] = {}
     users: dict[str, None] = {}
     texts: list[str] = []
-    n_ports = n_ends = 0
     annotated = service.metadata.annotations if service is not None else {}
     for port in service_ports(service, state.family) if service is not None else ():
         endpoints = endpoints_of(port, slices, state.node.name)
         changed.append((port, endpoints))
-        n_ports, n_ends = n_ports + 1, n_ends + len(endpoints)
         for at, flags, ends in _frontends(state, port, endpoints, annotated):
             _entries(state, after, port, at, flags, ends, wanted, users)
     for text in users:
@@ -122,10 +116,8 @@ def _service(
     for k in gone:
         if k.endswith(" SLOT=0"):
             after.ids.pop(k.removesuffix(" SLOT=0").removeprefix("SVC: ADDR="), None)
-    after.counts.pop(key, None)
     if service is not None:
         after.lines[key], after.used[key] = wanted, tuple(users)
-        after.counts[key] = (n_ports, n_ends)
     news = [f"update {line}" for k, line in wanted.items() if before.get(k) != line]
     return [*(n for n in news if n.startswith("update BE")),
             *(n for n in news if not n.startswith("update BE")),

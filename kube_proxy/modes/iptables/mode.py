@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from podwire.dataplane.commands import AnyCommand, RulesRestore, SysctlSet
-from podwire.kube_proxy.addresses import own_addresses
+from podwire.kube_proxy import addresses
 from podwire.kube_proxy.config import Config
 from podwire.kube_proxy.core import Proxier
-from podwire.kube_proxy.mode import Answers, Argv, Chore, Done, Sync
+from podwire.kube_proxy.iptables import SAVE, saved_tables
+from podwire.kube_proxy.mode import Answers, Argv, Chore, Done, Mode, Sync
 from podwire.kube_proxy.model import NodeFacts
 from podwire.kube_proxy.modes.iptables.plan import plan_restore
 from podwire.kube_proxy.modes.iptables.settings import Settings, node_port_ips, settings_of
-from podwire.kube_proxy.modes.iptables.text import (
-    CANARY,
-    cleanup_text,
-    jump_text,
-    saved_tables,
-)
-
-_SAVE = {"ipv4": "iptables-save", "ipv6": "ip6tables-save"}
-_ADDRESSES = ("ip", "addr", "show")
-_CANARY_CHORE = "canary"
+from podwire.kube_proxy.modes.iptables.text import CANARY, cleanup_text, jump_text
 
 
-class IptablesMode:
+class IptablesMode(Mode):
     """See ``podwire.kube_proxy.mode.Mode``."""
 
     name = "iptables"
@@ -35,56 +27,55 @@ class IptablesMode:
         """What shapes the rules. Raises ConfigError."""
         return settings_of(config, node, family)
 
-    def prepare(self, settings: Settings, family: str) -> tuple[AnyCommand, ...]:
+    def prepare(self, settings: Settings) -> tuple[AnyCommand, ...]:
         """route_localnet, where localhost takes NodePorts."""
-        if family == "ipv4" and settings.localhost_node_ports:
+        if settings.family == "ipv4" and settings.localhost_node_ports:
             return (SysctlSet(key="net.ipv4.conf.all.route_localnet", value="1"),)
         return ()
 
     def questions(self, state: Proxier, *, full: bool) -> tuple[Argv, ...]:
         """The rules on a full sync; own addresses while NodePorts are bound to some of them."""
-        asked: list[Argv] = [(_SAVE[state.family],)] if full else []
+        asked: list[Argv] = [(SAVE[state.family],)] if full else []
         if state.settings.node_port_cidrs is not None:
-            asked.append(_ADDRESSES)
+            asked.append(addresses.QUESTION)
         return tuple(asked)
 
     def plan(self, state: Proxier, *, full: bool, existing: Answers, now_ns: int) -> Sync | None:
         """Jumps and canaries where they are missing, then one restore input. Who does not tell
         what iptables-save printed is taken to have the jumps.
         """
-        question = (_SAVE[state.family],)
+        question = (SAVE[state.family],)
         saved = saved_tables(existing.get(question, ""))
         ips: tuple[str, ...] = ()
         if state.settings.node_port_cidrs is not None:
-            ips = node_port_ips(state.settings, own_addresses(existing.get(_ADDRESSES, "")))
+            own = addresses.own_addresses(existing.get(addresses.QUESTION, ""))
+            ips = node_port_ips(state.settings, own)
         jumps = jump_text(saved) if full and question in existing else ""
         before = (RulesRestore(text=jumps, family=state.family),) if jumps else ()
         return plan_restore(state, before, saved.get("nat", ()), ips, full=full, now_ns=now_ns)
 
     def chores(self, state: Proxier) -> tuple[Chore, ...]:
         """Each syncPeriod, look whether someone flushed the rules (iptables.Monitor)."""
-        question = (_SAVE[state.family], "-t", "mangle")
-        return (Chore(_CANARY_CHORE, state.sync_period_s, (question,)),)
-
-    def do(
-        self,
-        chore: Chore,
-        state: Proxier,
-        answers: Answers,
-        now_ns: int,  # noqa: ARG002  other modes' chores need the time
-    ) -> Done:
-        """Everything anew once the canary is gone."""
-        saved = answers[chore.questions[0]]
-        present = any(line.startswith(f":{CANARY} ") for line in saved.splitlines())
-        if present or state.programmed is None:
-            return Done()
-        return Done(resync="Reloading after iptables flush")
+        return (Chore("canary", state.sync_period_s, _canary_questions, _look_for_canary),)
 
     def leftover_questions(self, family: str) -> tuple[Argv, ...]:
         """The rules."""
-        return ((_SAVE[family],),)
+        return ((SAVE[family],),)
 
     def leftovers(self, family: str, existing: Answers) -> tuple[AnyCommand, ...]:
         """All chains, and the jumps to them."""
-        text = cleanup_text(saved_tables(existing[_SAVE[family],]))
+        text = cleanup_text(saved_tables(existing[SAVE[family],]))
         return (RulesRestore(text=text, family=family),) if text else ()
+
+
+def _canary_questions(state: Proxier) -> tuple[Argv, ...]:
+    return ((SAVE[state.family], "-t", "mangle"),)
+
+
+def _look_for_canary(state: Proxier, answers: Answers) -> Done:
+    """Everything anew once the canary is gone."""
+    (question,) = _canary_questions(state)
+    present = any(line.startswith(f":{CANARY} ") for line in answers[question].splitlines())
+    if present or state.programmed is None:
+        return Done()
+    return Done(resync="Reloading after iptables flush")

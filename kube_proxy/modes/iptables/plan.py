@@ -13,18 +13,14 @@ from dataclasses import dataclass
 
 from podwire.api.views import EndpointSlice, Service
 from podwire.dataplane.commands import RulesRestore
-from podwire.kube_proxy.conntrack import Wanted
-from podwire.kube_proxy.core import Proxier, any_hints, versions
+from podwire.kube_proxy.core import Proxier, versions
+from podwire.kube_proxy.iptables import chains_of
 from podwire.kube_proxy.mode import Sync
-from podwire.kube_proxy.model import ServicePort, endpoints_of, has_hints, service_ports
+from podwire.kube_proxy.model import ServicePort, endpoints_of, service_ports
 from podwire.kube_proxy.modes.iptables.rules import Piece, render
 from podwire.kube_proxy.modes.iptables.settings import Settings
-from podwire.kube_proxy.modes.iptables.text import (
-    OWN_PREFIXES,
-    chains_of,
-    fixed_rules,
-    restore_text,
-)
+from podwire.kube_proxy.modes.iptables.text import OWN_PREFIXES, fixed_rules, restore_text
+from podwire.kube_proxy.pieces import differs_by_node, no_local, no_local_gauges, udp_wanted
 
 LARGE_CLUSTER_ENDPOINTS = 1000
 SECOND_NS = 1_000_000_000
@@ -37,7 +33,6 @@ class Account:
 
     pieces: dict[str, Pieces]
     """By Service; never changed."""
-    n_ports: int
     n_endpoints: int
     n_nat: int
     """Rules of the nat table that belong to service ports."""
@@ -45,7 +40,7 @@ class Account:
     """Service ports whose internal, and external, traffic meets no local endpoint."""
 
 
-EMPTY = Account({}, 0, 0, 0, (0, 0))
+EMPTY = Account({}, 0, 0, (0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +94,13 @@ def plan_restore(
     clean = not large or full or waited_s > state.sync_period_s
     text = _text(state, step, stale if clean else (), node_port_ips)
     gauges, written = _count(state.settings, step, node_port_ips)
-    wanted = Wanted()
-    for piece in step.changed:
-        wanted.add(piece.port, piece.endpoints)
     cleaned_ns = now_ns if clean else held.cleaned_ns
     return Sync(
         commands=(*before, RulesRestore(text=text, family=state.family)),
         changes=written,
         full=full,
         programmed=Programmed(step.after, () if clean else stale, cleaned_ns),
-        udp=wanted or None,
-        services=step.after.n_ports,
-        endpoints=step.after.n_endpoints,
+        udp=udp_wanted(step.changed),
         again_s=None if clean or not stale else state.sync_period_s,
         gauges=gauges,
     )
@@ -184,10 +174,7 @@ def _prepare(
     state: Proxier, service: Service, slices: list[EndpointSlice], *, comments: bool
 ) -> Prepared:
     ports = service_ports(service, state.family)
-    by_node = any(port.uses_local or port.source_ranges for port in ports)
-    if not by_node and any_hints(slices):
-        by_node = any(has_hints(endpoints_of(port, slices, state.node.name)) for port in ports)
-    if by_node or not ports:
+    if any(differs_by_node(port, slices, state.node.name) for port in ports):
         return Prepared(ports, ())
     return Prepared(ports, _render(state, ports, slices, comments=comments))
 
@@ -210,30 +197,24 @@ def _render(
 
 def _transition(state: Proxier, start: Account, found: dict[str, Pieces]) -> Transition:
     """Worked out once for all nodes that make the same step."""
-    flat = tuple(piece for pieces in found.values() for piece in pieces)
-    key = (
-        "iptables", id(start), tuple(found), tuple(len(p) for p in found.values()),
-        tuple(map(id, flat)),
-    )  # fmt: skip
-    return state.shared.text(key, (start, *flat), lambda: _step(start, found))
+    key = ("iptables", tuple(found))
+    return state.shared.step(key, start, found.values(), lambda: _step(start, found))
 
 
 def _step(start: Account, found: dict[str, Pieces]) -> Transition:
     pieces = dict(start.pieces)
     gone: list[str] = []
     changed: list[Piece] = []
-    totals = [start.n_ports, start.n_endpoints, start.n_nat, *start.no_local]
+    n_endpoints, n_nat, missed = start.n_endpoints, start.n_nat, start.no_local
     for key in sorted(found):
         old, new = pieces.pop(key, ()), found[key]
         if new:
             pieces[key] = new
         for group, sign in ((old, -1), (new, 1)):
             for piece in group:
-                totals[0] += sign
-                totals[1] += sign * len(piece.endpoints)
-                totals[2] += sign * (piece.n_top + piece.n_rules)
-                totals[3] += sign * piece.no_local[0]
-                totals[4] += sign * piece.no_local[1]
+                n_endpoints += sign * len(piece.endpoints)
+                n_nat += sign * (piece.n_top + piece.n_rules)
+        missed = no_local(missed, old, new)
         if not old:
             changed += new
             continue
@@ -241,8 +222,7 @@ def _step(start: Account, found: dict[str, Pieces]) -> Transition:
         gone.extend(c for piece in old for c in piece.chains if c not in kept)
         changed.extend(piece for piece in new if piece not in old)
     ordered = tuple(piece for key in sorted(pieces) for piece in pieces[key])
-    ports, endpoints, nat, internal, external = totals
-    account = Account(pieces, ports, endpoints, nat, (internal, external))
+    account = Account(pieces, n_endpoints, n_nat, missed)
     written = sum(piece.n_top for piece in ordered) + sum(piece.n_rules for piece in changed)
     n_filter = sum(piece.n_filter for piece in ordered)
     return Transition(account, tuple(changed), tuple(gone), ordered, n_filter, written)
@@ -280,13 +260,11 @@ def _count(
     written = n_nat + step.n_nat
     rules = "sync_proxy_rules_iptables_total"
     last = "sync_proxy_rules_iptables_last"
-    policy = "sync_proxy_rules_no_local_endpoints_total"
     gauges = {
         f'{rules}{{table="filter"}}': n_filter,
         f'{rules}{{table="nat"}}': n_nat + step.after.n_nat,
         f'{last}{{table="filter"}}': n_filter,
         f'{last}{{table="nat"}}': written,
-        f'{policy}{{traffic_policy="internal"}}': step.after.no_local[0],
-        f'{policy}{{traffic_policy="external"}}': step.after.no_local[1],
     }
-    return {name: float(value) for name, value in gauges.items()}, n_filter + written
+    told = {name: float(value) for name, value in gauges.items()}
+    return {**told, **no_local_gauges(step.after.no_local)}, n_filter + written

@@ -9,17 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
+from podwire.kube_proxy.iptables import MARK_MASQ, PROXY_FIREWALL, SERVICES
 from podwire.kube_proxy.model import Choice, Endpoint, NodeFacts, ServicePort, categorize
 from podwire.kube_proxy.modes.iptables.names import endpoint_chain, port_hash, probability
 from podwire.kube_proxy.modes.iptables.settings import Settings
 
-SERVICES = "KUBE-SERVICES"
 EXTERNAL = "KUBE-EXTERNAL-SERVICES"
 NODE_PORTS = "KUBE-NODEPORTS"
-POSTROUTING = "KUBE-POSTROUTING"
-MARK_MASQ = "KUBE-MARK-MASQ"
-FORWARD = "KUBE-FORWARD"
-PROXY_FIREWALL = "KUBE-PROXY-FIREWALL"
 KUBELET_FIREWALL = "KUBE-FIREWALL"
 
 
@@ -83,9 +79,8 @@ class _Writer:
         self.internal = self.svl if port.internal_local else self.svc
         self.external = self.svl if port.external_local else self.svc
         self.endpoints = endpoints
-        local, some = bool(self.choice.local), self.choice.any
-        self.has_internal = some and (local or not port.internal_local)
-        self.has_external = some and (local or not port.external_local)
+        self.has_internal = self.choice.serves(only_local=port.internal_local)
+        self.has_external = self.choice.serves(only_local=port.external_local)
 
     def piece(self) -> Piece:
         """Run through the traffic kinds in upstream's order."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
+from podwire.kube_proxy.addresses import LOOPBACK, node_port_cidrs, within
 from podwire.kube_proxy.config import Config
-from podwire.kube_proxy.model import NodeFacts, family_of
-
-_EVERYTHING = {"ipv4": "0.0.0.0/0", "ipv6": "::/0"}
-_LOOPBACK = {"ipv4": "127.0.0.0/8", "ipv6": "::1/128"}
+from podwire.kube_proxy.iptables import local_match
+from podwire.kube_proxy.model import NodeFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class Settings:
         """What the NodePort rule excludes when every local address takes NodePorts."""
         if self.family == "ipv4" and self.localhost_node_ports:
             return ""
-        return f"! -d {_LOOPBACK[self.family]}"
+        return f"! -d {LOOPBACK[self.family]}"
 
 
 def settings_of(config: Config, node: NodeFacts, family: str) -> Settings:
@@ -60,7 +59,7 @@ def settings_of(config: Config, node: NodeFacts, family: str) -> Settings:
     return Settings(
         mark=config.rules.mark,
         masquerade_all=config.rules.masquerade_all,
-        local=_local_match(*config.local_match(family, node.pod_cidrs)),
+        local=local_match(*config.local_match(family, node.pod_cidrs)),
         localhost_node_ports=config.localhost_node_ports and family == "ipv4",
         node_port_cidrs=node_port_cidrs(config.node_port_addresses, own, family),
         family=family,
@@ -68,46 +67,8 @@ def settings_of(config: Config, node: NodeFacts, family: str) -> Settings:
     )
 
 
-def _local_match(kind: str, value: str) -> str:
-    if kind == "cidr":
-        return f"-s {value}"
-    if kind == "interface":
-        return f"-i {value}"
-    return f"-i {value}+" if kind == "prefix" else ""
-
-
-def node_port_cidrs(
-    words: tuple[str, ...], node_ips: tuple[str, ...], family: str
-) -> tuple[str, ...] | None:
-    """The networks that ``nodePortAddresses`` names; None for all. No word of this family means
-    all, too: a list of the other family's networks leaves this one alone.
-
-    Source: pkg/proxy/util NewNodePortAddresses; the words primary, localhost and all.
-    """
-    chosen: dict[str, None] = {}
-    for word in words:
-        if word == "primary":
-            bits = 128 if family == "ipv6" else 32
-            chosen.update({f"{ip}/{bits}": None for ip in node_ips[:1]})
-        elif word == "localhost":
-            chosen[_LOOPBACK[family]] = None
-        elif word == "all":
-            return None
-        elif family_of(word) == family:
-            chosen[word] = None
-    if not chosen or _EVERYTHING[family] in chosen:
-        return None
-    return tuple(chosen)
-
-
 def node_port_ips(settings: Settings, local_addresses: tuple[str, ...]) -> tuple[str, ...]:
     """Those of a node's own addresses that take NodePorts, sorted."""
-    networks = [ip_network(cidr, strict=False) for cidr in settings.node_port_cidrs or ()]
-    chosen = []
-    for text in local_addresses:
-        ip = ip_address(text)
-        if ip.is_loopback and not settings.localhost_node_ports:
-            continue
-        if ip.version == networks[0].version and any(ip in network for network in networks):
-            chosen.append(text)
-    return tuple(sorted(dict.fromkeys(chosen)))
+    chosen = within(local_addresses, settings.node_port_cidrs or ())
+    served = settings.localhost_node_ports
+    return tuple(sorted(ip for ip in chosen if served or not ip_address(ip).is_loopback))

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from podwire.kube_proxy.modes.iptables.rules import (
-    EXTERNAL,
+from podwire.kube_proxy.iptables import (
     FORWARD,
-    KUBELET_FIREWALL,
     MARK_MASQ,
-    NODE_PORTS,
     POSTROUTING,
     PROXY_FIREWALL,
     SERVICES,
-    Piece,
+    chains_of,
+    forwarding,
+    masquerading,
 )
+from podwire.kube_proxy.modes.iptables.rules import EXTERNAL, KUBELET_FIREWALL, NODE_PORTS, Piece
 from podwire.kube_proxy.modes.iptables.settings import Settings
 
 CANARY = "KUBE-PROXY-CANARY"
@@ -52,23 +52,6 @@ JUMPS: tuple[tuple[str, str, str, str], ...] = (
     ("filter", "OUTPUT", KUBELET_FIREWALL, ""),
 )
 """(table, from, to, match): each is inserted at the head, so the last of a chain comes first."""
-
-
-def saved_tables(text: str) -> dict[str, list[str]]:
-    """The lines of chains and rules that iptables-save printed, by table."""
-    tables: dict[str, list[str]] = {}
-    table: list[str] = []
-    for line in text.splitlines():
-        if line.startswith("*"):
-            table = tables.setdefault(line[1:], [])
-        elif line.startswith((":", "-A")):
-            table.append(line)
-    return tables
-
-
-def chains_of(lines: Sequence[str]) -> list[str]:
-    """The chains of a table's lines."""
-    return [line[1:].split(" ", 1)[0] for line in lines if line.startswith(":")]
 
 
 def jump_text(saved: Mapping[str, Sequence[str]]) -> str:
@@ -111,7 +94,7 @@ def restore_text(
         _nat_head(),
         *(f":{chain} - [0:0]\n" for piece in changed for chain in piece.chains),
         *(f":{chain} - [0:0]\n" for chain in stale),
-        _masquerading(settings),
+        _lines(masquerading(settings.mark, random_fully=settings.random_fully)),
         *(piece.top for piece in pieces),
         *(piece.rules for piece in changed),
         *(f"-X {chain}\n" for chain in stale),
@@ -140,16 +123,10 @@ def _filter_head(settings: Settings) -> str:
 
 
 def _filter_tail(settings: Settings) -> str:
-    mark = f"{settings.mark}/{settings.mark}"
     counter = "-m nfacct --nfacct-name ct_state_invalid_dropped_pkts " if settings.nfacct else ""
     invalid = f"-A {FORWARD} -m conntrack --ctstate INVALID {counter}-j DROP\n"
-    return (
-        f"{'' if settings.tcp_be_liberal else invalid}"
-        f'-A {FORWARD} -m comment --comment "kubernetes forwarding rules" '
-        f"-m mark --mark {mark} -j ACCEPT\n"
-        f'-A {FORWARD} -m comment --comment "kubernetes forwarding conntrack rule" '
-        "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\nCOMMIT\n"
-    )
+    guard = "" if settings.tcp_be_liberal else invalid
+    return f"{guard}{_lines(forwarding(settings.mark))}COMMIT\n"
 
 
 def _nat_head() -> str:
@@ -157,15 +134,8 @@ def _nat_head() -> str:
     return "*nat\n" + "".join(f":{chain} - [0:0]\n" for chain in chains)
 
 
-def _masquerading(settings: Settings) -> str:
-    random = " --random-fully" if settings.random_fully else ""
-    return (
-        f"-A {POSTROUTING} -m mark ! --mark {settings.mark}/{settings.mark} -j RETURN\n"
-        f"-A {POSTROUTING} -j MARK --xor-mark {settings.mark}\n"
-        f'-A {POSTROUTING} -m comment --comment "kubernetes service traffic requiring SNAT" '
-        f"-j MASQUERADE{random}\n"
-        f"-A {MARK_MASQ} -j MARK --or-mark {settings.mark}\n"
-    )
+def _lines(rules: Sequence[str]) -> str:
+    return "".join(f"{rule}\n" for rule in rules)
 
 
 def _node_port_jump(settings: Settings, ips: Sequence[str]) -> str:

@@ -7,12 +7,12 @@ have connections) is in ``Programmed`` and added when commands are made.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from podwire.kube_proxy.core import Proxier, any_hints, versions
-from podwire.kube_proxy.model import ServicePort, endpoints_of, has_hints, service_ports
+from podwire.kube_proxy.core import Proxier
 from podwire.kube_proxy.modes.ipvs.pieces import Entry, Piece, Server, render
+from podwire.kube_proxy.pieces import no_local, port_pieces
 
 Pieces = tuple[Piece, ...]
 
@@ -28,12 +28,10 @@ class Account:
     binds: dict[str, int]
     """Addresses that are held unless the node has them elsewhere."""
     guarded: tuple[tuple[str, str, int], ...]
-    n_ports: int
-    n_endpoints: int
     no_local: tuple[int, int]
 
 
-EMPTY = Account({}, {}, {}, (), 0, 0, (0, 0))
+EMPTY = Account({}, {}, {}, (), (0, 0))
 
 
 @dataclass(slots=True)
@@ -78,40 +76,16 @@ def find_changes(state: Proxier, start: Account, keys: Iterable[str]) -> dict[st
 
 
 def _pieces(state: Proxier, key: str) -> Pieces:
-    service = state.services.get(key)
-    ports = service_ports(service, state.family) if service is not None else ()
-    if service is None or not ports:
-        return ()
-    slices = state.slices_of(key)
-    revision = versions(service, slices)
-    hints = any_hints(slices)
-    made = []
-    for index, port in enumerate(ports):
-        cached: Hashable = None
-        if revision:
-            by_node = port.uses_local or bool(port.source_ranges)
-            if hints and not by_node:
-                by_node = has_hints(endpoints_of(port, slices, state.node.name))
-            here = state.node if by_node else None
-            shaping = (state.settings.scheduler, state.family)
-            cached = ("ipvs", revision, index, shaping, here)
-
-        def build(port: ServicePort = port) -> Piece:
-            chosen = endpoints_of(port, slices, state.node.name)
-            return render(port, chosen, state.node, state.settings)
-
-        made.append(state.shared.piece(cached, build))
-    return tuple(made)
+    shaping = ("ipvs", state.settings.scheduler, state.family)
+    return port_pieces(
+        state, key, shaping, lambda port, ends, _: render(port, ends, state.node, state.settings)
+    )
 
 
 def step_from(state: Proxier, start: Account, found: dict[str, Pieces]) -> Step:
     """Worked out once for all nodes that make the same step."""
-    flat = tuple(piece for pieces in found.values() for piece in pieces)
-    key = (
-        "ipvs", id(start), tuple(found), tuple(len(p) for p in found.values()),
-        tuple(map(id, flat)),
-    )  # fmt: skip
-    return state.shared.text(key, (start, *flat), lambda: _step(start, found))
+    key = ("ipvs", tuple(found))
+    return state.shared.step(key, start, found.values(), lambda: _step(start, found))
 
 
 class _Tally:
@@ -151,7 +125,6 @@ def _step(start: Account, found: dict[str, Pieces]) -> Step:
     touched: dict[str, dict[str, None]] = {}
     binds, touched_binds = _Tally(start.binds), dict[str, None]()
     guarded = dict.fromkeys(start.guarded)
-    totals = [start.n_ports, start.n_endpoints, *start.no_local]
     for group, sign in ((old, -1), (new, 1)):
         for piece in group:
             for name, entry in piece.entries:
@@ -167,19 +140,13 @@ def _step(start: Account, found: dict[str, Pieces]) -> Step:
                     guarded.pop(place, None)
                 else:
                     guarded[place] = None
-            totals[0] += sign
-            totals[1] += sign * len(piece.endpoints)
-            totals[2] += sign * piece.no_local[0]
-            totals[3] += sign * piece.no_local[1]
     members = {**start.members, **{name: tally.counts for name, tally in tallies.items()}}
     after = Account(
         pieces,
         members,
         binds.counts,
         tuple(sorted(guarded)),
-        totals[0],
-        totals[1],
-        (totals[2], totals[3]),
+        no_local(start.no_local, old, new),
     )
     return Step(
         after=after,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from podwire.kube_proxy.addresses import listed
 from podwire.kube_proxy.model import family_of
 
 DEVICE = "kube-ipvs0"
 OPTIONS = {"TCP": "-t", "UDP": "-u", "SCTP": "--sctp-service"}
 LIST = ("ipvsadm", "-Ln")
 SETS = ("ipset", "save")
-ADDRESSES = ("ip", "addr", "show")
 LINKS = ("ip", "link", "show")
 NAMES = ("ipset", "list", "-n")
 
@@ -85,15 +85,7 @@ def addresses(listing: str, family: str) -> tuple[dict[str, None], dict[str, Non
     """
     held: dict[str, None] = {}
     own: dict[str, None] = {}
-    device = ""
-    for line in listing.splitlines():
-        if line[:1].isdigit():
-            device = line.split(":", 2)[1].strip().partition("@")[0]
-            continue
-        words = line.split()
-        if not words or words[0] not in {"inet", "inet6"}:
-            continue
-        ip = words[1].partition("/")[0]
+    for device, ip in listed(listing):
         local = ip.startswith(("127.", "fe80:")) or ip == "::1"
         if family_of(ip) == family and not local:
             (held if device == DEVICE else own)[ip] = None

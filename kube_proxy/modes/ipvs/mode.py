@@ -10,20 +10,22 @@ from podwire.dataplane.commands import (
     RulesRestore,
     SysctlSet,
 )
+from podwire.kube_proxy import addresses
 from podwire.kube_proxy.config import Config
 from podwire.kube_proxy.core import Proxier
-from podwire.kube_proxy.mode import Answers, Argv, Chore, Done, Sync
+from podwire.kube_proxy.iptables import SAVE, saved_tables
+from podwire.kube_proxy.mode import Answers, Argv, Chore, Done, Mode, Sync
 from podwire.kube_proxy.model import NodeFacts
 from podwire.kube_proxy.modes.ipvs import kernel, rules, sets
 from podwire.kube_proxy.modes.ipvs.account import Programmed
-from podwire.kube_proxy.modes.ipvs.plan import SAVE, dirty_servers, plan_sync, saved_tables
+from podwire.kube_proxy.modes.ipvs.plan import dirty_servers, plan_sync
 from podwire.kube_proxy.modes.ipvs.settings import Settings, settings_of
 
 CHECK_LEAVING_S = 60.0
 """rsCheckDeleteInterval."""
 
 
-class IpvsMode:
+class IpvsMode(Mode):
     """See ``podwire.kube_proxy.mode.Mode``."""
 
     name = "ipvs"
@@ -38,7 +40,7 @@ class IpvsMode:
         """What shapes the state. Raises ConfigError."""
         return settings_of(config, node, family)
 
-    def prepare(self, settings: Settings, family: str) -> tuple[AnyCommand, ...]:
+    def prepare(self, settings: Settings) -> tuple[AnyCommand, ...]:
         """The sysctls that the mode needs; strictARP; timeouts. conn_reuse_mode stays as it is
         (kernels since 5.9).
         """
@@ -55,13 +57,12 @@ class IpvsMode:
         if any(settings.timeouts_s):
             words = " ".join(str(seconds) for seconds in settings.timeouts_s)
             commands.append(IpvsRestore(text=f"--set {words}\n"))
-        del family
         return tuple(commands)
 
     def questions(self, state: Proxier, *, full: bool) -> tuple[Argv, ...]:
         """Everything on a full sync; else the connections of what changes."""
         if full:
-            return ((SAVE[state.family],), kernel.LIST, kernel.SETS, kernel.ADDRESSES)
+            return ((SAVE[state.family],), kernel.LIST, kernel.SETS, addresses.QUESTION)
         return tuple((*kernel.LIST, *option.split()) for option in dirty_servers(state))
 
     def plan(
@@ -81,31 +82,10 @@ class IpvsMode:
         """Look each syncPeriod whether device, sets and chains still stand; each minute whether
         real servers that fade may go.
         """
-        save = (SAVE[state.family], "-t", "nat")
         return (
-            Chore("look", state.sync_period_s, (save, kernel.NAMES, kernel.LINKS)),
-            Chore("graceful", CHECK_LEAVING_S, (), _leaving_questions),
+            Chore("look", state.sync_period_s, _standing_questions, _look),
+            Chore("graceful", CHECK_LEAVING_S, _leaving_questions, _fade),
         )
-
-    def do(
-        self,
-        chore: Chore,
-        state: Proxier,
-        answers: Answers,
-        now_ns: int,  # noqa: ARG002  other modes' chores need the time
-    ) -> Done:
-        """One round of a chore."""
-        held: Programmed | None = state.programmed
-        if held is None:
-            return Done()
-        if chore.name == "graceful":
-            return _fade(held, answers)
-        jumps = rules.jump_text(saved_tables(answers[chore.questions[0]]))
-        names = answers[kernel.NAMES].split()
-        standing = sets.name_of(sets.CLUSTER_IP, state.family) in names
-        if "*nat" in jumps or not standing or f" {kernel.DEVICE}: " not in answers[kernel.LINKS]:
-            return Done(resync="Syncing ipvs proxier rules anew: something was removed")
-        return Done()
 
     # ------------------------------------------------------------ leftovers
 
@@ -133,14 +113,33 @@ class IpvsMode:
         return tuple(commands)
 
 
+def _standing_questions(state: Proxier) -> tuple[Argv, ...]:
+    return (SAVE[state.family], "-t", "nat"), kernel.NAMES, kernel.LINKS
+
+
+def _look(state: Proxier, answers: Answers) -> Done:
+    """Everything anew once the device, a set or a jump is gone."""
+    if state.programmed is None:
+        return Done()
+    save, names, links = (answers[question] for question in _standing_questions(state))
+    jumps = rules.jump_text(saved_tables(save))
+    standing = sets.name_of(sets.CLUSTER_IP, state.family) in names.split()
+    if "*nat" in jumps or not standing or f" {kernel.DEVICE}: " not in links:
+        return Done(resync="Syncing ipvs proxier rules anew: something was removed")
+    return Done()
+
+
 def _leaving_questions(state: Proxier) -> tuple[Argv, ...]:
     held: Programmed | None = state.programmed
     options = dict.fromkeys(option for option, _ in held.leaving) if held is not None else {}
     return tuple((*kernel.LIST, *option.split()) for option in options)
 
 
-def _fade(held: Programmed, answers: Answers) -> Done:
+def _fade(state: Proxier, answers: Answers) -> Done:
     """Delete real servers whose last connection ended (tryDeleteRs)."""
+    held: Programmed | None = state.programmed
+    if held is None:
+        return Done()
     lines = []
     for option, dest in list(held.leaving):
         answer = answers.get((*kernel.LIST, *option.split()), "")

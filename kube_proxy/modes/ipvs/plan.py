@@ -17,8 +17,9 @@ from podwire.dataplane.commands import (
     LinkAdd,
     RulesRestore,
 )
-from podwire.kube_proxy.conntrack import Wanted
+from podwire.kube_proxy import addresses
 from podwire.kube_proxy.core import Proxier
+from podwire.kube_proxy.iptables import SAVE, saved_tables
 from podwire.kube_proxy.mode import Answers, Sync
 from podwire.kube_proxy.modes.ipvs import kernel, rules, sets
 from podwire.kube_proxy.modes.ipvs.account import (
@@ -31,8 +32,8 @@ from podwire.kube_proxy.modes.ipvs.account import (
 from podwire.kube_proxy.modes.ipvs.kernel import DEVICE, Listed
 from podwire.kube_proxy.modes.ipvs.pieces import Piece, Server
 from podwire.kube_proxy.modes.ipvs.settings import Settings, node_port_ips
+from podwire.kube_proxy.pieces import no_local_gauges, udp_wanted
 
-SAVE = {"ipv4": "iptables-save", "ipv6": "ip6tables-save"}
 GRACEFUL = "-t"
 """Only TCP's real servers fade; UDP's and SCTP's go at once (IsRsGracefulTerminationNeeded)."""
 
@@ -63,9 +64,9 @@ class _Work:
         self.settings: Settings = state.settings
         self.family = state.family
         self.changes = 0
-        self.bound, own = kernel.addresses(existing.get(kernel.ADDRESSES, ""), state.family)
+        self.bound, own = kernel.addresses(existing.get(addresses.QUESTION, ""), state.family)
         self.node_ips = tuple(own) if full else held.node_ips
-        if full and kernel.ADDRESSES not in existing:
+        if full and addresses.QUESTION not in existing:
             self.node_ips = state.node.addresses_of(state.family)
         self.ports_on = node_port_ips(self.settings, self.node_ips)
         self.loops = self._loops()
@@ -81,30 +82,20 @@ class _Work:
         if self.full:
             commands.append(LinkAdd(name=DEVICE, kind="dummy", exist=True))
         commands += [IpvsRestore(text=servers)] if servers else []
-        unseen = self.full and kernel.ADDRESSES not in self.existing
+        unseen = self.full and addresses.QUESTION not in self.existing
         commands += [AddrAdd(dev=DEVICE, cidr=_cidr(ip), replace=unseen) for ip in adds]
         commands += [IpsetRestore(text=entries, exist=True)] if entries else []
         commands += self._rules(text, n_rules)
         commands += [AddrDel(dev=DEVICE, cidr=_cidr(ip)) for ip in dels]
         commands += [IpvsRestore(text=goes)] if goes else []
         self.changes += len(adds) + len(dels)
-        wanted = Wanted()
-        for piece in self.step.changed:
-            wanted.add(piece.port, piece.endpoints)
-        internal, external = self.step.after.no_local
-        policy = "sync_proxy_rules_no_local_endpoints_total"
         return Sync(
             commands=tuple(commands),
             changes=self.changes,
             full=self.full,
             programmed=Programmed(self.step.after, self.loops, self.node_ips, self.leaving, text),
-            udp=wanted or None,
-            services=self.step.after.n_ports,
-            endpoints=self.step.after.n_endpoints,
-            gauges={
-                f'{policy}{{traffic_policy="internal"}}': float(internal),
-                f'{policy}{{traffic_policy="external"}}': float(external),
-            },
+            udp=udp_wanted(self.step.changed),
+            gauges=no_local_gauges(self.step.after.no_local),
         )
 
     # ------------------------------------------------------------ iptables
@@ -290,18 +281,6 @@ def _add(option: str, dest: str) -> str:
 
 def _cidr(ip: str) -> str:
     return f"{ip}/{128 if ':' in ip else 32}"
-
-
-def saved_tables(text: str) -> dict[str, list[str]]:
-    """The lines of chains and rules that iptables-save printed, by table."""
-    tables: dict[str, list[str]] = {}
-    table: list[str] = []
-    for line in text.splitlines():
-        if line.startswith("*"):
-            table = tables.setdefault(line[1:], [])
-        elif line.startswith((":", "-A")):
-            table.append(line)
-    return tables
 
 
 def dirty_servers(state: Proxier) -> list[str]:

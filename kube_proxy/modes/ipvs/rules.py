@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from podwire.kube_proxy.addresses import LOOPBACK
+from podwire.kube_proxy.iptables import (
+    FORWARD,
+    MARK_MASQ,
+    POSTROUTING,
+    PROXY_FIREWALL,
+    SERVICES,
+    chains_of,
+    forwarding,
+    masquerading,
+)
 from podwire.kube_proxy.modes.ipvs import sets
 from podwire.kube_proxy.modes.ipvs.settings import Settings
 
-SERVICES = "KUBE-SERVICES"
-POSTROUTING = "KUBE-POSTROUTING"
 NODE_PORT = "KUBE-NODE-PORT"
 LOAD_BALANCER = "KUBE-LOAD-BALANCER"
-MARK_MASQ = "KUBE-MARK-MASQ"
-FORWARD = "KUBE-FORWARD"
-PROXY_FIREWALL = "KUBE-PROXY-FIREWALL"
 SOURCE_RANGES = "KUBE-SOURCE-RANGES-FIREWALL"
 FILTER = "KUBE-IPVS-FILTER"
 OUT_FILTER = "KUBE-IPVS-OUT-FILTER"
@@ -129,16 +135,7 @@ class _Frame:
 
     def filters(self) -> None:
         """What may be forwarded; what may reach ports of the host through a service's address."""
-        mark = f"{self.settings.mark}/{self.settings.mark}"
-        known = "kubernetes forwarding conntrack rule"
-        self.filter.append(
-            f'-A {FORWARD} -m comment --comment "kubernetes forwarding rules" '
-            f"-m mark --mark {mark} -j ACCEPT"
-        )
-        self.filter.append(
-            f'-A {FORWARD} -m comment --comment "{known}" '
-            "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
-        )
+        self.filter += forwarding(self.settings.mark)
         self.filter.append(
             f"-A {NODE_PORT} {self.comment(sets.HEALTH_CHECK)} "
             f"{self.match(sets.HEALTH_CHECK, 'dst')} -j ACCEPT"
@@ -157,32 +154,19 @@ class _Frame:
             f"-A {FILTER} -m conntrack --ctstate NEW {self.match(sets.IPVS_IPS, 'dst')} -j REJECT"
         )
 
-    def masquerading(self) -> None:
-        """KUBE-POSTROUTING and KUBE-MARK-MASQ."""
-        mark = self.settings.mark
-        random = " --random-fully" if self.settings.random_fully else ""
-        requiring = '-m comment --comment "kubernetes service traffic requiring SNAT"'
-        self.nat += [
-            f"-A {POSTROUTING} -m mark ! --mark {mark}/{mark} -j RETURN",
-            f"-A {POSTROUTING} -j MARK --xor-mark {mark}",
-            f"-A {POSTROUTING} {requiring} -j MASQUERADE{random}",
-            f"-A {MARK_MASQ} -j MARK --or-mark {mark}",
-        ]
-
 
 def restore_text(
     settings: Settings, has: Callable[[str], bool], guarded: Sequence[tuple[str, str, int]]
 ) -> tuple[str, int]:
     """The restore input of a sync, and how many rules it carries."""
     frame = _Frame(settings, has)
-    loopback = "::1/128" if settings.family == "ipv6" else "127.0.0.0/8"
-    frame.nat.append(f"-A {SERVICES} -s {loopback} -j RETURN")
+    frame.nat.append(f"-A {SERVICES} -s {LOOPBACK[settings.family]} -j RETURN")
     frame.lookups()
     frame.cluster_ips()
     frame.external_ips()
     frame.nodes(guarded)
     frame.filters()
-    frame.masquerading()
+    frame.nat += masquerading(settings.mark, random_fully=settings.random_fully)
     out = []
     for table, lines in (("nat", frame.nat), ("filter", frame.filter)):
         out.append(f"*{table}\n")
@@ -203,7 +187,7 @@ def jump_text(saved: Mapping[str, Sequence[str]]) -> str:
             if of == table and not _jumps(lines, source, target, comment)
         ]
         if rules:
-            have = {line[1:].split(" ", 1)[0]: None for line in lines if line[:1] == ":"}
+            have = chains_of(lines)
             missing = [f":{chain} - [0:0]" for chain in chains if chain not in have]
             out.extend((f"*{table}", *missing, *rules, "COMMIT"))
     return "\n".join(out) + "\n" if out else ""
@@ -224,7 +208,7 @@ def cleanup_text(saved: Mapping[str, Sequence[str]]) -> str:
     out: list[str] = []
     for table, chains in CHAINS.items():
         lines = saved.get(table, ())
-        have = {line[1:].split(" ", 1)[0]: None for line in lines if line[:1] == ":"}
+        have = chains_of(lines)
         own = [chain for chain in chains if chain in have]
         if not own:
             continue

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from podwire.dataplane.ipvs.schedulers import SCHEDULERS
+from podwire.kube_proxy.addresses import node_port_cidrs, within
 from podwire.kube_proxy.config import Config, ConfigError
+from podwire.kube_proxy.iptables import local_match
 from podwire.kube_proxy.model import NodeFacts, family_of
 
 DEFAULT_SCHEDULER = "rr"
@@ -46,13 +48,14 @@ def settings_of(config: Config, node: NodeFacts, family: str) -> Settings:
             "default algorithm method (currently rr)"
         )
     own = node.addresses_of(family)
+    local = local_match(*config.local_match(family, node.pod_cidrs))
     seconds = (only.tcp_timeout_s, only.tcp_fin_timeout_s, only.udp_timeout_s)
     return Settings(
         mark=f"0x{1 << rules.masquerade_bit:06x}",
         masquerade_all=rules.masquerade_all,
-        not_local=_not_local(*config.local_match(family, node.pod_cidrs)),
+        not_local=f"! {local}" if local else "",
         scheduler=scheduler,
-        node_port_cidrs=_node_port_cidrs(config.node_port_addresses, own, family),
+        node_port_cidrs=node_port_cidrs(config.node_port_addresses, own, family),
         exclude_cidrs=tuple(c for c in only.exclude_cidrs if family_of(c) == family),
         strict_arp=only.strict_arp,
         timeouts_s=(int(seconds[0]), int(seconds[1]), int(seconds[2])),
@@ -60,37 +63,8 @@ def settings_of(config: Config, node: NodeFacts, family: str) -> Settings:
     )
 
 
-def _not_local(kind: str, value: str) -> str:
-    if kind == "cidr":
-        return f"! -s {value}"
-    if kind == "interface":
-        return f"! -i {value}"
-    return f"! -i {value}+" if kind == "prefix" else ""
-
-
-def _node_port_cidrs(
-    words: tuple[str, ...], node_ips: tuple[str, ...], family: str
-) -> tuple[str, ...] | None:
-    """The networks that ``nodePortAddresses`` names; None for all (NewNodePortAddresses)."""
-    chosen: dict[str, None] = {}
-    for word in words:
-        if word == "primary":
-            bits = 128 if family == "ipv6" else 32
-            chosen.update({f"{ip}/{bits}": None for ip in node_ips[:1]})
-        elif word == "all":
-            return None
-        elif word == "localhost":
-            chosen["::1/128" if family == "ipv6" else "127.0.0.0/8"] = None
-        elif family_of(word) == family:
-            chosen[word] = None
-    if not chosen or any(ip_network(cidr, strict=False).prefixlen == 0 for cidr in chosen):
-        return None
-    return tuple(chosen)
-
-
 def node_port_ips(settings: Settings, node_ips: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the node's addresses that take NodePorts; never the loopback ones."""
     if settings.node_port_cidrs is None:
         return node_ips
-    networks = [ip_network(cidr, strict=False) for cidr in settings.node_port_cidrs]
-    return tuple(ip for ip in node_ips if any(ip_address(ip) in net for net in networks))
+    return within(node_ips, settings.node_port_cidrs)

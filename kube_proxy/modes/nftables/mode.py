@@ -5,22 +5,23 @@ from __future__ import annotations
 import re
 
 from podwire.dataplane.commands import AnyCommand, NftApply
-from podwire.kube_proxy.addresses import own_addresses
+from podwire.kube_proxy import addresses
 from podwire.kube_proxy.config import Config
 from podwire.kube_proxy.core import Proxier
-from podwire.kube_proxy.mode import Answers, Argv, Chore, Done, Sync
+from podwire.kube_proxy.mode import Answers, Argv, Mode, Sync
 from podwire.kube_proxy.model import NodeFacts
 from podwire.kube_proxy.modes.nftables.plan import plan_apply
 from podwire.kube_proxy.modes.nftables.rules import TABLE
 from podwire.kube_proxy.modes.nftables.settings import Settings, node_port_ips, settings_of
 
-_ADDRESSES = ("ip", "addr", "show")
 _WORD = {"ipv4": "ip", "ipv6": "ip6"}
 _ITEM = re.compile(r"(?m)^\t(?:chain|set) (\S+) \{")
 
 
-class NftablesMode:
-    """See ``podwire.kube_proxy.mode.Mode``."""
+class NftablesMode(Mode):
+    """See ``podwire.kube_proxy.mode.Mode``. Nothing is prepared: the first transaction makes the
+    table. There are no chores: nobody else touches it (upstream watches nothing either).
+    """
 
     name = "nftables"
     title = "nftables"
@@ -28,17 +29,11 @@ class NftablesMode:
     restore_per_change_s = 0.000_065
     """nft took 0.92 s for 1000 Services of three endpoints, about 14,000 changes."""
 
+    knows_service_cidrs = True
+
     def settings(self, config: Config, node: NodeFacts, family: str) -> Settings:
         """What shapes the rules. Raises ConfigError."""
         return settings_of(config, node, family)
-
-    def prepare(
-        self,
-        settings: Settings,  # noqa: ARG002  other modes set sysctls by them
-        family: str,  # noqa: ARG002
-    ) -> tuple[AnyCommand, ...]:
-        """Nothing: the first transaction makes the table."""
-        return ()
 
     def questions(self, state: Proxier, *, full: bool) -> tuple[Argv, ...]:
         """On a full sync: the chains and sets there are, and the node's own addresses."""
@@ -46,7 +41,7 @@ class NftablesMode:
             return ()
         word = _WORD[state.family]
         asked: tuple[Argv, ...] = (("nft", "list", "chains", word), ("nft", "list", "sets", word))
-        return asked if state.settings.all_node_ips else (*asked, _ADDRESSES)
+        return asked if state.settings.all_node_ips else (*asked, addresses.QUESTION)
 
     def plan(self, state: Proxier, *, full: bool, existing: Answers, now_ns: int) -> Sync | None:
         """One transaction, and one before it that deletes chains which became stale earlier."""
@@ -59,23 +54,10 @@ class NftablesMode:
             )
         ips: tuple[str, ...] = ()
         if not state.settings.all_node_ips:
-            ips = node_port_ips(state.settings, own_addresses(existing.get(_ADDRESSES, "")))
+            own = addresses.own_addresses(existing.get(addresses.QUESTION, ""))
+            ips = node_port_ips(state.settings, own)
         cidrs = tuple(c for c in state.service_cidrs if (":" in c) == (word == "ip6"))
         return plan_apply(state, held, ips, cidrs, full=full, now_ns=now_ns)
-
-    def chores(self, state: Proxier) -> tuple[Chore, ...]:  # noqa: ARG002
-        """None: nobody else touches the table (upstream watches nothing either)."""
-        return ()
-
-    def do(
-        self,
-        chore: Chore,  # noqa: ARG002
-        state: Proxier,  # noqa: ARG002
-        answers: Answers,  # noqa: ARG002
-        now_ns: int,  # noqa: ARG002
-    ) -> Done:
-        """There are no chores."""
-        return Done()
 
     def leftover_questions(self, family: str) -> tuple[Argv, ...]:
         """Whether the table is there."""

@@ -9,18 +9,18 @@ Source: kubernetes pkg/proxy/nftables/proxier.go (syncProxyRules, nftElementStor
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from podwire.dataplane.commands import AnyCommand, NftApply
-from podwire.kube_proxy.conntrack import Wanted
-from podwire.kube_proxy.core import Proxier, any_hints, versions
+from podwire.kube_proxy.core import Proxier
 from podwire.kube_proxy.mode import Sync
-from podwire.kube_proxy.model import endpoints_of, has_hints, service_ports
+from podwire.kube_proxy.model import Endpoint, ServicePort
 from podwire.kube_proxy.modes.nftables.names import affinity, of_service
 from podwire.kube_proxy.modes.nftables.rules import TABLE, Piece, all_entries, render
 from podwire.kube_proxy.modes.nftables.settings import Settings
 from podwire.kube_proxy.modes.nftables.setup import setup_text
+from podwire.kube_proxy.pieces import no_local, no_local_gauges, port_pieces, udp_wanted
 
 SECOND_NS = 1_000_000_000
 Pieces = tuple[Piece, ...]
@@ -31,9 +31,7 @@ class Account:
     """What a kernel holds of Services. Shared between nodes and compared by identity."""
 
     pieces: dict[str, Pieces]
-    """By Service; never changed."""
-    n_ports: int = 0
-    n_endpoints: int = 0
+    """By Service; never changed. () in a node's own account: gone, though others have it."""
     no_local: tuple[int, int] = (0, 0)
 
 
@@ -48,7 +46,6 @@ class Programmed:
     own: Account = EMPTY
     stale: dict[str, int] = field(default_factory=dict)
     """Chains that nothing leads to any more, and since when."""
-    settings: Settings | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,37 +84,25 @@ def plan_apply(
     shared, mine = _split(found, common, own)
     first = state.programmed is None
     shared_step = _step(state, common, shared)
-    own_step = _step(state, own, mine)
+    own_step = _step(state, own, mine, tuple(key for key in mine if key in common.pieces))
     stale, removed = _stale(held, (shared_step, own_step), existing, full=full, now_ns=now_ns)
     text, changes = _head(state.settings, service_cidrs, full=full, first=first)
-    tail = _tail(state.settings, stale, existing, (shared_step.after, own_step.after), now_ns)
+    after = (shared_step.after, own_step.after)
+    tail = _tail(state.settings, stale, existing, after, now_ns)
     addresses = "".join(
         f"add element {state.settings.ip} {TABLE} nodeport-ips {{ {ip} }}\n"
         for ip in (node_port_ips if full else ())
     )
     command = NftApply(text=text + shared_step.text, own=addresses + own_step.text + tail)
-    wanted = Wanted()
-    for piece in (*shared_step.changed, *own_step.changed):
-        wanted.add(piece.port, piece.endpoints)
-    after = (shared_step.after, own_step.after)
+    internal, external = zip(*(account.no_local for account in after), strict=True)
     return Sync(
         commands=(*_removal(state.settings, removed), command),
         changes=changes + shared_step.changes + own_step.changes + len(stale),
         full=full,
-        programmed=Programmed(*after, stale, state.settings),
-        udp=wanted or None,
-        services=sum(account.n_ports for account in after),
-        endpoints=sum(account.n_endpoints for account in after),
-        gauges=_gauges(after),
+        programmed=Programmed(*after, stale),
+        udp=udp_wanted((*shared_step.changed, *own_step.changed)),
+        gauges=no_local_gauges((sum(internal), sum(external))),
     )
-
-
-def _gauges(after: tuple[Account, Account]) -> dict[str, float]:
-    policy = "sync_proxy_rules_no_local_endpoints_total"
-    return {
-        f'{policy}{{traffic_policy="{name}"}}': float(sum(a.no_local[index] for a in after))
-        for index, name in enumerate(("internal", "external"))
-    }
 
 
 def _head(
@@ -127,7 +112,7 @@ def _head(
         return "", 0
     if not settings.all_node_ips:
         settings = replace(settings, node_port_cidrs=())
-    return setup_text(replace(settings, node_ip=""), service_cidrs, first=first)
+    return setup_text(settings, service_cidrs, first=first)
 
 
 # ---------------------------------------------------------------- what changed
@@ -140,9 +125,14 @@ def _changed(
     found = {}
     for key in keys:
         pieces = _pieces(state, key)
-        if pieces != (own.pieces.get(key) or common.pieces.get(key, ())):
+        if pieces != _held(common, own, key):
             found[key] = pieces
     return found
+
+
+def _held(common: Account, own: Account, key: str) -> Pieces:
+    """What the kernel holds of a Service: the node's own account hides the common one."""
+    return own.pieces[key] if key in own.pieces else common.pieces.get(key, ())
 
 
 def _split(
@@ -157,58 +147,49 @@ def _split(
     for key in sorted(found):
         new = found[key]
         if key in own.pieces or any(piece.by_node for piece in new):
-            mine[key] = own.pieces.get(key) or common.pieces.get(key, ()), new
+            mine[key] = _held(common, own, key), new
         else:
             shared[key] = common.pieces.get(key, ()), new
     return shared, mine
 
 
 def _pieces(state: Proxier, key: str) -> Pieces:
-    service = state.services.get(key)
-    ports = service_ports(service, state.family) if service is not None else ()
-    if service is None or not ports:
-        return ()
-    slices = state.slices_of(key)
-    revision = versions(service, slices)
-    hints = any_hints(slices)
-    made = []
-    for index, port in enumerate(ports):
-        by_node = port.uses_local or bool(port.source_ranges)
-        if hints and not by_node:
-            by_node = has_hints(endpoints_of(port, slices, state.node.name))
-        settings: Settings = state.settings
-        cached: Hashable = None
-        if revision:
-            here = (state.node, settings.node_ip) if by_node else None
-            cached = ("nftables", revision, index, settings.of_pieces, here)
+    settings: Settings = state.settings
 
-        def build(by_node: bool = by_node, port: object = port) -> Piece:
-            chosen = endpoints_of(port, slices, state.node.name)  # type: ignore[arg-type]
-            return render(port, chosen, state.node, state.settings, by_node=by_node)  # type: ignore[arg-type]
+    def of(port: ServicePort, endpoints: tuple[Endpoint, ...], by_node: bool) -> Piece:
+        return render(port, endpoints, state.node, settings, by_node=by_node)
 
-        made.append(state.shared.piece(cached, build))
-    return tuple(made)
+    return port_pieces(state, key, ("nftables", settings.of_pieces), of)
 
 
 # ---------------------------------------------------------------- text
 
 
-def _step(state: Proxier, start: Account, found: dict[str, tuple[Pieces, Pieces]]) -> Step:
-    """Worked out once for all nodes that make the same step."""
-    flat = tuple(piece for old, new in found.values() for piece in (*old, *new))
-    key = (
-        "nftables", id(start), state.settings.ip, tuple(found),
-        tuple((len(old), len(new)) for old, new in found.values()), tuple(map(id, flat)),
-    )  # fmt: skip
+def _step(
+    state: Proxier,
+    start: Account,
+    found: dict[str, tuple[Pieces, Pieces]],
+    hidden: tuple[str, ...] = (),
+) -> Step:
+    """Worked out once for all nodes that make the same step. ``hidden`` are the Services that the
+    common account has, too.
+    """
     table = f"{state.settings.ip} {TABLE}"
-    return state.shared.text(key, (start, *flat), lambda: _write(table, start, found))
+    key = ("nftables", table, tuple(found), hidden)
+    groups = (pieces for pair in found.values() for pieces in pair)
+    return state.shared.step(key, start, groups, lambda: _write(table, start, found, hidden))
 
 
-def _write(table: str, start: Account, found: dict[str, tuple[Pieces, Pieces]]) -> Step:
+def _write(
+    table: str,
+    start: Account,
+    found: dict[str, tuple[Pieces, Pieces]],
+    hidden: tuple[str, ...],
+) -> Step:
     if not found:
         return Step(start, "", 0, (), (), ())
     pieces = dict(start.pieces)
-    totals = [start.n_ports, start.n_endpoints, *start.no_local]
+    missed = start.no_local
     lines: list[str] = []
     removals: list[str] = []
     gone: list[str] = []
@@ -216,15 +197,10 @@ def _write(table: str, start: Account, found: dict[str, tuple[Pieces, Pieces]]) 
     changed: list[Piece] = []
     changes = 0
     for key, (old, new) in found.items():
-        before = pieces.pop(key, ())
-        if new:
+        pieces.pop(key, None)
+        if new or key in hidden:
             pieces[key] = new
-        for group, sign in ((before, -1), (new, 1)):
-            for piece in group:
-                totals[0] += sign
-                totals[1] += sign * len(piece.endpoints)
-                totals[2] += sign * piece.no_local[0]
-                totals[3] += sign * piece.no_local[1]
+        missed = no_local(missed, old, new)
         held, wanted = all_entries(old), all_entries(new)
         for place, entry in wanted.items():
             known = held.get(place)
@@ -250,7 +226,7 @@ def _write(table: str, start: Account, found: dict[str, tuple[Pieces, Pieces]]) 
     chains = "".join(piece.rules for piece in changed)
     flushed = "".join(f"flush chain {table} {chain}\n" for chain in gone)
     text = f"{chains}{''.join(lines)}{flushed}{''.join(removals)}"
-    after = Account(pieces, totals[0], totals[1], (totals[2], totals[3]))
+    after = Account(pieces, missed)
     changes += len(removals) + len(gone)
     return Step(after, text, changes, tuple(gone), tuple(active), tuple(changed))
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
+from podwire.kube_proxy.addresses import within
 from podwire.kube_proxy.model import Choice, Endpoint, NodeFacts, ServicePort, categorize
 from podwire.kube_proxy.modes.nftables.names import endpoint_base, port_base
 from podwire.kube_proxy.modes.nftables.settings import Settings
@@ -86,7 +86,7 @@ class _Writer:
         node: NodeFacts,
         settings: Settings,
     ) -> None:
-        self.port, self.settings, self.endpoints = port, settings, endpoints
+        self.port, self.node, self.settings, self.endpoints = port, node, settings, endpoints
         self.ip = settings.ip
         self.table = f"{self.ip} {TABLE}"
         self.choice: Choice = categorize(port, endpoints, node)
@@ -98,12 +98,11 @@ class _Writer:
         self.entries: list[Entry] = []
         self.lines: list[str] = []
         self.n_rules = 0
-        local, some = bool(self.choice.local), self.choice.any
-        self.has_internal = some and (local or not port.internal_local)
-        self.has_external = some and (local or not port.external_local)
+        self.has_internal = self.choice.serves(only_local=port.internal_local)
+        self.has_external = self.choice.serves(only_local=port.external_local)
         self.internal_chain = self.local if port.internal_local else self.cluster
         self.external_policy = self.local if port.external_local else self.cluster
-        self.uses_external = some and port.externally_accessible
+        self.uses_external = self.choice.any and port.externally_accessible
         self.uses_firewall = bool(port.lb_ips and port.source_ranges)
 
     def piece(self, *, by_node: bool) -> Piece:
@@ -237,8 +236,9 @@ class _Writer:
         if not self.uses_firewall:
             return
         ranges = list(self.port.source_ranges)
-        own = self.settings.node_ip
-        if own and any(ip_address(own) in ip_network(r, strict=False) for r in ranges):
+        own = self.node.addresses_of(self.settings.family)[:1]
+        if within(own, ranges):
+            # a node's own packets to the load balancer carry its address as their source
             ranges += self.port.lb_ips
         self._rule(self.firewall, f"{self.ip} saddr != {{ {' , '.join(ranges)} }} drop")
 

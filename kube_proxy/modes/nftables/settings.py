@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
+from podwire.kube_proxy.addresses import node_port_cidrs, within
 from podwire.kube_proxy.config import Config
-from podwire.kube_proxy.model import NodeFacts, family_of
-
-_EVERYTHING = {"ipv4": "0.0.0.0/0", "ipv6": "::/0"}
+from podwire.kube_proxy.model import NodeFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,6 @@ class Settings:
     node_port_cidrs: tuple[str, ...] | None = None
     """None: every local address takes NodePorts; else those in these networks."""
     family: str = "ipv4"
-    node_ip: str = ""
 
     @property
     def of_pieces(self) -> tuple[bool, str, str, str]:
@@ -45,10 +43,11 @@ class Settings:
 def settings_of(config: Config, node: NodeFacts, family: str) -> Settings:
     """The rule settings that a configuration means on a node. Raises ConfigError.
 
-    Unlike in other modes, NodePorts are taken on the node's primary address only unless
-    ``nodePortAddresses`` says otherwise.
+    Unlike in iptables and ipvs mode, NodePorts are taken on the node's primary address only unless
+    ``nodePortAddresses`` says otherwise, and never on localhost. Source: cmd/kube-proxy.
     """
     own = node.addresses_of(family)
+    words = [w for w in config.node_port_addresses or ("primary",) if w != "localhost"]
     word = "ip6" if family == "ipv6" else "ip"
     kind, value = config.local_match(family, node.pod_cidrs)
     local = not_local = ""
@@ -63,41 +62,12 @@ def settings_of(config: Config, node: NodeFacts, family: str) -> Settings:
         masquerade_all=config.rules.masquerade_all,
         local=local,
         not_local=not_local,
-        node_port_cidrs=_node_port_cidrs(config.node_port_addresses, own, family),
+        node_port_cidrs=node_port_cidrs(words, own, family),
         family=family,
-        node_ip=own[0] if own else "",
     )
-
-
-def _node_port_cidrs(
-    words: tuple[str, ...], node_ips: tuple[str, ...], family: str
-) -> tuple[str, ...] | None:
-    """The networks whose addresses take NodePorts; None for all.
-
-    Source: pkg/proxy/util NewNodePortAddresses, cmd/kube-proxy (nftables defaults to ``primary``).
-    """
-    chosen: dict[str, None] = {}
-    for word in words or ("primary",):
-        if word == "primary":
-            bits = 128 if family == "ipv6" else 32
-            chosen.update({f"{ip}/{bits}": None for ip in node_ips[:1]})
-        elif word == "all":
-            return None
-        elif word != "localhost" and family_of(word) == family:
-            chosen[word] = None
-    if not chosen or _EVERYTHING[family] in chosen:
-        return None
-    return tuple(chosen)
 
 
 def node_port_ips(settings: Settings, local_addresses: tuple[str, ...]) -> tuple[str, ...]:
     """Those of a node's own addresses that take NodePorts, sorted; never loopback ones."""
-    networks = [ip_network(cidr, strict=False) for cidr in settings.node_port_cidrs or ()]
-    chosen = []
-    for text in local_addresses:
-        ip = ip_address(text)
-        if ip.is_loopback or ip.version != networks[0].version:
-            continue
-        if any(ip in network for network in networks):
-            chosen.append(text)
-    return tuple(sorted(dict.fromkeys(chosen)))
+    chosen = within(local_addresses, settings.node_port_cidrs or ())
+    return tuple(sorted(ip for ip in chosen if not ip_address(ip).is_loopback))

@@ -155,7 +155,7 @@ class FlowNode:
         self.mode = MODES[mode]
         settings = self.mode.settings(config, facts, family)
         self.proxier = Proxier(self.mode, settings, facts, Shared(), family)
-        self.run(*self.mode.prepare(settings, family))
+        self.run(*self.mode.prepare(settings))
         self.services: dict[str, Service] = {}
         self.slices: dict[str, list[EndpointSlice]] = {}
         for key, spec in case["services"].items():

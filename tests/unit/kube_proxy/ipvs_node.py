@@ -39,7 +39,7 @@ class IpvsNode:
         facts = NodeFacts(name, "zone-a", tuple(ips))
         settings = MODE.settings(config or configured(), facts, family)
         self.proxier = Proxier(MODE, settings, facts, shared or Shared(), family)
-        self.run(*MODE.prepare(settings, family))
+        self.run(*MODE.prepare(settings))
 
     def run(self, *commands):
         for command in commands:
@@ -77,8 +77,7 @@ class IpvsNode:
     def chore(self, name):
         """Do one round of a chore: what it found."""
         (chore,) = [each for each in MODE.chores(self.proxier) if each.name == name]
-        more = chore.asks(self.proxier) if chore.asks is not None else ()
-        done = MODE.do(chore, self.proxier, self.ask((*chore.questions, *more)), self.now)
+        done = chore.do(self.proxier, self.ask(chore.asks(self.proxier)))
         self.run(*done.commands)
         return done
 

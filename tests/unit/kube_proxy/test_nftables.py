@@ -15,7 +15,7 @@ NODE, NODE_IP = "node-1", "192.168.0.2"
 OVERALL = (Path(__file__).parents[2] / "data" / "nftables" / "overall.nft").read_text()
 SETTINGS = Settings(
     local="ip saddr 10.0.0.0/8", not_local="ip saddr != 10.0.0.0/8",
-    node_port_cidrs=(f"{NODE_IP}/32",), node_ip=NODE_IP,
+    node_port_cidrs=(f"{NODE_IP}/32",),
 )  # fmt: skip
 ADDRESSES = {("ip", "addr", "show"): f"    inet {NODE_IP}/24 scope global eth0\n"}
 SECOND = 1_000_000_000
@@ -29,7 +29,6 @@ def port(node_port=0):
 def proxier(*objects, shared=None, name=NODE, ip=NODE_IP):
     settings = Settings(
         local=SETTINGS.local, not_local=SETTINGS.not_local, node_port_cidrs=(f"{ip}/32",),
-        node_ip=ip,
     )  # fmt: skip
     made = Proxier(
         MODES["nftables"], settings, NodeFacts(name, "", (ip,)), shared or Shared(),
@@ -182,6 +181,32 @@ def test_a_service_that_returns_keeps_its_chains():
     sync(made, node, now=SECOND)
     made.service(None, lost)
     sync(made, node, now=5 * SECOND)
+    assert parts(node) == parts(fresh(made))
+
+
+def test_a_service_that_became_this_nodes_own_and_went_is_deleted_once():
+    """Its rules were every node's, then this node's alone. Deleting again what is gone, when its
+    EndpointSlice goes after it, would have nft refuse the whole transaction.
+    """
+    before, ends = service("ns1/svc1", "172.30.0.41", port(3001), type="NodePort"), endpoints(
+        "ns1/svc1", "10.180.0.1@", ports=P80)  # fmt: skip
+    after = service(
+        "ns1/svc1", "172.30.0.41", port(3001), type="NodePort", externalTrafficPolicy="Local"
+    )
+    node, made = kernel(), proxier(before, ends)
+    sync(made, node, full=True)
+    feed(made, after, before)
+    sync(made, node, now=SECOND)
+    made.service(after, None)
+    sync(made, node, now=2 * SECOND)
+    made.slice(ends, None)
+    sync(made, node, now=4 * SECOND)
+    feed(made, service("ns1/new", "172.30.0.60"))
+    sync(made, node, now=6 * SECOND)
+    assert parts(node) == parts(fresh(made))
+    feed(made, before)
+    feed(made, ends)
+    sync(made, node, now=8 * SECOND)
     assert parts(node) == parts(fresh(made))
 
 
