@@ -17,8 +17,8 @@ from podwire.kube_proxy.core import Proxier, Shared
 from podwire.kube_proxy.model import NodeFacts
 from podwire.kube_proxy.modes import MODES
 from podwire.kube_proxy.modes.nftables.settings import Settings
+from tests.system.mirror import PREFIX, Mirror, sh
 from tests.unit.dataplane.lab import record
-from tests.unit.dataplane.mirror import PREFIX, Mirror, sh
 from tests.unit.dataplane.nft_data import DATA, FILES, PLACES, SETUP, errors, rules, timeless
 from tests.unit.kube_proxy.conftest import endpoints, feed, service
 from tests.unit.kube_proxy.test_nftables import kernel, proxier, six, sync
@@ -138,8 +138,7 @@ def cluster():
 @pytest.fixture(scope="module")
 def lab():
     """Two nodes, four pods, a client: in the model and in the kernel, by the same nft text."""
-    made = Mirror(nodes=2, pods=2)
-    try:
+    with Mirror(nodes=2, pods=2) as made:
         for i in (1, 2):
             name, ip = f"node-{i}", f"192.168.0.1{i}"
             made.run(name, c.SysctlSet(key="net.bridge.bridge-nf-call-iptables", value="1"))
@@ -157,8 +156,6 @@ def lab():
             for letter in "ab":
                 made.serve(i, letter)
         yield made
-    finally:
-        made.close()
 
 
 TARGETS = [
@@ -235,8 +232,6 @@ def _once(found):
 def _steps(lab, ip, port):
     twin = lab.world.fork()
     recorder = record()
-    twin_lab = Mirror.__new__(Mirror)
-    twin_lab.world, twin_lab.now = twin, lab.now
     packet = Packet(src=A1, dst=ip, protocol="tcp", src_port=40001, dst_port=port, tcp_flags=SYN)
     twin.kernels["node-1"].send("a1", packet, lab.now, recorder)
     found = []
