@@ -89,7 +89,7 @@ class Live:
         return answer
 
     def wait(self, seconds: float) -> None:
-        """See ``judge.Source``."""
+        """See ``judge.Source``. The kernel's clock is the only one that its affinity obeys."""
         time.sleep(seconds)
 
     def elapsed_s(self, step: int) -> float:
