@@ -6,7 +6,7 @@ the script ends, a rule is first taken, and the other way is put on the list of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from podwire.dataplane import family as families
@@ -113,6 +113,18 @@ def _draw(run: list[Decision]) -> Draw:
     return Draw(chain=run[0].chain, n=run[0].choices, taken=taken, probability=share)
 
 
+def scripts() -> Iterator[Script]:
+    """One script per branch, MAX_BRANCHES at most; follow each before you ask for the next."""
+    todo: list[tuple[bool, ...]] = [()]
+    for _ in range(MAX_BRANCHES):
+        if not todo:
+            return
+        script = Script(todo.pop())
+        yield script
+        taken = tuple(d.taken for d in script.decisions)
+        todo += [(*taken[:i], False) for i in range(len(script.script), len(taken))]
+
+
 class Arrival(NamedTuple):
     """Where the drawn branch arrived, on a fork that the answer can be sent through."""
 
@@ -140,17 +152,12 @@ def ask(
     draw = rng.random() if request.draw is None else request.draw
     branches: list[Branch] = []
     arrived: Arrival | None = None
-    todo: list[tuple[bool, ...]] = [()]
-    while todo and len(branches) < MAX_BRANCHES:
-        script = Script(todo.pop())
+    for script in scripts():
         branch, end = _branch(base, request, packet, script, now_ns)
         drawn = script.drawn_by(draw)
         branches.append(_finished(branch, script, drawn=drawn))
         if drawn:
             arrived = end
-        taken = tuple(d.taken for d in script.decisions)
-        known = len(script.script)
-        todo += [(*taken[:i], False) for i in range(known, len(taken))]
     answer = WalkAnswer(branches=branches, src=packet.src, src_port=packet.src_port, draw=draw)
     return answer, arrived
 

@@ -10,7 +10,7 @@ import time
 from tests.oracle.generate import generate
 from tests.oracle.linux import leave_host
 from tests.oracle.proxying import MODES
-from tests.oracle.report import render
+from tests.oracle.report import render, say
 from tests.oracle.run import against_linux, many
 
 
@@ -63,12 +63,6 @@ def _many(seeds: range, mode: str, jobs: int) -> int:
             spent = time.monotonic() - started
             say(f"{mode}: {number} clusters, {answers} answers, {failed} mismatches, {spent:.0f} s")
     return failed
-
-
-def say(line: str) -> None:
-    """Tell whoever waits for it."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

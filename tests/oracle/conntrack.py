@@ -9,7 +9,8 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from podwire.dataplane.commands import ConntrackDelete
 
 NETLINK_NETFILTER = 12
 NFNL_SUBSYS_CTNETLINK = 1
@@ -80,27 +81,6 @@ def entries(link: socket.socket, family: int) -> list[tuple[bytes, Parsed, Parse
     return found
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Which connections to forget: those that agree in every given field."""
-
-    protocol: str
-    orig_dst: str = ""
-    orig_dport: int = 0
-    reply_src: str = ""
-
-    @property
-    def family(self) -> int:
-        """The address family of its addresses."""
-        return socket.AF_INET6 if ":" in self.orig_dst + self.reply_src else socket.AF_INET
-
-    def fits(self, orig: Parsed, reply: Parsed) -> bool:
-        """Whether a connection is meant."""
-        if orig[0] != PROTOCOLS[self.protocol] or self.orig_dst not in {"", orig[2]}:
-            return False
-        return self.orig_dport in {0, orig[4]} and self.reply_src in {"", reply[1]}
-
-
 def listing(family: int, protocol: str) -> str:
     """The connections of one protocol, a line each: what ``conntrack -L`` says of tuples."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
@@ -114,21 +94,30 @@ def _words(key: Parsed) -> str:
     return f"src={src} dst={dst} sport={sport} dport={dport}"
 
 
-def delete(wanted: Sequence[Wanted]) -> int:
-    """Forget connections of the namespace that this thread is in; how many. Raises OSError."""
-    gone = 0
+def delete(wanted: Sequence[ConntrackDelete]) -> None:
+    """Forget connections of the namespace that this thread is in. Raises OSError."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
         link.bind((0, 0))
-        for family in (socket.AF_INET, socket.AF_INET6):
-            asked = [w for w in wanted if w.family == family]
+        for family in FAMILIES.values():
+            asked = [w for w in wanted if _family(w) == family]
             for raw, orig, reply in entries(link, family) if asked else ():
-                if any(w.fits(orig, reply) for w in asked):
-                    gone += _forget(link, family, raw)
-    return gone
+                if any(_fits(w, orig, reply) for w in asked):
+                    _forget(link, family, raw)
 
 
-def _forget(link: socket.socket, family: int, raw: bytes) -> bool:
-    """Delete one connection by its original tuple; False when it went by itself."""
+def _family(wanted: ConntrackDelete) -> int:
+    return socket.AF_INET6 if ":" in wanted.orig_dst + wanted.reply_src else socket.AF_INET
+
+
+def _fits(wanted: ConntrackDelete, orig: Parsed, reply: Parsed) -> bool:
+    """Whether a connection agrees in every given field."""
+    if orig[0] != PROTOCOLS[wanted.proto] or wanted.orig_dst not in {"", orig[2]}:
+        return False
+    return wanted.orig_dport in {0, orig[4]} and wanted.reply_src in {"", reply[1]}
+
+
+def _forget(link: socket.socket, family: int, raw: bytes) -> None:
+    """Delete one connection by its original tuple, unless it went by itself."""
     padded = raw + b"\0" * (-len(raw) % 4)
     attribute = struct.pack("=HH", 4 + len(raw), 0x8000 | TUPLE_ORIG) + padded
     _send(link, DELETE, NLM_F_ACK, family, attribute)
@@ -137,4 +126,3 @@ def _forget(link: socket.socket, family: int, raw: bytes) -> bool:
     code = -struct.unpack_from("=i", payload)[0]
     if code not in {0, errno.ENOENT}:
         raise OSError(code, "conntrack delete")
-    return bool(code == 0)

@@ -77,7 +77,6 @@ class _Maker:
         self.ask = root.child("asks")
         self.next_port = FIRST_PORT
         self.steps: list[Step] = []
-        self._two: list[dict[str, Any]] = []
 
     def cluster(self) -> Cluster:
         """Everything."""
@@ -85,11 +84,11 @@ class _Maker:
         count = 4 + rng.below(4)
         for index in range(count):
             self._add(index)
-        key = self._two_udp_endpoints(count)
+        key, ends = self._two_udp_endpoints(count)
         first = (dict(self.services), dict(self.slices))
         self._first_survey()
         self._affinity()
-        self._udp_endpoint_leaves(key)
+        self._udp_endpoint_leaves(key, ends)
         self._tcp_outlives_its_endpoint(count + 1)
         self._service_comes_late(count + 2)
         self._changes(count)
@@ -213,20 +212,20 @@ class _Maker:
                 self.steps.append(Wait(SHORT_AFFINITY_S + 1.2))
                 self.steps += [Ask(probe, self._port()) for _ in range(2)]
 
-    def _two_udp_endpoints(self, index: int) -> str:
+    def _two_udp_endpoints(self, index: int) -> tuple[str, list[dict[str, Any]]]:
         pods = list(self.pods)
         self.ask.shuffle(pods)
-        ends = self._two = [self.maker.ready_end(pod) for pod in pods[:2]]
-        return self._add(index, protocols=["UDP"], endpoints=ends, **_PLAIN)
+        ends = [self.maker.ready_end(pod) for pod in pods[:2]]
+        return self._add(index, protocols=["UDP"], endpoints=ends, **_PLAIN), ends
 
-    def _udp_endpoint_leaves(self, key: str) -> None:
+    def _udp_endpoint_leaves(self, key: str, ends: list[dict[str, Any]]) -> None:
         """A UDP client with a fixed port must not stay with an endpoint that left."""
         service = self.services[key]
         probes = [self._knock(service) for _ in range(2)]
         asks = [Ask(probe, self._port()) for probe in probes for _ in range(3)]
-        inside = Probe(*self._origin(outside=False), "udp", service.spec.cluster_ip, _port(service))
+        to = (service.spec.cluster_ip, service.spec.ports[0].port)
+        inside = Probe(*self._origin(outside=False), "udp", *to)
         self.steps += [Survey("even spread", (inside,), EVEN), *asks]
-        ends = self._two
         left = self.maker.with_endpoints(self.slices[key], ends[:1])
         self._change(f"an endpoint leaves {key}", key, service, left)
         self.steps += asks
@@ -286,10 +285,6 @@ class _Maker:
     def _change(self, title: str, key: str, service: Service, entry: Slices) -> None:
         self.services[key], self.slices[key] = service, entry
         self.steps.append(Change(title, {key: service}, {key: entry}))
-
-
-def _port(service: Service) -> int:
-    return service.spec.ports[0].port
 
 
 _PLAIN = {"sessionAffinity": "None", "sessionAffinityConfig": None}

@@ -18,6 +18,7 @@ from typing import Self
 
 from podwire.dataplane import commands as c
 from tests.oracle import conntrack
+from tests.oracle.iproute import ip_words
 
 CLONE_NEWNET = 0x40000000
 PR_SET_PDEATHSIG = 1
@@ -126,11 +127,12 @@ class Linux:
 
     def __init__(self, spaces: Namespaces, backend: str) -> None:
         self.spaces, self.backend = spaces, backend
-        self._hosts: dict[str, None] = {}
+        self.hosts: list[str] = []
         self._ip: dict[str, list[str]] = {}
-        self._late: dict[str, list[tuple[str, ...]]] = {}
+        self._bridge: dict[str, list[str]] = {}
+        self._sysctls: dict[str, dict[str, str]] = {}
         self._switch: list[str] = []
-        self._forget: dict[str, list[conntrack.Wanted]] = {}
+        self._forget: dict[str, list[c.ConntrackDelete]] = {}
 
     # ------------------------------------------------------------ hosts
 
@@ -143,9 +145,9 @@ class Linux:
     def add_host(self, name: str, mac: str) -> None:
         """A host with a card on the segment."""
         self._fresh(name)
-        self._hosts[name] = None
-        port = f"p{len(self._hosts)}"
-        peer = f"{self.spaces.path(name)}"
+        self.hosts.append(name)
+        port = f"p{len(self.hosts)}"
+        peer = self.spaces.path(name)
         self._switch.append(f"link add {port} type veth peer name eth0 address {mac} netns {peer}")
         self._switch.append(f"link set {port} master br0 up")
         self._ip[name].append("link set eth0 up")
@@ -154,7 +156,8 @@ class Linux:
         self.spaces.add(name)
         _sysctls(LENS)
         self._ip[name] = ["link set lo up"]
-        self._late[name] = []
+        self._bridge[name] = []
+        self._sysctls[name] = {}
 
     # ------------------------------------------------------------ commands
 
@@ -175,14 +178,10 @@ class Linux:
                 self.flush(name)
                 self.spaces.run(name, tool("nft"), "-f", "-", stdin=command.text + command.own)
             case c.FdbReplace():
-                words = ("fdb", "replace", command.mac, "dev", command.dev)
-                self._late[name].append(("bridge", *words, "dst", command.dst, "self", "permanent"))
+                where = f"dev {command.dev} dst {command.dst} self permanent"
+                self._bridge[name].append(f"fdb replace {command.mac} {where}")
             case c.ConntrackDelete():
-                self._forget.setdefault(name, []).append(
-                    conntrack.Wanted(
-                        command.proto, command.orig_dst, command.orig_dport, command.reply_src
-                    )
-                )
+                self._forget.setdefault(name, []).append(command)
             case _:
                 self._ip[name] += ip_words(command, self.spaces.path)
 
@@ -195,12 +194,13 @@ class Linux:
             if self._ip[each]:
                 lines, self._ip[each] = self._ip[each], []
                 self.spaces.run(each, "ip", "-batch", "-", stdin="\n".join(lines))
-            late, self._late[each] = self._late[each], []
-            bridge = [" ".join(words[1:]) for words in late if words[0] == "bridge"]
-            if bridge:
-                self.spaces.run(each, "bridge", "-batch", "-", stdin="\n".join(bridge))
-            self.spaces.enter(each)
-            _sysctls({words[1]: words[2] for words in late if words[0] == "sysctl"})
+            if self._bridge[each]:
+                lines, self._bridge[each] = self._bridge[each], []
+                self.spaces.run(each, "bridge", "-batch", "-", stdin="\n".join(lines))
+            if self._sysctls[each]:
+                values, self._sysctls[each] = self._sysctls[each], {}
+                self.spaces.enter(each)
+                _sysctls(values)
 
     def forget(self) -> None:
         """Perform the ``conntrack -D`` that were collected (each costs a dump of the table)."""
@@ -227,7 +227,7 @@ class Linux:
         parts = command.key.split(".")
         per_device = parts[:3] == ["net", "ipv4", "conf"] and parts[3] not in {"all", "default"}
         if per_device:
-            self._late[name].append(("sysctl", command.key, command.value))
+            self._sysctls[name][command.key] = command.value
         else:
             self.spaces.enter(name)
             _sysctls({command.key: command.value})
@@ -255,79 +255,3 @@ def _sysctls(values: dict[str, str]) -> None:
         if key in LENS and not path.exists():
             continue
         path.write_text(value)
-
-
-def ip_words(command: c.Command, path: object) -> list[str]:
-    """The lines of ``ip -batch`` for a command. Raises NotImplementedError."""
-    match command:
-        case c.LinkAdd():
-            return [_link_add(command, path)]
-        case c.LinkSet():
-            return _link_set(command)
-        case c.LinkDel():
-            return [f"link del {command.name}"]
-        case c.AddrAdd():
-            return [f"addr add {command.cidr} dev {command.dev}"]
-        case c.AddrDel():
-            return [f"addr del {command.cidr} dev {command.dev}"]
-        case c.RouteReplace():
-            return [_route(command)]
-        case c.RouteDel():
-            via = f" via {command.via}" if command.via else ""
-            dev = f" dev {command.dev}" if command.dev else ""
-            return [f"route del {command.dst}{via}{dev} table {command.table}"]
-        case c.NeighReplace():
-            where = f"dev {command.dev} nud {command.state.lower()}"
-            return [f"neigh replace {command.dst} lladdr {command.mac} {where}"]
-        case c.NeighDel():
-            return [f"neigh del {command.dst} dev {command.dev}"]
-    raise NotImplementedError(command)
-
-
-def _link_add(command: c.LinkAdd, path: object) -> str:
-    assert callable(path)
-    words = [f"link add {command.name} mtu {command.mtu_bytes}"]
-    words += [f"address {command.mac}"] if command.mac else []
-    if command.kind == "veth":
-        words.append(f"type veth peer name {command.peer_name} mtu {command.mtu_bytes}")
-        words += [f"address {command.peer_mac}"] if command.peer_mac else []
-        words += [f"netns {path(command.peer_netns)}"] if command.peer_netns else []
-    elif command.kind == "vxlan":
-        learning = "learning" if command.learning else "nolearning"
-        words.append(
-            f"type vxlan id {command.vni} local {command.local} dev {command.dev} "
-            f"dstport {command.dst_port} {learning}"
-        )
-    else:
-        words.append(f"type {command.kind}")
-    return " ".join(words)
-
-
-def _link_set(command: c.LinkSet) -> list[str]:
-    lines = []
-    if command.master is not None:
-        master = f"master {command.master}" if command.master else "nomaster"
-        lines.append(f"link set {command.name} {master}")
-    if command.hairpin is not None:
-        state = "on" if command.hairpin else "off"
-        lines.append(f"link set {command.name} type bridge_slave hairpin {state}")
-    changes = []
-    changes += [f"address {command.mac}"] if command.mac is not None else []
-    changes += [f"mtu {command.mtu_bytes}"] if command.mtu_bytes is not None else []
-    changes += [("up" if command.up else "down")] if command.up is not None else []
-    return [*lines, *([f"link set {command.name} {' '.join(changes)}"] if changes else [])]
-
-
-def _route(command: c.RouteReplace) -> str:
-    words = ["route replace"]
-    words += [command.type] if command.type != "unicast" else []
-    words.append(command.dst)
-    words += [f"via {command.via}"] if command.via else []
-    words += [f"dev {command.dev}"] if command.dev else []
-    words += [f"src {command.src}"] if command.src else []
-    words += [f"proto {command.proto}"] if command.proto else []
-    words += [f"scope {command.scope}"] if command.scope else []
-    words += [f"table {command.table}"] if command.table != "main" else []
-    words += [f"mtu {command.mtu_bytes}"] if command.mtu_bytes else []
-    words += ["onlink"] if command.onlink else []
-    return " ".join(words)

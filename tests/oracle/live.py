@@ -32,13 +32,11 @@ class Live:
         self.linux = Linux(spaces, cluster.tools)
         self.linux.add_fabric()
         self.recording = Recording(cluster.seed)
-        self._known: dict[str, None] = {}
         self._since = time.monotonic()
 
     def command(self, node: str, command: c.Command) -> None:
         """Perform a command; a host is made by the first one for it."""
-        if node not in self._known:
-            self._known[node] = None
+        if node not in self.linux.hosts:
             self.linux.add_host(node, self._mac(node))
         self.linux.perform(node, command)
 
@@ -91,7 +89,7 @@ class Live:
         return answer
 
     def wait(self, seconds: float) -> None:
-        """See ``judge.Source``."""
+        """See ``judge.Source``. The kernel's clock is the only one that its affinity obeys."""
         time.sleep(seconds)
 
     def elapsed_s(self, step: int) -> float:

@@ -23,7 +23,7 @@ from podwire.dataplane.packet import (
     answer_to,
 )
 from podwire.dataplane.verdict import Fate, Hop
-from podwire.dataplane.walk import MAX_BRANCHES, Script
+from podwire.dataplane.walk import Script, scripts
 from podwire.dataplane.world import World
 from tests.oracle.cluster import Probe
 
@@ -65,14 +65,8 @@ class Attempt:
 
 def attempts(world: World, probe: Probe, src_port: int, now_ns: int) -> Iterator[Attempt]:
     """Every way a question may go: one per sequence of load-balancing decisions."""
-    todo: list[tuple[bool, ...]] = [()]
-    for _ in range(MAX_BRANCHES):
-        if not todo:
-            return
-        script = Script(todo.pop())
+    for script in scripts():
         yield _attempt(world, probe, src_port, script, now_ns)
-        taken = tuple(d.taken for d in script.decisions)
-        todo += [(*taken[:i], False) for i in range(len(script.script), len(taken))]
 
 
 def outcomes(found: list[Attempt]) -> dict[str, float]:

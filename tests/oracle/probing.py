@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, Self
 
 from tests.oracle.linux import Namespaces
@@ -24,7 +25,7 @@ LINE = b"?\n"
 PATIENT_S = 8.0
 WINDOW = 64
 """Questions on their way at a time: more datagrams than this may not fit into a server's buffer."""
-Ready = Callable[[int], None]
+Ready = Callable[[], None]
 
 
 class Question(NamedTuple):
@@ -101,9 +102,9 @@ class Prober:
         sock.bind((address, port))
         if protocol == "tcp":
             sock.listen(BACKLOG)
-            ready: Ready = lambda _: self._accept(sock, name)  # noqa: E731
+            ready: Ready = partial(self._accept, sock, name)
         else:
-            ready = lambda _: _answer_datagrams(sock, name)  # noqa: E731
+            ready = partial(_answer_datagrams, sock, name)
         self._selector.register(sock, selectors.EVENT_READ, ready)
 
     def _accept(self, sock: socket.socket, name: str) -> None:
@@ -112,7 +113,7 @@ class Prober:
                 peer, address = sock.accept()
                 peer.setblocking(False)
                 words = f"{name} {address[0]}\n".encode()
-                ready: Ready = lambda _, p=peer, w=words: self._answer_lines(p, w)  # type: ignore[misc]  # noqa: E731
+                ready: Ready = partial(self._answer_lines, peer, words)
                 self._selector.register(peer, selectors.EVENT_READ, ready)
 
     def _answer_lines(self, peer: socket.socket, words: bytes) -> None:
@@ -199,9 +200,9 @@ class Prober:
 
     def _watch(self, client: Client, events: int) -> None:
         self._waiting[client.sock] = client
-        self._selector.register(client.sock, events, lambda mask: self._progress(client, mask))
+        self._selector.register(client.sock, events, partial(self._progress, client))
 
-    def _progress(self, client: Client, _mask: int) -> None:
+    def _progress(self, client: Client) -> None:
         sock = client.sock
         try:
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -210,9 +211,7 @@ class Prober:
             if client.question.protocol == "tcp" and not client.sent:
                 sock.send(LINE)
                 client.sent = True
-                self._selector.modify(
-                    sock, selectors.EVENT_READ, lambda mask: self._progress(client, mask)
-                )
+                self._selector.modify(sock, selectors.EVENT_READ, partial(self._progress, client))
                 return
             got = sock.recv(4096)
             client.got += got
@@ -233,11 +232,10 @@ class Prober:
     def _run(self, left: int) -> None:
         """Turn the loop until no more than ``left`` questions wait for their answer."""
         while len(self._waiting) > left:
-            now = time.monotonic()
             due = min(client.deadline for client in self._waiting.values())
-            events = self._selector.select(max(0.0, min(due - now, 0.2)))
-            for key, mask in events:
-                key.data(mask)
+            events = self._selector.select(max(0.0, due - time.monotonic()))
+            for key, _ in events:
+                key.data()
             if events:
                 continue  # what is there is looked at before anybody's time is up
             now = time.monotonic()

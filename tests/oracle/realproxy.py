@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 from tests.oracle.linux import leave_host
+from tests.oracle.report import say
 
 HERE = Path(__file__).resolve().parent / "real"
 ROOT = HERE.parents[2]
@@ -125,7 +126,7 @@ def _settled(mode: str, node: str, env: dict[str, str]) -> list[str]:
     """The difference once it is nothing, or when patience ends."""
     until, differing = time.monotonic() + PATIENCE_S, ["nothing was written"]
     while differing and time.monotonic() < until:
-        time.sleep(1)
+        time.sleep(1)  # kube-proxy does not say when it has written all that it will write
         done = subprocess.run(DUMPS[mode], capture_output=True, text=True, check=False)
         theirs = lines(done.stdout, mode)
         command = ("node", "exec", "--name", NAME, node, "--", *DUMPS[mode])
@@ -162,12 +163,6 @@ def main() -> int:
         say(line)
     say(f"{mode}: kube-proxy {VERSION} and podwire's differ in {len(differing)} lines")
     return 1 if differing else 0
-
-
-def say(line: str) -> None:
-    """Tell whoever waits for it."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

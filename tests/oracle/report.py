@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from podwire.dataplane.verdict import Hop, Step
 from tests.oracle.cluster import Change, Cluster, describe, describe_service, describe_slices
 from tests.oracle.judge import Mismatch
@@ -47,3 +49,9 @@ def _line(hop: Hop, step: Step) -> str:
     where = "/".join(name for name in (hop.node, step.netns) if name) or "wire"
     rule = f"   [{step.rule}]" if step.rule else ""
     return f"{where:<12} {step.stage:<10} {step.object} {step.result} {step.detail}{rule}".rstrip()
+
+
+def say(line: str) -> None:
+    """Tell whoever waits for it."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

@@ -8,12 +8,9 @@ A question is traced at the node where it starts, from its first hook until it l
 from __future__ import annotations
 
 import re
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from podwire.dataplane.verdict import Hop, Step
 from tests.oracle import model
@@ -22,22 +19,24 @@ from tests.oracle.deployment import Deployment
 from tests.oracle.generate import generate
 from tests.oracle.linux import Namespaces, environment, host_of, tool
 from tests.oracle.live import Live
+from tests.oracle.monitor import DONE, READY, Monitor
 from tests.oracle.probing import Prober, Question
 
 FIRST_PORT, LAST_PORT = 25_000, 25_999
+PATIENCE_S = 0.7
 MARKING = f"""table inet podwire-oracle {{
  chain pre {{ type filter hook prerouting priority -350 ;
   udp sport {FIRST_PORT}-{LAST_PORT} meta nftrace set 1
   tcp sport {FIRST_PORT}-{LAST_PORT} tcp flags & (syn | ack) == syn meta nftrace set 1
  }}
  chain out {{ type filter hook output priority -350 ;
+  udp dport {{ {READY}, {DONE} }} meta nftrace set 1
   udp sport {FIRST_PORT}-{LAST_PORT} meta nftrace set 1
   tcp sport {FIRST_PORT}-{LAST_PORT} tcp flags & (syn | ack) == syn meta nftrace set 1
  }}
 }}
 """
 OWN = "podwire-oracle"
-SETTLE_S = 0.5
 PROGRAMS = {"iptables": ("xtables-monitor", "--trace"), "nftables": ("nft", "monitor", "trace")}
 _XT_PACKET = re.compile(r"^PACKET: .*\bSPORT=(\d+)")
 _XT_RULE = re.compile(r"^ TRACE: \d+ \S+ \S+:rule:\S+ +-[46] -t (\S+) (-A .*)$")
@@ -93,51 +92,44 @@ def _traced(
     left out.
     """
     mode = cluster.proxy.mode
-    nodes = [node_name(i) for i in range(1, cluster.nodes + 1)]
-    with tempfile.TemporaryDirectory() as folder:
-        files = {node: Path(folder) / node for node in nodes}
-        unseen = [
-            Question(host_of(p.node, p.netns), p.protocol, p.dst, p.port, 0, 0, 0.7) for p in probes
-        ]
-        prober.ask(unseen)  # neighbours are found before anything is traced
-        monitors = [_monitor(spaces, node, mode, path) for node, path in files.items()]
-        time.sleep(SETTLE_S)
+    asked = [
+        Question(host_of(p.node, p.netns), p.protocol, p.dst, p.port, patience_s=PATIENCE_S)
+        for p in probes
+    ]
+    prober.ask(asked)  # neighbours are found before anything is traced
+    with ExitStack() as stack:
+        monitors = {
+            node: stack.enter_context(_monitor(spaces, prober, node, mode))
+            for node in map(node_name, range(1, cluster.nodes + 1))
+        }
         answers = []
-        for i, p in enumerate(probes):  # one by one: the monitors have small buffers
-            space = host_of(p.node, p.netns)
-            asked = Question(space, p.protocol, p.dst, p.port, FIRST_PORT + i, 0, 0.7)
-            answers += prober.ask([asked])
-        time.sleep(SETTLE_S)
-        lost = [n for n, m in zip(nodes, monitors, strict=True) if m.poll() is not None]
-        for monitor in monitors:
-            monitor.terminate()
-            monitor.wait()
-        told: dict[int, list[str]] = {}
-        for node, path in files.items():
-            events = list(_events(path.read_text(), mode))
-            if node in lost and events:
-                events = [event for event in events if event[0] != events[-1][0]]
-            for port, line in events:
-                index = port - FIRST_PORT
-                if not 0 <= index < len(probes) or probes[index].node != node:
-                    continue
-                known = told.setdefault(port, [])
-                if line not in known[-1:]:
-                    known.append(line)
+        for index, question in enumerate(asked):  # one by one: the monitors have small buffers
+            answers += prober.ask([question._replace(src_port=FIRST_PORT + index)])
+        lost = [node for node, monitor in monitors.items() if not monitor.whole()]
+    told: dict[int, list[str]] = {}
+    for node, monitor in monitors.items():
+        events = list(_events(monitor.text, mode))
+        if node in lost and events:
+            events = [event for event in events if event[0] != events[-1][0]]
+        for port, line in events:
+            index = port - FIRST_PORT
+            if not 0 <= index < len(probes) or probes[index].node != node:
+                continue
+            known = told.setdefault(port, [])
+            if line not in known[-1:]:
+                known.append(line)
     return answers, told, lost
 
 
-def _monitor(spaces: Namespaces, node: str, mode: str, path: Path) -> subprocess.Popen[bytes]:
+def _monitor(spaces: Namespaces, prober: Prober, node: str, mode: str) -> Monitor:
     spaces.run(node, tool("nft"), "-f", "-", stdin=MARKING)
     program, *words = PROGRAMS[mode]
+
+    def show(port: int) -> None:
+        prober.ask([Question(node, "udp", "127.0.0.1", port)])  # refused at once
+
     spaces.enter(node)
-    with path.open("wb") as out:
-        return subprocess.Popen(
-            [tool("stdbuf"), "-oL", tool(program), *words],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=environment(),
-        )
+    return Monitor([tool("stdbuf"), "-oL", tool(program), *words], show, environment())
 
 
 def _events(text: str, mode: str) -> Iterator[tuple[int, str]]:

@@ -1,12 +1,13 @@
 """A cluster whose kube-proxy runs in IPVS mode."""
 
-import msgspec
 import pytest
 
 from podwire.api import kinds
 from podwire.explain.table import render
+from tests.stories.test_dual_stack import SERVICE, curl
 from tests.stories.test_explanations import ARTICLE, SERVICES, because
 from tests.stories.test_node_commands import ask
+from tests.stories.test_proxy_modes import switch
 
 INNER = """
 apiVersion: v1
@@ -114,44 +115,14 @@ def test_the_mode_is_changed_as_in_life_and_leaves_no_rule_behind(cluster):
         assert report.fate == "DELIVERED"
 
 
-def switch(cluster, mode):
-    """``kubectl edit configmap`` and ``kubectl rollout restart daemonset kube-proxy``."""
-    client = cluster.cluster.client
-    path = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
-    body = msgspec.json.decode(cluster.run(client.send("GET", path)).body)
-    text = body["data"]["config.conf"]
-    lines = [f'mode: "{mode}"' if line.startswith("mode:") else line for line in text.splitlines()]
-    body["data"]["config.conf"] = "\n".join(lines) + "\n"
-    cluster.run(client.send("PUT", path, body=body))
-    daemon = "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy"
-    patch = {"spec": {"template": {"metadata": {"annotations": {"restarted": mode}}}}}
-    cluster.run(
-        client.send("PATCH", daemon, body=patch, content_type="application/merge-patch+json")
-    )
-    assert cluster.converge()
-
-
-DUAL = """
-apiVersion: v1
-kind: Service
-metadata: {name: both}
-spec:
-  type: NodePort
-  ipFamilyPolicy: RequireDualStack
-  selector: {app: backend}
-  ports: [{name: http, port: 80, targetPort: 8080, nodePort: 30099}]
-"""
-
-
 @pytest.mark.podwire(ip_family="dual", nodes=2, proxy_mode="ipvs")
 def test_both_families_have_virtual_servers(cluster):
     """A dual-stack Service answers at both cluster IPs and at a NodePort of both families."""
-    cluster.apply(ARTICLE / "backend.yaml", ARTICLE / "frontend.yaml", DUAL)
+    cluster.apply(ARTICLE / "backend.yaml", ARTICLE / "frontend.yaml", SERVICE)
     assert cluster.converge()
-    pod = next(p for p in cluster.pods("default") if p.metadata.name.startswith("frontend"))
     four, six = cluster.get(kinds.SERVICE, "both").spec.cluster_ips
     node = [a.address for a in cluster.get(kinds.NODE, "node-2", "").status.addresses]
     for door in (four, f"[{six}]", f"{node[0]}:30099", f"[{node[1]}]:30099"):
-        answer = cluster.exec(pod.metadata.name, "curl", "-s", "-g", f"http://{door}/")
+        answer = curl(cluster, f"http://{door}/")
         assert answer.code == 0, (door, answer)
     assert f"TCP  [{six}]:80 rr\n" in ask(cluster, "ipvsadm", "-Ln")[0]

@@ -3,19 +3,8 @@
 import pytest
 
 from podwire.api import kinds
+from tests.stories.test_trace_failures import POD
 
-POD = """
-apiVersion: v1
-kind: Pod
-metadata: {name: %s, labels: {app: %s}}
-spec:
-  nodeName: %s
-  containers:
-    - name: c
-      image: registry.k8s.io/e2e-test-images/agnhost:2.53
-      args: [netexec]
-      ports: [{name: http, containerPort: 8080}]
-"""
 SERVICE = """
 apiVersion: v1
 kind: Service

@@ -11,9 +11,10 @@ import pytest
 
 from podwire.dataplane.kernel import Kernel
 from podwire.runtime.rng import SeededRng
+from tests.system.mirror import PREFIX, sh
 from tests.unit.dataplane import ipset_sessions as sessions
 
-NETNS = "pwipset"
+NETNS = f"{PREFIX}ipset"
 
 
 def able():
@@ -30,11 +31,9 @@ pytestmark = pytest.mark.skipif(not able(), reason="needs root and ipset 7.17")
 @pytest.fixture
 def netns():
     """A network namespace of its own, removed afterwards."""
-    subprocess.run(["ip", "netns", "add", NETNS], check=True)
-    try:
-        yield NETNS
-    finally:
-        subprocess.run(["ip", "netns", "del", NETNS], check=True)
+    sh("ip", "netns", "add", NETNS)
+    yield NETNS
+    sh("ip", "netns", "del", NETNS)
 
 
 @pytest.mark.parametrize("name", ["words", "options", "icmp"])
@@ -58,19 +57,17 @@ def test_rules_that_name_sets_are_printed_as_iptables_prints_them(netns):
         "-A INPUT -j SET --add-set X src --exist --timeout 60\n"
         "-A INPUT -j SET --del-set X dst --add-set X src\n"
     )
-    text = f"*filter\n{rules}COMMIT\n"
     kernel = Kernel("node-1", SeededRng(1, "ipset"))
-    inside = ["ip", "netns", "exec", netns]
-    for argv in (["ipset", "create", "X", "hash:ip", "timeout", "9"], ["ipset", "list", "-t"]):
-        subprocess.run([*inside, *argv], check=True, capture_output=True)
-        kernel.tool("", argv, "", 0)
-    subprocess.run([*inside, "iptables-restore", "-n"], input=text, text=True, check=True)
-    assert kernel.tool("", ["iptables-restore", "-n"], text, 0) == ("", "", 0)
-    show = ["iptables", "-S", "INPUT"]
-    real = subprocess.run([*inside, *show], capture_output=True, text=True, check=True)
-    assert kernel.tool("", show, "", 0)[0] == real.stdout
-    references = subprocess.run(
-        [*inside, "ipset", "list", "X", "-t"], capture_output=True, text=True, check=True
-    )
-    ours = kernel.tool("", ["ipset", "list", "X", "-t"], "", 0)
-    assert sessions.comparable(ours[0], 0) == sessions.comparable(references.stdout, 0)
+
+    def both(*argv, stdin=""):
+        """What the model and the real tool print; neither complains."""
+        out, err, code = kernel.tool("", list(argv), stdin, 0)
+        assert (err, code) == ("", 0)
+        return out, sh("ip", "netns", "exec", netns, *argv, stdin=stdin)
+
+    both("ipset", "create", "X", "hash:ip", "timeout", "9")
+    both("iptables-restore", "-n", stdin=f"*filter\n{rules}COMMIT\n")
+    ours, real = both("iptables", "-S", "INPUT")
+    assert ours == real
+    ours, real = both("ipset", "list", "X", "-t")
+    assert sessions.comparable(ours, 0) == sessions.comparable(real, 0)

@@ -7,18 +7,18 @@ import os
 import re
 import shutil
 import subprocess
-import time
 
 import pytest
 
 from podwire.dataplane import commands as c
+from podwire.dataplane.emit import Recorder
 from podwire.dataplane.packet import SYN, Packet
 from podwire.kube_proxy.core import Proxier, Shared
 from podwire.kube_proxy.model import NodeFacts
 from podwire.kube_proxy.modes import MODES
 from podwire.kube_proxy.modes.nftables.settings import Settings
-from tests.unit.dataplane.lab import record
-from tests.unit.dataplane.mirror import PREFIX, Mirror, sh
+from tests.oracle.monitor import DONE, READY, Monitor
+from tests.system.mirror import PREFIX, Mirror, sh
 from tests.unit.dataplane.nft_data import DATA, FILES, PLACES, SETUP, errors, rules, timeless
 from tests.unit.kube_proxy.conftest import endpoints, feed, service
 from tests.unit.kube_proxy.test_nftables import kernel, proxier, six, sync
@@ -138,8 +138,7 @@ def cluster():
 @pytest.fixture(scope="module")
 def lab():
     """Two nodes, four pods, a client: in the model and in the kernel, by the same nft text."""
-    made = Mirror(nodes=2, pods=2)
-    try:
+    with Mirror(nodes=2, pods=2) as made:
         for i in (1, 2):
             name, ip = f"node-{i}", f"192.168.0.1{i}"
             made.run(name, c.SysctlSet(key="net.bridge.bridge-nf-call-iptables", value="1"))
@@ -157,8 +156,6 @@ def lab():
             for letter in "ab":
                 made.serve(i, letter)
         yield made
-    finally:
-        made.close()
 
 
 TARGETS = [
@@ -186,12 +183,13 @@ def test_everybody_gets_the_answers_that_the_kernel_gives(lab, node, netns):
 
 TRACED = [("tcp", SELF, 80), ("tcp", STICKY, 80), ("tcp", EMPTY, 80), ("tcp", WEB, 81),
           ("tcp", "10.96.0.99", 80), ("tcp", "192.168.0.12", 30081)]  # fmt: skip
-TRACE = """table ip podwire-trace {
- chain on {
+TRACE = f"""table ip podwire-trace {{
+ chain on {{
   type filter hook prerouting priority -350;
+  udp dport {{ {READY}, {DONE} }} meta nftrace set 1 reject
   ip saddr 10.244.1.2 tcp flags & (syn | ack) == syn meta nftrace set 1
- }
-}
+ }}
+}}
 """
 _LINE = re.compile(r"trace id (\w+) ip (\S+) (\S+) rule (.*) \(verdict (\w+)")
 
@@ -203,16 +201,16 @@ def test_the_models_steps_are_those_of_nft_monitor_trace(lab):
     listed = sh("ip", "netns", "exec", namespace, "nft", "list", "sets", "ip")
     for clients in re.findall(r"set (affinity-\S+)", listed):  # forks remember no probe either
         sh("ip", "netns", "exec", namespace, "nft", "flush", "set", "ip", "kube-proxy", clients)
+
+    def show(port):
+        lab.real("node-1", "", [("udp", "127.0.0.1", port)])
+
     for protocol, ip, port in TRACED:
-        monitor = subprocess.Popen(
-            ["ip", "netns", "exec", namespace, "stdbuf", "-oL", "nft", "monitor", "trace"],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        time.sleep(0.3)  # nft monitor says nothing when it is ready
-        lab.real("node-1", "a1", [(protocol, ip, port)])
-        time.sleep(0.2)
-        monitor.terminate()
-        real = _told(monitor.communicate()[0])
+        words = ["ip", "netns", "exec", namespace, "stdbuf", "-oL", "nft", "monitor", "trace"]
+        with Monitor(words, show) as monitor:
+            lab.real("node-1", "a1", [(protocol, ip, port)])
+            assert monitor.whole()
+        real = _told(monitor.text)
         assert real == _steps(lab, ip, port), (ip, port)
 
 
@@ -233,12 +231,9 @@ def _once(found):
 
 
 def _steps(lab, ip, port):
-    twin = lab.world.fork()
-    recorder = record()
-    twin_lab = Mirror.__new__(Mirror)
-    twin_lab.world, twin_lab.now = twin, lab.now
+    recorder = Recorder()
     packet = Packet(src=A1, dst=ip, protocol="tcp", src_port=40001, dst_port=port, tcp_flags=SYN)
-    twin.kernels["node-1"].send("a1", packet, lab.now, recorder)
+    lab.world.fork().kernels["node-1"].send("a1", packet, lab.now, recorder)
     found = []
     for step in recorder.steps:
         if step.stage == "ip kube-proxy":

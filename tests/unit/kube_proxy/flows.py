@@ -17,7 +17,7 @@ from podwire.dataplane.emit import Deliver, Drop, Emit, ToWire
 from podwire.dataplane.kernel import Kernel
 from podwire.dataplane.packet import RST, SYN, Frame, Packet, replace
 from podwire.dataplane.verdict import Fate
-from podwire.dataplane.walk import Script
+from podwire.dataplane.walk import scripts
 from podwire.kube_proxy.config import Config, parse
 from podwire.kube_proxy.core import Proxier, Shared
 from podwire.kube_proxy.model import ADDRESS_TYPES, NodeFacts, family_of
@@ -49,6 +49,11 @@ def cases() -> list[Case]:
         body = yaml.safe_load(path.read_text())
         found += [Case(path.stem, case) for case in body["cases"] if "flows" in case]
     return found
+
+
+def steps(case: dict[str, Any]) -> list[dict[str, Any]]:
+    """The steps of a case: what is deleted first, if anything, and the flows after that."""
+    return [{"flows": case["flows"]}, *case.get("then", ())]
 
 
 # ---------------------------------------------------------------- objects
@@ -223,15 +228,11 @@ class FlowNode:
         return only, False
 
     def _branches(self, packet: Packet) -> Iterator[list[Emit]]:
-        todo: list[tuple[bool, ...]] = [()]
-        while todo:
-            script = Script(todo.pop())
+        for script in scripts():
             twin = self.kernel.fork()
             twin.chance = script
             twin.open_socket("", "tcp", "", 30000)
             yield self._send(twin, packet)
-            taken = tuple(d.taken for d in script.decisions)
-            todo += [(*taken[:i], False) for i in range(len(script.script), len(taken))]
 
     def _send(self, kernel: Kernel, packet: Packet) -> list[Emit]:
         inside = packet.src in OWN or packet.src.startswith(("10.", "fd00:10:"))

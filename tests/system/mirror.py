@@ -7,6 +7,7 @@ import subprocess
 from podwire.dataplane import commands as c
 from podwire.dataplane.verdict import Fate, WalkRequest
 from podwire.runtime.rng import SeededRng
+from tests.oracle.iproute import ip_words
 from tests.unit.dataplane.lab import Lab
 
 PREFIX = f"pwk{os.getpid()}-"
@@ -59,7 +60,10 @@ def sh(*words, stdin=None):
 
 
 class Mirror(Lab):
-    """A laboratory whose every command also runs in the kernel of this machine."""
+    """A laboratory whose every command also runs in the kernel of this machine.
+
+    Use as a context manager: afterwards its namespaces are gone.
+    """
 
     def __init__(self, **options):
         self.made = []
@@ -69,7 +73,10 @@ class Mirror(Lab):
         sh("ip", "-n", FABRIC, "link", "set", "br0", "up")
         super().__init__(**options)
 
-    def close(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         for server in self.servers:
             server.kill()
             server.wait()
@@ -114,26 +121,9 @@ class Mirror(Lab):
         match command:
             case c.NetnsAdd():
                 self._netns(PREFIX + command.name)
-            case c.LinkAdd():
-                self._link_add(ip, command)
-            case c.LinkSet():
-                words = ["master", command.master] if command.master else []
-                sh(*ip, "link", "set", command.name, *words, "up" if command.up else "down")
-                if command.hairpin is not None:
-                    state = "on" if command.hairpin else "off"
-                    sh(*bridge, "link", "set", "dev", command.name, "hairpin", state)
-            case c.AddrAdd():
-                sh(*ip, "addr", "add", command.cidr, "dev", command.dev)
-            case c.AddrDel():
-                sh(*ip, "addr", "del", command.cidr, "dev", command.dev)
-            case c.RouteReplace():
-                sh(*ip, *(["-6"] if ":" in command.dst else []), *_route_words(command))
             case c.RuleAdd():
                 family = ["-6"] if command.family == "ipv6" else []
                 sh(*ip, *family, "rule", "add", *_rule_words(command))
-            case c.NeighReplace():
-                where = ("dev", command.dev, "nud", command.state.lower())
-                sh(*ip, "neigh", "replace", command.dst, "lladdr", command.mac, *where)
             case c.FdbReplace():
                 where = ("dst", command.dst, "self", "permanent")
                 sh(*bridge, "fdb", "replace", command.mac, "dev", command.dev, *where)
@@ -148,23 +138,10 @@ class Mirror(Lab):
                 exe = ("ip", "netns", "exec", ns, "nft", "-f", "-")
                 sh(*exe, stdin=command.text + command.own)
             case _:
-                raise NotImplementedError(command)
+                for line in ip_words(command, lambda netns: PREFIX + netns):
+                    sh(*ip, *line.split())
 
-    @staticmethod
-    def _link_add(ip, command):
-        words = ["link", "add", command.name, "mtu", str(command.mtu_bytes)]
-        words += ["address", command.mac] if command.mac else []
-        if command.kind == "veth":
-            peer = ["name", command.peer_name, "netns", PREFIX + command.peer_netns]
-            words += ["type", "veth", "peer", *peer, "mtu", str(command.mtu_bytes)]
-        elif command.kind == "vxlan":
-            words += ["type", "vxlan", "id", str(command.vni), "local", command.local]
-            words += ["dev", command.dev, "dstport", str(command.dst_port), "nolearning"]
-        else:
-            words += ["type", command.kind]
-        sh(*ip, *words)
-
-    # ------------------------------------------------------------ programs
+    # ------------------------------------------------------------ programs and answers
 
     def serve(self, i, letter):
         """The same program in the pod, in both worlds."""
@@ -182,29 +159,17 @@ class Mirror(Lab):
         text = json.dumps(probes)
         return json.loads(sh("ip", "netns", "exec", ns, "python3", "-c", PROBE, text))
 
+    def agree(self, node, netns, probes):
+        """The kernel answers each probe as the model may: backend and seen source, or errno."""
+        for probe, answer in zip(probes, self.real(node, netns, probes), strict=True):
+            possible = self.model(node, netns, *probe)
+            assert answer in possible, f"{probe}: the kernel says {answer}, the model {possible}"
+
     def model(self, node, netns, protocol, ip, port):
         """What the model may answer: a set, for there may be several branches."""
         request = WalkRequest(node=node, netns=netns, protocol=protocol, dst=ip, dst_port=port)
         walked = self.world.walk(request, SeededRng(1), self.now)
         return {_words(branch) for branch in walked.branches}
-
-
-def _route_words(command):
-    words = ["route", command.verb]
-    words += [command.type] if command.type != "unicast" else []
-    words += [command.dst]
-    words += ["via", command.via] if command.via else []
-    words += ["dev", command.dev] if command.dev else []
-    words += ["onlink"] if command.onlink else []
-    words += ["src", command.src] if command.src else []
-    words += ["table", command.table] if command.table != "main" else []
-    words += ["metric", str(command.metric)] if command.metric else []
-    lock = ["lock"] if command.mtu_lock else []
-    words += ["mtu", *lock, str(command.mtu_bytes)] if command.mtu_bytes else []
-    words += ["advmss", str(command.advmss_bytes)] if command.advmss_bytes else []
-    for hop in command.nexthops:
-        words += ["nexthop", "via", hop.via, "dev", hop.dev, "weight", str(hop.weight)]
-    return words
 
 
 def _rule_words(command):
