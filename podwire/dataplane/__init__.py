@@ -15,7 +15,7 @@ The files, from the outside in::
     nft/  ipset/  ipvs/  ebpf/          the text and state of each; what their chains, sets, virtual
                                         servers and programs do to a packet
     netns     link fib neigh conntrack sockets sysctl qdisc     the state of one namespace
-    family    addr  netdb               what differs between IPv4 and IPv6; addresses; names of protocols
+    family    addr  netdb               what differs between IPv4 and IPv6; addresses; names
 
 One namespace has both families: ``Netns.fib`` and ``fib6``, ``netfilter`` and ``netfilter6`` (ask
 ``fib_of(address)``, ``netfilter_of(address)``), one ``nft`` with tables of both, one ``ipvs``, one
