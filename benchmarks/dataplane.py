@@ -125,6 +125,8 @@ class Path:
         found = []
         for i in range(number):
             asked = self.syn(i)
+            ends = (asked.src, asked.src_port, asked.dst, asked.dst_port)
+            self.client.connect_socket("a1", "tcp", *ends)
             (_, netns, arrived) = next(
                 (n, e.netns, e.packet)
                 for n, e in self.lab.send("node-1", "a1", asked)
@@ -150,7 +152,8 @@ class Path:
             (sent,) = client.send("a1", there, now)
             server.receive("eth0", sent.frame, now)  # type: ignore[union-attr]
             (sent,) = server.send(netns, back, now)
-            client.receive("eth0", sent.frame, now)  # type: ignore[union-attr]
+            (got,) = client.receive("eth0", sent.frame, now)  # type: ignore[union-attr]
+            assert type(got) is Deliver
         self.lab.now = now
 
 

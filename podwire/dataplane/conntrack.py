@@ -37,7 +37,7 @@ UNTRACKED_ICMPV6 = range(130, 138)
 """Multicast listener and neighbour discovery (nf_conntrack_proto_icmpv6.c: noct_valid_new)."""
 
 
-class Entry(msgspec.Struct):
+class Entry(msgspec.Struct, gc=False):  # holds nothing that could hold it
     """One tracked connection. ``reply`` is what answers look like before NAT undoes itself.
 
     ``tcp_state`` is SCTP's state too. ``clash``: found by its answers only (IPS_NAT_CLASH).
@@ -115,6 +115,7 @@ class Conntrack:
     """
 
     __slots__ = (
+        "_purge_at",
         "by_tuple",
         "clash_resolved",
         "confirm_delay_ns",
@@ -138,6 +139,7 @@ class Conntrack:
         self.resolves_clashes = True
         self.found = self.invalid = self.dropped = self.early_dropped = self.insert_failed = 0
         self.clash_resolved = self.inserted = 0
+        self._purge_at = PURGE_EVERY
 
     def clone(self) -> tuple[Conntrack, dict[int, Entry]]:
         """An independent copy, and its entries by the identity of the originals."""
@@ -152,6 +154,7 @@ class Conntrack:
                 target[key] = (twin, reply)
         copy.confirm_delay_ns, copy.resolves_clashes = self.confirm_delay_ns, self.resolves_clashes
         copy.last_id, copy.inserted = self.last_id, self.inserted
+        copy._purge_at = self._purge_at
         copy.found, copy.invalid = self.found, self.invalid
         copy.dropped, copy.early_dropped = self.dropped, self.early_dropped
         copy.insert_failed, copy.clash_resolved = self.insert_failed, self.clash_resolved
@@ -215,14 +218,19 @@ class Conntrack:
         self._insert(entry, now_ns)
         table[entry.orig] = (entry, False)
         table[entry.reply] = (entry, True)
-        if self.inserted % PURGE_EVERY == 0:
-            self.purge(now_ns)
+        self.inserted_one(now_ns)
         return entry
 
     def _insert(self, entry: Entry, now_ns: int) -> None:
         entry.confirmed = True
         entry.visible_ns = now_ns + self.confirm_delay_ns
+
+    def inserted_one(self, now_ns: int) -> None:
+        """Count an insertion, and purge after as many of them as half the table has entries."""
         self.inserted += 1
+        if self.inserted >= self._purge_at:
+            self.purge(now_ns)
+            self._purge_at = self.inserted + max(PURGE_EVERY, len(self) // 2)
 
     def _clashed(self, entry: Entry, winner: Entry, now_ns: int) -> Entry | None:
         """Another packet of the flow was faster (nf_ct_resolve_clash): with the same translation,
@@ -237,6 +245,7 @@ class Conntrack:
             if entry.reply not in table:
                 self.clash_resolved += 1
                 self._insert(entry, now_ns)
+                self.inserted += 1
                 entry.clash, entry.expires_ns = True, now_ns + SECOND_NS
                 table[entry.reply] = (entry, True)
                 return entry

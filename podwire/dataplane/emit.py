@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from podwire.dataplane.packet import Frame, Packet
@@ -51,10 +52,24 @@ Emit = ToWire | Deliver | Drop
 class Recorder:
     """Collects the steps of a walk inside one node."""
 
-    __slots__ = ("steps",)
+    __slots__ = ("_later", "_steps")
 
     def __init__(self) -> None:
-        self.steps: list[Step] = []
+        self._steps: list[Step] = []
+        self._later: list[Callable[[], list[Step]]] = []
+
+    @property
+    def steps(self) -> list[Step]:
+        """The steps so far."""
+        if self._later:
+            later, self._later = self._later, []
+            for told in later:
+                self._steps += told()
+        return self._steps
+
+    def defer(self, told: Callable[[], list[Step]]) -> None:
+        """Steps that are made when somebody looks."""
+        self._later.append(told)
 
     def step(
         self,

@@ -252,6 +252,7 @@ class Fib:
         "hash_seed",
         "rules",
         "tables",
+        "varied",
     )
 
     def __init__(self, family: str = "ipv4") -> None:
@@ -263,6 +264,8 @@ class Fib:
         self.down: dict[str, None] = {}
         self._cache: dict[str, Route | None] = {}
         self._simple = True
+        self.varied = False
+        """Whether a way may depend on more than the destination: policy rules, several hops."""
 
     def clone(self) -> Fib:
         """An independent copy."""
@@ -271,7 +274,7 @@ class Fib:
         copy.rules = self.rules
         copy.hash_policy, copy.hash_seed = self.hash_policy, self.hash_seed
         copy.down = dict(self.down)
-        copy._simple = self._simple
+        copy._simple, copy.varied = self._simple, self.varied
         return copy
 
     # ------------------------------------------------------------ changing
@@ -282,6 +285,7 @@ class Fib:
         if table is None:
             table = self.tables[route.table] = Table(self._bits)
         table.put(route, append=append)
+        self.varied = self.varied or bool(route.nexthops)
         self._cache.clear()
 
     def remove(self, route: Route) -> None:
@@ -297,6 +301,7 @@ class Fib:
         """Replace the policy rules (ordered by priority)."""
         self.rules = rules
         self._simple = all(rule.plain for rule in rules)
+        self.varied = self.varied or not self._simple
         self._cache.clear()
 
     def remove_device(self, dev: str, *, keep_local: bool = False) -> None:

@@ -117,7 +117,7 @@ class Journey:
 
     def _asks_for(self, emit: ToWire, node: str) -> bool:
         """Whether a frame to many asks for the MAC of an address of that host."""
-        host = self.world.kernels[node].find_netns(HOST)
+        host = self.world.kernels[node].peek(HOST)
         return host is not None and emit.frame.asks_for in host.local
 
     def _record_wire(self, a: str, b: str, emit: ToWire, result: str) -> None:

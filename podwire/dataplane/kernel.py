@@ -18,6 +18,7 @@ from podwire.dataplane.link import Link
 from podwire.dataplane.netfilter.env import Chance, RngChance
 from podwire.dataplane.netns import Netns, digest
 from podwire.dataplane.packet import Frame, Packet
+from podwire.dataplane.paths.cache import PathCache
 from podwire.dataplane.qdisc import Queue
 from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
@@ -42,10 +43,12 @@ class Kernel:
         "_namespaces",
         "_owned",
         "_queues",
+        "_running",
         "_sequence",
         "chance",
         "ideal",
         "node",
+        "paths",
         "rng",
     )
 
@@ -61,6 +64,9 @@ class Kernel:
         self._held: list[tuple[int, int, str, str, Frame, Skb | None]] = []
         self._sequence = self._last_handle = 0
         self._owned: dict[str, None] = {HOST: None} if shared is None else {}
+        self._running = False
+        self.paths: PathCache | None = PathCache() if shared is None else None
+        """Paths that packets took (a fork, which sees few packets, keeps none)."""
 
     # ------------------------------------------------------------ state
 
@@ -71,24 +77,47 @@ class Kernel:
         whoever writes first copies.
         """
         self._owned = {}
+        self.forget_paths()
         twin = Kernel(self.node, self.rng.child("fork"), dict(self._namespaces))
         twin.ideal = self.ideal
         return twin
 
     def find_netns(self, name: str) -> Netns | None:
-        """A namespace to read or write, or None. It is this kernel's own afterwards."""
+        """A namespace to read or write, or None. It is this kernel's own afterwards.
+
+        Whoever asks from outside a packet's run may change it: kept paths are forgotten.
+        """
+        if not self._running:
+            self.forget_paths()
+        return self._find(name)
+
+    def netns(self, name: str) -> Netns:
+        """``find_netns``. Raises CommandError in ``ip netns``' words when there is none."""
+        if not self._running:
+            self.forget_paths()
+        return self._own(name)
+
+    def _find(self, name: str) -> Netns | None:
         found = self._namespaces.get(name)
         if found is not None and name not in self._owned:
             found = self._namespaces[name] = found.clone()
             self._owned[name] = None
         return found
 
-    def netns(self, name: str) -> Netns:
-        """A namespace. Raises CommandError in ``ip netns``' words when there is none."""
-        found = self.find_netns(name)
+    def _own(self, name: str) -> Netns:
+        found = self._find(name)
         if found is None:
             raise CommandError(f'Cannot open network namespace "{name}": No such file or directory')
         return found
+
+    def peek(self, name: str) -> Netns | None:
+        """A namespace to read only, or None. It may be shared with forks."""
+        return self._namespaces.get(name)
+
+    @property
+    def spaces(self) -> dict[str, Netns]:
+        """All namespaces by name, to read."""
+        return self._namespaces
 
     def namespaces(self) -> list[str]:
         """The names of all namespaces, the node's own ("") first."""
@@ -96,14 +125,21 @@ class Kernel:
 
     def add_netns(self, name: str) -> None:
         """Make a namespace with only ``lo``."""
+        self.forget_paths()
         self._namespaces[name] = Netns(name)
         self._owned[name] = None
 
     def remove_netns(self, name: str) -> None:
         """Forget a namespace and all its state."""
+        self.forget_paths()
         for dev in self._namespaces.pop(name).links:
             self.flush_queue(name, dev)
         self._owned.pop(name, None)
+
+    def forget_paths(self) -> None:
+        """Let every packet go the plain road again until its path is learnt anew."""
+        if self.paths is not None:
+            self.paths.forget()
 
     def peer_of(self, link: Link) -> tuple[Netns, Link] | None:
         """Where the other end of a veth is, and itself; None of other kinds and when it is gone."""
@@ -216,17 +252,35 @@ class Kernel:
         self, netns: str, packet: Packet, now_ns: int, recorder: Recorder | None = None
     ) -> list[Emit]:
         """Send a packet of a namespace's own; ``src`` "" lets routing pick the address."""
-        run = Run(self, now_ns, recorder)
-        ip.output(run, self.netns(netns), packet)
-        return self._drain(run)
+        if self.paths is not None:
+            return self.paths.send(self, netns, packet, now_ns, recorder)
+        return self.send_plainly(netns, packet, Run(self, now_ns, recorder))
+
+    def send_plainly(self, netns: str, packet: Packet, run: Run) -> list[Emit]:
+        """``send`` by the plain road, whatever paths are kept."""
+        self._running = True
+        try:
+            ip.output(run, self.netns(netns), packet)
+            return self._drain(run)
+        finally:
+            self._running = False
 
     def receive(
         self, device: str, frame: Frame, now_ns: int, recorder: Recorder | None = None
     ) -> list[Emit]:
         """A frame arrives from the wire at a physical device of the host."""
-        run = Run(self, now_ns, recorder)
-        run.enqueue(HOST, device, frame)
-        return self._drain(run)
+        if self.paths is not None:
+            return self.paths.receive(self, device, frame, now_ns, recorder)
+        return self.receive_plainly(device, frame, Run(self, now_ns, recorder))
+
+    def receive_plainly(self, device: str, frame: Frame, run: Run) -> list[Emit]:
+        """``receive`` by the plain road, whatever paths are kept."""
+        self._running = True
+        try:
+            run.enqueue(HOST, device, frame)
+            return self._drain(run)
+        finally:
+            self._running = False
 
     def _drain(self, run: Run) -> list[Emit]:
         queue = run.queue
@@ -253,12 +307,16 @@ class Kernel:
     def tick(self, now_ns: int, recorder: Recorder | None = None) -> list[Emit]:
         """Do what is due: repeat or give up questions for MACs. Call at ``deadline_ns``."""
         run = Run(self, now_ns, recorder)
-        for name, ns in list(self._namespaces.items()):
-            due = ns.neighbours.deadline_ns()
-            if due is not None and due <= now_ns:
-                arp.tick(run, self.netns(name))
-        self._release(run)
-        return self._drain(run)
+        self._running = True
+        try:
+            for name, ns in list(self._namespaces.items()):
+                due = ns.neighbours.deadline_ns()
+                if due is not None and due <= now_ns:
+                    arp.tick(run, self.netns(name))
+            self._release(run)
+            return self._drain(run)
+        finally:
+            self._running = False
 
     def forget_waiting(self) -> None:
         """Drop what waits for an unanswered ARP request. For forks: the live world's answer never
@@ -279,6 +337,8 @@ class Kernel:
 
     # ------------------------------------------------------------ questions and sockets
 
+    # Answers change nothing, and a path asks for the sockets it ends at: no path is forgotten.
+
     def source_address(self, netns: str, dst: str) -> str:
         """The source address routing picks for a destination; "" when there is no route."""
         return self.choose_route(netns, dst)[0]
@@ -287,7 +347,7 @@ class Kernel:
         """The source address toward a destination, and the errno that connect() gives without one
         ("" when there is one).
         """
-        ns = self.netns(netns)
+        ns = self._own(netns)
         route = ns.fib_of(dst).lookup(dst)
         if route is None:
             return "", "ENETUNREACH"
@@ -303,7 +363,7 @@ class Kernel:
         A TCP's segment size is this less its headers. Learns from "fragmentation needed" and
         "packet too big".
         """
-        ns = self.netns(netns)
+        ns = self._own(netns)
         route = ns.fib_of(dst).lookup(dst)
         return ip.mtu_for(ns, route, dst) if route is not None and route.dev else 0
 
@@ -318,7 +378,7 @@ class Kernel:
             return None
         socket = sock.Socket(netns, packet.protocol, packet.src, packet.src_port)
         return sock.forward(
-            self.netns(HOST), socket, packet.dst, packet.dst_port, self.chance, now_ns, recorder
+            self._own(HOST), socket, packet.dst, packet.dst_port, self.chance, now_ns, recorder
         )
 
     def heard_from(self, netns: str, port: int, source: str, source_port: int) -> tuple[str, int]:
@@ -334,13 +394,13 @@ class Kernel:
         Raises CommandError ("Address already in use").
         """
         try:
-            self.netns(netns).sockets.bind(proto, address, port)
+            self._own(netns).sockets.bind(proto, address, port)
         except ValueError as error:
             raise CommandError(str(error)) from None
 
     def close_socket(self, netns: str, proto: str, address: str, port: int) -> None:
         """Undo ``open_socket``; harmless when the socket or the namespace is gone."""
-        ns = self.find_netns(netns)
+        ns = self._find(netns)
         if ns is not None:
             ns.sockets.unbind(proto, address, port)
 
@@ -352,12 +412,12 @@ class Kernel:
         Its packets are delivered; without it (and without a listener) they are answered by RST.
         """
         key = (proto, address, port, remote, remote_port)
-        self.netns(netns).sockets.connected[key] = None
+        self._own(netns).sockets.connected[key] = None
 
     def disconnect_socket(
         self, netns: str, proto: str, address: str, port: int, remote: str, remote_port: int
     ) -> None:
         """Undo ``connect_socket``; harmless when it or the namespace is gone."""
-        ns = self.find_netns(netns)
+        ns = self._find(netns)
         if ns is not None:
             ns.sockets.connected.pop((proto, address, port, remote, remote_port), None)

@@ -18,6 +18,7 @@ from podwire.dataplane.verdict import Fate
 if TYPE_CHECKING:
     from podwire.dataplane.kernel import Kernel
     from podwire.dataplane.netns import Netns
+    from podwire.dataplane.paths.notes import Notes
     from podwire.dataplane.skb import Skb
 
 MAX_HOPS = 1024
@@ -26,7 +27,7 @@ MAX_HOPS = 1024
 class Run:
     """One call's state. ``recorder`` is None unless somebody wants to see the steps."""
 
-    __slots__ = ("_recorder", "budget", "emits", "kernel", "now_ns", "queue", "recorder")
+    __slots__ = ("_recorder", "budget", "emits", "kernel", "notes", "now_ns", "queue", "recorder")
 
     def __init__(self, kernel: Kernel, now_ns: int, recorder: Recorder | None = None) -> None:
         self.kernel = kernel
@@ -35,6 +36,18 @@ class Run:
         self.emits: list[Emit] = []
         self.queue: deque[tuple[str, str, Frame, Skb | None]] = deque()
         self.budget = MAX_HOPS
+        self.notes: Notes | None = None
+        """What is written down of this run, if somebody wants to keep its path."""
+
+    def unfit(self) -> None:
+        """This packet's path is not to be kept: it met what the next one may not."""
+        if self.notes is not None:
+            self.notes.fit = False
+
+    def stir(self) -> None:
+        """State that other packets' ways depend on changes: kept paths are forgotten."""
+        self.unfit()
+        self.kernel.forget_paths()
 
     @contextmanager
     def aside(self) -> Iterator[None]:

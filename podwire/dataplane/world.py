@@ -112,7 +112,7 @@ class World:
         return [Target(n, d, self.link_up(source, (n, d))) for n, d in others]
 
     def _mac(self, port: Port) -> str:
-        host = self.kernels[port[0]].find_netns(HOST)
+        host = self.kernels[port[0]].peek(HOST)
         link = host.links.get(port[1]) if host is not None else None
         return link.mac if link is not None else ""
 

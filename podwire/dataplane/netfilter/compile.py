@@ -90,12 +90,14 @@ def _port_key(rule: Rule) -> tuple[str, int] | None:
 class Compiled:
     """The program of one chain. ``choices`` counts the outcomes of its random rules."""
 
-    __slots__ = ("_all", "_by_dst", "_by_port", "_rest", "choices", "name", "ops")
+    __slots__ = ("_all", "_by_dst", "_by_port", "_rest", "choices", "name", "ops", "steady")
 
     def __init__(self, name: str, rules: tuple[Rule, ...]) -> None:
         self.name = name
         self.ops = tuple(Op(_tests(rule), _kind(rule), rule) for rule in rules)
         self.choices = choices(rules)
+        self.steady: bool | None = None
+        """Whether ``dataplane.paths`` may keep what it decides; None: not yet asked."""
         self._all: tuple[int, ...] = tuple(range(len(rules)))
         self._by_dst: dict[str, tuple[int, ...]] = {}
         self._by_port: dict[tuple[str, int], tuple[int, ...]] = {}

@@ -49,6 +49,8 @@ def run(run: Run, ns: Netns, skb: Skb, hook: str) -> bool:
 
     Accepted by one, it goes on to the next; dropped by one, it ends.
     """
+    if run.notes is not None:
+        run.notes.hook(ns)
     for stage in _plan(ns, skb.packet.dst)[hook]:  # noqa: SIM110  # a generator costs a tenth
         if not stage.run(run, ns, skb, hook):
             return False
@@ -137,6 +139,8 @@ _CALL_IP6TABLES = "net.bridge.bridge-nf-call-ip6tables"
 def _walk(run: Run, ns: Netns, skb: Skb, table: str, hook: str) -> Verdict:
     nf = ns.netfilter_of(skb.packet.dst)
     chain = nf.tables[table][hook]
+    if run.notes is not None:
+        run.notes.table(nf, table, hook)
     if not chain.rules and chain.policy == "ACCEPT":
         nf.hit_policy(table, hook, skb.packet.size_bytes)
         return _ACCEPT
@@ -190,7 +194,11 @@ def _conntrack(run: Run, ns: Netns, skb: Skb, _hook: str) -> bool:
         return True  # looped back: tracked at OUTPUT already
     if ns.netfilter.ipvs:
         ns.expire_ipvs(run.now_ns)  # a connection's end takes its entry along
+    if run.notes is not None:
+        run.notes.tracking(ns, skb)
     found = ns.conntrack.track(skb.packet, ns.sysctls, run.now_ns, skb.zone)
+    if run.notes is not None:
+        run.notes.tracked(skb, found)
     if found.full:
         run.drop(
             ns,
@@ -212,7 +220,9 @@ def _conntrack(run: Run, ns: Netns, skb: Skb, _hook: str) -> bool:
 def _confirm(run: Run, ns: Netns, skb: Skb, _hook: str) -> bool:
     if skb.ct is None or skb.ct.confirmed:
         return True
-    skb.ct = ns.conntrack.confirm(skb.ct, run.now_ns)
+    fresh, skb.ct = skb.ct, ns.conntrack.confirm(skb.ct, run.now_ns)
+    if run.notes is not None:
+        run.notes.confirm(fresh, skb.ct)
     if skb.ct is not None:
         return True
     run.drop(

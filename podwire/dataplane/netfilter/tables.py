@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from podwire.dataplane.ipset.sets import IpSets
 from podwire.dataplane.netfilter import matches as m
 from podwire.dataplane.netfilter.compile import Compiled
 from podwire.dataplane.netfilter.rule import Rule
+
+if TYPE_CHECKING:
+    from podwire.dataplane.paths.notes import Hit, Tally
 
 SECOND_NS = 1_000_000_000
 RECENT_LIST_LENGTH = 100
@@ -80,12 +84,14 @@ class Netfilter:
     """All iptables (or ip6tables) tables of a namespace, replaced and never changed."""
 
     __slots__ = (
-        "counters",
+        "_counters",
+        "_policy_counters",
         "family",
         "ipsets",
         "ipvs",
+        "notes",
         "nth",
-        "policy_counters",
+        "owed",
         "recents",
         "tables",
         "tracks",
@@ -95,9 +101,12 @@ class Netfilter:
     def __init__(self, family: str = "ipv4") -> None:
         self.family = family
         self.tables: dict[str, Table] = {}
-        self.counters: dict[tuple[str, str], list[int]] = {}
-        """(table, chain) -> packets, bytes, packets, bytes ... of its rules, once one matched."""
-        self.policy_counters: dict[tuple[str, str], list[int]] = {}
+        self._counters: dict[tuple[str, str], list[int]] = {}
+        self._policy_counters: dict[tuple[str, str], list[int]] = {}
+        self.owed: list[Tally] = []
+        """What kept paths (``dataplane.paths``) counted and nobody looked at yet."""
+        self.notes: list[Hit] | None = None
+        """Where hits are told to while a path is learnt."""
         self.recents: dict[str, dict[str, tuple[int, ...]]] = {}
         self.nth: dict[tuple[str, str, m.Statistic], int] = {}
         self.ipvs = False
@@ -113,8 +122,8 @@ class Netfilter:
         """An independent copy; chains are shared."""
         copy = Netfilter(self.family)
         copy.tables = dict(self.tables)
-        copy.counters = {key: list(values) for key, values in self.counters.items()}
-        copy.policy_counters = {k: list(v) for k, v in self.policy_counters.items()}
+        copy._counters = {key: list(values) for key, values in self.counters.items()}
+        copy._policy_counters = {k: list(v) for k, v in self.policy_counters.items()}
         copy.recents = {name: dict(seen) for name, seen in self.recents.items()}
         copy.nth = dict(self.nth)
         copy.version = self.version
@@ -136,18 +145,51 @@ class Netfilter:
 
     # ------------------------------------------------------------ counting
 
+    @property
+    def counters(self) -> dict[tuple[str, str], list[int]]:
+        """(table, chain) -> packets, bytes, packets, bytes ... of its rules, once one matched."""
+        if self.owed:
+            self.settle()
+        return self._counters
+
+    @property
+    def policy_counters(self) -> dict[tuple[str, str], list[int]]:
+        """(table, base chain) -> packets and bytes that came to its end."""
+        if self.owed:
+            self.settle()
+        return self._policy_counters
+
+    def settle(self) -> None:
+        """Write down what kept paths counted."""
+        owed, self.owed = self.owed, []
+        for tally in owed:
+            tally.settle()
+
+    def add(self, table: str, chain: str, index: int, packets: int, size_bytes: int) -> None:
+        """Count more packets for a rule, or the policy (index -1), that counted before."""
+        if index < 0:
+            counts, index = self._policy_counters[table, chain], 0
+        else:
+            counts = self._counters[table, chain]
+        counts[2 * index] += packets
+        counts[2 * index + 1] += size_bytes
+
     def hit(self, table: str, chain: Chain, index: int, size_bytes: int) -> None:
         """A rule matched a packet."""
+        if self.notes is not None:
+            self.notes.append((self, table, chain.name, index, size_bytes))
         key = (table, chain.name)
-        counts = self.counters.get(key)
+        counts = self._counters.get(key)
         if counts is None:
-            counts = self.counters[key] = [0] * (2 * len(chain.rules))
+            counts = self._counters[key] = [0] * (2 * len(chain.rules))
         counts[2 * index] += 1
         counts[2 * index + 1] += size_bytes
 
     def hit_policy(self, table: str, chain: str, size_bytes: int) -> None:
         """A packet came to the end of a base chain."""
-        counts = self.policy_counters.setdefault((table, chain), [0, 0])
+        if self.notes is not None:
+            self.notes.append((self, table, chain, -1, size_bytes))
+        counts = self._policy_counters.setdefault((table, chain), [0, 0])
         counts[0] += 1
         counts[1] += size_bytes
 

@@ -34,7 +34,10 @@ def resolve(run: Run, ns: Netns, link: Link, ip: str, waiting: Waiting) -> Neigh
             and run.now_ns - entry.confirmed_ns >= REACHABLE_NS
         ):
             _ask(run, ns, link, entry)
+        if run.notes is not None and entry.state == "REACHABLE":
+            run.notes.until(entry.confirmed_ns + REACHABLE_NS)
         return entry
+    run.stir()
     if entry is None or entry.state == "FAILED":
         if entry is None and not room(run, ns, link, ip, waiting):
             return None
@@ -87,6 +90,7 @@ def room(run: Run, ns: Netns, link: Link, ip: str, waiting: Waiting | None) -> b
 def _ask(run: Run, ns: Netns, link: Link, entry: Neighbour) -> None:
     from podwire.dataplane.stack import l2, ndp  # noqa: PLC0415  # the layers call each other
 
+    run.stir()
     entry.probes += 1
     entry.probe_due_ns = run.now_ns + RETRANS_NS
     if ":" in entry.ip:
@@ -173,6 +177,8 @@ def learn(run: Run, ns: Netns, link: Link, ip: str, mac: str) -> None:
         ns.neighbours.put(entry)
     if entry.state in {"PERMANENT", "NOARP"}:
         return
+    if (entry.mac, entry.state, entry.probes) != (mac, "REACHABLE", 0):
+        run.stir()
     entry.mac, entry.state, entry.confirmed_ns = mac, "REACHABLE", run.now_ns
     entry.updated_ns = run.now_ns
     entry.probes = entry.probe_due_ns = 0
@@ -185,6 +191,7 @@ def release(run: Run, ns: Netns, link: Link, entry: Neighbour) -> None:
 
     waiting, entry.waiting = entry.waiting, ()
     if waiting:
+        run.stir()
         record(run, ns, entry)
     for item in waiting:
         packet = item.skb.packet
@@ -205,6 +212,7 @@ def tick(run: Run, ns: Netns) -> None:
     for entry in ns.neighbours.pending():
         if entry.probe_due_ns > run.now_ns:
             continue
+        run.stir()
         link = ns.links.get(entry.dev)
         if link is not None and entry.usable() and not entry.probes:
             release(run, ns, link, entry)

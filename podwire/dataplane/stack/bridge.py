@@ -57,7 +57,12 @@ def _learn(run: Run, ns: Netns, bridge: Link, port: Link, mac: str) -> None:
         if known.permanent:
             return
         if known.port == port.name and run.now_ns - known.seen_ns < REFRESH_NS:
+            if run.notes is not None:
+                run.notes.until(known.seen_ns + REFRESH_NS)
             return
+    if known is None or known.port != port.name:
+        run.stir()
+    run.unfit()
     table[mac] = FdbEntry(port=port.name, seen_ns=run.now_ns)
 
 
@@ -118,9 +123,15 @@ def _flood(run: Run, ns: Netns, bridge: Link, source: Link, frame: Frame, skb: S
 def lookup(run: Run, ns: Netns, bridge: Link, mac: str) -> FdbEntry | None:
     """The port a MAC was last seen at, unless that is too long ago."""
     entry = ns.fdb.get(bridge.name, {}).get(mac)
-    if entry is None or entry.permanent or run.now_ns - entry.seen_ns < bridge.ageing_s * SECOND_NS:
+    if entry is None or entry.permanent:
         return entry
-    return None
+    stale_ns = entry.seen_ns + bridge.ageing_s * SECOND_NS
+    if run.now_ns >= stale_ns:
+        run.unfit()
+        return None
+    if run.notes is not None:
+        run.notes.until(stale_ns)
+    return entry
 
 
 def _up(run: Run, ns: Netns, bridge: Link, frame: Frame, skb: Skb | None) -> None:

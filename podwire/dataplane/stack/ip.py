@@ -271,6 +271,7 @@ def _deliver_icmp(run: Run, ns: Netns, skb: Skb) -> None:
         return
     if packet.original is not None and is_too_big(packet):
         learned = max(packet.icmp_mtu_bytes, family.smallest_mtu_bytes)
+        run.stir()
         ns.path_mtu[packet.original.dst] = learned
     run.deliver(ns, packet)
 

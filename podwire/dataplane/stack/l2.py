@@ -34,6 +34,7 @@ def _queue(run: Run, ns: Netns, link: Link, netem: Netem, frame: Frame, skb: Skb
     """Netem decides when a frame leaves, how often, or never. On a fork only certain loss counts:
     a walk asks what rules do, not what luck does.
     """
+    run.unfit()
     ideal = run.kernel.ideal
     if run.recorder is not None and frame.packet is not None:
         run.recorder.step("qdisc", link.name, "netem", describe(netem), netns=ns.name)

@@ -57,7 +57,7 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
         src=link.local,
         dst=remote,
         protocol="udp",
-        src_port=_source_port(frame),
+        src_port=source_port(frame),
         dst_port=link.dst_port,
         size_bytes=(inner.size_bytes if inner else ARP_BYTES) + overhead,
         gso_bytes=inner.gso_bytes + overhead if inner and inner.gso_bytes else 0,
@@ -92,7 +92,7 @@ def _unmarked(frame: Frame) -> Frame:
     return replace(frame, packet=replace(frame.packet, mark=0))
 
 
-def _source_port(frame: Frame) -> int:
+def source_port(frame: Frame) -> int:
     """The outer source port: a hash of the inner flow, so that paths and queues can spread."""
     packet = frame.packet
     if packet is None:
@@ -113,6 +113,7 @@ def receive(run: Run, ns: Netns, outer: Packet, payload: Vxlan) -> bool:
         if link.learning and link.kind == "vxlan":
             known = ns.fdb.setdefault(link.name, {}).get(frame.src)
             if known is None or (not known.permanent and known.dst != outer.src):
+                run.stir()
                 ns.fdb[link.name][frame.src] = FdbEntry(
                     port=link.name, dst=outer.src, seen_ns=run.now_ns
                 )
