@@ -161,7 +161,7 @@ def _packets(path: Path, few: Path) -> dict[str, str]:
     told, number = {}, 4_000
     hot = range(HOT)
     for each in (path, few):
-        each.connections(PODS * HOT * 8, hot)
+        each.connections(PODS * HOT * 40, hot)  # every endpoint of every Service was met
     pairs = [
         (
             _timed(lambda: path.connections(number, hot)),
@@ -182,6 +182,12 @@ def _packets(path: Path, few: Path) -> dict[str, str]:
     path.talk(4 * HOT, flows)
     talked = _repeated(lambda: path.talk(4 * number, flows))
     told["packets on established flows, two nodes, VXLAN"] = _rate(4 * number, talked)
+    for kernel in path.lab.world.kernels.values():
+        kernel.paths = None
+    plain = _best([lambda: path.connections(number // 8, hot)] * RUNS)
+    told["traced new connections by the plain road alone"] = _rate(number // 8, plain)
+    talked = _best([lambda: path.talk(number // 2, flows)] * RUNS)
+    told["packets on established flows by the plain road alone"] = _rate(number // 2, talked)
     return told
 
 

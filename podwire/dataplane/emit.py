@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from podwire.dataplane.packet import Frame, Packet
 from podwire.dataplane.verdict import Fate, Flow, Step
@@ -56,20 +57,20 @@ class Recorder:
 
     def __init__(self) -> None:
         self._steps: list[Step] = []
-        self._later: list[Callable[[], list[Step]]] = []
+        self._later: list[tuple[Callable[..., list[Step]], tuple[Any, ...]]] = []
 
     @property
     def steps(self) -> list[Step]:
         """The steps so far."""
         if self._later:
             later, self._later = self._later, []
-            for told in later:
-                self._steps += told()
+            for told, words in later:
+                self._steps += told(*words)
         return self._steps
 
-    def defer(self, told: Callable[[], list[Step]]) -> None:
-        """Steps that are made when somebody looks."""
-        self._later.append(told)
+    def defer(self, told: Callable[..., list[Step]], *words: Any) -> None:
+        """Steps that are made when somebody looks: what ``told(*words)`` gives then."""
+        self._later.append((told, words))
 
     def step(
         self,

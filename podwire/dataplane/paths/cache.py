@@ -57,8 +57,8 @@ class PathCache:
         traced, payload = recorder is not None, packet.payload
         bare = packet if payload is None else replace(packet, payload=None)
         first = packet.protocol == "udp" or packet.tcp_flags == SYN
-        flow_key = (traced, netns, bare)
         kind_key = (traced, netns, replace(bare, src_port=0)) if first else None
+        flow_key = None if first and packet.protocol == "tcp" else (traced, netns, bare)
         holes = (packet.src_port, 0)
         return self._go(kernel, plainly, flow_key, kind_key, holes, payload, now_ns, recorder)
 
@@ -84,7 +84,6 @@ class PathCache:
         if not fill.simple(inner):
             return plainly(Run(kernel, now_ns, recorder))
         payload = inner.payload
-        bare = frame if payload is None else fill.frame_with(frame, None)
         kind_key: Hashable = None
         holes = (inner.src_port, 0)
         if inner.protocol == "udp" or inner.tcp_flags == SYN:
@@ -94,7 +93,10 @@ class PathCache:
                 outer = replace(packet, src_port=0, payload=None)
                 kind_key = (*kind_key, outer, wrap.vni, wrap.kind, wrap.frame.src, wrap.frame.dst)
                 holes = (inner.src_port, packet.src_port)
-        flow_key = (traced, device, bare)
+        opens = kind_key is not None and inner.protocol == "tcp"
+        flow_key = None
+        if not opens:
+            flow_key = (traced, device, frame if payload is None else fill.frame_with(frame, None))
         return self._go(kernel, plainly, flow_key, kind_key, holes, payload, now_ns, recorder)
 
     # ------------------------------------------------------------ kept path or plain road
@@ -110,7 +112,7 @@ class PathCache:
         now_ns: int,
         recorder: Recorder | None,
     ) -> list[Emit]:
-        flow = self.flows.get(flow_key) if self.flows else None
+        flow = self.flows.get(flow_key) if flow_key is not None else None
         if flow is not None:
             emits = flow.again(now_ns, recorder, payload)
             if emits is not None:
@@ -184,7 +186,7 @@ class PathCache:
     ) -> bool:
         if not notes.fit or not emits:
             return False
-        flow = flow_of(notes, emits, steps, kernel.spaces, payload)
+        flow = flow_of(notes, emits, steps, kernel.spaces, payload) if flow_key else None
         if flow is not None:
             self.flows[flow_key] = flow
             return True

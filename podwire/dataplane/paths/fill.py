@@ -18,10 +18,11 @@ TRACKED = ("tcp", "udp")
 
 def simple(packet: Packet) -> bool:
     """Whether a packet is somebody's data that no kernel looks into."""
+    payload = packet.payload
     return (
         packet.protocol in TRACKED
         and packet.original is None
-        and not isinstance(packet.payload, STRUCTURED)
+        and (payload is None or not isinstance(payload, STRUCTURED))
     )
 
 

@@ -82,13 +82,10 @@ class Flow:
         for tally in self._tallies:
             tally.add()
         if recorder is not None:
-            recorder.defer(self._told)
+            recorder.defer(list, self._steps)
         if payload is None:
             return list(self._emits)
         return [fill.with_payload(emit, payload) for emit in self._emits]
-
-    def _told(self) -> list[Step]:
-        return self._steps
 
 
 def flow_of(

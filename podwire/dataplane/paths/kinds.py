@@ -72,6 +72,8 @@ class Fresh(NamedTuple):
     dnat: bool
     src_bound: bool
     dst_bound: bool
+    most: int
+    """How many tuples the table holds at most."""
 
 
 class Going(NamedTuple):
@@ -139,7 +141,7 @@ class Leaf:
             table, ns = lookup.table, lookup.ns
             if reply in table or ns.conntrack.zones:
                 return None
-            if len(table) + 8 >= 2 * ns.sysctls.number(MAX):
+            if len(table) + 8 >= made.most:
                 return None
             replies.append(reply)
         emits = [blank.filled(holes, payload) for blank in self._blanks]
@@ -150,13 +152,7 @@ class Leaf:
         for tally in self._tallies:
             tally.add()
         if recorder is not None:
-            steps = self._steps
-            recorder.defer(
-                lambda: [
-                    step.filled(holes, numbers) if isinstance(step, fill.BlankStep) else step
-                    for step in steps
-                ]
-            )
+            recorder.defer(_told, self._steps, holes, numbers)
         return emits
 
     def _connect(
@@ -175,7 +171,7 @@ class Leaf:
             reply = replies[at]
             at += 1
             conntrack.last_id = number = conntrack.last_id + 1
-            _, _, _, _, _, state, timeout_ns, dnat, src_bound, dst_bound = made
+            _, _, _, _, _, state, timeout_ns, dnat, src_bound, dst_bound, _ = made
             expires_ns, visible_ns = now_ns + timeout_ns, now_ns + conntrack.confirm_delay_ns
             fresh = Entry(
                 number, key, reply, now_ns, expires_ns, state, 0, True, visible_ns,
@@ -188,6 +184,12 @@ class Leaf:
         return numbers
 
 
+def _told(steps: list[Step | fill.BlankStep], holes: Holes, numbers: list[int]) -> list[Step]:
+    return [
+        step.filled(holes, numbers) if isinstance(step, fill.BlankStep) else step for step in steps
+    ]
+
+
 Node = Lookup | Decision | Leaf
 
 
@@ -197,33 +199,35 @@ class Walk:
     __slots__ = ("drawn", "found", "holes", "leaf")
 
     def __init__(self, node: Node | None, holes: Holes, chance: Chance, now_ns: int) -> None:
-        self.found: list[tuple[Lookup, Tuple, Entry | None]] = []
+        found: list[tuple[Lookup, Tuple, Entry | None]] = []
+        self.found = found
         self.drawn: list[bool] = []
         self.leaf: Leaf | None = None
         while node is not None:
             if type(node) is Lookup:
-                if node.crc is not None:
-                    text = f"{node.crc[0]}{holes[0]}{node.crc[1]}"
+                crc = node.crc
+                if crc is not None:
+                    text = f"{crc[0]}{holes[0]}{crc[1]}"
                     holes = (holes[0], vxlan.FIRST_PORT + zlib.crc32(text.encode()) % vxlan.PORTS)
                 key = (node.protocol, node.src, holes[node.hole], node.dst, node.dst_port)
                 hit = node.table.get(key)
                 if hit is None:
-                    self.found.append((node, key, None))
+                    found.append((node, key, None))
                     node = node.next.get(NEW)
                 elif goes_on(hit, now_ns):
-                    self.found.append((node, key, hit[0]))
+                    found.append((node, key, hit[0]))
                     node = node.next.get(SAME)
                 else:
-                    node = None
-            elif type(node) is Decision:
+                    return
+            elif type(node) is Leaf:
+                self.leaf = node
+                self.holes = holes
+                return
+            else:
+                assert isinstance(node, Decision)
                 taken = chance.statistic(*node.asked)
                 self.drawn.append(taken)
                 node = node.next.get(taken)
-            else:
-                assert isinstance(node, Leaf)
-                self.leaf = node
-                break
-        self.holes = holes
 
 
 def goes_on(hit: tuple[Entry, bool], now_ns: int) -> bool:
@@ -291,6 +295,7 @@ def _made(track: Track, holes: Holes, now_ns: int) -> Made | None:
     return Fresh(
         reply[0], reply[1], reply[2], reply[3], holes.index(key[2]),
         entry.tcp_state, entry.expires_ns - now_ns, entry.dnat, entry.src_bound, entry.dst_bound,
+        2 * track.ns.sysctls.number(MAX),
     )  # fmt: skip
 
 
