@@ -184,9 +184,9 @@ def _packets(path: Path, few: Path) -> dict[str, str]:
     told["packets on established flows, two nodes, VXLAN"] = _rate(4 * number, talked)
     for kernel in path.lab.world.kernels.values():
         kernel.paths = None
-    plain = _best([lambda: path.connections(number // 8, hot)] * RUNS)
+    plain = _repeated(lambda: path.connections(number // 8, hot))
     told["traced new connections by the plain road alone"] = _rate(number // 8, plain)
-    talked = _best([lambda: path.talk(number // 2, flows)] * RUNS)
+    talked = _repeated(lambda: path.talk(number // 2, flows))
     told["packets on established flows by the plain road alone"] = _rate(number // 2, talked)
     return told
 

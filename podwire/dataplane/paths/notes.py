@@ -182,7 +182,7 @@ def _chain_fits(chain: Chain) -> bool:
     return code.steady
 
 
-_TRUSTED = (m.Comment, m.CtState, m.AddrType, m.Physdev, m.Icmp, m.Icmp6)
+_TRUSTED = (m.Comment, m.CtState, m.AddrType, m.Physdev, m.Icmp)
 
 
 def _match_fits(match: Any) -> bool:
