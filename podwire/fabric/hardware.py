@@ -13,7 +13,14 @@ from collections.abc import AsyncIterator, Sequence
 from structlog.typing import FilteringBoundLogger
 
 from podwire.client.counters import NodeInfo, Publication, ToolResult
-from podwire.dataplane.commands import Command, CommandError, NetnsDel, encode
+from podwire.dataplane.commands import (
+    Command,
+    CommandError,
+    LinkAdd,
+    LinkDel,
+    NetnsDel,
+    encode,
+)
 from podwire.dataplane.emit import Deliver, Drop, Emit, ToWire
 from podwire.dataplane.kernel import Kernel
 from podwire.dataplane.packet import ACK, SYN, Frame, Packet
@@ -33,6 +40,10 @@ from podwire.fabric.wire import NIC, Wire
 from podwire.runtime.ports import Clock, Ids, Rng, TraceLog
 
 ETHERNET_BYTES = 14
+DEVICES = "/sys/class/net/"
+"""Whoever watches files below it hears of each device of a node that comes or goes, as netlink
+tells of them.
+"""
 LOCAL_DELAY_S = 20e-6
 """One way between two sockets of the same node."""
 
@@ -189,6 +200,8 @@ class Fabric:
                 self.sockets.reset_netns(node, command.name)
             self.trace.record("node", node, encode(command))
             host.kernel.execute(command, now_ns)
+            if isinstance(command, LinkAdd | LinkDel) and not command.netns:
+                host.disk.tell(f"{DEVICES}{command.name}")
         self._arm(host)
 
     async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
@@ -200,7 +213,13 @@ class Fabric:
         if found is not None:
             return found
         now_ns = self.clock.monotonic_ns()
+        before = _devices(host)
         stdout, stderr, code = host.kernel.tool(netns, list(argv), stdin, now_ns)
+        after = _devices(host)
+        if after != before:
+            for name in {**before, **after}:
+                if (name in before) != (name in after):
+                    host.disk.tell(f"{DEVICES}{name}")
         return ToolResult(stdout, stderr, code)
 
     # ------------------------------------------------------------ counter 2: disks
@@ -471,3 +490,9 @@ class Fabric:
 
     def _kernel(self, node: str) -> Kernel:
         return self._host(node).kernel
+
+
+def _devices(host: Host) -> dict[str, None]:
+    """The names of a node's own devices."""
+    netns = host.kernel.peek("")
+    return dict.fromkeys(netns.links) if netns is not None else {}

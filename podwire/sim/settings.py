@@ -73,8 +73,6 @@ class ClusterSettings:
                 raise ValueError(
                     f"{field}: {value!r} is not modelled; choose {' or '.join(options)}"
                 )
-        if self.dual and self.cni != "flannel":
-            raise ValueError(f"ip-family: dual is not modelled with cni {self.cni}")
         if not 1 <= self.nodes <= MAX_NODES:
             raise ValueError(f"nodes: {self.nodes} is not between 1 and {MAX_NODES}")
         for index, zone in enumerate(self.zones):
