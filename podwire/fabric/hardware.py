@@ -95,26 +95,31 @@ class Fabric:
         memory_bytes: int = 8 * GIB,
         machine_id: str = "",
         *,
-        dual: bool = False,
+        family: str = "ipv4",
     ) -> NodeInfo:
         """A node on the underlay: eth0, default route by the gateway, forwarding on, a disk.
 
         ``machine_id`` is that of a machine which was there before; a new one has its own.
-        ``dual``: it has an IPv6 address too (``hosts.address6_of``).
+        ``family``: ``dual`` gives it an IPv6 address too (``hosts.address6_of``), ``ipv6`` that
+        alone.
         """
         router = hosts.GATEWAY_ADDRESS
-        return self._add_host(name, address, mac, cpus, memory_bytes, router, machine_id, dual=dual)
+        return self._add_host(
+            name, address, mac, cpus, memory_bytes, router, machine_id, family=family
+        )
 
-    def add_gateway(self, address: str = hosts.GATEWAY_ADDRESS, *, dual: bool = False) -> NodeInfo:
+    def add_gateway(
+        self, address: str = hosts.GATEWAY_ADDRESS, *, family: str = "ipv4"
+    ) -> NodeInfo:
         """Host ``gateway``: routes the outside, and knows no route to any pod."""
-        return self._add_host("gateway", address, "", 2, 2 * GIB, "", dual=dual)
+        return self._add_host("gateway", address, "", 2, 2 * GIB, "", family=family)
 
     def add_control_plane(
-        self, address: str = hosts.CONTROL_PLANE_ADDRESS, *, dual: bool = False
+        self, address: str = hosts.CONTROL_PLANE_ADDRESS, *, family: str = "ipv4"
     ) -> NodeInfo:
         """Host ``control-plane``: where the modelled API server's address lives."""
         router = hosts.GATEWAY_ADDRESS
-        return self._add_host("control-plane", address, "", 4, 8 * GIB, router, dual=dual)
+        return self._add_host("control-plane", address, "", 4, 8 * GIB, router, family=family)
 
     def _add_host(
         self,
@@ -126,18 +131,19 @@ class Fabric:
         router: str,
         machine_id: str = "",
         *,
-        dual: bool,
+        family: str,
     ) -> NodeInfo:
+        six = hosts.address6_of(address) if family != "ipv4" else ""
         info = NodeInfo(
             name=name,
-            address=address,
+            address=six if family == "ipv6" else address,
             mac=mac or hosts.mac_of(address),
             boot_id=self.ids.uid(),
             machine_id=machine_id or self.ids.uid().replace("-", ""),
             cpus=cpus,
             memory_bytes=memory_bytes,
             kernel_version=KERNEL_VERSION,
-            address6=hosts.address6_of(address) if dual else "",
+            address6=six if family == "dual" else "",
         )
         host = Host(info, self._boot(info, router))
         hosts.write_boot_files(host)
