@@ -87,7 +87,7 @@ class Proxier:
 
     def service(self, old: Service | None, new: Service | None) -> bool:
         """Take over a Service; whether a sync is due."""
-        if old is not None and new is not None and same_service(old, new, self.family):
+        if old is not None and new is not None and self._same(old, new):
             self.services[new.key] = new
             return False
         about = new if new is not None else old
@@ -101,6 +101,12 @@ class Proxier:
         if new is not None and new.spec.health_check_node_port:
             self.checked[about.key] = None
         return True
+
+    def _same(self, old: Service, new: Service) -> bool:
+        """Whether nothing changed that shapes rules."""
+        before, after = old.metadata.annotations, new.metadata.annotations
+        noted = all(before.get(key) == after.get(key) for key in self.mode.annotations)
+        return noted and same_service(old, new, self.family)
 
     def slice(self, old: EndpointSlice | None, new: EndpointSlice | None) -> bool:
         """Take over an EndpointSlice; whether a sync is due. Slices of others' families pass."""

@@ -5,8 +5,11 @@ Ids are a node's own, given out in the order of frontends and never twice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from podwire.api.views import Service
 from podwire.dataplane.commands import EbpfMapUpdate
 from podwire.dataplane.ebpf.maps import SECOND_FAMILY
 from podwire.kube_proxy.conntrack import Wanted
@@ -21,6 +24,11 @@ from podwire.kube_proxy.model import (
     service_ports,
 )
 
+MODE_NOTE = "service.cilium.io/forwarding-mode"
+ALGORITHM_NOTE = "service.cilium.io/lb-algorithm"
+RANGES_NOTE = "service.cilium.io/src-ranges-policy"
+NOTES = (MODE_NOTE, ALGORITHM_NOTE, RANGES_NOTE)
+"""The annotations of Services that count."""
 FIRST_ID = {"ipv4": 1, "ipv6": SECOND_FAMILY}
 """Both families' ids come from one space, as upstream's allocator gives them."""
 
@@ -76,7 +84,7 @@ def plan_sync(state: Proxier, devices: tuple[str, ...], *, full: bool) -> Sync |
 
 
 def _programs(state: Proxier, devices: tuple[str, ...]) -> list[str]:
-    s = state.settings
+    s = state.settings.cilium
     names = [f"cil_sock{n}_{call}" for n in (4, 6) for call in
              ("connect", "sendmsg", "recvmsg", "getpeername")]  # fmt: skip
     found = [f"attach {name} cgroup" for name in names]
@@ -85,6 +93,7 @@ def _programs(state: Proxier, devices: tuple[str, ...]) -> list[str]:
                   ("cil_from_netdev", "cil_to_netdev")]  # fmt: skip
     found += ["attach cil_from_container *", "attach cil_from_overlay *"]
     return [*found, f"config mode={s.mode}", f"config algorithm={s.algorithm}",
+            f"config tableSize={s.table_size}",
             f"config hostNamespaceOnly={str(s.host_namespace_only).lower()}"]  # fmt: skip
 
 
@@ -98,12 +107,12 @@ def _service(
     wanted: dict[str, str] = {}
     users: dict[str, None] = {}
     texts: list[str] = []
-    annotated = service.metadata.annotations if service is not None else {}
     for port in service_ports(service, state.family) if service is not None else ():
         endpoints = endpoints_of(port, slices, state.node.name)
         changed.append((port, endpoints))
-        for at, flags, ends in _frontends(state, port, endpoints, annotated):
-            _entries(state, after, port, at, flags, ends, wanted, users)
+        chosen = _said(state, service, port) if service is not None else _Said()
+        for front in _frontends(state, port, endpoints, chosen):
+            _entries(state, after, port, front, chosen, wanted, users)
     for text in users:
         after.users[text] = after.users.get(text, 0) + 1
     for text in old_users:
@@ -125,87 +134,147 @@ def _service(
               if not k.startswith(("BE: ", "LXC: "))), *texts]  # fmt: skip
 
 
-Front = tuple[str, tuple[str, ...], list[Endpoint]]
+class _Said(NamedTuple):
+    """What annotations and configuration say of a Service's port."""
+
+    dsr: bool = False
+    algorithm: str = "undef"
+    deny: bool = False
+
+
+def _said(state: Proxier, service: Service, port: ServicePort) -> _Said:
+    """Source: cilium pkg/annotation (Service annotations), pkg/loadbalancer/reflectors."""
+    cilium, notes = state.settings.cilium, service.metadata.annotations
+    dsr = cilium.is_dsr(port.protocol)
+    if cilium.mode_annotation and notes.get(MODE_NOTE) in {"dsr", "snat"}:
+        dsr = notes[MODE_NOTE] == "dsr"
+    algorithm = "undef"
+    if cilium.algorithm_annotation and notes.get(ALGORITHM_NOTE) in {"random", "maglev"}:
+        algorithm = notes[ALGORITHM_NOTE]
+    return _Said(dsr, algorithm, notes.get(RANGES_NOTE) == "deny")
+
+
+class _Front(NamedTuple):
+    """One frontend, and the backends behind it: those in use, then those that are ending."""
+
+    at: str
+    flags: tuple[str, ...]
+    active: list[Endpoint]
+    ending: list[Endpoint]
 
 
 def _frontends(
-    state: Proxier, port: ServicePort, endpoints: tuple[Endpoint, ...],
-    annotated: dict[str, str],
-) -> list[Front]:  # fmt: skip
+    state: Proxier, port: ServicePort, endpoints: tuple[Endpoint, ...], said: _Said
+) -> list[_Front]:
     choice = categorize(port, endpoints, state.node)
     everyone, local = list(choice.cluster), list(choice.local)
     own = [e for e in endpoints if e.node == state.node.name]
     inner = [e for e in local if e in own] if port.internal_local else everyone
     outer = local if port.external_local else everyone
+    inner_ending = _ending(own if port.internal_local else endpoints, inner)
+    outer_ending = _ending(own if port.external_local else endpoints, outer)
     policy = [*(["Local"] if port.external_local else []),
               *(["InternalLocal"] if port.internal_local else [])]  # fmt: skip
     affinity = ["sessionAffinity"] if port.affinity_s else []
-    extra = ["dsr"] if annotated.get("service.cilium.io/forwarding-mode") == "dsr" else []
+    extra = ["dsr"] if said.dsr else []
     two = port.external_local != port.internal_local
-    any_ip = "::" if state.family == "ipv6" else "0.0.0.0"
-    proto = port.protocol.upper()
-    outside: list[tuple[str, list[str]]] = []
-    if port.node_port:
-        outside.append((f"{host_port(any_ip, port.node_port)}/{proto}", ["NodePort"]))
-        outside += [(f"{host_port(ip, port.node_port)}/{proto}", ["NodePort"])
-                    for ip in state.settings.node_port_ips]  # fmt: skip
-    ranged = ["check source-range"] if port.source_ranges else []
-    outside += [(f"{host_port(ip, port.port)}/{proto}", ["ExternalIPs"])
-                for ip in port.external_ips]  # fmt: skip
-    outside += [(f"{host_port(ip, port.port)}/{proto}", ["LoadBalancer", "ranged"])
-                for ip in port.lb_ips]  # fmt: skip
-    found: list[Front] = []
-    cluster = f"{host_port(port.cluster_ip, port.port)}/{proto}"
-    found.append((cluster, ("ClusterIP", *policy, *affinity, "non-routable"), inner))
-    for at, (kind, *ranges) in outside:
-        closed = ["non-routable"] if at.startswith(host_port(any_ip, port.node_port)) else []
+    any_ip = host_port("::" if state.family == "ipv6" else "0.0.0.0", port.node_port)
+    ranged = ["check source-range", *(["deny"] if said.deny else [])] if port.source_ranges else []
+    cluster = f"{host_port(port.cluster_ip, port.port)}/{port.protocol.upper()}"
+    flags = ("ClusterIP", *policy, *affinity, "non-routable", *extra)
+    found = [_Front(cluster, flags, inner, inner_ending)]
+    for at, kind in _outside(state, port, any_ip):
+        closed = ["non-routable"] if at.startswith(any_ip) else []
         scopes = ["two-scopes"] if two else []
-        checks = ranged if ranges else []
+        checks = ranged if kind != "NodePort" else []
         flags = (kind, *policy, *affinity, *closed, *checks, *scopes, *extra)
-        found.append((at, flags, outer))
+        found.append(_Front(at, flags, outer, outer_ending))
         if two:
-            found.append((f"{at}/i", flags, inner))
-    return sorted(found, key=lambda front: (front[0].endswith("/i"), front[0]))
+            found.append(_Front(f"{at}/i", flags, inner, inner_ending))
+    return sorted(found, key=lambda front: (front.at.endswith("/i"), front.at))
+
+
+def _ending(endpoints: Sequence[Endpoint], used: Sequence[Endpoint]) -> list[Endpoint]:
+    """Those that keep their connections and get no new ones."""
+    return [e for e in endpoints if e.terminating and e.serving and e not in used]
+
+
+def _outside(state: Proxier, port: ServicePort, any_ip: str) -> list[tuple[str, str]]:
+    """The addresses at which clients outside ask, and the type of each."""
+    node_ports = []
+    if port.node_port:
+        own = [host_port(ip, port.node_port) for ip in state.settings.node_port_ips]
+        node_ports = [any_ip, *own]
+    external = [host_port(ip, port.port) for ip in port.external_ips]
+    balanced = [host_port(ip, port.port) for ip in port.lb_ips]
+    proto = port.protocol.upper()
+    return [
+        (f"{at}/{proto}", kind)
+        for kind, ats in (
+            ("NodePort", node_ports),
+            ("ExternalIPs", external),
+            ("LoadBalancer", balanced),
+        )
+        for at in ats
+    ]
 
 
 def _entries(
-    state: Proxier, after: Programmed, port: ServicePort, at: str, flags: tuple[str, ...],
-    ends: list[Endpoint], wanted: dict[str, str], users: dict[str, None],
+    state: Proxier, after: Programmed, port: ServicePort, front: _Front, said: _Said,
+    wanted: dict[str, str], users: dict[str, None],
 ) -> None:  # fmt: skip
+    at, joined = front.at, "+".join(front.flags)
     if at not in after.ids:
         after.ids[at], after.next_id = after.next_id, after.next_id + 1
     number = after.ids[at]
-    proto, joined = port.protocol.upper(), "+".join(flags)
-    numbers = []
-    for end in ends:
-        text = f"{host_port(end.ip, end.port)}/{proto}"
-        if text not in after.backends:
-            after.backends[text], after.next_backend = after.next_backend, after.next_backend + 1
-        be = after.backends[text]
-        numbers.append(be)
-        users[text] = None
-        condition = "terminating" if end.terminating else "active"
-        wanted[f"BE: ID={be}"] = f"BE: ID={be} ADDR={text} STATE={condition}"
-        if port.affinity_s:
-            wanted[f"AFF: ID={number} BEID={be}"] = f"AFF: ID={number} BEID={be}"
-        if end.node == state.node.name:
-            here = f"LXC: IP={end.ip}"
-            wanted[here], users[here] = here, None
+    numbers = [
+        _backend(state, after, port, end, wanted, users) for end in (*front.active, *front.ending)
+    ]
+    active = numbers[: len(front.active)]
+    if port.affinity_s:
+        lines = [f"AFF: ID={number} BEID={be}" for be in active]
+        wanted.update(zip(lines, lines, strict=True))
     address = at.removesuffix("/i").rpartition("/")[0]
     wanted[f"REV: ID={number}"] = f"REV: ID={number} ADDR={address}"
     wanted[f"SVC: ADDR={at} SLOT=0"] = (
-        f"SVC: ID={number} ADDR={at} SLOT=0 LBALG=undef AFFTimeout={port.affinity_s} "
-        f"COUNT={len(ends)} QCOUNT=0 FLAGS={joined} # {port.name}"
+        f"SVC: ID={number} ADDR={at} SLOT=0 LBALG={said.algorithm} AFFTimeout={port.affinity_s} "
+        f"COUNT={len(active)} QCOUNT={len(front.ending)} FLAGS={joined} # {port.name}"
     )
     for slot, be in enumerate(numbers, 1):
         wanted[f"SVC: ADDR={at} SLOT={slot}"] = (
             f"SVC: ID={number} ADDR={at} SLOT={slot} BEID={be} COUNT=0 QCOUNT=0 FLAGS={joined}"
         )
-    if "check source-range" in flags:
-        for cidr in port.source_ranges:
-            line = f"SRCRANGE: ID={number} CIDR={cidr}"
-            wanted[line] = line
-    routable = "non-routable" not in flags and state.settings.algorithm == "maglev"
-    if routable and numbers:
-        ids = ",".join(str(n) for n in numbers)
+    if front.flags[0] != "NodePort":
+        lines = [f"SRCRANGE: ID={number} CIDR={cidr}" for cidr in port.source_ranges]
+        wanted.update(zip(lines, lines, strict=True))
+    if active and _has_table(state, front, said):
+        ids = ",".join(str(n) for n in active)
         wanted[f"MAGLEV: ID={number}"] = f"MAGLEV: ID={number} BACKENDS={ids}"
+
+
+def _has_table(state: Proxier, front: _Front, said: _Said) -> bool:
+    """Whether clients are spread by Maglev: never at the address that stands for all of a node;
+    at a cluster IP only where the Service itself says so (nodeport-explicit-maglev.txtar).
+    """
+    if said.algorithm == "maglev":
+        return "non-routable" not in front.flags or front.flags[0] == "ClusterIP"
+    default = said.algorithm == "undef" and state.settings.cilium.algorithm == "maglev"
+    return default and "non-routable" not in front.flags
+
+
+def _backend(
+    state: Proxier, after: Programmed, port: ServicePort, end: Endpoint,
+    wanted: dict[str, str], users: dict[str, None],
+) -> int:  # fmt: skip
+    """A backend's entry, and its number."""
+    text = f"{host_port(end.ip, end.port)}/{port.protocol.upper()}"
+    if text not in after.backends:
+        after.backends[text], after.next_backend = after.next_backend, after.next_backend + 1
+    number = after.backends[text]
+    users[text] = None
+    condition = "terminating" if end.terminating else "active"
+    wanted[f"BE: ID={number}"] = f"BE: ID={number} ADDR={text} STATE={condition}"
+    if end.node == state.node.name:
+        here = f"LXC: IP={end.ip}"
+        wanted[here], users[here] = here, None
+    return number
