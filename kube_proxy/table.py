@@ -83,3 +83,29 @@ class Table(Mapping[str, V], Generic[V]):
 
 
 NOTHING: Table[Any] = Table.of({})
+
+
+class Draft(Generic[V]):
+    """Changes to a table that are made together."""
+
+    def __init__(self, table: Table[V]) -> None:
+        self._table = table
+        self._changed: dict[str, V | None] = {}
+
+    def get(self, key: str) -> V | None:
+        """An entry, None when there is none."""
+        return self._changed[key] if key in self._changed else self._table.get(key)
+
+    def put(self, key: str, value: V | None) -> None:
+        """Add or replace an entry; None takes it out."""
+        self._changed[key] = value
+
+    def done(self) -> Table[V]:
+        """The table with all changes."""
+        table = self._table
+        if len(self._changed) * _FILL > len(table):
+            whole = {**{key: table[key] for key in table}, **self._changed}
+            return Table.of({key: value for key, value in whole.items() if value is not None})
+        for key, value in self._changed.items():
+            table = table.without(key) if value is None else table.having(key, value)
+        return table
