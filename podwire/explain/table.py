@@ -2,7 +2,8 @@
 
 Columns: number, stage, object, result, detail; rewrites show as ``before → after``. A place is a
 node's own namespace (``node-1``) or a pod's on it (``node-1  pod shop/web``). Numbers are those of
-``-o json``: steps without effect are left out unless verbose, so numbers may jump.
+``-o json``: steps without effect are left out unless verbose, so numbers may jump. What a kernel
+spends on the way to a step (``[1,204 rules]``) is told where all of them are.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ def render(report: Report, *, ascii_only: bool = False, verbose: bool = False) -
     form = _Form.of([step for _, step in there + back])
     if report.fate is Fate.NAME_UNRESOLVED and there:
         lines.append("the question to DNS")
-    lines += _places(there, form, report)
+    lines += _places(there, form, report, costs=verbose)
     if back:
         lines.append("the way back")
-        lines += _places(back, form, report)
+        lines += _places(back, form, report, costs=verbose)
     lines.append(_fate(report))
     lines += _footer(report)
     text = "\n".join(line.rstrip() for line in lines)
@@ -139,7 +140,9 @@ def _one_copy(steps: Sequence[Step]) -> list[Step]:
     return kept
 
 
-def _places(shown: Sequence[tuple[Hop, Step]], form: _Form, report: Report) -> Iterator[str]:
+def _places(
+    shown: Sequence[tuple[Hop, Step]], form: _Form, report: Report, *, costs: bool
+) -> Iterator[str]:
     place = ""
     for hop, step in shown:
         if hop.node:
@@ -150,7 +153,10 @@ def _places(shown: Sequence[tuple[Hop, Step]], form: _Form, report: Report) -> I
                 yield here
         else:
             place = ""
-        yield form.line(step, wire=not hop.node)
+        line = form.line(step, wire=not hop.node)
+        if costs and step.cost is not None:
+            line = f"{line.rstrip()}  [{', '.join(step.cost.counted())}]"
+        yield line
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +237,9 @@ def _footer(report: Report) -> list[str]:
     lines = []
     if report.branches:
         lines.append(f"  branches: {_branches(report)}")
+    if report.cost:
+        back = f"; back {report.reply_cost}" if report.reply_cost else ""
+        lines += _wrapped("  cost      ", f"{report.cost}{back}")
     if report.cause.summary:
         lines += _wrapped("  because   ", report.cause.summary)
     if report.nearest is not None:

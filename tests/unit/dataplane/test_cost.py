@@ -198,5 +198,5 @@ def test_durations_are_told_in_a_unit_that_fits(ns, words):
 def test_a_cost_is_told_in_words():
     """What is nothing is left out."""
     cost = Cost(rules_traversed=1_204, lookups=1, encap_bytes=50, latency_ns=13_100)
-    assert str(cost) == "1,204 rules, 1 lookup, +50 bytes, 13.1 us"
-    assert str(Cost(lookups=2, latency_ns=80)) == "2 lookups, 80 ns"
+    assert str(cost) == "1,204 rules, 1 lookup, +50 bytes, about 13.1 us"
+    assert str(Cost(lookups=2, latency_ns=80)) == "2 lookups, about 80 ns"
