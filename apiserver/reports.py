@@ -9,6 +9,7 @@ import msgspec
 
 from podwire.apiserver.places import Target
 from podwire.apiserver.sources import GATEWAY, Source
+from podwire.dataplane.cost import NOTHING
 from podwire.dataplane.verdict import Branch, Flow, Hop, WalkAnswer, WalkRequest
 from podwire.explain.cause import cause
 from podwire.explain.ends import numbered
@@ -108,6 +109,8 @@ def report(
         ],
         hops=hops,
         reply_hops=numbered(drawn.reply_hops, steps + 1),
+        cost=drawn.cost or NOTHING,
+        reply_cost=drawn.reply_cost or NOTHING,
         places=places_of(asked, hops, drawn),
         cause=reason,
         nearest=nearest,
