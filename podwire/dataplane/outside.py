@@ -51,7 +51,10 @@ class Outside:
         assert packet is not None
         words = _words(ns, link, frame)
         step = Step(stage="link", object=link.name, result="leave", detail=words)
-        journey.hops.append(Hop(node=node, steps=[step]))
+        if journey.hops and journey.hops[-1].node == node:
+            journey.hops[-1].steps.append(step)
+        else:
+            journey.hops.append(Hop(node=node, steps=[step]))
         journey.left.append((node, link.name, frame))
         journey.events.append((node, Drop(HOST, Fate.EXITS_CLUSTER, packet, words)))
         return True

@@ -245,10 +245,9 @@ def _branch(
 def _left(there: Journey, request: WalkRequest, origin: tuple[str, str], packet: Packet) -> Branch:
     """A walk that left a world of dumps; its answer, if one comes the way it went, is walked."""
     reply = answer_to(packet).flow
-    if packet.protocol in families.BY_ICMP and answered(there.hops)[1]:
-        for _, event in there.events:
-            if isinstance(event, Drop) and event.packet.flow == reply and there.entered:
-                return _echoed(there, event.packet.flow)
+    pinged = packet.protocol in families.BY_ICMP and answered(there.hops)[1]
+    if pinged and there.entered and _goes_out(there, reply):
+        return _echoed(there, reply)
     fate, node, netns, flow = ending(there, origin)
     exits = [(n, d, f) for n, d, f in there.left if _flow_inside(f) == flow]
     if fate is not Fate.EXITS_CLUSTER or not exits or not request.reply:
@@ -256,15 +255,18 @@ def _left(there: Journey, request: WalkRequest, origin: tuple[str, str], packet:
     node, device, frame = exits[0]
     back = _fork(there.world, there.now_ns)
     back.enter(node, device, answer(back.world.kernels[node].netns(HOST), device, frame))
-    home = arrival(back, origin) is not None
-    if there.entered:
-        home = any(isinstance(e, Drop) and e.packet.flow == reply for _, e in back.events)
-    if home:
+    if _goes_out(back, reply) if there.entered else arrival(back, origin) is not None:
         return _as_branch(there, back, Fate.EXITS_CLUSTER, node, netns, flow)
     fate, node, netns, lost = ending(back, (node, HOST), answer=True)
     if fate is Fate.EXITS_CLUSTER:
         fate = Fate.TIMED_OUT  # it left as an answer from somebody who was not asked
     return _as_branch(there, back, fate, node, netns, lost)
+
+
+def _goes_out(journey: Journey, flow: Flow) -> bool:
+    """Whether a packet of a flow left."""
+    ends = [event for _, event in journey.events if isinstance(event, Drop)]
+    return any(e.fate is Fate.EXITS_CLUSTER and e.packet.flow == flow for e in ends)
 
 
 def _flow_inside(frame: Frame) -> Flow | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from podwire.dataplane.addr import ZERO_MAC, canonical, parse_prefix
+from podwire.dataplane.addr import ZERO_MAC, Prefix, canonical, parse_prefix
 from podwire.dataplane.dump.text import Line, Section
 from podwire.dataplane.link import Address, Beyond, Link
 
@@ -119,11 +119,13 @@ def _body(line: Line, made: Device) -> None:
 
 
 def _address(line: Line, *, six: bool) -> Address:
-    text, told, scope, flags, peer = line.next("an address"), "", "global", "", ""
+    ip, prefix = _cidr(line, line.next("an address"), six=six)
+    told, scope, flags, peer = "", "global", "", False
     while line:
         word = line.next()
         if word == "peer":
-            peer = line.next("the peer's address")
+            _, prefix = _cidr(line, line.next("the peer's address"), six=six)
+            peer = True
         elif word in {"brd", "any", "metric"}:
             told = f"{told} {word} {line.next()}".strip()
         elif word == "scope":
@@ -132,15 +134,16 @@ def _address(line: Line, *, six: bool) -> Address:
             flags = f"{flags} {word}".strip()
         elif word == "proto":
             line.next()
-    bits = 128 if six else 32
+    if scope not in {"global", "link", "host"}:
+        scope = "global"
+    return Address(ip, prefix, scope, peer=peer, told=told, flags=flags)
+
+
+def _cidr(line: Line, text: str, *, six: bool) -> tuple[str, Prefix]:
     try:
-        ip = canonical(text.partition("/")[0])
-        prefix = parse_prefix(peer or text, bits)
+        return canonical(text.partition("/")[0]), parse_prefix(text, 128 if six else 32)
     except ValueError:
         raise line.error(f'an address is expected rather than "{text}"') from None
-    if scope not in {"global", "link", "host", "site"}:
-        scope = "global"
-    return Address(ip, prefix, scope, peer=bool(peer), told=told, flags=flags)
 
 
 def _details(line: Line, link: Link) -> None:

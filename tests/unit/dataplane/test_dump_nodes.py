@@ -7,7 +7,7 @@ import pytest
 
 from podwire.dataplane.dump import tables
 from podwire.dataplane.dump.load import NOW_NS, load
-from podwire.dataplane.dump.text import read
+from podwire.dataplane.dump.text import Dump, Section, read
 from podwire.runtime.rng import SeededRng
 
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "nodes"
@@ -105,3 +105,26 @@ def test_loading_twice_gives_the_same_state(name):
     """The state of a loaded kernel depends on its dump alone."""
     found = dump(name)
     assert loaded_of(found).kernel.state_hash() == loaded_of(found).kernel.state_hash()
+
+
+SETS = (
+    "create cali40s:aaaaaaaaaaaaaaaaaaaaaaa hash:net family inet hashsize 1024 maxelem 1048576\n"
+    "add cali40s:aaaaaaaaaaaaaaaaaaaaaaa 10.244.0.0/26\n"
+)
+
+
+@pytest.mark.parametrize("name", ["cilium", "calico"])
+def test_the_chains_of_other_agents_load_and_print_back(name):
+    """Felix' and Cilium's rules, with matches and targets that are not modelled among them."""
+    saved = (FOLDER / "rules" / f"{name}.txt").read_text()
+    sections = {"iptables-save": Section(saved, name), "ipset-save": Section(SETS, "sets")}
+    loaded = loaded_of(Dump(name, sections))
+    assert rules(shown(loaded, "iptables-save")) == rules(saved)
+
+
+def test_upstreams_dump_of_kube_proxy_loads():
+    """TestOverallIPTablesRules' rules of kube-proxy, as a dump."""
+    saved = (FOLDER.parent / "proxydumps" / "overall_iptables.txt").read_text()
+    loaded = loaded_of(Dump("up", {"iptables-save": Section(saved, "overall")}))
+    printed = shown(loaded, "iptables-save")
+    assert printed.count("\n-A ") == saved.count("\n-A ")
