@@ -72,9 +72,13 @@ def _header(report: Report) -> str:
         destination = _at(flow.dst, flow.dst_port)
     else:
         destination = f"{report.destination} {_at(flow.dst, flow.dst_port)}"
-    at = f"rv {report.resource_version}   t+{report.time_s:.3f}s"
+    at = f"   rv {report.resource_version}   t+{report.time_s:.3f}s"
+    if not report.resource_version:
+        at = ""  # of dumps: there is no cluster
+    if report.source == flow.src:
+        source = _at(flow.src, flow.src_port)
     url = f"   {report.url}" if report.url else ""
-    return f"{report.protocol.upper()} {source} > {destination}{url}   {at}"
+    return f"{report.protocol.upper()} {source} > {destination}{url}{at}"
 
 
 def _at(address: str, port: int) -> str:
