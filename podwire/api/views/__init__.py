@@ -32,7 +32,14 @@ from podwire.api.views.meta import (
     OwnerReference,
     SelectorRequirement,
 )
-from podwire.api.views.node import Node, NodeAddress, NodeSpec, NodeStatus, Taint
+from podwire.api.views.node import (
+    ContainerImage,
+    Node,
+    NodeAddress,
+    NodeSpec,
+    NodeStatus,
+    Taint,
+)
 from podwire.api.views.pod import (
     Affinity,
     ConfigMapVolume,
@@ -58,16 +65,21 @@ from podwire.api.views.pod import (
     NodeSelectorTerm,
     ObjectFieldSelector,
     Pod,
+    PodAffinity,
+    PodAffinityTerm,
     PodIP,
     PodSpec,
     PodStatus,
+    PreferredSchedulingTerm,
     Probe,
     ResourceRequirements,
     SecretVolume,
     TCPSocketAction,
     Toleration,
+    TopologySpreadConstraint,
     Volume,
     VolumeMount,
+    WeightedPodAffinityTerm,
 )
 from podwire.api.views.policy import (
     IPBlock,
@@ -100,6 +112,7 @@ from podwire.api.views.service import (
     ServiceStatus,
     SessionAffinityConfig,
 )
+from podwire.api.views.storage import PersistentVolume, PersistentVolumeClaim, StorageClass
 from podwire.api.views.workloads import (
     ControllerRevision,
     DaemonSet,
@@ -123,6 +136,7 @@ __all__ = [
     "ConfigMap",
     "ConfigMapVolume",
     "Container",
+    "ContainerImage",
     "ContainerPort",
     "ContainerStatus",
     "ControllerRevision",
@@ -186,7 +200,11 @@ __all__ = [
     "ObjectMeta",
     "ObjectReference",
     "OwnerReference",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
     "Pod",
+    "PodAffinity",
+    "PodAffinityTerm",
     "PodDisruptionBudget",
     "PodDisruptionBudgetSpec",
     "PodDisruptionBudgetStatus",
@@ -194,6 +212,7 @@ __all__ = [
     "PodSpec",
     "PodStatus",
     "PodTemplate",
+    "PreferredSchedulingTerm",
     "PriorityClass",
     "Probe",
     "ReplicaSet",
@@ -211,10 +230,13 @@ __all__ = [
     "SessionAffinityConfig",
     "StatefulSet",
     "StatefulSetSpec",
+    "StorageClass",
     "TCPSocketAction",
     "Taint",
     "Toleration",
+    "TopologySpreadConstraint",
     "Volume",
     "VolumeMount",
+    "WeightedPodAffinityTerm",
     "WorkloadStatus",
 ]
