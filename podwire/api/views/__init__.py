@@ -4,6 +4,7 @@ Source of the shapes: Kubernetes API reference 1.37. Add a field when a room nee
 Timestamps stay RFC 3339 strings; quantities stay strings (podwire.api.quantity parses them).
 """
 
+from podwire.api.views.batch import CronJob, Job
 from podwire.api.views.certificates import CertificateSigningRequest, CsrCondition
 from podwire.api.views.config import (
     ConfigMap,
@@ -110,6 +111,7 @@ from podwire.api.views.workloads import (
     PodTemplate,
     ReplicaSet,
     ReplicaSetSpec,
+    ReplicationController,
     StatefulSet,
     StatefulSetSpec,
     WorkloadStatus,
@@ -126,6 +128,7 @@ __all__ = [
     "ContainerPort",
     "ContainerStatus",
     "ControllerRevision",
+    "CronJob",
     "CsrCondition",
     "DNSConfig",
     "DNSConfigOption",
@@ -154,6 +157,7 @@ __all__ = [
     "IPBlock",
     "Ingress",
     "IngressClass",
+    "Job",
     "KeySelector",
     "KeyToPath",
     "LabelSelector",
@@ -198,6 +202,7 @@ __all__ = [
     "Probe",
     "ReplicaSet",
     "ReplicaSetSpec",
+    "ReplicationController",
     "ResourceRequirements",
     "Secret",
     "SecretVolume",
