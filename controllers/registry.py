@@ -17,6 +17,7 @@ from podwire.controllers.job import shell as job
 from podwire.controllers.namespace import shell as namespace
 from podwire.controllers.nodeipam import shell as nodeipam
 from podwire.controllers.nodelifecycle import shell as nodelifecycle
+from podwire.controllers.podautoscaler import shell as podautoscaler
 from podwire.controllers.podgc import shell as podgc
 from podwire.controllers.replicaset import shell as replicaset
 from podwire.controllers.rootca import shell as rootca
@@ -43,6 +44,7 @@ CONTROLLERS: tuple[tuple[str, Build], ...] = (
     ("statefulset-controller", statefulset.build),
     ("cronjob-controller", cronjob.build),
     ("ttl-after-finished-controller", ttlafterfinished.build),
+    ("horizontal-pod-autoscaler-controller", podautoscaler.build),
     ("disruption-controller", disruption.build),
     ("endpoints-controller", endpoints.build),
     ("endpointslice-controller", endpointslice.build),

@@ -108,14 +108,15 @@ def reconcile(
     record = backoff.after(new_succeeded, new_failed)
     step.end = _decided(step) or _failed(step)
     _indexes(step)
-    status.active = len(step.active)
-    status.ready = sum(pod.ready for pod in step.active)
-    status.terminating = sum(terminating(pod) for pod in step.pods)
+    observed = len(step.active), sum(p.ready for p in step.active), sum(map(terminating, step.pods))
+    status.active, status.ready, status.terminating = observed
     work, events = _work(step, record)
     effects: list[Effect] = [*claimed.effects]
     if step.end is not None:
         effects += [*work, *events, *tracking.track(step)]
     else:
+        if refused:
+            status.active, status.ready, status.terminating = observed
         first, last = tracking.counting(step)
         effects += [*first, *last, *work] if refused else [*first, *work, *last]
         effects += events

@@ -172,14 +172,28 @@ ROLE = _idle("rbac.authorization.k8s.io/v1", "Role")
 ROLE_BINDING = _idle("rbac.authorization.k8s.io/v1", "RoleBinding")
 CLUSTER_ROLE = _idle("rbac.authorization.k8s.io/v1", "ClusterRole")
 CLUSTER_ROLE_BINDING = _idle("rbac.authorization.k8s.io/v1", "ClusterRoleBinding")
-HORIZONTAL_POD_AUTOSCALER = _idle("autoscaling/v2", "HorizontalPodAutoscaler")
+HORIZONTAL_POD_AUTOSCALER = _kind(
+    "autoscaling/v2", "HorizontalPodAutoscaler", views.HorizontalPodAutoscaler
+)
 HORIZONTAL_POD_AUTOSCALER_V1 = _idle("autoscaling/v1", "HorizontalPodAutoscaler")
 EVENTS_EVENT = _kind("events.k8s.io/v1", "Event", views.Object)
 TRACE = Kind(
     views.Object, "podwire.dev", "v1alpha1", "Trace", "traces", "trace", False, verbs=("create",)
 )
 
-ALL: tuple[Kind[Any], ...] = (*(_named.get(name) or _idle(*name) for name in _ROWS), TRACE)
+POD_METRICS = Kind(
+    views.PodMetrics, "metrics.k8s.io", "v1beta1", "PodMetrics", "pods", "", verbs=("get", "list")
+)
+NODE_METRICS = Kind(
+    views.NodeMetrics, "metrics.k8s.io", "v1beta1", "NodeMetrics", "nodes", "", False,
+    verbs=("get", "list"),
+)  # fmt: skip
+COMPUTED = (POD_METRICS, NODE_METRICS)
+"""Kinds that are asked of kubelets and stored nowhere."""
+
+ALL: tuple[Kind[Any], ...] = (
+    *(_named.get(name) or _idle(*name) for name in _ROWS), TRACE, *COMPUTED,
+)  # fmt: skip
 """Every kind served, in discovery order."""
 
 _BY_PLURAL = {(k.group, k.version, k.plural): k for k in ALL}
@@ -218,5 +232,7 @@ def stored(kind: Kind[Any]) -> Kind[Any]:
     return _STORED_AS.get(kind, kind)
 
 
-STORED: tuple[Kind[Any], ...] = tuple(kind for kind in ALL if kind not in _STORED_AS)
+STORED: tuple[Kind[Any], ...] = tuple(
+    kind for kind in ALL if kind not in _STORED_AS and kind not in COMPUTED
+)
 """Every kind once, where ALL has versions: for whoever goes over objects, not over paths."""

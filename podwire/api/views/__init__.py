@@ -4,6 +4,7 @@ Source of the shapes: Kubernetes API reference 1.37. Add a field when a room nee
 Timestamps stay RFC 3339 strings; quantities stay strings (podwire.api.quantity parses them).
 """
 
+from podwire.api.views.autoscaling import HorizontalPodAutoscaler
 from podwire.api.views.batch import CronJob, Job
 from podwire.api.views.certificates import CertificateSigningRequest, CsrCondition
 from podwire.api.views.config import (
@@ -33,6 +34,7 @@ from podwire.api.views.meta import (
     OwnerReference,
     SelectorRequirement,
 )
+from podwire.api.views.metrics import ContainerMetrics, NodeMetrics, PodMetrics
 from podwire.api.views.node import Node, NodeAddress, NodeSpec, NodeStatus, Taint
 from podwire.api.views.pod import (
     Affinity,
@@ -125,6 +127,7 @@ __all__ = [
     "ConfigMap",
     "ConfigMapVolume",
     "Container",
+    "ContainerMetrics",
     "ContainerPort",
     "ContainerStatus",
     "ControllerRevision",
@@ -152,6 +155,7 @@ __all__ = [
     "ExecAction",
     "HTTPGetAction",
     "HTTPHeader",
+    "HorizontalPodAutoscaler",
     "HostAlias",
     "HostPathVolume",
     "IPBlock",
@@ -181,6 +185,7 @@ __all__ = [
     "Node",
     "NodeAddress",
     "NodeAffinity",
+    "NodeMetrics",
     "NodeSelector",
     "NodeSelectorTerm",
     "NodeSpec",
@@ -195,6 +200,7 @@ __all__ = [
     "PodDisruptionBudgetSpec",
     "PodDisruptionBudgetStatus",
     "PodIP",
+    "PodMetrics",
     "PodSpec",
     "PodStatus",
     "PodTemplate",

@@ -383,6 +383,8 @@ def test_after_a_refusal_what_is_known_is_written_first():
     """A quota that refuses the pods does not keep the status from telling the truth."""
     effects = run(job(), refused=True)
     assert [type(e).__name__ for e in effects] == ["Patch", "Create"]
+    assert "active" not in statuses(effects)[0]
+    assert statuses(run(job()))[0]["active"] == 1
     assert [type(e).__name__ for e in run(job())] == ["Create", "Patch"]
 
 
