@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from structlog.typing import FilteringBoundLogger
 
-from podwire.client.counters import NodeInfo, Publication, ToolResult
+from podwire.client.counters import NodeInfo, Probe, ProbeAnswer, Publication, ToolResult
 from podwire.dataplane.commands import Command, CommandError, NetnsDel, encode
 from podwire.dataplane.emit import Deliver, Drop, Emit, ToWire
 from podwire.dataplane.kernel import Kernel
@@ -266,11 +266,9 @@ class Fabric:
         """Bind UDP; port 0 picks an ephemeral one. Raises OSError (EADDRINUSE)."""
         return await self.sockets.bind_udp(node, netns, address, port)
 
-    async def ping(
-        self, node: str, netns: str, address: str, timeout_s: float, sequence: int = 1
-    ) -> float:
-        """One ICMP echo; the round trip in seconds. Raises TimeoutError, OSError."""
-        return await self.sockets.ping(node, netns, address, timeout_s, sequence)
+    async def probe(self, node: str, netns: str, probe: Probe, timeout_s: float) -> ProbeAnswer:
+        """Send one packet and wait for what it causes. Raises TimeoutError, OSError."""
+        return await self.sockets.probe(node, netns, probe, timeout_s)
 
     def owned_by(self, owner: str) -> OwnedSockets:
         """Counter 3 for one process."""
