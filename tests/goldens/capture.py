@@ -34,8 +34,8 @@ from tests.goldens.sessions import (
 
 NEEDED = (
     "ip", "bridge", "ss", "iptables", "nft", "ipset", "conntrack", "curl", "dig", "nslookup",
-    "host", "ping", "traceroute", "tracepath", "mtr", "netstat", "ethtool", "tcpdump", "iperf3", "nc",
-    "busybox", "nginx", "wget",
+    "host", "ping", "traceroute", "tracepath", "mtr", "netstat", "ethtool", "tcpdump", "iperf3",
+    "nc", "busybox", "nginx", "wget",
 )  # fmt: skip
 LIMIT_S = 60
 
@@ -124,7 +124,7 @@ def serve_web(folder: Path) -> None:
     conf.write_text(
         f"pid {folder}/pid; error_log {folder}/error.log; user root;\n"
         f"events {{}} http {{ access_log off; types {{ text/html html; }} "
-        f"server {{ listen 80; root {folder}; }} }}\n"
+        f"server {{ listen [::]:80 ipv6only=off; root {folder}; }} }}\n"
     )
     sh(f"nginx -c {conf}", "pod-b")
     subprocess.Popen(["ip", "netns", "exec", "pod-b", "iperf3", "-s"], stdout=subprocess.DEVNULL)
@@ -133,6 +133,8 @@ def serve_web(folder: Path) -> None:
 def typed(line: Line) -> Session:
     """Type a line."""
     text = f"busybox {line.text}" if line.busybox else line.text
+    if line.where in PODS:
+        text = f"umount -l /run/netns; {text}"  # a pod does not know the names of namespaces
     done = subprocess.run(
         ["timeout", str(LIMIT_S), "ip", "netns", "exec", line.where, "sh", "-c", text],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
@@ -142,17 +144,8 @@ def typed(line: Line) -> Session:
     return Session(line, done.stdout + end, done.returncode)
 
 
-def main(wanted: list[str]) -> None:
-    """Capture. Re-executes itself in namespaces of its own."""
-    if wanted == ["--dns"]:
-        serve_dns()
-    if os.environ.get("PODWIRE_GOLDENS") != "inside":
-        missing = [name for name in NEEDED if shutil.which(name) is None]
-        if missing:
-            sys.exit(f"not installed: {' '.join(missing)}")
-        words = ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child"]
-        again = [*words, sys.executable, "-m", "tests.goldens.capture", *wanted]
-        os.execvpe("unshare", again, {**os.environ, "PODWIRE_GOLDENS": "inside"})  # noqa: S606
+def capture(family: str) -> None:
+    """Type one family in a new network; this process is in namespaces of its own."""
     sh("mount -t proc proc /proc; hostname web-1")
     build(RULES)
     with tempfile.TemporaryDirectory() as folder:
@@ -162,10 +155,25 @@ def main(wanted: list[str]) -> None:
         serve_web(Path(folder))
         time.sleep(1.5)
         sh(WARM, "pod-a")
-        for family in wanted or families():
-            anew = [typed(session.line) for session in sessions(family)]
-            (CAPTURED / f"{family}.txt").write_text("".join(map(str, anew)))
-            sys.stdout.write(f"{family}: {len(anew)} commands\n")
+        anew = [typed(session.line) for session in sessions(family)]
+    (CAPTURED / f"{family}.txt").write_text("".join(map(str, anew)))
+    sys.stdout.write(f"{family}: {len(anew)} commands\n")
+
+
+def main(wanted: list[str]) -> None:
+    """Capture each family in a process of its own, which ends with all that it made."""
+    if wanted == ["--dns"]:
+        serve_dns()
+    if wanted[:1] == ["--inside"]:
+        capture(wanted[1])
+        return
+    missing = [name for name in NEEDED if shutil.which(name) is None]
+    if missing:
+        sys.exit(f"not installed: {' '.join(missing)}")
+    alone = ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child"]
+    for family in wanted or families():
+        again = [sys.executable, "-m", "tests.goldens.capture", "--inside", family]
+        subprocess.run([*alone, *again], check=True)
 
 
 if __name__ == "__main__":

@@ -361,11 +361,11 @@ def test_ss_shows_who_listens_and_who_talks() -> None:
 
     listening, talking, odd = run(story)
     assert listening.splitlines() == [
-        "Netid State  Recv-Q Send-Q Local Address:Port Peer Address:Port",
-        "udp   UNCONN 0      0      10.244.2.2:53      0.0.0.0:*",
-        "tcp   LISTEN 1      128    *:80               *:*",
+        "Netid State  Recv-Q Send-Q Local Address:Port Peer Address:PortProcess",
+        "udp   UNCONN 0      0         10.244.2.2:53        0.0.0.0:*          ",
+        "tcp   LISTEN 1      128                *:80              *:*          ",
     ]
-    assert talking == "ESTAB 0 0 10.244.2.2:80 10.244.1.2:40000\n"
+    assert talking == "ESTAB 0      0      [::ffff:10.244.2.2]:80 [::ffff:10.244.1.2]:40000\n"
     assert odd == 255
 
 
