@@ -10,7 +10,8 @@ _NETWORK = (
 """Run by the fabric in the pod's network namespace."""
 
 _OWN_FILE = (
-    "cat", "cp", "curl", "cut", "date", "dd", "dig", "echo", "env", "getent", "grep", "head",
+    "awk", "expr", "cat", "cp", "curl", "cut", "date", "dd", "dig", "echo", "env", "getent", "grep",
+    "head",
     "host", "hostname", "httpd", "id", "ls", "nc", "nslookup", "ping", "printf", "ps", "sed",
     "seq", "sh", "sleep", "sort", "stty", "tail", "tar", "tee", "test", "timeout", "touch", "tr",
     "traceroute", "tracepath", "mtr",
@@ -23,6 +24,7 @@ _ALIASES = {
     "dash": "sh", "printenv": "env", "whoami": "id", "egrep": "grep", "fgrep": "grep",
     "netcat": "nc", "ping6": "ping", "traceroute6": "traceroute", "tracepath6": "tracepath",
     "which": "which", "nproc": "uname", "rm": "rm", "mkdir": "touch", "mv": "cp", "tput": "stty",
+    "gawk": "awk", "mawk": "awk", "tac": "lines", "rev": "lines", "nl": "lines",
     "busybox": "busybox", "basename": "names", "dirname": "names",
 }  # fmt: skip
 
@@ -35,7 +37,8 @@ TOOLS: dict[str, str] = {
 """Command name -> module."""
 
 SERVER_TOOLS = (
-    "sh", "bash", "dash", "cat", "ls", "echo", "printf", "env", "printenv", "grep", "egrep",
+    "awk", "mawk", "expr", "tac", "nl", "sh", "bash", "dash", "cat", "ls", "echo", "printf", "env",
+    "printenv", "grep", "egrep",
     "fgrep", "head", "tail", "sed", "sort", "uniq", "wc", "tr", "cut", "seq", "sleep", "date",
     "hostname", "id", "whoami", "uname", "nproc", "test", "[", "true", "false", "basename",
     "dirname", "tee", "touch", "rm", "mkdir", "curl", "getent", "timeout", "xargs", "which", "yes",
