@@ -2,8 +2,9 @@
 
 Columns: number, stage, object, result, detail; rewrites show as ``before → after``. A place is a
 node's own namespace (``node-1``) or a pod's on it (``node-1  pod shop/web``). Numbers are those of
-``-o json``: steps without effect are left out unless verbose, so numbers may jump. An object longer
-than an iptables chain can be (nftables' are) is cut in its middle, unless the table may be wide.
+``-o json``: steps without effect are left out unless verbose, so numbers may jump. What a kernel
+spends on the way to a step (``[1,204 rules]``) is told where all of them are. An object longer than
+an iptables chain can be (nftables' are) is cut in its middle, unless the table may be wide.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ def render(
     form = _Form.of(steps, gap="..." if ascii_only else "…", wide=wide)
     if report.fate is Fate.NAME_UNRESOLVED and there:
         lines.append("the question to DNS")
-    lines += _places(there, form, report)
+    lines += _places(there, form, report, costs=verbose)
     if back:
         lines.append("the way back")
-        lines += _places(back, form, report)
+        lines += _places(back, form, report, costs=verbose)
     lines.append(_fate(report))
     lines += _footer(report)
     text = "\n".join(line.rstrip() for line in lines)
@@ -71,9 +72,13 @@ def _header(report: Report) -> str:
         destination = _at(flow.dst, flow.dst_port)
     else:
         destination = f"{report.destination} {_at(flow.dst, flow.dst_port)}"
-    at = f"rv {report.resource_version}   t+{report.time_s:.3f}s"
+    at = f"   rv {report.resource_version}   t+{report.time_s:.3f}s"
+    if not report.resource_version:
+        at = ""  # of dumps: there is no cluster
+    if report.source == flow.src:
+        source = _at(flow.src, flow.src_port)
     url = f"   {report.url}" if report.url else ""
-    return f"{report.protocol.upper()} {source} > {destination}{url}   {at}"
+    return f"{report.protocol.upper()} {source} > {destination}{url}{at}"
 
 
 def _at(address: str, port: int) -> str:
@@ -140,7 +145,9 @@ def _one_copy(steps: Sequence[Step]) -> list[Step]:
     return kept
 
 
-def _places(shown: Sequence[tuple[Hop, Step]], form: _Form, report: Report) -> Iterator[str]:
+def _places(
+    shown: Sequence[tuple[Hop, Step]], form: _Form, report: Report, *, costs: bool
+) -> Iterator[str]:
     place = ""
     for hop, step in shown:
         if hop.node:
@@ -151,7 +158,10 @@ def _places(shown: Sequence[tuple[Hop, Step]], form: _Form, report: Report) -> I
                 yield here
         else:
             place = ""
-        yield form.line(step, wire=not hop.node)
+        line = form.line(step, wire=not hop.node)
+        if costs and step.cost is not None:
+            line = f"{line.rstrip()}  [{', '.join(step.cost.counted())}]"
+        yield line
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +255,9 @@ def _footer(report: Report) -> list[str]:
     lines = []
     if report.branches:
         lines.append(f"  branches: {_branches(report)}")
+    if report.cost:
+        back = f"; back {report.reply_cost}" if report.reply_cost else ""
+        lines += _wrapped("  cost      ", f"{report.cost}{back}")
     if report.cause.summary:
         lines += _wrapped("  because   ", report.cause.summary)
     if report.nearest is not None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from structlog.typing import FilteringBoundLogger
 
-from podwire.client.counters import NodeInfo, Publication, ToolResult
+from podwire.client.counters import NodeInfo, Probe, ProbeAnswer, Publication, ToolResult
 from podwire.dataplane.commands import (
     Command,
     CommandError,
@@ -28,7 +28,6 @@ from podwire.dataplane.verdict import WalkAnswer, WalkRequest
 from podwire.dataplane.world import World
 from podwire.fabric import commands as machine_commands
 from podwire.fabric import host as hosts
-from podwire.fabric import tables
 from podwire.fabric.host import GIB, KERNEL_VERSION, Host
 from podwire.fabric.icmp import os_error
 from podwire.fabric.publications import Publications
@@ -213,9 +212,9 @@ class Fabric:
     async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
         """Run a tool; network tools are the kernel's. Unknown ones exit 127."""
         host = self._running(node)
-        if argv and argv[0].rpartition("/")[2] == "ss":
-            return tables.ss(self.sockets.space(node, netns), argv[1:])
-        found = machine_commands.run(host, argv, stdin)
+        found = self._about_sockets(host, netns, list(argv))
+        if found is None:
+            found = machine_commands.run(host, netns, argv, stdin)
         if found is not None:
             return found
         now_ns = self.clock.monotonic_ns()
@@ -232,6 +231,26 @@ class Fabric:
                 if name not in left:
                     self.sockets.reset_netns(node, name)
         return ToolResult(stdout, stderr, code)
+
+    def _about_sockets(self, host: Host, netns: str, argv: list[str]) -> ToolResult | None:
+        """``ss`` and ``netstat``, whose answers the sockets know; None for other tools."""
+        # Loaded on first use, as all tools.
+        from podwire.dataplane.tools import net_tools  # noqa: PLC0415
+        from podwire.fabric import netstat, ss, tables  # noqa: PLC0415
+
+        busybox = argv[:1] == ["busybox"]
+        words = argv[1:] if busybox else argv
+        name = words[0].rpartition("/")[2] if words else ""
+        space = self.sockets.space(host.info.name, netns)
+        if name == "ss":
+            return ss.run(tables.rows(space), words[1:])
+        if name != "netstat":
+            return None
+        letters = "".join(word.lstrip("-") for word in words[1:])
+        if "r" in letters:
+            routes = net_tools.netstat_routes(host.kernel, netns, numeric="n" in letters)
+            return ToolResult(*routes)
+        return netstat.run(tables.rows(space), words[1:], busybox=busybox)
 
     # ------------------------------------------------------------ counter 2: disks
 
@@ -296,11 +315,9 @@ class Fabric:
         """Bind UDP; port 0 picks an ephemeral one. Raises OSError (EADDRINUSE)."""
         return await self.sockets.bind_udp(node, netns, address, port)
 
-    async def ping(
-        self, node: str, netns: str, address: str, timeout_s: float, sequence: int = 1
-    ) -> float:
-        """One ICMP echo; the round trip in seconds. Raises TimeoutError, OSError."""
-        return await self.sockets.ping(node, netns, address, timeout_s, sequence)
+    async def probe(self, node: str, netns: str, probe: Probe, timeout_s: float) -> ProbeAnswer:
+        """Send one packet and wait for what it causes. Raises TimeoutError, OSError."""
+        return await self.sockets.probe(node, netns, probe, timeout_s)
 
     def owned_by(self, owner: str) -> OwnedSockets:
         """Counter 3 for one process."""

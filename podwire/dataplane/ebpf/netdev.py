@@ -8,6 +8,7 @@ bpf/lib/nodeport.h.
 
 from __future__ import annotations
 
+from podwire.dataplane.cost import Meter
 from podwire.dataplane.ebpf import lookup
 from podwire.dataplane.ebpf.lookup import Found
 from podwire.dataplane.ebpf.maps import Flow as Tracked
@@ -38,6 +39,7 @@ def ingress(run: Run, ns: Netns, link: Link, frame: Frame) -> Frame | None:
         return frame
     if link.kind == "phys" and link.arp and frame.dst != link.mac:
         return frame
+    lookup.asked(_meter(run))
     answer = ns.ebpf.answer_of(_key(packet), run.now_ns)
     if answer is not None:
         back = replace(
@@ -83,6 +85,7 @@ def egress(run: Run, ns: Netns, link: Link, frame: Frame) -> Frame:
     where = ns.ebpf.attached.get("cil_to_netdev", ())
     if packet is None or link.name not in where or packet.protocol not in PROTOCOLS:
         return frame
+    lookup.asked(_meter(run))
     answer = ns.ebpf.answer_of(_key(packet), run.now_ns)
     if answer is None or answer.backend not in ns.local:
         return frame
@@ -96,26 +99,31 @@ def replace_packet(frame: Frame, packet: Packet) -> Frame:
     return Frame(src=frame.src, dst=frame.dst, packet=packet)
 
 
+def _meter(run: Run) -> Meter | None:
+    return run.recorder.meter if run.recorder is not None else None
+
+
 def _key(packet: Packet) -> tuple[str, str, int, str, int]:
     return (packet.protocol, packet.src, packet.src_port, packet.dst, packet.dst_port)
 
 
 def _request(run: Run, ns: Netns, frame: Frame, name: str, *, inside: bool) -> Frame | None:
-    packet, ebpf = frame.packet, ns.ebpf
+    packet, ebpf, meter = frame.packet, ns.ebpf, _meter(run)
     assert packet is not None
-    found = lookup.find(ebpf, packet.dst, packet.dst_port, packet.protocol, inside=inside)
+    found = lookup.find(ebpf, packet.dst, packet.dst_port, packet.protocol, meter, inside=inside)
     if found is None:
         return frame
     if not inside:
         if found.service.has("non-routable"):
             _drop(run, ns, packet, name, found, Fate.DROPPED_BY_RULE, "Is a ClusterIP (174)")
             return None
-        if found.service.has("check source-range") and not ebpf.in_ranges(
-            found.service, packet.src
-        ):
+        ranged = found.service.has("check source-range")
+        lookup.asked(meter, int(ranged))
+        if ranged and not ebpf.in_ranges(found.service, packet.src):
             why = "Not in src range (177)"
             _drop(run, ns, packet, name, found, Fate.DROPPED_BY_RULE, why)
             return None
+    lookup.asked(meter)
     flow = ebpf.flow_of(_key(packet), run.now_ns)
     begins = packet.protocol == "tcp" and packet.tcp_flags == SYN
     if flow is not None and begins and not _stands(ns, flow):
@@ -188,17 +196,17 @@ def _local(ns: Netns, ip: str) -> bool:
 
 
 def _new_flow(run: Run, ns: Netns, packet: Packet, found: Found, *, inside: bool) -> Tracked | None:
-    ebpf, number = ns.ebpf, 0
+    ebpf, number, meter = ns.ebpf, 0, _meter(run)
     if found.service.active:
         if found.service.affinity_s:
-            number = lookup.sticky(ebpf, found, packet.src, run.now_ns)
+            number = lookup.sticky(ebpf, found, packet.src, run.now_ns, meter)
         tuple5 = (packet.src, packet.src_port, packet.dst, packet.dst_port, packet.protocol)
-        number = number or lookup.choose(ebpf, found, tuple5, run.kernel.chance)
-    chosen = lookup.backend(ebpf, number)
+        number = number or lookup.choose(ebpf, found, tuple5, run.kernel.chance, meter)
+    chosen = lookup.backend(ebpf, number, meter)
     if chosen is None:
         return None
     if found.service.affinity_s:
-        lookup.keep(ebpf, found, packet.src, number, run.now_ns)
+        lookup.keep(ebpf, found, packet.src, number, run.now_ns, meter)
     source, port = packet.src, packet.src_port
     remote = not inside and not _local(ns, chosen.ip)
     if remote and _mode(ns, found, packet.protocol) == "snat":
@@ -208,6 +216,7 @@ def _new_flow(run: Run, ns: Netns, packet: Packet, found: Found, *, inside: bool
         packet.protocol, packet.src, packet.src_port, packet.dst, packet.dst_port,
         chosen.ip, chosen.port, source, port,
     )  # fmt: skip
+    lookup.asked(meter)
     ebpf.remember(flow, run.now_ns)
     return flow
 

@@ -82,6 +82,8 @@ def _object(
 ) -> str:
     if name == "netns":
         return _namespaces(kernel, words, now_ns)
+    if options.json and name in {"rule", "neighbour", "neighbor"}:
+        raise not_modelled(f"ip -j {name}")
     ns = kernel.netns(netns)
     if name == "tunnel":
         verb = words.next() if words else "show"
