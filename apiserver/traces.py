@@ -25,6 +25,7 @@ from podwire.apiserver.reports import Question, places_of, report
 from podwire.apiserver.sources import Source, Sources
 from podwire.client.api import Client
 from podwire.client.counters import Fabric, KubeletStreams
+from podwire.dataplane.cost import total
 from podwire.dataplane.verdict import (
     GOOD_FATES,
     Fate,
@@ -147,6 +148,7 @@ class Tracer:
             lookup=lookup,
             branches=[],
             hops=hops,
+            cost=total(hop.cost for hop in hops),
             places=places_of(asked, hops, failed.branch if failed else None),
             cause=reason,
             nearest=nearest,

@@ -40,10 +40,12 @@ class Journey:
         self._frames = 0
         self._pending: deque[tuple[str, Emit]] = deque()
 
-    def send(self, node: str, netns: str, packet: Packet) -> None:
-        """Send a packet of a namespace's own and follow it, with patience for ARP."""
+    def send(self, node: str, netns: str, packet: Packet, recorder: Recorder | None = None) -> None:
+        """Send a packet of a namespace's own and follow it, with patience for ARP. ``recorder``
+        has counted already what its socket cost.
+        """
         self.asked = packet
-        recorder = Recorder()
+        recorder = Recorder() if recorder is None else recorder
         emits = self.world.kernels[node].send(netns, packet, self.now_ns, recorder)
         self._note(node, recorder, emits)
         self._settle()
@@ -76,7 +78,7 @@ class Journey:
         kernel, recorder = self.world.kernels[node], Recorder()
         done = kernel.translate_socket(packet, netns, self.now_ns, recorder)
         if done is None:
-            self.send(node, netns, packet)
+            self.send(node, netns, packet, recorder)
             return packet
         self._note(node, recorder, [])
         if done.errno:

@@ -304,6 +304,8 @@ class Kernel:
                     l2.receive(run, ns, link, frame, skb)
             else:
                 l2.receive(run, ns, link, frame, skb)
+        if run.recorder is not None:
+            run.recorder.settle()
         return run.emits
 
     def tick(self, now_ns: int, recorder: Recorder | None = None) -> list[Emit]:

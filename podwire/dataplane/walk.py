@@ -15,7 +15,17 @@ from podwire.dataplane.journey import Journey, answered, arrival, cut, ending
 from podwire.dataplane.kernel import HOST
 from podwire.dataplane.outside import answer, arriving, innermost
 from podwire.dataplane.packet import SYN, Frame, Packet, answer_to, replace
-from podwire.dataplane.verdict import GOOD_FATES, Branch, Draw, Fate, Flow, WalkAnswer, WalkRequest
+from podwire.dataplane.verdict import (
+    GOOD_FATES,
+    Branch,
+    Draw,
+    Fate,
+    Flow,
+    Hop,
+    WalkAnswer,
+    WalkRequest,
+    accounted,
+)
 from podwire.runtime.ports import Rng
 
 if TYPE_CHECKING:
@@ -288,7 +298,7 @@ def _echoed(there: Journey, answer: Flow) -> Branch:
     last = hops[-1].steps[-1]
     flow = replace(answer, src=answer.dst, dst=answer.src)
     branch = _as_branch(there, None, Fate.DELIVERED, hops[-1].node, last.netns, flow)
-    return replace(branch, hops=hops, reply_hops=back)
+    return _with_ways(branch, hops, back)
 
 
 def _round_trip(there: Journey, end: Arrival, origin: tuple[str, str], asked: Packet) -> Branch:
@@ -320,15 +330,22 @@ def _as_branch(
         after = back.hops if fate in GOOD_FATES else cut(back.hops)[0]
     elif fate not in GOOD_FATES:
         hops, after = cut(hops)
-    return Branch(
+    branch = Branch(
         fate=fate,
-        hops=hops,
-        reply_hops=after,
+        hops=[],
         node=node,
         netns=netns,
         flow=flow,
         latency_ns=there.wires * WIRE_DELAY_NS,
     )
+    return _with_ways(branch, hops, after)
+
+
+def _with_ways(branch: Branch, there: list[Hop], back: list[Hop]) -> Branch:
+    """A branch with the hops of both ways, and what they cost."""
+    hops, cost = accounted(there)
+    reply_hops, reply_cost = accounted(back)
+    return replace(branch, hops=hops, reply_hops=reply_hops, cost=cost, reply_cost=reply_cost)
 
 
 def _finished(branch: Branch, script: Script, *, drawn: bool) -> Branch:

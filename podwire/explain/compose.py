@@ -6,6 +6,7 @@ import shlex
 
 import msgspec
 
+from podwire.dataplane.cost import NOTHING
 from podwire.dataplane.verdict import GOOD_FATES, Branch, Fate, Flow, WalkAnswer, WalkRequest
 from podwire.explain.ends import numbered
 from podwire.explain.report import (
@@ -85,6 +86,8 @@ def compose(
         ],
         hops=hops,
         reply_hops=numbered(drawn.reply_hops, steps + 1),
+        cost=drawn.cost or NOTHING,
+        reply_cost=drawn.reply_cost or NOTHING,
         cause=reason,
         nearest=None,
         replay=replay(spec, answer.src_port, answer.draw),

@@ -59,7 +59,7 @@ _NODES, _CNI = 3, "calico"
 @click.option(
     "-v", "--verbose", is_flag=True, help="Also show steps without effect, and the way back."
 )
-@output_option("table", "json", "yaml")
+@output_option("table", "wide", "json", "yaml")
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST[:PORT]")
 def command(
@@ -122,8 +122,9 @@ def command(
     report = msgspec.structs.replace(
         report, replay=report.replay.replace("podwire trace", words, 1)
     )
-    if output == "table":
-        click.echo(render(report, ascii_only=ascii_only, verbose=verbose))
+    if output in {"table", "wide"}:
+        wide = output == "wide"
+        click.echo(render(report, ascii_only=ascii_only, verbose=verbose, wide=wide))
     else:
         click.echo(dump(msgspec.to_builtins(report), output))
     sys.exit(report.exit_code)

@@ -417,10 +417,17 @@ UNMODELLED = (
     "ULOG",
 )
 """Targets that iptables has and this does not: rules with them load, and evaluate to UNKNOWN."""
+NAMES = frozenset((
+    "ACCEPT", "DROP", "RETURN", "REJECT", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "MARK",
+    "CONNMARK", "LOG", "TCPMSS", "SET", "CT", "NOTRACK", *UNMODELLED,
+))  # fmt: skip
+"""All targets: what else follows a ``-j`` is a chain."""
 
 
 def parse(name: str, words: list[str], family: str = "ipv4") -> Target | None:
     """The target NAME, or None when it must be a chain. Raises RuleError."""
+    if name not in NAMES:
+        return None
     if name in {"ACCEPT", "DROP", "RETURN"}:
         if words:
             raise RuleError(f'unknown option "{words[0]}"')
@@ -444,4 +451,4 @@ def parse(name: str, words: list[str], family: str = "ipv4") -> Target | None:
             return track.Ct.parse(name, words)
     except UnknownModelError:
         return Unknown(name, tuple(words))
-    return Unknown(name, tuple(words)) if name in UNMODELLED else None
+    return Unknown(name, tuple(words))

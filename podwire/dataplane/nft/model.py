@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from podwire.dataplane.layers import NONE, Layers
 from podwire.dataplane.nft import types as t
-from podwire.dataplane.nft.elements import NONE, Layers, Members
+from podwire.dataplane.nft.elements import Members
 from podwire.dataplane.nft.expr import Anonymous, Binary, Concat, MapValue, Operand, SetRef, Simple
 from podwire.dataplane.nft.nat import Nat
 from podwire.dataplane.nft.respell import respell

@@ -75,16 +75,20 @@ def full_name(kernel: Kernel, ns: Netns, link: Link) -> str:
     return f"{link.name}@if{peer[1].index if peer is not None else 0}"
 
 
-def _head(kernel: Kernel, ns: Netns, link: Link, *, mode: str) -> str:
-    qdisc = "noop" if not link.up else "fq_codel" if link.kind == "phys" else "noqueue"
-    if link.kind == "loopback":
-        qdisc = "noqueue"
+def qdisc(link: Link) -> str:
+    """The queueing discipline of a device."""
     if link.qdisc is not None:
-        qdisc = "netem"
+        return "netem"
+    if link.kind == "loopback":
+        return "noqueue"
+    return "noop" if not link.up else "fq_codel" if link.kind == "phys" else "noqueue"
+
+
+def _head(kernel: Kernel, ns: Netns, link: Link, *, mode: str) -> str:
     master = f" master {link.master}" if link.master else ""
     return (
         f"{link.index}: {full_name(kernel, ns, link)}: <{flags(kernel, ns, link)}> "
-        f"mtu {link.mtu_bytes} qdisc {qdisc}{master} state {state(kernel, ns, link)} "
+        f"mtu {link.mtu_bytes} qdisc {qdisc(link)}{master} state {state(kernel, ns, link)} "
         f"{mode}group default qlen 1000"
     )
 
@@ -110,9 +114,14 @@ def _ether(ns: Netns, link: Link) -> str:
     kind = "loopback" if link.kind == "loopback" else "ether"
     broadcast = "00:00:00:00:00:00" if link.kind == "loopback" else "ff:ff:ff:ff:ff:ff"
     text = f"    link/{kind} {link.mac} brd {broadcast}"
-    if link.kind == "veth" and link.peer_netns != ns.name:
-        text += f" link-netns {link.peer_netns}" if link.peer_netns else " link-netnsid 0"
-    return text
+    return text + _elsewhere(ns, link)
+
+
+def _elsewhere(ns: Netns, link: Link) -> str:
+    """Where the other end of a veth is: a node knows the names, a pod only a number."""
+    if link.kind != "veth" or link.peer_netns == ns.name:
+        return ""
+    return f" link-netns {link.peer_netns}" if link.peer_netns else " link-netnsid 0"
 
 
 def _geneve(link: Link) -> str:
@@ -196,6 +205,8 @@ def _text(blocks: list[list[str]], options: Options) -> str:
 
 def links(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: int) -> str:
     """``ip link [show ...]`` or ``ip link set ...``."""
+    from podwire.dataplane.tools import ip_json  # noqa: PLC0415  # it needs what is above
+
     verb = verb_of(words, "show", "list", "lst", "set", "delete", "add")
     if verb == "set":
         kernel.execute(_link_set(ns, words), now_ns)
@@ -210,6 +221,8 @@ def links(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: int
         raise not_modelled("ip link add from the command line")
     wanted = _Filter(ns, words)
     shown = [link for link in ns.links.values() if wanted.keeps(link)]
+    if options.json:
+        return ip_json.text([ip_json.link(kernel, ns, x, mode=True) for x in shown], options)
     if options.brief:
         return "".join(
             f"{full_name(kernel, ns, x):<16} {state(kernel, ns, x):<14} {x.mac} "
@@ -248,6 +261,8 @@ def _link_set(ns: Netns, words: Words) -> c.LinkSet:
 
 def addresses(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: int) -> str:
     """``ip addr [show ...]``, ``ip addr add|del CIDR dev DEV``."""
+    from podwire.dataplane.tools import ip_json  # noqa: PLC0415  # it needs what is above
+
     verb = verb_of(words, "show", "list", "lst", "add", "delete", "replace", "flush")
     if verb in {"add", "delete"}:
         cidr = words.next()
@@ -264,6 +279,12 @@ def addresses(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns:
         raise not_modelled(f"ip addr {verb}")
     wanted = _Filter(ns, words)
     shown = [link for link in ns.links.values() if wanted.keeps(link)]
+    if options.json:
+        told = [
+            ip_json.link(kernel, ns, x, mode=False) | {"addr_info": ip_json.addresses(x, options)}
+            for x in shown
+        ]
+        return ip_json.text([x for x in told if x["addr_info"] or not options.family], options)
     if options.brief:
         return "".join(_brief(kernel, ns, link, options) for link in shown)
     blocks: list[list[str]] = []
@@ -274,7 +295,8 @@ def addresses(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns:
         elif inet or not options.family:
             ether = [] if options.family else [_ether(ns, link)]
             body = [line for pair in inet for line in pair]
-            blocks.append([_head(kernel, ns, link, mode=""), *ether, *body])
+            end = _elsewhere(ns, link) if options.family else ""
+            blocks.append([_head(kernel, ns, link, mode="") + end, *ether, *body])
     return _text(blocks, options)
 
 

@@ -9,6 +9,7 @@ from podwire.dataplane.addr import canonical, parse_prefix
 from podwire.dataplane.fib import ROUTE_TYPES, NextHop, Route, table_name
 from podwire.dataplane.packet import Packet
 from podwire.dataplane.stack import ip
+from podwire.dataplane.tools import ip_json
 from podwire.dataplane.tools.options import Options
 from podwire.dataplane.tools.words import UsageError, Words, abbreviates, not_modelled
 
@@ -112,6 +113,9 @@ def _show(ns: Netns, words: Words, options: Options) -> str:
         raise UsageError(f"Error: ipv{number}: FIB table does not exist.\nDump terminated", 2)
     tables.sort(key=_order)
     found = [r for name in tables for r in fib.routes(name)]
+    if options.json:
+        kept = [r for r in found if dev in {"", r.dev} and prefix in {None, r.prefix}]
+        return ip_json.text([ip_json.route(r) for r in kept], options)
     return "".join(
         line(r, table=len(tables) > 1, hide_dev=bool(dev)) + "\n"
         for r in found
