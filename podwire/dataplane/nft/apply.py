@@ -272,7 +272,7 @@ def _rule(tx: Transaction, op: Op) -> None:
     _check_rule(tx, op, draft, chain, rule)
     if rule.targets or rule.sets:
         tx.touched[draft.key, op.name] = op
-    place = _place(op, content)
+    place = len(content.rules) if op.verb == "add" and body.at is None else _place(op, content)
     draft.last_handle += rule.anonymous
     handle = draft.handle()
     draft.count_rule(rule, 1)

@@ -25,7 +25,12 @@ from podwire.dataplane.nft.text import MAX_TEXT_BYTES, NftError, Words, unexpect
 VERBS = ("add", "create", "insert", "replace", "delete", "destroy", "flush", "reset", "list",
          "rename")  # fmt: skip
 KEEP_TEXTS = 64
-_NAME = re.compile(r"[A-Za-z_.][\w./\\-]*")
+_NAME = r"([A-Za-z_.][\w./\\-]*)"
+_LINE = re.compile(
+    rf"([a-z]+) (chain|rule|element) ({'|'.join(MODELLED)}) {_NAME} {_NAME}(?: ([^$#\n]*))?$",
+    re.MULTILINE,
+)
+"""A line that stands for itself: no variable, no remark."""
 _CHAIN_VERBS = ("add", "flush", "delete", "destroy", "create")
 _ELEMENT_VERBS = ("add", "delete", "create", "destroy")
 _BARE = ChainBody()
@@ -95,34 +100,25 @@ class _Parser:
 
     def _quick(self, at: int) -> int:
         """Take a line of a common form; where the next begins, or 0."""
-        text = self.text
-        stop = text.find("\n", at)
-        stop = len(text) if stop < 0 else stop
-        line = text[at:stop]
-        parts = line.split(" ", 5)
-        if len(parts) < 5 or parts[2] not in MODELLED or "$" in line or "#" in line:
+        line = _LINE.match(self.text, at)
+        if line is None:
             return 0
-        verb, what, family, table, name = parts[:5]
-        body = parts[5] if len(parts) == 6 else ""
-        if not body.strip():
-            if what != "chain" or verb not in _CHAIN_VERBS or not name:
+        verb, what, family, table, name, body = line.groups()
+        if not body or not body.strip():
+            if what != "chain" or verb not in _CHAIN_VERBS:
                 return 0
             put: object = _BARE
         elif what == "rule" and verb == "add" and _plain(body):
-            start = stop - len(body)
             try:
                 put = RuleBody(parse_rule.rule_of(body, family))
-            except NftError as error:
-                raise error.shifted(start) from None
+            except NftError:
+                return 0  # the grammar says where it is wrong
         elif what == "element" and verb in _ELEMENT_VERBS and _braced(body):
-            put = ElementsBody(body, stop - len(body))
+            put = ElementsBody(body, line.start(6))
         else:
             return 0
-        if not (_NAME.fullmatch(table) and _NAME.fullmatch(name)):
-            return 0
-        start = at + len(verb) + len(what) + len(family) + len(table) + 4
-        spot = (start, start + len(name))
-        self.ops.append(Op(verb, what, family, table, name, put, spot, (at, stop)))
+        stop = line.end()
+        self.ops.append(Op(verb, what, family, table, name, put, line.span(5), (at, stop)))
         return stop + 1
 
     # ------------------------------------------------------------ one command
