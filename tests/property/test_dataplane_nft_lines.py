@@ -31,10 +31,10 @@ HEAD = """add table ip t
 add map ip t m {{ type ipv4_addr : verdict ; }}
 add map ip t ports {{ type ipv4_addr . inet_proto . inet_service : verdict ; }}
 add set ip t s {{ type ipv4_addr ; }}
-add chain ip t {0}
-add chain ip t {1}
-add chain ip t {2}
-""".format(*CHAINS)
+add chain ip t {}
+add chain ip t {}
+add chain ip t {}
+""".format(*CHAINS[:3])
 
 
 def filled(template, a, c, d, b):
@@ -57,15 +57,17 @@ lines = st.one_of(
               st.sampled_from(ADDRESSES), st.sampled_from(ADDRESSES)),
     st.builds("{} chain ip t {}{}".format, st.sampled_from(["add", "flush", "delete", "reset"]),
               st.sampled_from([*CHAINS, "1x", "_x", "a;"]), st.sampled_from(["", " ", " x"])),
-    st.sampled_from(["", "# remark", "define x = 10.0.0.9", "add rule ip t", "add rule ip6 t a drop",
-                     "add rule t a drop", "flush chain ip no a", "  add chain ip t b"]),
+    st.sampled_from(["", "# remark", "define x = 10.0.0.9", "add rule ip t", "add rule t a drop",
+                     "add rule ip6 t a drop", "flush chain ip no a", "  add chain ip t b",
+                     "add chain ip t b\nflush chain ip t b", "add chain ip t b\nflush chain ip t bc",
+                     "add chain ip t b\nflush chain ip t b x"]),
 )  # fmt: skip
 
 
 def outcome(text, *, by_line):
     """What is listed afterwards, or the complaint and where it points."""
     patches = [
-        mock.patch.object(parse._Parser, "_quick", lambda _self, _at: 0),
+        mock.patch.object(parse._Parser, "_quick", return_value=0),
         mock.patch.object(parse_rule, "_TEMPLATES", {}),
         mock.patch.object(literals, "_SLOW", ("",)),
     ]
