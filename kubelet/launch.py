@@ -12,10 +12,12 @@ from podwire.kubelet import dns
 from podwire.kubelet.env import PodValues, command_line, environment, service_links
 from podwire.kubelet.files import FileView, ReadOnly, Source
 from podwire.kubelet.logs import ContainerLog
+from podwire.kubelet.metering import MeteredSockets
 from podwire.kubelet.network import Sandbox
 from podwire.kubelet.process import ContainerProcess
 from podwire.kubelet.state import Kubelet
 from podwire.kubelet.stdio import Stdio
+from podwire.kubelet.usage import Meter
 from podwire.kubelet.volumes import PodVolumes
 
 GENERIC_REASON = "GenericProgram"
@@ -123,7 +125,9 @@ def make_process(
     stdio = Stdio(
         log, stdin=container.stdin, stdin_once=container.stdin_once, tty=container.tty
     )  # fmt: skip
-    return ContainerProcess(spec, kubelet.ctx.sockets.owned_by(id), FileView(mounts), stdio)
+    meter = Meter()
+    sockets = MeteredSockets(kubelet.ctx.sockets.owned_by(id), meter, kubelet.ctx.clock)
+    return ContainerProcess(spec, sockets, FileView(mounts), stdio, meter)
 
 
 def _linked_services(kubelet: Kubelet, pod: Pod) -> list[Service]:

@@ -16,7 +16,7 @@ from podwire.api.times import NS, format_time
 from podwire.api.views import Container, Pod
 from podwire.client.counters import Container as Running
 from podwire.client.hosting import KILLED
-from podwire.kubelet import launch, probes, sandbox, termination
+from podwire.kubelet import launch, probes, sandbox, termination, usage
 from podwire.kubelet.core import (
     RUNNING,
     TERMINATED,
@@ -89,6 +89,8 @@ class PodWorker:
         relabelled = pod.metadata.labels != self.pod.metadata.labels or (
             pod.metadata.annotations != self.pod.metadata.annotations
         )
+        if relabelled:
+            self._check_usage(self.pod, pod)
         self.pod = pod
         self.kubelet.statuses.observe(pod)
         joined = {n: r for n, r in debuggers(pod.spec).items() if n not in self.records}
@@ -101,6 +103,13 @@ class PodWorker:
             self.ending.set()
             if self.stopper is not None:
                 self.stopper.shorten(pod.metadata.deletion_grace_period_seconds or 0)
+
+    def _check_usage(self, old: Pod | None, new: Pod) -> None:
+        """Tell of annotations that say nothing about use."""
+        known = usage.complaints(old) if old is not None else []
+        for complaint in usage.complaints(new):
+            if complaint not in known:
+                self.kubelet.event(new, "Warning", "InvalidUsage", complaint)
 
     def removed(self) -> None:
         """The object is gone: whatever still runs is an orphan."""
@@ -128,6 +137,7 @@ class PodWorker:
             await self.ending.wait()
             self._finish_object()
             return
+        self._check_usage(None, self.pod)
         now = format_time(self.kubelet.now_ns())
         # Before anything is published: a pod that is ending already when it is first seen (kubelet
         # started anew) never comes to live.

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from podwire.api.view import JSON, View
-from podwire.api.views.meta import Condition, Labels, Object, SelectorRequirement
+from podwire.api.views.meta import (
+    Condition,
+    Labels,
+    LabelSelector,
+    Object,
+    SelectorRequirement,
+)
 
 
 class ContainerPort(View, frozen=True, kw_only=True):
@@ -245,18 +251,62 @@ class NodeSelector(View, frozen=True, kw_only=True):
     node_selector_terms: list[NodeSelectorTerm] = []
 
 
+class PreferredSchedulingTerm(View, frozen=True, kw_only=True):
+    """preferredDuringSchedulingIgnoredDuringExecution[] of nodeAffinity."""
+
+    weight: int = 0
+    preference: NodeSelectorTerm = NodeSelectorTerm()
+
+
 class NodeAffinity(View, frozen=True, kw_only=True):
-    """affinity.nodeAffinity (required half; preferred is not modelled yet)."""
+    """affinity.nodeAffinity."""
 
     required_during_scheduling_ignored_during_execution: NodeSelector | None = None
+    preferred_during_scheduling_ignored_during_execution: list[PreferredSchedulingTerm] = []
+
+
+class PodAffinityTerm(View, frozen=True, kw_only=True):
+    """A term of podAffinity and podAntiAffinity; absent selectors select nothing."""
+
+    label_selector: LabelSelector | None = None
+    namespaces: list[str] = []
+    topology_key: str = ""
+    namespace_selector: LabelSelector | None = None
+
+
+class WeightedPodAffinityTerm(View, frozen=True, kw_only=True):
+    """preferredDuringSchedulingIgnoredDuringExecution[] of podAffinity and podAntiAffinity."""
+
+    weight: int = 0
+    pod_affinity_term: PodAffinityTerm = PodAffinityTerm()
+
+
+class PodAffinity(View, frozen=True, kw_only=True):
+    """affinity.podAffinity and affinity.podAntiAffinity."""
+
+    required_during_scheduling_ignored_during_execution: list[PodAffinityTerm] = []
+    preferred_during_scheduling_ignored_during_execution: list[WeightedPodAffinityTerm] = []
 
 
 class Affinity(View, frozen=True, kw_only=True):
     """spec.affinity."""
 
     node_affinity: NodeAffinity | None = None
-    pod_affinity: JSON | None = None
-    pod_anti_affinity: JSON | None = None
+    pod_affinity: PodAffinity | None = None
+    pod_anti_affinity: PodAffinity | None = None
+
+
+class TopologySpreadConstraint(View, frozen=True, kw_only=True):
+    """spec.topologySpreadConstraints[]; policies are the API's defaults when absent."""
+
+    max_skew: int = 1
+    topology_key: str = ""
+    when_unsatisfiable: str = "DoNotSchedule"
+    label_selector: LabelSelector | None = None
+    min_domains: int | None = None
+    node_affinity_policy: str = "Honor"
+    node_taints_policy: str = "Ignore"
+    match_label_keys: list[str] = []
 
 
 class PodSpec(View, frozen=True, kw_only=True):
@@ -274,7 +324,7 @@ class PodSpec(View, frozen=True, kw_only=True):
     node_selector: Labels = {}
     affinity: Affinity | None = None
     tolerations: list[Toleration] = []
-    topology_spread_constraints: list[JSON] = []
+    topology_spread_constraints: list[TopologySpreadConstraint] = []
     service_account_name: str = ""
     host_network: bool = False
     hostname: str = ""
@@ -283,6 +333,9 @@ class PodSpec(View, frozen=True, kw_only=True):
     scheduler_name: str = "default-scheduler"
     priority: int = 0
     priority_class_name: str = ""
+    preemption_policy: str = "PreemptLowerPriority"
+    overhead: dict[str, str] = {}
+    resources: ResourceRequirements = ResourceRequirements()
     scheduling_gates: list[JSON] = []
     readiness_gates: list[JSON] = []
     enable_service_links: bool = True

@@ -13,7 +13,7 @@ from podwire.dataplane.netfilter import targets_track as track
 from podwire.dataplane.netfilter.env import Env, UnknownModelError
 from podwire.dataplane.netfilter.match_base import one, options
 from podwire.dataplane.netfilter.match_set import SetTarget
-from podwire.dataplane.netfilter.text import ALL_BITS, RuleError, masked, number, quote
+from podwire.dataplane.netfilter.text import ALL_BITS, RuleError, masked, number, spelled
 from podwire.dataplane.packet import replace
 from podwire.dataplane.skb import Skb
 
@@ -356,7 +356,7 @@ class Log:
 
     def save(self) -> str:
         """Its options in iptables-save."""
-        return " ".join(w if w.startswith("-") else quote(w) for w in self.words)
+        return " ".join(spelled(self.words))
 
     def show(self) -> str:
         """Its options in ``iptables -L``."""
@@ -379,7 +379,7 @@ class Unknown:
 
     def save(self) -> str:
         """Its options in iptables-save."""
-        return " ".join(w if w.startswith("-") else quote(w) for w in self.words)
+        return " ".join(spelled(self.words))
 
     def show(self) -> str:
         """Its options in ``iptables -L``."""
