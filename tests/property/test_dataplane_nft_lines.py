@@ -83,7 +83,7 @@ def outcome(text, *, by_line):
             patch.stop()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(lines, max_size=10))
 @example(["add element ip t ports { 10.0.0.1 . tcp . 99999 : goto a }"])
 @example(["add element ip t m { 10.0.0.256 : drop }"])
@@ -112,7 +112,7 @@ def told(rule):
     )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(spelled(BODIES), min_size=2, max_size=12))
 def test_rules_of_an_expected_shape_are_what_the_grammar_reads(bodies):
     """Whatever came before; twice, so that every shape was met."""
