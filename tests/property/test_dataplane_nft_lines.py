@@ -59,7 +59,8 @@ lines = st.one_of(
               st.sampled_from([*CHAINS, "1x", "_x", "a;"]), st.sampled_from(["", " ", " x"])),
     st.sampled_from(["", "# remark", "define x = 10.0.0.9", "add rule ip t", "add rule t a drop",
                      "add rule ip6 t a drop", "flush chain ip no a", "  add chain ip t b",
-                     "add chain ip t b\nflush chain ip t b", "add chain ip t b\nflush chain ip t bc",
+                     "add chain ip t b\nflush chain ip t b",
+                     "add chain ip t b\nflush chain ip t bc",
                      "add chain ip t b\nflush chain ip t b x"]),
 )  # fmt: skip
 

@@ -137,7 +137,9 @@ class _Parser:
         else:
             return 0
         end = at + len(self._head) - 1
-        self.ops.append(Op(verb, what, family, table, name, put, (end - len(name), end), (at, stop)))
+        self.ops.append(
+            Op(verb, what, family, table, name, put, (end - len(name), end), (at, stop))
+        )
         return stop + 1
 
     def _bare_chain(self, at: int, stop: int) -> int:
