@@ -1,4 +1,4 @@
-"""The dataplane: new connections and established flows carried by hand, rules loaded, forks.
+"""The dataplane: new connections and established flows carried by hand, forks.
 
 Two nodes, flannel's VXLAN, kube-proxy's own iptables rules; no fabric, no sockets, no time.
 """
@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import gc
 import resource
-import shutil
 import statistics
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
-from unittest import mock
 
 import msgspec
 
 from benchmarks import proxy
-from podwire.dataplane.commands import Command, NftApply, RulesRestore
+from podwire.dataplane.commands import Command
 from podwire.dataplane.emit import Deliver, Recorder, ToWire
-from podwire.dataplane.kernel import Kernel
 from podwire.dataplane.netfilter import compile as compiled
 from podwire.dataplane.netfilter import interpret
 from podwire.dataplane.packet import ACK, PSH, SYN, Packet
@@ -37,7 +32,6 @@ MANY, FEW, PODS = 10_000, 100, 5
 HOT = 64
 """Destinations that most figures are told for: as many Services as a busy pod speaks to."""
 RUNS = 5
-NETNS = "pwbench"
 CONFIG = Config(cluster_cidr="10.244.0.0/16")
 Took = tuple[float, float]
 """Seconds on the wall and of the processor."""
@@ -219,46 +213,6 @@ def _interpreters(path: Path) -> dict[str, str]:
     )}  # fmt: skip
 
 
-@contextmanager
-def _namespace() -> Iterator[list[str]]:
-    subprocess.run(["ip", "netns", "add", NETNS], check=True)
-    try:
-        yield ["ip", "netns", "exec", NETNS]
-    finally:
-        subprocess.run(["ip", "netns", "del", NETNS], check=True)
-
-
-def _loads() -> dict[str, str]:
-    """The same text into a namespace of this machine and into a modelled kernel, in turn."""
-    if not shutil.which("iptables-legacy-restore") or not shutil.which("nft"):
-        return {"rule text against the kernel": "skipped: no iptables-legacy-restore or nft"}
-    told = {}
-    for mode, argv in (
-        ("iptables", ["iptables-legacy-restore", "--noflush"]),
-        ("nftables", ["nft", "-f", "-"]),
-    ):
-        for services in (1_000, 4_000):
-            pairs = [_load(mode, argv, services, MANY + run * services) for run in range(3)]
-            ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
-            ratio = statistics.median(a / b for a, b in pairs)
-            label = f"{mode} text of {services:,} Services loaded: ours / {argv[0]}"
-            told[label] = f"{ours * 1e3:.0f} / {theirs * 1e3:.0f} ms, ratio {ratio:.2f}"
-    return told
-
-
-def _load(mode: str, argv: list[str], services: int, first: int) -> tuple[float, float]:
-    """Wall seconds of both; a text that this process has not seen before."""
-    commands = [c for c in rules(services, mode, first) if isinstance(c, RulesRestore | NftApply)]
-    kernel = Kernel("n", SeededRng(1))
-    ours = _timed(lambda: [kernel.execute(command, 0) for command in commands])[0]
-    with _namespace() as inside:
-        began = time.perf_counter()
-        for command in commands:
-            subprocess.run([*inside, *argv], input=command.text, text=True, check=True)
-        theirs = time.perf_counter() - began
-    return ours, theirs
-
-
 def _forks() -> dict[str, str]:
     """A cluster of 1,000 pods on nine nodes."""
     lab = Lab(nodes=9, pods=8)
@@ -279,6 +233,4 @@ def dataplane() -> dict[str, str]:
     told = {**_packets(path, few), **_interpreters(path)}
     resident_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     told["resident memory with both worlds"] = f"{resident_mb:.0f} MiB"
-    with mock.patch.dict("os.environ", {"LC_ALL": "C"}):
-        told |= _loads()
     return {**told, **_forks()}

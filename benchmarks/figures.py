@@ -340,8 +340,15 @@ def proxy() -> dict[str, str]:
 
 
 def dataplane() -> dict[str, str]:
-    """Packets through modelled kernels, and rules into them."""
+    """Packets through modelled kernels."""
     from benchmarks.dataplane import dataplane as measured  # noqa: PLC0415  it imports the dataplane
+
+    return measured()
+
+
+def ruletext() -> dict[str, str]:
+    """Rule text into modelled kernels and this machine's."""
+    from benchmarks.ruletext import ruletext as measured  # noqa: PLC0415  it imports the dataplane
 
     return measured()
 
@@ -364,6 +371,7 @@ ALL: dict[str, Callable[[], dict[str, str]]] = {
     "apply": apply,
     "proxy": proxy,
     "dataplane": dataplane,
+    "ruletext": ruletext,
     "kernelcost": kernelcost,
     "store": store,
     "api": api,

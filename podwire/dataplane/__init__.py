@@ -7,6 +7,8 @@ The files, from the outside in::
 
     commands  verdict  packet  emit     what others say and hear
     world     walk     journey          all kernels and wires; walking a packet on a fork
+    log                                 all that was done to a world, and the world again at a point
+    dump/     outside                   kernels from dumps of real machines; what lies around them
     kernel    execute  tools/           one node: packets in and out, commands, command lines
     run       skb                       one call into a kernel; a packet with what is noted about it
     stack/                              what packets go through: l2 bridge arp ndp ip icmp, tunnels

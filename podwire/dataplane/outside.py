@@ -19,6 +19,7 @@ from podwire.dataplane.verdict import Fate, Hop, Step
 
 if TYPE_CHECKING:
     from podwire.dataplane.journey import Journey
+    from podwire.dataplane.world import World
 
 MAC = "02:70:77:00:00:01"
 """Whoever is outside."""
@@ -40,9 +41,12 @@ class Outside:
         assert ns is not None
         link = ns.links[emit.device]
         asked = frame.asks_for
-        if asked:
-            return self._asked(journey, node, _upper(ns, link), asked)
         attached = world.attached(node, emit.device)
+        if asked:
+            if attached and _is_elsewhere(world, node, asked):
+                return False
+            self._answer(journey, node, _upper(ns, link), asked)
+            return True
         if not frame.carries or (attached and world.has_mac(frame.dst)):
             return not attached
         if any(before is frame or before == frame for _, _, before in journey.left):
@@ -59,15 +63,17 @@ class Outside:
         journey.events.append((node, Drop(HOST, Fate.EXITS_CLUSTER, packet, words)))
         return True
 
-    def _asked(self, journey: Journey, node: str, dev: str, address: str) -> bool:
+    def _answer(self, journey: Journey, node: str, dev: str, address: str) -> None:
         """Somebody asks for a MAC."""
-        others = [k.peek(HOST) for name, k in journey.world.kernels.items() if name != node]
-        if any(ns is not None and address in ns.local for ns in others):
-            return False
         if (node, dev, address) not in self._silent:
             answer = NeighReplace(dev=dev, dst=address, mac=MAC, state="REACHABLE")
             journey.world.kernels[node].execute(answer, journey.now_ns)
-        return True
+
+
+def _is_elsewhere(world: World, node: str, address: str) -> bool:
+    """Whether an address is another node's of the world."""
+    others = [kernel.peek(HOST) for name, kernel in world.kernels.items() if name != node]
+    return any(ns is not None and address in ns.local for ns in others)
 
 
 def _upper(ns: Netns, link: Link) -> str:
@@ -94,10 +100,7 @@ def _words(ns: Netns, link: Link, frame: Frame) -> str:
     behind = link.beyond.words if link.beyond is not None else "the network there"
     words = f"leaves by {link.name} ({behind})"
     if link.master in ns.links and frame.dst not in ns.fdb.get(link.master, {}):
-        words = (
-            f"leaves by a port of {link.master}; which one has {frame.dst} is not in the dump "
-            "(bridge fdb show)"
-        )
+        words = f"leaves by a port of {link.master}; which one is not in the dump (bridge fdb show)"
     if innermost(packet) is not None:
         words += f", in a tunnel to {packet.dst}"
     return words

@@ -37,8 +37,8 @@ class Start(NamedTuple):
 def world_of(loaded: list[Loaded]) -> World:
     """The loaded nodes, with everything else around them. Raises PlaceError.
 
-    The network cards of several nodes are on one segment: a frame reaches the node whose MAC it
-    bears, whatever is between them in life.
+    The network cards of several nodes (devices that lead out and have an address) are on one
+    segment: a frame reaches the node whose MAC it bears, whatever is between them in life.
     """
     world = World()
     for node in loaded:
@@ -48,7 +48,8 @@ def world_of(loaded: list[Loaded]) -> World:
     if len(loaded) > 1:
         for node in loaded:
             for link in _host(node.kernel).links.values():
-                if link.beyond is not None and link.arp and link.up and not link.master:
+                addressed = link.addresses or any(a.scope == "global" for a in link.addresses6)
+                if link.beyond is not None and link.arp and link.up and addressed:
                     world.attach(node.name, link.name)
     world.outside = Outside(
         tuple((node.name, dev, address) for node in loaded for dev, address in node.silent)

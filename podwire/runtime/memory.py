@@ -29,6 +29,24 @@ def fewer_collections() -> Iterator[None]:
         gc.set_threshold(young, *older)
 
 
+@contextmanager
+def one_collection() -> Iterator[None]:
+    """Look for cyclic garbage once, at the end of the block, among what the block has made.
+
+    For synchronous work that makes many long-lived objects at one go (a large text read): each
+    collection meanwhile would walk what was made so far again. Left alone where collection is off.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.collect(0)
+
+
 def keep_what_lives(*, collect: bool = False) -> None:
     """Exempt every object there is from later collections: modules, types, a booted cluster.
 

@@ -418,10 +418,15 @@ def _objects(manifests: Iterable[str | Path | JSON]) -> list[JSON]:
 
 
 def trace_manifests(
-    manifests: list[JSON], spec: TraceSpec, settings: ClusterSettings, seed: int
+    manifests: list[JSON],
+    spec: TraceSpec,
+    settings: ClusterSettings,
+    seed: int,
+    at_s: float | None = None,
 ) -> Report:
     """Boot, apply, converge, trace: ``podwire trace -f``. Raises ApiError, NotConvergedError.
 
+    ``at_s``: trace so long after applying, whether anything has converged by then or not.
     Manifests that hold an Ingress get a cluster with an Ingress controller.
     """
     if any(body.get("kind") == "Ingress" for body in manifests):
@@ -429,5 +434,8 @@ def trace_manifests(
     with VirtualCluster(settings, seed) as cluster:
         cluster.boot()
         cluster.apply(*manifests)
-        cluster.converge()
+        if at_s is None:
+            cluster.converge()
+        else:
+            cluster.sleep(at_s)
         return cluster.run(cluster.cluster.tracer.trace(spec))

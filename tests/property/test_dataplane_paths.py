@@ -93,8 +93,8 @@ def story(seed):
 class Side:
     """A laboratory with or without kept paths."""
 
-    def __init__(self, *, paths):
-        self.lab = Lab(nodes=2)
+    def __init__(self, *, paths, lab=Lab):
+        self.lab = lab(nodes=2)
         for kernel in self.lab.world.kernels.values():
             if not paths:
                 kernel.paths = None

@@ -118,6 +118,10 @@ def test_what_does_not_parse_is_refused_whole(here):
         (("trace", "-f", "n1.dump", "-f", "m.yaml", "a", "b:1"), "not both"),
         (("trace", "-f", "n1.dump", "web", "10.0.0.1:1"), "is no address"),
         (("trace", "-f", "m.yaml", "--in", "eth0", "a", "b:1"), "--in is for dumps"),
+        (
+            ("trace", "-f", "n1.dump", "--at", "1", "10.0.0.9", "10.0.0.1:1"),
+            "--at is for manifests",
+        ),
         (("node", "exec", "-f", "n1.dump", "n9", "--", "ip", "addr"), "no dump of node n9"),
         (("node", "exec", "-f", "m.yaml", "n9", "--", "ip", "addr"), "no dump is in it"),
     ],

@@ -52,6 +52,9 @@ _NODES, _CNI = 3, "calico"
 )
 @click.option("--cni", default=_CNI, show_default=True, help="With -f: CNI profile.")
 @click.option("--seed", default=0, show_default=True, help="With -f: seed of the simulation.")
+@click.option("--at", "at_s", default=None, type=click.FloatRange(0, 3600), metavar="SECONDS",
+              help="With manifests: trace so long after applying them (virtual time) instead of "
+              "when everything has settled.")  # fmt: skip
 @click.option("--ascii", "ascii_only", is_flag=True, help="Print ASCII only.")
 @click.option(
     "-v", "--verbose", is_flag=True, help="Also show steps without effect, and the way back."
@@ -73,6 +76,7 @@ def command(
     nodes: int,
     cni: str,
     seed: int,
+    at_s: float | None,
     ascii_only: bool,
     verbose: bool,
     output: str,
@@ -98,15 +102,19 @@ def command(
         url=url,
     )
     options = [f"-f {file}" for file in files]
-    if files and _are_dumps(files):
-        report = _through_dumps(spec, files, entry)
-    elif entry:
+    through_dumps = bool(files) and _are_dumps(files)
+    if entry and not through_dumps:
         raise Failure("--in is for dumps of nodes (-f FILE of podwire load)", EXIT_USAGE)
+    if at_s is not None and (through_dumps or not files):
+        raise Failure("--at is for manifests (-f), which a simulation applies", EXIT_USAGE)
+    if through_dumps:
+        report = _through_dumps(spec, files, entry)
     elif files:
-        report = _simulated(spec, files, nodes, cni, seed)
+        report = _simulated(spec, files, nodes, cni, seed, at_s)
         options += [f"--seed {seed}"]
         options += [f"--nodes {nodes}"] if nodes != _NODES else []
         options += [f"--cni {cni}"] if cni != _CNI else []
+        options += [f"--at {at_s:g}"] if at_s is not None else []
     else:
         report = _live(spec, name)
         options = [] if name == state.DEFAULT_NAME else [f"--name {name}"]
@@ -164,14 +172,16 @@ def _live(spec: TraceSpec, name: str) -> Report:
     return msgspec.convert(answer["status"], Report)
 
 
-def _simulated(spec: TraceSpec, files: tuple[Path, ...], nodes: int, cni: str, seed: int) -> Report:
+def _simulated(
+    spec: TraceSpec, files: tuple[Path, ...], nodes: int, cni: str, seed: int, at_s: float | None
+) -> Report:
     from podwire.sim.manifests import ManifestError, load  # noqa: PLC0415  rooms: only here
     from podwire.sim.settings import ClusterSettings  # noqa: PLC0415
     from podwire.sim.virtual import NotConvergedError, trace_manifests  # noqa: PLC0415
 
     try:
         settings = ClusterSettings(nodes=nodes, cni=cni, time_profile="fast")
-        return trace_manifests(load(files), spec, settings, seed)
+        return trace_manifests(load(files), spec, settings, seed, at_s)
     except (ValueError, ManifestError) as error:
         raise Failure(str(error), EXIT_USAGE) from error
     except ApiError as error:

@@ -66,12 +66,9 @@ class _Loader:
         silent = self._neighbours()
         self._connections()
         self._sockets()
-        for name, restore in (
-            ("ipset-save", tables.restore_ipsets),
-            ("ipvsadm-save", tables.restore_ipvs),
-        ):
-            if (section := self.section(name)) is not None:
-                restore(self.kernel, section, NOW_NS)
+        self._ipsets()
+        if (section := self.section("ipvsadm-save")) is not None:
+            tables.restore_ipvs(self.kernel, section, NOW_NS)
         self._iptables()
         self._nft()
         return Loaded(self.dump.name, self.kernel, silent, tuple(self.notes))
@@ -224,6 +221,19 @@ class _Loader:
             self.ns.sockets.bound[protocol, port] = (*held, address)
 
     # ------------------------------------------------------------ rules
+
+    def _ipsets(self) -> None:
+        section = self.section("ipset-save")
+        if section is None:
+            self.ns.ipsets.untold = True
+            return
+        text, gone = tables.modelled_sets(section.text)
+        tables.restore_ipsets(self.kernel, section, text, NOW_NS)
+        self.ns.ipsets.untold = bool(gone)
+        self.notes += [
+            f"ipset: {name} is of a type that is not modelled: rules that ask it end UNKNOWN"
+            for name in gone
+        ]
 
     def _iptables(self) -> None:
         for name, family in (("iptables", "ipv4"), ("ip6tables", "ipv6")):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from podwire.dataplane import commands as c
 from podwire.dataplane.commands import CommandError
 from podwire.dataplane.dump.text import Section
+from podwire.dataplane.ipset.types import UNMODELLED
 from podwire.dataplane.kernel import HOST, Kernel
 from podwire.dataplane.nft.text import NftError
 
@@ -113,9 +114,24 @@ def restore(kernel: Kernel, section: Section, family: str, now_ns: int) -> None:
     _execute(kernel, section, command, now_ns)
 
 
-def restore_ipsets(kernel: Kernel, section: Section, now_ns: int) -> None:
-    """Load what ``ipset save`` printed. Raises DumpError."""
-    _execute(kernel, section, c.IpsetRestore(text=section.text), now_ns)
+def restore_ipsets(kernel: Kernel, section: Section, text: str, now_ns: int) -> None:
+    """Load what ``ipset save`` printed, as ``modelled_sets`` left it. Raises DumpError."""
+    _execute(kernel, section, c.IpsetRestore(text=text), now_ns)
+
+
+def modelled_sets(text: str) -> tuple[str, list[str]]:
+    """What ``ipset save`` printed without sets of types that are not modelled, nor lists that hold
+    one; lines stand where they stood. The names of those, too.
+    """
+    lines = [line.split() for line in text.splitlines()]
+    gone = {w[1]: None for w in lines if w[:1] == ["create"] and w[2:3] and w[2] in UNMODELLED}
+    lists = [w for w in lines if w[:1] == ["add"] and len(w) > 2 and w[2] in gone]
+    gone |= {words[1]: None for words in lists}
+    kept = (
+        "" if len(words) > 1 and words[1] in gone else line
+        for words, line in zip(lines, text.splitlines(), strict=True)
+    )
+    return "".join(f"{line}\n" for line in kept), list(gone)
 
 
 def restore_ipvs(kernel: Kernel, section: Section, now_ns: int) -> None:

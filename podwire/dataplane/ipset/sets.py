@@ -125,16 +125,18 @@ class IpSet:
 class IpSets:
     """All sets of a namespace, in the order they were made."""
 
-    __slots__ = ("_owned", "table")
+    __slots__ = ("_owned", "table", "untold")
 
     def __init__(self) -> None:
         self.table: dict[str, IpSet] = {}
         self._owned: dict[str, None] = {}
+        self.untold = False
+        """Whether there may be others, which a dump does not tell of: rules may name them."""
 
     def clone(self) -> IpSets:
         """An independent table; sets are shared until either side writes to one."""
         twin = IpSets()
-        twin.table = dict(self.table)
+        twin.table, twin.untold = dict(self.table), self.untold
         self._owned = {}
         return twin
 

@@ -218,7 +218,8 @@ class Draft:
 
     def _check(self, rule: Rule) -> None:
         for name in rule.set_names:
-            if self.nf.ipsets is None or name not in self.nf.ipsets:
+            sets = self.nf.ipsets
+            if sets is None or (name not in sets and not sets.untold):
                 raise RuleError(f"Set {name} doesn't exist.")
         if rule.jump and (not self.has(rule.jump) or rule.jump in BASE_CHAINS[self.name]):
             raise RuleError(f"Couldn't load target `{rule.jump}':No such file or directory")

@@ -91,7 +91,7 @@ class MatchSet:
         """Whether a packet matches."""
         sets = env.ns.ipsets
         if self.set_name not in sets:
-            raise UnknownModelError(f"set {self.set_name} (it does not exist)")
+            raise UnknownModelError(f"set {self.set_name} (it is not known)")
         counting = lookup.Counting(self.update_counters, self.packets, self.bytes, env.meter)
         found = lookup.matches(
             sets,
@@ -170,7 +170,7 @@ class SetTarget:
         sets = env.ns.ipsets
         for name in self.set_names:
             if name not in sets:
-                raise UnknownModelError(f"set {name} (it does not exist)")
+                raise UnknownModelError(f"set {name} (it is not known)")
         if env.meter is not None:
             env.meter.asked("ipset", len(self.set_names))
         if self.added is not None:

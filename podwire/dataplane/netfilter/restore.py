@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 
 from podwire.dataplane.commands import CommandError
 from podwire.dataplane.netfilter import rule as rules
@@ -11,7 +12,9 @@ from podwire.dataplane.netfilter.draft import Draft
 from podwire.dataplane.netfilter.lines import FORMS
 from podwire.dataplane.netfilter.tables import BASE_CHAINS, Netfilter
 from podwire.dataplane.netfilter.text import RuleError, split
+from podwire.runtime.memory import one_collection
 
+LARGE_TEXT = 1 << 16
 TOOL = {"ipv4": "iptables", "ipv6": "ip6tables"}
 _NEXT = re.compile(r"\n(?!-A )")
 _DECLARED = re.compile(r"(?::[A-Za-z0-9_-]+ - \[0:0\]\n)++")
@@ -32,6 +35,11 @@ def restore(nf: Netfilter, text: str, *, noflush: bool) -> None:
     """
     if noflush and transitions.replay(nf, text):
         return
+    with one_collection() if len(text) > LARGE_TEXT else nullcontext():
+        _load(nf, text, noflush=noflush)
+
+
+def _load(nf: Netfilter, text: str, *, noflush: bool) -> None:
     try:
         drafts = _read(nf, text, noflush=noflush)
     except _FailedError as failed:

@@ -127,7 +127,9 @@ def _sort(words: list[str]) -> _Draft:
         inverted = word == "!"
         if inverted:
             i += 1
-            word = words[i] if i < len(words) else ""
+            if i == len(words):
+                raise RuleError('Bad argument "!"')
+            word = words[i]
         following = words[i + 1] if i + 1 < len(words) else ""
         if word in _HEADER and following:
             if following == "!" and i + 2 < len(words):

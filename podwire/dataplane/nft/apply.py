@@ -263,22 +263,25 @@ def _rule(tx: Transaction, op: Op) -> None:
     body: RuleBody = op.body
     if op.verb == "flush" and not op.name:
         return
-    chain = tx.chain(op, draft)
+    chain = draft.chain(op.name) or tx.chain(op, draft)
     content = draft.rules(op.name)
     if op.verb in {"delete", "destroy"}:
         _delete_rule(op, draft, content)
         return
     rule: Rule = body.rule
-    _check_rule(tx, op, draft, chain, rule)
+    if rule.targets or rule.sets or rule.objects or rule.nat:
+        _check_rule(tx, op, draft, chain, rule)
     if rule.targets or rule.sets:
         tx.touched[draft.key, op.name] = op
-    place = _place(op, content)
-    draft.last_handle += rule.anonymous
-    handle = draft.handle()
+    place = _place(op, content) if op.verb != "add" or body.at is not None else -1
+    draft.last_handle = handle = draft.last_handle + rule.anonymous + 1
     draft.count_rule(rule, 1)
     if op.verb == "replace":
         draft.drop_rule(content.rules[place], content.handles[place])
         content.rules[place], content.handles[place] = rule, handle
+    elif place < 0:
+        content.rules.append(rule)
+        content.handles.append(handle)
     else:
         content.rules.insert(place, rule)
         content.handles.insert(place, handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -180,6 +181,11 @@ def _plain_verdict(text: str) -> Verdict:
     return found
 
 
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_ADDRESS = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
+_PORT = re.compile(r"[1-9]\d{0,3}|[1-5]\d{4}", re.ASCII)
+_LEADS = re.compile(r"(goto|jump) ([A-Za-z][A-Za-z0-9_./-]*)")
+"""What ``_plain`` reads as it stands."""
 _SLOW = ('"', "timeout", "expires", "counter", "comment", "$", "#", "\\")
 
 
@@ -209,20 +215,29 @@ def _fast(body: str, kinds: Kinds, data: Kinds) -> list[Element]:
         if data:
             text, colon, right = text.partition(" : ")
             if colon:
-                given = (
-                    _plain_verdict(right.strip())
-                    if data[0] is t.VERDICT
-                    else _fast_key(right, data)
-                )
+                given = _verdict(right.strip()) if data[0] is t.VERDICT else _fast_key(right, data)
         found.append(Element(_fast_key(text, kinds), given))
     return found
 
 
 def _fast_key(text: str, kinds: Kinds) -> t.Value:
     if len(kinds) == 1:
-        return _plain(kinds[0], text.strip())
+        return _one(kinds[0], text.strip())
     parts = text.split(" . ")
-    return tuple([_plain(kind, part.strip()) for kind, part in zip(kinds, parts, strict=True)])
+    return tuple([_one(kind, part.strip()) for kind, part in zip(kinds, parts, strict=True)])
+
+
+def _one(kind: t.DataType, text: str) -> t.Value:
+    if kind.name == "ipv4_addr" and _ADDRESS.fullmatch(text):
+        return text
+    if kind.name == "inet_service" and _PORT.fullmatch(text):
+        return int(text)
+    return _plain(kind, text)
+
+
+def _verdict(text: str) -> Verdict:
+    found = _LEADS.fullmatch(text)
+    return (found[1], found[2]) if found is not None else _plain_verdict(text)
 
 
 # ---------------------------------------------------------------- in rules

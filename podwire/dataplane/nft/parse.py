@@ -25,7 +25,12 @@ from podwire.dataplane.nft.text import MAX_TEXT_BYTES, NftError, Words, unexpect
 VERBS = ("add", "create", "insert", "replace", "delete", "destroy", "flush", "reset", "list",
          "rename")  # fmt: skip
 KEEP_TEXTS = 64
-_NAME = re.compile(r"[A-Za-z_.][\w./\\-]*")
+_NAME = r"([A-Za-z_.][\w./\\-]*)"
+_LINE = re.compile(
+    rf"([a-z]+) (chain|rule|element) ({'|'.join(MODELLED)}) {_NAME} {_NAME}(?: ([^$#\n]*))?$",
+    re.MULTILINE,
+)
+"""A line that stands for itself: no variable, no remark."""
 _CHAIN_VERBS = ("add", "flush", "delete", "destroy", "create")
 _ELEMENT_VERBS = ("add", "delete", "create", "destroy")
 _BARE = ChainBody()
@@ -69,6 +74,9 @@ class _Parser:
         self.text = text
         self.ops: list[Op] = []
         self.words = Words(text)
+        self._head = ""
+        """How the latest line of a common form began: verb, object, family, table, name."""
+        self._place: tuple[str, ...] = ()
 
     def run(self) -> list[Op]:
         """All of its steps."""
@@ -95,34 +103,60 @@ class _Parser:
 
     def _quick(self, at: int) -> int:
         """Take a line of a common form; where the next begins, or 0."""
-        text = self.text
-        stop = text.find("\n", at)
-        stop = len(text) if stop < 0 else stop
-        line = text[at:stop]
-        parts = line.split(" ", 5)
-        if len(parts) < 5 or parts[2] not in MODELLED or "$" in line or "#" in line:
-            return 0
-        verb, what, family, table, name = parts[:5]
-        body = parts[5] if len(parts) == 6 else ""
-        if not body.strip():
-            if what != "chain" or verb not in _CHAIN_VERBS or not name:
+        text, head = self.text, self._head
+        if head and text.startswith(head, at):  # programs write many lines to one place
+            start = at + len(head)
+            stop = text.find("\n", start)
+            stop = len(text) if stop < 0 else stop
+            body = text[start:stop]
+            if not body or "$" in body or "#" in body:
                 return 0
-            put: object = _BARE
-        elif what == "rule" and verb == "add" and _plain(body):
-            start = stop - len(body)
+            return self._line(body, at, stop)
+        line = _LINE.match(text, at)
+        if line is None:
+            return 0
+        self._place = line.group(1, 2, 3, 4, 5)
+        stop, body = line.end(), line[6]
+        if not body or not body.strip():
+            self._head = ""
+            return self._bare_chain(at, stop)
+        self._head = text[at : line.start(6)]
+        return self._line(body, at, stop)
+
+    def _line(self, body: str, at: int, stop: int) -> int:
+        """A line that says something after its ``head``."""
+        verb, what, family, table, name = self._place
+        put: object
+        if what == "rule" and verb == "add" and _plain(body):
             try:
                 put = RuleBody(parse_rule.rule_of(body, family))
-            except NftError as error:
-                raise error.shifted(start) from None
+            except NftError:
+                return 0  # the grammar says where it is wrong
         elif what == "element" and verb in _ELEMENT_VERBS and _braced(body):
             put = ElementsBody(body, stop - len(body))
         else:
             return 0
-        if not (_NAME.fullmatch(table) and _NAME.fullmatch(name)):
+        end = at + len(self._head) - 1
+        self.ops.append(
+            Op(verb, what, family, table, name, put, (end - len(name), end), (at, stop))
+        )
+        return stop + 1
+
+    def _bare_chain(self, at: int, stop: int) -> int:
+        """A chain that is named and no more; often it is made and then emptied."""
+        verb, what, family, table, name = self._place
+        if what != "chain" or verb not in _CHAIN_VERBS:
             return 0
-        start = at + len(verb) + len(what) + len(family) + len(table) + 4
-        spot = (start, start + len(name))
-        self.ops.append(Op(verb, what, family, table, name, put, spot, (at, stop)))
+        end = at + len(verb) + len(what) + len(family) + len(table) + len(name) + 4
+        self.ops.append(
+            Op(verb, what, family, table, name, _BARE, (end - len(name), end), (at, stop))
+        )
+        flush = f"flush chain {family} {table} {name}\n"
+        if verb != "add" or not self.text.startswith(flush, stop + 1):
+            return stop + 1
+        at, stop = stop + 1, stop + len(flush)
+        spot = (stop - len(name), stop)
+        self.ops.append(Op("flush", what, family, table, name, _BARE, spot, (at, stop)))
         return stop + 1
 
     # ------------------------------------------------------------ one command

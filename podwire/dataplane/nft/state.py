@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -13,16 +14,19 @@ from podwire.dataplane.nft.parse import parse
 from podwire.dataplane.nft.refusals import EXISTS, NO_ENTRY
 from podwire.dataplane.nft.text import NftError
 from podwire.dataplane.nft.types import Value
+from podwire.runtime.memory import one_collection
 
 DYNAMIC_SIZE = 65535
 KEEP_RESULTS = 64
+LARGE_TEXT = 1 << 16
 MS = 1_000_000
 
 
 @lru_cache(maxsize=KEEP_RESULTS)
 def _applied(ruleset: Ruleset, text: str) -> Result:
     """What a text makes of a ruleset: worked out once for all nodes that hold the same one."""
-    return Transaction(ruleset, text).run(parse(text))
+    with one_collection() if len(text) > LARGE_TEXT else nullcontext():
+        return Transaction(ruleset, text).run(parse(text))
 
 
 class Nft:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from ipaddress import AddressValueError, IPv6Address
-from typing import NamedTuple
 
 from podwire.dataplane.nft.expr import Anonymous
 from podwire.dataplane.nft.model import Rule
@@ -18,22 +17,45 @@ from podwire.dataplane.nft.respell import respell
 from podwire.dataplane.nft.stmt import Stmt
 
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
-_VARIABLE = re.compile(
-    rf"(?<![\w./-]){_OCTET}(?:\.{_OCTET}){{3}}(?![\w./-])"
-    r"|(?<=goto )[A-Za-z][\w./-]*(?![\w./*\\-])"
-    r"|(?<![\w.:/\[-])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w.:/\]-])"
-)
+_KINDS = {
+    "\1": rf"(?<![\w./-]){_OCTET}(?:\.{_OCTET}){{3}}(?![\w./-])",
+    "\0": r"(?<=goto )[A-Za-z][\w./-]*(?![\w./*\\-])",
+    "\2": r"(?<![\w.:/\[-])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w.:/\]-])",
+}
+"""Addresses and chains, by the mark that stands for them in a shape."""
+_VARIABLE = re.compile("|".join(_KINDS.values()))
+_MARK = re.compile("([\0\1\2])")
 KEEP_SHAPES = 1 << 14
+KEEP_FOLLOWING = 4
 
 
-class Shape(NamedTuple):
+class Shape:
     """What all rules of a shape have in common: one of them, read by the grammar."""
 
-    rule: Rule
-    names: tuple[int, ...]
-    """Which of the variables are chains."""
-    words: tuple[str, ...]
-    """The variables of that rule."""
+    __slots__ = ("following", "names", "pattern", "rule", "words")
+
+    def __init__(self, key: str, rule: Rule, words: tuple[str, ...]) -> None:
+        self.rule = rule
+        self.names = tuple(i for i, word in enumerate(words) if word in rule.targets)
+        """Which of the variables are chains."""
+        self.words = words
+        """The variables of that rule."""
+        self.following: list[Shape] = []
+        """The shapes that came after this one, the latest first: programs write in turns."""
+        self.pattern: re.Pattern[str] | None = None
+        """All rules of the shape; None where more than their look counts (IPv6)."""
+        if "\2" not in key:
+            parts = _MARK.split(key)
+            self.pattern = re.compile("".join(
+                f"({_KINDS[part]})" if part in _KINDS else re.escape(part) for part in parts
+            ))  # fmt: skip
+
+    def rule_of(self, words: tuple[str, ...]) -> Rule:
+        """The rule with other variables."""
+        targets = self.rule.targets
+        if self.names:
+            targets = tuple(dict.fromkeys([words[i] for i in self.names]))
+        return self.rule.like(self.words, words, targets)
 
 
 class Templates:
@@ -42,9 +64,21 @@ class Templates:
     def __init__(self, family: str, read: Callable[[str, str], Rule]) -> None:
         self.family, self._read = family, read
         self._shapes: dict[str, Shape] = {}
+        self._last: Shape | None = None
 
     def rule(self, text: str) -> Rule:
         """The rule of a line. Raises NftError."""
+        last = self._last
+        if last is not None:
+            for shape in last.following:
+                found = shape.pattern.fullmatch(text) if shape.pattern is not None else None
+                if found is not None:
+                    self._last = shape
+                    return shape.rule_of(found.groups())
+        return self._look(text)
+
+    def _look(self, text: str) -> Rule:
+        """The rule of a line of which nothing is expected."""
         found: list[str] = []
 
         def take(match: re.Match[str]) -> str:
@@ -54,19 +88,24 @@ class Templates:
 
         key = _VARIABLE.sub(take, text)
         shape = self._shapes.get(key)
-        if shape is None or "?" in key:
-            rule = self._read(text, self.family)
-            if "?" not in key and len(self._shapes) < KEEP_SHAPES:
-                names = tuple(i for i, word in enumerate(found) if word in rule.targets)
-                chains = [word for word in found if _kind(word) == "\0"]
-                distinct = len(set(found)) == len(found) and _plain(rule.stmts, found)
-                if distinct and (not chains or chains == list(rule.targets)):
-                    self._shapes[key] = Shape(rule, names, tuple(found))
-            return rule
-        targets = shape.rule.targets
-        if shape.names:
-            targets = tuple(dict.fromkeys(found[i] for i in shape.names))
-        return shape.rule.like(shape.words, tuple(found), targets)
+        if shape is not None and "?" not in key:
+            self._follow(shape)
+            return shape.rule_of(tuple(found))
+        rule = self._read(text, self.family)
+        if "?" not in key and len(self._shapes) < KEEP_SHAPES and not _MARK.search(text):
+            chains = [word for word in found if _kind(word) == "\0"]
+            distinct = len(set(found)) == len(found) and _plain(rule.stmts, found)
+            if distinct and (not chains or chains == list(rule.targets)):
+                self._shapes[key] = Shape(key, rule, tuple(found))
+        return rule
+
+    def _follow(self, shape: Shape) -> None:
+        """Expect a shape the next time that the latest one is met."""
+        if self._last is not None:
+            following = self._last.following
+            following.insert(0, shape)
+            del following[KEEP_FOLLOWING:]
+        self._last = shape
 
 
 class _Met(dict[str, str]):

@@ -43,7 +43,7 @@ class Lab:
     """
 
     def __init__(self, nodes=2, pods=2, seed=1, hairpin=True, pod_mtu=1450, dual=False):
-        self.world = World()
+        self.world = self.empty_world()
         self.dual = dual
         self.now = SECOND
         self.nodes = nodes
@@ -60,12 +60,18 @@ class Lab:
             for k in range(pods):
                 self.pod(i, "abcdefgh"[k], k + 2, hairpin=hairpin, mtu=pod_mtu)
 
+    def empty_world(self):
+        return World()
+
+    def kernel(self, name, seed):
+        return self.world.add(Kernel(name, SeededRng(seed, f"{seed}/{name}")))
+
     def run(self, node, *commands):
         for command in commands:
             self.world.kernels[node].execute(command, self.now)
 
     def host(self, name, address, router="192.168.0.1", seed=1):
-        kernel = self.world.add(Kernel(name, SeededRng(seed, f"{seed}/{name}")))
+        kernel = self.kernel(name, seed)
         last = int(address.rsplit(".", 1)[1])
         kernel.add_physical("eth0", f"02:00:00:00:00:{last:02x}")
         self.world.attach(name, "eth0")

@@ -246,6 +246,22 @@ def test_tables_that_are_not_modelled_make_their_devices_unknown():
     assert any("netdev guard" in note for note in node.notes)
 
 
+def test_sets_that_are_not_known_are_unknown_when_a_rule_asks_them():
+    """No ipset save, or a type that is not modelled: the rules load."""
+    ask = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m set --match-set {} src -j DROP\nCOMMIT\n"
+    sets = (
+        "create macs hash:mac hashsize 1024 maxelem 65536\nadd macs 02:00:00:00:00:01\n"
+        "create all list:set size 8\nadd all macs\n"
+        "create good hash:ip family inet hashsize 1024 maxelem 65536\nadd good 10.0.0.1\n"
+    )
+    assert host(iptables_save=ask.format("x")).netfilter.tables["filter"]["FORWARD"].rules
+    node = loaded(iptables_save=ask.format("all"), ipset_save=sets)
+    assert list(node.kernel.netns(HOST).ipsets.table) == ["good"]
+    assert [note.split()[1] for note in node.notes if note.startswith("ipset")] == ["macs", "all"]
+    with pytest.raises(DumpError, match="Set x doesn't exist"):
+        host(iptables_save=ask.format("x"), ipset_save="")
+
+
 # ---------------------------------------------------------------- refusals
 
 

@@ -144,8 +144,13 @@ def test_an_established_connection_of_the_dump_goes_on():
 
 
 def test_two_dumped_nodes_are_one_network():
-    """Out of one by VXLAN, into the other, and out to its pod; replay says all again."""
+    """Out of one by VXLAN, into the other, and out to its pod. Only cards are plugged in."""
     loaded = nodes("iptables-node-1", "iptables-node-2")
+    world = dumps.world_of(loaded)
+    devices = [(node.name, dev) for node in loaded for dev in node.kernel.spaces[""].links]
+    assert [port for port in devices if world.attached(*port)] == [
+        ("node-1", "eth0"), ("node-2", "eth0"),
+    ]  # fmt: skip
     report = trace("10.244.1.2", "10.244.2.2:8080", loaded=loaded)
     assert report.fate is Fate.EXITS_CLUSTER
     assert [hop.node for hop in report.hops if hop.node] == ["node-1", "node-2"]
