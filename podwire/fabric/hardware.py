@@ -218,13 +218,18 @@ class Fabric:
         if found is not None:
             return found
         now_ns = self.clock.monotonic_ns()
-        before = _devices(host)
+        devices, spaces = _devices(host), host.kernel.namespaces()
         stdout, stderr, code = host.kernel.tool(netns, list(argv), stdin, now_ns)
         after = _devices(host)
-        if after != before:
-            for name in {**before, **after}:
-                if (name in before) != (name in after):
+        if after != devices:
+            for name in {**devices, **after}:
+                if (name in devices) != (name in after):
                     host.disk.tell(f"{DEVICES}{name}")
+        left = host.kernel.namespaces()
+        if left != spaces:
+            for name in spaces:
+                if name not in left:
+                    self.sockets.reset_netns(node, name)
         return ToolResult(stdout, stderr, code)
 
     def _about_sockets(self, host: Host, netns: str, argv: list[str]) -> ToolResult | None:

@@ -229,9 +229,11 @@ class Deployment:
         pods = pods_of(self.cluster.pods)
         for index in range(1, self.cluster.nodes + 1):
             name = node_name(index)
-            self.run(name, c.RulesRestore(text=calico.hook_text(())))
-            rules = calico.full_text(name, pods, namespaces, self.cluster.policies)
-            self.run(name, c.RulesRestore(text=rules))
+            for version in (4, 6) if self.cluster.dual else (4,):
+                family = f"ipv{version}"
+                self.run(name, c.RulesRestore(text=calico.hook_text(()), family=family))
+                rules = calico.full_text(name, pods, namespaces, self.cluster.policies, version)
+                self.run(name, c.RulesRestore(text=rules, family=family))
 
     # ------------------------------------------------------------ kube-proxy
 

@@ -27,11 +27,15 @@ def pods_of(pods: Iterable[cluster.Pod]) -> list[Pod]:
         {
             "metadata": {"namespace": "default", "name": pod.name, "labels": pod.labels},
             "spec": {"nodeName": cluster.node_name(pod.node)},
-            "status": {"phase": "Running", "podIP": pod.ip},
+            "status": {"phase": "Running", "podIP": pod.ip, "podIPs": _ips(pod)},
         }
         for pod in pods
     ]
     return msgspec.convert(bodies, list[Pod])
+
+
+def _ips(pod: cluster.Pod) -> list[dict[str, str]]:
+    return [{"ip": ip} for ip in (pod.ip, pod.ip6) if ip]
 
 
 def _policy(rng: SeededRng, index: int) -> NetworkPolicy:

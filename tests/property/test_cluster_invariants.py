@@ -190,8 +190,8 @@ def evictions(world):
 def owners(world):
     """Everything owned has its owner."""
     caches = world.cluster.cluster.server.caches
-    uids = {e.view.metadata.uid for kind in kinds.ALL for e in caches.of(kind).entries()}
-    for kind in kinds.ALL:
+    uids = {e.view.metadata.uid for kind in kinds.STORED for e in caches.of(kind).entries()}
+    for kind in kinds.STORED:
         for entry in caches.of(kind).entries():
             for owner in entry.view.metadata.owner_references:
                 if owner.uid not in uids:

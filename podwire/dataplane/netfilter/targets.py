@@ -143,11 +143,13 @@ class Nat:
 
     @classmethod
     def parse(cls, name: str, words: list[str], family: str = "ipv4") -> Nat:
-        """``--to-destination ip[-ip][:port[-port]]``, ``--to-source``, ``--to-ports``."""
+        """``--to-destination ip[-ip][:port[-port]]``, ``--to-source``, ``--to-ports``, or what
+        abbreviates them, as getopt takes it.
+        """
         found: dict[str, Any] = {}
         where = {"DNAT": "--to-destination", "SNAT": "--to-source"}.get(name, "--to-ports")
         for _, option, arguments in options(words):
-            if option == where:
+            if option.startswith("--to") and where.startswith(option):
                 text = one(option, arguments)
                 found.update(_range(text, family, ports_only=name in ADDRESSLESS))
             elif option in {"--random", "--random-fully", "--persistent"}:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from podwire.dataplane import commands as c
 from podwire.dataplane.link import Beyond, Link
+from podwire.dataplane.tools.ip_link_add import link_add
 from podwire.dataplane.tools.options import Options
 from podwire.dataplane.tools.words import UsageError, Words, not_modelled, verb_of
 
@@ -218,7 +219,8 @@ def links(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: int
         )
         return ""
     if verb == "add":
-        raise not_modelled("ip link add from the command line")
+        kernel.execute(link_add(ns, words), now_ns)
+        return ""
     wanted = _Filter(ns, words)
     shown = [link for link in ns.links.values() if wanted.keeps(link)]
     if options.json:

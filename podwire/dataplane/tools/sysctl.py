@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from podwire.dataplane.kernel import Kernel
 
 
+COUNT = "net.netfilter.nf_conntrack_count"
+"""Not a parameter but a figure, to read only."""
+
+
 def run(kernel: Kernel, netns: str, argv: list[str], _stdin: str, now_ns: int) -> Result:
     """``sysctl [-n] KEY...``, ``sysctl [-w] KEY=VALUE...``, ``sysctl -a``."""
     ns = kernel.netns(netns)
@@ -26,7 +30,7 @@ def run(kernel: Kernel, netns: str, argv: list[str], _stdin: str, now_ns: int) -
         try:
             if equals:
                 kernel.execute(SysctlSet(netns=netns, key=key, value=value.strip()), now_ns)
-            shown = ns.sysctls.get(key)
+            shown = str(len(ns.conntrack)) if key == COUNT else ns.sysctls.get(key)
         except CommandError as error:
             err.append(f"{error}\n")
         except KeyError:

@@ -83,3 +83,21 @@ def test_stale_chains_are_flushed_and_deleted_in_one_input(kernel):
     restore(kernel, "*nat\n:A - [0:0]\n:B - [0:0]\n-A A -j B\n-A B -j ACCEPT\nCOMMIT\n")
     nf = restore(kernel, "*nat\n:A - [0:0]\n:B - [0:0]\n-X A\n-X B\nCOMMIT\n")
     assert [c for c in nf.tables["nat"] if c in {"A", "B"}] == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "saved"),
+    [
+        ("PREROUTING -p tcp -m tcp --dport 9 -j DNAT --to 1.2.3.4:5", "--to-destination 1.2.3.4:5"),
+        (
+            "PREROUTING -p tcp -m tcp --dport 9 -j DNAT --to-dest 1.2.3.4",
+            "--to-destination 1.2.3.4",
+        ),
+        ("POSTROUTING -j SNAT --to 5.6.7.8", "--to-source 5.6.7.8"),
+        ("PREROUTING -p tcp -m tcp --dport 9 -j REDIRECT --to-port 7", "--to-ports 7"),
+    ],
+)
+def test_where_nat_leads_may_be_abbreviated(kernel, rule, saved):
+    """As people write it; saved in full (checked with iptables 1.8.9)."""
+    text = show.save(restore(kernel, f"*nat\n-A {rule}\nCOMMIT\n"))
+    assert f"{saved}\n" in text
