@@ -4,9 +4,20 @@ from __future__ import annotations
 
 _COUNTERS = "the counters of devices are not modelled, and ours says so"
 _CARD = "a node's eth0 is a network card; in the capture it is one end of a veth"
+_IPERF = "retransmissions and the congestion window are not told by sockets"
 
 DIFFERENCES: dict[str, dict[str, str]] = {
+    "capture": {
+        "timeout 2 tcpdump -n -i eth0 tcp port 80 & sleep 1; curl -s http://10.244.2.2/ >/dev/null;"
+        " wait": "TCP's timestamps, window scales and delayed ACKs are not modelled",
+    },
     "devices": {"cat /proc/net/dev": _COUNTERS},
+    "iperf": {
+        "iperf3 -c 10.244.2.2 -t 2": _IPERF,
+        "iperf3 -c 10.244.2.2 -t 1 -R": _IPERF,
+        "iperf3 -c 10.244.2.2 -t 1 -P 2": _IPERF,
+        "iperf3 -c 10.244.2.2 -u -t 1 -b 1M": "UDP is not modelled, and ours says so",
+    },
     "ip": {
         "ip -s link show eth0": _COUNTERS,
         "ip -s link show flannel.1": _COUNTERS,

@@ -27,6 +27,14 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
     if link.qdisc is not None:
         _queue(run, ns, link, link.qdisc, frame, skb)
         return
+    _leave(run, ns, link, frame, skb)
+
+
+def _leave(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None) -> None:
+    """A frame leaves a device; captures see it here, behind the queue (dev_queue_xmit_nit)."""
+    if run.kernel.taps:
+        for tap in run.kernel.taps.get(ns.name, ()):
+            tap(link.name, "Out", frame)
     _TRANSMIT[link.kind](run, ns, link, frame, skb)
 
 
@@ -39,7 +47,7 @@ def _queue(run: Run, ns: Netns, link: Link, netem: Netem, frame: Frame, skb: Skb
     if run.recorder is not None and frame.packet is not None:
         run.recorder.step("qdisc", link.name, "netem", describe(netem), netns=ns.name)
     if ideal and netem.loss < 1:
-        _TRANSMIT[link.kind](run, ns, link, frame, skb)
+        _leave(run, ns, link, frame, skb)
         return
     size_bytes = frame.packet.size_bytes if frame.packet is not None else vxlan.ARP_BYTES
     queue = run.kernel.queue(ns.name, link.name)
@@ -50,7 +58,7 @@ def _queue(run: Run, ns: Netns, link: Link, netem: Netem, frame: Frame, skb: Skb
         if at_ns <= run.now_ns:
             queue.held -= 1
             queue.sent += 1
-            _TRANSMIT[link.kind](run, ns, link, frame, skb)
+            _leave(run, ns, link, frame, skb)
         else:
             run.kernel.hold(at_ns, ns.name, link.name, frame, skb)
 
@@ -67,7 +75,7 @@ def describe(netem: Netem) -> str:
 def dequeue(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None) -> None:
     """A frame that netem held leaves."""
     if link.up:
-        _TRANSMIT[link.kind](run, ns, link, frame, skb)
+        _leave(run, ns, link, frame, skb)
     else:
         _down(run, ns, link, frame)
 
@@ -162,6 +170,9 @@ def receive(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = Non
     if not link.up:
         _down(run, ns, link, frame)
         return
+    if run.kernel.taps:
+        for tap in run.kernel.taps.get(ns.name, ()):
+            tap(link.name, "In", frame)
     if ns.ebpf.attached and skb is None:
         left = netdev.ingress(run, ns, link, frame)
         if left is None:
