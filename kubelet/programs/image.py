@@ -36,5 +36,7 @@ class Image:
     libc: str = GLIBC
     busybox: bool = False
     """Whether nslookup, nc, wget, ping and the shell are busybox's."""
+    uid: int | None = None
+    """The user that it names (``USER``); None: not known."""
     generic: bool = False
     """Whether this is nobody's image: unknown binaries of process 1 run the generic program."""

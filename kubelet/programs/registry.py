@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+from dataclasses import replace
 
 from podwire.client.hosting import repository
 from podwire.client.resolver import MUSL
@@ -17,16 +18,18 @@ from podwire.kubelet.shell.tools import SERVER_TOOLS
 
 _AGNHOST = Image(
     "agnhost", ("agnhost",), entrypoint=("/agnhost",), default=("pause",),
-    programs={"agnhost": "agnhost"}, libc=MUSL,
+    programs={"agnhost": "agnhost"}, libc=MUSL, uid=0,
 )  # fmt: skip
-_NGINX = {"nginx": "nginx", "docker-entrypoint.sh": "nginx", "nginx-debug": "nginx"}
+_NGINX = Image(
+    "nginx", ("nginx",), entrypoint=("/docker-entrypoint.sh",),
+    default=("nginx", "-g", "daemon off;"), tools=SERVER_TOOLS, uid=0,
+    programs={"nginx": "nginx", "docker-entrypoint.sh": "nginx", "nginx-debug": "nginx"},
+)  # fmt: skip
 
 IMAGES: tuple[Image, ...] = (
     _AGNHOST,
-    Image(
-        "nginx", ("nginx", "nginx-unprivileged"), entrypoint=("/docker-entrypoint.sh",),
-        default=("nginx", "-g", "daemon off;"), programs=_NGINX, tools=SERVER_TOOLS,
-    ),
+    replace(_NGINX, repositories=("nginx-unprivileged",), uid=101),
+    _NGINX,
     Image(
         "http-echo", ("hashicorp/http-echo",), entrypoint=("/http-echo",),
         programs={"http-echo": "http_echo"}, tools=(),
@@ -65,12 +68,12 @@ IMAGES: tuple[Image, ...] = (
     Image("pause", ("pause",), entrypoint=("/pause",), programs={"pause": "pause"}, tools=()),
     Image("coredns", ("coredns/coredns", "coredns"), tools=()),
     Image("kube-proxy", ("kube-proxy",)),
-    Image("busybox", ("busybox",), default=("sh",), busybox=True),
+    Image("busybox", ("busybox",), default=("sh",), busybox=True, uid=0),
     Image("alpine", ("alpine", "frrouting/frr"), default=("/bin/sh",), libc=MUSL, busybox=True),
-    Image("netshoot", ("netshoot",), default=("zsh",), libc=MUSL),
+    Image("netshoot", ("netshoot",), default=("zsh",), libc=MUSL, uid=0),
     Image("curl", ("curlimages/curl", "curl/curl"), entrypoint=("curl",), libc=MUSL, busybox=True),
     Image("dnsutils", ("dnsutils", "jessie-dnsutils"), default=("sleep", "3600")),
-    Image("debian", ("debian", "ubuntu", "fedora", "rockylinux"), default=("bash",)),
+    Image("debian", ("debian", "ubuntu", "fedora", "rockylinux"), default=("bash",), uid=0),
 )  # fmt: skip
 
 GENERIC = Image("generic", (), programs={"podwire-generic": "generic"}, generic=True)
@@ -132,10 +135,7 @@ def _find(reference: str) -> Image:
 
 def _on_alpine(image: Image) -> Image:
     """An ``-alpine`` tag: the same program beside busybox and musl."""
-    return Image(
-        image.name, image.repositories, image.entrypoint, image.default, image.programs,
-        libc=MUSL, busybox=True,
-    )  # fmt: skip
+    return replace(image, tools=None, libc=MUSL, busybox=True)
 
 
 def command_line(image: Image, argv: tuple[str, ...], known: bool) -> tuple[str, ...]:

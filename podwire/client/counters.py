@@ -397,6 +397,16 @@ class Cni(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ContainerUser:
+    """Whose processes a container's are. Files belong to root in the model, whoever made them."""
+
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+    """Supplementary groups."""
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """What a runtime hands to a container: already resolved by kubelet."""
 
@@ -418,6 +428,7 @@ class ContainerSpec:
     """(containerPort, protocol) in order."""
     hostname: str = ""
     working_dir: str = "/"
+    user: ContainerUser = ContainerUser()
 
 
 class Process(Protocol):

@@ -20,7 +20,14 @@ from podwire.client.counters import (
     Publication,
     ToolResult,
 )
-from podwire.dataplane.commands import Command, CommandError, NetnsDel, encode
+from podwire.dataplane.commands import (
+    Command,
+    CommandError,
+    LinkAdd,
+    LinkDel,
+    NetnsDel,
+    encode,
+)
 from podwire.dataplane.emit import Deliver, Drop, Emit, ToWire
 from podwire.dataplane.kernel import Kernel
 from podwire.dataplane.packet import ACK, SYN, Frame, Packet
@@ -40,6 +47,10 @@ from podwire.fabric.wire import NIC, Wire
 from podwire.runtime.ports import Clock, Ids, Rng, TraceLog
 
 ETHERNET_BYTES = 14
+DEVICES = "/sys/class/net/"
+"""Whoever watches files below it hears of each device of a node that comes or goes, as netlink
+tells of them.
+"""
 LOCAL_DELAY_S = 20e-6
 """One way between two sockets of the same node."""
 
@@ -91,26 +102,31 @@ class Fabric:
         memory_bytes: int = 8 * GIB,
         machine_id: str = "",
         *,
-        dual: bool = False,
+        family: str = "ipv4",
     ) -> NodeInfo:
         """A node on the underlay: eth0, default route by the gateway, forwarding on, a disk.
 
         ``machine_id`` is that of a machine which was there before; a new one has its own.
-        ``dual``: it has an IPv6 address too (``hosts.address6_of``).
+        ``family``: ``dual`` gives it an IPv6 address too (``hosts.address6_of``), ``ipv6`` that
+        alone.
         """
         router = hosts.GATEWAY_ADDRESS
-        return self._add_host(name, address, mac, cpus, memory_bytes, router, machine_id, dual=dual)
+        return self._add_host(
+            name, address, mac, cpus, memory_bytes, router, machine_id, family=family
+        )
 
-    def add_gateway(self, address: str = hosts.GATEWAY_ADDRESS, *, dual: bool = False) -> NodeInfo:
+    def add_gateway(
+        self, address: str = hosts.GATEWAY_ADDRESS, *, family: str = "ipv4"
+    ) -> NodeInfo:
         """Host ``gateway``: routes the outside, and knows no route to any pod."""
-        return self._add_host("gateway", address, "", 2, 2 * GIB, "", dual=dual)
+        return self._add_host("gateway", address, "", 2, 2 * GIB, "", family=family)
 
     def add_control_plane(
-        self, address: str = hosts.CONTROL_PLANE_ADDRESS, *, dual: bool = False
+        self, address: str = hosts.CONTROL_PLANE_ADDRESS, *, family: str = "ipv4"
     ) -> NodeInfo:
         """Host ``control-plane``: where the modelled API server's address lives."""
         router = hosts.GATEWAY_ADDRESS
-        return self._add_host("control-plane", address, "", 4, 8 * GIB, router, dual=dual)
+        return self._add_host("control-plane", address, "", 4, 8 * GIB, router, family=family)
 
     def _add_host(
         self,
@@ -122,18 +138,19 @@ class Fabric:
         router: str,
         machine_id: str = "",
         *,
-        dual: bool,
+        family: str,
     ) -> NodeInfo:
+        six = hosts.address6_of(address) if family != "ipv4" else ""
         info = NodeInfo(
             name=name,
-            address=address,
+            address=six if family == "ipv6" else address,
             mac=mac or hosts.mac_of(address),
             boot_id=self.ids.uid(),
             machine_id=machine_id or self.ids.uid().replace("-", ""),
             cpus=cpus,
             memory_bytes=memory_bytes,
             kernel_version=KERNEL_VERSION,
-            address6=hosts.address6_of(address) if dual else "",
+            address6=six if family == "dual" else "",
         )
         host = Host(info, self._boot(info, router))
         hosts.write_boot_files(host)
@@ -196,6 +213,8 @@ class Fabric:
                 self.sockets.reset_netns(node, command.name)
             self.trace.record("node", node, encode(command))
             host.kernel.execute(command, now_ns)
+            if isinstance(command, LinkAdd | LinkDel) and not command.netns:
+                host.disk.tell(f"{DEVICES}{command.name}")
         self._arm(host)
 
     async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
@@ -207,7 +226,13 @@ class Fabric:
         if found is not None:
             return found
         now_ns = self.clock.monotonic_ns()
+        before = _devices(host)
         stdout, stderr, code = host.kernel.tool(netns, list(argv), stdin, now_ns)
+        after = _devices(host)
+        if after != before:
+            for name in {**before, **after}:
+                if (name in before) != (name in after):
+                    host.disk.tell(f"{DEVICES}{name}")
         return ToolResult(stdout, stderr, code)
 
     def _about_sockets(self, host: Host, netns: str, argv: list[str]) -> ToolResult | None:
@@ -511,3 +536,9 @@ class Fabric:
 
     def _kernel(self, node: str) -> Kernel:
         return self._host(node).kernel
+
+
+def _devices(host: Host) -> dict[str, None]:
+    """The names of a node's own devices."""
+    netns = host.kernel.peek("")
+    return dict.fromkeys(netns.links) if netns is not None else {}

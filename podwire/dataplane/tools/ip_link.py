@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from podwire.dataplane import commands as c
-from podwire.dataplane.link import Link
+from podwire.dataplane.link import Beyond, Link
 from podwire.dataplane.tools.options import Options
 from podwire.dataplane.tools.words import UsageError, Words, not_modelled, verb_of
 
@@ -32,6 +32,8 @@ def carrier(kernel: Kernel, ns: Netns, link: Link) -> bool:
 
 def flags(kernel: Kernel, ns: Netns, link: Link) -> str:
     """``BROADCAST,MULTICAST,UP,LOWER_UP``."""
+    if link.beyond is not None and link.beyond.flags:
+        return link.beyond.flags
     words = []
     alive = carrier(kernel, ns, link)
     if link.up and not alive:
@@ -52,6 +54,8 @@ def state(kernel: Kernel, ns: Netns, link: Link) -> str:
         return "DOWN"
     if link.kind in {"loopback", "vxlan", "dummy", "geneve", "ipip", "wireguard"}:
         return "UNKNOWN"
+    if link.kind == "tun" and link.beyond is not None and link.beyond.carrier:
+        return "UNKNOWN"
     if carrier(kernel, ns, link):
         return "UP"
     return "LOWERLAYERDOWN" if link.kind == "veth" else "DOWN"
@@ -59,6 +63,8 @@ def state(kernel: Kernel, ns: Netns, link: Link) -> str:
 
 def full_name(kernel: Kernel, ns: Netns, link: Link) -> str:
     """``eth0@if2`` for a veth whose peer is elsewhere, ``v0@v1`` for one whose peer is here."""
+    if link.beyond is not None:
+        return f"{link.name}@{link.beyond.other}" if link.beyond.other else link.name
     if link.kind == "ipip":
         return f"{link.name}@{link.dev or 'NONE'}"
     if link.kind != "veth":
@@ -87,7 +93,20 @@ def _head(kernel: Kernel, ns: Netns, link: Link, *, mode: str) -> str:
     )
 
 
+def _beyond(link: Link, beyond: Beyond) -> str:
+    """What a dump told of a device's own address and far side."""
+    text = f"    link/{beyond.medium} "
+    if beyond.medium == "ether":
+        text = f"    link/ether {link.mac} brd ff:ff:ff:ff:ff:ff"
+    if beyond.netns:
+        word = "link-netnsid" if beyond.netns.isdigit() else "link-netns"
+        text += f" {word} {beyond.netns}"
+    return text
+
+
 def _ether(ns: Netns, link: Link) -> str:
+    if link.beyond is not None:
+        return _beyond(link, link.beyond)
     if link.kind == "wireguard":
         return "    link/none "
     if link.kind == "ipip":
@@ -285,14 +304,19 @@ def _inet(link: Link, options: Options) -> list[tuple[str, str]]:
     pairs = []
     if options.family != "6":
         for address in link.addresses:
-            where = "host lo" if address.scope == "host" else f"{address.scope} {link.name}"
-            pairs.append((f"    inet {address.cidr} scope {where}", FOREVER))
+            name = "lo" if address.scope == "host" else link.name
+            words = [address.cidr, address.told, "scope", address.scope, address.flags, name]
+            pairs.append((f"    inet {' '.join(filter(None, words))}", FOREVER))
     if options.family != "4":
         pairs += [
-            (f"    inet6 {address.cidr} scope {address.scope} ", FOREVER)
+            (f"    inet6 {address.cidr} scope {address.scope} {_blank(address.flags)}", FOREVER)
             for address in link.addresses6
         ]
     return pairs
+
+
+def _blank(words: str) -> str:
+    return f"{words} " if words else ""
 
 
 def _brief(kernel: Kernel, ns: Netns, link: Link, options: Options) -> str:

@@ -30,6 +30,8 @@ _WORDS = {
 
 def line(route: Route, *, table: bool = False, hide_dev: bool = False) -> str:
     """One route; iproute2 leaves a blank at the end."""
+    if route.unknown:
+        return route.unknown + " "
     six = route.prefix.bits == 128
     words = [] if route.type == "unicast" else [route.type]
     words.append(route.dst)
@@ -48,7 +50,9 @@ def line(route: Route, *, table: bool = False, hide_dev: bool = False) -> str:
         words += ["metric", str(route.metric)]
     if route.onlink and not route.nexthops:
         words.append("onlink")
+    words += [route.flags] if route.flags else []
     words += _metrics(route)
+    words += [route.more] if route.more else []
     if six:
         words += ["pref", "medium"]
     text = " ".join(words)

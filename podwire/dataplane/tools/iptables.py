@@ -9,6 +9,7 @@ from podwire.dataplane.commands import CommandError
 from podwire.dataplane.netfilter import restore as change
 from podwire.dataplane.netfilter import rule as rules
 from podwire.dataplane.netfilter import show
+from podwire.dataplane.netfilter.draft import Draft
 from podwire.dataplane.netfilter.tables import BASE_CHAINS, Netfilter
 from podwire.dataplane.netfilter.text import RuleError
 from podwire.dataplane.tools.words import Result
@@ -135,7 +136,7 @@ def _print(nf: Netfilter, line: _Line) -> Result:
 
 
 def _change(nf: Netfilter, line: _Line) -> Result:
-    draft = change.Draft(nf, line.table)
+    draft = Draft(nf, line.table)
     if line.verb == "-C":
         draft.find(line.chain, rules.from_words(tuple(line.rest), nf.family))
         return "", "", 0
