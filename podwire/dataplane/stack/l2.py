@@ -30,10 +30,10 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
     if link.qdisc is not None:
         _queue(run, ns, link, link.qdisc, frame, skb)
         return
-    _leave(run, ns, link, frame, skb)
+    _depart(run, ns, link, frame, skb)
 
 
-def _leave(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None) -> None:
+def _depart(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None) -> None:
     """A frame leaves a device; captures see it here, behind the queue (dev_queue_xmit_nit)."""
     if run.kernel.taps:
         for tap in run.kernel.taps.get(ns.name, ()):
@@ -50,7 +50,7 @@ def _queue(run: Run, ns: Netns, link: Link, netem: Netem, frame: Frame, skb: Skb
     if run.recorder is not None and frame.packet is not None:
         run.recorder.step("qdisc", link.name, "netem", describe(netem), netns=ns.name)
     if ideal and netem.loss < 1:
-        _leave(run, ns, link, frame, skb)
+        _depart(run, ns, link, frame, skb)
         return
     size_bytes = frame.packet.size_bytes if frame.packet is not None else vxlan.ARP_BYTES
     queue = run.kernel.queue(ns.name, link.name)
@@ -61,7 +61,7 @@ def _queue(run: Run, ns: Netns, link: Link, netem: Netem, frame: Frame, skb: Skb
         if at_ns <= run.now_ns:
             queue.held -= 1
             queue.sent += 1
-            _leave(run, ns, link, frame, skb)
+            _depart(run, ns, link, frame, skb)
         else:
             run.kernel.hold(at_ns, ns.name, link.name, frame, skb)
 
@@ -78,7 +78,7 @@ def describe(netem: Netem) -> str:
 def dequeue(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None) -> None:
     """A frame that netem held leaves."""
     if link.up:
-        _leave(run, ns, link, frame, skb)
+        _depart(run, ns, link, frame, skb)
     else:
         _down(run, ns, link, frame)
 
