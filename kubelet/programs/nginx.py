@@ -30,19 +30,25 @@ WELCOME = """<!DOCTYPE html>
 
 
 def _error(status: int) -> http1.Response:
-    title = f"{status} {http1.REASONS[status]}"
+    reason = "Not Allowed" if status == 405 else http1.REASONS[status]
+    title = f"{status} {reason}"
     body = (
         f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n"
         f"<center><h1>{title}</h1></center>\r\n<hr><center>{VERSION}</center>\r\n"
         "</body>\r\n</html>\r\n"
     )
-    return http1.Response(status, body.encode(), [("Content-Type", "text/html")])
+    fields = [
+        ("Content-Type", "text/html"), ("Content-Length", str(len(body))),
+        ("Connection", "keep-alive"),
+    ]  # fmt: skip
+    return http1.Response(status, body.encode(), fields, reason)
 
 
 class _Site:
     def __init__(self, command: Command) -> None:
         self.command = command
         self.root, self.ports = _configuration(command)
+        self.began = self.now()
         self.ships_page = self.root == ROOT and not command.env.list_files(ROOT)
         """Whether the image's own page is there: a volume over the web root hides it."""
 
@@ -80,7 +86,14 @@ class _Site:
                 self.command.err(f'[error] open() "{missing}" failed (2: No such file)\n')
                 return _error(403 if path == "/index.html" else 404)
             body = WELCOME.encode()
-        return http1.Response(200, body, [("Content-Type", kind), ("Accept-Ranges", "bytes")])
+        changed = int(self.began.timestamp())
+        fields = [
+            ("Content-Type", kind), ("Content-Length", str(len(body))),
+            ("Last-Modified", f"{self.began:%a, %d %b %Y %H:%M:%S} GMT"),
+            ("Connection", "keep-alive"), ("ETag", f'"{changed:x}-{len(body):x}"'),
+            ("Accept-Ranges", "bytes"),
+        ]  # fmt: skip
+        return http1.Response(200, body, fields)
 
 
 def _configuration(command: Command) -> tuple[str, list[tuple[int, bool]]]:

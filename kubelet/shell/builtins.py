@@ -278,17 +278,21 @@ async def _listen(shell: Shell) -> None:
             shell.wake.set()
 
 
-async def wait(shell: Shell, _args: list[str], _streams: Streams) -> int:
-    """``wait``: for background jobs; a trapped signal interrupts it."""
+async def wait(shell: Shell, args: list[str], _streams: Streams) -> int:
+    """``wait [PID...]``: for background jobs; a trapped signal interrupts it."""
     status = 0
-    for job in list(shell.background):
+    for pid in args or list(shell.background):
+        job = shell.background.get(pid)
+        if job is None:
+            status = 127
+            continue
         shell.wake.clear()
         which, result = await first(_ended(job), _woken(shell))
         if which == 1:
             return 143
-        shell.background.remove(job)
+        del shell.background[pid]
         status = int(result)
-    return status
+    return status if args else 0
 
 
 async def _ended(job: asyncio.Task[int]) -> int:

@@ -55,7 +55,9 @@ class Shell:
         self.pending: list[str] = []
         self.wake = asyncio.Event()
         self.listening: asyncio.Task[None] | None = None
-        self.background: list[asyncio.Task[int]] = []
+        self.background: dict[str, asyncio.Task[int]] = {}
+        """Jobs by what ``$!`` says of them."""
+        self._last_job = 1
         self._streams: Streams | None = None
         self._tested = 0
         self._captured = 0
@@ -222,8 +224,9 @@ class Shell:
                 return 1
 
         task = self.jobs.start(job(), name=f"job of {self.name}")
-        self.background.append(task)
-        self.state.variables["!"] = str(len(self.background) + 1)
+        self._last_job += 1
+        self.background[str(self._last_job)] = task
+        self.state.variables["!"] = str(self._last_job)
 
     async def _and_or(self, node: syntax.AndOr, streams: Streams) -> int:
         status = await self._test(node.first, streams)

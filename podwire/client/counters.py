@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -175,6 +175,17 @@ class Publication:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class CapturedFrame:
+    """A frame that passed a device, as bytes (Ethernet). ``direction``: In | Out."""
+
+    device: str
+    direction: str
+    data: bytes
+    time_ns: int
+    """Wall time."""
+
+
 class Fabric(Protocol):
     """Counter 2: the kernels and disks of all nodes."""
 
@@ -190,6 +201,12 @@ class Fabric(Protocol):
     async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
         """Run a network tool (ip, iptables-save, conntrack, bridge, sysctl, ss ...) in a netns
         of a node ("" is the host's). Unknown tools exit 127.
+        """
+
+    def capture(self, node: str, netns: str, device: str) -> AsyncGenerator[CapturedFrame, None]:
+        """Frames at a device of a namespace ("any": at all) until the iterator is closed. The first
+        item has no data: the capture has begun. Who reads too slowly misses some. Raises
+        LookupError when there is no such device.
         """
 
     async def read_file(self, node: str, path: str) -> bytes:

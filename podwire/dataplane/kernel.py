@@ -8,6 +8,7 @@ them touches one, and copies it first.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 
 from podwire.dataplane import execute as commands_of
 from podwire.dataplane.commands import Command, CommandError
@@ -27,6 +28,8 @@ from podwire.dataplane.verdict import Fate
 from podwire.runtime.ports import Rng
 
 HOST = ""
+Tap = Callable[[str, str, Frame], None]
+"""(device, "In" or "Out", frame)."""
 GC_PAUSE_NS = 5_000_000_000
 
 
@@ -50,6 +53,7 @@ class Kernel:
         "node",
         "paths",
         "rng",
+        "taps",
     )
 
     def __init__(self, node: str, rng: Rng, shared: dict[str, Netns] | None = None) -> None:
@@ -67,6 +71,10 @@ class Kernel:
         self._running = False
         self.paths: PathCache | None = PathCache() if shared is None else None
         """Paths that packets took (a fork, which sees few packets, keeps none)."""
+        self.taps: dict[str, list[Tap]] = {}
+        """Who is told of the frames of a namespace's devices. Then packets go the plain road, for
+        on a kept path they pass no device.
+        """
 
     # ------------------------------------------------------------ state
 
@@ -254,7 +262,7 @@ class Kernel:
         self, netns: str, packet: Packet, now_ns: int, recorder: Recorder | None = None
     ) -> list[Emit]:
         """Send a packet of a namespace's own; ``src`` "" lets routing pick the address."""
-        if self.paths is not None:
+        if self.paths is not None and not self.taps:
             return self.paths.send(self, netns, packet, now_ns, recorder)
         return self.send_plainly(netns, packet, Run(self, now_ns, recorder))
 
@@ -271,7 +279,7 @@ class Kernel:
         self, device: str, frame: Frame, now_ns: int, recorder: Recorder | None = None
     ) -> list[Emit]:
         """A frame arrives from the wire at a physical device of the host."""
-        if self.paths is not None:
+        if self.paths is not None and not self.taps:
             return self.paths.receive(self, device, frame, now_ns, recorder)
         return self.receive_plainly(device, frame, Run(self, now_ns, recorder))
 

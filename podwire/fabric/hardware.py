@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from structlog.typing import FilteringBoundLogger
 
-from podwire.client.counters import NodeInfo, Probe, ProbeAnswer, Publication, ToolResult
+from podwire.client.counters import (
+    CapturedFrame,
+    NodeInfo,
+    Probe,
+    ProbeAnswer,
+    Publication,
+    ToolResult,
+)
 from podwire.dataplane.commands import (
     Command,
     CommandError,
@@ -26,6 +33,7 @@ from podwire.dataplane.kernel import Kernel
 from podwire.dataplane.packet import ACK, SYN, Frame, Packet
 from podwire.dataplane.verdict import WalkAnswer, WalkRequest
 from podwire.dataplane.world import World
+from podwire.fabric import captures
 from podwire.fabric import commands as machine_commands
 from podwire.fabric import host as hosts
 from podwire.fabric.host import GIB, KERNEL_VERSION, Host
@@ -251,6 +259,21 @@ class Fabric:
             routes = net_tools.netstat_routes(host.kernel, netns, numeric="n" in letters)
             return ToolResult(*routes)
         return netstat.run(tables.rows(space), words[1:], busybox=busybox)
+
+    async def capture(
+        self, node: str, netns: str, device: str
+    ) -> AsyncGenerator[CapturedFrame, None]:
+        """Frames at a device, or at all ("any"). Raises LookupError."""
+        kernel = self._running(node).kernel
+        space = kernel.peek(netns)
+        if space is None or (device != "any" and device not in space.links):
+            raise LookupError(device)
+        frames = captures.frames(kernel, netns, device, self.clock)
+        try:
+            async for seen in frames:
+                yield seen
+        finally:
+            await frames.aclose()
 
     # ------------------------------------------------------------ counter 2: disks
 

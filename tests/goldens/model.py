@@ -119,6 +119,8 @@ async def _type(env: Env, fabric: Fabric, line: Line) -> tuple[int, str]:
 
 
 _SHAPES = (
+    (re.compile(r"\bDiG \S+"), "DiG VERSION"),
+    (re.compile(r'"[0-9a-f]+-[0-9a-f]+"'), "TAG"),
     (re.compile(r"\b[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}\b"), "MAC"),
     (re.compile(r"\bfe80::[0-9a-f:]+"), "LINKLOCAL"),
     (re.compile(r"\b0x[0-9a-f]+\b"), "HEX"),
@@ -126,6 +128,7 @@ _SHAPES = (
     (re.compile(r"\d[\d.,]*"), "N"),
     (re.compile(r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun),? "), "DAY "),
     (re.compile(r"\b(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b"), "MON"),
+    (re.compile(r"\b[KMGT]?(?=Bytes|bits/sec)"), "unit-"),
     (re.compile(r"[ \t]+"), " "),
 )
 

@@ -182,7 +182,11 @@ class _Curl:
         if options.verbose:
             head = data[data.find(method.encode()) :].partition(b"\r\n\r\n")[0].decode("latin-1")
             self.command.err("".join(f"> {line}\n" for line in [*head.split("\r\n"), ""]))
-            self._say("* Request completely sent off")
+            if body and not self.command.env.tty:
+                self._say(f"}} [{len(body)} bytes data]")
+                self._say(f"* upload completely sent off: {len(body)} bytes")
+            else:
+                self._say("* Request completely sent off")
         try:
             await stream.send(data)
             reader = http1.Reader(stream)
@@ -208,6 +212,8 @@ class _Curl:
             status = f"{response.version} {response.status} {response.reason}"
             lines = [status, *(f"{name}: {value}" for name, value in response.headers), ""]
             self.command.err("".join(f"< {line}\n" for line in lines))
+            if response.body and not self.command.env.tty:
+                self._say(f"{{ [{len(response.body)} bytes data]")
             self._say(f"* Connection #0 to host {url.host} left intact")
         return response
 
@@ -242,6 +248,9 @@ class _Curl:
             fields.append(("Content-Length", str(len(body))))
             fields.append(("Content-Type", "application/x-www-form-urlencoded"))
         for name, value in options.headers:
+            if name.lower() == "host" and value:
+                fields[0] = (name, value)
+                continue
             fields = [field for field in fields if field[0].lower() != name.lower()]
             if value:
                 fields.append((name, value))
@@ -261,7 +270,11 @@ class _Curl:
         if not ips:
             raise CurlError(RESOLVE, f"Could not resolve host: {url.host}")
         transfer.looked_up_ns = self.clock.monotonic_ns()
-        self._say_resolved(url, ips)
+        if pinned:
+            self._say(f"* Added {url.host}:{url.port}:{pinned} to DNS cache")
+            self._say(f"* Hostname {url.host} was found in DNS cache")
+        else:
+            self._say_resolved(url, ips)
         failure: OSError | None = None
         spent_s = (transfer.looked_up_ns - began) / 1e9 if options.connect_timeout_s else 0.0
         for ip in ips:

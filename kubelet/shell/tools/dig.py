@@ -136,22 +136,25 @@ async def _look(command: Command, lookup: Lookup) -> int:
             command.err(f"dig: couldn't get address for '{lookup.server}': {why}\n")
             return 10
         servers = [found.addresses[0]]
+    head = ""
     if lookup.shown["cmd"] and not lookup.short:
-        command.out(f"\n; <<>> DiG {VERSION} <<>> {' '.join(command.args)}\n")
-        command.out(";; global options: +cmd\n")
+        head = f"\n; <<>> DiG {VERSION} <<>> {' '.join(command.args)}\n"
+        head += "; (1 server found)\n" if lookup.server else ""
+        head += ";; global options: +cmd\n"
     wanted = [dnswire.absolute(lookup.name)]
     if lookup.search:
         wanted = resolver.candidates(lookup.name, conf)
     answered = 9
     for i, name in enumerate(wanted):
-        answered, message = await _ask(command, lookup, servers, name, last=i == len(wanted) - 1)
+        last = i == len(wanted) - 1
+        answered, message = await _ask(command, lookup, servers, name, head, last=last)
         if message is None or message.rcode != dnswire.NXDOMAIN:
             break
     return answered
 
 
 async def _ask(
-    command: Command, lookup: Lookup, servers: list[str], name: str, *, last: bool
+    command: Command, lookup: Lookup, servers: list[str], name: str, head: str, *, last: bool
 ) -> tuple[int, Message | None]:
     clock = command.env.clock
     edns = Edns(1232) if lookup.edns else None
@@ -176,11 +179,13 @@ async def _ask(
                 command.out(f";; communications error to {server}#{lookup.port}: {why}\n")
                 continue
             if last or answer.rcode != dnswire.NXDOMAIN:
+                command.out(head)
                 taken_ms = (clock.monotonic_ns() - began) // 1_000_000
                 told = _Printer(command, lookup, server, taken_ms, size, tcp=tcp)
                 told.print(answer)
             return 0, answer
-    command.out(";; no servers could be reached\n\n" if lookup.shown["comments"] else "")
+    command.out(head)
+    command.out(";; no servers could be reached\n" if lookup.shown["comments"] else "")
     return 9, None
 
 

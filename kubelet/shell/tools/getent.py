@@ -26,7 +26,9 @@ async def run(command: Command) -> int:
         if database == "hosts":  # IPv6 alone when there is any, as getent asks for it first
             six = [ip for ip in shown if ":" in ip]
             for ip in six or shown:
-                command.out(f"{ip:<15} {found.canonical or name}\n")
+                canonical = found.canonical or name
+                alias = "." in name and not f"{canonical}.".startswith(f"{name.rstrip('.')}.")
+                command.out(f"{ip:<15} {canonical}{f' {name}' if alias else ''}\n")
             continue
         for i, ip in enumerate(shown):
             for kind in ("STREAM", "DGRAM", "RAW"):

@@ -81,5 +81,4 @@ async def _tell(
     if not told and len(kinds) == 1:
         kind = dnstext.type_name(kinds[0])
         command.out(f"{name.rstrip('.')} has no {kind} record\n")
-        return 1
     return 0

@@ -27,6 +27,7 @@ class Options:
     udp: bool = False
     verbose: bool = False
     zero: bool = False
+    numeric: bool = False
     wait_s: float = 0.0
     source_port: int = 0
     words: tuple[str, ...] = ()
@@ -35,7 +36,7 @@ class Options:
 def _options(command: Command) -> Options:
     options, words = Options(), []
     args = list(command.args)
-    flags = {"l": "listen", "k": "keep", "u": "udp", "v": "verbose", "z": "zero"}
+    flags = {"l": "listen", "k": "keep", "u": "udp", "v": "verbose", "z": "zero", "n": "numeric"}
     while args:
         arg = args.pop(0)
         if arg[:1] != "-" or len(arg) < 2:
@@ -51,7 +52,7 @@ def _options(command: Command) -> Options:
                 if flag in "wp":
                     setattr(options, "wait_s" if flag == "w" else "source_port", int(value))
                 break
-            elif flag not in "nt46NCdr":
+            elif flag not in "t46NCdr":
                 raise UsageError(f"invalid option -- {flag}")
     options.words = tuple(words)
     return options
@@ -98,7 +99,7 @@ def _succeeded(command: Command, options: Options, ip: str, port: int) -> None:
         command.err(f"{host} ({ip}:{port}) open\n")
         return
     where = host if host == ip else f"{host} ({ip})"
-    service = SERVICES.get(port, "*")
+    service = "*" if options.numeric else SERVICES.get(port, "*")
     command.err(f"Connection to {where} {port} port [{kind}/{service}] succeeded!\n")
 
 
@@ -111,7 +112,8 @@ def _failed(command: Command, options: Options, ip: str, port: int, error: OSErr
         return command.fail(text)
     if options.verbose:
         where = host if host == ip else f"{host} ({ip})"
-        told = "timed out: Operation in progress" if late else f"failed: {why}"
+        now = "" if command.image.libc == resolver.MUSL else "now "
+        told = f"timed out: Operation {now}in progress" if late else f"failed: {why}"
         command.fail(f"connect to {where} port {port} ({kind}) {told}")
     return 1
 

@@ -154,7 +154,7 @@ class _Busybox(_Common):
                 rcode = dnstext.rcode_name(answer.rcode)
                 out(f"** server can't find {candidate}: {rcode}\n\n")
                 continue
-            if not answer.aa and answer.answer:
+            if not answer.aa:
                 out("Non-authoritative answer:\n")
             out(_busybox_lines(answer))
         return status

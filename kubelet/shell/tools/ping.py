@@ -165,7 +165,7 @@ class _Ping:
         if self.options.stamped:
             now_ns = self.command.env.clock.now_ns()
             stamp = f"[{now_ns // 10**9}.{now_ns % 10**9 // 1000:06d}] "
-        time = f"{answer.seconds * 1000:.3f}"
+        time = f"{answer.seconds * 1000:.3f}" if self.busybox else _three_digits(answer.seconds)
         self.command.out(
             f"{stamp}{self.data_bytes + ICMP_BYTES} bytes from {answer.address}: {shown} "
             f"ttl={answer.ttl} time={time} ms\n"
@@ -201,3 +201,10 @@ class _Ping:
             deviation = (sum((t - mean) ** 2 for t in self.times_ms) / got) ** 0.5
             figures = f"{low:.3f}/{mean:.3f}/{high:.3f}/{deviation:.3f}"
             command.out(f"rtt min/avg/max/mdev = {figures} ms\n")
+
+
+def _three_digits(seconds: float) -> str:
+    """Milliseconds as iputils shows them: fewer decimals the longer it took."""
+    ms = seconds * 1000
+    decimals = 0 if ms >= 99.95 else 1 if ms >= 9.995 else 2 if ms >= 0.9995 else 3
+    return f"{ms:.{decimals}f}"

@@ -62,7 +62,7 @@ async def _get(command: Command, text: str, options: dict[str, str], headers: ht
         if not ips:
             return command.fail(f"bad address '{url.host}'")
         if "-q" not in options:
-            command.err(f"Connecting to {url.host}:{url.port} ({ips[0]}:{url.port})\n")
+            command.err(f"Connecting to {url.authority} ({ips[0]}:{url.port})\n")
         try:
             stream = await web.connect(command.env, ips, url.port, web.CONNECT_TIMEOUT_S)
         except TimeoutError:

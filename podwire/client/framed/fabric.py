@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-from podwire.client.counters import Fabric, NodeInfo, Publication, ToolResult
+from podwire.client.counters import CapturedFrame, Fabric, NodeInfo, Publication, ToolResult
 from podwire.client.framed.methods import Method, Table
 from podwire.client.framed.session import Connection
 from podwire.dataplane.commands import AnyCommand, Command
@@ -18,6 +18,7 @@ WRITE_FILE = Method("fabric.write_file", tuple[str, str, bytes])
 REMOVE_FILE = Method("fabric.remove_file", tuple[str, str])
 LIST_FILES = Method("fabric.list_files", tuple[str, str], list[str])
 WATCH_FILES = Method("fabric.watch_files", tuple[str, str], item=str)
+CAPTURE = Method("fabric.capture", tuple[str, str, str], item=CapturedFrame)
 WALK = Method("fabric.walk", tuple[WalkRequest], WalkAnswer)
 ASK_DATAGRAM = Method(
     "fabric.ask_datagram",
@@ -33,7 +34,13 @@ def serve_fabric(table: Table, fabric: Fabric) -> None:
     async def watch_files(node: str, prefix: str) -> tuple[None, AsyncIterator[str]]:
         return None, fabric.watch_files(node, prefix)
 
+    async def capture(
+        node: str, netns: str, device: str
+    ) -> tuple[None, AsyncIterator[CapturedFrame]]:
+        return None, fabric.capture(node, netns, device)
+
     table.unary(NODE, fabric.node)
+    table.stream(CAPTURE, capture)
     table.unary(EXECUTE, fabric.execute)
     table.unary(TOOL, fabric.tool)
     table.unary(READ_FILE, fabric.read_file)
@@ -91,6 +98,18 @@ class FramedFabric:
         try:
             async for path in items:
                 yield path
+        finally:
+            await items.aclose()
+
+    async def capture(
+        self, node: str, netns: str, device: str
+    ) -> AsyncGenerator[CapturedFrame, None]:
+        """See ``counters.Fabric``."""
+        _, items = await self._link.session().stream(CAPTURE, node, netns, device)
+        assert items is not None, "a capture answers with items"
+        try:
+            async for frame in items:
+                yield frame
         finally:
             await items.aclose()
 

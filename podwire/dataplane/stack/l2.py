@@ -30,6 +30,14 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
     if link.qdisc is not None:
         _queue(run, ns, link, link.qdisc, frame, skb)
         return
+    _depart(run, ns, link, frame, skb)
+
+
+def _depart(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None) -> None:
+    """A frame leaves a device; captures see it here, behind the queue (dev_queue_xmit_nit)."""
+    if run.kernel.taps:
+        for tap in run.kernel.taps.get(ns.name, ()):
+            tap(link.name, "Out", frame)
     _TRANSMIT[link.kind](run, ns, link, frame, skb)
 
 
@@ -42,7 +50,7 @@ def _queue(run: Run, ns: Netns, link: Link, netem: Netem, frame: Frame, skb: Skb
     if run.recorder is not None and frame.packet is not None:
         run.recorder.step("qdisc", link.name, "netem", describe(netem), netns=ns.name)
     if ideal and netem.loss < 1:
-        _TRANSMIT[link.kind](run, ns, link, frame, skb)
+        _depart(run, ns, link, frame, skb)
         return
     size_bytes = frame.packet.size_bytes if frame.packet is not None else vxlan.ARP_BYTES
     queue = run.kernel.queue(ns.name, link.name)
@@ -53,7 +61,7 @@ def _queue(run: Run, ns: Netns, link: Link, netem: Netem, frame: Frame, skb: Skb
         if at_ns <= run.now_ns:
             queue.held -= 1
             queue.sent += 1
-            _TRANSMIT[link.kind](run, ns, link, frame, skb)
+            _depart(run, ns, link, frame, skb)
         else:
             run.kernel.hold(at_ns, ns.name, link.name, frame, skb)
 
@@ -70,7 +78,7 @@ def describe(netem: Netem) -> str:
 def dequeue(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None) -> None:
     """A frame that netem held leaves."""
     if link.up:
-        _TRANSMIT[link.kind](run, ns, link, frame, skb)
+        _depart(run, ns, link, frame, skb)
     else:
         _down(run, ns, link, frame)
 
@@ -177,6 +185,9 @@ def receive(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = Non
     if not link.up:
         _down(run, ns, link, frame)
         return
+    if run.kernel.taps:
+        for tap in run.kernel.taps.get(ns.name, ()):
+            tap(link.name, "In", frame)
     if link.beyond is not None and not link.beyond.takes and frame.carries:
         why = f"{link.name}: {link.beyond.words}"
         packet = frame.packet or NO_PACKET

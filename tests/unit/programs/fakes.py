@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
-from podwire.client.counters import ContainerSpec, Sockets, ToolResult
+from podwire.client.counters import CapturedFrame, ContainerSpec, Sockets, ToolResult
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.runtime.env import Env
 from tests.unit.programs.flatnet import FlatNet
@@ -114,6 +114,11 @@ class FakeFabric:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, tuple[str, ...]]] = []
+
+    async def capture(self, *where: str) -> AsyncGenerator[CapturedFrame, None]:
+        """There is no device."""
+        raise LookupError(where[-1])
+        yield  # a generator, as the real one
 
     async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
         self.calls.append((node, netns, tuple(argv)))
