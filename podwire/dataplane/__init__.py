@@ -6,6 +6,7 @@ agents programmed into it. Pure: time comes as an argument, chance from a ports.
 The files, from the outside in::
 
     commands  verdict  packet  emit     what others say and hear
+    cost                                what a real kernel would have spent, told with the steps
     world     walk     journey          all kernels and wires; walking a packet on a fork
     kernel    execute  tools/           one node: packets in and out, commands, command lines
     run       skb                       one call into a kernel; a packet with what is noted about it
