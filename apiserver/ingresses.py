@@ -12,7 +12,7 @@ from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.api.views import Ingress, Pod, Service
 from podwire.apiserver import places
-from podwire.apiserver.nearest import Search, nearest, worth_explaining
+from podwire.apiserver.nearest import Search, nearest
 from podwire.apiserver.places import Target
 from podwire.apiserver.reports import Question, report
 from podwire.apiserver.sources import Source, Sources
@@ -25,6 +25,7 @@ from podwire.explain import ingress as l7
 from podwire.explain.candidate import Candidate
 from podwire.explain.candidates import candidates
 from podwire.explain.cause import cause
+from podwire.explain.compose import worth_explaining
 from podwire.explain.objects import Objects
 from podwire.explain.report import Cause, Nearest, Report, TraceSpec
 from podwire.l7.certs import key_pair

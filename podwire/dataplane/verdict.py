@@ -159,6 +159,9 @@ class WalkRequest(_Record, frozen=True, kw_only=True):
     protocol: str = "tcp"
     src: str = ""
     """"" lets routing pick the source address."""
+    in_dev: str = ""
+    """The device of the node by which the packet comes in from outside; "" when it is sent by a
+    program of the namespace."""
     src_port: int = 0
     """0 draws an ephemeral one."""
     dst: str

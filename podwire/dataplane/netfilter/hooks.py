@@ -141,7 +141,7 @@ def _walk(run: Run, ns: Netns, skb: Skb, table: str, hook: str) -> Verdict:
     chain = nf.tables[table][hook]
     if run.notes is not None:
         run.notes.table(nf, table, hook)
-    if not chain.rules and chain.policy == "ACCEPT":
+    if not chain.items and chain.policy == "ACCEPT":
         nf.hit_policy(table, hook, skb.packet.size_bytes)
         return _ACCEPT
     meter = run.recorder.meter if run.recorder is not None else None

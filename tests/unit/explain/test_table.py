@@ -203,3 +203,24 @@ def test_no_line_of_the_golden_files_is_wider_than_a_terminal():
     for path in GOLDEN.glob("*.txt"):
         for line in path.read_text().splitlines():
             assert len(line) <= 110
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_columns_stay_aligned_whatever_the_names_lengths(ascii_only):
+    """nftables' chains have up to 240 characters: cut in the middle, whole in a wide table."""
+    long = "endpoint-5OJB2KTY-production/backend/tcp/http__10.244.1.2/8080"
+    steps = [
+        Step(stage="nft", object=long, result="dnat", detail="to 10.244.1.2"),
+        Step(stage="nft", object="services", result="goto", detail="to 10.244.1.2"),
+    ]
+    many = [*[Step(stage="out", object="eth0", result="send")] * 1000, *steps]
+    found = report(hops=numbered([Hop(node="node-1", steps=many)]))
+    for wide in (False, True):
+        text = table.render(found, ascii_only=ascii_only, wide=wide)
+        [first, second] = [line for line in text.splitlines() if line.endswith("to 10.244.1.2")]
+        assert len(first) == len(second)
+        assert (long in first) == wide
+    cut = table.render(found, ascii_only=ascii_only)
+    name = "endpoint-5OJB...44.1.2/8080" if ascii_only else "endpoint-5OJB2…244.1.2/8080"
+    assert name[:13] in cut
+    assert "1.2/8080 dnat" in cut
