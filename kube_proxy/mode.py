@@ -76,6 +76,8 @@ class Mode(Protocol):
     restore_base_s: float
     """What starting the tools of one sync costs, in modelled time."""
     restore_per_change_s: float
+    restore_source: str
+    """Where both are from, in a few words."""
     knows_service_cidrs: bool = False
     """Whether it must be told which networks cluster IPs come from (``Proxier.service_cidrs``)."""
     annotations: tuple[str, ...] = ()

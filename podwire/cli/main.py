@@ -19,6 +19,7 @@ VERBS = {
     "get": "Show clusters, kubeconfig, components or endpoints.",
     "kubectl": "Run the real kubectl against a cluster.",
     "trace": "Walk a packet hop by hop and say why it arrived or died.",
+    "compare": "Compare what could be chosen (proxy modes), in virtual time.",
     "node": "Run a command on a modelled node.",
     "load": "Make a modelled node of what a real machine's tools printed.",
     "certs": "Issue certificates for a cluster whose rooms are processes.",

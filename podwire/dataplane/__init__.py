@@ -6,6 +6,7 @@ agents programmed into it. Pure: time comes as an argument, chance from a ports.
 The files, from the outside in::
 
     commands  verdict  packet  emit     what others say and hear
+    cost                                what a real kernel would have spent, told with the steps
     world     walk     journey          all kernels and wires; walking a packet on a fork
     log                                 all that was done to a world, and the world again at a point
     dump/     outside                   kernels from dumps of real machines; what lies around them

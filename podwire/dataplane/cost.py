@@ -5,7 +5,7 @@ The model finds rules by an index; Linux walks them. The account is Linux's: eve
 policy is no rule). A lookup is one question to a hash or tree: a set or map of nft (anonymous ones
 too), an ipset, a list of ``recent``, conntrack (one as a packet arrives, two as a new connection is
 put in: its tuple and its answers'), IPVS' connections, templates and virtual servers, eBPF's maps.
-Not counted: routing, neighbours, FDBs, NAT's search for a free port, sockets.
+Not counted: routing, neighbours, FDBs, whose pods are local, NAT's search for a free port, sockets.
 
 ``latency_ns`` is an estimate: those numbers by ``NS``. The rest of the stack, wires and what a
 cache misses are not in it, so compare it with others of its kind and with nothing else.

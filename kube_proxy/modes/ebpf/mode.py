@@ -34,6 +34,7 @@ class EbpfMode(Mode):
     restore_base_s = 0.001
     restore_per_change_s = 0.000_005
     """One bpf() call per entry: a guess at a few microseconds each."""
+    restore_source = "guess"
 
     def settings(self, config: Config, node: NodeFacts, family: str) -> Settings:
         """What shapes the state. NodePorts are on the primary address unless told otherwise."""

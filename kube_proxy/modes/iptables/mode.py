@@ -22,6 +22,7 @@ class IptablesMode(Mode):
     restore_base_s = 0.010
     restore_per_change_s = 0.000_15
     """iptables-nft took 1.64 s for 1000 Services of three endpoints, about 11,000 rules."""
+    restore_source = "iptables-nft 1.8.9 at 1,000 Services"
 
     def settings(self, config: Config, node: NodeFacts, family: str) -> Settings:
         """What shapes the rules. Raises ConfigError."""

@@ -35,6 +35,7 @@ class IpvsMode(Mode):
     """A guess: upstream starts one ipset per entry, and asks netlink for each server. No kernel
     with IPVS was at hand to measure.
     """
+    restore_source = "guess"
 
     def settings(self, config: Config, node: NodeFacts, family: str) -> Settings:
         """What shapes the state. Raises ConfigError."""

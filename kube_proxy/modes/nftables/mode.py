@@ -28,6 +28,7 @@ class NftablesMode(Mode):
     restore_base_s = 0.010
     restore_per_change_s = 0.000_065
     """nft took 0.92 s for 1000 Services of three endpoints, about 14,000 changes."""
+    restore_source = "nft 1.0.6 at 1,000 Services"
 
     knows_service_cidrs = True
 

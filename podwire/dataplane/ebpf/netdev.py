@@ -62,18 +62,20 @@ def _told_by_dsr(run: Run, ns: Netns, name: str, packet: Packet) -> None:
     """Remember in whose name a backend here answers; a SYN without the option ends that
     (nodeport_extract_dsr_v4, snat_v4_create_dsr).
     """
-    ebpf, option = ns.ebpf, packet.dsr
+    ebpf, option, meter = ns.ebpf, packet.dsr, _meter(run)
     if option is not None and _local(ns, packet.dst):
         flow = Tracked(
             packet.protocol, packet.src, packet.src_port, option.ip, option.port,
             packet.dst, packet.dst_port, packet.src, packet.src_port,
         )  # fmt: skip
+        lookup.asked(meter)
         ebpf.remember(flow, run.now_ns)
         if run.recorder is not None:
             run.recorder.step("ebpf", name, "learn", str(option), netns=ns.name)
         return
     if option is None and packet.protocol == "tcp" and packet.tcp_flags == SYN:
         answered = (packet.protocol, packet.dst, packet.dst_port, packet.src, packet.src_port)
+        lookup.asked(meter)
         asked = ebpf.reverse.get(answered)
         if asked is not None:
             ebpf.forget(asked)

@@ -12,6 +12,7 @@ The plain road (``stack``) stays the judge: nothing here decides anything. What 
 vouch for (NAT by chance, ``recent``, nft, IPVS, eBPF, netem, drops, ICMP) is not kept. Every
 command and every change of neighbours, bridges or paths' MTUs forgets all paths; the caches may be
 emptied at any time and nothing that can be seen changes (property tests hold both roads together).
+What a packet cost (``cost``) is told with its steps, and kept with them.
 
 Whoever adds something to the plain road: what decides by a source port, by time, by memory or by
 chance of its own calls ``run.unfit()``; what changes state that other packets' ways depend on calls
