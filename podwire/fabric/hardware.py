@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from functools import lru_cache
+from hashlib import blake2b
 
 from structlog.typing import FilteringBoundLogger
 
@@ -33,8 +35,22 @@ from podwire.fabric.wire import NIC, Wire
 from podwire.runtime.ports import Clock, Ids, Rng, TraceLog
 
 ETHERNET_BYTES = 14
+LONG_TEXT = 1 << 16
+"""A command with so many characters of text is recorded by its digest, made once for all nodes
+that execute it.
+"""
 LOCAL_DELAY_S = 20e-6
 """One way between two sockets of the same node."""
+
+
+def _fact(command: Command) -> bytes:
+    """What history records of a command."""
+    return _digest(command) if len(getattr(command, "text", "")) > LONG_TEXT else encode(command)
+
+
+@lru_cache(maxsize=4)
+def _digest(command: Command) -> bytes:
+    return blake2b(encode(command)).digest()
 
 
 class Fabric:
@@ -187,7 +203,7 @@ class Fabric:
         for command in commands:
             if isinstance(command, NetnsDel):
                 self.sockets.reset_netns(node, command.name)
-            self.trace.record("node", node, encode(command))
+            self.trace.record("node", node, _fact(command))
             host.kernel.execute(command, now_ns)
         self._arm(host)
 
