@@ -196,7 +196,7 @@ class Proxier:
         assert about is not None
         key = about.key
         self.services = self.shared.moved("services", self.services, key, new)
-        if old is not None and new is not None and same_service(old, new, self.family):
+        if old is not None and new is not None and self._same(old, new):
             return False
         if new is None:
             self.shared.forget(self.family, key)
@@ -205,6 +205,12 @@ class Proxier:
         if new is not None and new.spec.health_check_node_port:
             self.checked[key] = None
         return True
+
+    def _same(self, old: Service, new: Service) -> bool:
+        """Whether nothing changed that shapes rules."""
+        before, after = old.metadata.annotations, new.metadata.annotations
+        noted = all(before.get(key) == after.get(key) for key in self.mode.annotations)
+        return noted and same_service(old, new, self.family)
 
     def slice(self, old: EndpointSlice | None, new: EndpointSlice | None) -> bool:
         """Take over an EndpointSlice; whether a sync is due. Slices of others' families pass."""

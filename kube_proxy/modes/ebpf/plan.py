@@ -6,10 +6,11 @@ same and see the same change share the step; what only one node knows, its pods,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from podwire.api.views import Service
 from podwire.dataplane.commands import EbpfMapUpdate
 from podwire.dataplane.ebpf.maps import SECOND_FAMILY
 from podwire.kube_proxy.core import Proxier
@@ -18,17 +19,35 @@ from podwire.kube_proxy.model import Endpoint, ServicePort, categorize, host_por
 from podwire.kube_proxy.pieces import Base, Prepared, base, prepared, udp_wanted
 from podwire.kube_proxy.table import NOTHING, Draft, Table
 
+MODE_NOTE = "service.cilium.io/forwarding-mode"
+ALGORITHM_NOTE = "service.cilium.io/lb-algorithm"
+RANGES_NOTE = "service.cilium.io/src-ranges-policy"
+NOTES = (MODE_NOTE, ALGORITHM_NOTE, RANGES_NOTE)
+"""The annotations of Services that count."""
 FIRST_ID = {"ipv4": 1, "ipv6": SECOND_FAMILY}
 """Both families' ids come from one space, as upstream's allocator gives them."""
 
 
+class Said(NamedTuple):
+    """What annotations and configuration say of a Service's port."""
+
+    dsr: bool = False
+    algorithm: str = "undef"
+    deny: bool = False
+
+
 class Front(NamedTuple):
-    """A frontend: ``IP:PORT/PROTO[/i]``, flags, the endpoints behind it."""
+    """A frontend: ``IP:PORT/PROTO[/i]``, flags, and the backends behind it: those in use, then
+    those that are ending.
+    """
 
     at: str
     flags: tuple[str, ...]
-    ends: list[Endpoint]
+    active: list[Endpoint]
+    ending: list[Endpoint]
+    algorithm: str
     maglev: bool
+    """Whether clients are spread by Maglev."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,12 +155,25 @@ def _rendered(state: Proxier, one: Prepared | None) -> Pieces:
     """A Service's pieces on this node; () of one that is none."""
     if one is None:
         return ()
-    annotated = one.service.metadata.annotations
+    service = one.service
 
     def of(port: ServicePort, endpoints: tuple[Endpoint, ...]) -> Piece:
-        return Piece(port, endpoints, tuple(_frontends(state, port, endpoints, annotated)))
+        said = _said(state, service, port)
+        return Piece(port, endpoints, tuple(_frontends(state, port, endpoints, said)))
 
-    return one.pieces(state.node, ("ebpf", state.settings.node_port_ips), of)
+    return one.pieces(state.node, ("ebpf", state.settings), of)
+
+
+def _said(state: Proxier, service: Service, port: ServicePort) -> Said:
+    """Source: cilium pkg/annotation (Service annotations), pkg/loadbalancer/reflectors."""
+    cilium, notes = state.settings.cilium, service.metadata.annotations
+    dsr = cilium.is_dsr(port.protocol)
+    if cilium.mode_annotation and notes.get(MODE_NOTE) in {"dsr", "snat"}:
+        dsr = notes[MODE_NOTE] == "dsr"
+    algorithm = "undef"
+    if cilium.algorithm_annotation and notes.get(ALGORITHM_NOTE) in {"random", "maglev"}:
+        algorithm = notes[ALGORITHM_NOTE]
+    return Said(dsr, algorithm, notes.get(RANGES_NOTE) == "deny")
 
 
 def _pods(found: Base) -> dict[str, dict[str, int]]:
@@ -159,7 +191,7 @@ def _pods_of(groups: Iterable[tuple[Endpoint, ...]], node: str) -> dict[str, Non
 
 
 def _programs(state: Proxier, devices: tuple[str, ...]) -> list[str]:
-    s = state.settings
+    s = state.settings.cilium
     names = [f"cil_sock{n}_{call}" for n in (4, 6) for call in
              ("connect", "sendmsg", "recvmsg", "getpeername")]  # fmt: skip
     found = [f"attach {name} cgroup" for name in names]
@@ -168,50 +200,81 @@ def _programs(state: Proxier, devices: tuple[str, ...]) -> list[str]:
                   ("cil_from_netdev", "cil_to_netdev")]  # fmt: skip
     found += ["attach cil_from_container *", "attach cil_from_overlay *"]
     return [*found, f"config mode={s.mode}", f"config algorithm={s.algorithm}",
+            f"config tableSize={s.table_size}",
             f"config hostNamespaceOnly={str(s.host_namespace_only).lower()}"]  # fmt: skip
 
 
 def _frontends(
-    state: Proxier, port: ServicePort, endpoints: tuple[Endpoint, ...],
-    annotated: dict[str, str],
-) -> list[Front]:  # fmt: skip
+    state: Proxier, port: ServicePort, endpoints: tuple[Endpoint, ...], said: Said
+) -> list[Front]:
     choice = categorize(port, endpoints, state.node)
     everyone, local = list(choice.cluster), list(choice.local)
     own = [e for e in endpoints if e.node == state.node.name]
     inner = [e for e in local if e in own] if port.internal_local else everyone
     outer = local if port.external_local else everyone
+    inner_ending = _ending(own if port.internal_local else endpoints, inner)
+    outer_ending = _ending(own if port.external_local else endpoints, outer)
     policy = [*(["Local"] if port.external_local else []),
               *(["InternalLocal"] if port.internal_local else [])]  # fmt: skip
     affinity = ["sessionAffinity"] if port.affinity_s else []
-    extra = ["dsr"] if annotated.get("service.cilium.io/forwarding-mode") == "dsr" else []
+    extra = ["dsr"] if said.dsr else []
     two = port.external_local != port.internal_local
-    any_ip = "::" if state.family == "ipv6" else "0.0.0.0"
-    proto = port.protocol.upper()
-    outside: list[tuple[str, list[str]]] = []
-    if port.node_port:
-        outside.append((f"{host_port(any_ip, port.node_port)}/{proto}", ["NodePort"]))
-        outside += [(f"{host_port(ip, port.node_port)}/{proto}", ["NodePort"])
-                    for ip in state.settings.node_port_ips]  # fmt: skip
-    ranged = ["check source-range"] if port.source_ranges else []
-    outside += [(f"{host_port(ip, port.port)}/{proto}", ["ExternalIPs"])
-                for ip in port.external_ips]  # fmt: skip
-    outside += [(f"{host_port(ip, port.port)}/{proto}", ["LoadBalancer", "ranged"])
-                for ip in port.lb_ips]  # fmt: skip
-    maglev = state.settings.algorithm == "maglev"
+    any_ip = host_port("::" if state.family == "ipv6" else "0.0.0.0", port.node_port)
+    ranged = ["check source-range", *(["deny"] if said.deny else [])] if port.source_ranges else []
     found: list[Front] = []
-    cluster = f"{host_port(port.cluster_ip, port.port)}/{proto}"
-    flags: tuple[str, ...] = ("ClusterIP", *policy, *affinity, "non-routable")
-    found.append(Front(cluster, flags, inner, maglev=False))
-    for at, (kind, *ranges) in outside:
-        closed = ["non-routable"] if at.startswith(host_port(any_ip, port.node_port)) else []
+
+    def front(
+        at: str, flags: Iterable[str], active: list[Endpoint], ending: list[Endpoint]
+    ) -> None:
+        flags = tuple(flags)
+        found.append(Front(at, flags, active, ending, said.algorithm, _spreads(state, flags, said)))
+
+    cluster = f"{host_port(port.cluster_ip, port.port)}/{port.protocol.upper()}"
+    front(cluster, ("ClusterIP", *policy, *affinity, "non-routable", *extra), inner, inner_ending)
+    for at, kind in _outside(state, port, any_ip):
+        closed = ["non-routable"] if at.startswith(any_ip) else []
         scopes = ["two-scopes"] if two else []
-        checks = ranged if ranges else []
+        checks = ranged if kind != "NodePort" else []
         flags = (kind, *policy, *affinity, *closed, *checks, *scopes, *extra)
-        spread = maglev and not closed
-        found.append(Front(at, flags, outer, spread))
+        front(at, flags, outer, outer_ending)
         if two:
-            found.append(Front(f"{at}/i", flags, inner, spread))
+            front(f"{at}/i", flags, inner, inner_ending)
     return sorted(found, key=lambda front: (front.at.endswith("/i"), front.at))
+
+
+def _ending(endpoints: Sequence[Endpoint], used: Sequence[Endpoint]) -> list[Endpoint]:
+    """Those that keep their connections and get no new ones."""
+    return [e for e in endpoints if e.terminating and e.serving and e not in used]
+
+
+def _outside(state: Proxier, port: ServicePort, any_ip: str) -> list[tuple[str, str]]:
+    """The addresses at which clients outside ask, and the type of each."""
+    node_ports = []
+    if port.node_port:
+        own = [host_port(ip, port.node_port) for ip in state.settings.node_port_ips]
+        node_ports = [any_ip, *own]
+    external = [host_port(ip, port.port) for ip in port.external_ips]
+    balanced = [host_port(ip, port.port) for ip in port.lb_ips]
+    proto = port.protocol.upper()
+    return [
+        (f"{at}/{proto}", kind)
+        for kind, ats in (
+            ("NodePort", node_ports),
+            ("ExternalIPs", external),
+            ("LoadBalancer", balanced),
+        )
+        for at in ats
+    ]
+
+
+def _spreads(state: Proxier, flags: tuple[str, ...], said: Said) -> bool:
+    """Whether clients are spread by Maglev: never at the address that stands for all of a node;
+    at a cluster IP only where the Service itself says so (nodeport-explicit-maglev.txtar).
+    """
+    if said.algorithm == "maglev":
+        return "non-routable" not in flags or flags[0] == "ClusterIP"
+    default = said.algorithm == "undef" and state.settings.cilium.algorithm == "maglev"
+    return default and "non-routable" not in flags
 
 
 # ---------------------------------------------------------------- from account to account
@@ -288,39 +351,47 @@ def _entries(
     drafts: _Drafts, port: ServicePort, front: Front,
     backends: dict[str, str], wanted: dict[str, str], users: dict[str, None],
 ) -> None:  # fmt: skip
-    number = drafts.ids.get(front.at)
+    at, joined = front.at, "+".join(front.flags)
+    number = drafts.ids.get(at)
     if number is None:
         number, drafts.next_id = drafts.next_id, drafts.next_id + 1
-        drafts.ids.put(front.at, number)
-    proto, joined = port.protocol.upper(), "+".join(front.flags)
-    numbers = []
-    for end in front.ends:
-        text = f"{end.text}/{proto}"
-        be = drafts.backends.get(text)
-        if be is None:
-            be, drafts.next_backend = drafts.next_backend, drafts.next_backend + 1
-            drafts.backends.put(text, be)
-        numbers.append(be)
-        users[text] = None
-        condition = "terminating" if end.terminating else "active"
-        backends[f"BE: ID={be}"] = f"BE: ID={be} ADDR={text} STATE={condition}"
-        if port.affinity_s:
-            wanted[f"AFF: ID={number} BEID={be}"] = f"AFF: ID={number} BEID={be}"
-    at = front.at
+        drafts.ids.put(at, number)
+    numbers = [
+        _backend(drafts, port, end, backends, users) for end in (*front.active, *front.ending)
+    ]
+    active = numbers[: len(front.active)]
+    if port.affinity_s:
+        lines = [f"AFF: ID={number} BEID={be}" for be in active]
+        wanted.update(zip(lines, lines, strict=True))
     address = at.removesuffix("/i").rpartition("/")[0]
     wanted[f"REV: ID={number}"] = f"REV: ID={number} ADDR={address}"
     wanted[f"SVC: ADDR={at} SLOT=0"] = (
-        f"SVC: ID={number} ADDR={at} SLOT=0 LBALG=undef AFFTimeout={port.affinity_s} "
-        f"COUNT={len(numbers)} QCOUNT=0 FLAGS={joined} # {port.name}"
+        f"SVC: ID={number} ADDR={at} SLOT=0 LBALG={front.algorithm} AFFTimeout={port.affinity_s} "
+        f"COUNT={len(active)} QCOUNT={len(front.ending)} FLAGS={joined} # {port.name}"
     )
     for slot, be in enumerate(numbers, 1):
         wanted[f"SVC: ADDR={at} SLOT={slot}"] = (
             f"SVC: ID={number} ADDR={at} SLOT={slot} BEID={be} COUNT=0 QCOUNT=0 FLAGS={joined}"
         )
-    if "check source-range" in front.flags:
-        for cidr in port.source_ranges:
-            line = f"SRCRANGE: ID={number} CIDR={cidr}"
-            wanted[line] = line
-    if front.maglev and numbers:
-        ids = ",".join(str(n) for n in numbers)
+    if front.flags[0] != "NodePort":
+        lines = [f"SRCRANGE: ID={number} CIDR={cidr}" for cidr in port.source_ranges]
+        wanted.update(zip(lines, lines, strict=True))
+    if active and front.maglev:
+        ids = ",".join(str(n) for n in active)
         wanted[f"MAGLEV: ID={number}"] = f"MAGLEV: ID={number} BACKENDS={ids}"
+
+
+def _backend(
+    drafts: _Drafts, port: ServicePort, end: Endpoint,
+    backends: dict[str, str], users: dict[str, None],
+) -> int:  # fmt: skip
+    """A backend's entry, and its number."""
+    text = f"{end.text}/{port.protocol.upper()}"
+    number = drafts.backends.get(text)
+    if number is None:
+        number, drafts.next_backend = drafts.next_backend, drafts.next_backend + 1
+        drafts.backends.put(text, number)
+    users[text] = None
+    condition = "terminating" if end.terminating else "active"
+    backends[f"BE: ID={number}"] = f"BE: ID={number} ADDR={text} STATE={condition}"
+    return number

@@ -4,6 +4,8 @@ Source of the shapes: Kubernetes API reference 1.37. Add a field when a room nee
 Timestamps stay RFC 3339 strings; quantities stay strings (podwire.api.quantity parses them).
 """
 
+from podwire.api.views.autoscaling import HorizontalPodAutoscaler
+from podwire.api.views.batch import CronJob, Job
 from podwire.api.views.certificates import CertificateSigningRequest, CsrCondition
 from podwire.api.views.config import (
     ConfigMap,
@@ -32,7 +34,15 @@ from podwire.api.views.meta import (
     OwnerReference,
     SelectorRequirement,
 )
-from podwire.api.views.node import Node, NodeAddress, NodeSpec, NodeStatus, Taint
+from podwire.api.views.metrics import ContainerMetrics, NodeMetrics, PodMetrics
+from podwire.api.views.node import (
+    ContainerImage,
+    Node,
+    NodeAddress,
+    NodeSpec,
+    NodeStatus,
+    Taint,
+)
 from podwire.api.views.pod import (
     Affinity,
     ConfigMapVolume,
@@ -58,16 +68,22 @@ from podwire.api.views.pod import (
     NodeSelectorTerm,
     ObjectFieldSelector,
     Pod,
+    PodAffinity,
+    PodAffinityTerm,
     PodIP,
     PodSpec,
     PodStatus,
+    PreferredSchedulingTerm,
     Probe,
     ResourceRequirements,
     SecretVolume,
+    SecurityContext,
     TCPSocketAction,
     Toleration,
+    TopologySpreadConstraint,
     Volume,
     VolumeMount,
+    WeightedPodAffinityTerm,
 )
 from podwire.api.views.policy import (
     IPBlock,
@@ -100,6 +116,7 @@ from podwire.api.views.service import (
     ServiceStatus,
     SessionAffinityConfig,
 )
+from podwire.api.views.storage import PersistentVolume, PersistentVolumeClaim, StorageClass
 from podwire.api.views.workloads import (
     ControllerRevision,
     DaemonSet,
@@ -110,6 +127,7 @@ from podwire.api.views.workloads import (
     PodTemplate,
     ReplicaSet,
     ReplicaSetSpec,
+    ReplicationController,
     StatefulSet,
     StatefulSetSpec,
     WorkloadStatus,
@@ -123,9 +141,12 @@ __all__ = [
     "ConfigMap",
     "ConfigMapVolume",
     "Container",
+    "ContainerImage",
+    "ContainerMetrics",
     "ContainerPort",
     "ContainerStatus",
     "ControllerRevision",
+    "CronJob",
     "CsrCondition",
     "DNSConfig",
     "DNSConfigOption",
@@ -149,11 +170,13 @@ __all__ = [
     "ExecAction",
     "HTTPGetAction",
     "HTTPHeader",
+    "HorizontalPodAutoscaler",
     "HostAlias",
     "HostPathVolume",
     "IPBlock",
     "Ingress",
     "IngressClass",
+    "Job",
     "KeySelector",
     "KeyToPath",
     "LabelSelector",
@@ -177,6 +200,7 @@ __all__ = [
     "Node",
     "NodeAddress",
     "NodeAffinity",
+    "NodeMetrics",
     "NodeSelector",
     "NodeSelectorTerm",
     "NodeSpec",
@@ -186,21 +210,29 @@ __all__ = [
     "ObjectMeta",
     "ObjectReference",
     "OwnerReference",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
     "Pod",
+    "PodAffinity",
+    "PodAffinityTerm",
     "PodDisruptionBudget",
     "PodDisruptionBudgetSpec",
     "PodDisruptionBudgetStatus",
     "PodIP",
+    "PodMetrics",
     "PodSpec",
     "PodStatus",
     "PodTemplate",
+    "PreferredSchedulingTerm",
     "PriorityClass",
     "Probe",
     "ReplicaSet",
     "ReplicaSetSpec",
+    "ReplicationController",
     "ResourceRequirements",
     "Secret",
     "SecretVolume",
+    "SecurityContext",
     "SelectorRequirement",
     "Service",
     "ServiceAccount",
@@ -211,10 +243,13 @@ __all__ = [
     "SessionAffinityConfig",
     "StatefulSet",
     "StatefulSetSpec",
+    "StorageClass",
     "TCPSocketAction",
     "Taint",
     "Toleration",
+    "TopologySpreadConstraint",
     "Volume",
     "VolumeMount",
+    "WeightedPodAffinityTerm",
     "WorkloadStatus",
 ]
