@@ -332,6 +332,13 @@ def apply() -> dict[str, str]:
     return measured()
 
 
+def fleet() -> dict[str, str]:
+    """A kube-proxy on each of 1,000 nodes."""
+    from benchmarks.fleet import fleet as measured  # noqa: PLC0415  it imports the API server
+
+    return measured()
+
+
 def proxy() -> dict[str, str]:
     """kube-proxy's rules, built and loaded."""
     from benchmarks.proxy import proxy as measured  # noqa: PLC0415  it imports the dataplane
@@ -370,6 +377,7 @@ ALL: dict[str, Callable[[], dict[str, str]]] = {
     "hashes": hashes,
     "apply": apply,
     "proxy": proxy,
+    "fleet": fleet,
     "dataplane": dataplane,
     "ruletext": ruletext,
     "kernelcost": kernelcost,

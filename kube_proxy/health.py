@@ -29,6 +29,10 @@ class Health:
     """Family -> when its oldest change arrived that is not programmed yet."""
     updated_ns: dict[str, int] = field(default_factory=dict)
     """Family -> when everything was programmed last."""
+    pending: dict[str, dict[str, int]] = field(
+        default_factory=lambda: {"service": {}, "endpoint": {}}
+    )
+    """Changes that were taken in and not programmed yet, by family."""
     timeout_ns: int = 60_000_000_000
     """Twice the sync period."""
     metrics_of: Metrics = field(default_factory=Metrics)
@@ -41,10 +45,15 @@ class Health:
 
     def changed(self, what: str, family: str, count: int = 1) -> None:
         """Events of Services or EndpointSlices ("service" or "endpoint") were taken in."""
-        label = ADDRESS_TYPES[family]
-        self.metrics_of.count(labelled(f"sync_proxy_rules_{what}_changes_total", label), count)
-        pending = labelled(f"sync_proxy_rules_{what}_changes_pending", label)
-        self.metrics_of.set(pending, self.metrics_of.value(pending) + count)
+        self.metrics_of.count(f"sync_proxy_rules_{what}_changes_total", count)
+        pending = self.pending[what]
+        pending[family] = pending.get(family, 0) + count
+        self._tell_pending(what)
+
+    def _tell_pending(self, what: str) -> None:
+        """Upstream's gauge has no label: one of both families' proxiers sets it."""
+        waiting = max(self.pending[what].values(), default=0)
+        self.metrics_of.set(f"sync_proxy_rules_{what}_changes_pending", waiting)
 
     def synced(self, family: str, plan: Sync | None, *, full: bool, elapsed_s: float) -> None:
         """A sync went through."""
@@ -53,9 +62,17 @@ class Health:
         self.metrics_of.observe(f"sync_{kind}_proxy_rules_duration_seconds", elapsed_s, label)
         self._set("last_timestamp_seconds", self.clock.now_ns() / 1e9, family)
         for what in ("service", "endpoint"):
-            self._set(f"{what}_changes_pending", 0, family)
+            self.pending[what].pop(family, None)
+            self._tell_pending(what)
         for name, value in (plan.gauges if plan is not None else {}).items():
             self.metrics_of.set(labelled(name, label), value)
+
+    def reconciled(self, family: str, deleted: int, *, elapsed_s: float) -> None:
+        """Stale UDP flows were looked for, and so many forgotten."""
+        label = ADDRESS_TYPES[family]
+        self.metrics_of.observe("conntrack_reconciler_sync_duration_seconds", elapsed_s, label)
+        name = labelled("conntrack_reconciler_deleted_entries_total", label)
+        self.metrics_of.count(name, deleted)
 
     def failed(self, family: str, *, full: bool) -> None:
         """A sync did not go through."""

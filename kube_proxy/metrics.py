@@ -1,7 +1,7 @@
 """kube-proxy's metrics, by upstream's names, in the Prometheus text format.
 
 Source: kubernetes pkg/proxy/metrics/metrics.go (names, help, buckets: v1.30.5; the label
-ip_family: v1.33).
+ip_family and those of the conntrack reconciler: the reference of v1.33).
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ _HISTOGRAMS = {
     "kubeproxy_network_programming_duration_seconds": (
         "In Cluster Network Programming Latency in seconds", _PROGRAMMING_S,
     ),
+    "kubeproxy_conntrack_reconciler_sync_duration_seconds": (
+        "ReconcileConntrackFlowsLatency latency in seconds", _DURATIONS_S,
+    ),
 }  # fmt: skip
 _COUNTERS = {
     f"{_SYNC}_endpoint_changes_total": "Cumulative proxy rules Endpoint changes",
@@ -37,6 +40,9 @@ _COUNTERS = {
         "Cumulative proxy iptables partial restore failures"
     ),
     f"{_SYNC}_nftables_sync_failures_total": "Cumulative proxy nftables sync failures",
+    "kubeproxy_conntrack_reconciler_deleted_entries_total": (
+        "Cumulative conntrack flows deleted by conntrack reconciler"
+    ),
     "kubeproxy_proxy_healthz_total": "Cumulative proxy healthz HTTP status",
     "kubeproxy_proxy_livez_total": "Cumulative proxy livez HTTP status",
 }

@@ -328,11 +328,14 @@ class KubeProxy:
         """UDP flows that lead to endpoints which are gone."""
         if plan.udp is None:
             return
+        started_ns = self.ctx.clock.monotonic_ns()
         question = conntrack.question(family)
         listing = (await self._ask([question]))[question]
         flows = conntrack.stale(listing, plan.udp)
         if flows:
             await self.ctx.fabric.execute(self.process.spec.node, list(flows))
+        elapsed_s = (self.ctx.clock.monotonic_ns() - started_ns) / 1e9
+        self.health.reconciled(family, len(flows), elapsed_s=elapsed_s)
 
     async def _chore(self, family: Family, chore: Chore) -> None:
         """Do a chore of the mode each period."""

@@ -26,7 +26,6 @@ from podwire.dataplane.commands import (
     LinkAdd,
     LinkDel,
     NetnsDel,
-    encode,
 )
 from podwire.dataplane.emit import Deliver, Drop, Emit, ToWire
 from podwire.dataplane.kernel import Kernel
@@ -35,6 +34,7 @@ from podwire.dataplane.verdict import WalkAnswer, WalkRequest
 from podwire.dataplane.world import World
 from podwire.fabric import captures
 from podwire.fabric import commands as machine_commands
+from podwire.fabric import facts
 from podwire.fabric import host as hosts
 from podwire.fabric.host import GIB, KERNEL_VERSION, Host
 from podwire.fabric.icmp import os_error
@@ -211,7 +211,7 @@ class Fabric:
         for command in commands:
             if isinstance(command, NetnsDel):
                 self.sockets.reset_netns(node, command.name)
-            self.trace.record("node", node, encode(command))
+            self.trace.record("node", node, facts.of_command(command))
             host.kernel.execute(command, now_ns)
             if isinstance(command, LinkAdd | LinkDel) and not command.netns:
                 host.disk.tell(f"{DEVICES}{command.name}")

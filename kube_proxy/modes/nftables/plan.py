@@ -97,7 +97,10 @@ def plan_apply(
         f"add element {state.settings.ip} {TABLE} nodeport-ips {{ {ip} }}\n"
         for ip in (node_port_ips if full else ())
     )
-    command = NftApply(text=text + shared_step.text, own=addresses + own_step.text + tail)
+    whole = state.shared.text(
+        ("nftables text", text, id(shared_step)), (shared_step,), lambda: text + shared_step.text
+    )
+    command = NftApply(text=whole, own=addresses + own_step.text + tail)
     internal, external = zip(*(account.no_local for account in after), strict=True)
     return Sync(
         commands=(*_removal(state.settings, removed), command),
@@ -274,6 +277,9 @@ def _stale(
     """
     removed = tuple(c for c, since in held.stale.items() if now_ns - since > SECOND_NS)
     if full and existing is not None:
+        found = [c for c in existing[0] if of_service(c) and c not in removed]
+        if not found:
+            return {}, removed
         active = {
             chain: None
             for step in steps
@@ -281,7 +287,7 @@ def _stale(
             for piece in pieces
             for chain in piece.chains
         }
-        left = (c for c in existing[0] if of_service(c) and c not in active and c not in removed)
+        left = (chain for chain in found if chain not in active)
         return {chain: held.stale.get(chain, now_ns) for chain in left}, removed
     stale = {c: since for c, since in held.stale.items() if c not in removed}
     for step in steps:

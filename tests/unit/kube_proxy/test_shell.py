@@ -321,3 +321,29 @@ def test_the_runner_holds_two_runs_and_refills_one_per_interval():
         assert moments[2:] == [1.0, 2.0, 3.0]
 
     sim.run(main)
+
+
+def test_metrics_have_upstreams_names_and_labels():
+    """Changes carry no label, syncs and the conntrack reconciler the family's; what was taken in
+    is pending until it is programmed.
+    """
+
+    async def body(env: Env, api: FakeApi, fabric: FakeFabric, proxy: KubeProxy) -> None:
+        api.put(kinds.NODE, node())
+        dns = service("dns", "10.96.0.53", [("", 53, 0, "UDP")])
+        api.put(kinds.SERVICE, to_json(dns))
+        api.put(
+            kinds.ENDPOINT_SLICE, to_json(endpoints("dns", "10.244.2.4", ports=[("", 53, "UDP")]))
+        )
+        await env.clock.sleep(10)
+        metrics = proxy.health.metrics_of
+        assert metrics.value("sync_proxy_rules_service_changes_total") == 1
+        assert metrics.value("sync_proxy_rules_endpoint_changes_pending") == 0
+        proxy.health.changed("endpoint", "ipv4", 2)
+        assert metrics.value("sync_proxy_rules_endpoint_changes_pending") == 2
+        text = metrics.text()
+        assert 'kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family="IPv4"} 0' in text
+        count = 'kubeproxy_conntrack_reconciler_sync_duration_seconds_count{ip_family="IPv4"} 1'
+        assert count in text
+
+    story(body)
