@@ -157,7 +157,7 @@ def _decisions(shape: Callable[[int], JSON], there: int = 0) -> str:
     return _rate(PODS, time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def _preemptions(pods: int = 200) -> str:
+def _preemptions(pods: int = 50) -> str:
     """Every node is full of less important pods."""
     cluster = _cluster()
     for number in range(4 * NODES):
