@@ -353,6 +353,13 @@ def scheduler() -> dict[str, str]:
     return measured()
 
 
+def kernelcost() -> dict[str, str]:
+    """What this machine's kernel takes for a rule and a lookup."""
+    from benchmarks.kernelcost import kernelcost as measured  # noqa: PLC0415  only when asked
+
+    return measured()
+
+
 ALL: dict[str, Callable[[], dict[str, str]]] = {
     "up": up,
     "cli": cli,
@@ -365,6 +372,7 @@ ALL: dict[str, Callable[[], dict[str, str]]] = {
     "proxy": proxy,
     "dataplane": dataplane,
     "scheduler": scheduler,
+    "kernelcost": kernelcost,
     "store": store,
     "api": api,
     "rooms": rooms,

@@ -17,7 +17,7 @@ from podwire.api.selectors import Selector
 from podwire.api.times import NS, format_time, parse_time
 from podwire.api.view import JSON, to_json
 from podwire.api.views import Condition, Object, OwnerReference, Pod, PodTemplate
-from podwire.client.effects import Effect, Patch
+from podwire.client.effects import Announce, Effect, Patch
 
 BURST_REPLICAS = 500
 """Most creations or deletions of one pass (upstream's BurstReplicas)."""
@@ -146,8 +146,13 @@ def claim(
     kind: Kind[Any],
     selector: Selector,
     candidates: Iterable[Object],
+    *,
+    finalizer: str = "",
 ) -> Claimed:
-    """Adopt matching orphans, release owned objects that match no longer (ref manager)."""
+    """Adopt matching orphans, release owned objects that match no longer (ref manager).
+
+    ``finalizer`` comes with adoption and goes with release.
+    """
     items: list[Any] = []
     effects: list[Effect] = []
     dying = bool(owner.metadata.deletion_timestamp)
@@ -162,22 +167,26 @@ def claim(
                 items.append(item)
             elif not dying:
                 rest = [r for r in references(item) if r.get("uid") != owner.metadata.uid]
-                effects.append(_set_owners(kind, item, rest))
+                effects.append(_set_owners(kind, item, rest, finalizer, adopt=False))
         elif matches and not dying and not meta.deletion_timestamp:
-            effects.append(
-                _set_owners(kind, item, [*references(item), owner_json(owner, owner_kind)])
-            )
+            mine = [*references(item), owner_json(owner, owner_kind)]
+            effects.append(_set_owners(kind, item, mine, finalizer, adopt=True))
             items.append(item)
     return Claimed(items, effects)
 
 
-def _set_owners(kind: Kind[Any], item: Object, owners: list[JSON]) -> Patch:
+def _set_owners(
+    kind: Kind[Any], item: Object, owners: list[JSON], finalizer: str, *, adopt: bool
+) -> Patch:
     meta = item.metadata
-    patch = {
+    patch: JSON = {
         "uid": meta.uid,
         "resourceVersion": meta.resource_version,
         "ownerReferences": owners or None,
     }
+    if finalizer and adopt != (finalizer in meta.finalizers):
+        rest = [name for name in meta.finalizers if name != finalizer]
+        patch["finalizers"] = [*rest, finalizer] if adopt else rest or None
     return Patch(kind, meta.name, {"metadata": patch}, meta.namespace, missing_ok=True)
 
 
@@ -201,6 +210,15 @@ def pod_from_template(template: JSON, owner: Object, owner_kind: Kind[Any]) -> J
         },
         "spec": template.get("spec", {}),
     }
+
+
+def pod_words(owner: Object, verb: str) -> Announce:
+    """The events about an owner's pod that was to be created or deleted (PodControl)."""
+    if verb == "create":
+        done = ("SuccessfulCreate", "Created pod: {name}")
+        return Announce(owner, done, ("FailedCreate", "Error creating: {error}"))
+    done = ("SuccessfulDelete", "Deleted pod: {name}")
+    return Announce(owner, done, ("FailedDelete", "Error deleting: {error}"))
 
 
 # ---------------------------------------------------------------- status

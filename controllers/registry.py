@@ -6,15 +6,18 @@ from collections.abc import Callable
 
 from podwire.client.driver import Driver
 from podwire.controllers.certificates import shell as certificates
+from podwire.controllers.cronjob import shell as cronjob
 from podwire.controllers.daemonset import shell as daemonset
 from podwire.controllers.deployment import shell as deployment
 from podwire.controllers.disruption import shell as disruption
 from podwire.controllers.endpoints import shell as endpoints
 from podwire.controllers.endpointslice import shell as endpointslice
 from podwire.controllers.garbagecollector import shell as garbagecollector
+from podwire.controllers.job import shell as job
 from podwire.controllers.namespace import shell as namespace
 from podwire.controllers.nodeipam import shell as nodeipam
 from podwire.controllers.nodelifecycle import shell as nodelifecycle
+from podwire.controllers.podautoscaler import shell as podautoscaler
 from podwire.controllers.podgc import shell as podgc
 from podwire.controllers.replicaset import shell as replicaset
 from podwire.controllers.rootca import shell as rootca
@@ -22,6 +25,7 @@ from podwire.controllers.serviceaccount import shell as serviceaccount
 from podwire.controllers.serviceaccounttoken import shell as serviceaccounttoken
 from podwire.controllers.statefulset import shell as statefulset
 from podwire.controllers.tainteviction import shell as tainteviction
+from podwire.controllers.ttlafterfinished import shell as ttlafterfinished
 from podwire.controllers.world import World
 
 Build = Callable[[World], Driver]
@@ -33,9 +37,14 @@ CONTROLLERS: tuple[tuple[str, Build], ...] = (
     ("certificatesigningrequest-controllers", certificates.build),
     ("node-ipam-controller", nodeipam.build),
     ("daemonset-controller", daemonset.build),
+    ("job-controller", job.build),
     ("deployment-controller", deployment.build),
     ("replicaset-controller", replicaset.build),
+    ("replicationcontroller-controller", replicaset.build_replication),
     ("statefulset-controller", statefulset.build),
+    ("cronjob-controller", cronjob.build),
+    ("ttl-after-finished-controller", ttlafterfinished.build),
+    ("horizontal-pod-autoscaler-controller", podautoscaler.build),
     ("disruption-controller", disruption.build),
     ("endpoints-controller", endpoints.build),
     ("endpointslice-controller", endpointslice.build),

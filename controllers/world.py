@@ -9,6 +9,7 @@ from podwire.client.api import Client
 from podwire.client.ctx import Ctx
 from podwire.client.driver import Driver, OnFailure, Reconcile
 from podwire.client.informer import Informer, Informers
+from podwire.client.workqueue import FIRST_RETRY_S, MAX_RETRY_S
 from podwire.controllers.config import ControllersConfig
 
 
@@ -30,6 +31,7 @@ class World:
         on_failure: OnFailure | None = None,
         component: str = "",
         workers: int = 1,
+        retry_s: tuple[float, float] = (FIRST_RETRY_S, MAX_RETRY_S),
     ) -> Driver:
         """A driver on the shared client."""
         return Driver(
@@ -41,6 +43,7 @@ class World:
             expect=expect,
             on_failure=on_failure,
             component=component,
+            retry_s=retry_s,
         )
 
     def now_ns(self) -> int:

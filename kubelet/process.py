@@ -7,16 +7,23 @@ import asyncio
 from podwire.client.counters import ContainerSpec, Sockets
 from podwire.kubelet.files import FileView
 from podwire.kubelet.stdio import STDERR, STDOUT, Stdio
+from podwire.kubelet.usage import Meter
 
 
 class ContainerProcess:
     """Process 1 of one container instance (counters.Process)."""
 
     def __init__(
-        self, spec: ContainerSpec, sockets: Sockets, files: FileView, stdio: Stdio
+        self,
+        spec: ContainerSpec,
+        sockets: Sockets,
+        files: FileView,
+        stdio: Stdio,
+        meter: Meter,
     ) -> None:
         self.spec = spec
         self.sockets = sockets
+        self.meter = meter
         self.files = files
         self.stdio = stdio
         self._signals: asyncio.Queue[str] = asyncio.Queue()

@@ -15,6 +15,7 @@ from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.client.counters import Frame, LogOptions, Request, Response
 from podwire.kubelet.state import Kubelet
+from podwire.kubelet.summary import summary
 
 if TYPE_CHECKING:
     from podwire.kubelet.streams import Streams
@@ -36,6 +37,9 @@ async def answer(kubelet: Kubelet, streams: Streams, request: Request) -> Respon
         return _text("ok")
     if path in {"/pods", "/runningpods"}:
         return await _pods(kubelet, running=path == "/runningpods")
+    if path == "/stats/summary":
+        body = msgspec.json.encode(summary(kubelet))
+        return Response(200, body, {"content-type": "application/json"})
     if path.startswith("/containerLogs/"):
         return await _logs(kubelet, streams, path, dict(reversed(request.query)))
     if any(path == known or path.startswith(f"{known}/") for known in NOT_MODELLED):

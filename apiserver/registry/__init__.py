@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from podwire.api import kinds
-from podwire.apiserver import componentstatus, podstreams, proxy, reviews
+from podwire.apiserver import componentstatus, metricsapi, podstreams, proxy, reviews
 from podwire.apiserver.registry import (
     binding,
     bindings,
@@ -53,6 +53,7 @@ def install(server: Apiserver) -> None:
             add("update", update.handle, subresource)
             add("patch", patch.handle, subresource)
     componentstatus.install(server)
+    metricsapi.install(server)
     add("create", bindings.handle, kind=kinds.by_gvk("v1", "Binding"))
     for verb, subresource, handler in (*podstreams.HANDLERS, *proxy.HANDLERS):
         add(verb, handler, subresource)

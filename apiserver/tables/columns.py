@@ -11,6 +11,7 @@ from podwire.api.kinds import Kind
 from podwire.apiserver.tables import (
     cells,
     cells_extension,
+    cells_metrics,
     cells_network,
     cells_pod,
     cells_storage,
@@ -73,6 +74,7 @@ _EVENT = "Last Seen|Type|Reason|Object|Subobject*|Source*|Message|First Seen*|Co
 _BINDING = "Name|Role|Age|Users*|Groups*|ServiceAccounts*"
 _POLICY_BINDING = "Name|PolicyName|ParamRef|Age"
 _AUTOSCALER = "Name|Reference|Targets|MinPods|MaxPods|Replicas|Age"
+_METRICS = "Name|cpu|memory|Window"
 _ADMISSION = "admissionregistration.k8s.io/v1"
 _FLOWCONTROL = "flowcontrol.apiserver.k8s.io/v1"
 _RBAC = "rbac.authorization.k8s.io/v1"
@@ -85,6 +87,8 @@ LAYOUTS: dict[str, Layout] = {
         ),
         conditions=cells_pod.conditions,
     ),
+    "metrics.k8s.io/v1beta1/PodMetrics": _layout(_METRICS, cells_metrics.pod_metrics),
+    "metrics.k8s.io/v1beta1/NodeMetrics": _layout(_METRICS, cells_metrics.node_metrics),
     "v1/PodTemplate": _layout("Name|Containers|Images|Pod Labels", cells_workload.pod_template),
     "v1/ReplicationController": _layout(_REPLICAS, cells_workload.replication_controller),
     "v1/Node": _viewed(

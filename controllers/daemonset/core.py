@@ -12,7 +12,6 @@ from podwire.api import kinds, selectors
 from podwire.api.view import JSON, to_json
 from podwire.api.views import ControllerRevision, DaemonSet, Node, Pod
 from podwire.client.effects import (
-    Announce,
     Create,
     Delete,
     Effect,
@@ -29,15 +28,12 @@ from podwire.controllers.common import (
     conditions_json,
     next_available_s,
     pod_available,
+    pod_words,
     scaled,
     status_patch,
 )
 from podwire.controllers.daemonset import nodes as placing
 
-_CREATED = ("SuccessfulCreate", "Created pod: {name}")
-_NOT_CREATED = ("FailedCreate", "Error creating: {error}")
-_DELETED = ("SuccessfulDelete", "Deleted pod: {name}")
-_NOT_DELETED = ("FailedDelete", "Error deleting: {error}")
 _SURGE = "spec.updateStrategy.rollingUpdate.maxSurge is not modelled, maxUnavailable is used"
 _REQUIRED = (
     "currentNumberScheduled",
@@ -146,7 +142,7 @@ def _manage(ds: DaemonSet, places: Sequence[_OnNode], digest: str) -> list[Effec
             surplus += [*finished, *running[1:]]
     namespace = ds.metadata.namespace
     if missing:
-        words = Announce(ds, _CREATED, _NOT_CREATED)
+        words = pod_words(ds, "create")
         creations = tuple(
             Create(kinds.POD, placing.pod_body(ds, name, digest), namespace, announce=words)
             for name in missing[:BURST_REPLICAS]
@@ -167,7 +163,7 @@ def _finished(ds: DaemonSet, pod: Pod, node: str) -> Emit:
 
 
 def _delete(ds: DaemonSet, pods: Sequence[Pod]) -> Together:
-    words = Announce(ds, _DELETED, _NOT_DELETED)
+    words = pod_words(ds, "delete")
     return Together(
         tuple(
             Delete(kinds.POD, p.metadata.name, p.metadata.namespace, p.metadata.uid, announce=words)

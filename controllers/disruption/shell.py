@@ -19,6 +19,7 @@ class DisruptionController:
         self._budgets = world.informers.informer(kinds.POD_DISRUPTION_BUDGET)
         self._pods = world.informers.informer(kinds.POD)
         self._sets = world.informers.informer(kinds.REPLICA_SET)
+        self._controllers = world.informers.informer(kinds.REPLICATION_CONTROLLER)
         self._deployments = world.informers.informer(kinds.DEPLOYMENT)
         self._stateful_sets = world.informers.informer(kinds.STATEFUL_SET)
         self.driver = world.driver("disruption", self._reconcile, component="controllermanager")
@@ -57,6 +58,10 @@ class DisruptionController:
                 stateful = self._stateful_sets.get(namespace, reference.name)
                 if stateful is not None:
                     found[reference.uid] = stateful.spec.replicas
+            elif reference.kind == "ReplicationController":
+                controller = self._controllers.get(namespace, reference.name)
+                if controller is not None:
+                    found[reference.uid] = controller.spec.replicas
             elif reference.kind == "ReplicaSet":
                 replica_set = self._sets.get(namespace, reference.name)
                 owner = replica_set.metadata.controller() if replica_set is not None else None

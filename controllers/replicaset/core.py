@@ -1,14 +1,21 @@
-"""ReplicaSet's decisions (pure). Source: kubernetes pkg/controller/replicaset."""
+"""ReplicaSet's decisions (pure). Source: kubernetes pkg/controller/replicaset.
+
+They are the ReplicationController's too (``adapted``), as upstream's pkg/controller/replication
+wraps them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from podwire.api import kinds, selectors
+from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import JSON, to_json
-from podwire.api.views import Pod, ReplicaSet
-from podwire.client.effects import Announce, Create, Delete, Effect, RequeueAfter, Together
+from podwire.api.views import LabelSelector, Pod, ReplicaSet, ReplicationController
+from podwire.api.views.workloads import ReplicaSetSpec
+from podwire.client.effects import Create, Delete, Effect, RequeueAfter, Together
 from podwire.controllers.common import (
     BURST_REPLICAS,
     claim,
@@ -18,16 +25,29 @@ from podwire.controllers.common import (
     pod_active,
     pod_available,
     pod_from_template,
+    pod_words,
     set_condition,
     status_patch,
     template_json,
 )
 from podwire.controllers.replicaset.ranking import to_delete
 
-CREATED = ("SuccessfulCreate", "Created pod: {name}")
-NOT_CREATED = ("FailedCreate", "Error creating: {error}")
-DELETED = ("SuccessfulDelete", "Deleted pod: {name}")
-NOT_DELETED = ("FailedDelete", "Error deleting: {error}")
+
+def adapted(rc: ReplicationController) -> ReplicaSet:
+    """A ReplicationController in the shape that decisions are made on; it keeps its kind."""
+    spec, kind = rc.spec, kinds.REPLICATION_CONTROLLER
+    return ReplicaSet(
+        api_version=kind.api_version,
+        kind=kind.kind,
+        metadata=rc.metadata,
+        spec=ReplicaSetSpec(
+            replicas=spec.replicas,
+            selector=LabelSelector(match_labels=spec.selector),
+            template=spec.template,
+            min_ready_seconds=spec.min_ready_seconds,
+        ),
+        status=rc.status,
+    )
 
 
 def reconcile(
@@ -36,6 +56,7 @@ def reconcile(
     related: Sequence[Pod],
     now_ns: int,
     failure: tuple[str, ApiError] | None = None,
+    kind: Kind[Any] = kinds.REPLICA_SET,
 ) -> list[Effect]:
     """One pass. ``candidates``: pods owned by this ReplicaSet and orphans of its namespace.
 
@@ -44,11 +65,11 @@ def reconcile(
     """
     selector = selectors.compile(rs.spec.selector)
     alive = [pod for pod in candidates if pod_active(pod)]
-    claimed = claim(rs, kinds.REPLICA_SET, kinds.POD, selector, alive)
+    claimed = claim(rs, kind, kinds.POD, selector, alive)
     pods: list[Pod] = claimed.items
-    effects = [*claimed.effects, *_status(rs, pods, now_ns, failure)]
+    effects = [*claimed.effects, *_status(rs, kind, pods, now_ns, failure)]
     if not rs.metadata.deletion_timestamp:
-        effects += _scale(rs, pods, related, now_ns)
+        effects += _scale(rs, kind, pods, related, now_ns)
     wait_s = next_available_s(pods, rs.spec.min_ready_seconds, now_ns)
     if wait_s is not None:
         effects.append(RequeueAfter(wait_s))
@@ -56,17 +77,17 @@ def reconcile(
 
 
 def _scale(
-    rs: ReplicaSet, pods: Sequence[Pod], related: Sequence[Pod], now_ns: int
+    rs: ReplicaSet, kind: Kind[Any], pods: Sequence[Pod], related: Sequence[Pod], now_ns: int
 ) -> list[Effect]:
     missing = rs.spec.replicas - len(pods)
     namespace = rs.metadata.namespace
     if missing > 0:
-        body = pod_from_template(template_json(rs.spec.template), rs, kinds.REPLICA_SET)
-        words = Announce(rs, CREATED, NOT_CREATED)
+        body = pod_from_template(template_json(rs.spec.template), rs, kind)
+        words = pod_words(rs, "create")
         create = Create(kinds.POD, body, namespace, announce=words)
         return [Together((create,) * min(missing, BURST_REPLICAS), slow_start=True)]
     if missing < 0:
-        words = Announce(rs, DELETED, NOT_DELETED)
+        words = pod_words(rs, "delete")
         count = min(-missing, BURST_REPLICAS)
         return [
             Together(
@@ -82,7 +103,11 @@ def _scale(
 
 
 def _status(
-    rs: ReplicaSet, pods: Sequence[Pod], now_ns: int, failure: tuple[str, ApiError] | None
+    rs: ReplicaSet,
+    kind: Kind[Any],
+    pods: Sequence[Pod],
+    now_ns: int,
+    failure: tuple[str, ApiError] | None,
 ) -> list[Effect]:
     labels = rs.spec.template.metadata.labels.items()
     ready = [pod for pod in pods if pod.ready]
@@ -103,4 +128,4 @@ def _status(
         "observedGeneration": rs.metadata.generation,
         "conditions": conditions,
     }
-    return status_patch(kinds.REPLICA_SET, rs, to_json(rs.status), wanted, ("replicas",))
+    return status_patch(kind, rs, to_json(rs.status), wanted, ("replicas",))

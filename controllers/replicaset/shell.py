@@ -1,8 +1,12 @@
-"""ReplicaSet's informers and queue."""
+"""Informers and queue of ReplicaSets, and of ReplicationControllers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from podwire.api import kinds, selectors
+from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.views import Object, Pod, ReplicaSet
 from podwire.client.driver import Driver
@@ -14,27 +18,34 @@ from podwire.controllers.world import World
 
 
 class ReplicaSetController:
-    """Maps pods to the ReplicaSets that care, and runs the core."""
+    """Maps pods to the sets that care, and runs the core.
 
-    def __init__(self, world: World) -> None:
+    ``shape`` makes an object of ``kind`` a ReplicaSet.
+    """
+
+    def __init__(
+        self, world: World, kind: Kind[Any], component: str, shape: Callable[[Any], ReplicaSet]
+    ) -> None:
         self._world = world
-        self._sets = world.informers.informer(kinds.REPLICA_SET)
+        self._kind = kind
+        self._shape = shape
+        self._sets = world.informers.informer(kind)
         self._pods = world.informers.informer(kinds.POD)
         self._failures: dict[str, tuple[str, ApiError]] = {}
         self._sets.add_index("owner", owner_index)
         self._pods.add_index("owner", owner_index)
         self.driver = world.driver(
-            "replicaset",
+            kind.singular,
             self._reconcile,
             expect=(self._pods,),
             on_failure=self._failed,
-            component="replicaset-controller",
+            component=component,
             workers=5,
         )
         self._sets.on_change(self._set_changed)
         self._pods.on_change(self._pod_changed)
 
-    def _set_changed(self, old: ReplicaSet | None, new: ReplicaSet | None) -> None:
+    def _set_changed(self, old: Object | None, new: Object | None) -> None:
         item = new if new is not None else old
         assert item is not None
         self.driver.add(item.key)
@@ -45,11 +56,12 @@ class ReplicaSetController:
             self.driver.add(key)
         if new is not None and new.metadata.controller() is None:
             for item in self._sets.list(new.metadata.namespace):
-                if selectors.compile(item.spec.selector).matches(new.metadata.labels):
+                selector = selectors.compile(self._shape(item).spec.selector)
+                if selector.matches(new.metadata.labels):
                     self.driver.add(item.key)
 
     def _owner(self, item: Pod | None) -> str:
-        return owner_key(item, self._sets, kinds.REPLICA_SET)
+        return owner_key(item, self._sets, self._kind)
 
     def _failed(self, key: str, effect: Effect, error: ApiError) -> None:
         reason = "FailedCreate" if isinstance(effect, Create) else "FailedDelete"
@@ -57,13 +69,15 @@ class ReplicaSetController:
             self._failures[key] = (reason, error)
 
     def _reconcile(self, key: str) -> list[Effect]:
-        item = self._sets.by_key(key)
+        found = self._sets.by_key(key)
         failure = self._failures.pop(key, None)
-        if item is None:
+        if found is None:
             return []
+        item = self._shape(found)
         candidates = own_and_orphans(self._pods, item)
         related = self._related(item) if len(candidates) > item.spec.replicas else []
-        return core.reconcile(item, candidates, related, self._world.now_ns(), failure)
+        now_ns = self._world.now_ns()
+        return core.reconcile(item, candidates, related, now_ns, failure, self._kind)
 
     def _related(self, item: ReplicaSet) -> list[Pod]:
         """Active pods of all ReplicaSets with the same owner."""
@@ -81,4 +95,13 @@ class ReplicaSetController:
 
 def build(world: World) -> Driver:
     """The ReplicaSet controller."""
-    return ReplicaSetController(world).driver
+    return ReplicaSetController(
+        world, kinds.REPLICA_SET, "replicaset-controller", lambda item: item
+    ).driver
+
+
+def build_replication(world: World) -> Driver:
+    """The ReplicationController controller."""
+    return ReplicaSetController(
+        world, kinds.REPLICATION_CONTROLLER, "replication-controller", core.adapted
+    ).driver

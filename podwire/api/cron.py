@@ -6,7 +6,9 @@ Source of syntax and messages: github.com/robfig/cron v3 (ParseStandard), which 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
@@ -30,6 +32,9 @@ _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 6 * 
 _UNITS["h"] = 60 * _UNITS["m"]
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
 _MAX_LENGTH = 1024
+_MAX_YEARS = 5
+_NS = 10**9
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class CronError(ValueError):
@@ -49,6 +54,51 @@ class Schedule:
     """Whether the day of the month is ``*``; with ``any_weekday`` decides if days are joined."""
     any_weekday: bool = False
     every_ns: int = 0
+    zone: str = ""
+    """The time zone that the text names (``TZ=Europe/Paris 0 8 * * *``), as old objects may."""
+
+    def next_ns(self, after_ns: int, zone: tzinfo = UTC) -> int | None:
+        """The first due moment behind another; None when there is none within five years.
+
+        Clock times that a change of the clocks leaves out are skipped, those that it repeats are
+        due twice. A zone that the text names comes first.
+        """
+        if self.every_ns:
+            return (after_ns + self.every_ns) // _NS * _NS
+        where = time_zone(self.zone) if self.zone else zone
+        start = _EPOCH + timedelta(minutes=after_ns // (60 * _NS) + 1)
+        moment, limit = start, start + timedelta(days=366 * _MAX_YEARS)
+        while moment < limit:
+            local = moment.astimezone(where)
+            if local.month not in self.months:
+                year, month = local.year + local.month // 12, local.month % 12 + 1
+                moment = datetime(year, month, 1, tzinfo=where).astimezone(UTC)
+            elif not self._on_day(local):
+                day = local.date() + timedelta(days=1)
+                midnight = datetime(day.year, day.month, day.day, tzinfo=where)
+                moment = midnight.astimezone(UTC)
+            elif local.hour not in self.hours:
+                moment += timedelta(minutes=60 - local.minute)
+            elif local.minute not in self.minutes:
+                moment += timedelta(minutes=1)
+            else:
+                return int((moment - _EPOCH).total_seconds()) * _NS
+        return None
+
+    def _on_day(self, local: datetime) -> bool:
+        by_date = local.day in self.days
+        by_weekday = local.isoweekday() % 7 in self.weekdays
+        if self.any_day or self.any_weekday:
+            return by_date and by_weekday
+        return by_date or by_weekday
+
+
+def time_zone(name: str) -> tzinfo:
+    """A zone of the time zone database. Raises CronError."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise CronError(f"unknown time zone {name}") from None
 
 
 def parse(text: str) -> Schedule:
@@ -56,7 +106,8 @@ def parse(text: str) -> Schedule:
     if len(text) > _MAX_LENGTH:
         raise CronError(f"schedule is longer than {_MAX_LENGTH} characters")
     if text.startswith(("TZ=", "CRON_TZ=")):
-        text = text.partition(" ")[2].strip()
+        zone, _, text = text.partition(" ")
+        return replace(parse(text.strip()), zone=zone.partition("=")[2])
     if text.startswith("@"):
         return _descriptor(text)
     fields = text.split()
@@ -67,8 +118,13 @@ def parse(text: str) -> Schedule:
         _field(field, low, high, words)
         for field, (low, high, words) in zip(fields, _FIELDS, strict=True)
     )
-    stars = [field.startswith(("*", "?")) for field in fields]
-    return Schedule(minutes, hours, days, months, weekdays, stars[2], stars[4])
+    return Schedule(minutes, hours, days, months, weekdays, _star(fields[2]), _star(fields[4]))
+
+
+def _star(field: str) -> bool:
+    """Whether a field is a plain ``*``; one with a step is a list of values."""
+    spans = [part.partition("/") for part in field.split(",")]
+    return any(span[:1] in {"*", "?"} and step in {"", "1"} for span, _, step in spans)
 
 
 def _descriptor(text: str) -> Schedule:

@@ -149,12 +149,15 @@ CONFIG_MAP = _kind("v1", "ConfigMap", views.ConfigMap)
 SECRET = _kind("v1", "Secret", views.Secret)
 SERVICE_ACCOUNT = _kind("v1", "ServiceAccount", views.ServiceAccount)
 EVENT = _kind("v1", "Event", views.Event)
+REPLICATION_CONTROLLER = _kind("v1", "ReplicationController", views.ReplicationController)
 DEPLOYMENT = _kind("apps/v1", "Deployment", views.Deployment)
 REPLICA_SET = _kind("apps/v1", "ReplicaSet", views.ReplicaSet)
 STATEFUL_SET = _kind("apps/v1", "StatefulSet", views.StatefulSet)
 DAEMON_SET = _kind("apps/v1", "DaemonSet", views.DaemonSet)
 CONTROLLER_REVISION = _kind("apps/v1", "ControllerRevision", views.ControllerRevision)
 ENDPOINT_SLICE = _kind("discovery.k8s.io/v1", "EndpointSlice", views.EndpointSlice)
+JOB = _kind("batch/v1", "Job", views.Job)
+CRON_JOB = _kind("batch/v1", "CronJob", views.CronJob)
 LEASE = _kind("coordination.k8s.io/v1", "Lease", views.Lease)
 NETWORK_POLICY = _kind("networking.k8s.io/v1", "NetworkPolicy", views.NetworkPolicy)
 SERVICE_CIDR = _kind("networking.k8s.io/v1", "ServiceCIDR", views.ServiceCIDR, behaves=False)
@@ -169,11 +172,11 @@ ROLE = _idle("rbac.authorization.k8s.io/v1", "Role")
 ROLE_BINDING = _idle("rbac.authorization.k8s.io/v1", "RoleBinding")
 CLUSTER_ROLE = _idle("rbac.authorization.k8s.io/v1", "ClusterRole")
 CLUSTER_ROLE_BINDING = _idle("rbac.authorization.k8s.io/v1", "ClusterRoleBinding")
-JOB = _idle("batch/v1", "Job")
-HORIZONTAL_POD_AUTOSCALER = _idle("autoscaling/v2", "HorizontalPodAutoscaler")
+HORIZONTAL_POD_AUTOSCALER = _kind(
+    "autoscaling/v2", "HorizontalPodAutoscaler", views.HorizontalPodAutoscaler
+)
 HORIZONTAL_POD_AUTOSCALER_V1 = _idle("autoscaling/v1", "HorizontalPodAutoscaler")
 EVENTS_EVENT = _kind("events.k8s.io/v1", "Event", views.Object)
-REPLICATION_CONTROLLER = _idle("v1", "ReplicationController")
 PERSISTENT_VOLUME_CLAIM = _kind(
     "v1", "PersistentVolumeClaim", views.PersistentVolumeClaim, behaves=False
 )
@@ -183,7 +186,19 @@ TRACE = Kind(
     views.Object, "podwire.dev", "v1alpha1", "Trace", "traces", "trace", False, verbs=("create",)
 )
 
-ALL: tuple[Kind[Any], ...] = (*(_named.get(name) or _idle(*name) for name in _ROWS), TRACE)
+POD_METRICS = Kind(
+    views.PodMetrics, "metrics.k8s.io", "v1beta1", "PodMetrics", "pods", "", verbs=("get", "list")
+)
+NODE_METRICS = Kind(
+    views.NodeMetrics, "metrics.k8s.io", "v1beta1", "NodeMetrics", "nodes", "", False,
+    verbs=("get", "list"),
+)  # fmt: skip
+COMPUTED = (POD_METRICS, NODE_METRICS)
+"""Kinds that are asked of kubelets and stored nowhere."""
+
+ALL: tuple[Kind[Any], ...] = (
+    *(_named.get(name) or _idle(*name) for name in _ROWS), TRACE, *COMPUTED,
+)  # fmt: skip
 """Every kind served, in discovery order."""
 
 _BY_PLURAL = {(k.group, k.version, k.plural): k for k in ALL}
@@ -222,5 +237,7 @@ def stored(kind: Kind[Any]) -> Kind[Any]:
     return _STORED_AS.get(kind, kind)
 
 
-STORED: tuple[Kind[Any], ...] = tuple(kind for kind in ALL if kind not in _STORED_AS)
+STORED: tuple[Kind[Any], ...] = tuple(
+    kind for kind in ALL if kind not in _STORED_AS and kind not in COMPUTED
+)
 """Every kind once, where ALL has versions: for whoever goes over objects, not over paths."""

@@ -3,7 +3,8 @@
 ``reconcile(key) -> list[Effect]`` is plain synchronous code over informer caches (a coroutine where
 upstream asks the API server live: garbage collector, namespaces). The driver
 performs the effects in order; the first that fails ends the pass and the key comes back after its
-backoff (5 ms .. 1000 s, as client-go's default controller rate limiter without its token bucket).
+backoff (5 ms .. 1000 s unless told otherwise, as client-go's default controller rate limiter
+without its token bucket).
 A conflict or a missing object is the cache lagging behind, not an error.
 """
 
@@ -31,7 +32,7 @@ from podwire.client.effects import (
 from podwire.client.expectations import Expectations
 from podwire.client.informer import Informer
 from podwire.client.recorder import Recorder
-from podwire.client.workqueue import WorkQueue
+from podwire.client.workqueue import FIRST_RETRY_S, MAX_RETRY_S, WorkQueue
 from podwire.dataplane.commands import CommandError
 from podwire.runtime.tasks import Nursery
 
@@ -45,8 +46,8 @@ OnFailure = Callable[[str, Effect, ApiError], None]
 class Driver:
     """Runs one controller.
 
-    ``expect``: informers whose caches must show this driver's own creations and deletions before
-    a key is reconciled again. ``on_failure(key, effect, error)`` hears of refused effects (the
+    ``expect``: informers whose caches must show this driver's own writes before a key is
+    reconciled again. ``on_failure(key, effect, error)`` hears of refused effects (the
     next pass may put them into a status). ``component`` is the source of its events.
     """
 
@@ -62,6 +63,7 @@ class Driver:
         on_failure: OnFailure | None = None,
         component: str = "",
         host: str = "",
+        retry_s: tuple[float, float] = (FIRST_RETRY_S, MAX_RETRY_S),
     ) -> None:
         self.name = name
         self.recorder = Recorder(ctx, client, component or name, host)
@@ -71,7 +73,7 @@ class Driver:
         self._workers = workers
         self._on_failure = on_failure
         self._log = ctx.log.bind(controller=name)
-        self._queue = WorkQueue(ctx.clock)
+        self._queue = WorkQueue(ctx.clock, retry_s)
         self._expectations = Expectations(expect, self._queue.add)
 
     def add(self, key: str) -> None:
@@ -159,7 +161,7 @@ class Driver:
                 case Delete():
                     await self._delete(key, effect)
                 case Patch():
-                    await self._patch(effect)
+                    await self._patch(key, effect)
                 case Replace():
                     await self._replace(effect)
         except ApiError as error:
@@ -178,7 +180,7 @@ class Driver:
             name = effect.body.get("metadata", {}).get("name", "")
             self._announce(effect.announce, name, error)
             raise
-        self._expectations.created(key, effect.kind, made)
+        self._expectations.written(key, effect.kind, made)
         self._announce(effect.announce, made.metadata.name)
 
     async def _delete(self, key: str, effect: Delete) -> None:
@@ -202,9 +204,9 @@ class Driver:
         if effect.uid:
             self._expectations.deleted(key, effect.kind, effect.namespace, effect.name, effect.uid)
 
-    async def _patch(self, effect: Patch) -> None:
+    async def _patch(self, key: str, effect: Patch) -> None:
         try:
-            await self._client.patch(
+            made = await self._client.patch(
                 effect.kind,
                 effect.name,
                 effect.patch,
@@ -215,6 +217,8 @@ class Driver:
         except ApiError as error:
             if not (effect.missing_ok and error.code == 404):
                 raise
+        else:
+            self._expectations.written(key, effect.kind, made)
 
     async def _replace(self, effect: Replace) -> None:
         try:

@@ -1,8 +1,9 @@
 """Read your own writes: no second decision on a cache that has not seen the first one's effects.
 
 client-go's controllers count expected creations and deletions (ControllerExpectations, UID
-tracking); here each own creation or deletion is remembered by uid until the informer has shown it,
-or is known to be past it, so nothing ever expires by time.
+tracking), and some check that their own updates have come back (consistency stores); here each own
+write is remembered by uid until the informer has shown it, or is known to be past it, so nothing
+ever expires by time.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Expectations:
         """``satisfied(key)`` is called when a key that waited has seen everything."""
         self._informers = {informer.kind: informer for informer in informers}
         self._satisfied = satisfied
-        self._created: dict[str, tuple[str, Kind[Any], int]] = {}
+        self._written: dict[str, tuple[str, Kind[Any], int]] = {}
         self._deleted: dict[str, str] = {}
         self._pending: dict[str, int] = {}
         for informer in informers:
@@ -36,15 +37,20 @@ class Expectations:
         """Whether the key's own writes are not all in the cache yet."""
         return key in self._pending
 
-    def created(self, key: str, kind: Kind[Any], made: Object) -> None:
-        """The key created an object."""
+    def written(self, key: str, kind: Kind[Any], made: Object) -> None:
+        """The key created or patched an object, which is now ``made``."""
         informer = self._informers.get(kind)
         uid = made.metadata.uid
-        if informer is None or uid in self._created:
+        if informer is None:
             return
         revision = int(made.metadata.resource_version)
-        if informer.resource_version < revision:
-            self._created[uid] = (key, kind, revision)
+        if informer.resource_version >= revision:
+            return
+        waiting = self._written.get(uid)
+        if waiting is not None and waiting[0] != key:
+            return
+        self._written[uid] = (key, kind, revision)
+        if waiting is None:
             self._pending[key] = self._pending.get(key, 0) + 1
 
     def deleted(self, key: str, kind: Kind[Any], namespace: str, name: str, uid: str) -> None:
@@ -65,9 +71,12 @@ class Expectations:
         seen = new if new is not None else old
         assert seen is not None
         uid = seen.metadata.uid
-        creation = self._created.pop(uid, None)
-        if creation is not None:
-            self._less(creation[0])
+        waiting = self._written.get(uid)
+        if waiting is not None and (
+            new is None or int(new.metadata.resource_version) >= waiting[2]
+        ):
+            del self._written[uid]
+            self._less(waiting[0])
         if uid in self._deleted and (new is None or new.metadata.deletion_timestamp):
             self._less(self._deleted.pop(uid))
 
@@ -75,11 +84,11 @@ class Expectations:
         """After a relist: what was created and already deleted again never shows up."""
         past = [
             uid
-            for uid, (_, kind, revision) in self._created.items()
+            for uid, (_, kind, revision) in self._written.items()
             if kind is informer.kind and revision <= informer.resource_version
         ]
         for uid in past:
-            self._less(self._created.pop(uid)[0])
+            self._less(self._written.pop(uid)[0])
 
     def _less(self, key: str) -> None:
         left = self._pending[key] - 1

@@ -18,8 +18,12 @@ MAX_RETRY_S = 1000.0
 class WorkQueue:
     """Keys waiting to be processed, in order of arrival."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(
+        self, clock: Clock, retry_s: tuple[float, float] = (FIRST_RETRY_S, MAX_RETRY_S)
+    ) -> None:
+        """``retry_s``: the backoff of the first failure, and the longest one."""
         self._clock = clock
+        self._retry_s = retry_s
         self._ready: deque[str] = deque()
         self._dirty: dict[str, None] = {}
         self._processing: dict[str, None] = {}
@@ -53,10 +57,11 @@ class WorkQueue:
         self._later[key] = (due_ns, self._clock.call_later(delay_s, self._due, key))
 
     def add_rate_limited(self, key: str) -> float:
-        """Process the key after its backoff (5 ms doubling to 1000 s); the delay in seconds."""
+        """Process the key after its backoff (it doubles); the delay in seconds."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        delay_s = min(FIRST_RETRY_S * float(1 << min(failures, 60)), MAX_RETRY_S)
+        first_s, most_s = self._retry_s
+        delay_s = min(first_s * float(1 << min(failures, 60)), most_s)
         self.add_after(key, delay_s)
         return delay_s
 

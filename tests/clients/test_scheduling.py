@@ -47,8 +47,7 @@ def test_a_pending_pod_tells_why_and_goes_when_the_reason_goes(fresh):
     fresh.kubectl("taint", "node", "node-2", "dedicated=db:NoSchedule")
     run(fresh, "shut-out")
     why = (
-        "0/3 nodes are available: 1 node(s) had untolerated taint(s), "
-        "2 node(s) were unschedulable."
+        "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 node(s) were unschedulable."
     )
     wait_for_message(fresh, "shut-out", f"{why} {helpless}")
     fresh.kubectl("taint", "node", "node-2", "dedicated-")

@@ -4,6 +4,8 @@ Source of the shapes: Kubernetes API reference 1.37. Add a field when a room nee
 Timestamps stay RFC 3339 strings; quantities stay strings (podwire.api.quantity parses them).
 """
 
+from podwire.api.views.autoscaling import HorizontalPodAutoscaler
+from podwire.api.views.batch import CronJob, Job
 from podwire.api.views.certificates import CertificateSigningRequest, CsrCondition
 from podwire.api.views.config import (
     ConfigMap,
@@ -32,6 +34,7 @@ from podwire.api.views.meta import (
     OwnerReference,
     SelectorRequirement,
 )
+from podwire.api.views.metrics import ContainerMetrics, NodeMetrics, PodMetrics
 from podwire.api.views.node import (
     ContainerImage,
     Node,
@@ -74,6 +77,7 @@ from podwire.api.views.pod import (
     Probe,
     ResourceRequirements,
     SecretVolume,
+    SecurityContext,
     TCPSocketAction,
     Toleration,
     TopologySpreadConstraint,
@@ -123,6 +127,7 @@ from podwire.api.views.workloads import (
     PodTemplate,
     ReplicaSet,
     ReplicaSetSpec,
+    ReplicationController,
     StatefulSet,
     StatefulSetSpec,
     WorkloadStatus,
@@ -137,9 +142,11 @@ __all__ = [
     "ConfigMapVolume",
     "Container",
     "ContainerImage",
+    "ContainerMetrics",
     "ContainerPort",
     "ContainerStatus",
     "ControllerRevision",
+    "CronJob",
     "CsrCondition",
     "DNSConfig",
     "DNSConfigOption",
@@ -163,11 +170,13 @@ __all__ = [
     "ExecAction",
     "HTTPGetAction",
     "HTTPHeader",
+    "HorizontalPodAutoscaler",
     "HostAlias",
     "HostPathVolume",
     "IPBlock",
     "Ingress",
     "IngressClass",
+    "Job",
     "KeySelector",
     "KeyToPath",
     "LabelSelector",
@@ -191,6 +200,7 @@ __all__ = [
     "Node",
     "NodeAddress",
     "NodeAffinity",
+    "NodeMetrics",
     "NodeSelector",
     "NodeSelectorTerm",
     "NodeSpec",
@@ -209,6 +219,7 @@ __all__ = [
     "PodDisruptionBudgetSpec",
     "PodDisruptionBudgetStatus",
     "PodIP",
+    "PodMetrics",
     "PodSpec",
     "PodStatus",
     "PodTemplate",
@@ -217,9 +228,11 @@ __all__ = [
     "Probe",
     "ReplicaSet",
     "ReplicaSetSpec",
+    "ReplicationController",
     "ResourceRequirements",
     "Secret",
     "SecretVolume",
+    "SecurityContext",
     "SelectorRequirement",
     "Service",
     "ServiceAccount",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from podwire.api.view import JSON, View
 from podwire.api.views.meta import (
     Condition,
@@ -118,6 +120,7 @@ class VolumeMount(View, frozen=True, kw_only=True):
     name: str = ""
     mount_path: str = ""
     sub_path: str = ""
+    sub_path_expr: str = ""
     read_only: bool = False
 
 
@@ -134,6 +137,16 @@ class Lifecycle(View, frozen=True, kw_only=True):
 
     pre_stop: LifecycleHandler | None = None
     post_start: LifecycleHandler | None = None
+
+
+class SecurityContext(View, frozen=True, kw_only=True):
+    """spec.securityContext and containers[].securityContext: whose processes these are."""
+
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    run_as_non_root: bool | None = None
+    fs_group: int | None = None
+    supplemental_groups: list[int] = []
 
 
 class Container(View, frozen=True, kw_only=True):
@@ -155,6 +168,9 @@ class Container(View, frozen=True, kw_only=True):
     lifecycle: Lifecycle | None = None
     image_pull_policy: str = ""
     restart_policy: str = ""
+    termination_message_path: str = "/dev/termination-log"
+    termination_message_policy: str = "File"
+    security_context: SecurityContext | None = None
     tty: bool = False
     stdin: bool = False
     stdin_once: bool = False
@@ -319,6 +335,9 @@ class PodSpec(View, frozen=True, kw_only=True):
     volumes: list[Volume] = []
     restart_policy: str = "Always"
     termination_grace_period_seconds: int = 30
+    active_deadline_seconds: int | None = None
+    security_context: SecurityContext = SecurityContext()
+    share_process_namespace: bool = False
     dns_policy: str = "ClusterFirst"
     dns_config: DNSConfig | None = None
     node_selector: Labels = {}
@@ -329,6 +348,7 @@ class PodSpec(View, frozen=True, kw_only=True):
     host_network: bool = False
     hostname: str = ""
     subdomain: str = ""
+    set_hostname_as_fqdn: bool = msgspec.field(default=False, name="setHostnameAsFQDN")
     host_aliases: list[HostAlias] = []
     scheduler_name: str = "default-scheduler"
     priority: int = 0

@@ -1,9 +1,9 @@
-"""Views of Deployment, ReplicaSet, StatefulSet, DaemonSet, ControllerRevision."""
+"""Views of the workloads that keep pods running, and of ControllerRevision."""
 
 from __future__ import annotations
 
 from podwire.api.view import JSON, View
-from podwire.api.views.meta import Condition, LabelSelector, Object, ObjectMeta
+from podwire.api.views.meta import Condition, Labels, LabelSelector, Object, ObjectMeta
 
 
 class PodTemplate(View, frozen=True, kw_only=True):
@@ -77,6 +77,22 @@ class ReplicaSet(Object, frozen=True, kw_only=True):
     """apps/v1 ReplicaSet."""
 
     spec: ReplicaSetSpec = ReplicaSetSpec()
+    status: WorkloadStatus = WorkloadStatus()
+
+
+class ReplicationControllerSpec(View, frozen=True, kw_only=True):
+    """replicationcontroller spec."""
+
+    replicas: int = 1
+    selector: Labels = {}
+    template: PodTemplate = PodTemplate()
+    min_ready_seconds: int = 0
+
+
+class ReplicationController(Object, frozen=True, kw_only=True):
+    """v1 ReplicationController."""
+
+    spec: ReplicationControllerSpec = ReplicationControllerSpec()
     status: WorkloadStatus = WorkloadStatus()
 
 

@@ -57,7 +57,7 @@ def receive(run: Run, ns: Netns, skb: Skb, *, prerouted: bool = False) -> None:
             deliver(run, ns, skb)
         return
     route = ns.fib_of(packet.dst).route(packet, skb.in_dev)
-    if route is not None and route.type in {"local", "broadcast"}:
+    if route is not None and route.type in {"local", "broadcast", "anycast"}:
         deliver(run, ns, skb)
     elif not _forwards(ns, skb):
         run.drop(
@@ -155,6 +155,10 @@ def _routable(run: Run, ns: Netns, skb: Skb, route: Route | None) -> bool:
     IPv6 says "no route" for an unreachable one too (ip6_pkt_discard).
     """
     packet = skb.packet
+    if route is not None and route.unknown:
+        why = f"not modelled: {route.unknown}"
+        run.drop(ns, Fate.UNKNOWN, packet, why, object=route.table)
+        return False
     if route is None:
         why, errno = f"no route to {packet.dst}", "ENETUNREACH"
         run.drop(ns, Fate.NO_ROUTE, packet, why, object="main", errno=errno)

@@ -252,8 +252,10 @@ def test_a_pod_that_never_preempts_waits():
         c.api.put(kinds.POD, body("meek", cpu="3", priority=100, preemptionPolicy="Never"))
         await c.env.clock.sleep(20)
         assert c.events("meek") == [
-            "FailedScheduling: 0/1 nodes are available: 1 Insufficient cpu. "
-            "preemption: not eligible due to preemptionPolicy=Never."
+            (
+                "FailedScheduling: 0/1 nodes are available: 1 Insufficient cpu. "
+                "preemption: not eligible due to preemptionPolicy=Never."
+            )
         ]
         assert where(c, "low") == "node-1"
 

@@ -1,0 +1,1 @@
+"""CronJob: makes Jobs when the clock says so."""

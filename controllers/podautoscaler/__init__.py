@@ -1,0 +1,1 @@
+"""HorizontalPodAutoscaler: scales what runs by what its pods use."""

@@ -1,0 +1,1 @@
+"""TTL after finished: deletes Jobs some time after their end."""
