@@ -360,6 +360,13 @@ def ruletext() -> dict[str, str]:
     return measured()
 
 
+def scheduler() -> dict[str, str]:
+    """Decisions, preemptions and bindings on 5,000 nodes."""
+    from benchmarks.scheduler import scheduler as measured  # noqa: PLC0415  it imports the product
+
+    return measured()
+
+
 def kernelcost() -> dict[str, str]:
     """What this machine's kernel takes for a rule and a lookup."""
     from benchmarks.kernelcost import kernelcost as measured  # noqa: PLC0415  only when asked
@@ -380,6 +387,7 @@ ALL: dict[str, Callable[[], dict[str, str]]] = {
     "fleet": fleet,
     "dataplane": dataplane,
     "ruletext": ruletext,
+    "scheduler": scheduler,
     "kernelcost": kernelcost,
     "store": store,
     "api": api,

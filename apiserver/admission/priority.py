@@ -1,4 +1,4 @@
-"""Priority: a class name becomes a number. What the scheduler makes of it is not modelled.
+"""Priority: a class name becomes a number.
 
 Source: upstream plugin/pkg/admission/priority.
 """

@@ -43,7 +43,7 @@ async def handle(server: Apiserver, call: Call) -> Response:
 
 
 def _assign(call: Call, pod: JSON, binding: JSON, now: str) -> None:
-    """Set nodeName and the PodScheduled condition. Raises ApiError Conflict."""
+    """Set nodeName and the PodScheduled condition, end a nomination. Raises ApiError Conflict."""
     name, metadata, spec = call.name, pod["metadata"], pod["spec"]
     given = binding.get("metadata") or {}
     if given.get("uid") and given["uid"] != metadata["uid"]:
@@ -65,6 +65,7 @@ def _assign(call: Call, pod: JSON, binding: JSON, now: str) -> None:
     if given.get("annotations"):
         metadata["annotations"] = {**metadata.get("annotations", {}), **given["annotations"]}
     status = pod.setdefault("status", {})
+    status.pop("nominatedNodeName", None)  # it has served
     others = [c for c in status.get("conditions") or () if c.get("type") != "PodScheduled"]
     scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": now}
     status["conditions"] = [*others, scheduled]

@@ -14,6 +14,7 @@ from podwire.api.qos import qos_class
 from podwire.api.schema import type_of
 from podwire.api.structure import fresh
 from podwire.api.view import JSON
+from podwire.apiserver.registry import scheduling
 
 _RBAC = "rbac.authorization.k8s.io"
 _STORAGE = "storage.k8s.io"
@@ -73,6 +74,8 @@ def on_create(kind: Kind[Any], obj: JSON) -> None:
         _job_selector(obj)
     elif kind is kinds.SERVICE_ACCOUNT:
         _secret_names(obj)
+    elif kind is kinds.POD:
+        scheduling.prepare(obj)
 
 
 _FIRST_PHASE = {

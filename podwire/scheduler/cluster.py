@@ -129,7 +129,7 @@ class Cluster:
         ordered = [zone[n] for n in range(rows) for zone in zones.values() if n < len(zone)]
         pods = [(self._where[uid][1], state) for state in ordered for uid in state.pods]
         for pod, state in pods:
-            self._count(pod, state, -1)
+            self.count(pod, state, -1)
         self.slots = list(ordered)
         for slot, state in enumerate(ordered):
             state.slot = slot
@@ -137,7 +137,7 @@ class Cluster:
         self.layout += 1
         self.topology += 1
         for pod, state in pods:
-            self._count(pod, state, 1)
+            self.count(pod, state, 1)
         self.log.clear()
         self._fresh = 0
 
@@ -235,15 +235,16 @@ class Cluster:
 
     def _place(self, pod: PodInfo, state: NodeState) -> None:
         state.add(pod.uid, pod.demand)
-        self._count(pod, state, 1)
+        self.count(pod, state, 1)
         self.log.append(state.slot)
 
     def _displace(self, pod: PodInfo, state: NodeState) -> None:
         state.remove(pod.uid)
-        self._count(pod, state, -1)
+        self.count(pod, state, -1)
         self.log.append(state.slot)
 
-    def _count(self, pod: PodInfo, state: NodeState, by: int) -> None:
+    def count(self, pod: PodInfo, state: NodeState, by: int) -> None:
+        """Bring the counters of pods up to date."""
         self.counts.change(pod, state.slot, by)
         if pod.terms.anti:
             self.repelling.change(pod.terms.anti, state.slot, by)
@@ -254,9 +255,12 @@ class Cluster:
     # ------------------------------------------------------------ what if
 
     @contextmanager
-    def supposing(self) -> Iterator[Supposition]:
-        """Take pods away and put pods on nodes for a while; afterwards all is as it was."""
-        trial = Supposition(self)
+    def supposing(self, *, counted: bool = True) -> Iterator[Supposition]:
+        """Take pods away and put pods on nodes for a while; afterwards all is as it was.
+
+        Not ``counted``: whoever asks looks at the nodes themselves, not at pods elsewhere.
+        """
+        trial = Supposition(self, counted=counted)
         try:
             yield trial
         finally:
@@ -276,35 +280,43 @@ class Cluster:
 
 
 class Supposition:
-    """Changes to the pods of one node that will be undone."""
+    """Changes to the pods of some nodes that will be undone."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, *, counted: bool) -> None:
         self._cluster = cluster
+        self._counted = counted
         self._undo: list[tuple[PodInfo, NodeState, bool]] = []
         self._order: dict[str, tuple[str, ...]] = {}
 
     def without(self, pod: PodInfo, state: NodeState) -> None:
         """The pod were not on the node."""
         self._remember(state)
-        self._cluster._displace(pod, state)  # noqa: SLF001  one mechanism in two classes
+        self._set(pod, state, there=False)
         self._undo.append((pod, state, True))
 
     def with_(self, pod: PodInfo, state: NodeState) -> None:
         """The pod were on the node."""
         self._remember(state)
-        self._cluster._place(pod, state)  # noqa: SLF001  one mechanism in two classes
+        self._set(pod, state, there=True)
         self._undo.append((pod, state, False))
 
     def _remember(self, state: NodeState) -> None:
-        self._order.setdefault(state.node.metadata.name, tuple(state.pods))
+        name = state.node.metadata.name
+        if name not in self._order:
+            self._order[name] = tuple(state.pods)
+
+    def _set(self, pod: PodInfo, state: NodeState, *, there: bool) -> None:
+        if self._counted:
+            self._cluster.count(pod, state, 1 if there else -1)
+        if there:
+            state.add(pod.uid, pod.demand)
+        else:
+            state.remove(pod.uid)
 
     def undo(self) -> None:
-        """Take everything back, the order of a node's pods too."""
+        """Take everything back, the order of a node's pods too: there is nothing to log."""
         for pod, state, was_there in reversed(self._undo):
-            if was_there:
-                self._cluster._place(pod, state)  # noqa: SLF001  as above
-            else:
-                self._cluster._displace(pod, state)  # noqa: SLF001  as above
+            self._set(pod, state, there=was_there)
         for name, order in self._order.items():
             state = self._cluster.nodes[name]
             state.pods = {uid: state.pods[uid] for uid in order}

@@ -119,13 +119,21 @@ class Scheduler:
             if rival.priority >= pod.priority and rival.uid != pod.uid
         ]
         if rivals:
-            with self.cluster.supposing() as trial:
+            with self.cluster.supposing(counted=self._concerned(pod, rivals)) as trial:
                 for rival in rivals:
                     trial.with_(rival, state)
                 refused = self._refusal(pod, state)
             if refused is not None:
                 return refused
         return self._refusal(pod, state)
+
+    def _concerned(self, pod: PodInfo, rivals: list[PodInfo]) -> bool:
+        return self.looks_around(pod) or any(rival.terms.anti for rival in rivals)
+
+    def looks_around(self, pod: PodInfo) -> bool:
+        """Whether a filter looks at pods on other nodes."""
+        terms = pod.terms
+        return bool(pod.hard or terms.affinity or terms.anti or self.cluster.repelling)
 
     def _refusal(self, pod: PodInfo, state: NodeState) -> Refusal | None:
         refused = (
@@ -135,6 +143,8 @@ class Scheduler:
         )
         if refused is not None:
             return refused
+        if not self.looks_around(pod):
+            return None
         bit = 1 << state.slot
         topology = Topology(self.cluster, pod, self._inclusion)
         return None if topology.allowed & bit else topology.refusals(bit)[0][0]

@@ -105,6 +105,10 @@ class TermCounts:
         self._counters: dict[Term, Counter] = {}
         self._met: dict[tuple[str, LabelSet], list[tuple[Term, Counter]]] = {}
 
+    def __bool__(self) -> bool:
+        """Whether any pod has such a term."""
+        return bool(self._counters)
+
     def change(self, terms: tuple[Term, ...], slot: int, by: int) -> None:
         """A pod with these terms was placed (1) or taken away (-1)."""
         for term in terms:

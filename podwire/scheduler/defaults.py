@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from podwire.api import kinds
 from podwire.api.selectors import IN, Requirement, Selector
-from podwire.api.views import Pod, ReplicaSet, Service, StatefulSet
+from podwire.api.views import Pod, ReplicaSet, ReplicationController, Service, StatefulSet
 from podwire.client.informer import Informers
 from podwire.scheduler.terms import Constraint, compiled, default_constraints
 
@@ -23,10 +23,12 @@ class Defaults:
         self._services = informers.informer(kinds.SERVICE)
         self._replica_sets = informers.informer(kinds.REPLICA_SET)
         self._stateful_sets = informers.informer(kinds.STATEFUL_SET)
+        self._replication_controllers = informers.informer(kinds.REPLICATION_CONTROLLER)
         self._kept: dict[tuple[object, ...], tuple[Constraint, ...]] = {}
         self._services.on_change(self._service_changed)
         self._replica_sets.on_change(self._owner_changed)
         self._stateful_sets.on_change(self._owner_changed)
+        self._replication_controllers.on_change(self._replication_controller_changed)
 
     def _service_changed(self, old: Service | None, new: Service | None) -> None:
         if old is None or new is None or old.spec.selector != new.spec.selector:
@@ -34,6 +36,12 @@ class Defaults:
 
     def _owner_changed(
         self, old: ReplicaSet | StatefulSet | None, new: ReplicaSet | StatefulSet | None
+    ) -> None:
+        if old is None or new is None or old.spec.selector != new.spec.selector:
+            self._kept.clear()
+
+    def _replication_controller_changed(
+        self, old: ReplicationController | None, new: ReplicationController | None
     ) -> None:
         if old is None or new is None or old.spec.selector != new.spec.selector:
             self._kept.clear()
@@ -58,11 +66,19 @@ class Defaults:
             selector = service.spec.selector
             if selector and selector.items() <= meta.labels.items():
                 wanted.update(selector)
+        wanted.update(self._of_replication_controller(pod))
         requirements = [Requirement(k, IN, (v,), "=") for k, v in sorted(wanted.items())]
         owner = self._owner(pod)
         if owner is not None:
             requirements += compiled(owner.spec.selector).requirements
         return Selector(tuple(requirements))
+
+    def _of_replication_controller(self, pod: Pod) -> dict[str, str]:
+        reference = pod.metadata.controller()
+        if reference is None or reference.kind != "ReplicationController":
+            return {}
+        found = self._replication_controllers.get(pod.metadata.namespace, reference.name)
+        return found.spec.selector if found is not None else {}
 
     def _owner(self, pod: Pod) -> ReplicaSet | StatefulSet | None:
         reference = pod.metadata.controller()

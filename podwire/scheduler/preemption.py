@@ -139,7 +139,7 @@ def victims_on(
     weaker = [other for other in cluster.pods_on(state) if other.priority < pod.priority]
     if not weaker:
         return NO_VICTIMS
-    with cluster.supposing() as trial:
+    with cluster.supposing(counted=scheduler.looks_around(pod)) as trial:
         for other in weaker:
             trial.without(other, state)
         refused = scheduler.refusal(pod, state)

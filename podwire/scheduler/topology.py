@@ -238,6 +238,8 @@ class Topology:
             for term, counter in cluster.liking.about(pod)
             if term.weight
         ]
+        if not tables:
+            return [(0, nodes)]
         parts: Partition = [(0, nodes)]
         for weight, table in tables:
             parts = _joined(

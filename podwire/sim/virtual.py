@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -129,6 +129,8 @@ class VirtualCluster:
         try:
             return self.loop.run_until_complete(driver)
         except asyncio.CancelledError:
+            if isinstance(awaitable, Coroutine):
+                awaitable.close()  # a room may have failed before its first step
             if self._failed is not None:
                 raise self._failed from self._failed.__cause__
             raise

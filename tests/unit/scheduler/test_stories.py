@@ -148,3 +148,139 @@ def test_pods_of_other_schedulers_are_left_alone():
         assert c.events("p") == []
 
     play(story)
+
+
+def tries(c: Cluster, name: str) -> int:
+    """How often a pod was told that no node takes it."""
+    return sum(
+        e["count"]
+        for e in c.api.all(kinds.EVENT)
+        if e["reason"] == "FailedScheduling" and e["involvedObject"]["name"] == name
+    )
+
+
+def test_only_what_could_help_wakes_a_pod():
+    """It lacks a label: other labels, pods and capacity leave it alone; the label does not."""
+
+    async def story(c: Cluster) -> None:
+        c.node("node-1")
+        c.api.put(kinds.POD, body("p", nodeSelector={"disk": "ssd"}))
+        await c.env.clock.sleep(20)
+        c.node("node-1", labels={"colour": "red"})
+        c.api.put(kinds.POD, body("other"))
+        await c.env.clock.sleep(20)
+        c.api.remove(kinds.POD, "default/other")
+        c.node("node-1", allocatable={"cpu": "32"})
+        await c.env.clock.sleep(20)
+        assert tries(c, "p") == 1
+        c.node("node-1", labels={"disk": "ssd"})
+        await c.env.clock.sleep(5)
+        assert where(c, "p") == "node-1"
+
+    play(story)
+
+
+def test_after_five_minutes_a_pod_is_tried_whatever_happened():
+    """The flush looks every 30 seconds for pods that wait for more than 5 minutes."""
+
+    async def story(c: Cluster) -> None:
+        c.node("node-1")
+        c.api.put(kinds.POD, body("p", nodeSelector={"disk": "ssd"}))
+        await c.env.clock.sleep(295)
+        assert tries(c, "p") == 1
+        await c.env.clock.sleep(40)
+        assert tries(c, "p") == 2
+
+    play(story)
+
+
+def test_a_lifted_cordon_and_a_lifted_taint_let_a_pod_in():
+    """Two pods, each refused for one of the reasons."""
+
+    async def story(c: Cluster) -> None:
+        taint = {"key": "k", "effect": "NoSchedule"}
+        c.node("node-1", spec={"unschedulable": True})
+        c.node("node-2", spec={"taints": [taint]})
+        c.api.put(kinds.POD, body("p"))
+        await c.env.clock.sleep(5)
+        assert c.events("p")[0].startswith(
+            "FailedScheduling: 0/2 nodes are available: 1 node(s) had untolerated taint(s), "
+            "1 node(s) were unschedulable. preemption: 0/2 nodes are available: "
+            "2 Preemption is not helpful for scheduling."
+        )
+        c.node("node-2")
+        await c.env.clock.sleep(5)
+        assert where(c, "p") == "node-2"
+
+    play(story)
+
+
+def test_a_more_important_pod_takes_the_place_of_another():
+    """The victim is marked, ends gracefully and is told why; the node stays reserved meanwhile."""
+
+    async def story(c: Cluster) -> None:
+        c.node("node-1")
+        c.api.put(kinds.POD, body("low", cpu="3"))
+        await c.env.clock.sleep(5)
+        c.stop_s = 20.0
+        c.api.put(kinds.POD, body("high", cpu="3", priority=100))
+        await c.env.clock.sleep(5)
+        low = c.api.get(kinds.POD, "default/low")
+        assert low["metadata"].get("deletionTimestamp")
+        targets = [x for x in low["status"]["conditions"] if x["type"] == "DisruptionTarget"]
+        assert [x["reason"] for x in targets] == ["PreemptionByScheduler"]
+        high = c.api.get(kinds.POD, "default/high")
+        assert high["status"]["nominatedNodeName"] == "node-1"
+        uid = high["metadata"]["uid"]
+        assert f"Preempted: Preempted by pod {uid} on node node-1" in c.events("low")
+        c.api.put(kinds.POD, body("small", cpu="2"))
+        await c.env.clock.sleep(5)
+        assert where(c, "small") == "", "the place is kept for the pod that it was made for"
+        await c.env.clock.sleep(30)
+        assert (where(c, "high"), where(c, "small")) == ("node-1", "")
+
+    play(story)
+
+
+def test_a_pod_that_never_preempts_waits():
+    """preemptionPolicy Never: the message says so, nobody is harmed."""
+
+    async def story(c: Cluster) -> None:
+        c.node("node-1")
+        c.api.put(kinds.POD, body("low", cpu="3"))
+        await c.env.clock.sleep(5)
+        c.api.put(kinds.POD, body("meek", cpu="3", priority=100, preemptionPolicy="Never"))
+        await c.env.clock.sleep(20)
+        assert c.events("meek") == [
+            (
+                "FailedScheduling: 0/1 nodes are available: 1 Insufficient cpu. "
+                "preemption: not eligible due to preemptionPolicy=Never."
+            )
+        ]
+        assert where(c, "low") == "node-1"
+
+    play(story)
+
+
+def test_a_claim_that_appears_lets_its_pod_be_judged_again():
+    """VolumeBinding's words, before and after."""
+
+    async def story(c: Cluster) -> None:
+        c.node("node-1")
+        volume = {"name": "v", "persistentVolumeClaim": {"claimName": "data"}}
+        c.api.put(kinds.POD, body("p", volumes=[volume]))
+        await c.env.clock.sleep(5)
+        assert 'persistentvolumeclaim "data" not found.' in c.events("p")[0]
+        meta = {"name": "data", "namespace": "default"}
+        c.api.put(kinds.PERSISTENT_VOLUME_CLAIM, {"metadata": meta, "spec": {}})
+        await c.env.clock.sleep(5)
+        assert "pod has unbound immediate PersistentVolumeClaims." in c.events("p")[1]
+        bound = {"pv.kubernetes.io/bind-completed": "yes"}
+        c.api.put(kinds.PERSISTENT_VOLUME, {"metadata": {"name": "pv"}, "spec": {}})
+        c.api.put(kinds.PERSISTENT_VOLUME_CLAIM, {
+            "metadata": {**meta, "annotations": bound}, "spec": {"volumeName": "pv"},
+        })  # fmt: skip
+        await c.env.clock.sleep(5)
+        assert where(c, "p") == "node-1"
+
+    play(story)
