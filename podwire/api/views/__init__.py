@@ -84,6 +84,7 @@ from podwire.api.views.policy import (
     PodDisruptionBudgetSpec,
     PodDisruptionBudgetStatus,
 )
+from podwire.api.views.quota import ResourceQuota
 from podwire.api.views.service import (
     ClientIPConfig,
     Endpoint,
@@ -209,6 +210,7 @@ __all__ = [
     "ReplicaSet",
     "ReplicaSetSpec",
     "ReplicationController",
+    "ResourceQuota",
     "ResourceRequirements",
     "Secret",
     "SecretVolume",
