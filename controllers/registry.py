@@ -25,6 +25,7 @@ from podwire.controllers.resourcequota import shell as resourcequota
 from podwire.controllers.rootca import shell as rootca
 from podwire.controllers.serviceaccount import shell as serviceaccount
 from podwire.controllers.serviceaccounttoken import shell as serviceaccounttoken
+from podwire.controllers.servicecidrs import shell as servicecidrs
 from podwire.controllers.statefulset import shell as statefulset
 from podwire.controllers.tainteviction import shell as tainteviction
 from podwire.controllers.ttlafterfinished import shell as ttlafterfinished
@@ -52,6 +53,7 @@ CONTROLLERS: tuple[tuple[str, Build], ...] = (
     ("endpointslice-controller", endpointslice.build),
     ("endpointslice-mirroring-controller", endpointslicemirroring.build),
     ("resourcequota-controller", resourcequota.build),
+    ("service-cidr-controller", servicecidrs.build),
     ("node-lifecycle-controller", nodelifecycle.build),
     ("taint-eviction-controller", tainteviction.build),
     ("pod-garbage-collector-controller", podgc.build),
