@@ -18,3 +18,9 @@ class Config:
     """A watch without timeoutSeconds ends after this up to twice this (seeded)."""
     advertise_address: str = "192.168.0.10"
     secure_port: int = 6443
+
+    @property
+    def advertised(self) -> str:
+        """``host:port``, an IPv6 address in brackets."""
+        host = self.advertise_address
+        return f"[{host}]:{self.secure_port}" if ":" in host else f"{host}:{self.secure_port}"

@@ -130,8 +130,7 @@ async def core_root(server: Apiserver, request: Request) -> Response:
     version = _wants_aggregated(request)
     if version:
         return _answer_aggregated(request, version, core=True)
-    config = server.config
-    address = f"{config.advertise_address}:{config.secure_port}"
+    address = server.config.advertised
     return answers.json(
         {
             "kind": "APIVersions",

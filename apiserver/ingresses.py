@@ -12,18 +12,20 @@ from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.api.views import Ingress, Pod, Service
 from podwire.apiserver import places
-from podwire.apiserver.nearest import Search, nearest, worth_explaining
+from podwire.apiserver.nearest import Search, nearest
 from podwire.apiserver.places import Target
 from podwire.apiserver.reports import Question, report
 from podwire.apiserver.sources import Source, Sources
 from podwire.client.api import Client
 from podwire.client.counters import Fabric
 from podwire.dataplane.commands import CommandError
+from podwire.dataplane.cost import total
 from podwire.dataplane.verdict import GOOD_FATES, Branch, Fate, Flow, Hop, WalkAnswer, WalkRequest
 from podwire.explain import ingress as l7
 from podwire.explain.candidate import Candidate
 from podwire.explain.candidates import candidates
 from podwire.explain.cause import cause
+from podwire.explain.compose import worth_explaining
 from podwire.explain.objects import Objects
 from podwire.explain.report import Cause, Nearest, Report, TraceSpec
 from podwire.l7.certs import key_pair
@@ -151,7 +153,7 @@ class IngressTracer:
             return [
                 msgspec.structs.replace(
                     branch, fate=refused or Fate.L7_DENIED, hops=there, reply_hops=[],
-                    node=where.node, netns=where.netns,
+                    node=where.node, netns=where.netns, reply_cost=None,
                 )
             ]  # fmt: skip
         endpoints = made.upstream.endpoints
@@ -161,6 +163,7 @@ class IngressTracer:
             answer = await self._to_endpoint(where, made.upstream, i, asking.candidate)
             end = answer.drawn
             good = end.fate in GOOD_FATES
+            back = [end.reply_cost, branch.reply_cost] if good else [end.reply_cost]
             found.append(
                 Branch(
                     fate=end.fate,
@@ -173,6 +176,8 @@ class IngressTracer:
                     netns=end.netns,
                     flow=end.flow,
                     latency_ns=branch.latency_ns + end.latency_ns,
+                    cost=total([branch.cost, end.cost]) or None,
+                    reply_cost=total(back) or None,
                 )
             )
         return found

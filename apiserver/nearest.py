@@ -12,13 +12,13 @@ from podwire.dataplane.verdict import (
     GOOD_FATES,
     Branch,
     Edit,
-    Fate,
     Flow,
     WalkAnswer,
     WalkRequest,
 )
 from podwire.explain.candidate import Candidate
 from podwire.explain.candidates import candidates
+from podwire.explain.compose import worth_explaining
 from podwire.explain.objects import Objects, WhatIf
 from podwire.explain.report import Nearest
 
@@ -100,15 +100,6 @@ async def nearest(propose: Propose, attempt: Attempt, branch: Branch, objects: O
         if worst.fate is not branch.fate:
             further.append((candidate, worst))
     return Nearest(tried=tried)
-
-
-def worth_explaining(answer: WalkAnswer) -> Branch:
-    """The drawn branch, unless it is good and another is not."""
-    drawn = answer.drawn
-    if drawn.fate not in GOOD_FATES:
-        return drawn
-    bad = [b for b in answer.branches if b.fate not in GOOD_FATES]
-    return next((b for b in bad if b.fate is not Fate.UNKNOWN), bad[0] if bad else drawn)
 
 
 def _single_then_pairs(

@@ -54,14 +54,15 @@ class Own:
         """Enter the paths into the server's table."""
         server.routes.add_verb("create", self._trace, kind=kinds.TRACE)
         add = server.routes.add
-        add(Route(f"{PREFIX}/endpoints", self._list(self._endpoints)))
+        add(Route(f"{PREFIX}/endpoints", self._endpoints))
         add(Route(f"{PREFIX}/components", self._list(self.components)))
         add(Route(f"{PREFIX}/ready", self._ready))
         add(Route(f"{PREFIX}/nodes/*", self._node, methods=("POST",)))
 
-    async def _endpoints(self) -> dict[str, Any]:
+    async def _endpoints(self, server: Apiserver, _request: Request) -> Response:
         """GET endpoints: the real addresses."""
-        return endpoints(self.api_address(), await self.fabric.publications())
+        body = endpoints(self.api_address(), await self.fabric.publications())
+        return answers.json({**body, "apiModelled": server.config.advertised})
 
     async def _ready(self, _server: Apiserver, request: Request) -> Response:
         """GET ready?timeoutSeconds=N: answers when the cluster is up, or when time is."""
@@ -132,13 +133,13 @@ class Own:
 
 
 def endpoints(api: str, publications: Sequence[Publication]) -> dict[str, Any]:
-    """The body of ``endpoints``: ``api``, ``dns``, ``nodePorts`` and ``ingress``.
+    """The body of ``endpoints``: ``api``, ``dns``, ``dnsModelled``, ``nodePorts`` and ``ingress``.
 
     Each publication that could not be made has address "" and says why in ``message``.
     """
     node_ports: list[dict[str, Any]] = []
     ingress: list[dict[str, Any]] = []
-    dns = ""
+    dns = modelled = ""
     for found in publications:
         what, _, name = found.name.partition(" ")
         shown: dict[str, Any] = {
@@ -147,11 +148,14 @@ def endpoints(api: str, publications: Sequence[Publication]) -> dict[str, Any]:
         if found.message:
             shown["message"] = found.message
         if what == "dns":
-            dns = dns or found.address
+            dns, modelled = dns or found.address, found.modelled
         elif what == "nodePort":
             number = int(found.modelled.rpartition(":")[2])
             node_ports.append({"service": name, "nodePort": number, **shown})
         elif what == "ingress":
             ingress.append({"port": name, **shown})
     ingress.sort(key=lambda entry: str(entry["port"]))
-    return {"api": api, "dns": dns, "nodePorts": node_ports, "ingress": ingress}
+    return {
+        "api": api, "dns": dns, "dnsModelled": modelled, "nodePorts": node_ports,
+        "ingress": ingress,
+    }  # fmt: skip

@@ -15,8 +15,8 @@ GATEWAY = "gateway"
 """The host from which an address outside the cluster is taken to send."""
 EXTERNAL = "external"
 """Names the outside world as a source."""
-EXTERNAL_ADDRESS = "198.51.100.10"
-"""Of the outside world, when none is given (RFC 5737)."""
+EXTERNAL_ADDRESS, EXTERNAL_ADDRESS6 = "198.51.100.10", "2001:db8:1::10"
+"""Of the outside world, when none is given (RFC 5737, RFC 3849)."""
 _FORMS = "use pod/NAME, deploy/NAME, sts/NAME, ds/NAME, svc/NAME, node/NAME, an address or external"
 
 
@@ -42,7 +42,9 @@ class Sources:
     async def find(self, spec: TraceSpec, objects: Objects) -> Source:
         """The source. Raises ApiError 400, 404, or 503 when its kubelet is gone."""
         if spec.source == EXTERNAL:
-            return Source("outside", GATEWAY, "", EXTERNAL_ADDRESS, spec.namespace)
+            six = ":" in (await self._fabric.node(GATEWAY)).address
+            address = EXTERNAL_ADDRESS6 if six else EXTERNAL_ADDRESS
+            return Source("outside", GATEWAY, "", address, spec.namespace)
         kind, name = places.kind_and_name(spec.source)
         if kind == "ingress":
             raise places.usage(f"source {spec.source!r}: an Ingress sends nothing; {_FORMS}")

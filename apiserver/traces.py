@@ -19,12 +19,13 @@ from podwire.api.view import V
 from podwire.apiserver import places
 from podwire.apiserver.ingresses import IngressTracer, with_ingresses
 from podwire.apiserver.lookups import Lookups, Unanswered
-from podwire.apiserver.nearest import MAX_CANDIDATES, Search, worth_explaining
+from podwire.apiserver.nearest import MAX_CANDIDATES, Search
 from podwire.apiserver.places import usage
-from podwire.apiserver.reports import Question, places_of, replay, report
+from podwire.apiserver.reports import Question, places_of, report
 from podwire.apiserver.sources import Source, Sources
 from podwire.client.api import Client
 from podwire.client.counters import Fabric, KubeletStreams
+from podwire.dataplane.cost import total
 from podwire.dataplane.verdict import (
     GOOD_FATES,
     Fate,
@@ -32,6 +33,7 @@ from podwire.dataplane.verdict import (
     Hop,
 )
 from podwire.explain.cause import cause
+from podwire.explain.compose import replay, worth_explaining
 from podwire.explain.ends import numbered
 from podwire.explain.objects import Objects, WhatIf
 from podwire.explain.report import (
@@ -146,6 +148,7 @@ class Tracer:
             lookup=lookup,
             branches=[],
             hops=hops,
+            cost=total(hop.cost for hop in hops),
             places=places_of(asked, hops, failed.branch if failed else None),
             cause=reason,
             nearest=nearest,

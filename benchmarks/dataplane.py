@@ -70,11 +70,10 @@ def rules(services: int, mode: str = "iptables", first: int = 0) -> tuple[Comman
     one = Proxier(MODES[mode], MODES[mode].settings(CONFIG, facts, "ipv4"), facts, Shared())
     ends = [{"addresses": [f"10.244.2.{k + 2}"], "nodeName": "node-2"} for k in range(PODS)]
     for number in range(first, first + services):
-        key = f"default/s{number}"
         made = proxy.endpoint_slice(number)
         body = {**msgspec.to_builtins(made), "endpoints": ends}
-        one.services[key] = proxy.service(number, local=False)
-        one.slices[key] = {f"s{number}-x": msgspec.convert(body, type(made))}
+        one.service(None, proxy.service(number, local=False))
+        one.slice(None, msgspec.convert(body, type(made)))
     existing = {("iptables-save",): "", ("nft", "list", "ruleset"): ""}
     plan = one.plan(full=True, existing=existing)
     assert plan is not None

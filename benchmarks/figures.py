@@ -346,6 +346,13 @@ def dataplane() -> dict[str, str]:
     return measured()
 
 
+def kernelcost() -> dict[str, str]:
+    """What this machine's kernel takes for a rule and a lookup."""
+    from benchmarks.kernelcost import kernelcost as measured  # noqa: PLC0415  only when asked
+
+    return measured()
+
+
 ALL: dict[str, Callable[[], dict[str, str]]] = {
     "up": up,
     "cli": cli,
@@ -357,6 +364,7 @@ ALL: dict[str, Callable[[], dict[str, str]]] = {
     "apply": apply,
     "proxy": proxy,
     "dataplane": dataplane,
+    "kernelcost": kernelcost,
     "store": store,
     "api": api,
     "rooms": rooms,

@@ -11,14 +11,18 @@ from podwire.client.counters import Datagrams, Listener, Sockets, Stream
 from podwire.client.dnswire import AAAA, CNAME, RR, SOA, A, DnsError, Edns, Message, Soa
 from podwire.runtime.tasks import Nursery
 
-EXTERNAL = "203.0.113.10"
-DEFAULT_ZONE: Mapping[str, tuple[str, ...]] = {
-    "example.com.": (EXTERNAL,),
-    "*.example.com.": (EXTERNAL,),
-    "external.com.": (EXTERNAL,),
-    "*.external.com.": (EXTERNAL,),
-}
-"""Name -> addresses, or one absolute name (a CNAME). ``*.`` stands for any sub-name."""
+EXTERNAL, EXTERNAL6 = "203.0.113.10", "2001:db8::10"
+
+
+def zone_of(address: str) -> dict[str, tuple[str, ...]]:
+    """The names of the one outside server at an address. Name -> addresses, or one absolute name
+    (a CNAME). ``*.`` stands for any sub-name.
+    """
+    names = ("example.com.", "*.example.com.", "external.com.", "*.external.com.")
+    return dict.fromkeys(names, (address,))
+
+
+DEFAULT_ZONE: Mapping[str, tuple[str, ...]] = zone_of(EXTERNAL)
 TTL_S = 300
 IDLE_S = 10.0
 

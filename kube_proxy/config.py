@@ -6,9 +6,11 @@ Source: k8s.io/kube-proxy config/v1alpha1 (fields, defaults), cmd/kube-proxy (fl
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
+
+from podwire.kube_proxy import cilium
 
 _UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|ns|h|m|s)")
@@ -62,6 +64,8 @@ class Config:
     """Rules of ipvs mode: masqueradeAll and masqueradeBit are those of the iptables section."""
     nftables: RuleConfig = RuleConfig()
     ipvs_only: IpvsConfig = IpvsConfig()
+    cilium: cilium.CiliumConfig = field(default_factory=cilium.CiliumConfig)
+    """Of the eBPF mode."""
     localhost_node_ports: bool = True
     node_port_addresses: tuple[str, ...] = ()
     healthz_address: str = ""
@@ -144,6 +148,7 @@ def parse(data: bytes) -> Config:
         ipvs=_rules(ipt, ipvs, 0.0),
         nftables=_rules(nft, nft, 1.0),
         ipvs_only=_ipvs(ipvs),
+        cilium=_cilium(raw.get("cilium") or {}),
         localhost_node_ports=ipt.get("localhostNodePorts") is not False,
         node_port_addresses=tuple(raw.get("nodePortAddresses") or ()),
         healthz_address=healthz,
@@ -180,6 +185,15 @@ def _ipvs(section: dict[str, Any]) -> IpvsConfig:
         tcp_fin_timeout_s=duration_s(section.get("tcpFinTimeout"), 0.0),
         udp_timeout_s=duration_s(section.get("udpTimeout"), 0.0),
     )
+
+
+def _cilium(section: Any) -> cilium.CiliumConfig:
+    if not isinstance(section, dict):
+        raise ConfigError("cilium: must be a mapping of Cilium's keys")
+    try:
+        return cilium.parse(section)
+    except cilium.CiliumError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _address(text: str | None, host: str, port: int) -> tuple[str, int]:

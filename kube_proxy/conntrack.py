@@ -1,7 +1,8 @@
 """UDP flows that point to endpoints which no longer serve: found in ``conntrack -L``, forgotten.
 
-Source: pkg/proxy/conntrack/cleanup.go (the reconciler). Services without a serving endpoint are
-left alone: their flows end in a rejection anyway.
+Source: pkg/proxy/conntrack/cleanup.go (the reconciler). Since v1.34 an endpoint is its address and
+its port there: a flow to the port that it had before is stale, too. Services without a serving
+endpoint are left alone: their flows end in a rejection anyway.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass, field
 from podwire.dataplane.commands import ConntrackDelete
 from podwire.kube_proxy.model import Endpoint, ServicePort
 
+Ends = frozenset[tuple[str, int]]
+"""Addresses and ports of serving endpoints."""
 _FLOW = re.compile(r"\bsrc=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)")
 
 
@@ -20,15 +23,15 @@ _FLOW = re.compile(r"\bsrc=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)")
 class Wanted:
     """Where UDP flows of some service ports may lead."""
 
-    addresses: dict[tuple[str, int], frozenset[str]] = field(default_factory=dict)
-    """(service IP, port) -> addresses of serving endpoints."""
-    node_ports: dict[int, frozenset[str]] = field(default_factory=dict)
+    addresses: dict[tuple[str, int], Ends] = field(default_factory=dict)
+    """By service IP and port."""
+    node_ports: dict[int, Ends] = field(default_factory=dict)
 
     def add(self, port: ServicePort, endpoints: Iterable[Endpoint]) -> None:
         """Take in a service port; other protocols than UDP are passed over."""
         if port.protocol != "udp":
             return
-        serving = frozenset(e.ip for e in endpoints if e.serving)
+        serving = frozenset((e.ip, e.port) for e in endpoints if e.serving)
         if not serving:
             return
         for ip in (port.cluster_ip, *port.external_ips, *port.lb_ips):
@@ -48,23 +51,26 @@ def question(family: str) -> tuple[str, ...]:
 def stale(listing: str, wanted: Wanted) -> tuple[ConntrackDelete, ...]:
     """One deletion per (service address, lost endpoint) that ``conntrack -L`` shows."""
     found: dict[ConntrackDelete, None] = {}
-    for original_dst, port, reply_src in _flows(listing):
+    for original_dst, port, reply in _flows(listing):
         serving = wanted.addresses.get((original_dst, port))
         if serving is None:
             serving = wanted.node_ports.get(port)
-        if serving is not None and reply_src not in serving:
-            found[
-                ConntrackDelete(
-                    proto="udp", orig_dst=original_dst, orig_dport=port, reply_src=reply_src
-                )
-            ] = None
+        if serving is not None and reply not in serving:
+            gone = ConntrackDelete(
+                proto="udp",
+                orig_dst=original_dst,
+                orig_dport=port,
+                reply_src=reply[0],
+                reply_sport=reply[1],
+            )
+            found[gone] = None
     return tuple(found)
 
 
-def _flows(listing: str) -> Iterator[tuple[str, int, str]]:
-    """(original destination, its port, reply source) of each line."""
+def _flows(listing: str) -> Iterator[tuple[str, int, tuple[str, int]]]:
+    """(original destination, its port, where replies come from) of each line."""
     for line in listing.splitlines():
         tuples = _FLOW.findall(line)
         if len(tuples) == 2:
-            (_, dst, _, dport), (reply_src, *_) = tuples
-            yield dst, int(dport), reply_src
+            (_, dst, _, dport), (reply_src, _, reply_port, _) = tuples
+            yield dst, int(dport), (reply_src, int(reply_port))

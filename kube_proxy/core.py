@@ -1,42 +1,122 @@
 """What a proxier knows: tables (Services, EndpointSlices, its node) and what changed in them.
 
-One per address family. The mode (``modes``) makes commands of it; equal inputs of the nodes of one
-process are rendered once (``Shared``).
+One per address family. The mode (``modes``) makes commands of it. Nodes of one process that know
+the same hold the same tables, and what is made of equal tables is made once (``Shared``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from podwire.api.views import EndpointSlice, Service
+from podwire.api.views import EndpointSlice, Object, Service
 from podwire.kube_proxy.mode import Answers, Mode, Sync
 from podwire.kube_proxy.model import ADDRESS_TYPES, Check, NodeFacts, endpoints_of, service_ports
+from podwire.kube_proxy.table import NOTHING, Table
 
+if TYPE_CHECKING:
+    from podwire.kube_proxy.pieces import Prepared
+
+O = TypeVar("O", bound=Object)  # noqa: E741  reads as "object" beside Table[O]
 T = TypeVar("T")
-_KEEP_PIECES = 200_000
 _KEEP_TEXTS = 32
+_KEEP_MOVES = 1024
+_FEW = 16
+"""A whole state that differs from the latest in less than one entry of so many is made of it."""
+_KEEP_PREPARED = 2
+"""Of each Service, how many versions of what all nodes share: nodes lag behind each other."""
+
+Slices = Mapping[str, EndpointSlice]
+"""The slices of one Service by name. Never changed once it is in a table."""
 
 
 class Shared:
-    """What was rendered already, for all nodes of this process; oldest out first."""
+    """What was made already, for all nodes of this process; oldest out first. Keyed by identity:
+    what a key names is held as long as the key.
+    """
 
     def __init__(self) -> None:
-        self._pieces: dict[Hashable, Any] = {}
         self._texts: dict[Hashable, tuple[tuple[Any, ...], Any]] = {}
+        self._moves: dict[Hashable, tuple[Any, ...]] = {}
+        self._latest: dict[str, Table[Any]] = {}
+        self._by_service: dict[tuple[str, int], tuple[Table[Any], Table[Slices]]] = {}
+        self._prepared: dict[tuple[str, str], list[Prepared]] = {}
 
-    def piece(self, key: Hashable, build: Callable[[], T]) -> T:
-        """The piece of a key; None keys are never kept. A key starts with its mode's name."""
-        if key is None:
-            return build()
-        found = self._pieces.get(key)
+    # ------------------------------------------------------------ tables
+
+    def adopt(self, what: str, items: Iterable[O]) -> Table[O]:
+        """The table of a whole state. What the latest one of its kind holds too is taken from it,
+        so that nodes which start one after the other hold one table, and each object once.
+        """
+        latest: Table[O] = self._latest.get(what, NOTHING)
+        whole: dict[str, O] = {}
+        changed: dict[str, O] = {}
+        for item in items:
+            key = item.key
+            known = latest.get(key)
+            if known is None or _version(known) != _version(item):
+                known = changed[key] = item
+            whole[key] = known
+        gone = [key for key in latest if key not in whole] if len(whole) < len(latest) else []
+        if (len(changed) + len(gone)) * _FEW < len(latest):
+            for key, item in changed.items():
+                latest = latest.having(key, item)
+            for key in gone:
+                latest = latest.without(key)
+        else:
+            latest = Table.of(whole)
+        self._latest[what] = latest
+        return latest
+
+    def moved(self, what: str, table: Table[O], key: str, value: O | None) -> Table[O]:
+        """A table after an entry changed (None: went): one for all nodes that hold the table."""
+        step = (id(table), key, _version(value))
+        found = self._moves.get(step)
         if found is None:
-            if len(self._pieces) >= _KEEP_PIECES:
-                self._pieces.pop(next(iter(self._pieces)))
-            found = self._pieces[key] = build()
-        made: T = found
+            if len(self._moves) >= _KEEP_MOVES:
+                self._moves.pop(next(iter(self._moves)))
+            after = table.without(key) if value is None else table.having(key, value)
+            found = self._moves[step] = (after, table, value)
+            if self._latest.get(what) is table:
+                self._latest[what] = after
+        made: Table[O] = found[0]
         return made
+
+    def prepared(
+        self,
+        family: str,
+        service: Service,
+        slices: tuple[EndpointSlice, ...],
+        build: Callable[[], Prepared],
+    ) -> Prepared:
+        """What all nodes share of a Service with these slices."""
+        known = self._prepared.setdefault((family, service.key), [])
+        for each in known:
+            if each.service is service and each.is_of(slices):
+                return each
+        made = build()
+        del known[: -_KEEP_PREPARED + 1]
+        known.append(made)
+        return made
+
+    def by_service(
+        self, family: str, flat: Table[EndpointSlice], build: Callable[[], Table[Slices]]
+    ) -> Table[Slices]:
+        """The slices of a family in ``flat`` by Service: one table for all nodes."""
+        key = (family, id(flat))
+        found = self._by_service.get(key)
+        if found is None:
+            if len(self._by_service) >= _KEEP_TEXTS:
+                self._by_service.pop(next(iter(self._by_service)))
+            found = self._by_service[key] = (flat, build())
+        return found[1]
+
+    def forget(self, family: str, key: str) -> None:
+        """A Service went."""
+        self._prepared.pop((family, key), None)
+
+    # ------------------------------------------------------------ renderings
 
     def text(self, key: Hashable, pieces: tuple[Any, ...], build: Callable[[], T]) -> T:
         """The text of a key made of the identities of ``pieces``, which stay alive with it."""
@@ -63,6 +143,14 @@ class Shared:
         return self.text(whole, (start, held), build)
 
 
+def _version(item: Object | None) -> Hashable:
+    """What tells an object's state from others: its revision, where it has one."""
+    if item is None:
+        return None
+    meta = item.metadata
+    return (meta.uid, meta.resource_version) if meta.uid and meta.resource_version else id(item)
+
+
 @dataclass(slots=True)
 class Proxier:
     """One node's view of the tables in one family, and what its kernel holds of it."""
@@ -75,8 +163,10 @@ class Proxier:
     sync_period_s: float = 30.0
     service_cidrs: tuple[str, ...] = ()
     """The networks that cluster IPs are taken from, of both families (ServiceCIDR objects)."""
-    services: dict[str, Service] = field(default_factory=dict)
-    slices: dict[str, dict[str, EndpointSlice]] = field(default_factory=dict)
+    services: Table[Service] = NOTHING
+    flat_slices: Table[EndpointSlice] = NOTHING
+    """All slices, by ``ns/name``."""
+    slices: Table[Slices] = NOTHING
     """By Service (``ns/name``), then by name; only slices of this family."""
     dirty: dict[str, None] = field(default_factory=dict)
     """Services (``ns/name``) that changed, or whose slices did, since the last plan."""
@@ -85,50 +175,79 @@ class Proxier:
     programmed: Any = None
     """The mode's own account of what the kernel holds; None before the first sync."""
 
+    # ------------------------------------------------------------ what is told
+
+    def all_services(self, table: Table[Service]) -> None:
+        """Begin with these Services. A full sync has to follow."""
+        self.services = table
+        found = self.shared.text(("checked", id(table)), (table,), lambda: _checked(table))
+        self.checked = dict.fromkeys(found)
+
+    def all_slices(self, table: Table[EndpointSlice]) -> None:
+        """Begin with these EndpointSlices. A full sync has to follow."""
+        self.flat_slices = table
+        self.slices = self.shared.by_service(
+            self.family, table, lambda: _by_service(table, self.family)
+        )
+
     def service(self, old: Service | None, new: Service | None) -> bool:
         """Take over a Service; whether a sync is due."""
-        if old is not None and new is not None and same_service(old, new, self.family):
-            self.services[new.key] = new
-            return False
         about = new if new is not None else old
         assert about is not None
+        key = about.key
+        self.services = self.shared.moved("services", self.services, key, new)
+        if old is not None and new is not None and self._same(old, new):
+            return False
         if new is None:
-            self.services.pop(about.key, None)
-        else:
-            self.services[about.key] = new
-        self.dirty[about.key] = None
-        self.checked.pop(about.key, None)
+            self.shared.forget(self.family, key)
+        self.dirty[key] = None
+        self.checked.pop(key, None)
         if new is not None and new.spec.health_check_node_port:
-            self.checked[about.key] = None
+            self.checked[key] = None
         return True
+
+    def _same(self, old: Service, new: Service) -> bool:
+        """Whether nothing changed that shapes rules."""
+        before, after = old.metadata.annotations, new.metadata.annotations
+        noted = all(before.get(key) == after.get(key) for key in self.mode.annotations)
+        return noted and same_service(old, new, self.family)
 
     def slice(self, old: EndpointSlice | None, new: EndpointSlice | None) -> bool:
         """Take over an EndpointSlice; whether a sync is due. Slices of others' families pass."""
-        relevant = False
-        for entry, keep in ((old, False), (new, True)):
-            if entry is None or not entry.service_name:
-                continue
-            if entry.address_type != ADDRESS_TYPES[self.family]:
-                continue
-            key = f"{entry.metadata.namespace}/{entry.service_name}"
-            own = self.slices.setdefault(key, {})
-            if keep:
-                own[entry.metadata.name] = entry
-            else:
-                own.pop(entry.metadata.name, None)
-                if not own:
-                    self.slices.pop(key, None)
-            if old is None or new is None or not same_slice(old, new):
-                self.dirty[key] = None
-                relevant = True
-        return relevant
+        about = new if new is not None else old
+        assert about is not None
+        flat = self.shared.moved("slices", self.flat_slices, about.key, new)
+        before, after = self._service_of(old), self._service_of(new)
+        name, slices = about.metadata.name, self.slices
 
-    def slices_of(self, key: str) -> list[EndpointSlice]:
+        def moved() -> Table[Slices]:
+            table = _move(slices, before, name, None) if before and before != after else slices
+            return _move(table, after, name, new) if after else table
+
+        self.flat_slices, self.slices = flat, self.shared.by_service(self.family, flat, moved)
+        if before == after and old is not None and new is not None and same_slice(old, new):
+            return False
+        for key in (before, after):
+            if key:
+                self.dirty[key] = None
+        return bool(before or after)
+
+    def _service_of(self, entry: EndpointSlice | None) -> str:
+        """The Service of a slice that concerns this family, "" of others."""
+        if entry is None or not entry.service_name:
+            return ""
+        if entry.address_type != ADDRESS_TYPES[self.family]:
+            return ""
+        return f"{entry.metadata.namespace}/{entry.service_name}"
+
+    def slices_of(self, key: str) -> tuple[EndpointSlice, ...]:
         """The slices of a Service, by name."""
         own = self.slices.get(key)
         if own is None:
-            return []
-        return list(own.values()) if len(own) == 1 else [own[name] for name in sorted(own)]
+            return ()
+        return tuple(own.values()) if len(own) == 1 else tuple(own[name] for name in sorted(own))
+
+    # ------------------------------------------------------------ what follows
 
     def checks(self) -> dict[str, Check]:
         """The healthCheckNodePorts to be served, and this node's ready endpoints behind each."""
@@ -175,15 +294,21 @@ def same_slice(old: EndpointSlice, new: EndpointSlice) -> bool:
     )
 
 
-def versions(service: Service, slices: list[EndpointSlice]) -> tuple[str, ...]:
-    """What identifies a rendering's input; () when objects carry no revision (then uncached)."""
-    meta = service.metadata
-    if not meta.resource_version or not meta.uid:
-        return ()
-    parts = [meta.uid, meta.resource_version]
-    for item in slices:
-        meta = item.metadata
-        if not meta.resource_version or not meta.uid:
-            return ()
-        parts += (meta.uid, meta.resource_version)
-    return tuple(parts)
+def _checked(table: Table[Service]) -> tuple[str, ...]:
+    return tuple(key for key in table if table[key].spec.health_check_node_port)
+
+
+def _by_service(table: Table[EndpointSlice], family: str) -> Table[Slices]:
+    found: dict[str, dict[str, EndpointSlice]] = {}
+    for item in table.values():
+        if item.service_name and item.address_type == ADDRESS_TYPES[family]:
+            key = f"{item.metadata.namespace}/{item.service_name}"
+            found.setdefault(key, {})[item.metadata.name] = item
+    return Table.of(found)
+
+
+def _move(table: Table[Slices], key: str, name: str, new: EndpointSlice | None) -> Table[Slices]:
+    own = {n: item for n, item in table.get(key, {}).items() if n != name}
+    if new is not None:
+        own[name] = new
+    return table.having(key, own) if own else table.without(key)

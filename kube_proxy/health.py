@@ -39,12 +39,12 @@ class Health:
         self.pending_since_ns.setdefault(family, now)
         self._set("last_queued_timestamp_seconds", now / 1e9, family)
 
-    def changed(self, what: str, family: str) -> None:
-        """An event of a Service or EndpointSlice ("service" or "endpoint") was taken in."""
+    def changed(self, what: str, family: str, count: int = 1) -> None:
+        """Events of Services or EndpointSlices ("service" or "endpoint") were taken in."""
         label = ADDRESS_TYPES[family]
-        self.metrics_of.count(labelled(f"sync_proxy_rules_{what}_changes_total", label))
+        self.metrics_of.count(labelled(f"sync_proxy_rules_{what}_changes_total", label), count)
         pending = labelled(f"sync_proxy_rules_{what}_changes_pending", label)
-        self.metrics_of.set(pending, self.metrics_of.value(pending) + 1)
+        self.metrics_of.set(pending, self.metrics_of.value(pending) + count)
 
     def synced(self, family: str, plan: Sync | None, *, full: bool, elapsed_s: float) -> None:
         """A sync went through."""

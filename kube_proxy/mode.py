@@ -78,6 +78,8 @@ class Mode(Protocol):
     restore_per_change_s: float
     knows_service_cidrs: bool = False
     """Whether it must be told which networks cluster IPs come from (``Proxier.service_cidrs``)."""
+    annotations: tuple[str, ...] = ()
+    """Annotations of Services that shape its rules."""
 
     def settings(self, config: Config, node: NodeFacts, family: str) -> Any:
         """What of the configuration shapes this mode's state on a node: hashable, part of the

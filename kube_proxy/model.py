@@ -13,6 +13,7 @@ import msgspec
 
 from podwire.api.view import JSON
 from podwire.api.views import EndpointSlice, Node, Service
+from podwire.api.views.service import Endpoint as SliceEndpoint
 
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 ZONE_LABEL = "topology.kubernetes.io/zone"
@@ -115,6 +116,8 @@ def canonical(text: str) -> str:
     """
     if ":" in text or not text:
         return text.lower()
+    if ".0" not in text and "/0" not in text and not text.startswith(("0", " ")):
+        return text.strip()
     if _LEADING_ZERO.search(text) is None:
         return text.strip()
     ip, slash, bits = text.strip().partition("/")
@@ -227,31 +230,31 @@ def endpoints_of(
     for entry in slices:
         if entry.address_type != family:
             continue
-        numbers = [
-            p.port for p in entry.ports
-            if p.name == port.port_name and p.protocol.lower() == port.protocol and p.port
-        ]  # fmt: skip
-        for number in numbers:
-            for endpoint in entry.endpoints:
-                if not endpoint.addresses:
-                    continue
-                ip, conditions = canonical(endpoint.addresses[0]), endpoint.conditions
-                text = host_port(ip, number)
-                if text in found and endpoint.node_name != node:
-                    continue
-                hints = endpoint.hints
-                found[text] = Endpoint(
-                    text=text,
-                    ip=ip,
-                    port=number,
-                    node=endpoint.node_name,
-                    ready=conditions.ready is not False,
-                    serving=conditions.serving is not False,
-                    terminating=conditions.terminating is True,
-                    zone_hints=_hinted(hints, "forZones") if hints else (),
-                    node_hints=_hinted(hints, "forNodes") if hints else (),
-                )
-    return tuple(found[text] for text in sorted(found))
+        for p in entry.ports:
+            if p.name == port.port_name and p.protocol.lower() == port.protocol and p.port:
+                for endpoint in entry.endpoints:
+                    _add_endpoint(found, endpoint, p.port, node)
+    return tuple([found[text] for text in sorted(found)])
+
+
+def _add_endpoint(found: dict[str, Endpoint], seen: SliceEndpoint, number: int, node: str) -> None:
+    if not seen.addresses:
+        return
+    ip, conditions, hints = canonical(seen.addresses[0]), seen.conditions, seen.hints
+    text = f"[{ip}]:{number}" if ":" in ip else f"{ip}:{number}"
+    if text in found and seen.node_name != node:
+        return
+    found[text] = Endpoint(
+        text,
+        ip,
+        number,
+        seen.node_name,
+        conditions.ready is not False,
+        conditions.serving is not False,
+        conditions.terminating is True,
+        _hinted(hints, "forZones") if hints else (),
+        _hinted(hints, "forNodes") if hints else (),
+    )
 
 
 def _hinted(hints: JSON, what: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What the modes share that make a piece of each service port: when one piece does for all nodes,
+"""What the modes share that make a piece of each service port: what of it is the same on all nodes,
 and what a step from some pieces to others tells.
 
 A piece is what one service port contributes to a kernel's state.
@@ -6,13 +6,23 @@ A piece is what one service port contributes to a kernel's state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+from typing import Any, Protocol, TypeVar
 
-from podwire.api.views import EndpointSlice
+from podwire.api.views import EndpointSlice, Service
 from podwire.kube_proxy.conntrack import Wanted
-from podwire.kube_proxy.core import Proxier, versions
-from podwire.kube_proxy.model import Endpoint, ServicePort, endpoints_of, has_hints, service_ports
+from podwire.kube_proxy.core import Proxier
+from podwire.kube_proxy.model import (
+    Endpoint,
+    NodeFacts,
+    ServicePort,
+    endpoints_of,
+    has_hints,
+    service_ports,
+)
 
 
 class Piece(Protocol):
@@ -32,43 +42,137 @@ class Piece(Protocol):
 
 
 P = TypeVar("P", bound=Piece)
+Render = Callable[[ServicePort, tuple[Endpoint, ...]], P]
 
 
-def differs_by_node(port: ServicePort, slices: Sequence[EndpointSlice], node: str) -> bool:
-    """Whether other nodes' piece of a port may differ from that of ``node``."""
-    if port.uses_local or port.source_ranges:
-        return True
-    hints = any(e.hints for s in slices for e in s.endpoints)
-    return hints and has_hints(endpoints_of(port, slices, node))
+class Prepared:
+    """A Service with its slices as all nodes see it, and what was rendered of it.
 
-
-def port_pieces(
-    state: Proxier,
-    key: str,
-    shaping: tuple[Hashable, ...],
-    render: Callable[[ServicePort, tuple[Endpoint, ...], bool], P],
-) -> tuple[P, ...]:
-    """The pieces of a Service, () when there is none; each rendered once for all nodes that it is
-    the same for. ``shaping``: the mode's name, and what of its settings pieces depend on.
-    ``render`` gets the port, its endpoints, and whether other nodes' piece may differ.
+    Nodes that see the same of it (``sight``) share the rendering: a Service with a Local policy is
+    one thing to every node without an endpoint of it.
     """
+
+    __slots__ = (
+        "_made", "_nodes", "_zones", "by_node", "endpoints", "family", "ports", "service", "slices",
+    )  # fmt: skip
+
+    def __init__(self, service: Service, slices: tuple[EndpointSlice, ...], family: str) -> None:
+        self.service, self.slices, self.family = service, slices, family
+        self.ports = service_ports(service, family)
+        self.endpoints = tuple(endpoints_of(port, slices) for port in self.ports)
+        self._nodes: dict[str, None] = {}
+        """Nodes that see a Service of their own: they have endpoints of it, or are hinted at."""
+        self._zones = False
+        for port, endpoints in zip(self.ports, self.endpoints, strict=True):
+            if has_hints(endpoints):
+                self._zones = True
+                self._nodes.update(dict.fromkeys(n for e in endpoints for n in e.node_hints))
+            if port.uses_local:
+                self._nodes.update(dict.fromkeys(e.node for e in endpoints))
+        ranged = any(port.source_ranges for port in self.ports)
+        self.by_node = bool(self._zones or ranged or any(p.uses_local for p in self.ports))
+        """Whether nodes may see different things."""
+        self._made: dict[Hashable, Any] = {}
+
+    def is_of(self, slices: tuple[EndpointSlice, ...]) -> bool:
+        """Whether it was prepared of these very slices."""
+        own = self.slices
+        return len(own) == len(slices) and all(map(_is, own, slices))
+
+    @property
+    def n_endpoints(self) -> int:
+        """Of all ports."""
+        return sum(map(len, self.endpoints))
+
+    def sight(self, node: NodeFacts) -> Hashable:
+        """What a node sees of it: equal for nodes whose pieces are equal."""
+        if not self.by_node:
+            return None
+        return (
+            node.name if node.name in self._nodes else "",
+            node.zone if self._zones else "",
+            tuple(admits_node(port, node) for port in self.ports),
+        )
+
+    def pieces(
+        self,
+        node: NodeFacts,
+        shaping: Hashable,
+        render: Callable[[ServicePort, tuple[Endpoint, ...]], P],
+    ) -> tuple[P, ...]:
+        """Its pieces on a node, rendered once for all that see the same. ``shaping``: the mode's
+        name, and what of its settings pieces depend on.
+        """
+        key = (shaping, self.sight(node))
+        made: tuple[P, ...] | None = self._made.get(key)
+        if made is None:
+            endpoints = self.endpoints
+            if node.name in self._nodes:  # of two of one address the node's own counts
+                endpoints = tuple(endpoints_of(p, self.slices, node.name) for p in self.ports)
+            made = self._made[key] = tuple(map(render, self.ports, endpoints))
+        return made
+
+
+def _is(one: object, other: object) -> bool:
+    return one is other
+
+
+def admits_node(port: ServicePort, node: NodeFacts) -> bool:
+    """Whether the source ranges of a port hold the node's own (primary) address: its packets to
+    the load balancer carry that as their source.
+    """
+    if not port.source_ranges:
+        return False
+    family = "ipv6" if ":" in port.cluster_ip else "ipv4"
+    own = node.addresses_of(family)[:1]
+    return bool(own) and _in_ranges(own[0], port.source_ranges)
+
+
+@lru_cache(maxsize=1 << 16)
+def _in_ranges(ip: str, ranges: tuple[str, ...]) -> bool:
+    address = ip_address(ip)
+    return any(address in ip_network(cidr, strict=False) for cidr in ranges)
+
+
+def prepared(state: Proxier, key: str) -> Prepared | None:
+    """A Service of the proxier's tables as all nodes see it; None when there is none."""
     service = state.services.get(key)
-    ports = service_ports(service, state.family) if service is not None else ()
-    if service is None or not ports:
-        return ()
+    if service is None:
+        return None
     slices = state.slices_of(key)
-    revision = versions(service, slices)
-    made = []
-    for index, port in enumerate(ports):
-        by_node = differs_by_node(port, slices, state.node.name)
-        here = state.node if by_node else None
+    return state.shared.prepared(
+        state.family, service, slices, lambda: Prepared(service, slices, state.family)
+    )
 
-        def build(port: ServicePort = port, by_node: bool = by_node) -> P:
-            return render(port, endpoints_of(port, slices, state.node.name), by_node)
 
-        cached = (*shaping, revision, index, here) if revision else None
-        made.append(state.shared.piece(cached, build))
-    return tuple(made)
+@dataclass(frozen=True, slots=True, eq=False)
+class Base:
+    """All Services of some tables: made once for all nodes that hold these tables."""
+
+    same: dict[str, Prepared]
+    """Those that are the same on all nodes, in order."""
+    by_node: dict[str, Prepared]
+    """Those that are not."""
+    n_endpoints: int
+
+
+def base(state: Proxier) -> Base:
+    """The Services of a proxier's tables."""
+    services, slices = state.services, state.slices
+    key = ("base", state.family, id(services), id(slices))
+    return state.shared.text(key, (services, slices), lambda: _base(state))
+
+
+def _base(state: Proxier) -> Base:
+    same: dict[str, Prepared] = {}
+    by_node: dict[str, Prepared] = {}
+    total = 0
+    for key in state.services:
+        one = prepared(state, key)
+        if one is not None and one.ports:
+            (by_node if one.by_node else same)[key] = one
+            total += one.n_endpoints
+    return Base(same, by_node, total)
 
 
 def no_local(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from podwire.api import kinds
 from podwire.api.views import EndpointSlice, Node, Service, ServiceCIDR
@@ -18,12 +19,14 @@ from podwire.dataplane.commands import Command, CommandError, SysctlSet
 from podwire.kube_proxy import config as configuration
 from podwire.kube_proxy import conntrack
 from podwire.kube_proxy.core import Proxier, Shared
+from podwire.kube_proxy.feed import Feed
 from podwire.kube_proxy.health import CLUSTER_AUTOSCALER_TAINT, Health
 from podwire.kube_proxy.healthcheck import HealthChecks
 from podwire.kube_proxy.mode import FAMILIES, Answers, Argv, Chore, Mode, Sync
 from podwire.kube_proxy.model import ADDRESS_TYPES, NodeFacts, node_facts
 from podwire.kube_proxy.modes import MODES
 from podwire.kube_proxy.runner import Runner
+from podwire.kube_proxy.table import Table
 from podwire.runtime.ports import Clock, Timer
 from podwire.runtime.tasks import Nursery, first
 
@@ -83,8 +86,6 @@ class KubeProxy:
         mode = MODES[config.mode]
         self.health.mode = mode.name
         factory = Informers(self.client, self.ctx)
-        services = factory.informer(kinds.SERVICE)
-        slices = factory.informer(kinds.ENDPOINT_SLICE)
         nodes = factory.informer(kinds.NODE, field_selector=f"metadata.name={self.node}")
         async with Nursery() as nursery:
             nursery.start(factory.run(), name=f"kube-proxy {self.node} informers")
@@ -98,11 +99,17 @@ class KubeProxy:
             families = [
                 await self._family(config, mode, own, family, checks) for family in own.families
             ]
-            self._watch(services, slices, nodes, families)
+            nodes.on_change(lambda _, new: self._node_changed(new, families))
+            feeds = self._feeds(families)
+            for feed in feeds:
+                reading = feed.run(self.client, self.ctx)
+                nursery.start(reading, name=f"kube-proxy {self.node} reflector")
             if mode.knows_service_cidrs:
                 _watch_cidrs(factory.informer(kinds.SERVICE_CIDR), families)
             await self._serve_ports(config, nursery)
             await factory.wait_synced()
+            for feed in feeds:
+                await feed.synced.wait()
             for name in ("service", "endpoint slice", "node"):
                 self.klog.info(
                     "shared_informer.go:356", f'"Caches are synced" controller="{name} config"'
@@ -239,42 +246,49 @@ class KubeProxy:
 
     # ------------------------------------------------------------ changes
 
-    def _watch(
-        self,
-        services: Informer[Service],
-        slices: Informer[EndpointSlice],
-        nodes: Informer[Node],
-        families: Sequence[Family],
-    ) -> None:
+    def _feeds(self, families: Sequence[Family]) -> tuple[Feed[Any], ...]:
+        """What tells the proxiers of Services and EndpointSlices."""
+
+        def services(table: Table[Service]) -> None:
+            for each in families:
+                self.health.changed("service", each.proxier.family, len(table))
+                each.proxier.all_services(table)
+
         def service(old: Service | None, new: Service | None) -> None:
             for each in families:
                 self.health.changed("service", each.proxier.family)
                 self._due(each, relevant=each.proxier.service(old, new))
+
+        def slices(table: Table[EndpointSlice]) -> None:
+            for each in families:
+                self.health.changed("endpoint", each.proxier.family, len(table))
+                each.proxier.all_slices(table)
 
         def endpoint_slice(old: EndpointSlice | None, new: EndpointSlice | None) -> None:
             for each in families:
                 self.health.changed("endpoint", each.proxier.family)
                 self._due(each, relevant=each.proxier.slice(old, new))
 
-        def node(_: Node | None, new: Node | None) -> None:
-            self.health.node_eligible = new is not None and _eligible(new)
-            if new is None:
-                return
-            fresh = node_facts(new, self.node)
-            for each in families:
-                if fresh == each.proxier.node:
-                    continue
-                self.klog.info_s("proxier.go:577", "Updated proxier node labels")
-                each.proxier.node = fresh
-                each.proxier.settings = each.proxier.mode.settings(
-                    each.config, fresh, each.proxier.family
-                )
-                each.full = True
-                self._due(each, relevant=True)
+        return (
+            Feed(self.shared, kinds.SERVICE, services, service),
+            Feed(self.shared, kinds.ENDPOINT_SLICE, slices, endpoint_slice),
+        )
 
-        services.on_change(service)
-        slices.on_change(endpoint_slice)
-        nodes.on_change(node)
+    def _node_changed(self, new: Node | None, families: Sequence[Family]) -> None:
+        self.health.node_eligible = new is not None and _eligible(new)
+        if new is None:
+            return
+        fresh = node_facts(new, self.node)
+        for each in families:
+            if fresh == each.proxier.node:
+                continue
+            self.klog.info_s("proxier.go:577", "Updated proxier node labels")
+            each.proxier.node = fresh
+            each.proxier.settings = each.proxier.mode.settings(
+                each.config, fresh, each.proxier.family
+            )
+            each.full = True
+            self._due(each, relevant=True)
 
     def _due(self, family: Family, *, relevant: bool) -> None:
         if relevant and self.initialized:

@@ -6,6 +6,7 @@ of pkg/kubelet (computePodActions, getPhase, status/generate.go, flowcontrol.Bac
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -122,7 +123,8 @@ def plan(spec: PodSpec, records: Records, *, was_initialized: bool) -> Plan:
     pending = [
         c.name
         for c in spec.containers
-        if records[c.name].state != RUNNING and should_restart(records[c.name], spec.restart_policy)
+        if records[c.name].state != RUNNING
+        and should_restart(records[c.name], c.restart_policy or spec.restart_policy)
     ]
     if not pending and all(records[c.name].state != RUNNING for c in spec.containers):
         return Plan(over=True)
@@ -167,9 +169,18 @@ def names(items: list[str]) -> str:
 
 
 def conditions(
-    spec: PodSpec, records: Records, *, phase: str, sandbox_ready: bool, was_initialized: bool
+    spec: PodSpec,
+    records: Records,
+    *,
+    phase: str,
+    sandbox_ready: bool,
+    was_initialized: bool,
+    gates: Mapping[str, str],
 ) -> list[Truth]:
-    """The five conditions that kubelet owns, in upstream's order (status/generate.go)."""
+    """The five conditions that kubelet owns, in upstream's order (status/generate.go).
+
+    ``gates``: the status of each readiness gate's condition, "" when there is none.
+    """
     if phase == "Succeeded":
         init = Truth("Initialized", True, "PodCompleted")
     elif was_initialized or initialized(spec, records):
@@ -195,14 +206,30 @@ def conditions(
     elif unready:
         reason = "ContainersNotReady"
         message = f"containers with unready status: {names(unready)}"
-    ready = not reason
+    containers = Truth("ContainersReady", not reason, reason, message)
     return [
         Truth("PodReadyToStartContainers", sandbox_ready),
         init,
-        Truth("Ready", ready, reason, message),
-        Truth("ContainersReady", ready, reason, message),
+        _ready(containers, gates),
+        containers,
         Truth("PodScheduled", True),
     ]
+
+
+def _ready(containers: Truth, gates: Mapping[str, str]) -> Truth:
+    """Ready: the containers are, and every readiness gate's condition is True."""
+    if not containers.status:
+        return Truth("Ready", False, containers.reason, containers.message)
+    closed = [
+        f'the status of pod readiness gate "{name}" is not "True", but {status}'
+        if status
+        else f'corresponding condition of pod readiness gate "{name}" does not exist.'
+        for name, status in gates.items()
+        if status != "True"
+    ]
+    if closed:
+        return Truth("Ready", False, "ReadinessGatesNotReady", ", ".join(closed))
+    return Truth("Ready", True)
 
 
 def _succeeded(record: Record) -> bool:

@@ -14,6 +14,11 @@ from podwire.api.views import DNSConfig, HostAlias, Pod
 MAX_NAMESERVERS = 3
 MAX_SEARCHES = 32
 MAX_SEARCH_CHARS = 2048
+MAX_HOSTNAME_CHARS = 64
+
+
+class DnsError(ValueError):
+    """What the pod wants cannot be made; the message is upstream's."""
 
 
 @dataclass(slots=True)
@@ -113,10 +118,24 @@ def _limit(conf: ResolvConf) -> list[tuple[str, str]]:
     return warnings
 
 
-def hostname(pod: Pod, node: str) -> str:
-    """The pod's hostname: spec.hostname, else its name cut to 63 characters."""
+def hostname(pod: Pod, node: str, cluster_domain: str) -> str:
+    """What ``hostname`` says in the pod: its short name, or the FQDN where the spec wants it.
+
+    Raises DnsError for an FQDN that the kernel's field does not hold.
+    """
     if pod.spec.host_network:
         return node
+    fqdn = subdomain_fqdn(pod, cluster_domain) if pod.spec.set_hostname_as_fqdn else ""
+    if len(fqdn) > MAX_HOSTNAME_CHARS:
+        raise DnsError(
+            f"Failed to construct FQDN from Pod hostname and cluster domain, FQDN {fqdn} is too "
+            f"long ({MAX_HOSTNAME_CHARS} characters is the max, {len(fqdn)} characters requested)"
+        )
+    return fqdn or short_name(pod)
+
+
+def short_name(pod: Pod) -> str:
+    """spec.hostname, else the pod's name cut to 63 characters."""
     return pod.spec.hostname or pod.metadata.name[:63].rstrip("-.")
 
 
@@ -124,7 +143,7 @@ def subdomain_fqdn(pod: Pod, cluster_domain: str) -> str:
     """``host.subdomain.namespace.svc.domain``, or '' for a pod without subdomain."""
     if not pod.spec.subdomain:
         return ""
-    name = hostname(pod, "")
+    name = short_name(pod)
     return f"{name}.{pod.spec.subdomain}.{pod.metadata.namespace}.svc.{cluster_domain}"
 
 
@@ -144,7 +163,7 @@ def hosts_file(pod: Pod, pod_ips: Sequence[str], cluster_domain: str, node_hosts
     if pod.spec.host_network:
         text = f"# Kubernetes-managed hosts file (host network).\n{node_hosts}"
     else:
-        name = hostname(pod, "")
+        name = short_name(pod)
         fqdn = subdomain_fqdn(pod, cluster_domain)
         names = f"{fqdn}\t{name}" if fqdn else name
         text = _MANAGED + "".join(f"{ip}\t{names}\n" for ip in pod_ips)

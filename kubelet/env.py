@@ -11,8 +11,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from podwire.api import quantity
 from podwire.api.views import ConfigMap, Container, EnvVarSource, Pod, Secret, Service
 
+NANO = 10**9
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -154,6 +156,8 @@ class PodValues:
     pod_ips: tuple[str, ...]
     links: Mapping[str, str]
     lookups: Lookups
+    allocatable: Mapping[str, str]
+    """What the node has of each resource."""
     hostname: str = ""
 
 
@@ -207,7 +211,9 @@ def _value_from(source: EnvVarSource, container: Container, values: PodValues) -
             host_ips=values.host_ips, pod_ips=values.pod_ips,
         )  # fmt: skip
     if source.resource_field_ref is not None:
-        return resource_field(values.pod, container.name, source.resource_field_ref)
+        return resource_field(
+            values.pod, container.name, source.resource_field_ref, values.allocatable
+        )
     if ref := source.config_map_key_ref:
         data, kind = _config_map(values.lookups, namespace, ref.name, ref.optional), "ConfigMap"
     elif ref := source.secret_key_ref:
@@ -221,17 +227,30 @@ def _value_from(source: EnvVarSource, container: Container, values: PodValues) -
     return data[ref.key].decode(errors="replace")
 
 
-def resource_field(pod: Pod, container: str, ref: Mapping[str, str]) -> str:
-    """A resourceFieldRef's value, as written in the spec (divisor is not modelled)."""
+def resource_field(
+    pod: Pod, container: str, ref: Mapping[str, str], allocatable: Mapping[str, str]
+) -> str:
+    """A resourceFieldRef's value in units of its divisor, rounded up.
+
+    A limit that is not set is what the node has (``allocatable``). Raises ConfigError. Source:
+    kubernetes pkg/api/v1/resource (ExtractContainerResourceValue).
+    """
     wanted = ref.get("containerName") or container
     holder = next(
         (c for c in (*pod.spec.containers, *pod.spec.init_containers) if c.name == wanted), None
     )
+    if holder is None:
+        raise ConfigError(f"container {wanted} not found")
     section, _, name = ref.get("resource", "").partition(".")
-    if holder is None or section not in ("limits", "requests"):
+    resources = holder.resources
+    if section == "limits":
+        amount = resources.limits.get(name) or allocatable.get(name, "0")
+    elif section == "requests":
+        amount = resources.requests.get(name, "0")
+    else:
         raise ConfigError(f"unsupported container resource: {ref.get('resource')}")
-    group = holder.resources.limits if section == "limits" else holder.resources.requests
-    return group.get(name, "0")
+    divisor = quantity.parse(ref.get("divisor") or "1").nano or NANO
+    return str(-(-quantity.parse(amount).nano // divisor))
 
 
 def command_line(container: Container, variables: Mapping[str, str]) -> tuple[str, ...]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from podwire.api.views import Container, Pod, Service
+from podwire.api.views import Container, Pod, SecurityContext, Service
 from podwire.client.counters import Container as Running
-from podwire.client.counters import ContainerHost, ContainerSpec
+from podwire.client.counters import ContainerHost, ContainerSpec, ContainerUser
 from podwire.kubelet import dns
-from podwire.kubelet.env import PodValues, command_line, environment, service_links
+from podwire.kubelet.env import ConfigError, PodValues, command_line, environment, service_links
 from podwire.kubelet.files import FileView, ReadOnly, Source
 from podwire.kubelet.logs import ContainerLog
 from podwire.kubelet.metering import MeteredSockets
@@ -21,6 +21,10 @@ from podwire.kubelet.usage import Meter
 from podwire.kubelet.volumes import PodVolumes
 
 GENERIC_REASON = "GenericProgram"
+MESSAGE_PATH = "/dev/termination-log"
+MESSAGE_BYTES = 4096
+LOG_LINES, LOG_BYTES = 80, 2048
+"""Limits of termination messages (pkg/kubelet/container, MaxContainerTerminationMessage*)."""
 
 
 @runtime_checkable
@@ -29,6 +33,9 @@ class Describes(Protocol):
 
     def describe(self, image: str) -> str:
         """The model's name; ``generic`` for an image that nobody modelled."""
+
+    def uid(self, image: str) -> int | None:
+        """The user that the image names; None when that is not known."""
 
 
 def generic_notice(kubelet: Kubelet, image: str) -> str:
@@ -52,7 +59,7 @@ class PodFiles:
 
 
 async def pod_files(kubelet: Kubelet, pod: Pod, pod_ips: tuple[str, ...]) -> PodFiles:
-    """Make them; warnings about the resolver become events."""
+    """Make them; warnings about the resolver become events. Raises DnsError."""
     config = kubelet.config
     host = dns.parse(await node_text(kubelet, "/etc/resolv.conf"))
     conf, warnings = dns.pod_resolv_conf(pod, host, config.cluster_dns, config.cluster_domain)
@@ -62,7 +69,7 @@ async def pod_files(kubelet: Kubelet, pod: Pod, pod_ips: tuple[str, ...]) -> Pod
     return PodFiles(
         conf.render(),
         dns.hosts_file(pod, pod_ips, config.cluster_domain, node_hosts),
-        dns.hostname(pod, config.node),
+        dns.hostname(pod, config.node, config.cluster_domain),
     )
 
 
@@ -96,14 +103,16 @@ def make_process(
         pod_ips=around.pod_ips,
         links=service_links(pod, _linked_services(kubelet, pod)),
         lookups=kubelet.lookups,
+        allocatable=kubelet.capacity,
         hostname=around.files.hostname,
     )
     variables = environment(container, values)
+    user = user_of(kubelet, pod, container)
     mounts: list[tuple[str, Source]] = [
         ("/etc/resolv.conf", ReadOnly({"": around.files.resolv_conf.encode()})),
         ("/etc/hosts", ReadOnly({"": around.files.hosts.encode()})),
         ("/etc/hostname", ReadOnly({"": f"{around.files.hostname}\n".encode()})),
-        *around.volumes.mounts(container),
+        *around.volumes.mounts(container, variables),
     ]
     spec = ContainerSpec(
         id=id,
@@ -121,6 +130,7 @@ def make_process(
         ports=tuple((p.container_port, p.protocol) for p in container.ports),
         hostname=around.files.hostname,
         working_dir=container.working_dir or "/",
+        user=user,
     )
     stdio = Stdio(
         log, stdin=container.stdin, stdin_once=container.stdin_once, tty=container.tty
@@ -128,6 +138,29 @@ def make_process(
     meter = Meter()
     sockets = MeteredSockets(kubelet.ctx.sockets.owned_by(id), meter, kubelet.ctx.clock)
     return ContainerProcess(spec, sockets, FileView(mounts), stdio, meter)
+
+
+def user_of(kubelet: Kubelet, pod: Pod, container: Container) -> ContainerUser:
+    """Whose processes the container's are. Raises ConfigError where the spec forbids that.
+
+    Source: kubernetes pkg/kubelet/kuberuntime/security_context (verifyRunAsNonRoot).
+    """
+    shared, own = pod.spec.security_context, container.security_context or SecurityContext()
+    host = host_of(kubelet, container.image)
+    named = host.uid(container.image) if isinstance(host, Describes) else None
+    asked = own.run_as_user if own.run_as_user is not None else shared.run_as_user
+    strict = own.run_as_non_root if own.run_as_non_root is not None else shared.run_as_non_root
+    where = f'(pod: "{pod.metadata.name}_{pod.metadata.namespace}({pod.metadata.uid})", container: '
+    where += f"{container.name})"
+    if strict and asked == 0:
+        raise ConfigError(f"container's runAsUser breaks non-root policy {where}")
+    if strict and asked is None and named == 0:
+        raise ConfigError(f"container has runAsNonRoot and image will run as root {where}")
+    group = own.run_as_group if own.run_as_group is not None else shared.run_as_group
+    more = [*shared.supplemental_groups]
+    if shared.fs_group is not None:
+        more.append(shared.fs_group)
+    return ContainerUser(asked if asked is not None else named or 0, group or 0, tuple(more))
 
 
 def _linked_services(kubelet: Kubelet, pod: Pod) -> list[Service]:
@@ -174,9 +207,16 @@ def start_failure(error: OSError, argv: tuple[str, ...]) -> str:
     )
 
 
-def termination_message(process: ContainerProcess) -> str:
-    """What the program left in /dev/termination-log, at most 4096 bytes."""
+def termination_message(process: ContainerProcess, container: Container, code: int) -> str:
+    """What the program left in its termination message file, at most 4096 bytes; where the policy
+    says so and a program that failed left nothing, the end of its log (80 lines, 2048 bytes).
+    """
+    path = container.termination_message_path or MESSAGE_PATH
     try:
-        return process.files.read("/dev/termination-log")[:4096].decode(errors="replace")
+        said = process.files.read(path)[:MESSAGE_BYTES]
     except FileNotFoundError:
-        return ""
+        said = b""
+    if not said and code and container.termination_message_policy == "FallbackToLogsOnError":
+        lines = process.stdio.log.text().encode().splitlines(keepends=True)[-LOG_LINES:]
+        said = b"".join(lines)[-LOG_BYTES:]
+    return said.decode(errors="replace")

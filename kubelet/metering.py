@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from podwire.client.counters import Datagrams, Listener, Sockets, Stream
+from podwire.client.counters import (
+    Datagrams,
+    Listener,
+    Probe,
+    ProbeAnswer,
+    Sockets,
+    Stream,
+)
 from podwire.kubelet.usage import Meter
 from podwire.runtime.ports import Clock
 
@@ -34,11 +41,9 @@ class MeteredSockets:
         """As counters.Sockets."""
         return _Datagrams(await self._sockets.bind_udp(node, netns, address, port), self)
 
-    async def ping(
-        self, node: str, netns: str, address: str, timeout_s: float, sequence: int = 1
-    ) -> float:
+    async def probe(self, node: str, netns: str, probe: Probe, timeout_s: float) -> ProbeAnswer:
         """As counters.Sockets."""
-        return await self._sockets.ping(node, netns, address, timeout_s, sequence)
+        return await self._sockets.probe(node, netns, probe, timeout_s)
 
     def owned_by(self, owner: str) -> Sockets:
         """As counters.Sockets; not counted."""

@@ -88,15 +88,7 @@ class NodeAgent:
         return conditions
 
     def _status(self) -> JSON:
-        info, config = self._kubelet.info, self._kubelet.config
-        capacity = {
-            "cpu": str(info.cpus),
-            "ephemeral-storage": "98831908Ki",
-            "hugepages-1Gi": "0",
-            "hugepages-2Mi": "0",
-            "memory": f"{info.memory_bytes // 1024}Ki",
-            "pods": str(config.max_pods),
-        }
+        info, capacity = self._kubelet.info, self._kubelet.capacity
         return {
             "capacity": capacity,
             "allocatable": capacity,

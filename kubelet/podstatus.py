@@ -36,6 +36,8 @@ class PodFacts:
     was_initialized: bool = False
     over: bool = False
     """Nothing will run again (completed, failed or terminated)."""
+    expelled: bool = False
+    """Kubelet ended it before its time: failed, whatever its containers returned."""
     reason: str = ""
     message: str = ""
 
@@ -150,6 +152,8 @@ def pod_status(pod: Pod, facts: PodFacts, records: Records, since: Since, now: s
     """The whole status. Conditions keep the transition times of equal earlier ones."""
     spec = pod.spec
     now_phase = phase(spec, records, over=facts.over)
+    if facts.over and facts.expelled:
+        now_phase = "Failed"
     status: JSON = {
         "phase": now_phase,
         "conditions": _conditions(pod, facts, records, now_phase, since, now),
@@ -184,12 +188,22 @@ def pod_status(pod: Pod, facts: PodFacts, records: Records, since: Since, now: s
     return status
 
 
+def gates(pod: Pod) -> dict[str, str]:
+    """The status of the condition of each of the pod's readiness gates, "" without one."""
+    if not pod.spec.readiness_gates:
+        return {}
+    told = {condition.type: condition.status for condition in pod.status.conditions}
+    wanted = (gate.get("conditionType", "") for gate in pod.spec.readiness_gates)
+    return {name: told.get(name, "") for name in wanted}
+
+
 def _conditions(
     pod: Pod, facts: PodFacts, records: Records, now_phase: str, before: Since, now: str
 ) -> list[JSON]:
     truths = conditions(
         pod.spec, records, phase=now_phase,
         sandbox_ready=facts.sandbox_ready, was_initialized=facts.was_initialized,
+        gates=gates(pod),
     )  # fmt: skip
     rendered = []
     for truth in truths:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from podwire.kubelet import launch
+from podwire.kubelet import dns, launch
 from podwire.kubelet.network import Sandbox, SandboxError
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ async def _set_up(worker: PodWorker) -> str:
     host = worker.pod.spec.host_network
     sandbox_id = kubelet.rng.bytes(32).hex()
     netns = "" if host else f"cni-{ctx.ids.uid()}"
+    try:
+        dns.hostname(worker.pod, kubelet.config.node, kubelet.config.cluster_domain)
+    except dns.DnsError as error:
+        return str(error)
     sandbox = Sandbox(ctx.fabric, ctx.cni, kubelet.config.node, sandbox_id, netns)
     conflist = kubelet.network.conflist
     if host:

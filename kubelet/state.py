@@ -105,6 +105,18 @@ class Kubelet:
         """Where environment variables and volumes find ConfigMaps and Secrets."""
         return Lookups(self.config_maps.get, self.secrets.get)
 
+    @property
+    def capacity(self) -> dict[str, str]:
+        """What the node has of each resource."""
+        return {
+            "cpu": str(self.info.cpus),
+            "ephemeral-storage": "98831908Ki",
+            "hugepages-1Gi": "0",
+            "hugepages-2Mi": "0",
+            "memory": f"{self.info.memory_bytes // 1024}Ki",
+            "pods": str(self.config.max_pods),
+        }
+
     def now_ns(self) -> int:
         """Wall time."""
         return self.ctx.clock.now_ns()

@@ -16,13 +16,14 @@ from podwire.kubelet.env import (
     ConfigError,
     Lookups,
     config_map_data,
+    expand,
     field_ref,
     resource_field,
     secret_data,
 )
 from podwire.kubelet.files import Guarded, HostFiles, ReadOnly, Source, SubPath, Writable, normal
-
-TOKEN = b"not modelled: service account tokens are not issued yet\n"
+from podwire.kubelet.tokens import RETRY_S, PodTokens, TokenError
+from podwire.runtime.ports import Clock
 
 
 class MountError(Exception):
@@ -40,12 +41,17 @@ def references(volume: Volume) -> list[Object]:
         found.append(("configmap", volume.config_map.name))
     if volume.secret is not None:
         found.append(("secret", volume.secret.secret_name))
-    for source in (volume.projected or {}).get("sources", ()):
+    for source in _sources(volume):
         if "configMap" in source:
             found.append(("configmap", source["configMap"].get("name", "")))
         if "secret" in source:
             found.append(("secret", source["secret"].get("name", "")))
     return found
+
+
+def _sources(volume: Volume) -> list[JSON]:
+    sources: list[JSON] = (volume.projected or {}).get("sources") or []
+    return sources
 
 
 class PodVolumes:
@@ -56,12 +62,16 @@ class PodVolumes:
         pod: Callable[[], Pod],
         lookups: Lookups,
         disk: NodeDisk,
+        tokens: PodTokens,
         addresses: Callable[[], tuple[tuple[str, ...], tuple[str, ...]]],
+        allocatable: Mapping[str, str],
     ) -> None:
         self._pod = pod
         self._lookups = lookups
         self._disk = disk
+        self._tokens = tokens
         self._addresses = addresses
+        self._allocatable = allocatable
         self._mounted: dict[str, Source] = {}
         volumes = pod().spec.volumes
         self._users = {ref: None for volume in volumes for ref in references(volume)}
@@ -78,7 +88,7 @@ class PodVolumes:
                 continue
             try:
                 self._mounted[volume.name] = await self._set_up(volume)
-            except (MountError, ConfigError) as error:
+            except (MountError, ConfigError, TokenError) as error:
                 failures.append((volume.name, str(error)))
         return failures
 
@@ -92,6 +102,17 @@ class PodVolumes:
                 except (MountError, ConfigError):
                     continue
 
+    async def keep_tokens(self, clock: Clock) -> None:
+        """Renew the tokens in projected volumes as long as the pod lives."""
+        while (left_s := self._tokens.renewal_s()) is not None:
+            await clock.sleep(left_s)
+            try:
+                for volume in self._pod().spec.volumes:
+                    await self._tokens.fetch(_sources(volume))
+            except TokenError:
+                await clock.sleep(RETRY_S)
+            self.refresh()
+
     async def _set_up(self, volume: Volume) -> Source:
         if volume.host_path is not None:
             await self._disk.mirror(volume.host_path.path)
@@ -99,6 +120,7 @@ class PodVolumes:
         for name in ("persistent_volume_claim", "csi", "nfs", "ephemeral"):
             if getattr(volume, name) is not None:
                 raise MountError(f"volume source {name} is not modelled")
+        await self._tokens.fetch(_sources(volume))
         if volume.config_map or volume.secret or volume.projected or volume.downward_api:
             return ReadOnly(self._render(volume))
         return Writable()
@@ -113,7 +135,7 @@ class PodVolumes:
         if volume.downward_api:
             return self._downward(volume.downward_api)
         files: dict[str, bytes] = {}
-        for part in (volume.projected or {}).get("sources", ()):
+        for part in _sources(volume):
             files.update(self._projected(part))
         return files
 
@@ -127,7 +149,8 @@ class PodVolumes:
         if "downwardAPI" in part:
             return self._downward(part["downwardAPI"])
         if "serviceAccountToken" in part:
-            return {part["serviceAccountToken"].get("path", "token"): TOKEN}
+            asked = part["serviceAccountToken"]
+            return {asked.get("path", "token"): self._tokens.of(asked).encode()}
         raise MountError(f"projected source {sorted(part)} is not modelled")
 
     def _keys(
@@ -165,21 +188,28 @@ class PodVolumes:
                     self._pod(), ref.get("fieldPath", ""), host_ips=host_ips, pod_ips=pod_ips
                 )
             else:
-                value = resource_field(self._pod(), "", item.get("resourceFieldRef") or {})
+                ref = item.get("resourceFieldRef") or {}
+                value = resource_field(self._pod(), "", ref, self._allocatable)
             files[item["path"]] = value.encode()
         return files
 
-    def mounts(self, container: Container) -> list[tuple[str, Source]]:
-        """The container's mounts. Raises ConfigError for a volume that does not exist."""
+    def mounts(
+        self, container: Container, variables: Mapping[str, str]
+    ) -> list[tuple[str, Source]]:
+        """The container's mounts. Raises ConfigError for a volume that does not exist.
+
+        ``variables`` are what a subPathExpr may name.
+        """
         found: list[tuple[str, Source]] = []
         for mount in container.volume_mounts:
             source = self._mounted.get(mount.name)
             if source is None:
                 raise ConfigError(f'volume "{mount.name}" is not mounted')
-            if mount.sub_path:
+            sub_path = mount.sub_path or expand(mount.sub_path_expr, variables)
+            if sub_path:
                 if isinstance(source, ReadOnly):  # a subPath mount never sees an update
                     source = ReadOnly(source.files)
-                source = SubPath(source, mount.sub_path)
+                source = SubPath(source, sub_path)
             if mount.read_only:
                 source = Guarded(source)
             found.append((normal(mount.mount_path), source))

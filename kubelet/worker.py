@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
-from podwire.api.times import NS, format_time
+from podwire.api.times import NS, format_time, parse_time
 from podwire.api.views import Container, Pod
 from podwire.client.counters import Container as Running
 from podwire.client.hosting import KILLED
@@ -31,11 +31,12 @@ from podwire.kubelet.hooks import run_hook
 from podwire.kubelet.images import Emit, ImageError
 from podwire.kubelet.logs import ContainerLog
 from podwire.kubelet.network import Sandbox
-from podwire.kubelet.podstatus import PodFacts, adopt, debuggers, new_records, pod_status
+from podwire.kubelet.podstatus import PodFacts, adopt, debuggers, gates, new_records, pod_status
 from podwire.kubelet.process import ContainerProcess
 from podwire.kubelet.profile import image_id
 from podwire.kubelet.state import Instance, Kubelet
 from podwire.kubelet.text import go_duration
+from podwire.kubelet.tokens import PodTokens
 from podwire.kubelet.volumes import PodVolumes
 from podwire.runtime.tasks import Nursery, first
 
@@ -47,6 +48,7 @@ TERMINAL = ("Succeeded", "Failed")
 LOST = "ContainerStatusUnknown"
 LOST_MESSAGE = "The container could not be located when the pod was terminated"
 """Upstream's words (kuberuntime) for a container that its runtime no longer knows."""
+OVERTIME = "Pod was active on the node longer than the specified deadline"
 
 
 class PodWorker:
@@ -65,7 +67,9 @@ class PodWorker:
             lambda: self.pod,
             kubelet.lookups,
             kubelet.disk,
+            PodTokens(lambda: self.pod, kubelet.client, kubelet.ctx.clock),
             lambda: (self.facts.host_ips, self.facts.pod_ips),
+            kubelet.capacity,
         )
         self.ending = asyncio.Event()
         """Set when the pod is to be terminated (deleted, or its object is gone)."""
@@ -79,6 +83,8 @@ class PodWorker:
         self.nursery = Nursery()
         self._followers: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
+        self._limited = asyncio.Event()
+        """Set when spec.activeDeadlineSeconds changed."""
         self._busy: asyncio.Task[Any] | None = None
         self._since = {c.type: (c.status, c.last_transition_time) for c in pod.status.conditions}
 
@@ -91,8 +97,14 @@ class PodWorker:
         )
         if relabelled:
             self._check_usage(self.pod, pod)
+        gated = gates(pod) != gates(self.pod)
+        limited = pod.spec.active_deadline_seconds != self.pod.spec.active_deadline_seconds
         self.pod = pod
         self.kubelet.statuses.observe(pod)
+        if gated and self.facts.start_time:
+            self.publish()
+        if limited:
+            self._limited.set()
         joined = {n: r for n, r in debuggers(pod.spec).items() if n not in self.records}
         if joined:
             self.records |= joined
@@ -145,9 +157,11 @@ class PodWorker:
         adopt(self.records, self.pod, now, self.kubelet.now_ns())
         try:
             async with self.nursery as nursery:
-                await first(self._live(), self.ending.wait())
+                await first(self._live(), self.ending.wait(), self._overtime())
                 if self._busy is not None:
                     await self._busy
+                if self.facts.expelled:
+                    await first(termination.complete(self), self.ending.wait())
                 if not self.ending.is_set():  # completed: its object stays until it is deleted
                     await self.ending.wait()
                 if not self.released:
@@ -170,6 +184,9 @@ class PodWorker:
     async def _live(self) -> None:
         self.publish()
         await self._mount()
+        self.nursery.start(
+            self.volumes.keep_tokens(self.kubelet.ctx.clock), name=f"tokens {self.pod.key}"
+        )
         await sandbox.ensure(self)
         while True:
             self._wake.clear()
@@ -188,6 +205,23 @@ class PodWorker:
                 await self._wake.wait()
             else:
                 await first(self._wake.wait(), self.kubelet.ctx.clock.sleep(wait_ns / NS))
+
+    async def _overtime(self) -> None:
+        """Return when the pod has been active for longer than its spec allows."""
+        began_ns = parse_time(self.facts.start_time)
+        while True:
+            self._limited.clear()
+            limit_s = self.pod.spec.active_deadline_seconds
+            if limit_s is None:
+                await self._limited.wait()
+                continue
+            left_ns = began_ns + limit_s * NS - self.kubelet.now_ns()
+            if left_ns <= 0:
+                break
+            await first(self._limited.wait(), self.kubelet.ctx.clock.sleep(left_ns / NS))
+        self.facts.expelled = True
+        self.facts.reason, self.facts.message = "DeadlineExceeded", OVERTIME
+        self.kubelet.event(self.pod, "Normal", "DeadlineExceeded", OVERTIME)
 
     async def uninterrupted(self, work: Coroutine[Any, Any, T], name: str) -> T:
         """Await a piece of work that a deletion must not cut in half."""
@@ -302,8 +336,10 @@ class PodWorker:
         kept = self.logs.setdefault(name, [])
         kept.append(log)
         del kept[:-LOGS_KEPT]
-        if self.records[name].exit is not None:
-            self.records[name].restart_count += 1
+        record = self.records[name]
+        record.image_id = image_id(container.image)
+        if record.exit is not None:
+            record.restart_count += 1
         try:
             running = await launch.start(kubelet, process)
         except OSError as error:
@@ -349,7 +385,6 @@ class PodWorker:
         record.state, record.reason, record.message = RUNNING, "", ""
         record.started_at = format_time(instance.started_ns)
         record.container_id = f"containerd://{instance.id}"
-        record.image_id = image_id(container.image)
         record.started = container.startup_probe is None
         record.ready = container.readiness_probe is None
         if container.startup_probe is not None:
@@ -422,7 +457,7 @@ class PodWorker:
         finished = kubelet.now_ns()
         await kubelet.spend(kubelet.profile.observe_s)
         reason = "Completed" if code == 0 else "Error"
-        said = launch.termination_message(process)
+        said = launch.termination_message(process, self.container(name), code)
         if lost:
             reason, said = LOST, LOST_MESSAGE
             kubelet.event(self.pod, "Warning", reason, said, name)

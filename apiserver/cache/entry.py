@@ -22,18 +22,21 @@ from podwire.client.counters import Frame
 
 VIEWS = 4096
 """How many entries of a kind keep what was made of their bytes; of others it is made anew."""
+VIEWS_OF_NODES = {"services": 65_536, "endpointslices": 65_536}
+"""Of kinds that a proxy on every node reads whole: made anew, it would be once for each node."""
 
 
 class Splice:
     """How values of one kind begin, and how a revision is put into them."""
 
-    __slots__ = ("at", "head", "viewed")
+    __slots__ = ("at", "head", "limit", "viewed")
 
     def __init__(self, kind: Kind[Any]) -> None:
         opening = msgspec.json.encode({"apiVersion": kind.api_version, "kind": kind.kind})
         opening = opening[:-1] + b',"metadata":{'
         self.at = len(opening)
         self.head = opening + b'"resourceVersion":"'
+        self.limit = VIEWS_OF_NODES.get(kind.plural, VIEWS)
         self.viewed: deque[Entry] = deque()
         """Entries that hold a view or a message, in the order in which they were asked for it."""
 
@@ -135,7 +138,7 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     def _keep(self) -> None:
         viewed = self.splice.viewed
         viewed.append(self)
-        if len(viewed) > VIEWS:
+        if len(viewed) > self.splice.limit:
             old = viewed.popleft()
             old.viewed = old.message = None  # whoever holds them keeps them
 

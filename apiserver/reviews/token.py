@@ -197,8 +197,7 @@ def _conflict(what: str, name: str, why: str) -> ApiError:
 
 async def _configuration(server: Apiserver, _request: Request) -> Response:
     issuer = _issuer(server)
-    config = server.config
-    uri = f"https://{config.advertise_address}:{config.secure_port}/openid/v1/jwks"
+    uri = f"https://{server.config.advertised}/openid/v1/jwks"
     return _cached(msgspec.json.encode(issuer.discovery(uri)), answers.JSON_TYPE)
 
 

@@ -4,7 +4,7 @@ Source of the shape: projectcalico/felix rules (chain names, marks, order): per 
 ``cali-fw-`` (from it: egress) and ``cali-tw-`` (to it: ingress), per policy ``cali-po-`` and
 ``cali-pi-``. A policy that admits sets the accept mark; what is marked returns and meets the
 node's other rules, the rest is dropped. Only isolated directions get a chain. Every comment names
-the object that the rule comes from.
+the object that the rule comes from. Each family has its own chains, which differ in addresses only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import base64
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
 
 import msgspec
 from msgspec.structs import replace
@@ -26,10 +25,14 @@ from podwire.api.views import (
     NetworkPolicyPort,
     Pod,
 )
+from podwire.api.views.pod import PodIP
+from podwire.cni.calico import ipvs as forwarded
 from podwire.cni.calico.peers import (
+    Network,
     PortMatch,
     Workload,
     World,
+    addresses,
     inside,
     namespace_labels,
     networks,
@@ -51,11 +54,16 @@ Chains = dict[str, tuple[str, ...]]
 """Rules (without ``-A CHAIN``) by chain."""
 
 
-def endpoint_chain(prefix: str, workload: Workload) -> str:
-    """``cali-tw-cali<11 hex>``: the hash that names a workload's interface in Calico."""
+def device_of(workload: Workload) -> str:
+    """``cali<11 hex>``: what Calico calls a workload's device on the node."""
     name = workload.key.replace("/", ".", 1)
     digest = hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()
-    return f"{prefix}cali{digest[:11]}"
+    return f"cali{digest[:11]}"
+
+
+def endpoint_chain(prefix: str, workload: Workload) -> str:
+    """``cali-tw-cali<11 hex>``."""
+    return f"{prefix}{device_of(workload)}"
 
 
 def policy_chain(prefix: str, key: str) -> str:
@@ -66,24 +74,26 @@ def policy_chain(prefix: str, key: str) -> str:
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """A pod that the CNI plugin just plugged in, and its address."""
+    """A pod that the CNI plugin just plugged in, and its addresses, the primary one first."""
 
     namespace: str
     pod: str
-    ip: str
+    ips: list[str]
 
 
 def with_endpoints(pods: Iterable[Pod], endpoints: Iterable[Endpoint]) -> list[Pod]:
     """The pods, with the addresses of their newest endpoints instead of their status'."""
-    known = {f"{e.namespace}/{e.pod}": e.ip for e in endpoints}
+    known = {f"{e.namespace}/{e.pod}": e.ips for e in endpoints}
     if not known:
         return list(pods)
-    return [
-        replace(pod, status=replace(pod.status, pod_ip=known[pod.key]))
-        if known.get(pod.key, pod.status.pod_ip) != pod.status.pod_ip
-        else pod
-        for pod in pods
-    ]
+    return [_moved(pod, known.get(pod.key, [])) for pod in pods]
+
+
+def _moved(pod: Pod, ips: Sequence[str]) -> Pod:
+    if not ips or addresses(pod) == ips:
+        return pod
+    status = replace(pod.status, pod_ip=ips[0], pod_ips=[PodIP(ip=ip) for ip in ips])
+    return replace(pod, status=status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +119,12 @@ def build(
     pods: Iterable[Pod],
     namespaces: Iterable[Namespace],
     policies: Iterable[NetworkPolicy],
+    version: int = 4,
+    *,
+    ipvs: bool = False,
 ) -> Chains:
-    """All chains of a node."""
-    world = World(workloads(pods), namespace_labels(namespaces))
+    """All chains of a node for a family; ``ipvs``: kube-proxy's packets pass INPUT and OUTPUT."""
+    world = World(workloads(pods, version), namespace_labels(namespaces), version)
     local = [w for w in world.workloads if w.node == node]
     selected = [_select(p, local) for p in sorted(policies, key=lambda p: p.key)]
     selected = [s for s in selected if s.ingress or s.egress]
@@ -122,7 +135,7 @@ def build(
         for workload in entry.egress:
             isolated.setdefault(workload.key, _Isolation(workload)).egress.append(entry.policy)
     ordered = [isolated[key] for key in sorted(isolated)]
-    made: Chains = _top_level(ordered)
+    made: Chains = _top_level(ordered, version, ipvs=ipvs)
     for entry in selected:
         made.update(_policy_chains(entry, world))
     for one in ordered:
@@ -147,34 +160,50 @@ def _select(policy: NetworkPolicy, local: Sequence[Workload]) -> _Selected:
     )
 
 
-def _top_level(isolated: Sequence[_Isolation]) -> Chains:
+def _top_level(isolated: Sequence[_Isolation], version: int, *, ipvs: bool) -> Chains:
     known = (
         "-m conntrack --ctstate RELATED,ESTABLISHED "
         f"{quoted('podwire:replies of allowed connections')} -j ACCEPT"
     )
-    return {
-        FORWARD: (known, f"-j {FROM_WL}", f"-j {TO_WL}"),
-        INPUT: (known, f"-j {WL_TO_HOST}"),
-        OUTPUT: (f"{quoted('podwire:a node always reaches its own pods')} -j RETURN",),
-        WL_TO_HOST: (f"-j {FROM_WL}",),
+    neighbours = _neighbours() if version == 6 else ()
+    senders = [i.workload for i in isolated if i.egress]
+    receivers = [i.workload for i in isolated if i.ingress]
+    made: Chains = {
+        FORWARD: (known, *neighbours, f"-j {FROM_WL}", f"-j {TO_WL}"),
+        INPUT: (known, *(forwarded.INPUT_HEAD if ipvs else ()), f"-j {WL_TO_HOST}"),
+        OUTPUT: (
+            *(forwarded.OUTPUT_HEAD if ipvs else ()),
+            f"{quoted('podwire:a node always reaches its own pods')} -j RETURN",
+        ),
+        WL_TO_HOST: (*neighbours, f"-j {FROM_WL}"),
         FROM_WL: tuple(
-            f"-s {i.workload.ip}/32 {quoted(f'podwire:pod {i.workload.key}')} "
-            f"-j {endpoint_chain('cali-fw-', i.workload)}"
-            for i in isolated
-            if i.egress
+            f"-s {w.network} {quoted(f'podwire:pod {w.key}')} -j {endpoint_chain('cali-fw-', w)}"
+            for w in senders
         ),
         TO_WL: tuple(
-            f"-d {i.workload.ip}/32 {quoted(f'podwire:pod {i.workload.key}')} "
-            f"-j {endpoint_chain('cali-tw-', i.workload)}"
-            for i in isolated
-            if i.ingress
+            f"-d {w.network} {quoted(f'podwire:pod {w.key}')} -j {endpoint_chain('cali-tw-', w)}"
+            for w in receivers
         ),
     }
+    if ipvs:
+        marked = [(device_of(w), f"-s {w.network}", endpoint_chain("cali-fw-", w)) for w in senders]
+        made.update(forwarded.chains(version, marked, TO_WL))
+    return made
+
+
+def _neighbours() -> tuple[str, ...]:
+    """What a router must hear of its neighbours, whatever the policies (felix: ICMPv6Filter): of
+    multicast listeners, routers and neighbours. Pods behind a bridge are each other's, too.
+    """
+    return tuple(
+        f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j ACCEPT"
+        for kind in (130, 131, 132, 133, 135, 136)
+    )
 
 
 def _endpoint(workload: Workload, policies: list[NetworkPolicy], prefix: str) -> tuple[str, ...]:
     """A workload's chain: itself, then each policy, then the end."""
-    ip = f"{workload.ip}/32"
+    ip = workload.network
     rules = [
         f"-s {ip} -d {ip} {quoted('podwire:a pod cannot block itself')} -j RETURN",
         f"-j MARK --set-xmark {CLEAR_MARK}",
@@ -228,7 +257,7 @@ def _ingress(
     sources = networks(peers, entry.policy.metadata.namespace, world)
     found: list[str] = []
     for match in port_matches(ports, entry.ingress):
-        limits: Sequence[IPv4Network | None] = (None,)
+        limits: Sequence[Network | None] = (None,)
         if match is not None and match.destinations is not None:
             limits = match.destinations
         for source in (None,) if sources is None else sources:
@@ -247,7 +276,7 @@ def _egress(
     allowed = networks(peers, entry.policy.metadata.namespace, world)
     found: list[str] = []
     for match in port_matches(ports, world.workloads):
-        destinations: Sequence[IPv4Network | None] = (None,) if allowed is None else allowed
+        destinations: Sequence[Network | None] = (None,) if allowed is None else allowed
         if match is not None and match.destinations is not None:
             serving = match.destinations
             destinations = serving if allowed is None else inside(serving, allowed)
@@ -256,8 +285,8 @@ def _egress(
 
 
 def _mark(
-    source: IPv4Network | None,
-    destination: IPv4Network | None,
+    source: Network | None,
+    destination: Network | None,
     match: PortMatch | None,
     comment: str,
 ) -> str:
@@ -306,9 +335,12 @@ def full_text(
     pods: Iterable[Pod],
     namespaces: Iterable[Namespace],
     policies: Iterable[NetworkPolicy],
+    version: int = 4,
+    *,
+    ipvs: bool = False,
 ) -> str:
     """What the agent of a node would program for these objects, whatever is there already."""
-    made = update({}, build(node, pods, namespaces, policies))
+    made = update({}, build(node, pods, namespaces, policies, version, ipvs=ipvs))
     assert made is not None, "the top-level chains are always there"
     return made.text
 

@@ -1,14 +1,15 @@
 """Who a policy means: pods and blocks as sorted lists of networks, ports as matches.
 
-Rules enumerate addresses, so everything here ends in CIDRs. Exceptions of a block are subtracted
-from it, which leaves plain networks and needs no negated match.
+Rules enumerate addresses of one family, so everything here ends in CIDRs of it. Exceptions of a
+block are subtracted from it, which leaves plain networks and needs no negated match.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TypeVar
 
 from podwire.api import selectors
 from podwire.api.podports import resolve_port
@@ -16,6 +17,8 @@ from podwire.api.views import IPBlock, Namespace, NetworkPolicyPeer, NetworkPoli
 
 NAME_LABEL = "kubernetes.io/metadata.name"
 GONE = ("Succeeded", "Failed")
+
+Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +31,36 @@ class Workload:
     node: str
     pod: Pod
 
+    @property
+    def network(self) -> Network:
+        """Its address as a network of that alone."""
+        return ip_network(self.ip)
 
-def workloads(pods: Iterable[Pod]) -> list[Workload]:
-    """The pods that policies can select or mean, sorted by key."""
+
+def workloads(pods: Iterable[Pod], version: int = 4) -> list[Workload]:
+    """The pods that policies can select or mean, by their address of a family; sorted by key."""
     found = [
-        Workload(p.key, p.metadata.namespace, p.status.pod_ip, p.spec.node_name, p)
+        Workload(p.key, p.metadata.namespace, address_of(p, version), p.spec.node_name, p)
         for p in pods
-        if is_workload(p)
+        if is_workload(p) and address_of(p, version)
     ]
     return sorted(found, key=lambda w: w.key)
 
 
 def is_workload(pod: Pod) -> bool:
     """Whether a pod has an address of its own and still runs."""
-    ip = pod.status.pod_ip
-    return bool(ip) and ":" not in ip and not pod.spec.host_network and (
-        pod.status.phase not in GONE
-    )  # fmt: skip
+    return bool(pod.status.pod_ip) and not pod.spec.host_network and pod.status.phase not in GONE
+
+
+def addresses(pod: Pod) -> list[str]:
+    """All addresses of a pod, the primary one first."""
+    status = pod.status
+    return [one.ip for one in status.pod_ips] or ([status.pod_ip] if status.pod_ip else [])
+
+
+def address_of(pod: Pod, version: int) -> str:
+    """A pod's address of a family, or ""."""
+    return next((ip for ip in addresses(pod) if (":" in ip) == (version == 6)), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +69,8 @@ class World:
 
     workloads: Sequence[Workload]
     labels: dict[str, dict[str, str]]
+    version: int = 4
+    """The family of all addresses here."""
 
     def selected(self, peer: NetworkPolicyPeer, own_namespace: str) -> list[Workload]:
         """The workloads of a selector peer."""
@@ -78,33 +96,46 @@ def namespace_labels(namespaces: Iterable[Namespace]) -> dict[str, dict[str, str
 
 def networks(
     peers: Sequence[NetworkPolicyPeer], own_namespace: str, world: World
-) -> list[IPv4Network] | None:
+) -> list[Network] | None:
     """The addresses of a rule's peers, sorted and without doubles; None means anyone."""
     if not peers:
         return None
-    found: dict[IPv4Network, None] = {}
+    found: dict[Network, None] = {}
     for peer in peers:
         if peer.ip_block is not None:
-            found.update(dict.fromkeys(without(peer.ip_block)))
+            found.update(dict.fromkeys(without(peer.ip_block, world.version)))
         elif peer.pod_selector is not None or peer.namespace_selector is not None:
-            found.update({IPv4Network(w.ip): None for w in world.selected(peer, own_namespace)})
-    return sorted(found)
+            found.update({w.network: None for w in world.selected(peer, own_namespace)})
+    return in_order(found)
 
 
-def without(block: IPBlock) -> list[IPv4Network]:
-    """A block minus its exceptions, as networks; IPv6 blocks are empty here."""
-    if ":" in block.cidr:
-        return []
-    left = [IPv4Network(block.cidr, strict=False)]
+def in_order(networks: Iterable[Network]) -> list[Network]:
+    """Networks of one family, sorted."""
+    return sorted(networks, key=lambda n: (int(n.network_address), n.prefixlen))
+
+
+def without(block: IPBlock, version: int = 4) -> list[Network]:
+    """A block minus its exceptions, as networks; one of the other family is empty here."""
+    whole = ip_network(block.cidr, strict=False)
+    left = [whole] if whole.version == version else []
     for text in block.except_:
-        if ":" in text:
-            continue
-        hole = IPv4Network(text, strict=False)
+        hole = ip_network(text, strict=False)
         left = [part for network in left for part in _minus(network, hole)]
-    return sorted(left)
+    return in_order(left)
 
 
-def _minus(network: IPv4Network, hole: IPv4Network) -> list[IPv4Network]:
+def _minus(network: Network, hole: Network) -> list[Network]:
+    if isinstance(network, IPv4Network) and isinstance(hole, IPv4Network):
+        return _left_of(network, hole)
+    if isinstance(network, IPv6Network) and isinstance(hole, IPv6Network):
+        return _left_of(network, hole)
+    return [network]
+
+
+N = TypeVar("N", IPv4Network, IPv6Network)
+
+
+def _left_of(network: N, hole: N) -> list[Network]:
     if network.subnet_of(hole):
         return []
     if hole.subnet_of(network):
@@ -118,7 +149,7 @@ class PortMatch:
 
     protocol: str
     ports: str = ""
-    destinations: tuple[IPv4Network, ...] | None = None
+    destinations: tuple[Network, ...] | None = None
 
 
 def port_matches(
@@ -144,22 +175,19 @@ def port_matches(
 
 
 def _named(name: str, protocol: str, destinations: Sequence[Workload]) -> list[PortMatch]:
-    by_number: dict[int, list[IPv4Network]] = {}
+    by_number: dict[int, list[Network]] = {}
     for workload in destinations:
         number = resolve_port(workload.pod, name, protocol.upper())
         if number is not None:
-            by_number.setdefault(number, []).append(IPv4Network(workload.ip))
+            by_number.setdefault(number, []).append(workload.network)
     return [
-        PortMatch(protocol, str(number), tuple(sorted(ips)))
+        PortMatch(protocol, str(number), tuple(in_order(ips)))
         for number, ips in sorted(by_number.items())
     ]
 
 
-def inside(
-    destinations: Iterable[IPv4Network], allowed: Sequence[IPv4Network]
-) -> list[IPv4Network]:
+def inside(destinations: Iterable[Network], allowed: Sequence[Network]) -> list[Network]:
     """The single addresses of ``destinations`` that lie in any of ``allowed``."""
     return [
-        one for one in destinations
-        if any(IPv4Address(one.network_address) in network for network in allowed)
-    ]  # fmt: skip
+        one for one in destinations if any(one.network_address in network for network in allowed)
+    ]

@@ -16,11 +16,11 @@ from podwire.client.counters import Process, User
 from podwire.client.ctx import Ctx
 from podwire.client.hosting import Program
 from podwire.client.informer import Informer, Informers
-from podwire.cni.calico import core
-from podwire.cni.calico.peers import is_workload
+from podwire.cni.calico import core, ipvs
+from podwire.cni.calico.peers import addresses, is_workload
 from podwire.cni.iptables import saved_rules
 from podwire.cni.plugins.calico import ENDPOINTS_DIR, STATUS_DIR
-from podwire.dataplane.commands import CommandError, RulesRestore, SysctlSet
+from podwire.dataplane.commands import Command, CommandError, IpsetRestore, RulesRestore, SysctlSet
 from podwire.runtime.tasks import Nursery, first
 
 T = TypeVar("T")
@@ -40,6 +40,7 @@ CONFLIST_TEXT = b"""{
   ]
 }
 """
+DEVICES = "/sys/class/net/"
 CHECK_FIRST_S = 0.05
 CHECK_LAST_S = 90.0
 """After a write the rules are checked soon, then ever more seldom (felix: postWriteInterval up to
@@ -60,7 +61,12 @@ class Agent:
         )
         user = User(f"system:serviceaccount:{spec.namespace}:calico-node", groups)
         self.client = Client(ctx.api, user, "calico-node/v3.32.0")
-        self.programmed: core.Chains = {}
+        self.programmed: dict[int, core.Chains] = {}
+        """What the kernel holds, by IP version of the node."""
+        self.ipvs = False
+        """Whether kube-proxy runs in IPVS mode, as its device tells."""
+        self.host_set: dict[int, list[str]] = {}
+        """What the sets of the node's own addresses hold."""
         self.endpoints: dict[str, core.Endpoint] = {}
         """By container id, as the CNI plugin announced them; the newest last."""
         self.answered: dict[str, None] = {}
@@ -92,6 +98,7 @@ class Agent:
             self.say("INFO", "int_dataplane.go 1234", "Received in-sync message from datastore")
             await self._start()
             nursery.start(self._follow_endpoints(), name=f"calico-node {self.node} endpoints")
+            nursery.start(self._follow_ipvs(), name=f"calico-node {self.node} devices")
             nursery.start(self._stay_first(), name=f"calico-node {self.node} checks")
             while True:
                 await self.dirty.wait()
@@ -109,12 +116,29 @@ class Agent:
 
     async def _start(self) -> None:
         """Bridged packets must meet iptables; chains of an earlier life are taken over."""
-        key = "net.bridge.bridge-nf-call-iptables"
-        saved = await saved_rules(self.ctx.fabric, self.node, "filter")
-        self.programmed = core.leftovers(saved)
-        await self.ctx.fabric.execute(self.node, [SysctlSet(key=key, value="1")])
+        info = await self.ctx.fabric.node(self.node)
+        versions = dict.fromkeys(6 if ":" in address else 4 for address in info.addresses)
+        for version in versions:
+            saved = await saved_rules(self.ctx.fabric, self.node, "filter", version)
+            self.programmed[version] = core.leftovers(saved)
+        keys = {4: "net.bridge.bridge-nf-call-iptables", 6: "net.bridge.bridge-nf-call-ip6tables"}
+        commands = [SysctlSet(key=keys[version], value="1") for version in versions]
+        await self.ctx.fabric.execute(self.node, commands)
+        self.ipvs = await self._has_ipvs()
         await self.ctx.fabric.write_file(self.node, CONFLIST, CONFLIST_TEXT)
         self.dirty.set()
+
+    async def _has_ipvs(self) -> bool:
+        answer = await self.ctx.fabric.tool(self.node, "", ("ip", "link", "show", ipvs.DEVICE))
+        return answer.code == 0
+
+    async def _follow_ipvs(self) -> None:
+        """kube-proxy's device comes with IPVS mode and goes with it; felix starts anew then."""
+        async for _ in self.ctx.fabric.watch_files(self.node, f"{DEVICES}{ipvs.DEVICE}"):
+            before, self.ipvs = self.ipvs, await self._has_ipvs()
+            if before != self.ipvs:
+                self.say("INFO", "int_dataplane.go 1870", "kube-proxy's IPVS interface changed")
+                self.dirty.set()
 
     async def _follow_endpoints(self) -> None:
         """Pods that are being set up have an address before the API knows it."""
@@ -153,28 +177,66 @@ class Agent:
             if pods.get(endpoint.namespace, endpoint.pod) is not None
         ]
         current = core.with_endpoints(pods.list(), self.endpoints.values())
-        wanted = core.build(self.node, current, namespaces.list(), policies.list())
-        update = core.update(self.programmed, wanted)
-        if update is None:
-            await self._answer(announced)
-            return
-        await self.ctx.clock.sleep(APPLY_BASE_S + update.rules * APPLY_PER_RULE_S)
+        updates = {
+            version: core.update(
+                held,
+                core.build(
+                    self.node, current, namespaces.list(), policies.list(), version, ipvs=self.ipvs
+                ),
+            )
+            for version, held in self.programmed.items()
+        }
         try:
-            await self.ctx.fabric.execute(self.node, [RulesRestore(text=update.text)])
-            self.programmed = update.chains
-            await self._hook()
+            if self.ipvs:
+                await self._tell_own_addresses()
+            await self._restore(updates)
+            if not self.ipvs:
+                await self._forget_own_addresses()
         except CommandError as error:
             self.say("ERROR", "table.go 980", f"Failed to execute iptables-restore: {error}")
             self.ctx.clock.call_later(1.0, self.dirty.set)
             return
-        self.written.set()
         await self._answer(announced)
 
-    async def _hook(self) -> None:
-        saved = await saved_rules(self.ctx.fabric, self.node, "filter")
+    async def _restore(self, updates: dict[int, core.Update | None]) -> None:
+        """Program what changed, family by family. Raises CommandError."""
+        for version, update in updates.items():
+            if update is None:
+                continue
+            await self.ctx.clock.sleep(APPLY_BASE_S + update.rules * APPLY_PER_RULE_S)
+            await self._run(RulesRestore(text=update.text, family=f"ipv{version}"))
+            self.programmed[version] = update.chains
+            await self._hook(version)
+            self.written.set()
+
+    async def _run(self, command: Command) -> None:
+        await self.ctx.fabric.execute(self.node, [command])
+
+    async def _tell_own_addresses(self) -> None:
+        """Fill the sets that the rules for IPVS ask. Raises CommandError."""
+        answer = await self.ctx.fabric.tool(self.node, "", ("ip", "addr", "show"))
+        for version in self.programmed:
+            own = ipvs.own_addresses(answer.stdout, version)
+            if self.host_set.get(version) != own:
+                await self._run(IpsetRestore(text=ipvs.host_set_text(version, own), exist=True))
+                self.host_set[version] = own
+
+    async def _forget_own_addresses(self) -> None:
+        """Destroy these sets, an earlier life's too. Raises CommandError."""
+        if self.host_set.keys() == self.programmed.keys() and not any(self.host_set.values()):
+            return
+        answer = await self.ctx.fabric.tool(self.node, "", ("ipset", "list", "-n"))
+        for version in self.programmed:
+            name = ipvs.host_set(version)
+            if name in answer.stdout.split():
+                await self._run(IpsetRestore(text=f"destroy {name}\n"))
+            self.host_set[version] = []
+
+    async def _hook(self, version: int) -> None:
+        saved = await saved_rules(self.ctx.fabric, self.node, "filter", version)
         text = core.hook_text(saved)
         if text:
-            await self.ctx.fabric.execute(self.node, [RulesRestore(text=text)])
+            await self._run(RulesRestore(text=text, family=f"ipv{version}"))
 
     async def _stay_first(self) -> None:
         """Check that nobody inserted a jump in front of the agent's."""
@@ -186,7 +248,8 @@ class Agent:
                 await self.ctx.clock.sleep(delay_s)
                 delay_s = min(delay_s * 2, CHECK_LAST_S)
                 try:
-                    await self._hook()
+                    for version in self.programmed:
+                        await self._hook(version)
                 except CommandError as error:
                     self.say("ERROR", "table.go 720", f"Failed to check the rules: {error}")
 
@@ -195,7 +258,7 @@ def _pod_matters(old: Pod, new: Pod) -> bool:
     if is_workload(old) != is_workload(new):
         return True
     return is_workload(new) and (
-        old.status.pod_ip != new.status.pod_ip
+        addresses(old) != addresses(new)
         or old.metadata.labels != new.metadata.labels
         or old.metadata.uid != new.metadata.uid
     )

@@ -47,6 +47,7 @@ class NetConf:
     """net-conf.json."""
 
     network: str
+    """The IPv4 network; "" without EnableIPv4."""
     backend: str = "vxlan"
     vni: int = 1
     port: int = 8472
@@ -61,17 +62,16 @@ class NetConf:
 
 
 def parse_net_conf(data: bytes) -> NetConf:
-    """Raises NotModelledError for other backends and IPv6 alone, ValueError for broken text."""
+    """Raises NotModelledError for other backends, ValueError for broken text."""
     conf = msgspec.json.decode(data)
     backend = conf.get("Backend") or {}
     kind = str(backend.get("Type") or "vxlan")
     if kind not in {"vxlan", "host-gw"}:
         raise NotModelledError(f"backend {kind} is not modelled")
-    if conf.get("EnableIPv4") is False:
-        raise NotModelledError("EnableIPv4 false is not modelled")
+    four = conf.get("EnableIPv4") is not False
     network6 = str(IPv6Network(conf["IPv6Network"])) if conf.get("EnableIPv6") else ""
     return NetConf(
-        network=str(IPv4Network(conf["Network"])),
+        network=str(IPv4Network(conf["Network"])) if four else "",
         backend=kind,
         vni=int(backend.get("VNI") or 1),
         port=int(backend.get("Port") or 8472),
@@ -152,29 +152,28 @@ def peers_of(nodes: Iterable[Node], me: str, version: int = 4) -> dict[str, Peer
     return {peer.node: peer for peer in found if peer is not None}
 
 
-def announcement(conf: NetConf, me: Me, six: Me | None = None) -> dict[str, str]:
+def announcement(conf: NetConf, leases: Sequence[Me]) -> dict[str, str]:
     """What this node announces."""
     notes = {PREFIX + "backend-type": conf.backend, PREFIX + "kube-subnet-manager": "true"}
-    for one in (me, six):
-        if one is not None:
-            data = f'{{"VNI":{conf.vni},"VtepMAC":"{one.mac}"}}'
-            data_key, address_key = _KEYS[one.subnet.version]
-            notes[PREFIX + data_key] = data if conf.backend == "vxlan" else "null"
-            notes[PREFIX + address_key] = one.address
+    for one in leases:
+        data = f'{{"VNI":{conf.vni},"VtepMAC":"{one.mac}"}}'
+        data_key, address_key = _KEYS[one.subnet.version]
+        notes[PREFIX + data_key] = data if conf.backend == "vxlan" else "null"
+        notes[PREFIX + address_key] = one.address
     return dict(sorted(notes.items()))
 
 
-def subnet_env(conf: NetConf, me: Me, six: Me | None = None, *, ip_masq: bool) -> str:
+def subnet_env(conf: NetConf, leases: Sequence[Me], *, ip_masq: bool) -> str:
     """The text of /run/flannel/subnet.env."""
     lines = []
-    for one, infix in ((me, ""), (six, "IPV6_")):
-        if one is not None:
-            gateway = one.subnet.network_address + 1
-            lines.append(f"FLANNEL_{infix}NETWORK={one.network(conf)}\n")
-            lines.append(f"FLANNEL_{infix}SUBNET={gateway}/{one.subnet.prefixlen}\n")
-    return (
-        f"{''.join(lines)}FLANNEL_MTU={me.mtu_bytes(conf)}\nFLANNEL_IPMASQ={str(ip_masq).lower()}\n"
-    )
+    for one in leases:
+        infix = "IPV6_" if one.subnet.version == 6 else ""
+        gateway = one.subnet.network_address + 1
+        lines.append(f"FLANNEL_{infix}NETWORK={one.network(conf)}\n")
+        lines.append(f"FLANNEL_{infix}SUBNET={gateway}/{one.subnet.prefixlen}\n")
+    lines.append(f"FLANNEL_MTU={leases[0].mtu_bytes(conf)}\n")
+    lines.append(f"FLANNEL_IPMASQ={str(ip_masq).lower()}\n")
+    return "".join(lines)
 
 
 def device(conf: NetConf, me: Me) -> LinkAdd:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from ipaddress import ip_interface
 
 from podwire.api import kinds
@@ -85,21 +86,23 @@ class Agent:
             self.klog.info(
                 "main.go:232", f"Created subnet manager: Kubernetes Subnet Manager - {self.node}"
             )
-            me = await self._lease(conf, nodes, wake)
-            six = await self._lease(conf, nodes, wake, 6) if conf.network6 else None
-            await self._set_up(conf, me, six)
-            await self._announce(conf, me, six)
+            leases = [
+                await self._lease(conf, nodes, wake, version)
+                for version, network in ((4, conf.network), (6, conf.network6))
+                if network
+            ]
+            await self._set_up(conf, leases)
+            await self._announce(conf, leases)
             self.klog.info("main.go:482", "Running backend.")
             while True:
                 wake.clear()
-                for one in (me, six):
-                    if one is not None:
-                        peers = core.peers_of(nodes.list(), self.node, one.subnet.version)
-                        await self._program(conf, one, peers)
+                for one in leases:
+                    peers = core.peers_of(nodes.list(), self.node, one.subnet.version)
+                    await self._program(conf, one, peers)
                 await wake.wait()
 
     async def _lease(
-        self, conf: core.NetConf, nodes: Informer[Node], wake: asyncio.Event, version: int = 4
+        self, conf: core.NetConf, nodes: Informer[Node], wake: asyncio.Event, version: int
     ) -> core.Me:
         """This node's subnet of a family, once node IPAM gave it one."""
         info = await self.ctx.fabric.node(self.node)
@@ -118,7 +121,8 @@ class Agent:
                     f'node "{self.node}" pod cidr not assigned',
                 )
             await wake.wait()
-        address = info.address6 if version == 6 else info.address
+        own = (ip for ip in info.addresses if (":" in ip) == (version == 6))
+        address = next(own, "")
         if not address:
             raise CommandError(f"{UPLINK} has no IPv{version} address")
         network, mtu_bytes = await self._uplink(address)
@@ -150,32 +154,31 @@ class Agent:
         self.klog.info("match.go:264", f"Using interface with name {UPLINK} and address {address}")
         return ip_interface(found[1]).network, int(mtu[1])
 
-    async def _set_up(self, conf: core.NetConf, me: core.Me, six: core.Me | None) -> None:
-        families = [one for one in (me, six) if one is not None]
+    async def _set_up(self, conf: core.NetConf, leases: Sequence[core.Me]) -> None:
         if conf.backend == "vxlan":
             self.klog.info(
                 "vxlan.go:141",
                 f"VXLAN config: VNI={conf.vni} Port={conf.port} GBP=false Learning=false "
                 f"DirectRouting={str(conf.direct_routing).lower()}",
             )
-            for one in families:
+            for one in leases:
                 address, up = core.device_address(conf, one), core.device_up(conf, one)
                 await self._run(core.device(conf, one), address, up)
         argv = self.process.spec.argv
         masq = not argv or any(word in {"--ip-masq", "--ip-masq=true"} for word in argv)
-        for one in families:
+        for one in leases:
             version = one.subnet.version
             nat = await saved_rules(self.ctx.fabric, self.node, "nat", version)
             filter_ = await saved_rules(self.ctx.fabric, self.node, "filter", version)
             rules = core.rules(one.network(conf), one.subnet, nat, filter_, ip_masq=masq)
             await self._run(rules)
-        text = core.subnet_env(conf, me, six, ip_masq=masq)
+        text = core.subnet_env(conf, leases, ip_masq=masq)
         await self._copy(SUBNET_FILE, text.encode())
         self.klog.info("main.go:460", f"Wrote subnet file to {SUBNET_FILE}")
 
-    async def _announce(self, conf: core.NetConf, me: core.Me, six: core.Me | None) -> None:
+    async def _announce(self, conf: core.NetConf, leases: Sequence[core.Me]) -> None:
         """Annotate the own Node and report its network as available; retried until it works."""
-        patch = {"metadata": {"annotations": core.announcement(conf, me, six)}}
+        patch = {"metadata": {"annotations": core.announcement(conf, leases)}}
         now = format_time(self.ctx.clock.now_ns())
         condition = {
             "type": "NetworkUnavailable",

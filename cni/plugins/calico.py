@@ -43,7 +43,7 @@ class Calico:
         endpoint = {
             "namespace": namespace,
             "pod": pod,
-            "ip": result["ips"][0]["address"].partition("/")[0],
+            "ips": [ip["address"].partition("/")[0] for ip in result["ips"]],
         }
         path = ENDPOINTS_DIR + call.container_id
         await call.world.fabric.write_file(call.node, path, msgspec.json.encode(endpoint))

@@ -16,14 +16,17 @@ from podwire.cni.spec import INTERNAL, INVALID_CONFIG, NOT_AVAILABLE, CniError
 
 SUBNET_FILE = "/run/flannel/subnet.env"
 STATE_DIR = "/var/lib/cni/flannel"
-_REQUIRED = ("FLANNEL_NETWORK", "FLANNEL_SUBNET", "FLANNEL_MTU", "FLANNEL_IPMASQ")
+_REQUIRED = ("FLANNEL_MTU", "FLANNEL_IPMASQ")
+_OF_A_FAMILY = ("FLANNEL_NETWORK", "FLANNEL_SUBNET")
 
 
 def parse_subnet_env(text: str) -> dict[str, str]:
     """The variables of subnet.env. Raises CniError naming what is missing."""
     pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
     found = {name.strip(): value.strip() for name, _, value in pairs}
-    missing = [name for name in _REQUIRED if not found.get(name)]
+    six = all(found.get(name.replace("_", "_IPV6_")) for name in _OF_A_FAMILY)
+    wanted = _REQUIRED if six else (*_OF_A_FAMILY, *_REQUIRED)
+    missing = [name for name in wanted if not found.get(name)]
     if missing:
         raise CniError(INTERNAL, f"{SUBNET_FILE} is missing {', '.join(missing)}")
     return found

@@ -1,7 +1,6 @@
 """agnhost: the Swiss army knife of Kubernetes' own end-to-end tests (version 2.53).
 
-One file per subcommand would be as many as upstream has; those modelled are listed in
-``COMMANDS``, the others say so.
+``COMMANDS`` lists the subcommands that are modelled, the others say so.
 """
 
 from __future__ import annotations
@@ -11,11 +10,18 @@ from collections.abc import Awaitable, Callable
 from podwire.client import http1
 from podwire.client.http1 import Request, Response
 from podwire.kubelet.programs import names
+from podwire.kubelet.programs.agnhost_servers import (
+    entrypoint_tester,
+    inclusterclient,
+    liveness,
+    logs_generator,
+    nettest,
+)
 from podwire.kubelet.programs.http_echo import flags
 from podwire.kubelet.programs.netexec import ask_udp, netexec
 from podwire.kubelet.programs.serving import TERMINATED, Server, in_use
 from podwire.kubelet.shell.command import Command, UsageError
-from podwire.kubelet.shell.tools.sleep import seconds
+from podwire.kubelet.shell.tools.sleep import go_duration_s
 
 LINGER_S = 60.0
 """serve-hostname goes on this long after TERM, so that endpoints can be taken out first."""
@@ -28,13 +34,6 @@ def _port(given: Flags, name: str, default: str) -> int:
     if not text.lstrip("-").isdigit():
         raise UsageError(f'invalid argument "{text}" for "--{name}" flag')
     return int(text)
-
-
-def _duration_s(text: str) -> float:
-    """Go's duration, as far as these flags use it: ``10s``, ``500ms``, ``1m``."""
-    if text.endswith("ms"):
-        return seconds(text[:-2]) / 1000
-    return seconds(text)
 
 
 async def pause(command: Command, _args: list[str]) -> int:
@@ -99,7 +98,7 @@ async def connect(command: Command, args: list[str]) -> int:
     if not (colon and port.isdigit() and 0 < int(port) < 65536):
         command.err(f"OTHER: address {(words or [''])[0]}: missing port in address\n")
         return 1
-    timeout_s = _duration_s(given.get("timeout", "0s")) or 127.0
+    timeout_s = go_duration_s(given.get("timeout", "0s")) or 127.0
     protocol = given.get("protocol", "tcp").lower()
     found = await names.lookup(command.env, command.image.libc, host)
     if not found.addresses:
@@ -237,6 +236,8 @@ async def etc_hosts(command: Command, _args: list[str]) -> int:
 
 Sub = Callable[[Command, list[str]], Awaitable[int]]
 COMMANDS: dict[str, Sub] = {
+    "entrypoint-tester": entrypoint_tester, "inclusterclient": inclusterclient,
+    "liveness": liveness, "logs-generator": logs_generator, "nettest": nettest,
     "connect": connect, "dns-server-list": dns_server_list, "dns-suffix": dns_suffix,
     "etc-hosts": etc_hosts, "netexec": netexec, "pause": pause, "porter": porter,
     "serve-hostname": serve_hostname, "test-webserver": test_webserver,

@@ -68,6 +68,10 @@ class ProgramHost:
         """The model's name, or ``generic``: kubelet then records the Event that says so."""
         return image_of(image).name
 
+    def uid(self, image: str) -> int | None:
+        """The user that an image names; None when that is not known."""
+        return image_of(image).uid
+
     async def start(self, process: Process) -> Container:
         """Start the program of one container.
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from podwire.client.resolver import GLIBC
+
+if TYPE_CHECKING:
+    from podwire.kubelet.shell.command import Command
+
+Program = Callable[["Command"], Awaitable[int]]
+"""A program: runs until it returns its exit code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +27,16 @@ class Image:
     """Put before the arguments when the container gives only arguments."""
     default: tuple[str, ...] = ()
     """Arguments (or the whole command, without an entrypoint) when the container gives none."""
-    programs: Mapping[str, str] = field(default_factory=dict)
-    """Base name of a binary -> ``module`` of ``podwire.kubelet.programs`` that models it."""
+    programs: Mapping[str, str | Program] = field(default_factory=dict)
+    """Base name of a binary -> ``module`` of ``podwire.kubelet.programs`` that models it, or the
+    coroutine itself (what users register).
+    """
     tools: tuple[str, ...] | None = None
     """Commands of the mini-shell found in it; None: all."""
     libc: str = GLIBC
     busybox: bool = False
     """Whether nslookup, nc, wget, ping and the shell are busybox's."""
+    uid: int | None = None
+    """The user that it names (``USER``); None: not known."""
     generic: bool = False
     """Whether this is nobody's image: unknown binaries of process 1 run the generic program."""

@@ -245,6 +245,22 @@ async def query(
         socket.close()
 
 
+async def reverse(env: ExecEnv, address: str) -> list[str]:
+    """The names of an address: /etc/hosts, then DNS; [] when it has none."""
+    conf, hosts = configuration(env)
+    known = list(hosts.names(address))
+    if known:
+        return known
+    question = Question(dnswire.reverse_name(address), dnswire.PTR)
+    message = Message(id=env.rng.below(65536), questions=[question])
+    for server in conf.nameservers:
+        answer, _, _ = await query(env, server, 53, message, conf.timeout_s)
+        if answer is not None:
+            found = [rr.data for rr in answer.answer if rr.type == dnswire.PTR]
+            return [str(data).rstrip(".") for data in found]
+    return []
+
+
 async def ask_tcp(
     env: ExecEnv, server: str, wires: dict[int, bytes], timeout_s: float, port: int = 53
 ) -> list[Message | None]:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from podwire.client import http1
-from podwire.client.counters import Datagrams, Listener
+from podwire.client.counters import Datagrams, Listener, Stream
 from podwire.kubelet.shell.command import Command
 from podwire.kubelet.shell.tools.sleep import FOREVER_S
 from podwire.runtime.tasks import Nursery
@@ -53,6 +53,11 @@ class Server:
         serving = http1.serve(await self.listen(port), handler, tls=tls)
         self.tasks.start(serving, name=f"http :{port}")
 
+    async def tcp(self, port: int, talk: Callable[[Stream], Awaitable[None]]) -> None:
+        """Talk on each connection to a port, then close it. Raises OSError."""
+        listener = await self.listen(port)
+        self.tasks.start(_connections(self.tasks, listener, talk), name=f"tcp :{port}")
+
     async def udp(self, port: int, answer: Answer) -> None:
         """Answer datagrams on a port. Raises OSError."""
         spec = self.command.spec
@@ -69,6 +74,28 @@ class Server:
         while (name := await self.command.signals()) not in wanted:
             pass
         return name
+
+
+async def _connections(
+    tasks: Nursery, listener: Listener, talk: Callable[[Stream], Awaitable[None]]
+) -> None:
+    while True:
+        try:
+            stream = await listener.accept()
+        except OSError:
+            return
+        tasks.start(_connection(stream, talk), name=f"tcp from {stream.remote[0]}")
+
+
+async def _connection(stream: Stream, talk: Callable[[Stream], Awaitable[None]]) -> None:
+    try:
+        await talk(stream)
+        await stream.close()
+    except OSError:
+        stream.abort()
+    except BaseException:
+        stream.abort()
+        raise
 
 
 async def _datagrams(socket: Datagrams, answer: Answer) -> None:

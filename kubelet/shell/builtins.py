@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from podwire.kubelet.shell import folders
+from podwire.kubelet.shell import expand, folders
 from podwire.kubelet.shell.flow import Flow
 from podwire.runtime.tasks import first
 
@@ -107,13 +107,25 @@ async def unset(shell: Shell, args: list[str], _streams: Streams) -> int:
     return 0
 
 
-async def local(shell: Shell, args: list[str], _streams: Streams) -> int:
-    """``local NAME[=VALUE]``: assigns; the scope of functions is not modelled."""
+async def local(shell: Shell, args: list[str], streams: Streams) -> int:
+    """``local NAME[=VALUE]``: the old value comes back when the function ends."""
+    if not shell.locals:
+        return _fail(shell, streams, "local: not in a function", 2)
     for arg in args:
         name, equals, value = arg.partition("=")
+        shell.locals[-1].setdefault(name, shell.variables.get(name))
         if equals:
             shell.variables[name] = value
     return 0
+
+
+def not_modelled(name: str) -> Builtin:
+    """A builtin that shells have and this one has not."""
+
+    async def refuse(shell: Shell, _args: list[str], streams: Streams) -> int:
+        return _fail(shell, streams, f"not modelled: {name}", 2)
+
+    return refuse
 
 
 async def set_(shell: Shell, args: list[str], streams: Streams) -> int:
@@ -124,11 +136,19 @@ async def set_(shell: Shell, args: list[str], streams: Streams) -> int:
         if word == "--":
             shell.state.args = rest
             return 0
+        option = ""
         if word[1:] == "o":
             option = rest.pop(0) if rest else ""
             if option not in {"pipefail", "errexit", "nounset", "xtrace"}:
                 return _fail(shell, streams, f"set: illegal option -o {option}", 2)
-            word = word[0] + {"errexit": "e", "xtrace": "x"}.get(option, "")
+            word = word[0] + {"errexit": "e", "xtrace": "x", "nounset": "u"}.get(option, "")
+        if word[1:].strip("exu") and option != "pipefail":
+            return _fail(shell, streams, f"not modelled: set {word}", 2)
+        if option == "pipefail":
+            shell.state.pipefail = word[0] == "-"
+            continue
+        if "u" in word:
+            shell.state.nounset = word[0] == "-"
         if "e" in word:
             shell.state.errexit = word[0] == "-"
         if "x" in word:
@@ -159,9 +179,17 @@ async def read(shell: Shell, args: list[str], streams: Streams) -> int:
     line = await streams.stdin.line()
     text = line.decode(errors="surrogateescape").rstrip("\n")
     names = names or ["REPLY"]
-    words = text.split(None, len(names) - 1)
+    ifs = shell.variables.get("IFS", expand.BLANKS)
+    blanks = "".join(c for c in ifs if c in expand.BLANKS)
+    rest = text.strip(blanks) if blanks else text
     for i, name in enumerate(names):
-        shell.variables[name] = words[i].strip() if i < len(words) else ""
+        pieces = expand.split(rest, ifs) if i < len(names) - 1 else [rest]
+        shell.variables[name] = pieces[0]
+        rest = rest[len(pieces[0]) :]
+        if ifs and rest and i < len(names) - 1:
+            rest = rest.lstrip(blanks)
+            if rest[:1] and rest[0] in ifs and rest[0] not in blanks:
+                rest = rest[1:].lstrip(blanks)
     return 0 if line.endswith(b"\n") else 1
 
 
@@ -231,6 +259,7 @@ async def trap(shell: Shell, args: list[str], _streams: Streams) -> int:
     for name in words[1:]:
         signal = name.upper().removeprefix("SIG")
         signal = {"15": "TERM", "2": "INT", "1": "HUP", "3": "QUIT"}.get(signal, signal)
+        signal = "EXIT" if signal == "0" else signal
         if words[0] == "-":
             shell.traps.pop(signal, None)
         else:
@@ -277,7 +306,15 @@ async def umask(_shell: Shell, _args: list[str], streams: Streams) -> int:
     return 0
 
 
+_LACKING = (
+    "[[", "alias", "bg", "bind", "builtin", "caller", "compgen", "complete", "coproc", "declare",
+    "dirs", "disown", "enable", "fg", "getopts", "hash", "help", "history", "jobs", "kill", "let",
+    "mapfile", "popd", "pushd", "readarray", "readonly", "select", "shopt", "suspend", "time",
+    "times", "typeset", "ulimit", "unalias", "function",
+)  # fmt: skip
+
 BUILTINS: dict[str, Builtin] = {
+    **{name: not_modelled(name) for name in _LACKING},
     ":": colon, ".": source, "break": break_, "cd": cd, "command": command, "continue": continue_,
     "eval": eval_, "exec": exec_, "exit": exit_, "export": export, "local": local, "pwd": pwd,
     "read": read, "return": return_, "set": set_, "shift": shift, "source": source, "trap": trap,

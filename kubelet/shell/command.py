@@ -226,9 +226,22 @@ class Command:
         except IsADirectoryError:
             raise UsageError(f"{name}: Is a directory") from None
 
+    async def load(self, name: str) -> bytes:
+        """A file's bytes, those of /proc as the kernel tells them. Raises UsageError."""
+        path = self.path(name)
+        if not path.startswith("/proc/"):
+            return self.read_file(name)
+        spec = self.spec
+        result = await self.env.fabric.tool(spec.node, spec.netns, ["cat", path])
+        if result.code:
+            if path.startswith("/proc/net/"):
+                raise UsageError(f"{name}: not modelled")
+            raise UsageError(f"{name}: No such file or directory")
+        return result.stdout.encode()
+
     async def inputs(self, names: Sequence[str]) -> list[tuple[str, bytes]]:
         """(name, content) of each file, or of stdin when none is named."""
         return [
-            (name, await self.stdin.all() if name == "-" else self.read_file(name))
+            (name, await self.stdin.all() if name == "-" else await self.load(name))
             for name in names or ["-"]
         ]

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
 from podwire.kubelet.shell import expand, syntax
+from podwire.kubelet.shell.arithmetic import ExpansionError
 from podwire.kubelet.shell.builtins import BUILTINS
 from podwire.kubelet.shell.command import (
     ClosedPipeError,
@@ -60,6 +61,8 @@ class Shell:
         self._captured = 0
         self._only: Node | None = None
         self.tty: Tty | None = None
+        self.locals: list[dict[str, str | None]] = []
+        """What ``local`` shadows, function by function."""
 
     # ------------------------------------------------------------------ expand.Scope
 
@@ -82,6 +85,11 @@ class Shell:
     def cwd(self) -> str:
         """The working directory."""
         return self.state.cwd
+
+    @property
+    def nounset(self) -> bool:
+        """``set -u``."""
+        return self.state.nounset
 
     def list_files(self) -> Sequence[str]:
         """The container's files."""
@@ -110,11 +118,28 @@ class Shell:
         try:
             if self.budget.nesting > MAX_NESTING:
                 raise UsageError("nested too deep")
+            status = await self._until_exit(node, streams)
+            action = self.traps.pop("EXIT", "")
+            if action:
+                self.state.status = status
+                status = await self._farewell(action, streams, status)
+            return status
+        finally:
+            self.budget.nesting -= 1
+
+    async def _until_exit(self, node: Node, streams: Streams) -> int:
+        try:
             return await self.run(node, streams)
         except Flow as flow:
             return flow.value if flow.kind in {"exit", "return"} else 0
-        finally:
-            self.budget.nesting -= 1
+
+    async def _farewell(self, action: str, streams: Streams, status: int) -> int:
+        """``trap ACTION EXIT``: its own ``exit`` counts, its status otherwise does not."""
+        try:
+            await self.run_text(action, streams)
+        except Flow as flow:
+            return flow.value if flow.kind == "exit" else status
+        return status
 
     async def run_text(self, text: str, streams: Streams) -> int:
         """Parse and run; a syntax error is status 2. ``exit`` passes through."""
@@ -180,6 +205,8 @@ class Shell:
                 continue
             status = await self.run(item, streams)
             checked = isinstance(item, (syntax.Simple, syntax.Pipeline, syntax.Group))
+            if isinstance(item, syntax.Pipeline) and item.negated:
+                checked = False
             if status and self.state.errexit and not self._tested and checked:
                 raise Flow("exit", status)
         return status
@@ -227,6 +254,8 @@ class Shell:
                 own = Streams(stdin, sink.write if sink is not None else streams.out, streams.err)
                 stage = self._stage(self.subshell(), command, own, source, sink)
                 tasks.append(stages.start(stage, name=f"pipe stage {i}"))
+        if self.state.pipefail:
+            return next((code for task in reversed(tasks) if (code := task.result())), 0)
         return tasks[-1].result()
 
     async def _stage(
@@ -307,9 +336,11 @@ class Shell:
         try:
             words = await expand.fields(self, node.words)
             assigned = [(name, await expand.text(self, word)) for name, word in node.assignments]
-        except expand.ExpansionError as error:
+        except ExpansionError as error:
             streams.err(f"{self.name}: {error}\n".encode())
-            return 2
+            if self.tty is not None:
+                return 2
+            raise Flow("exit", 2) from None  # as dash and ash do
         if self.state.xtrace:
             shown = [f"{name}={value}" for name, value in assigned] + words
             streams.err(f"+ {' '.join(shown)}\n".encode(errors="surrogateescape"))
@@ -330,9 +361,9 @@ class Shell:
     ) -> Redirected | None:
         self._streams = streams
         try:
-            wanted = [(one, await expand.text(self, one.target)) for one in redirects]
+            wanted = [(one, await expand.text(self, tuple(one.target))) for one in redirects]
             return redirect(streams, wanted, self.absolute, self.env.read_file)
-        except (UsageError, expand.ExpansionError) as error:
+        except (UsageError, ExpansionError) as error:
             streams.err(f"{self.name}: {error}\n".encode())
             return None
 
@@ -359,6 +390,7 @@ class Shell:
     async def _function(self, body: Node, args: list[str], streams: Streams) -> int:
         self.budget.nesting += 1
         saved, self.state.args = self.state.args, args
+        self.locals.append({})
         try:
             if self.budget.nesting > MAX_NESTING:
                 raise UsageError("nested too deep")
@@ -369,6 +401,11 @@ class Shell:
             return flow.value
         finally:
             self.state.args = saved
+            for name, value in self.locals.pop().items():
+                if value is None:
+                    self.variables.pop(name, None)
+                else:
+                    self.variables[name] = value
             self.budget.nesting -= 1
 
     async def external(

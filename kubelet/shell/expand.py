@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
-import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from podwire.kubelet.shell.arithmetic import ExpansionError, arithmetic
 from podwire.kubelet.shell.syntax import Arith, Lit, Node, Sub, Var, Word
 
 MAX_FIELD_CHARS = 1 << 20
 _GLOB = re.compile(r"[*?\[]")
-
-
-class ExpansionError(Exception):
-    """An expansion failed: the command is not run, its status is 1 (or 2)."""
 
 
 class Scope(Protocol):
@@ -46,6 +42,10 @@ class Scope(Protocol):
     def cwd(self) -> str:
         """The working directory."""
 
+    @property
+    def nounset(self) -> bool:
+        """``set -u``."""
+
 
 @dataclass(slots=True)
 class _Fields:
@@ -64,22 +64,41 @@ class _Fields:
             self.done.append(self.current)
             self.current = None
 
-    def split(self, text: str) -> None:
-        """Add unquoted text: blanks end fields."""
-        words = re.split(r"([ \t\n]+)", text)
-        for i, word in enumerate(words):
-            if i % 2:
+    def split(self, text: str, ifs: str) -> None:
+        """Add unquoted text: what ``IFS`` holds ends fields."""
+        pieces = split(text, ifs)
+        for i, piece in enumerate(pieces):
+            if i:
                 self.cut()
-            else:
-                self.add(word, quoted=False)
+            empty = not piece and 0 < i < len(pieces) - 1
+            self.add(piece, quoted=empty)
+
+
+BLANKS = " \t\n"
+
+
+def split(text: str, ifs: str) -> list[str]:
+    """Text between separators: runs of IFS' blanks are one, its other characters one each."""
+    blanks = "".join(c for c in ifs if c in BLANKS)
+    others = "".join(c for c in ifs if c not in BLANKS)
+    if not ifs:
+        return [text]
+    if not others:
+        return re.split(f"[{re.escape(blanks)}]+", text)
+    around = f"[{re.escape(blanks)}]*" if blanks else ""
+    hard = f"{around}[{re.escape(others)}]{around}"
+    soft = f"|[{re.escape(blanks)}]+" if blanks else ""
+    pieces = re.split(f"(?:{hard}{soft})", text)
+    return pieces[:-1] if len(pieces) > 1 and not pieces[-1] else pieces
 
 
 async def fields(scope: Scope, words: Sequence[Word]) -> list[str]:
     """All words expanded, split and globbed."""
     out: list[str] = []
     for word in words:
+        _refuse_bash(scope, word)
         built = _Fields()
-        for part in word:
+        for part in _home(scope, word):
             await _part(scope, part, built)
         built.cut()
         for runs in built.done:
@@ -87,8 +106,33 @@ async def fields(scope: Scope, words: Sequence[Word]) -> list[str]:
     return out
 
 
+_BRACES = re.compile(r"\{[^{}\s]*(,|\.\.)[^{}\s]*\}")
+
+
+def _refuse_bash(scope: Scope, word: Word) -> None:
+    """What bash would expand and ash and dash leave alone must not pass for an answer of bash."""
+    if scope.name.rpartition("/")[2] not in {"bash", "zsh"}:
+        return
+    for part in word:
+        if isinstance(part, Lit) and not part.quoted and _BRACES.search(part.text):
+            raise ExpansionError(f"not modelled: brace expansion: {part.text}")
+
+
+def _home(scope: Scope, word: Word) -> Word:
+    """A word whose leading ``~`` is the home directory."""
+    first = word[0] if word else None
+    if not isinstance(first, Lit) or first.quoted or not first.text.startswith("~"):
+        return word
+    name, slash, rest = first.text[1:].partition("/")
+    if name or (not slash and len(word) > 1):
+        return word
+    home = scope.variables.get("HOME", "")
+    return (Lit(home, quoted=True), Lit(slash + rest), *word[1:])
+
+
 async def text(scope: Scope, word: Word) -> str:
     """One word expanded without splitting (assignments, redirections, case)."""
+    word = _home(scope, word)
     out: list[str] = []
     for part in word:
         if isinstance(part, Lit):
@@ -125,7 +169,7 @@ async def _part(scope: Scope, part: Lit | Var | Sub | Arith, built: _Fields) -> 
         if part.quoted:
             built.add(value, quoted=True)
         else:
-            built.split(value)
+            built.split(value, scope.variables.get("IFS", BLANKS))
 
 
 async def _value(scope: Scope, part: Var | Sub | Arith | Lit) -> str:
@@ -161,6 +205,9 @@ def lookup(scope: Scope, name: str) -> str | None:
 async def _variable(scope: Scope, part: Var) -> str:
     value = lookup(scope, part.name)
     op = part.op
+    needed = not op or op == "#len" or op[0] in "#%"
+    if value is None and scope.nounset and needed and part.name not in {"@", "*", "!"}:
+        raise ExpansionError(f"{part.name}: parameter not set")
     if not op:
         return value or ""
     if op == "#len":
@@ -209,96 +256,3 @@ def _globbed(scope: Scope, runs: list[tuple[str, bool]]) -> list[str]:
             if known.count("/") == depth and fnmatch.fnmatchcase(known, base + wanted):
                 names[known.removeprefix(base)] = None
     return sorted(names) or [plain]
-
-
-# -------------------------------------------------------------------------------------- arithmetic
-
-_TOKEN = re.compile(r"\s*(\d+|[A-Za-z_]\w*|\*\*|<=|>=|==|!=|&&|\|\||[-+*/%()<>!])")
-_LEVELS: tuple[dict[str, Callable[[int, int], int]], ...] = (
-    {"||": lambda a, b: int(bool(a) or bool(b))},
-    {"&&": lambda a, b: int(bool(a) and bool(b))},
-    {"==": lambda a, b: int(a == b), "!=": lambda a, b: int(a != b)},
-    {
-        "<": lambda a, b: int(a < b), ">": lambda a, b: int(a > b),
-        "<=": lambda a, b: int(a <= b), ">=": lambda a, b: int(a >= b),
-    },
-    {"+": operator.add, "-": operator.sub},
-    {"*": operator.mul, "/": lambda a, b: _divide(a, b)[0], "%": lambda a, b: _divide(a, b)[1]},
-)  # fmt: skip
-
-
-def _divide(a: int, b: int) -> tuple[int, int]:
-    """C's division: towards zero."""
-    if b == 0:
-        raise ExpansionError("divide by zero")
-    quotient = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
-    return quotient, a - quotient * b
-
-
-def _wrap(value: int) -> int:
-    return (value + 2**63) % 2**64 - 2**63
-
-
-def arithmetic(expression: str, variables: dict[str, str]) -> int:
-    """The value of ``$((...))``: 64-bit integers. Raises ExpansionError."""
-    tokens: list[str] = []
-    at = 0
-    stripped = expression.strip()
-    while at < len(stripped):
-        found = _TOKEN.match(stripped, at)
-        if found is None or len(tokens) > 2000:
-            raise ExpansionError("arithmetic expression: expecting primary")
-        tokens.append(found[1])
-        at = found.end()
-    if not tokens:
-        return 0
-    parser = _Arithmetic(tokens, variables)
-    value = parser.level(0)
-    if parser.at != len(tokens):
-        raise ExpansionError("arithmetic expression: expecting EOF")
-    return value
-
-
-@dataclass(slots=True)
-class _Arithmetic:
-    tokens: list[str]
-    variables: dict[str, str]
-    at: int = 0
-    depth: int = 0
-
-    def level(self, n: int) -> int:
-        if n == len(_LEVELS):
-            return self.unary()
-        value = self.level(n + 1)
-        while self.at < len(self.tokens) and self.tokens[self.at] in _LEVELS[n]:
-            op = self.tokens[self.at]
-            self.at += 1
-            value = _wrap(_LEVELS[n][op](value, self.level(n + 1)))
-        return value
-
-    def unary(self) -> int:
-        if self.at >= len(self.tokens) or self.depth > 60:
-            raise ExpansionError("arithmetic expression: expecting primary")
-        token = self.tokens[self.at]
-        self.at += 1
-        self.depth += 1
-        try:
-            if token in {"-", "+", "!"}:
-                value = self.unary()
-                return {"-": -value, "+": value, "!": int(not value)}[token]
-            if token == "(":  # noqa: S105  a parenthesis
-                value = self.level(0)
-                if self.tokens[self.at : self.at + 1] != [")"]:
-                    raise ExpansionError("arithmetic expression: expecting ')'")
-                self.at += 1
-                return value
-        finally:
-            self.depth -= 1
-        if token.isdigit():
-            return _wrap(int(token[:40]))
-        if token[0].isalpha() or token[0] == "_":
-            text_value = self.variables.get(token, "").strip() or "0"
-            if not re.fullmatch(r"-?\d{1,40}", text_value):
-                raise ExpansionError(f"Illegal number: {text_value}")
-            return _wrap(int(text_value))
-        raise ExpansionError("arithmetic expression: expecting primary")

@@ -18,6 +18,8 @@ def find(image: Image, name: str) -> Tool | None:
     """
     directory, _, base = name.rpartition("/")
     program = image.programs.get(base)
+    if program is not None and not isinstance(program, str):
+        return program
     if program is not None:
         return _load(f"podwire.kubelet.programs.{program}")
     module = TOOLS.get(base)

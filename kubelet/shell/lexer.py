@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +19,9 @@ class ShellSyntaxError(Exception):
     """The script is no shell script (or uses what is not modelled)."""
 
 
+_UNENDED = ShellSyntaxError("not modelled: end of file inside a here-document")
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """A word (``op`` "") or an operator; "EOF" at the end. ``fd`` of a redirection or -1."""
@@ -25,6 +29,8 @@ class Token:
     op: str
     word: Word = ()
     fd: int = -1
+    document: list[Part] | None = None
+    """Of ``<<``: filled in when the line has been read."""
 
     def plain(self) -> str | None:
         """The text of an unquoted literal word: only such a word can be a keyword."""
@@ -48,21 +54,68 @@ class Lexer:
         self.at = at
         self.depth = depth
         self._parse_sub = parse_sub
+        self._documents: list[tuple[str, bool, bool, list[Part]]] = []
 
     def token(self) -> Token:
         """The next token."""
         self._skip_blanks()
         text = self.text
         if self.at >= len(text):
+            if self._documents:
+                raise _UNENDED
             return Token("EOF")
         fd = self._fd()
         for op in OPERATORS:
             if text.startswith(op, self.at):
                 self.at += len(op)
                 if op == "<<":
-                    raise ShellSyntaxError("here-documents are not modelled")
+                    return self._here(fd)
+                if op == "\n" and self._documents:
+                    self._read_documents()
                 return Token(op, fd=fd)
         return Token("", self.word())
+
+    # ------------------------------------------------------------------ here-documents
+
+    def _here(self, fd: int) -> Token:
+        """``<<WORD``: the document follows the line; its text is filled in then."""
+        if self.text.startswith("<", self.at):
+            raise ShellSyntaxError("not modelled: <<<")
+        stripped = self.text.startswith("-", self.at)
+        self.at += stripped
+        self._skip_blanks()
+        word = self.word()
+        end = "".join(part.text if isinstance(part, Lit) else "" for part in word)
+        if not word or not all(isinstance(part, Lit) for part in word):
+            raise ShellSyntaxError("not modelled: a here-document's end that is no plain word")
+        raw = any(part.quoted for part in word)
+        body: list[Part] = []
+        self._documents.append((end, stripped, raw, body))
+        return Token("<<", fd=fd, document=body)
+
+    def _read_documents(self) -> None:
+        for end, stripped, raw, body in self._documents:
+            lines: list[str] = []
+            while True:
+                if self.at >= len(self.text):
+                    raise _UNENDED
+                line, _, _ = self.text[self.at :].partition("\n")
+                self.at = min(self.at + len(line) + 1, len(self.text))
+                shown = line.lstrip("\t") if stripped else line
+                if shown == end:
+                    break
+                lines.append(f"{shown}\n")
+            text = "".join(lines)
+            if raw:
+                body.append(Lit(text, quoted=True))
+            else:
+                quoted = re.sub(r'(\\*)"', lambda m: m[1] + '\\"' if len(m[1]) % 2 == 0 else
+                                m[1] + m[1] + '\\"', text)  # fmt: skip
+                inner = Lexer(f'"{quoted}"', self._parse_sub, depth=self.depth + 1)
+                body.extend(inner.word(stop=""))
+        self._documents.clear()
+
+    # ------------------------------------------------------------------ words
 
     def _fd(self) -> int:
         text, at = self.text, self.at
@@ -156,6 +209,8 @@ class Lexer:
         text, at = self.text, self.at
         if text[at] == "`":
             return self._backticks(quoted=quoted)
+        if text.startswith("$'", at) and not quoted:
+            raise ShellSyntaxError("not modelled: $'...'")
         if text.startswith("$((", at):
             return self._arithmetic(quoted=quoted)
         if text.startswith("$(", at):

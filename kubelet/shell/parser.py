@@ -1,4 +1,4 @@
-"""Tokens to a tree (the POSIX grammar without here-documents)."""
+"""Tokens to a tree (the POSIX grammar)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from podwire.kubelet.shell.syntax import (
     Word,
 )
 
-_REDIRECTS = (">", ">>", "<", ">&", "<&")
+_REDIRECTS = (">", ">>", "<", ">&", "<&", "<<")
 _CLOSERS = ("then", "else", "elif", "fi", "do", "done", "esac", "}")
 
 
@@ -236,8 +236,10 @@ class _Parser:
         return tuple(found)
 
     def _redirect(self) -> Redirect:
-        op, fd = self.token.op, self.token.fd
+        op, fd, document = self.token.op, self.token.fd, self.token.document
         self.advance()
+        if document is not None:
+            return Redirect(max(fd, 0), op, document)
         if self.token.op:
             raise self.unexpected()
         target = self.token.word

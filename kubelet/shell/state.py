@@ -46,10 +46,12 @@ class State:
     errexit: bool = False
     xtrace: bool = False
     status: int = 0
+    nounset: bool = False
+    pipefail: bool = False
 
     def copy(self) -> State:
         """An independent copy."""
         return State(
             dict(self.variables), dict(self.exported), list(self.args), dict(self.functions),
-            self.cwd, self.errexit, self.xtrace, self.status,
+            self.cwd, self.errexit, self.xtrace, self.status, self.nounset, self.pipefail,
         )  # fmt: skip

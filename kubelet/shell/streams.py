@@ -65,7 +65,11 @@ def redirect(
     fds: dict[int, Write] = {1: streams.out, 2: streams.err}
     files: list[_File] = []
     for one, target in wanted:
-        if one.op in {">&", "<&"} and target.isdigit():
+        if one.fd > 2 or (target.isdigit() and one.op in {">&", "<&"} and int(target) > 2):
+            raise UsageError(f"not modelled: file descriptor {max(one.fd, 3)}", 2)
+        if one.op == "<<":
+            stdin = input_of(target.encode(errors="surrogateescape"))
+        elif one.op in {">&", "<&"} and target.isdigit():
             if int(target) not in fds and int(target) != 0:
                 raise UsageError(f"{target}: Bad file descriptor", 2)
             fds[one.fd] = fds.get(int(target), discard)

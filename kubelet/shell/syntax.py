@@ -45,11 +45,14 @@ Word = tuple[Part, ...]
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """``FD OP TARGET``; op is one of > >> < >& <&."""
+    """``FD OP TARGET``; op is one of > >> < >& <& <<.
+
+    Of ``<<`` the target is the document, a list that the lexer fills when it comes to it.
+    """
 
     fd: int
     op: str
-    target: Word
+    target: Word | list[Part]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ VERBS = {
     "kubectl": "Run the real kubectl against a cluster.",
     "trace": "Walk a packet hop by hop and say why it arrived or died.",
     "node": "Run a command on a modelled node.",
+    "load": "Make a modelled node of what a real machine's tools printed.",
     "certs": "Issue certificates for a cluster whose rooms are processes.",
     "chaos": "Run chaos scenarios in virtual time.",
     "completion": "Print the shell completion script.",

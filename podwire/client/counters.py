@@ -282,6 +282,42 @@ class Datagrams(Protocol):
         """Release the port."""
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One packet whose answer tells of the way: what ping, traceroute, tracepath and mtr send.
+
+    ``protocol``: icmp (an echo request) | udp | tcp (a SYN). ``source_port`` 0 picks one;
+    ``sequence`` is the echo's. ``size_bytes`` counts the IP header. Without ``dont_fragment`` a
+    packet larger than the path's MTU is fragmented on its way.
+    """
+
+    address: str
+    protocol: str = "icmp"
+    port: int = 0
+    source_port: int = 0
+    sequence: int = 1
+    ttl: int = 64
+    size_bytes: int = 84
+    dont_fragment: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswer:
+    """What came back. ``kind``: echo | time-exceeded | unreachable (``code`` is ICMP's) | too-big |
+    open (a SYN-ACK or a datagram) | closed (a RST).
+
+    ``address`` and ``ttl`` are those of the answer; "" when the own kernel refused a packet that
+    is larger than ``mtu_bytes`` before it left.
+    """
+
+    kind: str
+    address: str
+    seconds: float
+    ttl: int = 64
+    code: int = 0
+    mtu_bytes: int = 0
+
+
 class Sockets(Protocol):
     """Counter 3: sockets of one network namespace (``netns`` "" is the node's own)."""
 
@@ -298,10 +334,10 @@ class Sockets(Protocol):
     async def bind_udp(self, node: str, netns: str, address: str = "", port: int = 0) -> Datagrams:
         """Bind UDP; port 0 picks an ephemeral one. Raises OSError (EADDRINUSE)."""
 
-    async def ping(
-        self, node: str, netns: str, address: str, timeout_s: float, sequence: int = 1
-    ) -> float:
-        """One ICMP echo; the round trip in seconds. Raises TimeoutError, OSError."""
+    async def probe(self, node: str, netns: str, probe: Probe, timeout_s: float) -> ProbeAnswer:
+        """Send one packet and wait for what it causes. Raises TimeoutError when nothing comes
+        back, OSError (ENETUNREACH ...) when the packet cannot be sent.
+        """
 
     def owned_by(self, owner: str) -> Sockets:
         """The same counter for one process: sockets opened there belong to ``owner`` (a
@@ -344,6 +380,16 @@ class Cni(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ContainerUser:
+    """Whose processes a container's are. Files belong to root in the model, whoever made them."""
+
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+    """Supplementary groups."""
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """What a runtime hands to a container: already resolved by kubelet."""
 
@@ -365,6 +411,7 @@ class ContainerSpec:
     """(containerPort, protocol) in order."""
     hostname: str = ""
     working_dir: str = "/"
+    user: ContainerUser = ContainerUser()
 
 
 class Process(Protocol):

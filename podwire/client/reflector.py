@@ -162,7 +162,7 @@ class Reflector(Generic[O]):
             field_selector=self._fields,
             initial_events=True,
         )
-        initial: dict[str, O] | None = {}
+        initial: list[O] | None = []
         async with aclosing(events):
             async for event in events:
                 if initial is None:
@@ -171,7 +171,7 @@ class Reflector(Generic[O]):
                     _collect(initial, event)
                 elif event.object.metadata.annotations.get(INITIAL_EVENTS_END) == "true":
                     version = event.object.metadata.resource_version
-                    self._sink.replace(list(initial.values()), version)
+                    self._sink.replace(initial, version)
                     self._version = version
                     self._heard += 1
                     initial = None
@@ -186,8 +186,11 @@ class Reflector(Generic[O]):
         self._version = version
 
 
-def _collect(initial: dict[str, O], event: WatchEvent[O]) -> None:
-    if event.type == "DELETED":
-        initial.pop(event.object.key, None)
-    else:
-        initial[event.object.key] = event.object
+def _collect(initial: list[O], event: WatchEvent[O]) -> None:
+    """Take in an event of the initial state. It is a list because a thousand nodes may read it at
+    the same time; all but its first events are rare.
+    """
+    if event.type != "ADDED":
+        initial[:] = [item for item in initial if item.key != event.object.key]
+    if event.type != "DELETED":
+        initial.append(event.object)

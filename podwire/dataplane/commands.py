@@ -303,6 +303,7 @@ class ConntrackDelete(Command, frozen=True, kw_only=True):
     orig_dst: str = ""
     orig_dport: int = 0
     reply_src: str = ""
+    reply_sport: int = 0
 
 
 AnyCommand = (

@@ -70,6 +70,7 @@ class Entry(msgspec.Struct, gc=False):  # holds nothing that could hold it
             "orig_dst": self.orig[3],
             "orig_dport": self.orig[4],
             "reply_src": self.reply[1],
+            "reply_sport": self.reply[2],
             "reply_dst": self.reply[3],
         }
 
@@ -397,7 +398,8 @@ class Conntrack:
     def delete(self, protocol: str, now_ns: int, **wanted: object) -> int:
         """``conntrack -D``: forget entries whose given fields agree; how many there were.
 
-        ``orig_dst``, ``orig_dport``, ``orig_src``, ``orig_sport``, ``reply_src``, ``reply_dst``.
+        ``orig_dst``, ``orig_dport``, ``orig_src``, ``orig_sport``, ``reply_src``, ``reply_sport``,
+        ``reply_dst``.
         """
         gone = 0
         for entry in list(self.entries(now_ns)):

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
+from podwire.dataplane.cost import Meter
 from podwire.dataplane.packet import Frame, Packet
 from podwire.dataplane.verdict import Fate, Flow, Step
 
@@ -51,13 +54,21 @@ Emit = ToWire | Deliver | Drop
 
 
 class Recorder:
-    """Collects the steps of a walk inside one node."""
+    """Collects the steps of a walk inside one node, each with what was spent on the way to it."""
 
-    __slots__ = ("_later", "_steps")
+    __slots__ = ("_later", "_meter", "_steps")
 
     def __init__(self) -> None:
         self._steps: list[Step] = []
+        self._meter: Meter | None = None
         self._later: list[tuple[Callable[..., list[Step]], tuple[Any, ...]]] = []
+
+    @property
+    def meter(self) -> Meter:
+        """Where a kernel's work is counted."""
+        if self._meter is None:
+            self._meter = Meter()
+        return self._meter
 
     @property
     def steps(self) -> list[Step]:
@@ -67,6 +78,14 @@ class Recorder:
             for told, words in later:
                 self._steps += told(*words)
         return self._steps
+
+    def settle(self) -> None:
+        """A call into a kernel ends: what was spent after its last step is told with that one."""
+        spent = self._meter.take() if self._meter is not None and self.steps else None
+        if spent is not None:
+            last = self.steps[-1]
+            cost = spent if last.cost is None else last.cost + spent
+            self.steps[-1] = msgspec.structs.replace(last, cost=cost)
 
     def defer(self, told: Callable[..., list[Step]], *words: Any) -> None:
         """Steps that are made when somebody looks: what ``told(*words)`` gives then."""
@@ -95,5 +114,6 @@ class Recorder:
                 rule=rule,
                 before=before,
                 after=after,
+                cost=self._meter.take() if self._meter is not None else None,
             )
         )

@@ -184,6 +184,7 @@ def _conntrack_delete(kernel: Kernel, command: c.ConntrackDelete, now_ns: int) -
         orig_dst=command.orig_dst,
         orig_dport=command.orig_dport,
         reply_src=command.reply_src,
+        reply_sport=command.reply_sport,
     )
 
 

@@ -43,6 +43,10 @@ class Route(msgspec.Struct, frozen=True):
     """One route. ``type``: unicast | local | broadcast | multicast | blackhole | unreachable |
     prohibit | throw. ``nexthops`` is empty unless there are several. ``advmss_bytes`` is kept and
     printed, but no socket asks for it: a segment size is what the path's MTU leaves.
+
+    Of a dump: ``flags`` (linkdown) and ``more`` (initcwnd 10) are printed and decide nothing here;
+    ``unknown`` is the whole line of a route that has something which is not modelled (tos, encap):
+    a packet that is to take it ends UNKNOWN.
     """
 
     prefix: Prefix
@@ -59,6 +63,9 @@ class Route(msgspec.Struct, frozen=True):
     advmss_bytes: int = 0
     mtu_lock: bool = False
     nexthops: tuple[NextHop, ...] = ()
+    flags: str = ""
+    more: str = ""
+    unknown: str = ""
 
     @property
     def dst(self) -> str:
@@ -80,7 +87,9 @@ class PolicyRule(msgspec.Struct, frozen=True):
     """One line of ``ip rule``: which table to look in for which packets, or what to do with them.
 
     ``action``: lookup | goto | blackhole | unreachable | prohibit | nop. ``iif`` "lo" means packets
-    of this namespace's own. Ports are (first, last).
+    of this namespace's own. Ports are (first, last). ``more`` (of a dump: ``proto static``) decides
+    nothing; ``unknown`` is the whole line of a rule with a selector that is not modelled: a packet
+    that meets the others' conditions ends UNKNOWN.
     """
 
     priority: int
@@ -98,11 +107,14 @@ class PolicyRule(msgspec.Struct, frozen=True):
     sport: tuple[int, int] | None = None
     dport: tuple[int, int] | None = None
     suppress_prefixlength: int = -1
+    more: str = ""
+    unknown: str = ""
 
     @property
     def plain(self) -> bool:
         """Whether it looks at no more than the destination."""
-        return self.action == "lookup" and self.suppress_prefixlength < 0 and self.unconditional
+        plain = self.action == "lookup" and self.suppress_prefixlength < 0
+        return plain and self.unconditional and not self.unknown
 
     @property
     def unconditional(self) -> bool:
@@ -377,6 +389,9 @@ class Fib:
         for rule in self.rules:
             if rule.priority < skip_to or not (rule.unconditional or rule.applies(query)):
                 continue
+            if rule.unknown:
+                nothing = Prefix(0, 0, self._bits)
+                return Route(nothing, table=f"rule {rule.priority}", unknown=rule.unknown)
             if rule.action == "goto":
                 skip_to = rule.target
                 continue

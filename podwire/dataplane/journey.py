@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from podwire.dataplane.emit import Deliver, Drop, Emit, Recorder, ToWire
 from podwire.dataplane.kernel import HOST
-from podwire.dataplane.packet import ICMP_PROTOCOLS, NO_PACKET, RST, Packet, replace
+from podwire.dataplane.packet import ICMP_PROTOCOLS, NO_PACKET, RST, Frame, Packet, replace
 from podwire.dataplane.verdict import Fate, Flow, Hop, Step
 
 if TYPE_CHECKING:
@@ -33,15 +33,34 @@ class Journey:
         self.wires = 0
         self.asked: Packet | None = None
         """The packet that was sent (last)."""
+        self.entered = False
+        """Whether it came in from outside: then what leaves again may be for its sender."""
+        self.left: list[tuple[str, str, Frame]] = []
+        """Frames that left a world of dumps: node, device, frame."""
         self._frames = 0
         self._pending: deque[tuple[str, Emit]] = deque()
 
-    def send(self, node: str, netns: str, packet: Packet) -> None:
-        """Send a packet of a namespace's own and follow it, with patience for ARP."""
+    def send(self, node: str, netns: str, packet: Packet, recorder: Recorder | None = None) -> None:
+        """Send a packet of a namespace's own and follow it, with patience for ARP. ``recorder``
+        has counted already what its socket cost.
+        """
         self.asked = packet
-        recorder = Recorder()
+        recorder = Recorder() if recorder is None else recorder
         emits = self.world.kernels[node].send(netns, packet, self.now_ns, recorder)
         self._note(node, recorder, emits)
+        self._settle()
+
+    def enter(self, node: str, device: str, frame: Frame) -> None:
+        """Follow a frame that comes in from outside, by a device of the host's namespace."""
+        self.asked, self.entered = frame.packet, True
+        recorder = Recorder()
+        recorder.step("link", device, "arrive", str(frame.packet))
+        emits = self.world.kernels[node].receive(device, frame, self.now_ns, recorder)
+        self._note(node, recorder, emits)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Carry what is on its way, with patience for ARP."""
         self._carry()
         for _ in range(PATIENCE_S):
             if all(kernel.deadline_ns() is None for kernel in self.world.kernels.values()):
@@ -59,7 +78,7 @@ class Journey:
         kernel, recorder = self.world.kernels[node], Recorder()
         done = kernel.translate_socket(packet, netns, self.now_ns, recorder)
         if done is None:
-            self.send(node, netns, packet)
+            self.send(node, netns, packet, recorder)
             return packet
         self._note(node, recorder, [])
         if done.errno:
@@ -96,7 +115,9 @@ class Journey:
                 self.events.append((node, emit))
 
     def _wire(self, node: str, emit: ToWire) -> None:
-        frame = emit.frame
+        frame, outside = emit.frame, self.world.outside
+        if outside is not None and outside.takes(self, node, emit):
+            return
         if not self.world.attached(node, emit.device):
             self._lost(node, emit, Fate.EXITS_CLUSTER, f"left through {emit.device} of {node}")
             return
@@ -207,6 +228,11 @@ def ending(
         isinstance(e, Deliver) and (n, e.netns) == origin and tells(e.packet, journey.asked)
         for n, e in journey.events
     )
+    if journey.entered and any(
+        e.fate is Fate.EXITS_CLUSTER and is_error(e.packet) and tells(e.packet, journey.asked)
+        for _, e in losses
+    ):
+        told = True
     if links and (not own or own[0][1].fate is Fate.NEIGHBOR_UNREACHABLE):
         own = links
     if not own:

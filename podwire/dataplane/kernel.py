@@ -149,6 +149,8 @@ class Kernel:
 
     def carrier(self, link: Link) -> bool:
         """Whether the far end of a device is there: a veth's peer must be up."""
+        if link.beyond is not None:
+            return link.beyond.carrier
         if link.kind != "veth":
             return True
         peer = self.peer_of(link)
@@ -302,6 +304,8 @@ class Kernel:
                     l2.receive(run, ns, link, frame, skb)
             else:
                 l2.receive(run, ns, link, frame, skb)
+        if run.recorder is not None:
+            run.recorder.settle()
         return run.emits
 
     def tick(self, now_ns: int, recorder: Recorder | None = None) -> list[Emit]:

@@ -9,16 +9,24 @@ from podwire.dataplane.qdisc import Netem
 
 
 class Address(msgspec.Struct, frozen=True):
-    """An address of a device, of either family. ``scope``: global | link | host."""
+    """An address of a device, of either family. ``scope``: global | link | host.
+
+    What only a dump of a real machine tells, and only ``ip addr`` shows: ``told`` are the words
+    between address and scope (``brd 10.0.0.255``), ``flags`` those after it (``dynamic``,
+    ``secondary``). ``peer``: the address is that of one end, ``prefix`` that of the other.
+    """
 
     ip: str
     prefix: Prefix
     scope: str = "global"
+    peer: bool = False
+    told: str = ""
+    flags: str = ""
 
     @property
     def cidr(self) -> str:
-        """``10.244.1.1/24``."""
-        return f"{self.ip}/{self.prefix.length}"
+        """``10.244.1.1/24``; with a peer ``10.8.0.1 peer 10.8.0.2/32``."""
+        return f"{self.ip} peer {self.prefix}" if self.peer else f"{self.ip}/{self.prefix.length}"
 
     @property
     def broadcast(self) -> int | None:
@@ -35,9 +43,28 @@ class Peer(msgspec.Struct, frozen=True):
     allowed: tuple[Prefix, ...] = ()
 
 
+class Beyond(msgspec.Struct, frozen=True):
+    """What a device leads to that is not in the model, for one that a dump tells of.
+
+    ``words`` say what there is. Packets leave by it and are gone; unless nobody can say what
+    becomes of what is sent (``sends`` False) or of what comes in (``takes`` False): then their fate
+    is UNKNOWN. ``carrier``: whether there was one. The others are what ``ip link`` shows of a far
+    side: ``eth0@other``, its namespace (a name, or a number), flags, and the kind of its addresses.
+    """
+
+    words: str
+    sends: bool = True
+    takes: bool = True
+    carrier: bool = True
+    other: str = ""
+    netns: str = ""
+    flags: str = ""
+    medium: str = "ether"
+
+
 class Link(msgspec.Struct):
     """A device. ``kind``: loopback | phys | veth | bridge | dummy, or a tunnel: vxlan | geneve |
-    ipip | wireguard.
+    ipip | wireguard. One with a ``beyond`` may be of any kind that Linux has.
 
     ``master`` is the bridge it is a port of. ``peer_*`` name a veth's other end; ``dev``,
     ``local``, ``vni``, ``dst_port`` and ``learning`` belong to a VXLAN device, ``remote`` to other
@@ -70,6 +97,7 @@ class Link(msgspec.Struct):
     peers: tuple[Peer, ...] = ()
     ageing_s: int = 300
     qdisc: Netem | None = None
+    beyond: Beyond | None = None
 
 
 class FdbEntry(msgspec.Struct, frozen=True):

@@ -337,7 +337,7 @@ class Netns:
         found: dict[str, int] = {}
         for tables in (self.netfilter.tables, self.netfilter6.tables):
             for chain in (chain for chains in tables.values() for chain in chains.values()):
-                for rule in chain.rules:
+                for rule in chain.rules.about(" set "):
                     for name in rule.set_names:
                         found[name] = found.get(name, 0) + 1
         return found

@@ -40,6 +40,25 @@ _DISCOVERY = frozenset({ICMPV6_SOLICITATION, ICMPV6_ADVERTISEMENT})
 _FLAG_LETTERS = ((SYN, "S"), (FIN, "F"), (RST, "R"), (PSH, "P"), (ACK, "."))
 
 
+class Dsr(msgspec.Struct, frozen=True):
+    """Cilium's option of a packet whose backend is to answer in the Service's name: the address
+    that the client asked. An IPv4 option of 8 bytes (type 0x9a), a destination option of IPv6 of
+    24. Source: cilium bpf/lib/nodeport.h (dsr_set_opt4, dsr_set_ext6).
+    """
+
+    ip: str
+    port: int
+
+    @property
+    def size_bytes(self) -> int:
+        """What it adds to the header."""
+        return 24 if ":" in self.ip else 8
+
+    def __str__(self) -> str:
+        host = f"[{self.ip}]" if ":" in self.ip else self.ip
+        return f"dsr option {host}:{self.port}"
+
+
 class Packet(msgspec.Struct, frozen=True, omit_defaults=True):
     """An IP packet; its addresses (canonical text) say of which version.
 
@@ -50,7 +69,8 @@ class Packet(msgspec.Struct, frozen=True, omit_defaults=True):
     set, says that this stands for several packets on the wire, the largest of this size (what the
     MTU is compared with). ``mark`` is the skb's firewall mark and never leaves a namespace.
     ``mss_bytes`` is a SYN's maximum segment size option; ``sctp_chunk`` the name of the chunk that
-    decides an SCTP packet's meaning (init, init_ack, cookie_echo ... data).
+    decides an SCTP packet's meaning (init, init_ack, cookie_echo ... data). ``dsr`` is an option of
+    the IP header.
     """
 
     src: str
@@ -73,6 +93,7 @@ class Packet(msgspec.Struct, frozen=True, omit_defaults=True):
     payload: Any = None
     mss_bytes: int = 0
     sctp_chunk: str = ""
+    dsr: Dsr | None = None
 
     @property
     def flow(self) -> Flow:

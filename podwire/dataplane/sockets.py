@@ -26,17 +26,20 @@ def _clash(a: str, b: str) -> bool:
 class SocketTable:
     """Open sockets: bound ones by (protocol, port), connected ones by their whole tuple."""
 
-    __slots__ = ("bound", "connected")
+    __slots__ = ("bound", "connected", "unknown")
 
     def __init__(self) -> None:
         self.bound: dict[tuple[str, int], tuple[str, ...]] = {}
         self.connected: dict[tuple[str, str, int, str, int], None] = {}
+        self.unknown = False
+        """Whether nobody told which sockets there are (a dump): then whatever arrives is taken."""
 
     def clone(self) -> SocketTable:
         """An independent copy."""
         copy = SocketTable()
         copy.bound = dict(self.bound)
         copy.connected = dict(self.connected)
+        copy.unknown = self.unknown
         return copy
 
     def bind(self, protocol: str, address: str, port: int) -> None:
@@ -58,6 +61,8 @@ class SocketTable:
 
     def wants(self, packet: Packet) -> bool:
         """Whether a socket of this namespace takes a packet that arrived for it."""
+        if self.unknown:
+            return True
         key = (packet.protocol, packet.dst, packet.dst_port, packet.src, packet.src_port)
         if key in self.connected:
             return True

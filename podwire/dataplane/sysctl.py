@@ -8,6 +8,8 @@ What they are about is as their defaults say, or not modelled.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 # What a device can have of its own, with a fresh namespace's value: ipv4.conf and ipv6.conf.
 DEVICE_DEFAULTS: dict[int, dict[str, str]] = {
     4: {
@@ -142,6 +144,13 @@ class Sysctls:
             self.written[f"{conf}.all.{name}"] = self.written[f"{conf}.default.{name}"] = value
             if key.startswith("net.ipv4"):
                 self.written["net.ipv4.ip_forward"] = value
+        self._numbers.clear()
+        self._devices.clear()
+        self._own.clear()
+
+    def load(self, values: Mapping[str, str]) -> None:
+        """Take over what a kernel told of itself, each value for its own key only."""
+        self.written.update(values)
         self._numbers.clear()
         self._devices.clear()
         self._own.clear()

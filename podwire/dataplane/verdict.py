@@ -10,6 +10,7 @@ import enum
 import msgspec
 
 from podwire.dataplane.commands import AnyCommand
+from podwire.dataplane.cost import Cost, total
 
 
 class Fate(enum.StrEnum):
@@ -70,6 +71,7 @@ class Step(_Record, frozen=True, kw_only=True):
     people. ``rule`` is the full text of the netfilter rule that decided, with its comment (which
     names the object it comes from), or of the virtual server.
     ``n`` numbers the steps of a reported walk from 1, the way back included; 0: not numbered.
+    ``cost`` is what a kernel spent since the step before; None: nothing that is counted.
     """
 
     n: int = 0
@@ -81,6 +83,7 @@ class Step(_Record, frozen=True, kw_only=True):
     rule: str = ""
     before: Flow | None = None
     after: Flow | None = None
+    cost: Cost | None = None
 
 
 class Hop(_Record, frozen=True, kw_only=True):
@@ -88,6 +91,17 @@ class Hop(_Record, frozen=True, kw_only=True):
 
     node: str
     steps: list[Step] = []
+    cost: Cost | None = None
+    """Of all its steps."""
+
+
+def accounted(hops: list[Hop]) -> tuple[list[Hop], Cost | None]:
+    """Hops with the cost of their steps, and what all cost together."""
+    found = [
+        msgspec.structs.replace(hop, cost=total(step.cost for step in hop.steps) or None)
+        for hop in hops
+    ]
+    return found, total(hop.cost for hop in found) or None
 
 
 class Draw(_Record, frozen=True, kw_only=True):
@@ -116,6 +130,10 @@ class Branch(_Record, frozen=True, kw_only=True):
     flow: Flow | None = None
     """The packet as it was at the end."""
     latency_ns: int = 0
+    """Of the wires."""
+    cost: Cost | None = None
+    reply_cost: Cost | None = None
+    """What kernels spent on the way there, and on the way back."""
 
 
 class Edit(_Record, frozen=True, kw_only=True):
@@ -141,6 +159,9 @@ class WalkRequest(_Record, frozen=True, kw_only=True):
     protocol: str = "tcp"
     src: str = ""
     """"" lets routing pick the source address."""
+    in_dev: str = ""
+    """The device of the node by which the packet comes in from outside; "" when it is sent by a
+    program of the namespace."""
     src_port: int = 0
     """0 draws an ephemeral one."""
     dst: str

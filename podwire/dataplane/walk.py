@@ -10,9 +10,22 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from podwire.dataplane import family as families
+from podwire.dataplane.emit import Drop
 from podwire.dataplane.journey import Journey, answered, arrival, cut, ending
-from podwire.dataplane.packet import SYN, Packet, answer_to, replace
-from podwire.dataplane.verdict import GOOD_FATES, Branch, Draw, Fate, Flow, WalkAnswer, WalkRequest
+from podwire.dataplane.kernel import HOST
+from podwire.dataplane.outside import answer, arriving, innermost
+from podwire.dataplane.packet import SYN, Frame, Packet, answer_to, replace
+from podwire.dataplane.verdict import (
+    GOOD_FATES,
+    Branch,
+    Draw,
+    Fate,
+    Flow,
+    Hop,
+    WalkAnswer,
+    WalkRequest,
+    accounted,
+)
 from podwire.runtime.ports import Rng
 
 if TYPE_CHECKING:
@@ -188,7 +201,7 @@ def first_packet(world: World, request: WalkRequest, rng: Rng) -> Packet:
     port = request.src_port or FIRST_PORT + rng.below(PORTS)
     family = families.of(request.dst)
     icmp = request.protocol in families.BY_ICMP
-    if not icmp:
+    if not icmp and not request.in_dev:
         ends = (request.protocol, src, port, request.dst, request.dst_port)
         kernel.connect_socket(request.netns, *ends)
     return Packet(
@@ -215,9 +228,15 @@ def _branch(
         kernel.chance = script
     origin = (request.node, request.netns)
     there = Journey(world, now_ns)
-    packet = there.connect(*origin, packet, any_source=not request.src)
+    if request.in_dev:
+        ns = world.kernels[request.node].netns(HOST)
+        there.enter(request.node, request.in_dev, arriving(ns, request.in_dev, packet))
+    else:
+        packet = there.connect(*origin, packet, any_source=not request.src)
     got = arrival(there)
     if got is None:
+        if there.left:
+            return _left(there, request, origin, packet), None
         fate, node, netns, flow = ending(there, origin)
         return _as_branch(there, None, fate, node, netns, flow), None
     node, delivered = got
@@ -233,20 +252,58 @@ def _branch(
     return _round_trip(there, end, origin, packet), end
 
 
+def _left(there: Journey, request: WalkRequest, origin: tuple[str, str], packet: Packet) -> Branch:
+    """A walk that left a world of dumps; its answer, if one comes the way it went, is walked."""
+    reply = answer_to(packet).flow
+    pinged = packet.protocol in families.BY_ICMP and answered(there.hops)[1]
+    if pinged and there.entered and _goes_out(there, reply):
+        return _echoed(there, reply)
+    fate, node, netns, flow = ending(there, origin)
+    exits = [(n, d, f) for n, d, f in there.left if _flow_inside(f) == flow]
+    if fate is not Fate.EXITS_CLUSTER or not exits or not request.reply:
+        return _as_branch(there, None, fate, node, netns, flow)
+    node, device, frame = exits[0]
+    back = _fork(there.world, there.now_ns)
+    back.enter(node, device, answer(back.world.kernels[node].netns(HOST), device, frame))
+    if _goes_out(back, reply) if there.entered else arrival(back, origin) is not None:
+        return _as_branch(there, back, Fate.EXITS_CLUSTER, node, netns, flow)
+    fate, node, netns, lost = ending(back, (node, HOST), answer=True)
+    if fate is Fate.EXITS_CLUSTER:
+        fate = Fate.TIMED_OUT  # it left as an answer from somebody who was not asked
+    return _as_branch(there, back, fate, node, netns, lost)
+
+
+def _goes_out(journey: Journey, flow: Flow) -> bool:
+    """Whether a packet of a flow left."""
+    ends = [event for _, event in journey.events if isinstance(event, Drop)]
+    return any(e.fate is Fate.EXITS_CLUSTER and e.packet.flow == flow for e in ends)
+
+
+def _flow_inside(frame: Frame) -> Flow | None:
+    packet = innermost(frame.packet) or frame.packet
+    return packet.flow if packet is not None else None
+
+
+def _fork(world: World, now_ns: int) -> Journey:
+    """A journey on a fork of a world, which goes on by the same chance."""
+    found = Journey(world.fork(), now_ns)
+    for name, kernel in found.world.kernels.items():
+        kernel.chance = world.kernels[name].chance
+    return found
+
+
 def _echoed(there: Journey, answer: Flow) -> Branch:
     """A walk that ended at the kernel which answered the echo request."""
     hops, back = answered(there.hops)
     last = hops[-1].steps[-1]
     flow = replace(answer, src=answer.dst, dst=answer.src)
     branch = _as_branch(there, None, Fate.DELIVERED, hops[-1].node, last.netns, flow)
-    return replace(branch, hops=hops, reply_hops=back)
+    return _with_ways(branch, hops, back)
 
 
 def _round_trip(there: Journey, end: Arrival, origin: tuple[str, str], asked: Packet) -> Branch:
     # the end stays as it is for whoever wants to answer in earnest: the echo walks on a fork
-    back = Journey(end.world.fork(), end.now_ns)
-    for name, kernel in back.world.kernels.items():
-        kernel.chance = end.world.kernels[name].chance
+    back = _fork(end.world, end.now_ns)
     back.send(end.node, end.netns, answer_to(end.packet))
     if arrival(back, origin) is not None:
         flow = end.packet.flow
@@ -270,18 +327,25 @@ def _as_branch(
 ) -> Branch:
     hops, after = there.hops, []
     if back is not None:
-        after = back.hops if fate is Fate.DELIVERED else cut(back.hops)[0]
+        after = back.hops if fate in GOOD_FATES else cut(back.hops)[0]
     elif fate not in GOOD_FATES:
         hops, after = cut(hops)
-    return Branch(
+    branch = Branch(
         fate=fate,
-        hops=hops,
-        reply_hops=after,
+        hops=[],
         node=node,
         netns=netns,
         flow=flow,
         latency_ns=there.wires * WIRE_DELAY_NS,
     )
+    return _with_ways(branch, hops, after)
+
+
+def _with_ways(branch: Branch, there: list[Hop], back: list[Hop]) -> Branch:
+    """A branch with the hops of both ways, and what they cost."""
+    hops, cost = accounted(there)
+    reply_hops, reply_cost = accounted(back)
+    return replace(branch, hops=hops, reply_hops=reply_hops, cost=cost, reply_cost=reply_cost)
 
 
 def _finished(branch: Branch, script: Script, *, drawn: bool) -> Branch:

@@ -12,7 +12,7 @@ at the edge have), comes back as an ICMP error, as in life.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from podwire.dataplane.addr import is_broadcast_mac
 from podwire.dataplane.kernel import HOST, Kernel
@@ -20,6 +20,9 @@ from podwire.dataplane.netns import digest
 from podwire.dataplane.packet import Frame
 from podwire.dataplane.verdict import WalkAnswer, WalkRequest
 from podwire.runtime.ports import Rng
+
+if TYPE_CHECKING:
+    from podwire.dataplane.outside import Outside
 
 Port = tuple[str, str]
 """A node and one of its physical devices."""
@@ -36,13 +39,15 @@ class Target(NamedTuple):
 class World:
     """Kernels by host name, the ports on the underlay, and which wires are cut."""
 
-    __slots__ = ("_cut_links", "_cut_ports", "_ports", "kernels")
+    __slots__ = ("_cut_links", "_cut_ports", "_ports", "kernels", "outside")
 
     def __init__(self) -> None:
         self.kernels: dict[str, Kernel] = {}
         self._ports: dict[Port, None] = {}
         self._cut_links: dict[tuple[str, str], None] = {}
         self._cut_ports: dict[Port, None] = {}
+        self.outside: Outside | None = None
+        """What lies around kernels that were loaded from dumps; None: nothing does."""
 
     def add(self, kernel: Kernel) -> Kernel:
         """Put a host into the world (its ports are attached one by one)."""
@@ -66,6 +71,7 @@ class World:
         twin._ports = dict(self._ports)
         twin._cut_links = dict(self._cut_links)
         twin._cut_ports = dict(self._cut_ports)
+        twin.outside = self.outside
         return twin
 
     def state_hash(self) -> str:
@@ -110,6 +116,10 @@ class World:
         if not is_broadcast_mac(frame.dst):
             others = [port for port in others if self._mac(port) == frame.dst] or others
         return [Target(n, d, self.link_up(source, (n, d))) for n, d in others]
+
+    def has_mac(self, mac: str) -> bool:
+        """Whether a device that is plugged in has this MAC."""
+        return any(self._mac(port) == mac for port in self._ports)
 
     def _mac(self, port: Port) -> str:
         host = self.kernels[port[0]].peek(HOST)

@@ -78,7 +78,7 @@ def numbered(hops: list[Hop], first: int = 1) -> list[Hop]:
         for step in hop.steps:
             number += 1
             steps.append(_with_number(step, number))
-        found.append(Hop(node=hop.node, steps=steps))
+        found.append(Hop(node=hop.node, steps=steps, cost=hop.cost))
     return found
 
 
@@ -93,4 +93,5 @@ def _with_number(step: Step, number: int) -> Step:
         rule=step.rule,
         before=step.before,
         after=step.after,
+        cost=step.cost,
     )

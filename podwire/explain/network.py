@@ -77,6 +77,8 @@ def unknown(step: Step | None, node: str) -> str:
     if step is None:
         return "not modelled"
     rule = f": {step.rule}" if step.rule else ""
+    if step.stage in {"link", "route"}:
+        return f"{step.detail or 'not modelled'} ({step.object} of {node})"
     return f"{step.detail or 'not modelled'} (chain {step.object} of {node}{rule})"
 
 

@@ -51,7 +51,12 @@ def isolated_by(rule: str) -> tuple[str, list[tuple[str, str]]]:
 
 def evaluator(objects: Objects) -> Evaluator:
     """The evaluator of a set of objects."""
-    nodes = {node.internal_ip: node.metadata.name for node in objects.nodes if node.internal_ip}
+    nodes = {
+        address.address: node.metadata.name
+        for node in objects.nodes
+        for address in node.status.addresses
+        if address.type == "InternalIP"
+    }
     return Evaluator(objects.pods, objects.namespaces, objects.policies, nodes)
 
 

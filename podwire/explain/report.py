@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from podwire.dataplane.cost import NOTHING, Cost
 from podwire.dataplane.verdict import GOOD_FATES, Fate, Flow, Hop
 
 DEFAULT_SIZE_BYTES = 60
@@ -107,6 +108,9 @@ class Report(_Record, frozen=True, kw_only=True):
     """The way there of the drawn branch; steps are numbered from 1."""
     reply_hops: list[Hop] = []
     """The way back (of the answer, or of an error); its steps are numbered on."""
+    cost: Cost = NOTHING
+    reply_cost: Cost = NOTHING
+    """What kernels spent on either way, as Linux would have (``dataplane.cost``)."""
     places: dict[str, str] = {}
     """Whose each network namespace of the walk is: ``pod ns/name``."""
     cause: Cause

@@ -2,7 +2,9 @@
 
 Columns: number, stage, object, result, detail; rewrites show as ``before → after``. A place is a
 node's own namespace (``node-1``) or a pod's on it (``node-1  pod shop/web``). Numbers are those of
-``-o json``: steps without effect are left out unless verbose, so numbers may jump.
+``-o json``: steps without effect are left out unless verbose, so numbers may jump. What a kernel
+spends on the way to a step (``[1,204 rules]``) is told where all of them are. An object longer than
+an iptables chain can be (nftables' are) is cut in its middle, unless the table may be wide.
 """
 
 from __future__ import annotations
@@ -15,8 +17,7 @@ from dataclasses import dataclass
 from podwire.dataplane.verdict import GOOD_FATES, Fate, Flow, Hop, Step
 from podwire.explain.report import LookupReport, Report
 
-_MAX_OBJECT_WIDTH = 26
-_MAX_NAME_WIDTH = 48
+_MAX_OBJECT_WIDTH = 28
 _WIDTH = 110
 _NOTE = re.compile(r"ct #\d+|mtu .*|p \d.*")
 """What a rewrite's detail adds to the rewrite itself."""
@@ -25,8 +26,10 @@ _ISOLATED = re.compile(r"podwire:isolated \S+ by (\S+)")
 _ASCII = {"→": "->", "✓": "OK", "✗": "NO", "…": "..."}
 
 
-def render(report: Report, *, ascii_only: bool = False, verbose: bool = False) -> str:
-    """The whole table. Steps without effect show when ``verbose``."""
+def render(
+    report: Report, *, ascii_only: bool = False, verbose: bool = False, wide: bool = False
+) -> str:
+    """The whole table. Steps without effect show when ``verbose``; names are whole if ``wide``."""
     lines = [_header(report)]
     if report.lookup is not None:
         lines += _lookup(report.lookup)
@@ -34,13 +37,14 @@ def render(report: Report, *, ascii_only: bool = False, verbose: bool = False) -
     back: list[tuple[Hop, Step]] = []
     if report.reply_hops and (verbose or _ends_in_reply(report)):
         back = list(_shown(report.reply_hops, verbose=verbose))
-    form = _Form.of([step for _, step in there + back])
+    steps = [step for _, step in there + back]
+    form = _Form.of(steps, gap="..." if ascii_only else "…", wide=wide)
     if report.fate is Fate.NAME_UNRESOLVED and there:
         lines.append("the question to DNS")
-    lines += _places(there, form, report)
+    lines += _places(there, form, report, costs=verbose)
     if back:
         lines.append("the way back")
-        lines += _places(back, form, report)
+        lines += _places(back, form, report, costs=verbose)
     lines.append(_fate(report))
     lines += _footer(report)
     text = "\n".join(line.rstrip() for line in lines)
@@ -68,9 +72,13 @@ def _header(report: Report) -> str:
         destination = _at(flow.dst, flow.dst_port)
     else:
         destination = f"{report.destination} {_at(flow.dst, flow.dst_port)}"
-    at = f"rv {report.resource_version}   t+{report.time_s:.3f}s"
+    at = f"   rv {report.resource_version}   t+{report.time_s:.3f}s"
+    if not report.resource_version:
+        at = ""  # of dumps: there is no cluster
+    if report.source == flow.src:
+        source = _at(flow.src, flow.src_port)
     url = f"   {report.url}" if report.url else ""
-    return f"{report.protocol.upper()} {source} > {destination}{url}   {at}"
+    return f"{report.protocol.upper()} {source} > {destination}{url}{at}"
 
 
 def _at(address: str, port: int) -> str:
@@ -79,14 +87,12 @@ def _at(address: str, port: int) -> str:
 
 def _lookup(lookup: LookupReport) -> list[str]:
     lines = [f"lookup {lookup.name}"]
-    widest = max((len(asked.name) for asked in lookup.asked), default=0)
-    width = min(widest, _MAX_NAME_WIDTH)
     told = [_answer(asked.answers, asked.rcode, asked.fate.value) for asked in lookup.asked]
+    names = max((len(asked.name) for asked in lookup.asked), default=0)
     answers = max((len(text) for text in told), default=0)
     for asked, answer in zip(lookup.asked, told, strict=True):
         via = f"{asked.server} ({asked.answered_by})" if asked.answered_by else asked.server
-        name = asked.name
-        lines.append(f"  {asked.type:<5} {name:<{width}}  {answer:<{min(answers, 24)}}  from {via}")
+        lines.append(f"  {asked.type:<5} {asked.name:<{names}}  {answer:<{answers}}  from {via}")
     if lookup.error:
         lines.append(f"  error {lookup.error}")
     elif lookup.source != "dns":
@@ -139,7 +145,9 @@ def _one_copy(steps: Sequence[Step]) -> list[Step]:
     return kept
 
 
-def _places(shown: Sequence[tuple[Hop, Step]], form: _Form, report: Report) -> Iterator[str]:
+def _places(
+    shown: Sequence[tuple[Hop, Step]], form: _Form, report: Report, *, costs: bool
+) -> Iterator[str]:
     place = ""
     for hop, step in shown:
         if hop.node:
@@ -150,30 +158,46 @@ def _places(shown: Sequence[tuple[Hop, Step]], form: _Form, report: Report) -> I
                 yield here
         else:
             place = ""
-        yield form.line(step, wire=not hop.node)
+        line = form.line(step, wire=not hop.node)
+        if costs and step.cost is not None:
+            line = f"{line.rstrip()}  [{', '.join(step.cost.counted())}]"
+        yield line
 
 
 @dataclass(frozen=True, slots=True)
 class _Form:
     """The widths of the columns of one table."""
 
+    number: int
     stage: int
     object: int
     result: int
+    gap: str
+    """What stands in a name for its middle."""
 
     @classmethod
-    def of(cls, steps: Sequence[Step]) -> _Form:
+    def of(cls, steps: Sequence[Step], *, gap: str, wide: bool) -> _Form:
+        longest = max((len(step.object) for step in steps), default=0)
         return cls(
+            max(3, len(str(max((step.n for step in steps), default=0)))),
             max((len(step.stage) for step in steps), default=0),
-            min(max((len(step.object) for step in steps), default=0), _MAX_OBJECT_WIDTH),
+            longest if wide else min(longest, _MAX_OBJECT_WIDTH),
             max((len(step.result) for step in steps), default=0),
+            gap,
         )
 
     def line(self, step: Step, *, wire: bool) -> str:
         """One aligned line; wires between nodes begin with ``~``."""
-        number = f"~{step.n:>2}" if wire else f"{step.n:>3}"
-        head = f"{number} {step.stage:<{self.stage}} {step.object:<{self.object}}"
+        number = f"~{step.n:>{self.number - 1}}" if wire else f"{step.n:>{self.number}}"
+        head = f"{number} {step.stage:<{self.stage}} {self._fitting(step.object):<{self.object}}"
         return f"{head} {step.result:<{self.result}} {_details(step)}"
+
+    def _fitting(self, name: str) -> str:
+        """A name in the column's width: its two ends tell more than its middle."""
+        if len(name) <= self.object:
+            return name
+        left = self.object - len(self.gap)
+        return f"{name[: left - left // 2]}{self.gap}{name[len(name) - left // 2 :]}"
 
 
 def _details(step: Step) -> str:
@@ -231,6 +255,9 @@ def _footer(report: Report) -> list[str]:
     lines = []
     if report.branches:
         lines.append(f"  branches: {_branches(report)}")
+    if report.cost:
+        back = f"; back {report.reply_cost}" if report.reply_cost else ""
+        lines += _wrapped("  cost      ", f"{report.cost}{back}")
     if report.cause.summary:
         lines += _wrapped("  because   ", report.cause.summary)
     if report.nearest is not None:

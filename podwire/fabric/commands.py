@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from podwire.client.counters import ToolResult
 from podwire.fabric.host import KERNEL_VERSION, Host
 
-Verb = Callable[[Host, Sequence[str], str], ToolResult]
+Verb = Callable[[Host, str, Sequence[str], str], ToolResult]
+"""(host, network namespace, words, stdin) -> result."""
 
 
 def _proc(host: Host) -> dict[str, str]:
@@ -28,23 +29,25 @@ def _proc(host: Host) -> dict[str, str]:
     }
 
 
-def _read(host: Host, path: str) -> str | None:
+def _read(host: Host, netns: str, path: str) -> str | None:
     """A file's text, from /proc or the disk; None when there is none."""
     if path.startswith("/proc/"):
-        return _proc(host).get(path)
+        from podwire.dataplane.tools import procfs  # noqa: PLC0415  loaded on first use
+
+        return _proc(host).get(path) or procfs.read(host.kernel, netns, path)
     try:
         return host.disk.read(path).decode(errors="replace")
     except FileNotFoundError:
         return None
 
 
-def _cat(host: Host, paths: Sequence[str], stdin: str) -> ToolResult:
+def _cat(host: Host, netns: str, paths: Sequence[str], stdin: str) -> ToolResult:
     if not paths:
         return ToolResult(stdin)
     out: list[str] = []
     err: list[str] = []
     for path in paths:
-        text = stdin if path == "-" else _read(host, path)
+        text = stdin if path == "-" else _read(host, netns, path)
         if text is not None:
             out.append(text)
         elif host.disk.entries(path):
@@ -54,12 +57,12 @@ def _cat(host: Host, paths: Sequence[str], stdin: str) -> ToolResult:
     return ToolResult("".join(out), "".join(err), 1 if err else 0)
 
 
-def _ls(host: Host, argv: Sequence[str], _stdin: str) -> ToolResult:
+def _ls(host: Host, netns: str, argv: Sequence[str], _stdin: str) -> ToolResult:
     paths = [arg for arg in argv if not arg.startswith("-")] or ["/"]
     out: list[str] = []
     err: list[str] = []
     for path in paths:
-        if _read(host, path) is not None:
+        if _read(host, netns, path) is not None:
             out.append(f"{path}\n")
         elif names := host.disk.entries(path):
             heading = f"{path}:\n" if len(paths) > 1 else ""
@@ -69,11 +72,11 @@ def _ls(host: Host, argv: Sequence[str], _stdin: str) -> ToolResult:
     return ToolResult("".join(out), "".join(err), 2 if err else 0)
 
 
-def _hostname(host: Host, _argv: Sequence[str], _stdin: str) -> ToolResult:
+def _hostname(host: Host, _netns: str, _argv: Sequence[str], _stdin: str) -> ToolResult:
     return ToolResult(f"{host.info.name}\n")
 
 
-def _uname(host: Host, argv: Sequence[str], _stdin: str) -> ToolResult:
+def _uname(host: Host, _netns: str, argv: Sequence[str], _stdin: str) -> ToolResult:
     flags = "".join(arg[1:] for arg in argv if arg.startswith("-") and arg[1:2] != "-") or "s"
     parts = {
         "s": "Linux",
@@ -94,7 +97,7 @@ def _uname(host: Host, argv: Sequence[str], _stdin: str) -> ToolResult:
 VERBS: dict[str, Verb] = {"cat": _cat, "ls": _ls, "hostname": _hostname, "uname": _uname}
 
 
-def run(host: Host, argv: Sequence[str], stdin: str) -> ToolResult | None:
+def run(host: Host, netns: str, argv: Sequence[str], stdin: str) -> ToolResult | None:
     """Run a command about the machine; None when it is not one of these."""
     verb = VERBS.get(argv[0].rpartition("/")[2]) if argv else None
-    return verb(host, argv[1:], stdin) if verb is not None else None
+    return verb(host, netns, argv[1:], stdin) if verb is not None else None

@@ -36,12 +36,12 @@ class Disk:
     def write(self, path: str, data: bytes) -> None:
         """Create or replace a file; watchers hear of it even when the content is the same."""
         self._files[path] = data
-        self._notify(path)
+        self.tell(path)
 
     def remove(self, path: str) -> None:
         """Remove a file; harmless when absent."""
         if self._files.pop(path, None) is not None:
-            self._notify(path)
+            self.tell(path)
 
     def paths(self, prefix: str) -> list[str]:
         """Sorted paths that begin with ``prefix``."""
@@ -53,7 +53,7 @@ class Disk:
         return sorted({p[len(root) :].partition("/")[0]: None for p in self.paths(root)})
 
     async def watch(self, prefix: str) -> AsyncIterator[str]:
-        """Existing paths first, then each path that is written or removed.
+        """Existing paths first, then each path that is written, removed or told to have changed.
 
         Changes between two looks of the reader coalesce: a path is told once, and what the
         reader then finds on the disk is the newest.
@@ -71,7 +71,8 @@ class Disk:
         finally:
             del self._watchers[watcher]
 
-    def _notify(self, path: str) -> None:
+    def tell(self, path: str) -> None:
+        """Let watchers know that a path changed; also one that is no file (a device's in /sys)."""
         for watcher in self._watchers:
             if path.startswith(watcher.prefix):
                 watcher.notify(path)

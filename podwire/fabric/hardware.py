@@ -12,8 +12,15 @@ from collections.abc import AsyncIterator, Sequence
 
 from structlog.typing import FilteringBoundLogger
 
-from podwire.client.counters import NodeInfo, Publication, ToolResult
-from podwire.dataplane.commands import Command, CommandError, NetnsDel, encode
+from podwire.client.counters import NodeInfo, Probe, ProbeAnswer, Publication, ToolResult
+from podwire.dataplane.commands import (
+    Command,
+    CommandError,
+    LinkAdd,
+    LinkDel,
+    NetnsDel,
+    encode,
+)
 from podwire.dataplane.emit import Deliver, Drop, Emit, ToWire
 from podwire.dataplane.kernel import Kernel
 from podwire.dataplane.packet import ACK, SYN, Frame, Packet
@@ -21,7 +28,6 @@ from podwire.dataplane.verdict import WalkAnswer, WalkRequest
 from podwire.dataplane.world import World
 from podwire.fabric import commands as machine_commands
 from podwire.fabric import host as hosts
-from podwire.fabric import tables
 from podwire.fabric.host import GIB, KERNEL_VERSION, Host
 from podwire.fabric.icmp import os_error
 from podwire.fabric.publications import Publications
@@ -33,6 +39,10 @@ from podwire.fabric.wire import NIC, Wire
 from podwire.runtime.ports import Clock, Ids, Rng, TraceLog
 
 ETHERNET_BYTES = 14
+DEVICES = "/sys/class/net/"
+"""Whoever watches files below it hears of each device of a node that comes or goes, as netlink
+tells of them.
+"""
 LOCAL_DELAY_S = 20e-6
 """One way between two sockets of the same node."""
 
@@ -84,26 +94,31 @@ class Fabric:
         memory_bytes: int = 8 * GIB,
         machine_id: str = "",
         *,
-        dual: bool = False,
+        family: str = "ipv4",
     ) -> NodeInfo:
         """A node on the underlay: eth0, default route by the gateway, forwarding on, a disk.
 
         ``machine_id`` is that of a machine which was there before; a new one has its own.
-        ``dual``: it has an IPv6 address too (``hosts.address6_of``).
+        ``family``: ``dual`` gives it an IPv6 address too (``hosts.address6_of``), ``ipv6`` that
+        alone.
         """
         router = hosts.GATEWAY_ADDRESS
-        return self._add_host(name, address, mac, cpus, memory_bytes, router, machine_id, dual=dual)
+        return self._add_host(
+            name, address, mac, cpus, memory_bytes, router, machine_id, family=family
+        )
 
-    def add_gateway(self, address: str = hosts.GATEWAY_ADDRESS, *, dual: bool = False) -> NodeInfo:
+    def add_gateway(
+        self, address: str = hosts.GATEWAY_ADDRESS, *, family: str = "ipv4"
+    ) -> NodeInfo:
         """Host ``gateway``: routes the outside, and knows no route to any pod."""
-        return self._add_host("gateway", address, "", 2, 2 * GIB, "", dual=dual)
+        return self._add_host("gateway", address, "", 2, 2 * GIB, "", family=family)
 
     def add_control_plane(
-        self, address: str = hosts.CONTROL_PLANE_ADDRESS, *, dual: bool = False
+        self, address: str = hosts.CONTROL_PLANE_ADDRESS, *, family: str = "ipv4"
     ) -> NodeInfo:
         """Host ``control-plane``: where the modelled API server's address lives."""
         router = hosts.GATEWAY_ADDRESS
-        return self._add_host("control-plane", address, "", 4, 8 * GIB, router, dual=dual)
+        return self._add_host("control-plane", address, "", 4, 8 * GIB, router, family=family)
 
     def _add_host(
         self,
@@ -115,18 +130,19 @@ class Fabric:
         router: str,
         machine_id: str = "",
         *,
-        dual: bool,
+        family: str,
     ) -> NodeInfo:
+        six = hosts.address6_of(address) if family != "ipv4" else ""
         info = NodeInfo(
             name=name,
-            address=address,
+            address=six if family == "ipv6" else address,
             mac=mac or hosts.mac_of(address),
             boot_id=self.ids.uid(),
             machine_id=machine_id or self.ids.uid().replace("-", ""),
             cpus=cpus,
             memory_bytes=memory_bytes,
             kernel_version=KERNEL_VERSION,
-            address6=hosts.address6_of(address) if dual else "",
+            address6=six if family == "dual" else "",
         )
         host = Host(info, self._boot(info, router))
         hosts.write_boot_files(host)
@@ -189,19 +205,47 @@ class Fabric:
                 self.sockets.reset_netns(node, command.name)
             self.trace.record("node", node, encode(command))
             host.kernel.execute(command, now_ns)
+            if isinstance(command, LinkAdd | LinkDel) and not command.netns:
+                host.disk.tell(f"{DEVICES}{command.name}")
         self._arm(host)
 
     async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
         """Run a tool; network tools are the kernel's. Unknown ones exit 127."""
         host = self._running(node)
-        if argv and argv[0].rpartition("/")[2] == "ss":
-            return tables.ss(self.sockets.space(node, netns), argv[1:])
-        found = machine_commands.run(host, argv, stdin)
+        found = self._about_sockets(host, netns, list(argv))
+        if found is None:
+            found = machine_commands.run(host, netns, argv, stdin)
         if found is not None:
             return found
         now_ns = self.clock.monotonic_ns()
+        before = _devices(host)
         stdout, stderr, code = host.kernel.tool(netns, list(argv), stdin, now_ns)
+        after = _devices(host)
+        if after != before:
+            for name in {**before, **after}:
+                if (name in before) != (name in after):
+                    host.disk.tell(f"{DEVICES}{name}")
         return ToolResult(stdout, stderr, code)
+
+    def _about_sockets(self, host: Host, netns: str, argv: list[str]) -> ToolResult | None:
+        """``ss`` and ``netstat``, whose answers the sockets know; None for other tools."""
+        # Loaded on first use, as all tools.
+        from podwire.dataplane.tools import net_tools  # noqa: PLC0415
+        from podwire.fabric import netstat, ss, tables  # noqa: PLC0415
+
+        busybox = argv[:1] == ["busybox"]
+        words = argv[1:] if busybox else argv
+        name = words[0].rpartition("/")[2] if words else ""
+        space = self.sockets.space(host.info.name, netns)
+        if name == "ss":
+            return ss.run(tables.rows(space), words[1:])
+        if name != "netstat":
+            return None
+        letters = "".join(word.lstrip("-") for word in words[1:])
+        if "r" in letters:
+            routes = net_tools.netstat_routes(host.kernel, netns, numeric="n" in letters)
+            return ToolResult(*routes)
+        return netstat.run(tables.rows(space), words[1:], busybox=busybox)
 
     # ------------------------------------------------------------ counter 2: disks
 
@@ -266,11 +310,9 @@ class Fabric:
         """Bind UDP; port 0 picks an ephemeral one. Raises OSError (EADDRINUSE)."""
         return await self.sockets.bind_udp(node, netns, address, port)
 
-    async def ping(
-        self, node: str, netns: str, address: str, timeout_s: float, sequence: int = 1
-    ) -> float:
-        """One ICMP echo; the round trip in seconds. Raises TimeoutError, OSError."""
-        return await self.sockets.ping(node, netns, address, timeout_s, sequence)
+    async def probe(self, node: str, netns: str, probe: Probe, timeout_s: float) -> ProbeAnswer:
+        """Send one packet and wait for what it causes. Raises TimeoutError, OSError."""
+        return await self.sockets.probe(node, netns, probe, timeout_s)
 
     def owned_by(self, owner: str) -> OwnedSockets:
         """Counter 3 for one process."""
@@ -471,3 +513,9 @@ class Fabric:
 
     def _kernel(self, node: str) -> Kernel:
         return self._host(node).kernel
+
+
+def _devices(host: Host) -> dict[str, None]:
+    """The names of a node's own devices."""
+    netns = host.kernel.peek("")
+    return dict.fromkeys(netns.links) if netns is not None else {}

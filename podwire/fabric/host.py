@@ -58,37 +58,46 @@ def boot_kernel(info: NodeInfo, rng: Rng, now_ns: int, *, router: str) -> Kernel
     """
     kernel = Kernel(info.name, rng)
     kernel.add_physical(NIC, info.mac, NIC_MTU_BYTES)
-    commands: list[Command] = [AddrAdd(dev=NIC, cidr=f"{info.address}/{PREFIX_LENGTH}")]
-    if router:
-        commands.append(RouteReplace(dst="default", via=router, dev=NIC))
-    commands.append(SysctlSet(key="net.ipv4.ip_forward", value="1"))
-    if info.address6:
-        commands.append(AddrAdd(dev=NIC, cidr=f"{info.address6}/{PREFIX_LENGTH6}"))
+    commands: list[Command] = []
+    for address in info.addresses:
+        six = ":" in address
+        length = PREFIX_LENGTH6 if six else PREFIX_LENGTH
+        commands.append(AddrAdd(dev=NIC, cidr=f"{address}/{length}"))
         if router:
-            commands.append(RouteReplace(dst="::/0", via=address6_of(router), dev=NIC))
-        commands.append(SysctlSet(key="net.ipv6.conf.all.forwarding", value="1"))
+            via = address6_of(router) if six else router
+            commands.append(RouteReplace(dst="::/0" if six else "default", via=via, dev=NIC))
+        key = "net.ipv6.conf.all.forwarding" if six else "net.ipv4.ip_forward"
+        commands.append(SysctlSet(key=key, value="1"))
     for command in commands:
         kernel.execute(command, now_ns)
     if not router:
-        open_outside(kernel, now_ns, dual=bool(info.address6))
+        versions = dict.fromkeys(6 if ":" in address else 4 for address in info.addresses)
+        open_outside(kernel, now_ns, versions=tuple(versions))
     return kernel
 
 
 def open_outside(
-    gateway: Kernel, now_ns: int, address: str = OUTSIDE_ADDRESS, *, dual: bool = False
+    gateway: Kernel,
+    now_ns: int,
+    address: str = OUTSIDE_ADDRESS,
+    *,
+    versions: tuple[int, ...] = (4,),
 ) -> None:
     """Make a kernel the edge of the cluster: an uplink where packets leave for good, private
     addresses that go nowhere, and an outside address for modelled servers to listen on.
     """
     gateway.add_physical(UPLINK, UPLINK_MAC, arp=False)
     commands: list[Command] = [
-        RouteReplace(dst="default", dev=UPLINK),
-        RouteReplace(dst="10.0.0.0/8", type="unreachable"),
         LinkAdd(name=OUTSIDE_DEVICE, kind="dummy"),
         LinkSet(name=OUTSIDE_DEVICE, up=True),
-        AddrAdd(dev=OUTSIDE_DEVICE, cidr=f"{address}/32"),
     ]
-    if dual:
+    if 4 in versions:
+        commands += [
+            RouteReplace(dst="default", dev=UPLINK),
+            RouteReplace(dst="10.0.0.0/8", type="unreachable"),
+            AddrAdd(dev=OUTSIDE_DEVICE, cidr=f"{address}/32"),
+        ]
+    if 6 in versions:
         commands += [
             RouteReplace(dst="::/0", dev=UPLINK),
             RouteReplace(dst="fc00::/7", type="unreachable"),
@@ -104,8 +113,10 @@ def write_boot_files(host: Host) -> None:
     disk = host.disk
     disk.write("/etc/hostname", f"{name}\n".encode())
     six = f"{host.info.address6} {name}\n" if host.info.address6 else ""
-    disk.write("/etc/hosts", f"127.0.0.1 localhost\n{address} {name}\n{six}".encode())
-    disk.write("/etc/resolv.conf", f"nameserver {GATEWAY_ADDRESS}\n".encode())
+    local = "::1 localhost\n" if ":" in address else ""
+    disk.write("/etc/hosts", f"127.0.0.1 localhost\n{local}{address} {name}\n{six}".encode())
+    resolver = address6_of(GATEWAY_ADDRESS) if ":" in address else GATEWAY_ADDRESS
+    disk.write("/etc/resolv.conf", f"nameserver {resolver}\n".encode())
     disk.write("/etc/machine-id", f"{host.info.machine_id}\n".encode())
     disk.write(
         "/etc/os-release",

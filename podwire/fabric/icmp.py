@@ -1,12 +1,10 @@
-"""ICMP as sockets meet it: which error a message means, and who waits for an echo."""
+"""ICMP as sockets meet it: which error a message means."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 
-from podwire.dataplane import family as families
 from podwire.dataplane.packet import (
     ADMIN_PROHIBITED,
     FRAGMENTATION_NEEDED,
@@ -19,9 +17,6 @@ from podwire.dataplane.packet import (
     PROTOCOL_UNREACHABLE,
     Packet,
 )
-
-PING_BYTES = 64
-"""ping(8): 56 bytes of data and 8 of ICMP."""
 
 # Linux: icmp_err_convert in net/ipv4/icmp.c
 _ERRNO = {
@@ -67,47 +62,3 @@ def error_of(packet: Packet) -> OSError:
     if packet.icmp_type == 3:
         return os_error(_ERRNO.get(packet.icmp_code, errno.EHOSTUNREACH))
     return os_error(errno.EHOSTUNREACH)  # time exceeded
-
-
-def echo_request(src: str, dst: str, ident: int, sequence: int) -> Packet:
-    """The packet that ping sends."""
-    family = families.of(dst)
-    return Packet(
-        src=src,
-        dst=dst,
-        protocol=family.icmp,
-        icmp_type=family.echo,
-        icmp_id=ident,
-        icmp_seq=sequence,
-        size_bytes=PING_BYTES + family.header_bytes,
-    )
-
-
-class Echoes:
-    """The echo requests of a namespace that wait for their reply."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[tuple[int, int], asyncio.Future[None]] = {}
-        self._ident = 0
-
-    def register(self, sequence: int, answered: asyncio.Future[None]) -> int:
-        """Expect a reply; the identifier to send."""
-        self._ident = self._ident % 0xFFFF + 1
-        self._waiting[self._ident, sequence] = answered
-        return self._ident
-
-    def forget(self, ident: int, sequence: int) -> None:
-        """Expect it no longer."""
-        self._waiting.pop((ident, sequence), None)
-
-    def reply(self, packet: Packet) -> None:
-        """An echo reply arrived."""
-        waiter = self._waiting.get((packet.icmp_id, packet.icmp_seq))
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    def error(self, original: Packet, error: OSError) -> None:
-        """An ICMP error about a request arrived."""
-        waiter = self._waiting.get((original.icmp_id, original.icmp_seq))
-        if waiter is not None and not waiter.done():
-            waiter.set_exception(error)

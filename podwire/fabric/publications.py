@@ -51,7 +51,8 @@ class Published:
     def public(self, shown_host: str = "") -> Publication:
         """As counter 2 shows it."""
         real = f"{shown_host or self.host}:{self.host_port}" if self.host else ""
-        modelled = f"{self.address}:{self.port}"
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        modelled = f"{host}:{self.port}"
         return Publication(self.name, self.protocol, real, modelled, self.message)
 
 

@@ -6,8 +6,9 @@ import asyncio
 import errno
 from typing import Protocol
 
+from podwire.client.counters import Probe, ProbeAnswer
 from podwire.dataplane.packet import Packet
-from podwire.fabric.icmp import echo_request, os_error
+from podwire.fabric.icmp import os_error
 from podwire.fabric.space import Space
 from podwire.fabric.streams import TcpListener, TcpSocket
 from podwire.fabric.udp import UdpSocket
@@ -111,22 +112,16 @@ class SocketLayer:
         """Bind UDP; port 0 picks an ephemeral one. Raises OSError (EADDRINUSE)."""
         return self._require(node, netns, owner).bind_udp(address, port, owner)
 
-    async def ping(
-        self, node: str, netns: str, address: str, timeout_s: float, sequence: int = 1
-    ) -> float:
-        """One ICMP echo; the round trip in seconds. Raises TimeoutError, OSError."""
+    async def probe(self, node: str, netns: str, probe: Probe, timeout_s: float) -> ProbeAnswer:
+        """Send one packet and wait for what it causes. Raises TimeoutError, OSError."""
         space = self._require(node, netns)
-        source, _ = space.route(address)
-        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        ident = space.echoes.register(sequence, answered)
-        begun_ns = space.now_ns()
+        answered: asyncio.Future[ProbeAnswer] = asyncio.get_running_loop().create_future()
+        sent = space.probes.start(probe, answered)
         try:
-            space.send(echo_request(source, address, ident, sequence))
             async with asyncio.timeout(timeout_s):
-                await answered
+                return await answered
         finally:
-            space.echoes.forget(ident, sequence)
-        return (space.now_ns() - begun_ns) / 1e9
+            space.probes.end(sent)
 
     def owned_by(self, owner: str) -> OwnedSockets:
         """The counter for one process."""
@@ -207,11 +202,9 @@ class OwnedSockets:
         """As ``SocketLayer.bind_udp``."""
         return await self._layer.bind_udp(node, netns, address, port, self._owner)
 
-    async def ping(
-        self, node: str, netns: str, address: str, timeout_s: float, sequence: int = 1
-    ) -> float:
-        """As ``SocketLayer.ping``."""
-        return await self._layer.ping(node, netns, address, timeout_s, sequence)
+    async def probe(self, node: str, netns: str, probe: Probe, timeout_s: float) -> ProbeAnswer:
+        """As ``SocketLayer.probe``."""
+        return await self._layer.probe(node, netns, probe, timeout_s)
 
     def owned_by(self, owner: str) -> OwnedSockets:
         """The counter for another process."""

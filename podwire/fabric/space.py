@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from podwire.dataplane.packet import ACK, ICMP_ECHO_REPLY, ICMPV6_ECHO_REPLY, RST, SYN, Packet
-from podwire.fabric.icmp import Echoes, error_of, os_error
+from podwire.dataplane.packet import ACK, RST, SYN, Packet
+from podwire.fabric.icmp import error_of, os_error
+from podwire.fabric.probes import Probes
 from podwire.fabric.segment import Segment, State
 from podwire.fabric.streams import TcpListener, TcpSocket, headers_bytes
 from podwire.fabric.tcp import Connection
@@ -34,7 +35,7 @@ class Space:
         self.tcp: dict[Tuple4, TcpSocket] = {}
         self.listeners: dict[tuple[str, int], TcpListener] = {}
         self.udp: dict[tuple[str, int], UdpSocket] = {}
-        self.echoes = Echoes()
+        self.probes = Probes(self)
         self._bound: dict[tuple[str, int], int] = {}
         """How many addresses each (protocol, port) is bound on."""
         rng = layer.rng.child(f"{node}/{netns}")
@@ -211,15 +212,16 @@ class Space:
 
     def deliver(self, packet: Packet) -> None:
         """A packet that the kernel found a socket for (or an ICMP message for its owner)."""
-        if packet.protocol == "tcp":
+        if packet.original is None and self.probes.replied(packet):
+            if packet.tcp_flags & SYN:
+                self.refuse(packet)  # nobody wanted more than the answer
+        elif packet.protocol == "tcp":
             self._deliver_tcp(packet)
         elif packet.protocol == "udp":
             socket = self.udp_for(packet.dst, packet.dst_port)
             if socket is not None and isinstance(packet.payload, bytes):
                 socket.arrived(packet.payload, packet.src, packet.src_port)
-        elif packet.icmp_type in {ICMP_ECHO_REPLY, ICMPV6_ECHO_REPLY}:
-            self.echoes.reply(packet)
-        elif packet.original is not None:
+        elif packet.original is not None and not self.probes.failed(packet, packet.original):
             self._deliver_error(packet, packet.original)
 
     def _deliver_tcp(self, packet: Packet) -> None:
@@ -267,5 +269,3 @@ class Space:
             socket = self.udp_for(original.src, original.src_port)
             if socket is not None:
                 socket.failed(error)
-        else:
-            self.echoes.error(original, error)

@@ -229,7 +229,7 @@ class Connection:
                     self._door.error(
                         f"{failed}, client: {self._stream.remote[0]}, server: "
                         f"{decision.server.host}, upstream: "
-                        f'"http://{endpoint.address}:{endpoint.port}{decision.target}"'
+                        f'"http://{endpoint}{decision.target}"'
                     )
                     sending.cancel()
                     continue
@@ -352,7 +352,7 @@ class Connection:
         door = self._door
         seconds = (door.clock.monotonic_ns() - asked.began_ns) / 1e9
         upstream = asked.decision.upstream if asked.decision is not None else None
-        where = ", ".join(f"{a.endpoint.address}:{a.endpoint.port}" for a in asked.attempts)
+        where = ", ".join(str(a.endpoint) for a in asked.attempts)
         told = ", ".join(str(a.status or "-") for a in asked.attempts)
         request = f"{asked.method} {asked.target} {asked.version}" if asked.headers else ""
         door.process.out(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 
 from podwire.api.views import EndpointSlice, Ingress, IngressClass, Service
 from podwire.api.views.ingress import HTTPIngressPath, IngressRule, IngressServiceBackend
@@ -27,6 +28,10 @@ class Endpoint:
 
     address: str
     port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +169,15 @@ class Backends:
         self._services = {service.key: service for service in services}
         self._slices: dict[str, list[EndpointSlice]] = {}
         for found in slices:
-            if found.address_type == "IPv4":
-                key = f"{found.metadata.namespace}/{found.service_name}"
+            key = f"{found.metadata.namespace}/{found.service_name}"
+            if found.address_type == self._primary(key):
                 self._slices.setdefault(key, []).append(found)
         self._made: dict[tuple[str, str, str], Upstream] = {}
+
+    def _primary(self, key: str) -> str:
+        """The type of a Service's first addresses: the controller asks there."""
+        service = self._services.get(key)
+        return service.spec.ip_families[0] if service and service.spec.ip_families else "IPv4"
 
     def upstream(self, namespace: str, backend: IngressServiceBackend) -> Upstream:
         """The upstream of a backend."""
@@ -229,8 +239,8 @@ def _endpoints(port: ServicePort, slices: Iterable[EndpointSlice]) -> tuple[Endp
     return tuple(found[key] for key in sorted(found, key=_address_key))
 
 
-def _address_key(key: tuple[str, int]) -> tuple[list[int], int]:
-    return [int(part) for part in key[0].split(".")], key[1]
+def _address_key(key: tuple[str, int]) -> tuple[bytes, int]:
+    return ip_address(key[0]).packed, key[1]
 
 
 # ---------------------------------------------------------------- servers

@@ -51,8 +51,9 @@ class Evaluator:
         }
         self._by_address: dict[str, Pod] = {}
         for pod in pods:
-            if pod.status.pod_ip and not pod.spec.host_network and pod.status.phase not in FINISHED:
-                self._by_address[pod.status.pod_ip] = pod
+            if not pod.spec.host_network and pod.status.phase not in FINISHED:
+                ips = [pod.status.pod_ip, *(one.ip for one in pod.status.pod_ips)]
+                self._by_address.update((ip, pod) for ip in ips if ip)
 
     def isolating(self, pod: Pod, direction: str) -> list[Policy]:
         """The policies that isolate a pod in a direction, by key."""

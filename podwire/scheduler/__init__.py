@@ -1,5 +1,5 @@
-"""Binds pods to nodes: filters, scores, binding, events.
+"""Binds pods to nodes: queue, filters, scores, preemption, binding, events.
 
-Talks to the API only. Not modelled: preemption, pod (anti-)affinity, topology spread constraints
-(an event on the pod says so), volumes.
+Talks to the API only. ``core`` decides over a ``Cluster``, whose indexes every change keeps up to
+date; ``hints`` say whom a change may help. What is not modelled, ``core`` and ``volumes`` tell.
 """

@@ -1,51 +1,69 @@
-"""The scheduler: one pod at a time is decided, bindings run beside.
+"""The scheduler: one pod at a time is decided, bindings and preemptions run beside.
 
 A decided pod is *assumed* to stand on its node at once, so that two pods never overfill it, and
-forgotten again when its binding fails.
+forgotten again when its binding fails. Source: kube-scheduler's eventhandlers.go, schedule_one.go
+and framework/preemption/executor.go (preemption runs beside the next decisions).
 """
 
 from __future__ import annotations
 
 from podwire.api import kinds
 from podwire.api.status import ApiError
-from podwire.api.times import format_time
-from podwire.api.view import JSON
-from podwire.api.views import Node, Pod
-from podwire.client.api import STRATEGIC, Client
+from podwire.api.views import Namespace, Node, Object, Pod
+from podwire.client.api import Client
 from podwire.client.counters import User
 from podwire.client.ctx import Ctx
 from podwire.client.informer import Informers
 from podwire.client.recorder import Recorder
 from podwire.runtime.tasks import Nursery
-from podwire.scheduler.core import Decision, decide, not_modelled
+from podwire.scheduler.cluster import Cluster
+from podwire.scheduler.core import Decision, Scheduler
+from podwire.scheduler.defaults import Defaults
+from podwire.scheduler.hints import Change, What
+from podwire.scheduler.preemption import Preemption, preempt
 from podwire.scheduler.queue import SchedulingQueue, Waiting
-from podwire.scheduler.resources import Cluster, demand
+from podwire.scheduler.terms import PodInfo, info, same_demands
+from podwire.scheduler.verdicts import NO_NODES
+from podwire.scheduler.volumes import Claims
+from podwire.scheduler.writing import NAME, Writer
 
 USER = User("system:kube-scheduler")
-NAME = "default-scheduler"
 
 
 async def run(ctx: Ctx) -> None:
     """Schedule until cancelled."""
-    await Scheduler(ctx).run()
+    await SchedulerShell(ctx).run()
 
 
-class Scheduler:
+class SchedulerShell:
     """The default scheduler of a cluster."""
 
     def __init__(self, ctx: Ctx) -> None:
-        self._ctx = ctx
-        self._client = Client(ctx.api, USER, user_agent="kube-scheduler")
-        self._informers = Informers(self._client, ctx)
-        self._recorder = Recorder(ctx, self._client, NAME)
-        self._rng = ctx.rng.child("scheduler")
+        client = Client(ctx.api, USER, user_agent="kube-scheduler")
+        informers = self._informers = Informers(client, ctx)
+        self._recorder = Recorder(ctx, client, NAME)
         self._log = ctx.log.bind(component=NAME)
+        self._writer = Writer(client, ctx.clock, self._recorder, self._log)
         self._queue = SchedulingQueue(ctx.clock)
         self._cluster = Cluster()
+        claims = informers.informer(kinds.PERSISTENT_VOLUME_CLAIM)
+        volumes = informers.informer(kinds.PERSISTENT_VOLUME)
+        classes = informers.informer(kinds.STORAGE_CLASS)
+        self._budgets = informers.informer(kinds.POD_DISRUPTION_BUDGET)
+        self._scheduler = Scheduler(
+            self._cluster,
+            ctx.rng.child("scheduler"),
+            Defaults(informers).constraints,
+            Claims(claims.get, lambda name: volumes.get("", name), lambda n: classes.get("", n)),
+        )
         self._assumed: dict[str, None] = {}
         """Uids of pods whose binding is on its way."""
-        self._informers.informer(kinds.NODE).on_change(self._node_changed)
-        self._informers.informer(kinds.POD).on_change(self._pod_changed)
+        for storage in (claims, volumes, classes):
+            storage.on_change(self._storage_changed)
+        informers.informer(kinds.NAMESPACE).on_change(self._namespace_changed)
+        informers.informer(kinds.NODE).on_change(self._node_changed)
+        self._pods = informers.informer(kinds.POD)
+        self._pods.on_change(self._pod_changed)
 
     async def run(self) -> None:
         """Schedule until cancelled."""
@@ -55,138 +73,153 @@ class Scheduler:
             await self._informers.wait_synced()
             while True:
                 waiting = await self._queue.pop()
-                decision = self._decide(waiting)
-                name = waiting.pod.key
-                if decision.node:
-                    bound = self._bind(waiting.pod, decision.node)
-                    nursery.start(bound, name=f"scheduler bind {name}")
-                else:
-                    told = self._tell_unschedulable(waiting.pod, decision.message)
-                    nursery.start(told, name=f"scheduler tell {name}")
+                self._schedule(waiting, nursery)
 
     # ------------------------------------------------------------ what happens
 
+    def _storage_changed(self, _old: Object | None, new: Object | None) -> None:
+        if new is not None:
+            self._queue.changed(Change(What.STORAGE))
+
+    def _namespace_changed(self, old: Namespace | None, new: Namespace | None) -> None:
+        namespace = new or old
+        assert namespace is not None, "a change has a before or an after"
+        labels = new.metadata.labels if new is not None else None
+        self._cluster.set_namespace(namespace.metadata.name, labels)
+
     def _node_changed(self, old: Node | None, new: Node | None) -> None:
         if new is None:
-            assert old is not None
+            assert old is not None, "a change has a before or an after"
             self._cluster.remove_node(old.metadata.name)
-            return
-        self._cluster.set_node(new)
-        if old is None or _scheduling_facts(old) != _scheduling_facts(new):
-            self._queue.move_all()
+            self._queue.changed(Change(What.NODE_GONE, old))
+        elif old is None or _scheduling_facts(old) != _scheduling_facts(new):
+            self._cluster.set_node(new)
+            what = What.NODE_ADDED if old is None else What.NODE_CHANGED
+            self._queue.changed(Change(what, old, new))
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
-        pod = new if new is not None else old
-        assert pod is not None
+        pod = new or old
+        assert pod is not None, "a change has a before or an after"
         uid = pod.metadata.uid
         if new is None or new.status.phase in {"Succeeded", "Failed"}:
-            self._queue.remove(uid)
-            self._assumed.pop(uid, None)
-            self._cluster.remove_pod(uid)
+            self._forget(uid)
             if pod.spec.node_name:
-                self._queue.move_all()
+                self._gone(pod)
         elif new.spec.node_name:
-            self._queue.remove(uid)
-            self._assumed.pop(uid, None)
-            self._cluster.set_pod(new, new.spec.node_name)
-        elif uid not in self._assumed and _ours(new):
-            self._queue.add(new)
+            self._stands(old, new)
         elif new.metadata.deletion_timestamp:
-            self._queue.remove(uid)
+            self._forget(uid)
+        elif uid not in self._assumed and new.spec.scheduler_name == NAME:
+            self._waits(old, new)
+
+    def _forget(self, uid: str) -> None:
+        self._queue.remove(uid)
+        self._assumed.pop(uid, None)
+        self._cluster.forget_nomination(uid)
+
+    def _gone(self, pod: Pod) -> None:
+        if self._cluster.remove_pod(pod.metadata.uid) is not None:
+            self._queue.changed(
+                Change(What.POD_GONE, pod, None, namespaces=self._cluster.namespaces)
+            )
+
+    def _stands(self, old: Pod | None, new: Pod) -> None:
+        uid, namespaces = new.metadata.uid, self._cluster.namespaces
+        self._forget(uid)
+        before = self._cluster.node_of(uid)
+        self._cluster.set_pod(new, new.spec.node_name)
+        if old is None or not old.spec.node_name:
+            # Who was assumed here helped (or did not) when it was assumed.
+            if before != new.spec.node_name:
+                self._queue.changed(Change(What.POD_PLACED, None, new, namespaces=namespaces))
+        elif old.metadata.labels != new.metadata.labels:
+            self._queue.changed(Change(What.POD_CHANGED, old, new, namespaces=namespaces))
+
+    def _waits(self, old: Pod | None, new: Pod) -> None:
+        waiting = self._queue.get(new.metadata.uid)
+        if waiting is None:
+            made = info(new)
+            self._queue.add(made)
+        elif old is not None and same_demands(old, new):
+            waiting.info.pod = new
+            made = waiting.info
+        else:
+            made = info(new)
+            self._queue.update(made)
+        self._cluster.nominate(made, new.status.nominated_node_name)
 
     # ------------------------------------------------------------ one pod
 
-    def _decide(self, waiting: Waiting) -> Decision:
-        pod = waiting.pod
-        ignored = not_modelled(pod.spec) if waiting.attempts == 1 else []
-        if ignored:
-            message = f"{', '.join(ignored)}: not modelled, ignored"
-            self._recorder.emit(pod, "Warning", "NotModelled", message)
-        wanted = demand(pod)
-        decision = decide(pod, wanted, self._cluster.ordered(), self._rng)
-        uid = pod.metadata.uid
+    def _schedule(self, waiting: Waiting, nursery: Nursery) -> None:
+        pod = waiting.info
+        decision = self._scheduler.decide(pod)
         if decision.node:
-            self._assumed[uid] = None
-            self._cluster.set_pod(pod, decision.node)
+            self._assume(pod, decision.node)
+            nursery.start(self._bind(pod, decision.node), name=f"scheduler bind {pod.pod.key}")
+            return
+        found = self._preempt(pod, decision)
+        message = f"{decision.message} {found.message}".rstrip()
+        victims = tuple(v for v in found.victims if not v.pod.metadata.deletion_timestamp)
+        self._queue.refused(pod.uid, decision.plugins, hold=bool(victims))
+        if found.node is not None:
+            self._cluster.nominate(pod, found.node)
+        told = self._writer.unschedulable(pod.pod, message, found.node)
+        nursery.start(told, name=f"scheduler tell {pod.pod.key}")
+        if victims and found.node:
+            evicted = self._evict(pod, found.node, victims)
+            nursery.start(evicted, name=f"scheduler preempt {pod.pod.key}")
+
+    def _preempt(self, pod: PodInfo, decision: Decision) -> Preemption:
+        if decision.message == NO_NODES:
+            return Preemption("", "")
+        return preempt(self._scheduler, pod, decision, self._budgets.list())
+
+    def _assume(self, pod: PodInfo, node: str) -> None:
+        self._assumed[pod.uid] = None
+        self._cluster.forget_nomination(pod.uid)
+        self._cluster.set_pod(pod, node)
+        change = Change(What.POD_PLACED, None, pod.pod, namespaces=self._cluster.namespaces)
+        self._queue.changed(change)
+
+    async def _bind(self, pod: PodInfo, node: str) -> None:
+        error = await self._writer.bind(pod.pod, node)
+        if error is None:
+            self._queue.remove(pod.uid)
         else:
-            self._queue.failed(uid, unschedulable=True)
-        return decision
-
-    async def _bind(self, pod: Pod, node: str) -> None:
-        meta = pod.metadata
-        body = {
-            "apiVersion": "v1",
-            "kind": "Binding",
-            "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
-            "target": {"kind": "Node", "name": node},
-        }
-        path = kinds.POD.path(meta.namespace, meta.name, "binding")
-        try:
-            await self._client.send("POST", path, body=body)
-        except (ApiError, ConnectionError) as error:
             self._unassume(pod, error)
-            return
-        self._queue.remove(meta.uid)
-        self._log.debug("bound", pod=pod.key, node=node)
-        message = f"Successfully assigned {pod.key} to {node}"
-        self._recorder.emit(pod, "Normal", "Scheduled", message)
 
-    def _unassume(self, pod: Pod, error: ApiError | ConnectionError) -> None:
+    def _unassume(self, pod: PodInfo, error: ApiError | ConnectionError) -> None:
         """The binding failed: free the place; unless an event told meanwhile where the pod is."""
-        uid = pod.metadata.uid
-        self._log.info("binding failed", pod=pod.key, error=str(error))
-        if self._assumed.pop(uid, "") is not None:
+        self._log.info("binding failed", pod=pod.pod.key, error=str(error))
+        if self._assumed.pop(pod.uid, "") is not None:
             return
-        self._cluster.remove_pod(uid)
-        self._queue.failed(uid, unschedulable=False)
-        self._queue.move_all()  # others may use the place
+        self._queue.failed(pod.uid)
+        self._gone(pod.pod)  # others may use the place
         if not isinstance(error, ApiError) or error.code != 404:
-            message = f"binding rejected: {error}"
-            self._recorder.emit(pod, "Warning", "FailedScheduling", message)
+            self._writer.binding_rejected(pod.pod, error)
 
-    async def _tell_unschedulable(self, pod: Pod, message: str) -> None:
-        self._recorder.emit(pod, "Warning", "FailedScheduling", message)
-        known = pod.condition("PodScheduled")
-        if (
-            known is not None
-            and known.status == "False"
-            and known.reason == "Unschedulable"
-            and known.message == message
-        ):
-            return
-        now = format_time(self._ctx.clock.now_ns())
-        same = known is not None and known.status == "False"
-        condition: JSON = {
-            "type": "PodScheduled",
-            "status": "False",
-            "reason": "Unschedulable",
-            "message": message,
-            "lastTransitionTime": known.last_transition_time if known and same else now,
-        }
-        meta = pod.metadata
-        patch = {"metadata": {"uid": meta.uid}, "status": {"conditions": [condition]}}
-        try:
-            await self._client.patch(
-                kinds.POD, meta.name, patch, meta.namespace,
-                subresource="status", content_type=STRATEGIC,
-            )  # fmt: skip
-        except (ApiError, ConnectionError) as error:
-            self._log.info("status not written", pod=pod.key, error=str(error))
-
-
-def _ours(pod: Pod) -> bool:
-    return (
-        pod.spec.scheduler_name == NAME
-        and not pod.spec.scheduling_gates
-        and not pod.metadata.deletion_timestamp
-    )
+    async def _evict(self, pod: PodInfo, node: str, victims: tuple[PodInfo, ...]) -> None:
+        """End the victims, and the nominations of less important pods that wait for the node."""
+        rivals = [
+            rival
+            for rival in self._cluster.nominated.get(node, {}).values()
+            if rival.priority < pod.priority
+        ]
+        for rival in rivals:
+            self._cluster.forget_nomination(rival.uid)
+            await self._writer.clear_nomination(rival.pod)
+        done = True
+        for victim in victims:
+            done &= await self._writer.evict(victim.pod, pod.pod, node)
+        self._queue.release(pod.uid, retry=not done)
 
 
 def _scheduling_facts(node: Node) -> tuple[object, ...]:
-    """What of a node can make a pod schedulable."""
+    """What of a node filters and scores read."""
     return (
         node.status.allocatable,
         node.metadata.labels,
         node.spec.taints,
         node.spec.unschedulable,
+        node.status.images,
     )

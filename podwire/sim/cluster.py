@@ -83,7 +83,9 @@ class Cluster:
         self.authority = kept.authority if kept else Authority(env.secret, env.clock.now_ns())
         self.streams = Streams(lambda node: self.fabric.wire.is_up(CONTROL_PLANE, node))
         self.store: Store = kept.store if kept else EmbeddedStore(env.clock, env.trace)
-        served = ApiserverConfig(service_cidr=settings.service_cidrs)
+        served = ApiserverConfig(
+            service_cidr=settings.service_cidrs, advertise_address=settings.control_plane_address
+        )
         self.server = Apiserver(env, self.store, config=served, kubelets=self.streams)
         self.admin_api = DirectApi(self.server, ADMIN)
         self.client = Client(self.admin_api)
@@ -149,7 +151,7 @@ class Cluster:
         outside.add_machines(self.fabric, self.settings, *known)
         await self.server.start()
         self._past = frozenset(await self._left_behind()) - {""}
-        await outside.start_gateway(self.fabric, nursery)
+        await outside.start_gateway(self.fabric, nursery, self.settings)
         nursery.start(
             outside.serve_control_plane(
                 await outside.open_control_plane(self.fabric), DirectApi(self.server, ANONYMOUS)
@@ -183,6 +185,7 @@ class Cluster:
             node=node,
             time_profile=self.settings.time_profile,
             streams=self.streams,
+            cluster_dns=(self.settings.dns_address,),
             labels=self.settings.node_labels(node),
         )
         agents = self.room_ctx(f"agents/{node}", node=node)

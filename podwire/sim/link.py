@@ -12,6 +12,9 @@ from collections.abc import AsyncIterator, Callable
 from podwire.client.counters import Api, Frame, Request, Response
 from podwire.runtime.ports import Clock, Rng
 
+_TOGETHER = 1024
+"""Frames that travel together at most: many nodes may be on the way with them at once."""
+
 
 class LinkedApi:
     """The API counter seen over a link. ``up`` tells whether the link carries at this moment."""
@@ -56,12 +59,14 @@ class LinkedApi:
             raise ConnectionError("the API server cannot be reached: the link is down")
 
     async def _carried(self, frames: AsyncIterator[Frame]) -> AsyncIterator[Frame]:
-        """Frames after a delay; what is ready together travels together."""
+        """Frames after a delay; what is ready together travels together, up to a limit."""
         pending = getattr(frames, "pending", None)
         try:
             async for frame in frames:
                 batch = [frame]
-                while pending is not None and (more := pending()) is not None:
+                while pending is not None and len(batch) < _TOGETHER:
+                    if (more := pending()) is None:
+                        break
                     batch.append(more)
                 await self._clock.sleep(self._delay())
                 self._check()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from podwire.client import http1
 from podwire.client.counters import Api, Listener, Request, Sockets
 from podwire.client.framed.session import PING_S
-from podwire.coredns.upstream import EXTERNAL, Upstream
+from podwire.coredns.upstream import EXTERNAL, EXTERNAL6, Upstream, zone_of
 from podwire.fabric.hardware import Fabric
 from podwire.runtime.ports import Clock
 from podwire.runtime.tasks import Nursery
@@ -31,23 +31,25 @@ def add_machines(
     """Gateway, control plane and nodes, on one underlay. ``machine_id`` names a node's machine as
     it was called before; "" for a new one.
     """
-    dual = settings.dual
-    fabric.add_gateway(dual=dual)
-    fabric.add_control_plane(dual=dual)
+    family = settings.ip_family
+    fabric.add_gateway(family=family)
+    fabric.add_control_plane(family=family)
     for index, name in enumerate(settings.node_names, 1):
-        fabric.add_node(name, node_address(index), machine_id=machine_id(name), dual=dual)
+        fabric.add_node(name, node_address(index), machine_id=machine_id(name), family=family)
 
 
-async def start_gateway(sockets: Sockets, nursery: Nursery) -> None:
+async def start_gateway(sockets: Sockets, nursery: Nursery, settings: ClusterSettings) -> None:
     """The resolver of the nodes on :53, and the outside world's one web server."""
-    nursery.start(Upstream().run(sockets, GATEWAY), name="gateway resolver")
+    external = EXTERNAL6 if settings.six else EXTERNAL
+    upstream = Upstream(zone_of(external))
+    nursery.start(upstream.run(sockets, GATEWAY), name="gateway resolver")
 
     async def answer(request: http1.Request) -> http1.Response:
-        host = request.header("host", EXTERNAL)
+        host = request.header("host", external)
         return http1.text(f"{host} answers from outside the cluster\n")
 
     for port in _OUTSIDE_PORTS:
-        listener = await sockets.listen(GATEWAY, "", EXTERNAL, port)
+        listener = await sockets.listen(GATEWAY, "", external, port)
         nursery.start(http1.serve(listener, answer, tls=port == 443), name=f"outside :{port}")
 
 

@@ -13,11 +13,11 @@ SERVICE_CIDR = "10.96.0.0/16"
 POD_CIDR6 = "fd00:10:244::/56"
 SERVICE_CIDR6 = "fd00:10:96::/112"
 """kind's ranges of the second family."""
-DNS_ADDRESS = "10.96.0.10"
-KUBERNETES_ADDRESS = "10.96.0.1"
+DNS_ADDRESS, DNS_ADDRESS6 = "10.96.0.10", "fd00:10:96::a"
+KUBERNETES_ADDRESS, KUBERNETES_ADDRESS6 = "10.96.0.1", "fd00:10:96::1"
 CLUSTER_DOMAIN = "cluster.local"
 CONTROL_PLANE = "control-plane"
-CONTROL_PLANE_ADDRESS = "192.168.0.10"
+CONTROL_PLANE_ADDRESS, CONTROL_PLANE_ADDRESS6 = "192.168.0.10", "fd00:192:168::10"
 GATEWAY = "gateway"
 LOOPBACK = "127.0.0.1"
 SERVER_NAMES = (
@@ -28,7 +28,9 @@ SERVER_NAMES = (
     "kubernetes.default.svc",
     "kubernetes.default.svc.cluster.local",
     KUBERNETES_ADDRESS,
+    KUBERNETES_ADDRESS6,
     CONTROL_PLANE_ADDRESS,
+    CONTROL_PLANE_ADDRESS6,
 )
 """What clients may call the API server by."""
 ADMIN = User("kubernetes-admin", ("system:masters", "system:authenticated"))
@@ -40,8 +42,8 @@ CNI_PROFILES = ("flannel", "calico")
 PROXY_MODES = ("iptables", "ipvs", "nftables", "ebpf")
 INGRESS_CONTROLLERS = ("nginx", "none")
 TIME_PROFILES = ("fast", "typical", "slow")
-IP_FAMILIES = ("ipv4", "dual")
-"""kind's ``networking.ipFamily``. A cluster of IPv6 alone is not modelled."""
+IP_FAMILIES = ("ipv4", "ipv6", "dual")
+"""kind's ``networking.ipFamily``."""
 ZONE_LABEL = "topology.kubernetes.io/zone"
 
 
@@ -57,7 +59,7 @@ class ClusterSettings:
     ingress: str = "none"
     """The Ingress controller that the cluster is born with."""
     ip_family: str = "ipv4"
-    """``dual``: nodes, pods and Services have IPv6 addresses too."""
+    """``dual``: nodes, pods and Services have IPv6 addresses too; ``ipv6``: none of IPv4."""
     zones: tuple[str, ...] = ()
     """Availability zones; the nodes take turns in them. None: nodes have no zone."""
 
@@ -73,8 +75,6 @@ class ClusterSettings:
                 raise ValueError(
                     f"{field}: {value!r} is not modelled; choose {' or '.join(options)}"
                 )
-        if self.dual and self.cni != "flannel":
-            raise ValueError(f"ip-family: dual is not modelled with cni {self.cni}")
         if not 1 <= self.nodes <= MAX_NODES:
             raise ValueError(f"nodes: {self.nodes} is not between 1 and {MAX_NODES}")
         for index, zone in enumerate(self.zones):
@@ -88,14 +88,38 @@ class ClusterSettings:
         return self.ip_family == "dual"
 
     @property
+    def six(self) -> bool:
+        """Whether there is IPv6 alone."""
+        return self.ip_family == "ipv6"
+
+    def _ranges(self, four: str, six: str) -> str:
+        """One or two ranges, the primary family's first."""
+        return {"ipv4": four, "ipv6": six, "dual": f"{four},{six}"}[self.ip_family]
+
+    @property
     def pod_cidrs(self) -> str:
         """The pod ranges, primary first, as ``--cluster-cidr`` takes them."""
-        return f"{POD_CIDR},{POD_CIDR6}" if self.dual else POD_CIDR
+        return self._ranges(POD_CIDR, POD_CIDR6)
 
     @property
     def service_cidrs(self) -> str:
         """The Service ranges, primary first, as ``--service-cluster-ip-range`` takes them."""
-        return f"{SERVICE_CIDR},{SERVICE_CIDR6}" if self.dual else SERVICE_CIDR
+        return self._ranges(SERVICE_CIDR, SERVICE_CIDR6)
+
+    @property
+    def dns_address(self) -> str:
+        """The cluster IP of kube-dns."""
+        return DNS_ADDRESS6 if self.six else DNS_ADDRESS
+
+    @property
+    def kubernetes_address(self) -> str:
+        """The cluster IP of default/kubernetes."""
+        return KUBERNETES_ADDRESS6 if self.six else KUBERNETES_ADDRESS
+
+    @property
+    def control_plane_address(self) -> str:
+        """Where the API server is modelled to listen."""
+        return CONTROL_PLANE_ADDRESS6 if self.six else CONTROL_PLANE_ADDRESS
 
     @property
     def node_names(self) -> list[str]:

@@ -132,6 +132,9 @@ class VirtualCluster:
             if self._failed is not None:
                 raise self._failed from self._failed.__cause__
             raise
+        finally:
+            if asyncio.iscoroutine(awaitable):
+                awaitable.close()  # the driver may have been cancelled before it began
 
     def _room_failed(self, name: str, error: Exception) -> None:
         self._failed = RoomFailedError(f"{name} failed: {error!r}")

@@ -25,7 +25,7 @@ def compiler(settings: ClusterSettings) -> WhatIf:
     def compile_objects(objects: Objects) -> list[Edit]:
         edits = _services(objects, config)
         if settings.cni == "calico":
-            edits += _policies(objects)
+            edits += _policies(objects, ipvs=config.mode == "ipvs")
         return edits
 
     return compile_objects
@@ -50,13 +50,16 @@ def _services(objects: Objects, config: proxy_config.Config) -> list[Edit]:
     return edits
 
 
-def _policies(objects: Objects) -> list[Edit]:
+def _policies(objects: Objects, *, ipvs: bool) -> list[Edit]:
     """Each node's policy chains."""
-    names = [node.metadata.name for node in objects.nodes]
-    texts = [
-        calico.full_text(name, objects.pods, objects.namespaces, objects.policies) for name in names
-    ]
-    return [
-        Edit(node=name, command=RulesRestore(text=text))
-        for name, text in zip(names, texts, strict=True)
-    ]
+    edits: list[Edit] = []
+    for node in objects.nodes:
+        facts = node_facts(node, node.metadata.name)
+        for family in facts.families:
+            text = calico.full_text(
+                facts.name, objects.pods, objects.namespaces, objects.policies,
+                int(family[-1]), ipvs=ipvs,
+            )  # fmt: skip
+            command = RulesRestore(text=text, family=family)
+            edits.append(Edit(node=facts.name, command=command))
+    return edits

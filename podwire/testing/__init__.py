@@ -2,3 +2,9 @@
 
 Calls sim; heavy imports stay inside fixtures.
 """
+
+from __future__ import annotations
+
+from podwire.testing.programs import load_programs, program, programs_from
+
+__all__ = ["load_programs", "program", "programs_from"]

@@ -113,7 +113,9 @@ def _fits(wanted: ConntrackDelete, orig: Parsed, reply: Parsed) -> bool:
     """Whether a connection agrees in every given field."""
     if orig[0] != PROTOCOLS[wanted.proto] or wanted.orig_dst not in {"", orig[2]}:
         return False
-    return wanted.orig_dport in {0, orig[4]} and wanted.reply_src in {"", reply[1]}
+    if wanted.reply_src not in {"", reply[1]} or wanted.reply_sport not in {0, reply[3]}:
+        return False
+    return wanted.orig_dport in {0, orig[4]}
 
 
 def _forget(link: socket.socket, family: int, raw: bytes) -> None:

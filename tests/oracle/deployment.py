@@ -201,7 +201,7 @@ class Deployment:
     async def _pods(self) -> None:
         disks = Disks(self)
         for index in range(1, self.cluster.nodes + 1):
-            env = flannel.subnet_env(self._conf(), self._me(index), ip_masq=True)
+            env = flannel.subnet_env(self._conf(), [self._me(index)], ip_masq=True)
             await disks.write_file(node_name(index), "/run/flannel/subnet.env", env.encode())
         for pod in self.cluster.pods:
             await self._plug(disks, pod)

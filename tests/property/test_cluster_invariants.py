@@ -36,8 +36,8 @@ def test_a_healed_cluster_agrees_with_itself(seed):
 
 @pytest.mark.parametrize("seed", SEEDS[: max(1, len(SEEDS) // 10)])
 def test_a_healed_cluster_agrees_with_itself_in_ipvs_mode(seed):
-    """Virtual servers instead of chains. Without Calico: docs/kube-proxy.md says what it misses."""
-    _agree_after_steps(Turmoil(seed, proxy_mode="ipvs", cni="flannel"))
+    """Virtual servers instead of chains."""
+    _agree_after_steps(Turmoil(seed, proxy_mode="ipvs"))
 
 
 def _agree_after_steps(world):

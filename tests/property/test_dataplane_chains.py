@@ -1,14 +1,16 @@
-"""Compiled chains equal the plain interpreter: verdicts, counters, draws, marks."""
+"""Compiled chains equal the plain interpreter: verdicts, counters, draws, marks, accounts."""
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from podwire.dataplane.commands import IpsetRestore
 from podwire.dataplane.conntrack import Entry, invert, tuple_of
+from podwire.dataplane.cost import Meter
+from podwire.dataplane.kernel import Kernel
 from podwire.dataplane.netfilter import compile as program
 from podwire.dataplane.netfilter import interpret, show
 from podwire.dataplane.netfilter.env import Env, RngChance
 from podwire.dataplane.netfilter.restore import restore
-from podwire.dataplane.netns import Netns
 from podwire.dataplane.packet import Packet
 from podwire.dataplane.skb import Skb
 from podwire.runtime.rng import SeededRng
@@ -65,6 +67,8 @@ extras = st.sampled_from(
         "-m multiport -p tcp --dports 80,8000:9000 ",
         "-m physdev --physdev-in vethx ",
         "-m bpf --bytecode x ",
+        "-m set --match-set S src ",
+        "-m set ! --match-set L dst,dst ",
         '-m comment --comment "some words" ',
     ]
 )
@@ -80,6 +84,7 @@ targets = st.sampled_from(
         "-j LOG",
         "",
         "-j TRACE",
+        "-j SET --add-set S src --exist",
     ]
 )
 
@@ -130,9 +135,26 @@ def skbs(draw):
     return packet, devices, draw(st.sampled_from(STATES)), draw(st.booleans())
 
 
+SETS = """create S hash:ip counters
+create P hash:ip,port
+create L list:set
+add S 10.0.0.2
+add P 10.1.0.1,tcp:80
+add L S
+add L P
+"""
+
+
+def namespace():
+    """One with the sets that rules may name."""
+    kernel = Kernel("node-1", SeededRng(1))
+    kernel.execute(IpsetRestore(text=SETS), 0)
+    return kernel.netns("")
+
+
 def run_all(walk, text, traffic):
     """Every packet's outcome and the state that is left."""
-    ns = Netns("")
+    ns = namespace()
     ns.local["10.0.0.1"] = "eth0"
     restore(ns.netfilter, text, noflush=True)
     chance = RngChance(SeededRng(3))
@@ -144,11 +166,12 @@ def run_all(walk, text, traffic):
         if state != "INVALID":
             key = tuple_of(packet)
             skb.ct = Entry(id=i, orig=key, reply=invert(key), dnat=dnat)
-        env = Env(ns, i * 10**9, chance, "filter")
+        meter = Meter()
+        env = Env(ns, i * 10**9, chance, "filter", meter=meter)
         verdict = walk(ns.netfilter, "filter", "FORWARD", skb, env, None)
         text_of = verdict.rule.text if verdict.rule is not None else ""
         mark = skb.ct.mark if skb.ct is not None else 0
-        outcomes.append((verdict.kind, text_of, verdict.chain, skb.packet.mark, mark))
+        outcomes.append((verdict.kind, text_of, verdict.chain, skb.packet.mark, mark, meter.take()))
     return outcomes, ns.netfilter.facts()
 
 
@@ -158,7 +181,9 @@ FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChec
 @FEW
 @given(rulesets(), st.lists(skbs(), min_size=1, max_size=12))
 def test_compiled_chains_decide_as_the_plain_interpreter(text, traffic):
-    """Whatever the rules, whatever the packets: same verdicts, same counters, same lists."""
+    """Whatever the rules, whatever the packets: same verdicts, same counters, same lists, and the
+    rules and lookups that a kernel would have gone through, though an index left most out.
+    """
     assert run_all(program.walk, text, traffic) == run_all(interpret.walk, text, traffic)
 
 
@@ -166,7 +191,7 @@ def test_compiled_chains_decide_as_the_plain_interpreter(text, traffic):
 @given(rulesets())
 def test_saved_rules_are_a_fixed_point(text):
     """Printing what was parsed from a print changes nothing."""
-    first, second = Netns(""), Netns("")
+    first, second = namespace(), namespace()
     restore(first.netfilter, text, noflush=True)
     saved = show.save(first.netfilter)
     restore(second.netfilter, saved, noflush=False)

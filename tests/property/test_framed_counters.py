@@ -14,6 +14,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podwire.client.counters import Probe
 from podwire.client.framed.fabric import FramedFabric, serve_fabric
 from podwire.client.framed.methods import Table
 from podwire.client.framed.pipe import pipe
@@ -147,8 +148,8 @@ class Player:
         self._pick(self.datagrams, number).close()
 
     async def _ping(self, place: Any, address: str) -> bool:
-        seconds: float = await self.sockets.ping(*place, address, 0.2)
-        return seconds > 0
+        answer = await self.sockets.probe(*place, Probe(address), 0.2)
+        return bool(answer.seconds > 0)
 
     async def _release(self, owner: str) -> None:
         if owner:

@@ -149,3 +149,75 @@ def test_a_missing_route_over_ipv6_is_found_and_put_back(both):
     assert command.startswith(f"ip route replace {subnet} via ")
     tool(both, node, *command.split())
     assert both.trace(f"pod/{source.metadata.name}", f"[{address}]:8080").fate == "DELIVERED"
+
+
+LOCK = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: lock}
+spec:
+  podSelector: {matchLabels: {app: backend}}
+  policyTypes: [Ingress]
+  ingress: [{from: [{ipBlock: {cidr: %s}}], ports: [{port: 8080}]}]
+"""
+
+
+def _policies_hold(cluster):
+    """Who is let in by an IPv6 block gets in over IPv6 and not over IPv4, and the reverse."""
+    cluster.apply(ARTICLE / "backend.yaml", ARTICLE / "frontend.yaml", SERVICE)
+    assert cluster.converge()
+    targets = [pod for pod in cluster.pods("default") if pod.metadata.name.startswith("backend")]
+    for let_in in (0, 1):
+        cidrs = ("10.244.0.0/16", "fd00:10:244::/56")
+        cluster.apply(LOCK % f'"{cidrs[let_in]}"')
+        assert cluster.converge()
+        for family, service in enumerate(cluster.get(kinds.SERVICE, "both").spec.cluster_ips):
+            wanted = "DELIVERED" if family == let_in else "DENIED_IN"
+            for pod in targets:
+                at = ip_address(pod.status.pod_ips[family].ip)
+                door = f"[{at}]" if at.version == 6 else f"{at}"
+                assert cluster.trace("deploy/frontend", f"{door}:8080").fate == wanted, door
+            door = f"[{service}]" if ":" in service else service
+            report = cluster.trace("deploy/frontend", f"{door}:80")
+            assert {branch.fate for branch in report.branches} == {wanted}, door
+            code = curl(cluster, "-m", "3", f"http://{door}/hostname").code
+            assert (code == 0) == (wanted == "DELIVERED")
+
+
+@pytest.mark.podwire(ip_family="dual", nodes=2, cni="calico")
+def test_calico_holds_policies_in_both_families(cluster):
+    """With kube-proxy's iptables mode."""
+    _policies_hold(cluster)
+
+
+@pytest.mark.podwire(ip_family="dual", nodes=2, cni="calico", proxy_mode="ipvs")
+def test_calico_holds_policies_in_both_families_of_ipvs(cluster):
+    """What IPVS sends on is judged in OUTPUT, by ip6tables too."""
+    _policies_hold(cluster)
+
+
+@pytest.mark.podwire(ip_family="dual", nodes=2, cni="calico")
+def test_a_pod_without_egress_still_finds_its_neighbours(cluster):
+    """Neighbour discovery passes whatever the policies say: refused is the connection, no more."""
+    cluster.apply(ARTICLE / "backend.yaml", ARTICLE / "frontend.yaml", SERVICE, """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: shut}
+spec: {podSelector: {matchLabels: {app: frontend}}, policyTypes: [Egress]}
+""")  # fmt: skip
+    assert cluster.converge()
+    six = cluster.get(kinds.SERVICE, "both").spec.cluster_ips[1]
+    report = cluster.trace("deploy/frontend", f"[{six}]:80")
+    assert report.fate == "DENIED_OUT"
+    assert "default/shut" in report.cause.summary
+    cluster.apply("""
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: shut}
+spec:
+  podSelector: {matchLabels: {app: frontend}}
+  policyTypes: [Egress]
+  egress: [{to: [{ipBlock: {cidr: "fd00:10:244::/56"}}]}]
+""")
+    assert cluster.converge()
+    assert cluster.trace("deploy/frontend", f"[{six}]:80").fate == "DELIVERED"

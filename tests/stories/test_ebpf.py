@@ -86,3 +86,83 @@ def test_the_mode_is_changed_and_leaves_nothing_behind(cluster):
     assert cluster.trace("node/node-1", "svc/kube-dns:53", namespace="kube-system").fate == (
         "DELIVERED"
     )
+
+
+def configure(cluster, text):
+    """The section ``cilium`` of kube-proxy's ConfigMap; then a restart."""
+    found = cluster.get(kinds.CONFIG_MAP, "kube-proxy", "kube-system")
+    config = found.data["config.conf"].partition("cilium:")[0]
+    patch = cluster.cluster.client.patch
+    change = {"data": {"config.conf": f"{config}\ncilium: {{{text}}}\n"}}
+    cluster.run(patch(kinds.CONFIG_MAP, "kube-proxy", change, "kube-system"))
+    stamp = {"kubectl.kubernetes.io/restartedAt": text}
+    change = {"spec": {"template": {"metadata": {"annotations": stamp}}}}
+    cluster.run(patch(kinds.DAEMON_SET, "kube-proxy", change, "kube-system"))
+    assert cluster.converge()
+
+
+def test_a_backend_elsewhere_answers_the_client_itself(article):
+    """DSR: the backend sees the client, and its node answers in the Service's name; TCP and UDP.
+    In hybrid mode UDP is masqueraded as before.
+    """
+    node = article.get(kinds.NODE, "node-1", "")
+    address = node.internal_ip
+    configure(article, "bpf-lb-mode: dsr")
+    report = article.trace("external", f"{address}:30099", draw=0.0)
+    fates = {(b.fate, b.destination) for b in report.branches}
+    assert {fate for fate, _ in fates} == {"DELIVERED"}
+    seen = set()
+    for draw in (0.1, 0.5, 0.9):
+        report = article.trace("external", f"{address}:30099", draw=draw)
+        drawn = next(b for b in report.branches if b.drawn)
+        seen.add(drawn.node)
+        last = report.hops[-1].steps[-1]
+        assert f"{report.flow.src}:" in last.detail
+        back = [hop.node for hop in report.reply_hops if hop.node]
+        told = [s.detail for s in steps_of(report) if s.result == "learn"]
+        if drawn.node == "node-1":
+            assert told == []
+        else:
+            assert told == [f"dsr option {address}:30099"]
+            assert "node-1" not in back
+    assert len(seen) > 1
+    fates = {}
+    for size in (1442, 1443):
+        report = article.trace("external", f"{address}:30099", size_bytes=size)
+        fates[size] = {b.fate for b in report.branches}
+    assert fates == {1442: {"DELIVERED"}, 1443: {"DELIVERED", "MTU_EXCEEDED"}}
+    configure(article, "bpf-lb-mode: hybrid, bpf-lb-algorithm: maglev")
+    report = article.trace("external", f"{address}:30099")
+    assert {branch.fate for branch in report.branches} == {"DELIVERED"}
+    dump = ask(article, "cilium-dbg", "bpf", "lb", "dump")[0]
+    assert "MAGLEV: ID=" in dump
+    assert "FLAGS=NodePort+dsr" in dump
+
+
+def test_only_the_nodes_own_sockets_are_translated_if_asked_so(article):
+    """bpf-lb-sock-hostns-only: a pod's packets are translated at its device, one by one."""
+    configure(article, 'bpf-lb-sock-hostns-only: "true"')
+    report = article.trace("deploy/frontend", "svc/backend")
+    assert report.fate == "DELIVERED"
+    assert "cil_from_container" in [s.object for s in steps_of(report)]
+    assert [s.object for s in steps_of(article.trace("node/node-1", "svc/backend"))] == [
+        "cil_sock4_connect"
+    ]
+
+
+def test_a_value_that_is_not_modelled_ends_the_pod_with_words(cluster):
+    """XDP acceleration: the log says so, as for a mode that does not exist."""
+    found = cluster.get(kinds.CONFIG_MAP, "kube-proxy", "kube-system")
+    text = found.data["config.conf"] + "cilium: {bpf-lb-acceleration: native}\n"
+    patch = cluster.cluster.client.patch
+    change = {"data": {"config.conf": text}}
+    cluster.run(patch(kinds.CONFIG_MAP, "kube-proxy", change, "kube-system"))
+    pod = next(p for p in cluster.pods("kube-system") if p.metadata.name.startswith("kube-proxy"))
+    cluster.delete(kinds.POD, pod.metadata.name, "kube-system")
+    cluster.sleep(20)
+    fresh = next(
+        p for p in cluster.pods("kube-system")
+        if p.metadata.name.startswith("kube-proxy") and p.spec.node_name == pod.spec.node_name
+    )  # fmt: skip
+    ended = fresh.status.container_statuses[0]
+    assert ended.restart_count > 0

@@ -4,6 +4,7 @@ import pytest
 
 from podwire.api import kinds
 from podwire.explain.table import render
+from tests.property.turmoil import policy
 from tests.stories.test_dual_stack import SERVICE, curl
 from tests.stories.test_explanations import ARTICLE, SERVICES, because
 from tests.stories.test_node_commands import ask
@@ -126,3 +127,38 @@ def test_both_families_have_virtual_servers(cluster):
         answer = curl(cluster, f"http://{door}/")
         assert answer.code == 0, (door, answer)
     assert f"TCP  [{six}]:80 rr\n" in ask(cluster, "ipvsadm", "-Ln")[0]
+
+
+@pytest.mark.podwire(proxy_mode="ipvs", cni="calico", nodes=1)
+def test_policies_hold_for_pods_of_the_same_node(cluster):
+    """What a virtual server sends to a pod of its own node passes OUTPUT; Calico judges it there:
+    from pods and from outside, by cluster IP and by NodePort. The node itself may.
+    """
+    only_backend = policy("lock", "backend", [])
+    door = SERVICE.replace("ipFamilyPolicy: RequireDualStack", "externalTrafficPolicy: Local")
+    cluster.apply(ARTICLE / "backend.yaml", ARTICLE / "frontend.yaml", door, only_backend)
+    assert cluster.converge()
+    node_port = f"{cluster.get(kinds.NODE, 'node-1', '').internal_ip}:30099"
+    for source in ("deploy/frontend", "external"):
+        for target in ("svc/backend", node_port):
+            if (source, target) == ("external", "svc/backend"):
+                continue
+            report = cluster.trace(source, target)
+            assert {b.fate for b in report.branches} == {"DENIED_IN"}, (source, target)
+            assert "default/lock" in report.cause.summary
+    assert cluster.trace("node/node-1", "svc/backend").fate == "DELIVERED"
+    cluster.delete(kinds.NETWORK_POLICY, "lock")
+    assert cluster.converge()
+    assert cluster.trace("deploy/frontend", "svc/backend").fate == "DELIVERED"
+    assert cluster.trace("external", node_port).fate == "DELIVERED"
+
+
+@pytest.mark.podwire(proxy_mode="iptables", cni="calico", nodes=1)
+def test_calico_follows_a_change_of_the_mode(cluster):
+    """The chains for IPVS and the set of the node's addresses come and go with kube-ipvs0."""
+    assert cluster.converge()
+    for mode in ("ipvs", "iptables"):
+        switch(cluster, mode)
+        told = mode == "ipvs"
+        assert ("cali-forward-check" in ask(cluster, "iptables-save")[0]) == told
+        assert ("cali40this-host" in ask(cluster, "ipset", "list", "-n")[0]) == told

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
 from podwire.dataplane.commands import AnyCommand, EbpfMapUpdate
 from podwire.kube_proxy import addresses
+from podwire.kube_proxy.cilium import CiliumConfig
 from podwire.kube_proxy.config import Config
 from podwire.kube_proxy.core import Proxier
 from podwire.kube_proxy.mode import Answers, Argv, Mode, Sync
 from podwire.kube_proxy.model import NodeFacts, family_of
-from podwire.kube_proxy.modes.ebpf.plan import plan_sync
+from podwire.kube_proxy.modes.ebpf.plan import NOTES, plan_sync
 
 DUMP: Argv = ("cilium-dbg", "status")
 
@@ -21,9 +22,7 @@ class Settings:
     """Hashable: part of the key under which renderings are shared."""
 
     node_port_ips: tuple[str, ...] = ()
-    mode: str = "snat"
-    algorithm: str = "random"
-    host_namespace_only: bool = False
+    cilium: CiliumConfig = field(default_factory=CiliumConfig)
 
 
 class EbpfMode(Mode):
@@ -31,6 +30,7 @@ class EbpfMode(Mode):
 
     name = "ebpf"
     title = "ebpf"
+    annotations = NOTES
     restore_base_s = 0.001
     restore_per_change_s = 0.000_005
     """One bpf() call per entry: a guess at a few microseconds each."""
@@ -48,7 +48,7 @@ class EbpfMode(Mode):
             elif word != "localhost" and family_of(word) == family:
                 net = ip_network(word, strict=False)
                 chosen.update(dict.fromkeys(ip for ip in own if ip_address(ip) in net))
-        return Settings(tuple(chosen))
+        return Settings(tuple(chosen), config.cilium)
 
     def questions(
         self,

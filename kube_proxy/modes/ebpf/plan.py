@@ -1,82 +1,197 @@
 """From Services to map entries. Source: cilium pkg/loadbalancer (reflectors, bpf_reconciler.go).
 
-Ids are a node's own, given out in the order of frontends and never twice.
+Ids are a node's own, given out in the order of frontends and never twice. Nodes that gave out the
+same and see the same change share the step; what only one node knows, its pods, is a command apart.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from podwire.api.views import Service
 from podwire.dataplane.commands import EbpfMapUpdate
 from podwire.dataplane.ebpf.maps import SECOND_FAMILY
-from podwire.kube_proxy.conntrack import Wanted
 from podwire.kube_proxy.core import Proxier
 from podwire.kube_proxy.mode import Sync
-from podwire.kube_proxy.model import (
-    Endpoint,
-    ServicePort,
-    categorize,
-    endpoints_of,
-    host_port,
-    service_ports,
-)
+from podwire.kube_proxy.model import Endpoint, ServicePort, categorize, host_port
+from podwire.kube_proxy.pieces import Base, Prepared, base, prepared, udp_wanted
+from podwire.kube_proxy.table import NOTHING, Draft, Table
 
+MODE_NOTE = "service.cilium.io/forwarding-mode"
+ALGORITHM_NOTE = "service.cilium.io/lb-algorithm"
+RANGES_NOTE = "service.cilium.io/src-ranges-policy"
+NOTES = (MODE_NOTE, ALGORITHM_NOTE, RANGES_NOTE)
+"""The annotations of Services that count."""
 FIRST_ID = {"ipv4": 1, "ipv6": SECOND_FAMILY}
 """Both families' ids come from one space, as upstream's allocator gives them."""
 
 
-@dataclass(slots=True)
+class Said(NamedTuple):
+    """What annotations and configuration say of a Service's port."""
+
+    dsr: bool = False
+    algorithm: str = "undef"
+    deny: bool = False
+
+
+class Front(NamedTuple):
+    """A frontend: ``IP:PORT/PROTO[/i]``, flags, and the backends behind it: those in use, then
+    those that are ending.
+    """
+
+    at: str
+    flags: tuple[str, ...]
+    active: list[Endpoint]
+    ending: list[Endpoint]
+    algorithm: str
+    maglev: bool
+    """Whether clients are spread by Maglev."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """One service port's frontends on a node."""
+
+    port: ServicePort
+    endpoints: tuple[Endpoint, ...]
+    fronts: tuple[Front, ...]
+    no_local: tuple[bool, bool] = (False, False)
+
+
+Pieces = tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Account:
+    """What the maps hold, by Service; and which ids are whose. Shared between nodes."""
+
+    next_id: int
+    next_backend: int
+    ids: Table[int] = NOTHING
+    backends: Table[int] = NOTHING
+    users: Table[int] = NOTHING
+    """How many Services use a backend."""
+    pieces: Table[Pieces] = NOTHING
+    lines: Table[dict[str, str]] = NOTHING
+    used: Table[tuple[str, ...]] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
 class Programmed:
-    """What the maps hold, by Service; and which ids are whose."""
+    """One node's own account."""
 
-    ids: dict[str, int] = field(default_factory=dict)
-    backends: dict[str, int] = field(default_factory=dict)
-    users: dict[str, int] = field(default_factory=dict)
-    """How many Services use a backend, or a pod of this node."""
-    lines: dict[str, dict[str, str]] = field(default_factory=dict)
-    used: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    next_id: int = 1
-    next_backend: int = 1
+    account: Account
+    pods: dict[str, int] = field(default_factory=dict)
+    """How many Services have an endpoint at an address of a pod of this node."""
 
-    def copy(self) -> Programmed:
-        """Another one, to plan with."""
-        return Programmed(
-            dict(self.ids), dict(self.backends), dict(self.users), dict(self.lines),
-            dict(self.used), self.next_id, self.next_backend,
-        )  # fmt: skip
+
+class Step(NamedTuple):
+    """From one account to the next."""
+
+    after: Account
+    lines: list[str]
+    text: str
+    changed: tuple[Piece, ...]
 
 
 def plan_sync(state: Proxier, devices: tuple[str, ...], *, full: bool) -> Sync | None:
     """The next transaction; None when nothing changed."""
-    held: Programmed = state.programmed or Programmed()
-    keys = list(dict.fromkeys([*state.services, *held.lines] if full else state.dirty))
-    state.dirty.clear()
-    if not keys and not full:
-        return None
     first = FIRST_ID[state.family]
-    after = Programmed(next_id=first, next_backend=first) if full else held.copy()
-    text: list[str] = []
-    if full:
-        text += [f"clear {state.family}", *_programs(state, devices)]
-    changed: list[tuple[ServicePort, tuple[Endpoint, ...]]] = []
-    for key in keys:
-        text += _service(state, after, key, changed)
-    if not text:
+    held: Programmed = state.programmed or Programmed(Account(first, first))
+    step, pods = _all(state, devices) if full else _partial(state, held)
+    state.dirty.clear()
+    lines = [f"update LXC: IP={ip}" for ip in pods if full or ip not in held.pods]
+    if not full:
+        lines += [f"delete LXC: IP={ip}" for ip in held.pods if ip not in pods]
+    texts = [step.text] if step.text else []
+    texts += ["\n".join(lines) + "\n"] if lines else []
+    if not texts:
         return None
-    wanted = Wanted()
-    for port, endpoints in changed:
-        wanted.add(port, endpoints)
     return Sync(
-        commands=(EbpfMapUpdate(text="\n".join(text) + "\n"),),
-        changes=len(text),
+        commands=tuple(EbpfMapUpdate(text=text) for text in texts),
+        changes=len(step.lines) + len(lines),
         full=full,
-        programmed=after,
-        udp=wanted or None,
+        programmed=Programmed(step.after, pods),
+        udp=udp_wanted(step.changed),
     )
 
 
+def _all(state: Proxier, devices: tuple[str, ...]) -> tuple[Step, dict[str, int]]:
+    found = base(state)
+    key = ("ebpf pieces", id(found), state.settings)
+    same = state.shared.text(
+        key, (found,), lambda: {key: _rendered(state, one) for key, one in found.same.items()}
+    )
+    own = {key: _rendered(state, one) for key, one in found.by_node.items()}
+    head = (f"clear {state.family}", *_programs(state, devices))
+    first = FIRST_ID[state.family]
+
+    def work() -> Step:
+        whole = {**same, **own}
+        return _step(Account(first, first), {k: whole[k] for k in sorted(whole)}, head)
+
+    step = state.shared.step(("ebpf", head), same, own.values(), work)
+    pods = state.shared.text(("ebpf pods", id(found)), (found,), lambda: _pods(found))
+    return step, dict(pods.get(state.node.name, {}))
+
+
+def _partial(state: Proxier, held: Programmed) -> tuple[Step, dict[str, int]]:
+    found = {key: _rendered(state, prepared(state, key)) for key in sorted(state.dirty)}
+    old = {key: held.account.pieces.get(key, ()) for key in found}
+    step = state.shared.step(
+        ("ebpf", tuple(found)), held.account, found.values(), lambda: _step(held.account, found)
+    )
+    pods = dict(held.pods)
+    for group, sign in ((old, -1), (found, 1)):
+        for pieces in group.values():
+            for ip in _pods_of((piece.endpoints for piece in pieces), state.node.name):
+                pods[ip] = pods.get(ip, 0) + sign
+    return step, {ip: count for ip, count in pods.items() if count}
+
+
+def _rendered(state: Proxier, one: Prepared | None) -> Pieces:
+    """A Service's pieces on this node; () of one that is none."""
+    if one is None:
+        return ()
+    service = one.service
+
+    def of(port: ServicePort, endpoints: tuple[Endpoint, ...]) -> Piece:
+        said = _said(state, service, port)
+        return Piece(port, endpoints, tuple(_frontends(state, port, endpoints, said)))
+
+    return one.pieces(state.node, ("ebpf", state.settings), of)
+
+
+def _said(state: Proxier, service: Service, port: ServicePort) -> Said:
+    """Source: cilium pkg/annotation (Service annotations), pkg/loadbalancer/reflectors."""
+    cilium, notes = state.settings.cilium, service.metadata.annotations
+    dsr = cilium.is_dsr(port.protocol)
+    if cilium.mode_annotation and notes.get(MODE_NOTE) in {"dsr", "snat"}:
+        dsr = notes[MODE_NOTE] == "dsr"
+    algorithm = "undef"
+    if cilium.algorithm_annotation and notes.get(ALGORITHM_NOTE) in {"random", "maglev"}:
+        algorithm = notes[ALGORITHM_NOTE]
+    return Said(dsr, algorithm, notes.get(RANGES_NOTE) == "deny")
+
+
+def _pods(found: Base) -> dict[str, dict[str, int]]:
+    """By node: its pods that are endpoints, and of how many Services."""
+    nodes: dict[str, dict[str, int]] = {}
+    for one in (*found.same.values(), *found.by_node.values()):
+        for node, ip in dict.fromkeys((e.node, e.ip) for ends in one.endpoints for e in ends):
+            pods = nodes.setdefault(node, {})
+            pods[ip] = pods.get(ip, 0) + 1
+    return nodes
+
+
+def _pods_of(groups: Iterable[tuple[Endpoint, ...]], node: str) -> dict[str, None]:
+    return {e.ip: None for ends in groups for e in ends if e.node == node}
+
+
 def _programs(state: Proxier, devices: tuple[str, ...]) -> list[str]:
-    s = state.settings
+    s = state.settings.cilium
     names = [f"cil_sock{n}_{call}" for n in (4, 6) for call in
              ("connect", "sendmsg", "recvmsg", "getpeername")]  # fmt: skip
     found = [f"attach {name} cgroup" for name in names]
@@ -85,127 +200,198 @@ def _programs(state: Proxier, devices: tuple[str, ...]) -> list[str]:
                   ("cil_from_netdev", "cil_to_netdev")]  # fmt: skip
     found += ["attach cil_from_container *", "attach cil_from_overlay *"]
     return [*found, f"config mode={s.mode}", f"config algorithm={s.algorithm}",
+            f"config tableSize={s.table_size}",
             f"config hostNamespaceOnly={str(s.host_namespace_only).lower()}"]  # fmt: skip
 
 
-def _service(
-    state: Proxier, after: Programmed, key: str,
-    changed: list[tuple[ServicePort, tuple[Endpoint, ...]]],
-) -> list[str]:  # fmt: skip
-    """The lines that bring one Service's entries up to date."""
-    service, slices = state.services.get(key), state.slices_of(key)
-    before, old_users = after.lines.pop(key, {}), after.used.pop(key, ())
-    wanted: dict[str, str] = {}
-    users: dict[str, None] = {}
-    texts: list[str] = []
-    annotated = service.metadata.annotations if service is not None else {}
-    for port in service_ports(service, state.family) if service is not None else ():
-        endpoints = endpoints_of(port, slices, state.node.name)
-        changed.append((port, endpoints))
-        for at, flags, ends in _frontends(state, port, endpoints, annotated):
-            _entries(state, after, port, at, flags, ends, wanted, users)
-    for text in users:
-        after.users[text] = after.users.get(text, 0) + 1
-    for text in old_users:
-        after.users[text] -= 1
-        if not after.users[text]:
-            del after.users[text]
-            known = after.backends.pop(text, None)
-            texts.append(f"delete {text}" if known is None else f"delete BE: ID={known}")
-    gone = [k for k in before if k not in wanted]
-    for k in gone:
-        if k.endswith(" SLOT=0"):
-            after.ids.pop(k.removesuffix(" SLOT=0").removeprefix("SVC: ADDR="), None)
-    if service is not None:
-        after.lines[key], after.used[key] = wanted, tuple(users)
-    news = [f"update {line}" for k, line in wanted.items() if before.get(k) != line]
-    return [*(n for n in news if n.startswith("update BE")),
-            *(n for n in news if not n.startswith("update BE")),
-            *(f"delete {before[k] if k.startswith('SVC') else k}" for k in gone
-              if not k.startswith(("BE: ", "LXC: "))), *texts]  # fmt: skip
-
-
-Front = tuple[str, tuple[str, ...], list[Endpoint]]
-
-
 def _frontends(
-    state: Proxier, port: ServicePort, endpoints: tuple[Endpoint, ...],
-    annotated: dict[str, str],
-) -> list[Front]:  # fmt: skip
+    state: Proxier, port: ServicePort, endpoints: tuple[Endpoint, ...], said: Said
+) -> list[Front]:
     choice = categorize(port, endpoints, state.node)
     everyone, local = list(choice.cluster), list(choice.local)
     own = [e for e in endpoints if e.node == state.node.name]
     inner = [e for e in local if e in own] if port.internal_local else everyone
     outer = local if port.external_local else everyone
+    inner_ending = _ending(own if port.internal_local else endpoints, inner)
+    outer_ending = _ending(own if port.external_local else endpoints, outer)
     policy = [*(["Local"] if port.external_local else []),
               *(["InternalLocal"] if port.internal_local else [])]  # fmt: skip
     affinity = ["sessionAffinity"] if port.affinity_s else []
-    extra = ["dsr"] if annotated.get("service.cilium.io/forwarding-mode") == "dsr" else []
+    extra = ["dsr"] if said.dsr else []
     two = port.external_local != port.internal_local
-    any_ip = "::" if state.family == "ipv6" else "0.0.0.0"
-    proto = port.protocol.upper()
-    outside: list[tuple[str, list[str]]] = []
-    if port.node_port:
-        outside.append((f"{host_port(any_ip, port.node_port)}/{proto}", ["NodePort"]))
-        outside += [(f"{host_port(ip, port.node_port)}/{proto}", ["NodePort"])
-                    for ip in state.settings.node_port_ips]  # fmt: skip
-    ranged = ["check source-range"] if port.source_ranges else []
-    outside += [(f"{host_port(ip, port.port)}/{proto}", ["ExternalIPs"])
-                for ip in port.external_ips]  # fmt: skip
-    outside += [(f"{host_port(ip, port.port)}/{proto}", ["LoadBalancer", "ranged"])
-                for ip in port.lb_ips]  # fmt: skip
+    any_ip = host_port("::" if state.family == "ipv6" else "0.0.0.0", port.node_port)
+    ranged = ["check source-range", *(["deny"] if said.deny else [])] if port.source_ranges else []
     found: list[Front] = []
-    cluster = f"{host_port(port.cluster_ip, port.port)}/{proto}"
-    found.append((cluster, ("ClusterIP", *policy, *affinity, "non-routable"), inner))
-    for at, (kind, *ranges) in outside:
-        closed = ["non-routable"] if at.startswith(host_port(any_ip, port.node_port)) else []
+
+    def front(
+        at: str, flags: Iterable[str], active: list[Endpoint], ending: list[Endpoint]
+    ) -> None:
+        flags = tuple(flags)
+        found.append(Front(at, flags, active, ending, said.algorithm, _spreads(state, flags, said)))
+
+    cluster = f"{host_port(port.cluster_ip, port.port)}/{port.protocol.upper()}"
+    front(cluster, ("ClusterIP", *policy, *affinity, "non-routable", *extra), inner, inner_ending)
+    for at, kind in _outside(state, port, any_ip):
+        closed = ["non-routable"] if at.startswith(any_ip) else []
         scopes = ["two-scopes"] if two else []
-        checks = ranged if ranges else []
+        checks = ranged if kind != "NodePort" else []
         flags = (kind, *policy, *affinity, *closed, *checks, *scopes, *extra)
-        found.append((at, flags, outer))
+        front(at, flags, outer, outer_ending)
         if two:
-            found.append((f"{at}/i", flags, inner))
-    return sorted(found, key=lambda front: (front[0].endswith("/i"), front[0]))
+            front(f"{at}/i", flags, inner, inner_ending)
+    return sorted(found, key=lambda front: (front.at.endswith("/i"), front.at))
+
+
+def _ending(endpoints: Sequence[Endpoint], used: Sequence[Endpoint]) -> list[Endpoint]:
+    """Those that keep their connections and get no new ones."""
+    return [e for e in endpoints if e.terminating and e.serving and e not in used]
+
+
+def _outside(state: Proxier, port: ServicePort, any_ip: str) -> list[tuple[str, str]]:
+    """The addresses at which clients outside ask, and the type of each."""
+    node_ports = []
+    if port.node_port:
+        own = [host_port(ip, port.node_port) for ip in state.settings.node_port_ips]
+        node_ports = [any_ip, *own]
+    external = [host_port(ip, port.port) for ip in port.external_ips]
+    balanced = [host_port(ip, port.port) for ip in port.lb_ips]
+    proto = port.protocol.upper()
+    return [
+        (f"{at}/{proto}", kind)
+        for kind, ats in (
+            ("NodePort", node_ports),
+            ("ExternalIPs", external),
+            ("LoadBalancer", balanced),
+        )
+        for at in ats
+    ]
+
+
+def _spreads(state: Proxier, flags: tuple[str, ...], said: Said) -> bool:
+    """Whether clients are spread by Maglev: never at the address that stands for all of a node;
+    at a cluster IP only where the Service itself says so (nodeport-explicit-maglev.txtar).
+    """
+    if said.algorithm == "maglev":
+        return "non-routable" not in flags or flags[0] == "ClusterIP"
+    default = said.algorithm == "undef" and state.settings.cilium.algorithm == "maglev"
+    return default and "non-routable" not in flags
+
+
+# ---------------------------------------------------------------- from account to account
+
+
+class _Drafts:
+    """An account while it is changed."""
+
+    def __init__(self, start: Account) -> None:
+        self.next_id, self.next_backend = start.next_id, start.next_backend
+        self.ids, self.backends, self.users = (
+            Draft(start.ids), Draft(start.backends), Draft(start.users),
+        )  # fmt: skip
+        self.pieces, self.lines, self.used = (
+            Draft(start.pieces), Draft(start.lines), Draft(start.used),
+        )  # fmt: skip
+
+    def done(self) -> Account:
+        """The account."""
+        return Account(
+            self.next_id, self.next_backend, self.ids.done(), self.backends.done(),
+            self.users.done(), self.pieces.done(), self.lines.done(), self.used.done(),
+        )  # fmt: skip
+
+
+def _step(start: Account, found: dict[str, Pieces], head: tuple[str, ...] = ()) -> Step:
+    """Worked out once for all nodes that make the same step."""
+    drafts, lines = _Drafts(start), list(head)
+    for key, pieces in found.items():
+        lines += _service(drafts, key, pieces)
+    text = "\n".join(lines) + "\n" if lines else ""
+    changed = tuple(piece for pieces in found.values() for piece in pieces)
+    return Step(drafts.done(), lines, text, changed)
+
+
+def _service(drafts: _Drafts, key: str, pieces: Pieces) -> list[str]:
+    """The lines that bring one Service's entries up to date."""
+    before, old_users = drafts.lines.get(key) or {}, drafts.used.get(key) or ()
+    backends: dict[str, str] = {}
+    wanted: dict[str, str] = {}
+    users: dict[str, None] = {}
+    for piece in pieces:
+        for front in piece.fronts:
+            _entries(drafts, piece.port, front, backends, wanted, users)
+    for text in users:
+        drafts.users.put(text, (drafts.users.get(text) or 0) + 1)
+    freed: list[str] = []
+    for text in old_users:
+        left = (drafts.users.get(text) or 0) - 1
+        drafts.users.put(text, left or None)
+        if not left:
+            freed.append(f"delete BE: ID={drafts.backends.get(text)}")
+            drafts.backends.put(text, None)
+    whole = {**backends, **wanted}
+    gone = [k for k in before if k not in whole]
+    for k in gone:
+        if k.endswith(" SLOT=0"):
+            drafts.ids.put(k.removesuffix(" SLOT=0").removeprefix("SVC: ADDR="), None)
+    drafts.pieces.put(key, pieces or None)
+    drafts.lines.put(key, whole or None)
+    drafts.used.put(key, tuple(users) or None)
+    return [
+        *[f"update {line}" for k, line in whole.items() if before.get(k) != line],
+        *[
+            f"delete {before[k] if k.startswith('SVC') else k}"
+            for k in gone
+            if not k.startswith("BE: ")
+        ],
+        *freed,
+    ]
 
 
 def _entries(
-    state: Proxier, after: Programmed, port: ServicePort, at: str, flags: tuple[str, ...],
-    ends: list[Endpoint], wanted: dict[str, str], users: dict[str, None],
+    drafts: _Drafts, port: ServicePort, front: Front,
+    backends: dict[str, str], wanted: dict[str, str], users: dict[str, None],
 ) -> None:  # fmt: skip
-    if at not in after.ids:
-        after.ids[at], after.next_id = after.next_id, after.next_id + 1
-    number = after.ids[at]
-    proto, joined = port.protocol.upper(), "+".join(flags)
-    numbers = []
-    for end in ends:
-        text = f"{host_port(end.ip, end.port)}/{proto}"
-        if text not in after.backends:
-            after.backends[text], after.next_backend = after.next_backend, after.next_backend + 1
-        be = after.backends[text]
-        numbers.append(be)
-        users[text] = None
-        condition = "terminating" if end.terminating else "active"
-        wanted[f"BE: ID={be}"] = f"BE: ID={be} ADDR={text} STATE={condition}"
-        if port.affinity_s:
-            wanted[f"AFF: ID={number} BEID={be}"] = f"AFF: ID={number} BEID={be}"
-        if end.node == state.node.name:
-            here = f"LXC: IP={end.ip}"
-            wanted[here], users[here] = here, None
+    at, joined = front.at, "+".join(front.flags)
+    number = drafts.ids.get(at)
+    if number is None:
+        number, drafts.next_id = drafts.next_id, drafts.next_id + 1
+        drafts.ids.put(at, number)
+    numbers = [
+        _backend(drafts, port, end, backends, users) for end in (*front.active, *front.ending)
+    ]
+    active = numbers[: len(front.active)]
+    if port.affinity_s:
+        lines = [f"AFF: ID={number} BEID={be}" for be in active]
+        wanted.update(zip(lines, lines, strict=True))
     address = at.removesuffix("/i").rpartition("/")[0]
     wanted[f"REV: ID={number}"] = f"REV: ID={number} ADDR={address}"
     wanted[f"SVC: ADDR={at} SLOT=0"] = (
-        f"SVC: ID={number} ADDR={at} SLOT=0 LBALG=undef AFFTimeout={port.affinity_s} "
-        f"COUNT={len(ends)} QCOUNT=0 FLAGS={joined} # {port.name}"
+        f"SVC: ID={number} ADDR={at} SLOT=0 LBALG={front.algorithm} AFFTimeout={port.affinity_s} "
+        f"COUNT={len(active)} QCOUNT={len(front.ending)} FLAGS={joined} # {port.name}"
     )
     for slot, be in enumerate(numbers, 1):
         wanted[f"SVC: ADDR={at} SLOT={slot}"] = (
             f"SVC: ID={number} ADDR={at} SLOT={slot} BEID={be} COUNT=0 QCOUNT=0 FLAGS={joined}"
         )
-    if "check source-range" in flags:
-        for cidr in port.source_ranges:
-            line = f"SRCRANGE: ID={number} CIDR={cidr}"
-            wanted[line] = line
-    routable = "non-routable" not in flags and state.settings.algorithm == "maglev"
-    if routable and numbers:
-        ids = ",".join(str(n) for n in numbers)
+    if front.flags[0] != "NodePort":
+        lines = [f"SRCRANGE: ID={number} CIDR={cidr}" for cidr in port.source_ranges]
+        wanted.update(zip(lines, lines, strict=True))
+    if active and front.maglev:
+        ids = ",".join(str(n) for n in active)
         wanted[f"MAGLEV: ID={number}"] = f"MAGLEV: ID={number} BACKENDS={ids}"
+
+
+def _backend(
+    drafts: _Drafts, port: ServicePort, end: Endpoint,
+    backends: dict[str, str], users: dict[str, None],
+) -> int:  # fmt: skip
+    """A backend's entry, and its number."""
+    text = f"{end.text}/{port.protocol.upper()}"
+    number = drafts.backends.get(text)
+    if number is None:
+        number, drafts.next_backend = drafts.next_backend, drafts.next_backend + 1
+        drafts.backends.put(text, number)
+    users[text] = None
+    condition = "terminating" if end.terminating else "active"
+    backends[f"BE: ID={number}"] = f"BE: ID={number} ADDR={text} STATE={condition}"
+    return number

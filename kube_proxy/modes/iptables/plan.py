@@ -1,7 +1,8 @@
 """From changed Services to one restore input: what is written, what is left, what is deleted.
 
-Nodes whose kernels hold the same rules and that see the same change share the work: a transition
-(account before, changed pieces) is worked out once per process.
+Nodes whose kernels hold the same rules and that see the same change share the work. What is the
+same on all nodes is one account (``Common``); Services whose rules depend on the node are few, and
+only they, and the joining of the text, are a node's own work.
 
 Source: kubernetes pkg/proxy/iptables/proxier.go (syncProxyRules).
 """
@@ -10,37 +11,85 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from podwire.api.views import EndpointSlice, Service
 from podwire.dataplane.commands import RulesRestore
-from podwire.kube_proxy.core import Proxier, versions
+from podwire.kube_proxy.core import Proxier
 from podwire.kube_proxy.iptables import chains_of
 from podwire.kube_proxy.mode import Sync
-from podwire.kube_proxy.model import ServicePort, endpoints_of, service_ports
+from podwire.kube_proxy.model import Endpoint, ServicePort
 from podwire.kube_proxy.modes.iptables.rules import Piece, render
 from podwire.kube_proxy.modes.iptables.settings import Settings
 from podwire.kube_proxy.modes.iptables.text import OWN_PREFIXES, fixed_rules, restore_text
-from podwire.kube_proxy.pieces import differs_by_node, no_local, no_local_gauges, udp_wanted
+from podwire.kube_proxy.pieces import Prepared, base, no_local_gauges, prepared, udp_wanted
 
 LARGE_CLUSTER_ENDPOINTS = 1000
 SECOND_NS = 1_000_000_000
 Pieces = tuple[Piece, ...]
 
 
+class Tally(NamedTuple):
+    """What some pieces come to."""
+
+    endpoints: int = 0
+    filter: int = 0
+    """Rules of the filter table."""
+    top: int = 0
+    """Rules of nat's top-level chains."""
+    rules: int = 0
+    """Rules of the service ports' own chains."""
+    no_local_internal: int = 0
+    no_local_external: int = 0
+
+    def plus(self, pieces: Iterable[Piece], sign: int = 1) -> Tally:
+        """With (or, -1, without) these."""
+        counts = list(self)
+        for p in pieces:
+            own = (len(p.endpoints), p.n_filter, p.n_top, p.n_rules, *p.no_local)
+            for i, count in enumerate(own):
+                counts[i] += sign * count
+        return Tally(*counts)
+
+    def both(self, other: Tally) -> Tally:
+        """The sum of two."""
+        return Tally(*map(int.__add__, self, other))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Account:
-    """The rules a kernel holds. Shared between nodes and compared by identity."""
+class Common:
+    """Rules that all nodes with the same tables have. Shared between them, never changed."""
 
     pieces: dict[str, Pieces]
-    """By Service; never changed."""
-    n_endpoints: int
-    n_nat: int
-    """Rules of the nat table that belong to service ports."""
-    no_local: tuple[int, int]
-    """Service ports whose internal, and external, traffic meets no local endpoint."""
+    """By Service."""
+    tally: Tally
 
 
-EMPTY = Account({}, 0, 0, (0, 0))
+@dataclass(frozen=True, slots=True, eq=False)
+class Account:
+    """The rules a kernel holds."""
+
+    common: Common
+    own: dict[str, Pieces]
+    """Of Services whose rules depend on the node."""
+    own_tally: Tally
+
+    def of(self, key: str) -> Pieces:
+        """A Service's."""
+        return self.own.get(key) or self.common.pieces.get(key, ())
+
+    @property
+    def tally(self) -> Tally:
+        """Of all."""
+        return self.common.tally.both(self.own_tally)
+
+    def ordered(self) -> list[Piece]:
+        """All pieces, in the order of their Services."""
+        common, own = self.common.pieces, self.own
+        keys = sorted((*common, *own)) if own else sorted(common)
+        return [piece for key in keys for piece in own.get(key) or common[key]]
+
+
+EMPTY = Account(Common({}, Tally()), {}, Tally())
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +103,14 @@ class Programmed:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Transition:
+class Step:
     """From one account to the next."""
 
     after: Account
-    changed: tuple[Piece, ...]
+    changed: Sequence[Piece]
+    """Whose own chains are written."""
     gone: tuple[str, ...]
     """Chains of Services that changed which are not needed any more."""
-    ordered: tuple[Piece, ...]
-    n_filter: int
-    """Rules of the filter table that belong to service ports."""
-    n_nat: int
-    """Rules of the nat table that are written for service ports."""
 
 
 def plan_restore(
@@ -81,22 +126,21 @@ def plan_restore(
     nat table on a full sync.
     """
     held: Programmed = state.programmed or Programmed(EMPTY)
-    start = EMPTY if full else held.account
-    keys = list(state.services if full else state.dirty)
+    step = _all(state) if full else _partial(state, held.account)
     state.dirty.clear()
-    found = _changed(state, start, keys)
     waited_s = (now_ns - held.cleaned_ns) / SECOND_NS
-    if not full and not found and not (held.stale and waited_s > state.sync_period_s):
-        return None
-    step = _transition(state, start, found)
-    large = step.after.n_endpoints > LARGE_CLUSTER_ENDPOINTS
+    if step is None:
+        if not held.stale or waited_s <= state.sync_period_s:
+            return None
+        step = Step(held.account, (), ())
+    large = step.after.tally.endpoints > LARGE_CLUSTER_ENDPOINTS
     stale = _stale(held, step, nat, full=full)
     clean = not large or full or waited_s > state.sync_period_s
-    text = _text(state, step, stale if clean else (), node_port_ips)
+    command = _command(state, step, stale if clean else (), node_port_ips, full=full)
     gauges, written = _count(state.settings, step, node_port_ips)
     cleaned_ns = now_ns if clean else held.cleaned_ns
     return Sync(
-        commands=(*before, RulesRestore(text=text, family=state.family)),
+        commands=(*before, command),
         changes=written,
         full=full,
         programmed=Programmed(step.after, () if clean else stale, cleaned_ns),
@@ -106,165 +150,155 @@ def plan_restore(
     )
 
 
-def _changed(state: Proxier, start: Account, keys: Iterable[str]) -> dict[str, Pieces]:
-    """The pieces of Services whose rules differ from the account's; () for those that went."""
-    known = start.n_endpoints if start is not EMPTY else _declared(state)
-    comments = known <= LARGE_CLUSTER_ENDPOINTS
-    found = _rendered(state, start, keys, comments=comments)
-    total = start.n_endpoints
-    for key, pieces in found.items():
-        total += _endpoints(pieces) - _endpoints(start.pieces.get(key, ()))
-    if (total <= LARGE_CLUSTER_ENDPOINTS) != comments:
-        found = _rendered(state, start, keys, comments=not comments)
-    return found
+# ---------------------------------------------------------------- what changed
 
 
-def _rendered(
-    state: Proxier, start: Account, keys: Iterable[str], *, comments: bool
-) -> dict[str, Pieces]:
-    found = {}
-    for key in keys:
-        pieces = _pieces(state, key, comments)
-        if pieces != start.pieces.get(key, ()):
-            found[key] = pieces
-    return found
-
-
-def _declared(state: Proxier) -> int:
-    """How many endpoints the slices hold: near enough to guess the cluster's size."""
-    return sum(
-        len(s.endpoints) * len(s.ports) for own in state.slices.values() for s in own.values()
-    )
-
-
-def _endpoints(pieces: Pieces) -> int:
-    return sum(len(piece.endpoints) for piece in pieces)
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A Service as far as all nodes share it."""
-
-    ports: tuple[ServicePort, ...]
-    pieces: Pieces
-    """What every node has; () when something depends on the node."""
-
-
-def _pieces(state: Proxier, key: str, comments: bool) -> Pieces:
-    service = state.services.get(key)
-    if service is None:
+def _rendered(state: Proxier, one: Prepared | None, *, comments: bool) -> Pieces:
+    """A Service's pieces on this node; () of one that is none."""
+    if one is None:
         return ()
-    slices = state.slices_of(key)
-    revision = versions(service, slices)
-    shared_key: Hashable = None
-    if revision:
-        shared_key = ("iptables", revision, state.settings.of_pieces, comments)
-    prepared = state.shared.piece(
-        shared_key, lambda: _prepare(state, service, slices, comments=comments)
-    )
-    if prepared.pieces or not prepared.ports:
-        return prepared.pieces
-    node_key = (shared_key, state.node) if revision else None
-    return state.shared.piece(
-        node_key, lambda: _render(state, prepared.ports, slices, comments=comments)
-    )
-
-
-def _prepare(
-    state: Proxier, service: Service, slices: list[EndpointSlice], *, comments: bool
-) -> Prepared:
-    ports = service_ports(service, state.family)
-    if any(differs_by_node(port, slices, state.node.name) for port in ports):
-        return Prepared(ports, ())
-    return Prepared(ports, _render(state, ports, slices, comments=comments))
-
-
-def _render(
-    state: Proxier,
-    ports: tuple[ServicePort, ...],
-    slices: list[EndpointSlice],
-    *,
-    comments: bool,
-) -> Pieces:
     node, settings = state.node, state.settings
-    return tuple(
-        render(
-            port, endpoints_of(port, slices, node.name), node, settings, endpoint_comments=comments
-        )
-        for port in ports
-    )
+
+    def of(port: ServicePort, endpoints: tuple[Endpoint, ...]) -> Piece:
+        return render(port, endpoints, node, settings, endpoint_comments=comments)
+
+    return one.pieces(node, ("iptables", settings.of_pieces, comments), of)
 
 
-def _transition(state: Proxier, start: Account, found: dict[str, Pieces]) -> Transition:
-    """Worked out once for all nodes that make the same step."""
-    key = ("iptables", tuple(found))
-    return state.shared.step(key, start, found.values(), lambda: _step(start, found))
+def _all(state: Proxier) -> Step:
+    """Everything, on a full sync."""
+    found = base(state)
+    comments = found.n_endpoints <= LARGE_CLUSTER_ENDPOINTS
+
+    def same_on_all() -> Common:
+        pieces = {key: _rendered(state, one, comments=comments) for key, one in found.same.items()}
+        return Common(pieces, Tally().plus(piece for own in pieces.values() for piece in own))
+
+    key = ("iptables", id(found), state.settings.of_pieces)
+    common = state.shared.text(key, (found,), same_on_all)
+    own = {key: _rendered(state, one, comments=comments) for key, one in found.by_node.items()}
+    tally = Tally().plus(piece for pieces in own.values() for piece in pieces)
+    after = Account(common, own, tally)
+    return Step(after, after.ordered(), ())
 
 
-def _step(start: Account, found: dict[str, Pieces]) -> Transition:
-    pieces = dict(start.pieces)
-    gone: list[str] = []
+def _partial(state: Proxier, start: Account) -> Step | None:
+    """What the Services that changed come to; None when it is nothing."""
+    found = {key: prepared(state, key) for key in sorted(state.dirty)}
+    total = start.tally.endpoints
+    for key, one in found.items():
+        total -= sum(len(piece.endpoints) for piece in start.of(key))
+        total += one.n_endpoints if one is not None else 0
+    same: dict[str, Pieces] = {}
+    own = dict(start.own)
+    own_tally = start.own_tally
     changed: list[Piece] = []
-    n_endpoints, n_nat, missed = start.n_endpoints, start.n_nat, start.no_local
-    for key in sorted(found):
-        old, new = pieces.pop(key, ()), found[key]
-        if new:
-            pieces[key] = new
-        for group, sign in ((old, -1), (new, 1)):
-            for piece in group:
-                n_endpoints += sign * len(piece.endpoints)
-                n_nat += sign * (piece.n_top + piece.n_rules)
-        missed = no_local(missed, old, new)
-        if not old:
-            changed += new
+    gone: list[str] = []
+    moved = False
+    for key, one in found.items():
+        old = start.of(key)
+        new = _rendered(state, one, comments=total <= LARGE_CLUSTER_ENDPOINTS)
+        if new == old:
             continue
+        moved = True
+        own_tally = own_tally.plus(own.pop(key, ()), -1)
+        if one is not None and one.by_node:
+            own[key] = new
+            own_tally = own_tally.plus(new)
+            new_common: Pieces = ()
+        else:
+            new_common = new
+        if new_common is not start.common.pieces.get(key, ()):
+            same[key] = new_common
         kept = {chain: None for piece in new for chain in piece.chains}
         gone.extend(c for piece in old for c in piece.chains if c not in kept)
         changed.extend(piece for piece in new if piece not in old)
-    ordered = tuple(piece for key in sorted(pieces) for piece in pieces[key])
-    account = Account(pieces, n_endpoints, n_nat, missed)
-    written = sum(piece.n_top for piece in ordered) + sum(piece.n_rules for piece in changed)
-    n_filter = sum(piece.n_filter for piece in ordered)
-    return Transition(account, tuple(changed), tuple(gone), ordered, n_filter, written)
+    if not moved:
+        return None
+    common = _moved(state, start.common, same)
+    return Step(Account(common, own, own_tally), tuple(changed), tuple(gone))
 
 
-def _stale(
-    held: Programmed, step: Transition, nat: Sequence[str], *, full: bool
-) -> tuple[str, ...]:
+def _moved(state: Proxier, start: Common, found: dict[str, Pieces]) -> Common:
+    """The common account with other pieces of some Services: worked out once for all nodes that
+    make the same step.
+    """
+    if not found:
+        return start
+
+    def work() -> Common:
+        pieces, tally = dict(start.pieces), start.tally
+        for key, new in found.items():
+            tally = tally.plus(pieces.pop(key, ()), -1).plus(new)
+            if new:
+                pieces[key] = new
+        return Common(pieces, tally)
+
+    return state.shared.step(("iptables", tuple(found)), start, found.values(), work)
+
+
+def _stale(held: Programmed, step: Step, nat: Sequence[str], *, full: bool) -> tuple[str, ...]:
     if full:
-        active = {chain: None for piece in step.ordered for chain in piece.chains}
-        existing = chains_of(nat)
-        return tuple(c for c in existing if c.startswith(OWN_PREFIXES) and c not in active)
+        existing = [chain for chain in chains_of(nat) if chain.startswith(OWN_PREFIXES)]
+        if not existing:
+            return ()
+        active = {chain: None for piece in step.changed for chain in piece.chains}
+        return tuple(chain for chain in existing if chain not in active)
     returned = {chain: None for piece in step.changed for chain in piece.chains}
     waiting = (c for c in held.stale if c not in returned and c not in step.gone)
     return (*waiting, *step.gone)
 
 
-def _text(
-    state: Proxier, step: Transition, stale: tuple[str, ...], node_port_ips: tuple[str, ...]
-) -> str:
-    key = ("iptables", id(step), state.settings, stale, node_port_ips)
-    return state.shared.text(
-        key,
-        (step,),
-        lambda: restore_text(step.ordered, step.changed, stale, state.settings, node_port_ips),
+# ---------------------------------------------------------------- the command
+
+
+def _command(
+    state: Proxier,
+    step: Step,
+    stale: tuple[str, ...],
+    node_port_ips: tuple[str, ...],
+    *,
+    full: bool,
+) -> RulesRestore:
+    """The restore input: one for all nodes that write the same."""
+    after, settings = step.after, state.settings
+    own = tuple(after.own.values())
+    written: Hashable = "all" if full else tuple(map(id, step.changed))
+    key = (
+        "iptables",
+        id(after.common),
+        tuple(map(id, own)),
+        written,
+        settings,
+        stale,
+        node_port_ips,
     )
+
+    def write() -> RulesRestore:
+        pieces = step.changed if full else after.ordered()
+        text = restore_text(pieces, step.changed, stale, settings, node_port_ips)
+        return RulesRestore(text=text, family=state.family)
+
+    held = (after.common, own, () if full else step.changed)
+    return state.shared.text(key, held, write)
 
 
 def _count(
-    settings: Settings, step: Transition, node_port_ips: tuple[str, ...]
+    settings: Settings, step: Step, node_port_ips: tuple[str, ...]
 ) -> tuple[dict[str, float], int]:
     """Upstream's gauges, and how many rules the input carries."""
     n_filter, n_nat = fixed_rules(settings, node_port_ips)
-    n_filter += step.n_filter
-    written = n_nat + step.n_nat
+    tally = step.after.tally
+    n_filter += tally.filter
+    written = n_nat + tally.top + sum(piece.n_rules for piece in step.changed)
     rules = "sync_proxy_rules_iptables_total"
     last = "sync_proxy_rules_iptables_last"
     gauges = {
         f'{rules}{{table="filter"}}': n_filter,
-        f'{rules}{{table="nat"}}': n_nat + step.after.n_nat,
+        f'{rules}{{table="nat"}}': n_nat + tally.top + tally.rules,
         f'{last}{{table="filter"}}': n_filter,
         f'{last}{{table="nat"}}': written,
     }
     told = {name: float(value) for name, value in gauges.items()}
-    return {**told, **no_local_gauges(step.after.no_local)}, n_filter + written
+    missed = (tally.no_local_internal, tally.no_local_external)
+    return {**told, **no_local_gauges(missed)}, n_filter + written

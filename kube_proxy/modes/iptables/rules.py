@@ -7,12 +7,13 @@ order inside a rule is upstream's own, so that goldens can be compared line by l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 from podwire.kube_proxy.iptables import MARK_MASQ, PROXY_FIREWALL, SERVICES
 from podwire.kube_proxy.model import Choice, Endpoint, NodeFacts, ServicePort, categorize
-from podwire.kube_proxy.modes.iptables.names import endpoint_chain, port_hash, probability
+from podwire.kube_proxy.modes.iptables.names import endpoint_chains, port_hash, probability
 from podwire.kube_proxy.modes.iptables.settings import Settings
+from podwire.kube_proxy.pieces import admits_node
 
 EXTERNAL = "KUBE-EXTERNAL-SERVICES"
 NODE_PORTS = "KUBE-NODEPORTS"
@@ -30,6 +31,8 @@ class Piece:
     """Lines of nat KUBE-SERVICES and KUBE-NODEPORTS: written on every sync."""
     chains: tuple[str, ...]
     """The port's own nat chains."""
+    declared: str
+    """The lines that make them."""
     rules: str
     """Rules of those chains: written when the port changed."""
     n_filter: int
@@ -92,10 +95,11 @@ class _Writer:
         port = self.port
         return Piece(
             port=port,
-            filter="".join(f"{line}\n" for line in self.filter),
-            top="".join(f"{line}\n" for line in self.top),
+            filter=_text(self.filter),
+            top=_text(self.top),
             chains=tuple(self.chains),
-            rules="".join(f"{line}\n" for line in self.rules),
+            declared=_declared(self.chains),
+            rules=_text(self.rules),
             n_filter=len(self.filter),
             n_top=len(self.top),
             n_rules=len(self.rules),
@@ -183,10 +187,10 @@ class _Writer:
     def _own_chains(self) -> None:
         if not self.choice.any:
             return
-        port, reachable = self.port, self.choice.reachable
-        self.chain_of = {
-            e.text: endpoint_chain(port.name, port.protocol, e.text) for e in reachable
-        }
+        port = self.port
+        self.chain_of = endpoint_chains(
+            port.name, port.protocol, [e.text for e in self.choice.reachable]
+        )
         if self.choice.cluster and port.uses_cluster:
             self.chains.append(self.svc)
         if self.choice.local and port.uses_local:
@@ -202,8 +206,7 @@ class _Writer:
             self._balance(self.svc, self.choice.cluster)
         if self.choice.local:
             self._balance(self.svl, self.choice.local)
-        for endpoint in reachable:
-            self._endpoint_chain(endpoint)
+        self._endpoint_chains()
 
     def _internal_masquerade(self) -> None:
         if not self.has_internal:
@@ -243,13 +246,10 @@ class _Writer:
     def _firewall_chain(self) -> None:
         port = self.port
         comment = f'-m comment --comment "{port.name} loadbalancer IP"'
-        node_ip = next(iter(self.node.addresses_of(self.settings.family)), "")
-        node_allowed = False
         for source in port.source_ranges:
             network = ip_network(source, strict=False)
             self.rules.append(f"-A {self.fw} {comment} -s {network} -j {self.ext}")
-            node_allowed |= bool(node_ip) and ip_address(node_ip) in network
-        if node_allowed:
+        if admits_node(port, self.node):
             # A node's own packets to the load balancer carry its address as their source.
             self.rules.extend(f"-A {self.fw} {comment} -s {ip} -j {self.ext}" for ip in port.lb_ips)
         self.rules.append(
@@ -257,33 +257,36 @@ class _Writer:
             f'{PROXY_FIREWALL}"'
         )
 
-    def _comment(self, endpoint: Endpoint) -> str:
-        if not self.comments:
-            return ""
-        return f'-m comment --comment "{self.port.name} -> {endpoint.text}" '
-
     def _balance(self, chain: str, endpoints: tuple[Endpoint, ...]) -> None:
-        head, chain_of = f"-A {chain} ", self.chain_of
+        head, chain_of, rules, rest = f"-A {chain} ", self.chain_of, self.rules, len(endpoints)
+        says = f'-m comment --comment "{self.port.name} -> ' if self.comments else ""
         if self.port.affinity_s:
-            self.rules.extend(
-                f"{head}{self._comment(e)}-m recent --name {chain_of[e.text]} --rcheck "
-                f"--seconds {self.port.affinity_s} --reap -j {chain_of[e.text]}"
-                for e in endpoints
-            )
-        for rest, endpoint in zip(range(len(endpoints), 0, -1), endpoints, strict=True):
-            chance = ""
-            if rest > 1:
-                chance = f"-m statistic --mode random --probability {probability(rest)} "
-            self.rules.append(
-                f"{head}{self._comment(endpoint)}{chance}-j {chain_of[endpoint.text]}"
-            )
+            for e in endpoints:
+                own, said = chain_of[e.text], f'{says}{e.text}" ' if says else ""
+                rules.append(
+                    f"{head}{said}-m recent --name {own} --rcheck "
+                    f"--seconds {self.port.affinity_s} --reap -j {own}"
+                )
+        for e in endpoints:
+            said = f'{says}{e.text}" ' if says else ""
+            chance = f"-m statistic --mode random --probability {probability(rest)} "
+            rules.append(f"{head}{said}{chance if rest > 1 else ''}-j {chain_of[e.text]}")
+            rest -= 1
 
-    def _endpoint_chain(self, endpoint: Endpoint) -> None:
-        chain = self.chain_of[endpoint.text]
-        self.chains.append(chain)
+    def _endpoint_chains(self) -> None:
         comment = f"-m comment --comment {self.port.name} " if self.comments else ""
-        recent = f"-m recent --name {chain} --set " if self.port.affinity_s else ""
-        self.rules.extend((
-            f"-A {chain} {comment}-s {endpoint.ip} -j {MARK_MASQ}",
-            f"-A {chain} {comment}{recent}{self.proto} -j DNAT --to-destination {endpoint.text}",
-        ))  # fmt: skip
+        affinity, proto, rules = self.port.affinity_s, self.proto, self.rules
+        for e in self.choice.reachable:
+            chain = self.chain_of[e.text]
+            self.chains.append(chain)
+            recent = f"-m recent --name {chain} --set " if affinity else ""
+            rules.append(f"-A {chain} {comment}-s {e.ip} -j {MARK_MASQ}")
+            rules.append(f"-A {chain} {comment}{recent}{proto} -j DNAT --to-destination {e.text}")
+
+
+def _text(lines: list[str]) -> str:
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def _declared(chains: list[str]) -> str:
+    return ":" + " - [0:0]\n:".join(chains) + " - [0:0]\n" if chains else ""

@@ -89,14 +89,14 @@ def restore_text(
     """
     return "".join((
         _filter_head(settings),
-        *(piece.filter for piece in pieces),
+        *[piece.filter for piece in pieces],
         _filter_tail(settings),
         _nat_head(),
-        *(f":{chain} - [0:0]\n" for piece in changed for chain in piece.chains),
+        *[piece.declared for piece in changed],
         *(f":{chain} - [0:0]\n" for chain in stale),
         _lines(masquerading(settings.mark, random_fully=settings.random_fully)),
-        *(piece.top for piece in pieces),
-        *(piece.rules for piece in changed),
+        *[piece.top for piece in pieces],
+        *[piece.rules for piece in changed],
         *(f"-X {chain}\n" for chain in stale),
         _node_port_jump(settings, node_port_ips),
         "COMMIT\n",

@@ -7,12 +7,12 @@ have connections) is in ``Programmed`` and added when commands are made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from podwire.kube_proxy.core import Proxier
+from podwire.kube_proxy.model import Endpoint, ServicePort
 from podwire.kube_proxy.modes.ipvs.pieces import Entry, Piece, Server, render
-from podwire.kube_proxy.pieces import no_local, port_pieces
+from podwire.kube_proxy.pieces import Prepared, base, no_local, prepared
 
 Pieces = tuple[Piece, ...]
 
@@ -65,27 +65,55 @@ class Step:
     """What of these is programmed now."""
 
 
-def find_changes(state: Proxier, start: Account, keys: Iterable[str]) -> dict[str, Pieces]:
+def all_pieces(state: Proxier) -> dict[str, Pieces]:
+    """Every Service's, on a full sync."""
+    found = base(state)
+    key = ("ipvs", id(found), *_shaping(state))
+
+    def same_on_all() -> dict[str, Pieces]:
+        return {key: _rendered(state, one) for key, one in found.same.items()}
+
+    same = state.shared.text(key, (found,), same_on_all)
+    if not found.by_node:
+        return same
+    return {**same, **{key: _rendered(state, one) for key, one in found.by_node.items()}}
+
+
+def find_changes(state: Proxier, start: Account) -> dict[str, Pieces]:
     """The pieces of Services that differ from the account's; () for those that went."""
     found = {}
-    for key in keys:
-        pieces = _pieces(state, key)
+    for key in state.dirty:
+        pieces = _rendered(state, prepared(state, key))
         if pieces != start.pieces.get(key, ()):
             found[key] = pieces
     return found
 
 
-def _pieces(state: Proxier, key: str) -> Pieces:
-    shaping = ("ipvs", state.settings.scheduler, state.family)
-    return port_pieces(
-        state, key, shaping, lambda port, ends, _: render(port, ends, state.node, state.settings)
-    )
+def _shaping(state: Proxier) -> tuple[str, str]:
+    return "ipvs", state.settings.scheduler
+
+
+def _rendered(state: Proxier, one: Prepared | None) -> Pieces:
+    """A Service's pieces on this node; () of one that is none."""
+    if one is None:
+        return ()
+
+    def of(port: ServicePort, endpoints: tuple[Endpoint, ...]) -> Piece:
+        return render(port, endpoints, state.node, state.settings)
+
+    return one.pieces(state.node, _shaping(state), of)
 
 
 def step_from(state: Proxier, start: Account, found: dict[str, Pieces]) -> Step:
     """Worked out once for all nodes that make the same step."""
     key = ("ipvs", tuple(found))
     return state.shared.step(key, start, found.values(), lambda: _step(start, found))
+
+
+def step_to_all(state: Proxier, found: dict[str, Pieces]) -> Step:
+    """The same from nothing to everything."""
+    key = ("ipvs", id(found))
+    return state.shared.text(key, (found,), lambda: _step(EMPTY, found))
 
 
 class _Tally:

@@ -6,7 +6,7 @@ Source: pkg/proxy/ipvs/proxier.go (syncProxyRules, syncService, syncEndpoint).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 from podwire.kube_proxy.model import (
     Choice,
@@ -18,6 +18,7 @@ from podwire.kube_proxy.model import (
 )
 from podwire.kube_proxy.modes.ipvs import sets
 from podwire.kube_proxy.modes.ipvs.settings import Settings
+from podwire.kube_proxy.pieces import admits_node
 
 OPTIONS = {"tcp": "-t", "udp": "-u", "sctp": "--sctp-service"}
 Entry = tuple[str, str]
@@ -144,13 +145,10 @@ class _Writer:
             self.entries.append((sets.LOAD_BALANCER_LOCAL, entry))
         if port.source_ranges:
             self.entries.append((sets.LOAD_BALANCER_FW, entry))
-            allowed = False
-            own = self.node.addresses_of(self.settings.family)[:1]
             for source in port.source_ranges:
                 network = ip_network(source, strict=False)
                 self.entries.append((sets.SOURCE_CIDR, f"{entry},{network}"))
-                allowed |= any(ip_address(address) in network for address in own)
-            if allowed:
+            if admits_node(port, self.node):
                 # the node's own packets to a load balancer carry its address as their source
                 self.entries.append((sets.SOURCE_IP, f"{entry},{ip}"))
             else:

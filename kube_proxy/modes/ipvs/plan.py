@@ -26,8 +26,10 @@ from podwire.kube_proxy.modes.ipvs.account import (
     EMPTY,
     Programmed,
     Step,
+    all_pieces,
     find_changes,
     step_from,
+    step_to_all,
 )
 from podwire.kube_proxy.modes.ipvs.kernel import DEVICE, Listed
 from podwire.kube_proxy.modes.ipvs.pieces import Piece, Server
@@ -41,13 +43,11 @@ GRACEFUL = "-t"
 def plan_sync(state: Proxier, existing: Answers, *, full: bool) -> Sync | None:
     """The next transaction; None when nothing changed."""
     held: Programmed = state.programmed or Programmed(EMPTY)
-    start = EMPTY if full else held.account
-    keys = list(state.services if full else state.dirty)
+    found = all_pieces(state) if full else find_changes(state, held.account)
     state.dirty.clear()
-    found = find_changes(state, start, keys)
     if not full and not found:
         return None
-    step = step_from(state, start, found)
+    step = step_to_all(state, found) if full else step_from(state, held.account, found)
     work = _Work(state, held, step, existing, full=full)
     return work.sync()
 

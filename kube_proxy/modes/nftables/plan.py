@@ -9,7 +9,6 @@ Source: kubernetes pkg/proxy/nftables/proxier.go (syncProxyRules, nftElementStor
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from podwire.dataplane.commands import AnyCommand, NftApply
@@ -20,10 +19,19 @@ from podwire.kube_proxy.modes.nftables.names import affinity, of_service
 from podwire.kube_proxy.modes.nftables.rules import TABLE, Piece, all_entries, render
 from podwire.kube_proxy.modes.nftables.settings import Settings
 from podwire.kube_proxy.modes.nftables.setup import setup_text
-from podwire.kube_proxy.pieces import no_local, no_local_gauges, port_pieces, udp_wanted
+from podwire.kube_proxy.pieces import (
+    Prepared,
+    base,
+    no_local,
+    no_local_gauges,
+    prepared,
+    udp_wanted,
+)
 
 SECOND_NS = 1_000_000_000
 Pieces = tuple[Piece, ...]
+Changes = dict[str, tuple[Pieces, Pieces]]
+"""By Service: its pieces before and after."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,16 +83,12 @@ def plan_apply(
     the kernel holds, on a full sync.
     """
     held: Programmed = state.programmed or Programmed()
-    common, own = (EMPTY, EMPTY) if full else (held.common, held.own)
-    keys = list(state.services if full else state.dirty)
+    steps = _all(state) if full else _partial(state, held.common, held.own)
     state.dirty.clear()
-    found = _changed(state, common, own, keys)
-    if not full and not found:
+    if steps is None:
         return None
-    shared, mine = _split(found, common, own)
+    shared_step, own_step = steps
     first = state.programmed is None
-    shared_step = _step(state, common, shared)
-    own_step = _step(state, own, mine, tuple(key for key in mine if key in common.pieces))
     stale, removed = _stale(held, (shared_step, own_step), existing, full=full, now_ns=now_ns)
     text, changes = _head(state.settings, service_cidrs, full=full, first=first)
     after = (shared_step.after, own_step.after)
@@ -118,16 +122,32 @@ def _head(
 # ---------------------------------------------------------------- what changed
 
 
-def _changed(
-    state: Proxier, common: Account, own: Account, keys: Iterable[str]
-) -> dict[str, Pieces]:
-    """The pieces of Services that differ from what the kernel holds; () for those that went."""
+def _all(state: Proxier) -> tuple[Step, Step]:
+    """Everything, on a full sync: what all nodes have alike, and the node's own."""
+    found = base(state)
+    key = ("nftables", id(found), state.settings.of_pieces)
+
+    def same_on_all() -> Step:
+        new: Changes = {key: ((), _rendered(state, one)) for key, one in found.same.items()}
+        return _write(_table(state.settings), EMPTY, new, ())
+
+    shared = state.shared.text(key, (found,), same_on_all)
+    own: Changes = {key: ((), _rendered(state, one)) for key, one in found.by_node.items()}
+    return shared, _step(state, EMPTY, own)
+
+
+def _partial(state: Proxier, common: Account, own: Account) -> tuple[Step, Step] | None:
+    """What the Services that changed come to; None when it is nothing."""
     found = {}
-    for key in keys:
-        pieces = _pieces(state, key)
+    for key in state.dirty:
+        pieces = _rendered(state, prepared(state, key))
         if pieces != _held(common, own, key):
             found[key] = pieces
-    return found
+    if not found:
+        return None
+    shared, mine = _split(found, common, own)
+    hidden = tuple(key for key in mine if key in common.pieces)
+    return _step(state, common, shared), _step(state, own, mine, hidden)
 
 
 def _held(common: Account, own: Account, key: str) -> Pieces:
@@ -135,15 +155,13 @@ def _held(common: Account, own: Account, key: str) -> Pieces:
     return own.pieces[key] if key in own.pieces else common.pieces.get(key, ())
 
 
-def _split(
-    found: dict[str, Pieces], common: Account, own: Account
-) -> tuple[dict[str, tuple[Pieces, Pieces]], dict[str, tuple[Pieces, Pieces]]]:
+def _split(found: dict[str, Pieces], common: Account, own: Account) -> tuple[Changes, Changes]:
     """(old, new) pieces of Services, of those that all nodes have alike and of the others.
 
     A Service that changes sides is left to the node's own text whole.
     """
-    shared: dict[str, tuple[Pieces, Pieces]] = {}
-    mine: dict[str, tuple[Pieces, Pieces]] = {}
+    shared: Changes = {}
+    mine: Changes = {}
     for key in sorted(found):
         new = found[key]
         if key in own.pieces or any(piece.by_node for piece in new):
@@ -153,13 +171,20 @@ def _split(
     return shared, mine
 
 
-def _pieces(state: Proxier, key: str) -> Pieces:
+def _rendered(state: Proxier, one: Prepared | None) -> Pieces:
+    """A Service's pieces on this node; () of one that is none."""
+    if one is None:
+        return ()
     settings: Settings = state.settings
 
-    def of(port: ServicePort, endpoints: tuple[Endpoint, ...], by_node: bool) -> Piece:
-        return render(port, endpoints, state.node, settings, by_node=by_node)
+    def of(port: ServicePort, endpoints: tuple[Endpoint, ...]) -> Piece:
+        return render(port, endpoints, state.node, settings, by_node=one.by_node)
 
-    return port_pieces(state, key, ("nftables", settings.of_pieces), of)
+    return one.pieces(state.node, ("nftables", settings.of_pieces), of)
+
+
+def _table(settings: Settings) -> str:
+    return f"{settings.ip} {TABLE}"
 
 
 # ---------------------------------------------------------------- text
@@ -168,13 +193,13 @@ def _pieces(state: Proxier, key: str) -> Pieces:
 def _step(
     state: Proxier,
     start: Account,
-    found: dict[str, tuple[Pieces, Pieces]],
+    found: Changes,
     hidden: tuple[str, ...] = (),
 ) -> Step:
     """Worked out once for all nodes that make the same step. ``hidden`` are the Services that the
     common account has, too.
     """
-    table = f"{state.settings.ip} {TABLE}"
+    table = _table(state.settings)
     key = ("nftables", table, tuple(found), hidden)
     groups = (pieces for pair in found.values() for pieces in pair)
     return state.shared.step(key, start, groups, lambda: _write(table, start, found, hidden))
@@ -183,7 +208,7 @@ def _step(
 def _write(
     table: str,
     start: Account,
-    found: dict[str, tuple[Pieces, Pieces]],
+    found: Changes,
     hidden: tuple[str, ...],
 ) -> Step:
     if not found:
@@ -270,7 +295,7 @@ def _stale(
 def _removal(settings: Settings, chains: tuple[str, ...]) -> tuple[AnyCommand, ...]:
     if not chains:
         return ()
-    table = f"{settings.ip} {TABLE}"
+    table = _table(settings)
     return (NftApply(text="".join(f"delete chain {table} {chain}\n" for chain in chains)),)
 
 
@@ -284,7 +309,7 @@ def _tail(
     """On a full sync: stale chains are flushed, stale affinity sets deleted."""
     if existing is None:
         return ""
-    table = f"{settings.ip} {TABLE}"
+    table = _table(settings)
     active = {
         name: None
         for account in after

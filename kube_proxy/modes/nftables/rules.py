@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from podwire.kube_proxy.addresses import within
 from podwire.kube_proxy.model import Choice, Endpoint, NodeFacts, ServicePort, categorize
 from podwire.kube_proxy.modes.nftables.names import endpoint_base, port_base
 from podwire.kube_proxy.modes.nftables.settings import Settings
+from podwire.kube_proxy.pieces import admits_node
 
 TABLE = "kube-proxy"
 CLUSTER_IPS = "cluster-ips"
@@ -236,8 +236,7 @@ class _Writer:
         if not self.uses_firewall:
             return
         ranges = list(self.port.source_ranges)
-        own = self.node.addresses_of(self.settings.family)[:1]
-        if within(own, ranges):
+        if admits_node(self.port, self.node):
             # a node's own packets to the load balancer carry its address as their source
             ranges += self.port.lb_ips
         self._rule(self.firewall, f"{self.ip} saddr != {{ {' , '.join(ranges)} }} drop")

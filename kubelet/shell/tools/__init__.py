@@ -6,32 +6,39 @@ _NETWORK = (
     "arp", "bridge", "cilium-dbg", "conntrack", "ethtool", "ifconfig", "ip", "ip6tables",
     "ip6tables-save", "ipset", "iptables", "iptables-legacy", "iptables-nft", "iptables-save",
     "ipvsadm", "ipvsadm-restore", "ipvsadm-save", "netstat", "nft", "route", "ss", "sysctl", "tc",
-    "traceroute", "tracepath",
 )  # fmt: skip
 """Run by the fabric in the pod's network namespace."""
 
 _OWN_FILE = (
-    "cat", "cp", "curl", "cut", "date", "dd", "dig", "echo", "env", "getent", "grep", "head",
+    "awk", "expr", "cat", "cp", "curl", "cut", "date", "dd", "dig", "echo", "env", "getent", "grep",
+    "head",
     "host", "hostname", "httpd", "id", "ls", "nc", "nslookup", "ping", "printf", "ps", "sed",
     "seq", "sh", "sleep", "sort", "stty", "tail", "tar", "tee", "test", "timeout", "touch", "tr",
+    "traceroute", "tracepath", "mtr",
     "uname", "uniq", "uptime", "wc", "wget", "xargs", "yes",
 )  # fmt: skip
 _SUMS = ("base64", "md5sum", "sha1sum", "sha256sum", "sha512sum")
+
+_ALIASES = {
+    "true": "status", "false": "status", "[": "test", "bash": "sh", "ash": "sh", "zsh": "sh",
+    "dash": "sh", "printenv": "env", "whoami": "id", "egrep": "grep", "fgrep": "grep",
+    "netcat": "nc", "ping6": "ping", "traceroute6": "traceroute", "tracepath6": "tracepath",
+    "which": "which", "nproc": "uname", "rm": "rm", "mkdir": "touch", "mv": "cp", "tput": "stty",
+    "gawk": "awk", "mawk": "awk", "tac": "lines", "rev": "lines", "nl": "lines",
+    "busybox": "busybox", "basename": "names", "dirname": "names",
+}  # fmt: skip
 
 TOOLS: dict[str, str] = {
     **dict.fromkeys(_NETWORK, "fabric"),
     **{name: name for name in _OWN_FILE},
     **dict.fromkeys(_SUMS, "sums"),
-    "true": "status", "false": "status", "[": "test", "bash": "sh", "ash": "sh", "zsh": "sh",
-    "dash": "sh", "printenv": "env", "whoami": "id", "egrep": "grep", "fgrep": "grep",
-    "netcat": "nc", "ping6": "ping", "which": "which", "nproc": "uname", "rm": "rm",
-    "mkdir": "touch", "mv": "cp", "tput": "stty", "busybox": "busybox", "basename": "names",
-    "dirname": "names",
-}  # fmt: skip
+    **_ALIASES,
+}
 """Command name -> module."""
 
 SERVER_TOOLS = (
-    "sh", "bash", "dash", "cat", "ls", "echo", "printf", "env", "printenv", "grep", "egrep",
+    "awk", "mawk", "expr", "tac", "nl", "sh", "bash", "dash", "cat", "ls", "echo", "printf", "env",
+    "printenv", "grep", "egrep",
     "fgrep", "head", "tail", "sed", "sort", "uniq", "wc", "tr", "cut", "seq", "sleep", "date",
     "hostname", "id", "whoami", "uname", "nproc", "test", "[", "true", "false", "basename",
     "dirname", "tee", "touch", "rm", "mkdir", "curl", "getent", "timeout", "xargs", "which", "yes",

@@ -17,7 +17,7 @@ async def run(command: Command) -> int:
                 await command.env.drained()
             continue
         try:
-            data = await command.stdin.all() if name == "-" else command.read_file(name)
+            data = await command.stdin.all() if name == "-" else await command.load(name)
         except UsageError as error:
             prefix = "can't open " if command.image.busybox else ""
             shown = str(error).replace(name, f"'{name}'", 1) if prefix else str(error)

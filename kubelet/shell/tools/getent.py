@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from podwire.client import dnswire, resolver
-from podwire.client.dnswire import PTR, Message, Question
+from podwire.client import resolver
 from podwire.kubelet.programs import names
 from podwire.kubelet.shell.command import Command
 
@@ -42,16 +41,7 @@ def _literal(name: str) -> bool:
 
 
 async def _reverse(command: Command, ip: str) -> int:
-    conf, hosts = names.configuration(command.env)
-    known = hosts.names(ip)
-    if not known:
-        question = Question(dnswire.reverse_name(ip), PTR)
-        message = Message(id=command.env.rng.below(65536), questions=[question])
-        for server in conf.nameservers:
-            answer, _, _ = await names.query(command.env, server, 53, message, conf.timeout_s)
-            if answer is not None:
-                known = [str(rr.data).rstrip(".") for rr in answer.answer if rr.type == PTR]
-                break
+    known = await names.reverse(command.env, ip)
     if not known:
         return 2
     command.out(f"{ip:<15} {' '.join(known)}\n")

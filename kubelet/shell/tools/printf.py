@@ -7,7 +7,7 @@ import re
 from podwire.kubelet.shell.command import Command, UsageError
 from podwire.kubelet.shell.tools.echo import unescape
 
-_FORMAT = re.compile(r"%(%|[-+ 0#]*\d{0,4}(?:\.\d{1,4})?[sdiuxXocbf])")
+FORMAT = re.compile(r"%(%|[-+ 0#]*\d{0,4}(?:\.\d{1,4})?[sdiuxXocbf])")
 
 
 def _one(spec: str, arg: str) -> str:
@@ -31,13 +31,13 @@ async def run(command: Command) -> int:
     if not command.args:
         return command.fail("usage: printf FORMAT [ARG]...", 2)
     form, args = unescape(command.args[0]), command.args[1:]
-    wants = sum(1 for found in _FORMAT.findall(form) if found != "%")
+    wants = sum(1 for found in FORMAT.findall(form) if found != "%")
     while True:
         taken, args = args[:wants], args[wants:]
 
         def fill(found: re.Match[str], left: list[str] = taken) -> str:
             return "%" if found[1] == "%" else _one(found[1], left.pop(0) if left else "")
 
-        command.out(_FORMAT.sub(fill, form))
+        command.out(FORMAT.sub(fill, form))
         if not args or not wants:
             return 0

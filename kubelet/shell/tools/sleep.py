@@ -18,6 +18,13 @@ def seconds(text: str) -> float:
     return min(float(number) * _UNITS[unit], FOREVER_S)
 
 
+def go_duration_s(text: str) -> float:
+    """Go's duration as flags give it: ``10s``, ``500ms``, ``1m``. Raises UsageError."""
+    if text.endswith("ms"):
+        return seconds(text[:-2]) / 1000
+    return seconds(text)
+
+
 async def run(command: Command) -> int:
     """``sleep N[smhd]...``."""
     if not command.args:

@@ -35,7 +35,14 @@ from podwire.api.views.meta import (
     SelectorRequirement,
 )
 from podwire.api.views.metrics import ContainerMetrics, NodeMetrics, PodMetrics
-from podwire.api.views.node import Node, NodeAddress, NodeSpec, NodeStatus, Taint
+from podwire.api.views.node import (
+    ContainerImage,
+    Node,
+    NodeAddress,
+    NodeSpec,
+    NodeStatus,
+    Taint,
+)
 from podwire.api.views.pod import (
     Affinity,
     ConfigMapVolume,
@@ -61,16 +68,22 @@ from podwire.api.views.pod import (
     NodeSelectorTerm,
     ObjectFieldSelector,
     Pod,
+    PodAffinity,
+    PodAffinityTerm,
     PodIP,
     PodSpec,
     PodStatus,
+    PreferredSchedulingTerm,
     Probe,
     ResourceRequirements,
     SecretVolume,
+    SecurityContext,
     TCPSocketAction,
     Toleration,
+    TopologySpreadConstraint,
     Volume,
     VolumeMount,
+    WeightedPodAffinityTerm,
 )
 from podwire.api.views.policy import (
     IPBlock,
@@ -105,6 +118,7 @@ from podwire.api.views.service import (
     ServiceStatus,
     SessionAffinityConfig,
 )
+from podwire.api.views.storage import PersistentVolume, PersistentVolumeClaim, StorageClass
 from podwire.api.views.workloads import (
     ControllerRevision,
     DaemonSet,
@@ -129,6 +143,7 @@ __all__ = [
     "ConfigMap",
     "ConfigMapVolume",
     "Container",
+    "ContainerImage",
     "ContainerMetrics",
     "ContainerPort",
     "ContainerStatus",
@@ -198,7 +213,11 @@ __all__ = [
     "ObjectMeta",
     "ObjectReference",
     "OwnerReference",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
     "Pod",
+    "PodAffinity",
+    "PodAffinityTerm",
     "PodDisruptionBudget",
     "PodDisruptionBudgetSpec",
     "PodDisruptionBudgetStatus",
@@ -207,6 +226,7 @@ __all__ = [
     "PodSpec",
     "PodStatus",
     "PodTemplate",
+    "PreferredSchedulingTerm",
     "PriorityClass",
     "Probe",
     "ReplicaSet",
@@ -216,6 +236,7 @@ __all__ = [
     "ResourceRequirements",
     "Secret",
     "SecretVolume",
+    "SecurityContext",
     "SelectorRequirement",
     "Service",
     "ServiceAccount",
@@ -226,10 +247,13 @@ __all__ = [
     "SessionAffinityConfig",
     "StatefulSet",
     "StatefulSetSpec",
+    "StorageClass",
     "TCPSocketAction",
     "Taint",
     "Toleration",
+    "TopologySpreadConstraint",
     "Volume",
     "VolumeMount",
+    "WeightedPodAffinityTerm",
     "WorkloadStatus",
 ]

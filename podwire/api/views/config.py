@@ -46,6 +46,7 @@ class ServiceAccount(Object, frozen=True, kw_only=True):
     """v1 ServiceAccount."""
 
     secrets: list[ObjectReference] = []
+    automount_service_account_token: bool | None = None
 
 
 class Event(Object, frozen=True, kw_only=True):

@@ -36,6 +36,13 @@ class NodeAddress(View, frozen=True, kw_only=True):
     address: str = ""
 
 
+class ContainerImage(View, frozen=True, kw_only=True):
+    """node.status.images[]."""
+
+    names: list[str] = []
+    size_bytes: int = 0
+
+
 class NodeStatus(View, frozen=True, kw_only=True):
     """node status."""
 
@@ -44,6 +51,7 @@ class NodeStatus(View, frozen=True, kw_only=True):
     conditions: list[Condition] = []
     addresses: list[NodeAddress] = []
     node_info: dict[str, Any] = {}
+    images: list[ContainerImage] = []
 
 
 class Node(Object, frozen=True, kw_only=True):

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from podwire.api.view import JSON, View
-from podwire.api.views.meta import Condition, Labels, Object, SelectorRequirement
+from podwire.api.views.meta import (
+    Condition,
+    Labels,
+    LabelSelector,
+    Object,
+    SelectorRequirement,
+)
 
 
 class ContainerPort(View, frozen=True, kw_only=True):
@@ -112,6 +120,7 @@ class VolumeMount(View, frozen=True, kw_only=True):
     name: str = ""
     mount_path: str = ""
     sub_path: str = ""
+    sub_path_expr: str = ""
     read_only: bool = False
 
 
@@ -128,6 +137,16 @@ class Lifecycle(View, frozen=True, kw_only=True):
 
     pre_stop: LifecycleHandler | None = None
     post_start: LifecycleHandler | None = None
+
+
+class SecurityContext(View, frozen=True, kw_only=True):
+    """spec.securityContext and containers[].securityContext: whose processes these are."""
+
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    run_as_non_root: bool | None = None
+    fs_group: int | None = None
+    supplemental_groups: list[int] = []
 
 
 class Container(View, frozen=True, kw_only=True):
@@ -149,6 +168,9 @@ class Container(View, frozen=True, kw_only=True):
     lifecycle: Lifecycle | None = None
     image_pull_policy: str = ""
     restart_policy: str = ""
+    termination_message_path: str = "/dev/termination-log"
+    termination_message_policy: str = "File"
+    security_context: SecurityContext | None = None
     tty: bool = False
     stdin: bool = False
     stdin_once: bool = False
@@ -245,18 +267,62 @@ class NodeSelector(View, frozen=True, kw_only=True):
     node_selector_terms: list[NodeSelectorTerm] = []
 
 
+class PreferredSchedulingTerm(View, frozen=True, kw_only=True):
+    """preferredDuringSchedulingIgnoredDuringExecution[] of nodeAffinity."""
+
+    weight: int = 0
+    preference: NodeSelectorTerm = NodeSelectorTerm()
+
+
 class NodeAffinity(View, frozen=True, kw_only=True):
-    """affinity.nodeAffinity (required half; preferred is not modelled yet)."""
+    """affinity.nodeAffinity."""
 
     required_during_scheduling_ignored_during_execution: NodeSelector | None = None
+    preferred_during_scheduling_ignored_during_execution: list[PreferredSchedulingTerm] = []
+
+
+class PodAffinityTerm(View, frozen=True, kw_only=True):
+    """A term of podAffinity and podAntiAffinity; absent selectors select nothing."""
+
+    label_selector: LabelSelector | None = None
+    namespaces: list[str] = []
+    topology_key: str = ""
+    namespace_selector: LabelSelector | None = None
+
+
+class WeightedPodAffinityTerm(View, frozen=True, kw_only=True):
+    """preferredDuringSchedulingIgnoredDuringExecution[] of podAffinity and podAntiAffinity."""
+
+    weight: int = 0
+    pod_affinity_term: PodAffinityTerm = PodAffinityTerm()
+
+
+class PodAffinity(View, frozen=True, kw_only=True):
+    """affinity.podAffinity and affinity.podAntiAffinity."""
+
+    required_during_scheduling_ignored_during_execution: list[PodAffinityTerm] = []
+    preferred_during_scheduling_ignored_during_execution: list[WeightedPodAffinityTerm] = []
 
 
 class Affinity(View, frozen=True, kw_only=True):
     """spec.affinity."""
 
     node_affinity: NodeAffinity | None = None
-    pod_affinity: JSON | None = None
-    pod_anti_affinity: JSON | None = None
+    pod_affinity: PodAffinity | None = None
+    pod_anti_affinity: PodAffinity | None = None
+
+
+class TopologySpreadConstraint(View, frozen=True, kw_only=True):
+    """spec.topologySpreadConstraints[]; policies are the API's defaults when absent."""
+
+    max_skew: int = 1
+    topology_key: str = ""
+    when_unsatisfiable: str = "DoNotSchedule"
+    label_selector: LabelSelector | None = None
+    min_domains: int | None = None
+    node_affinity_policy: str = "Honor"
+    node_taints_policy: str = "Ignore"
+    match_label_keys: list[str] = []
 
 
 class PodSpec(View, frozen=True, kw_only=True):
@@ -269,20 +335,27 @@ class PodSpec(View, frozen=True, kw_only=True):
     volumes: list[Volume] = []
     restart_policy: str = "Always"
     termination_grace_period_seconds: int = 30
+    active_deadline_seconds: int | None = None
+    security_context: SecurityContext = SecurityContext()
+    share_process_namespace: bool = False
     dns_policy: str = "ClusterFirst"
     dns_config: DNSConfig | None = None
     node_selector: Labels = {}
     affinity: Affinity | None = None
     tolerations: list[Toleration] = []
-    topology_spread_constraints: list[JSON] = []
+    topology_spread_constraints: list[TopologySpreadConstraint] = []
     service_account_name: str = ""
     host_network: bool = False
     hostname: str = ""
     subdomain: str = ""
+    set_hostname_as_fqdn: bool = msgspec.field(default=False, name="setHostnameAsFQDN")
     host_aliases: list[HostAlias] = []
     scheduler_name: str = "default-scheduler"
     priority: int = 0
     priority_class_name: str = ""
+    preemption_policy: str = "PreemptLowerPriority"
+    overhead: dict[str, str] = {}
+    resources: ResourceRequirements = ResourceRequirements()
     scheduling_gates: list[JSON] = []
     readiness_gates: list[JSON] = []
     enable_service_links: bool = True

@@ -62,8 +62,8 @@ def endpoints(name: str, output: str) -> None:
         return
     rows = [
         ("NAME", "PROTOCOL", "ADDRESS", "MODELLED"),
-        ("api", "https", answer["api"], "192.168.0.10:6443"),
-        ("dns", "udp,tcp", answer["dns"] or "<none>", "10.96.0.10:53"),
+        ("api", "https", answer["api"], answer["apiModelled"]),
+        ("dns", "udp,tcp", answer["dns"] or "<none>", answer["dnsModelled"] or "<none>"),
     ]
     named = [
         *((f"ingress {entry['port']}", entry) for entry in answer["ingress"]),

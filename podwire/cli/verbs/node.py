@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
 from podwire.cli.cluster import call, client, reach_option
+from podwire.cli.errors import EXIT_USAGE, Failure
 
 
 @click.group("node")
@@ -20,24 +22,47 @@ def command() -> None:
     epilog="Example: podwire node exec node-1 -- iptables-save -t nat",
 )
 @reach_option
+@click.option("-f", "--filename", "files", multiple=True, help="Look at a node that was loaded "
+              "from a dump (podwire load): network tools only, and nothing they change is kept.",
+              type=click.Path(exists=True, dir_okay=False, path_type=Path))  # fmt: skip
 @click.option("-i", "--stdin", "stdin", is_flag=True, help="Give COMMAND what stdin holds.")
 @click.argument("node")
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
-def execute(name: str, stdin: bool, node: str, argv: tuple[str, ...]) -> None:
+def execute(
+    name: str, files: tuple[Path, ...], stdin: bool, node: str, argv: tuple[str, ...]
+) -> None:
     """Run COMMAND in the node's own network namespace; its exit code is this command's.
 
     It is what "ssh NODE COMMAND" does in life: tools of the kernel, a shell, curl, dig, ping.
     """
     words = list(argv[1:] if argv[0] == "--" else argv)
+    given = sys.stdin.read() if stdin else ""
+    if files:
+        sys.exit(_on_dump(files, node, words, given))
     answer = call(
         client(name),
         "POST",
         f"/apis/podwire.dev/v1alpha1/nodes/{node}/exec",
-        {"argv": words, "stdin": sys.stdin.read() if stdin else ""},
+        {"argv": words, "stdin": given},
     )
     sys.stdout.write(answer["stdout"])
     sys.stderr.write(answer["stderr"])
     sys.exit(answer["code"])
+
+
+def _on_dump(files: tuple[Path, ...], node: str, words: list[str], stdin: str) -> int:
+    """Run a tool of the network on a dumped node; its exit code."""
+    from podwire.cli import dumps  # noqa: PLC0415  only with -f
+    from podwire.dataplane.dump.load import NOW_NS  # noqa: PLC0415
+
+    chosen = [dump for dump in dumps.read_files(files) if dump.name == node]
+    if not chosen:
+        raise Failure(f"there is no dump of node {node} in these files", EXIT_USAGE)
+    (loaded,) = dumps.load_all(chosen[:1])
+    out, err, code = loaded.kernel.tool("", words, stdin, NOW_NS)
+    sys.stdout.write(out)
+    sys.stderr.write(err)
+    return code
 
 
 @command.command("power-off", epilog="Example: podwire node power-off node-3")

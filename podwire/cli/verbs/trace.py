@@ -30,7 +30,8 @@ _NODES, _CNI = 3, "calico"
 @reach_option
 @click.option(
     "-f", "--filename", "files", multiple=True, type=click.Path(exists=True, path_type=Path),
-    help="Boot a simulation, apply these manifests (files or folders), trace there and exit.",
+    help="Boot a simulation, apply these manifests (files or folders), trace there and exit. "
+    "Or: nodes that were loaded from dumps (podwire load), trace through their kernels.",
 )  # fmt: skip
 @click.option("-n", "--namespace", default="default", show_default=True, help="Of SRC and DST.")
 @click.option("--destination-namespace", default="", help="Of DST, when another.")
@@ -44,6 +45,8 @@ _NODES, _CNI = 3, "calico"
               show_default=True, help="Bytes of the packet; it may not be fragmented.")  # fmt: skip
 @click.option("--url", default="", help="With ingress/NAME: what is asked for "
               "(default: what its first rule serves).")  # fmt: skip
+@click.option("--in", "entry", default="", metavar="DEVICE", help="With dumps: where a packet of "
+              "SRC comes in, if its address does not say (NODE/DEVICE of several).")  # fmt: skip
 @click.option(
     "--nodes", default=_NODES, show_default=True, help="With -f: nodes of the simulation."
 )
@@ -53,7 +56,7 @@ _NODES, _CNI = 3, "calico"
 @click.option(
     "-v", "--verbose", is_flag=True, help="Also show steps without effect, and the way back."
 )
-@output_option("table", "json", "yaml")
+@output_option("table", "wide", "json", "yaml")
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST[:PORT]")
 def command(
@@ -66,6 +69,7 @@ def command(
     draw: float | None,
     size: int,
     url: str,
+    entry: str,
     nodes: int,
     cni: str,
     seed: int,
@@ -79,8 +83,8 @@ def command(
 
     SRC and DST are pod/NAME, deploy/NAME, svc/NAME, node/NAME or an address; SRC may be external
     (the world outside); DST may be a name, which is looked up as SRC would, or ingress/NAME, which
-    is asked for --url. Exit code: 0 every branch arrives, 1 one fails, 2 usage,
-    3 cluster unreachable, 4 not modelled.
+    is asked for --url. Through dumps, SRC and DST are node/NAME or an address. Exit code: 0 every
+    branch arrives, 1 one fails, 2 usage, 3 cluster unreachable, 4 not modelled.
     """
     spec = TraceSpec(
         source=source,
@@ -93,9 +97,14 @@ def command(
         size_bytes=size,
         url=url,
     )
-    if files:
+    options = [f"-f {file}" for file in files]
+    if files and _are_dumps(files):
+        report = _through_dumps(spec, files, entry)
+    elif entry:
+        raise Failure("--in is for dumps of nodes (-f FILE of podwire load)", EXIT_USAGE)
+    elif files:
         report = _simulated(spec, files, nodes, cni, seed)
-        options = [*(f"-f {file}" for file in files), f"--seed {seed}"]
+        options += [f"--seed {seed}"]
         options += [f"--nodes {nodes}"] if nodes != _NODES else []
         options += [f"--cni {cni}"] if cni != _CNI else []
     else:
@@ -105,11 +114,35 @@ def command(
     report = msgspec.structs.replace(
         report, replay=report.replay.replace("podwire trace", words, 1)
     )
-    if output == "table":
-        click.echo(render(report, ascii_only=ascii_only, verbose=verbose))
+    if output in {"table", "wide"}:
+        wide = output == "wide"
+        click.echo(render(report, ascii_only=ascii_only, verbose=verbose, wide=wide))
     else:
         click.echo(dump(msgspec.to_builtins(report), output))
     sys.exit(report.exit_code)
+
+
+def _are_dumps(files: tuple[Path, ...]) -> bool:
+    """Whether the files are dumps of nodes; they are not mixed with manifests."""
+    from podwire.cli import dumps  # noqa: PLC0415  only with -f
+
+    kinds = {dumps.holds_dumps(file) for file in files}
+    if len(kinds) > 1:
+        raise Failure("-f takes manifests or dumps of nodes, not both", EXIT_USAGE)
+    return kinds == {True}
+
+
+def _through_dumps(spec: TraceSpec, files: tuple[Path, ...], entry: str) -> Report:
+    from podwire.cli import dumps  # noqa: PLC0415  only with -f
+    from podwire.explain.dumps import PlaceError, trace  # noqa: PLC0415
+    from podwire.runtime.rng import SeededRng  # noqa: PLC0415
+
+    if spec.url:
+        raise Failure("a url is asked of ingress/NAME only, of which dumps know none", EXIT_USAGE)
+    try:
+        return trace(dumps.load_all(dumps.read_files(files)), spec, SeededRng(0), entry)
+    except PlaceError as error:
+        raise Failure(str(error), EXIT_USAGE) from error
 
 
 def _live(spec: TraceSpec, name: str) -> Report:

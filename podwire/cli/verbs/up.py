@@ -23,7 +23,7 @@ from podwire.cli.serving import Asked, Report, serve_here, serve_processes, wait
 @click.option(
     "--proxy-mode", default="iptables", show_default=True, help="iptables, ipvs, nftables or ebpf."
 )
-@click.option("--ip-family", default="ipv4", show_default=True, help="ipv4 or dual.")
+@click.option("--ip-family", default="ipv4", show_default=True, help="ipv4, ipv6 or dual.")
 @click.option("--ingress", default="nginx", show_default=True, help="nginx or none.")
 @click.option(
     "--zones", default="", metavar="A,B,...",

@@ -11,7 +11,7 @@ import errno
 import os
 from typing import Any
 
-from podwire.client.counters import Datagrams, Listener, Sockets, Stream
+from podwire.client.counters import Datagrams, Listener, Probe, ProbeAnswer, Sockets, Stream
 from podwire.client.framed.calls import Pending, when_lost
 from podwire.client.framed.errors import InterruptedCallError
 from podwire.client.framed.methods import Method, Table
@@ -27,7 +27,7 @@ CONNECT = Method(
     tuple[int, _Address, _Address],
 )
 BIND_UDP = Method("sockets.bind_udp", tuple[str, str, str, str, int], tuple[int, _Address])
-PING = Method("sockets.ping", tuple[str, str, str, float, int], float)
+PROBE = Method("sockets.probe", tuple[str, str, Probe, float], ProbeAnswer)
 SEND = Method("sockets.send", tuple[int, bytes])
 RECV = Method("sockets.recv", tuple[int], bytes)
 FINISH = Method("sockets.finish", tuple[int])
@@ -158,7 +158,7 @@ def serve_sockets(table: Table, sockets: Sockets, session: Session) -> None:
     table.unary(ACCEPT, opened.accept)
     table.unary(CONNECT, opened.connect)
     table.unary(BIND_UDP, opened.bind_udp)
-    table.unary(PING, sockets.ping)
+    table.unary(PROBE, sockets.probe)
     table.unary(SEND_TO, opened.send_to)
     table.unary(RECV_FROM, opened.recv_from)
     table.post(CLOSE, opened.close)
@@ -319,13 +319,11 @@ class FramedSockets:
         )  # fmt: skip
         return FramedDatagrams(session, number, local)
 
-    async def ping(
-        self, node: str, netns: str, address: str, timeout_s: float, sequence: int = 1
-    ) -> float:
+    async def probe(self, node: str, netns: str, probe: Probe, timeout_s: float) -> ProbeAnswer:
         """See ``counters.Sockets``."""
         session = self._link.session()
-        seconds: float = await session.call(PING, node, netns, address, timeout_s, sequence)
-        return seconds
+        answer: ProbeAnswer = await session.call(PROBE, node, netns, probe, timeout_s)
+        return answer
 
     def owned_by(self, owner: str) -> FramedSockets:
         """See ``counters.Sockets``."""

@@ -98,7 +98,10 @@ Key = tuple[Any, ...]
 
 
 class Ebpf:
-    """All of it, for one node. ``clone`` shares until one side writes (``own``)."""
+    """All of it, for one node. Maps that only commands change are replaced by a command that
+    changes them (``text.apply``) and else never change: forks, and nodes of equal entries, share
+    them.
+    """
 
     __slots__ = (
         "affinity", "affinity_match", "attached", "backends", "config", "endpoints",
@@ -131,20 +134,13 @@ class Ebpf:
     _STATE = ("affinity", "reverse_sk", "flows", "reverse")
 
     def clone(self) -> Ebpf:
-        """Another one. Maps that only commands change are shared until a command changes them."""
+        """Another one; what packets change is its own."""
         copy = Ebpf.__new__(Ebpf)
         for name in self.TABLES:
             setattr(copy, name, getattr(self, name))
         for name in self._STATE:
             setattr(copy, name, dict(getattr(self, name)))
         return copy
-
-    def own(self) -> Ebpf:
-        """A draft with maps of its own, for a command."""
-        draft = self.clone()
-        for name in self.TABLES:
-            setattr(draft, name, dict(getattr(draft, name)))
-        return draft
 
     def facts(self) -> list[object]:
         """All state as plain ordered values, for hashing."""

@@ -1,18 +1,21 @@
 """The tc programs at the node's devices: NodePorts, load balancers and external addresses.
 
 A request is given a backend as it arrives; one on another node gets this node's address as source
-(SNAT). Both ways bypass the host's stack (bpf_redirect). Source: cilium bpf/lib/nodeport.h.
+(SNAT), or keeps its own and tells the backend's node by an option what it asked (DSR): that node
+answers the client itself. Both ways bypass the host's stack (bpf_redirect). Source: cilium
+bpf/lib/nodeport.h.
 """
 
 from __future__ import annotations
 
+from podwire.dataplane.cost import Meter
 from podwire.dataplane.ebpf import lookup
 from podwire.dataplane.ebpf.lookup import Found
 from podwire.dataplane.ebpf.maps import Flow as Tracked
 from podwire.dataplane.family import Trouble
 from podwire.dataplane.link import Link
 from podwire.dataplane.netns import Netns
-from podwire.dataplane.packet import SYN, Frame, Packet, replace
+from podwire.dataplane.packet import SYN, Dsr, Frame, Packet, replace
 from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
 from podwire.dataplane.verdict import Fate
@@ -36,6 +39,7 @@ def ingress(run: Run, ns: Netns, link: Link, frame: Frame) -> Frame | None:
         return frame
     if link.kind == "phys" and link.arp and frame.dst != link.mac:
         return frame
+    lookup.asked(_meter(run))
     answer = ns.ebpf.answer_of(_key(packet), run.now_ns)
     if answer is not None:
         back = replace(
@@ -44,12 +48,35 @@ def ingress(run: Run, ns: Netns, link: Link, frame: Frame) -> Frame | None:
         )  # fmt: skip
         _record(run, ns, name, "undo", "reverse NAT", packet, back)
         return _onward(run, ns, frame, back)
+    inside = name == "cil_from_container"
+    if not inside:
+        _told_by_dsr(run, ns, name, packet)
     if name == "cil_from_overlay":
         return frame
-    inside = name == "cil_from_container"
     if inside and ns.ebpf.config.get("hostNamespaceOnly") != "true":
         return frame
     return _request(run, ns, frame, name, inside=inside)
+
+
+def _told_by_dsr(run: Run, ns: Netns, name: str, packet: Packet) -> None:
+    """Remember in whose name a backend here answers; a SYN without the option ends that
+    (nodeport_extract_dsr_v4, snat_v4_create_dsr).
+    """
+    ebpf, option = ns.ebpf, packet.dsr
+    if option is not None and _local(ns, packet.dst):
+        flow = Tracked(
+            packet.protocol, packet.src, packet.src_port, option.ip, option.port,
+            packet.dst, packet.dst_port, packet.src, packet.src_port,
+        )  # fmt: skip
+        ebpf.remember(flow, run.now_ns)
+        if run.recorder is not None:
+            run.recorder.step("ebpf", name, "learn", str(option), netns=ns.name)
+        return
+    if option is None and packet.protocol == "tcp" and packet.tcp_flags == SYN:
+        answered = (packet.protocol, packet.dst, packet.dst_port, packet.src, packet.src_port)
+        asked = ebpf.reverse.get(answered)
+        if asked is not None:
+            ebpf.forget(asked)
 
 
 def egress(run: Run, ns: Netns, link: Link, frame: Frame) -> Frame:
@@ -58,6 +85,7 @@ def egress(run: Run, ns: Netns, link: Link, frame: Frame) -> Frame:
     where = ns.ebpf.attached.get("cil_to_netdev", ())
     if packet is None or link.name not in where or packet.protocol not in PROTOCOLS:
         return frame
+    lookup.asked(_meter(run))
     answer = ns.ebpf.answer_of(_key(packet), run.now_ns)
     if answer is None or answer.backend not in ns.local:
         return frame
@@ -71,26 +99,31 @@ def replace_packet(frame: Frame, packet: Packet) -> Frame:
     return Frame(src=frame.src, dst=frame.dst, packet=packet)
 
 
+def _meter(run: Run) -> Meter | None:
+    return run.recorder.meter if run.recorder is not None else None
+
+
 def _key(packet: Packet) -> tuple[str, str, int, str, int]:
     return (packet.protocol, packet.src, packet.src_port, packet.dst, packet.dst_port)
 
 
 def _request(run: Run, ns: Netns, frame: Frame, name: str, *, inside: bool) -> Frame | None:
-    packet, ebpf = frame.packet, ns.ebpf
+    packet, ebpf, meter = frame.packet, ns.ebpf, _meter(run)
     assert packet is not None
-    found = lookup.find(ebpf, packet.dst, packet.dst_port, packet.protocol, inside=inside)
+    found = lookup.find(ebpf, packet.dst, packet.dst_port, packet.protocol, meter, inside=inside)
     if found is None:
         return frame
     if not inside:
         if found.service.has("non-routable"):
             _drop(run, ns, packet, name, found, Fate.DROPPED_BY_RULE, "Is a ClusterIP (174)")
             return None
-        if found.service.has("check source-range") and not ebpf.in_ranges(
-            found.service, packet.src
-        ):
+        ranged = found.service.has("check source-range")
+        lookup.asked(meter, int(ranged))
+        if ranged and not ebpf.in_ranges(found.service, packet.src):
             why = "Not in src range (177)"
             _drop(run, ns, packet, name, found, Fate.DROPPED_BY_RULE, why)
             return None
+    lookup.asked(meter)
     flow = ebpf.flow_of(_key(packet), run.now_ns)
     begins = packet.protocol == "tcp" and packet.tcp_flags == SYN
     if flow is not None and begins and not _stands(ns, flow):
@@ -107,15 +140,39 @@ def _request(run: Run, ns: Netns, frame: Frame, name: str, *, inside: bool) -> F
         packet, src=flow.source, src_port=flow.source_port,
         dst=flow.backend, dst_port=flow.backend_port,
     )  # fmt: skip
-    mode = "dsr" if _mode(ns, found, packet.protocol) == "dsr" else "snat"
-    if mode == "dsr" and not inside and not _local(ns, flow.backend):
-        why = f"not modelled: DSR to {flow.backend} on another node"
-        _drop(run, ns, packet, name, found, Fate.UNKNOWN, why)
-        return None
-    result = "dnat" if flow.source == packet.src else "snat"
     detail = f"{found.words}, one of {found.service.active}"
+    far = not inside and not _local(ns, flow.backend)
+    if far and _mode(ns, found, packet.protocol) == "dsr" and (begins or packet.protocol != "tcp"):
+        option = Dsr(packet.dst, packet.dst_port)
+        onward = replace(onward, dsr=option, size_bytes=packet.size_bytes + option.size_bytes)
+        detail += f", {option}"
+        if _too_big(run, ns, packet, onward, name, found):
+            return None
+    result = "dnat" if flow.source == packet.src else "snat"
     _record(run, ns, name, result, detail, packet, onward, found.rule)
     return _onward(run, ns, frame, onward)
+
+
+def _too_big(
+    run: Run, ns: Netns, packet: Packet, onward: Packet, name: str, found: Found
+) -> bool:  # fmt: skip
+    """Whether the option makes a packet too large for its way: the client is told (dsr_is_too_big,
+    dsr_reply_icmp4).
+    """
+    from podwire.dataplane.stack import icmp, ip  # noqa: PLC0415  # the stack calls the programs
+
+    route = ns.fib_of(onward.dst).lookup(onward.dst)
+    if route is None or not route.dev or not onward.dont_fragment:
+        return False
+    mtu_bytes = ip.mtu_for(ns, route, onward.dst)
+    if max(onward.largest_bytes, onward.size_bytes) <= mtu_bytes:
+        return False
+    assert onward.dsr is not None
+    why = f"Fragmentation needed (183): {onward.size_bytes} bytes, {route.dev} takes {mtu_bytes}"
+    _drop(run, ns, packet, name, found, Fate.MTU_EXCEEDED, why)
+    left = mtu_bytes - onward.dsr.size_bytes
+    icmp.tell(run, ns, Skb(packet, in_dev="lo"), Trouble.TOO_BIG, left)
+    return True
 
 
 def _stands(ns: Netns, flow: Tracked) -> bool:
@@ -139,17 +196,17 @@ def _local(ns: Netns, ip: str) -> bool:
 
 
 def _new_flow(run: Run, ns: Netns, packet: Packet, found: Found, *, inside: bool) -> Tracked | None:
-    ebpf, number = ns.ebpf, 0
+    ebpf, number, meter = ns.ebpf, 0, _meter(run)
     if found.service.active:
         if found.service.affinity_s:
-            number = lookup.sticky(ebpf, found, packet.src, run.now_ns)
+            number = lookup.sticky(ebpf, found, packet.src, run.now_ns, meter)
         tuple5 = (packet.src, packet.src_port, packet.dst, packet.dst_port, packet.protocol)
-        number = number or lookup.choose(ebpf, found, tuple5, run.kernel.chance)
-    chosen = lookup.backend(ebpf, number)
+        number = number or lookup.choose(ebpf, found, tuple5, run.kernel.chance, meter)
+    chosen = lookup.backend(ebpf, number, meter)
     if chosen is None:
         return None
     if found.service.affinity_s:
-        lookup.keep(ebpf, found, packet.src, number, run.now_ns)
+        lookup.keep(ebpf, found, packet.src, number, run.now_ns, meter)
     source, port = packet.src, packet.src_port
     remote = not inside and not _local(ns, chosen.ip)
     if remote and _mode(ns, found, packet.protocol) == "snat":
@@ -159,6 +216,7 @@ def _new_flow(run: Run, ns: Netns, packet: Packet, found: Found, *, inside: bool
         packet.protocol, packet.src, packet.src_port, packet.dst, packet.dst_port,
         chosen.ip, chosen.port, source, port,
     )  # fmt: skip
+    lookup.asked(meter)
     ebpf.remember(flow, run.now_ns)
     return flow
 

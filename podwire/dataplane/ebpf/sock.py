@@ -10,6 +10,7 @@ import zlib
 from typing import NamedTuple
 
 from podwire.dataplane.addr import is_loopback
+from podwire.dataplane.cost import Meter
 from podwire.dataplane.ebpf import lookup
 from podwire.dataplane.ebpf.lookup import Found
 from podwire.dataplane.ebpf.maps import Ebpf
@@ -65,50 +66,54 @@ def forward(
         return None
     if socket.netns != HOST and ebpf.config.get("hostNamespaceOnly") == "true":
         return None
-    found = lookup.find(ebpf, ip, port, socket.protocol, inside=True)
+    meter = recorder.meter if recorder is not None else None
+    found = lookup.find(ebpf, ip, port, socket.protocol, meter, inside=True)
     if found is None:
-        found = _wildcard(host, socket, ip, port)
+        found = _wildcard(host, socket, ip, port, meter)
     if found is None:
         return None
     if found.service.type == "ExternalIPs" and ip not in host.local:
         return None  # a Service must not capture a public address of others
-    number = _backend(ebpf, found, socket, chance, now_ns)
-    chosen = lookup.backend(ebpf, number)
+    number = _backend(ebpf, found, socket, chance, now_ns, meter)
+    chosen = lookup.backend(ebpf, number, meter)
     if chosen is None:
         _record(recorder, socket, ip, port, found, None)
         return Translated(ip, port, "EHOSTUNREACH", found.rule)
     if found.service.affinity_s:
-        lookup.keep(ebpf, found, f"netns {socket.netns}", number, now_ns)
+        lookup.keep(ebpf, found, f"netns {socket.netns}", number, now_ns, meter)
     to = (chosen.ip, chosen.port)
+    lookup.asked(meter)
     ebpf.reverse_sk[socket.cookie, *to] = (ip, port)
     _record(recorder, socket, ip, port, found, to)
     return Translated(*to, rule=found.rule)
 
 
-def _wildcard(host: Netns, socket: Socket, ip: str, port: int) -> Found | None:
+def _wildcard(host: Netns, socket: Socket, ip: str, port: int, meter: Meter | None) -> Found | None:
     """A NodePort at any address of this node; on loopback only for the node's own programs."""
     if is_loopback(ip) and socket.netns != HOST:
         return None
     if ip not in host.local and not is_loopback(ip):
         return None
     any_ip = "::" if ":" in ip else "0.0.0.0"
-    found = lookup.find(host.ebpf, any_ip, port, socket.protocol, inside=True)
+    found = lookup.find(host.ebpf, any_ip, port, socket.protocol, meter, inside=True)
     return found if found is not None and found.service.type == "NodePort" else None
 
 
-def _backend(ebpf: Ebpf, found: Found, socket: Socket, chance: Chance, now_ns: int) -> int:
+def _backend(
+    ebpf: Ebpf, found: Found, socket: Socket, chance: Chance, now_ns: int, meter: Meter | None
+) -> int:
     count = found.service.active
     if not count:
         return 0
     if found.service.affinity_s:
-        known = lookup.sticky(ebpf, found, f"netns {socket.netns}", now_ns)
+        known = lookup.sticky(ebpf, found, f"netns {socket.netns}", now_ns, meter)
         if known:
             return known
     if socket.protocol == "tcp":
         slot = chance.choose(str(found.at), count)
     else:  # a datagram socket keeps its backend: its cookie says which
         slot = chance.pick(str(found.at), [1] * count, socket.cookie % count)
-    return lookup.by_slot(ebpf, found, slot + 1)
+    return lookup.by_slot(ebpf, found, slot + 1, meter)
 
 
 def _record(

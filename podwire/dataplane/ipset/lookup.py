@@ -7,6 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from podwire.dataplane.addr import ip_int
+from podwire.dataplane.cost import Meter
 from podwire.dataplane.ipset.address import BITS, family_of, masked
 from podwire.dataplane.ipset.element import Element, Key
 from podwire.dataplane.ipset.ports import WITH_PORTS
@@ -20,11 +21,14 @@ BITMAP_PROTOCOLS = ("tcp", "udp")
 
 
 class Counting(NamedTuple):
-    """How a match treats counters: whether it counts, and what it compares with."""
+    """How a match treats counters: whether it counts, and what it compares with. ``meter`` counts
+    the sets that are asked.
+    """
 
     update: bool = True
     packets: tuple[str, int] | None = None
     bytes: tuple[str, int] | None = None
+    meter: Meter | None = None
 
 
 def key_of(made: IpSet, skb: Skb, sides: tuple[str, ...]) -> Key | None:
@@ -98,6 +102,8 @@ def matches(
             if matches(sets, member, skb, sides, now_ns, inner, return_nomatch=return_nomatch):
                 return _count(sets, made, (member,), kept, skb, counting)
         return False
+    if counting.meter is not None:
+        counting.meter.asked("ipset")
     hit = find(made, skb, sides, now_ns)
     if hit is None:
         return False

@@ -1,7 +1,8 @@
 """Chains made fast: closures per rule, and an index over destination and port.
 
 The index only leaves out rules that cannot match; those that may are tried in their order by the
-same tests, so the outcome (verdict, counters, draws) equals that of ``interpret``.
+same tests, so the outcome (verdict, counters, draws) equals that of ``interpret``. So does the
+account (``cost``): the rules left out are those that a kernel tries in vain, and count.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from podwire.dataplane.addr import Prefix, ip_int, ip_text
 from podwire.dataplane.netfilter import matches as m
 from podwire.dataplane.netfilter.env import Env, UnknownModelError
 from podwire.dataplane.netfilter.interpret import Verdict, note
+from podwire.dataplane.netfilter.lines import Key, Rules
 from podwire.dataplane.netfilter.rule import Rule
 from podwire.dataplane.skb import Skb
 
@@ -90,11 +92,23 @@ def _port_key(rule: Rule) -> tuple[str, int] | None:
 class Compiled:
     """The program of one chain. ``choices`` counts the outcomes of its random rules."""
 
-    __slots__ = ("_all", "_by_dst", "_by_port", "_rest", "choices", "name", "ops", "steady")
+    __slots__ = (
+        "_all",
+        "_by_dst",
+        "_by_port",
+        "_rest",
+        "_rules",
+        "choices",
+        "name",
+        "ops",
+        "steady",
+    )
 
-    def __init__(self, name: str, rules: tuple[Rule, ...]) -> None:
+    def __init__(self, name: str, rules: Rules) -> None:
         self.name = name
-        self.ops = tuple(Op(_tests(rule), _kind(rule), rule) for rule in rules)
+        self._rules = rules
+        self.ops: list[Op | None] = [None] * len(rules)
+        """Made when a packet first comes to them (``op``)."""
         self.choices = choices(rules)
         self.steady: bool | None = None
         """Whether ``dataplane.paths`` may keep what it decides; None: not yet asked."""
@@ -105,14 +119,22 @@ class Compiled:
         if len(rules) >= INDEX_FROM:
             self._index(rules)
 
-    def _index(self, rules: tuple[Rule, ...]) -> None:
+    def op(self, index: int) -> Op:
+        """A rule ready to run."""
+        found = self.ops[index]
+        if found is None:
+            rule = self._rules[index]
+            found = self.ops[index] = Op(_tests(rule), _kind(rule), rule)
+        return found
+
+    def _index(self, rules: Rules) -> None:
         by_dst: dict[str, list[int]] = {}
         by_port: dict[tuple[str, int], list[int]] = {}
         rest = []
-        for i, rule in enumerate(rules):
-            port = _port_key(rule)
-            if rule.dst is not None and rule.dst.single and not rule.not_dst:
-                by_dst.setdefault(ip_text(rule.dst.network, rule.dst.bits), []).append(i)
+        for i, key in enumerate(rules.keys()):
+            dst, port = key if key is not None else _key(rules[i])
+            if dst:
+                by_dst.setdefault(dst, []).append(i)
             elif port is not None:
                 by_port.setdefault(port, []).append(i)
             else:
@@ -133,11 +155,17 @@ class Compiled:
         return tuple(sorted(found + self._rest)) if found else self._rest
 
 
-def choices(rules: tuple[Rule, ...]) -> int:
+def _key(rule: Rule) -> Key:
+    if rule.dst is not None and rule.dst.single and not rule.not_dst:
+        return Key(ip_text(rule.dst.network, rule.dst.bits))
+    return Key(port=_port_key(rule))
+
+
+def choices(rules: Rules) -> int:
     """How many outcomes the random rules of a chain have together."""
     random = sum(
         1
-        for rule in rules
+        for rule in rules.about(" statistic ")
         for match in rule.matches
         if isinstance(match, m.Statistic) and 0 < match.probability < 1
     )
@@ -159,23 +187,30 @@ def walk(
     chain = chains[base]
     size = skb.packet.size_bytes
     order, at = chain.code.candidates(skb), 0
-    stack: list[tuple[Chain, tuple[int, ...], int]] = []
+    stack: list[tuple[Chain, tuple[int, ...], int, int]] = []
     env.chain = chain.code
+    meter, since = env.meter, 0  # the first rule of the chain that is not accounted for yet
     while True:
         if at == len(order):
+            if meter is not None:
+                meter.walked("iptables rule", len(chain.rules) - since)
             if not stack:
                 nf.hit_policy(table, base, size)
                 return Verdict(chains[base].policy, None, base)
-            chain, order, at = stack.pop()
+            chain, order, at, since = stack.pop()
             env.chain = chain.code
             continue
         index = order[at]
         at += 1
-        op = chain.code.ops[index]
+        code = chain.code
+        op = code.ops[index] or code.op(index)
         try:
             if not _all(op.tests, skb, env):
                 continue
             nf.hit(table, chain, index, size)
+            if meter is not None:
+                meter.walked("iptables rule", index + 1 - since)
+            since = index + 1
             if recorder is not None:
                 note(recorder, env, table, chain.name, op.rule)
             if op.kind == PLAIN:
@@ -183,15 +218,17 @@ def walk(
                     op.rule.target.act(skb, env)
                 continue
         except UnknownModelError as unknown:
+            if meter is not None:
+                meter.walked("iptables rule", index + 1 - since)
             return Verdict("UNKNOWN", op.rule, chain.name, str(unknown))
         if op.kind == END:
             assert op.rule.target is not None
             return Verdict(op.rule.target.name, op.rule, chain.name)
         if op.kind == RETURN:
-            at = len(order)
+            at, since = len(order), len(chain.rules)
             continue
         if not op.rule.goto:
-            stack.append((chain, order, at))
+            stack.append((chain, order, at, since))
         chain = chains[op.rule.jump]
         env.chain = chain.code
-        order, at = chain.code.candidates(skb), 0
+        order, at, since = chain.code.candidates(skb), 0, 0

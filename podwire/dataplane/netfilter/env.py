@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from podwire.runtime.ports import Rng
 
 if TYPE_CHECKING:
+    from podwire.dataplane.cost import Meter
     from podwire.dataplane.netfilter.tables import Netfilter
     from podwire.dataplane.netns import Netns
 
@@ -57,17 +58,24 @@ class RngChance:
 
 class Env:
     """The surroundings of one evaluation. ``chain`` is the compiled chain being walked, ``nf`` the
-    iptables or ip6tables state it belongs to.
+    iptables or ip6tables state it belongs to, ``meter`` counts what a kernel would have done.
     """
 
-    __slots__ = ("chain", "chance", "nf", "now_ns", "ns", "table")
+    __slots__ = ("chain", "chance", "meter", "nf", "now_ns", "ns", "table")
 
     def __init__(
-        self, ns: Netns, now_ns: int, chance: Chance, table: str, nf: Netfilter | None = None
+        self,
+        ns: Netns,
+        now_ns: int,
+        chance: Chance,
+        table: str,
+        nf: Netfilter | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self.ns = ns
         self.now_ns = now_ns
         self.chance = chance
         self.table = table
         self.nf = ns.netfilter if nf is None else nf
+        self.meter = meter
         self.chain: Any = None

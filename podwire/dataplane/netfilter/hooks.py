@@ -141,10 +141,11 @@ def _walk(run: Run, ns: Netns, skb: Skb, table: str, hook: str) -> Verdict:
     chain = nf.tables[table][hook]
     if run.notes is not None:
         run.notes.table(nf, table, hook)
-    if not chain.rules and chain.policy == "ACCEPT":
+    if not chain.items and chain.policy == "ACCEPT":
         nf.hit_policy(table, hook, skb.packet.size_bytes)
         return _ACCEPT
-    env = Env(ns, run.now_ns, run.kernel.chance, table, nf)
+    meter = run.recorder.meter if run.recorder is not None else None
+    env = Env(ns, run.now_ns, run.kernel.chance, table, nf, meter)
     return program.walk(nf, table, hook, skb, env, run.recorder)
 
 
@@ -211,6 +212,7 @@ def _conntrack(run: Run, ns: Netns, skb: Skb, _hook: str) -> bool:
         return False
     skb.ct, skb.ct_reply, skb.ct_state = found.entry, found.reply, found.state
     if run.recorder is not None:
+        run.recorder.meter.asked("conntrack")
         number = f" #{found.entry.id}" if found.entry is not None else ""
         detail = f"{found.state.lower()}{number}{' reply' if found.reply else ''}"
         run.recorder.step("conntrack", "nf_conntrack", found.state.lower(), detail, netns=ns.name)
@@ -221,6 +223,8 @@ def _confirm(run: Run, ns: Netns, skb: Skb, _hook: str) -> bool:
     if skb.ct is None or skb.ct.confirmed:
         return True
     fresh, skb.ct = skb.ct, ns.conntrack.confirm(skb.ct, run.now_ns)
+    if run.recorder is not None:
+        run.recorder.meter.asked("conntrack insertion", 2)
     if run.notes is not None:
         run.notes.confirm(fresh, skb.ct)
     if skb.ct is not None:

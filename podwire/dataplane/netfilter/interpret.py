@@ -68,6 +68,8 @@ def _chain(
     chains = nf.tables[table]
     for index, rule in enumerate(chain.rules):
         env.chain = chain.code
+        if env.meter is not None:
+            env.meter.walked("iptables rule", 1)
         try:
             if not _matches(rule, skb, env):
                 continue

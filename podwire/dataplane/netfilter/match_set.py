@@ -92,7 +92,7 @@ class MatchSet:
         sets = env.ns.ipsets
         if self.set_name not in sets:
             raise UnknownModelError(f"set {self.set_name} (it does not exist)")
-        counting = lookup.Counting(self.update_counters, self.packets, self.bytes)
+        counting = lookup.Counting(self.update_counters, self.packets, self.bytes, env.meter)
         found = lookup.matches(
             sets,
             self.set_name,
@@ -171,6 +171,8 @@ class SetTarget:
         for name in self.set_names:
             if name not in sets:
                 raise UnknownModelError(f"set {name} (it does not exist)")
+        if env.meter is not None:
+            env.meter.asked("ipset", len(self.set_names))
         if self.added is not None:
             lookup.fill(
                 sets, self.added[0], skb, self.added[1], env.now_ns,

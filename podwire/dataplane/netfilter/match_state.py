@@ -247,4 +247,6 @@ class Recent:
         """Whether a packet matches."""
         packet = skb.packet
         address = packet.src if self.side == "rsource" else packet.dst
+        if env.meter is not None:
+            env.meter.asked("recent")
         return env.nf.recent(self, address, env.now_ns) != self.inverted

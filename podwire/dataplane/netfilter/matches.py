@@ -18,7 +18,7 @@ from podwire.dataplane.netfilter.match_ipvs import MatchIpvs
 from podwire.dataplane.netfilter.match_place import AddrType, Physdev
 from podwire.dataplane.netfilter.match_set import MatchSet
 from podwire.dataplane.netfilter.match_state import CtState, Mark, Recent, Statistic
-from podwire.dataplane.netfilter.text import quote
+from podwire.dataplane.netfilter.text import spelled
 from podwire.dataplane.skb import Skb
 
 __all__ = [
@@ -50,8 +50,7 @@ class Unknown:
 
     def save(self) -> str:
         """Its words in iptables-save."""
-        tail = "".join(f" {w if w.startswith('-') or w == '!' else quote(w)}" for w in self.words)
-        return f"-m {self.name}{tail}"
+        return " ".join((f"-m {self.name}", *spelled(self.words)))
 
     def show(self) -> str:
         """Its words in ``iptables -L``."""

@@ -1,308 +1,20 @@
-"""Changing tables: what iptables-restore and iptables do to them, all or nothing."""
+"""What iptables-restore and iptables do to tables, all or nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import cache
+import re
 
 from podwire.dataplane.commands import CommandError
 from podwire.dataplane.netfilter import rule as rules
 from podwire.dataplane.netfilter import transitions
-from podwire.dataplane.netfilter.rule import Rule
-from podwire.dataplane.netfilter.tables import BASE_CHAINS, Chain, Netfilter, Table, fresh_table
+from podwire.dataplane.netfilter.draft import Draft
+from podwire.dataplane.netfilter.lines import FORMS
+from podwire.dataplane.netfilter.tables import BASE_CHAINS, Netfilter
 from podwire.dataplane.netfilter.text import RuleError, split
 
-_ZERO = (0, 0)
-_MANY_JUMPS = 256
-"""From this many new jumps on, one search of all is cheaper than one each."""
-_KEEP_LINES = 1 << 19
 TOOL = {"ipv4": "iptables", "ipv6": "ip6tables"}
-
-
-class DraftChain:
-    """A chain being changed: rules and their counters side by side."""
-
-    __slots__ = ("counts", "policy", "rules")
-
-    def __init__(self, policy: str = "") -> None:
-        self.policy = policy
-        self.rules: list[Rule] = []
-        self.counts: list[tuple[int, int]] = []
-
-
-class Draft:
-    """A table being changed. Chains are copied when first touched."""
-
-    def __init__(self, nf: Netfilter, name: str, *, empty: bool = False) -> None:
-        self.nf = nf
-        self.name = name
-        self._base = fresh_table(name) if empty or name not in nf.tables else nf.tables[name]
-        self._fresh = empty or name not in nf.tables
-        self.changed: dict[str, DraftChain] = {}
-        self.deleted: dict[str, None] = {}
-        self.policies: dict[str, tuple[int, int]] = {}
-        self._last: tuple[str, Rule]
-        self._references: dict[str, int] = {}
-        """How many more rules than before jump to a chain."""
-        self.kept: dict[str, None] = {}
-        """Chains that are changed but not emptied: their rules keep what they counted."""
-        self.plain = True
-        """Whether the outcome depends on text and base alone: no counters are kept or given, no
-        ipset is named.
-        """
-
-    def _refer(self, rules: Iterable[Rule], by: int) -> None:
-        references = self._references
-        for rule in rules:
-            if rule.jump:
-                references[rule.jump] = references.get(rule.jump, 0) + by
-
-    def has(self, chain: str) -> bool:
-        """Whether a chain exists."""
-        return chain in self.changed or (chain in self._base and chain not in self.deleted)
-
-    def chain(self, name: str) -> DraftChain:
-        """A chain to change. Raises RuleError."""
-        found = self.changed.get(name)
-        if found is not None:
-            return found
-        if not self.has(name):
-            raise RuleError("No chain/target/match by that name.")
-        self.plain = self.plain and (self.name, name) not in self.nf.counters
-        self.kept[name] = None
-        old = self._base[name]
-        found = self.changed[name] = DraftChain(old.policy)
-        found.rules = list(old.rules)
-        if self._fresh:
-            found.counts = [(0, 0)] * len(old.rules)
-        else:
-            found.counts = [self.nf.counts(self.name, name, i) for i in range(len(old.rules))]
-        return found
-
-    def declare(self, name: str, policy: str, counts: tuple[int, int]) -> None:
-        """A ``:CHAIN POLICY [p:b]`` line: make the chain, or empty it if it is a user's."""
-        if name in BASE_CHAINS[self.name]:
-            if policy not in {"ACCEPT", "DROP"}:
-                raise RuleError(f"Can't set policy `{policy}' on `{name}'")
-            self.chain(name).policy = policy
-            self.policies[name] = counts
-            self.plain = self.plain and counts == _ZERO
-            return
-        if policy != "-":
-            raise RuleError(f"Can't set policy `{policy}' on `{name}'")
-        if self.has(name):
-            self._refer(self.rules_of(name), -1)
-        self.deleted.pop(name, None)
-        self.changed[name] = DraftChain()
-
-    def new(self, name: str) -> None:
-        """``-N``."""
-        if self.has(name):
-            raise RuleError("Chain already exists.")
-        if not name or len(name) > 28:
-            raise RuleError(f"chain name `{name}' too long (must be under 29 chars)")
-        self.deleted.pop(name, None)
-        self.changed[name] = DraftChain()
-
-    def append(self, chain: str, rule: Rule, counts: tuple[int, int] = (0, 0)) -> None:
-        """``-A``."""
-        self._check(rule)
-        draft = self.chain(chain)
-        draft.rules.append(rule)
-        draft.counts.append(counts)
-        self._refer((rule,), 1)
-        self._last = (chain, rule)
-        self.plain = self.plain and counts == _ZERO and not rule.set_names
-
-    def take(self, chain: str, rule: Rule) -> bool:
-        """``append`` for a rule that was read before, if the chain is one being written and the
-        rule's own jump is in order; False leaves all to ``append``.
-        """
-        draft = self.changed.get(chain)
-        jump = rule.jump
-        if draft is None or rule.set_names:
-            return False
-        if jump:
-            if jump not in self.changed and not self.has(jump):
-                return False
-            if jump in BASE_CHAINS[self.name]:
-                return False
-            self._references[jump] = self._references.get(jump, 0) + 1
-        draft.rules.append(rule)
-        draft.counts.append(_ZERO)
-        return True
-
-    @property
-    def last(self) -> tuple[str, Rule]:
-        """Chain and rule of the latest ``append``."""
-        return self._last
-
-    def touched(self) -> tuple[str, ...] | None:
-        """The chains whose counters begin anew; None: those of the whole table."""
-        return None if self._fresh else (*self.changed, *self.deleted)
-
-    def insert(self, chain: str, number: int, rule: Rule) -> None:
-        """``-I CHAIN NUMBER`` (from 1)."""
-        self._check(rule)
-        draft = self.chain(chain)
-        if not 1 <= number <= len(draft.rules) + 1:
-            raise RuleError("Index of insertion too big.")
-        draft.rules.insert(number - 1, rule)
-        self._refer((rule,), 1)
-        draft.counts.insert(number - 1, (0, 0))
-
-    def replace(self, chain: str, number: int, rule: Rule) -> None:
-        """``-R CHAIN NUMBER``."""
-        self._check(rule)
-        draft = self.chain(chain)
-        if not 1 <= number <= len(draft.rules):
-            raise RuleError("Index of replacement too big.")
-        self._refer((draft.rules[number - 1],), -1)
-        self._refer((rule,), 1)
-        draft.rules[number - 1] = rule
-        draft.counts[number - 1] = (0, 0)
-
-    def find(self, chain: str, rule: Rule) -> int:
-        """The number of a rule, from 1. Raises RuleError as ``-C`` and ``-D`` do."""
-        existing = self.chain(chain).rules if self.has(chain) else None
-        if existing is None or rule not in existing:
-            raise RuleError("Bad rule (does a matching rule exist in that chain?).")
-        return existing.index(rule) + 1
-
-    def delete_number(self, chain: str, number: int) -> None:
-        """``-D CHAIN NUMBER``."""
-        draft = self.chain(chain)
-        if not 1 <= number <= len(draft.rules):
-            raise RuleError("Index of deletion too big.")
-        self._refer((draft.rules[number - 1],), -1)
-        del draft.rules[number - 1], draft.counts[number - 1]
-
-    def flush(self, chain: str) -> None:
-        """``-F CHAIN``."""
-        draft = self.chain(chain)
-        self._refer(draft.rules, -1)
-        draft.rules, draft.counts = [], []
-
-    def delete(self, name: str) -> None:
-        """``-X CHAIN``: an empty user chain that nothing jumps to."""
-        if name in BASE_CHAINS[self.name] or not self.has(name):
-            raise RuleError("No chain/target/match by that name.")
-        if self.chain(name).rules:
-            raise RuleError("Directory not empty.")
-        if self.references(name):
-            raise RuleError("Too many links.")
-        del self.changed[name]
-        self.deleted[name] = None
-
-    def names(self) -> list[str]:
-        """All chains, the base chains first."""
-        kept = [name for name in self._base if name not in self.deleted]
-        return kept + [name for name in self.changed if name not in self._base]
-
-    def rules_of(self, name: str) -> tuple[Rule, ...] | list[Rule]:
-        """The rules of a chain, for reading."""
-        changed = self.changed.get(name)
-        return changed.rules if changed is not None else self._base[name].rules
-
-    def references(self, name: str) -> int:
-        """How many rules jump to a chain."""
-        return self._base.references.get(name, 0) + self._references.get(name, 0)
-
-    def _check(self, rule: Rule) -> None:
-        for name in rule.set_names:
-            if self.nf.ipsets is None or name not in self.nf.ipsets:
-                raise RuleError(f"Set {name} doesn't exist.")
-        if rule.jump and (not self.has(rule.jump) or rule.jump in BASE_CHAINS[self.name]):
-            raise RuleError(f"Couldn't load target `{rule.jump}':No such file or directory")
-
-    def check_loops(self) -> None:
-        """Raises RuleError when a chain can reach itself by jumps.
-
-        The table had no loop before, so one must lead through a jump that is new.
-        """
-        new: list[tuple[str, str]] = []
-        for name in self.changed:
-            before = self._base[name].jumps if name in self._base else {}
-            new += [(name, jump) for jump in self._jumps(name) if jump not in before]
-        if len(new) > _MANY_JUMPS:
-            self._search(dict.fromkeys(name for name, _ in new))
-            return
-        for start, jump in new:
-            seen, todo = {jump: None}, [jump]
-            while todo:
-                name = todo.pop()
-                if name == start:
-                    raise RuleError("Too many levels of symbolic links")
-                for following in self._jumps(name):
-                    if following not in seen:
-                        seen[following] = None
-                        todo.append(following)
-
-    def _search(self, starts: Iterable[str]) -> None:
-        """Depth first from all of them, each chain once."""
-        done: dict[str, None] = {}
-        for start in starts:
-            path: list[tuple[str, list[str]]] = [(start, list(self._jumps(start)))]
-            on_path = {start: None}
-            while path:
-                name, todo = path[-1]
-                if not todo:
-                    path.pop()
-                    del on_path[name]
-                    done[name] = None
-                    continue
-                following = todo.pop()
-                if following in on_path:
-                    raise RuleError("Too many levels of symbolic links")
-                if following not in done:
-                    on_path[following] = None
-                    path.append((following, list(self._jumps(following))))
-
-    def _jumps(self, name: str) -> Mapping[str, None]:
-        draft = self.changed.get(name)
-        if draft is None:
-            return self._base[name].jumps
-        return {rule.jump: None for rule in draft.rules if rule.jump}
-
-    def commit(self) -> Table:
-        """Put the changed table in place; it is returned, too."""
-        table = Table(self._base, _summed(self._base.references, self._references))
-        for name in self.deleted:
-            table.pop(name, None)
-            self.nf.counters.pop((self.name, name), None)
-        if self._fresh:
-            self.forget_counters()
-        for name, draft in self.changed.items():
-            table[name] = Chain(name, draft.policy, tuple(draft.rules))
-            key = (self.name, name)
-            if any(packets for packets, _ in draft.counts):
-                self.nf.counters[key] = [n for pair in draft.counts for n in pair]
-            else:
-                self.nf.counters.pop(key, None)
-        for name, counts in self.policies.items():
-            if any(counts):
-                self.nf.policy_counters[self.name, name] = list(counts)
-        self.nf.tables[self.name] = table
-        return table
-
-    def forget_counters(self) -> None:
-        """Whatever the table counted so far."""
-        for key in [k for k in self.nf.counters if k[0] == self.name]:
-            del self.nf.counters[key]
-        for key in [k for k in self.nf.policy_counters if k[0] == self.name]:
-            del self.nf.policy_counters[key]
-
-
-def _summed(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
-    """References after a change."""
-    after = dict(before)
-    for name, count in more.items():
-        total = after.get(name, 0) + count
-        if total:
-            after[name] = total
-        else:
-            after.pop(name, None)
-    return after
+_NEXT = re.compile(r"\n(?!-A )")
+_DECLARED = re.compile(r"(?::[A-Za-z0-9_-]+ - \[0:0\]\n)++")
 
 
 class _FailedError(Exception):
@@ -338,46 +50,83 @@ def restore(nf: Netfilter, text: str, *, noflush: bool) -> None:
 
 
 def _read(nf: Netfilter, text: str, *, noflush: bool) -> list[Draft]:
-    drafts: list[Draft] = []
-    draft: Draft | None = None
-    known = _known_lines(nf.family)
-    number = 0
-    for number, raw in enumerate(text.splitlines(), start=1):
-        if draft is not None and (found := known.get(raw)) is not None and draft.take(*found):
-            continue
-        line = raw.strip()
-        if not line or line[0] == "#":
-            continue
-        try:
-            if line[0] == "*":
-                draft = _open(nf, line[1:].strip(), draft, drafts, noflush=noflush)
+    reader = _Reader(nf, text, noflush=noflush)
+    at = 0
+    while at < len(text):
+        at = reader.many(at) or reader.one(at)
+    if reader.draft is not None:
+        raise _FailedError(reader.number + 1, "COMMIT expected")
+    return reader.drafts
+
+
+class _Reader:
+    """Reads one input: lines by the thousand where they are of a common form, else one by one."""
+
+    def __init__(self, nf: Netfilter, text: str, *, noflush: bool) -> None:
+        self.nf, self.text, self.noflush = nf, text, noflush
+        self.drafts: list[Draft] = []
+        self.draft: Draft | None = None
+        self.number = 0
+        """How many lines were read."""
+
+    def one(self, at: int) -> int:
+        """Read up to the next newline; where to go on."""
+        stop = self.text.find("\n", at) + 1 or len(self.text)
+        for raw in self.text[at:stop].splitlines():
+            self.number += 1
+            line = raw.strip()
+            if not line or line[0] == "#":
+                continue
+            try:
+                if line[0] == "*":
+                    name = line[1:].strip()
+                    self.draft = _open(self.nf, name, self.draft, self.drafts, noflush=self.noflush)
+                else:
+                    self.draft = _line(self.draft, line, self.drafts)
+            except RuleError as error:
+                raise _FailedError(self.number, str(error)) from None
+        return stop
+
+    def many(self, at: int) -> int:
+        """Read the lines of one kind that stand together, if they are; where to go on, or 0."""
+        if self.draft is None:
+            return 0
+        if self.text.startswith(":", at):
+            return self._declare(self.draft, at)
+        return self._append(self.draft, at) if self.text.startswith("-A ", at) else 0
+
+    def _declare(self, draft: Draft, at: int) -> int:
+        found = _DECLARED.match(self.text, at)
+        if found is None:
+            return 0
+        names = found.group()[1 : -len(" - [0:0]\n")].split(" - [0:0]\n:")
+        if not set(BASE_CHAINS[draft.name]).isdisjoint(names):
+            return 0
+        draft.declare_all(names)
+        self.number += len(names)
+        return found.end()
+
+    def _append(self, draft: Draft, at: int) -> int:
+        text, form = self.text, FORMS[self.nf.family].line
+        found = _NEXT.search(text, at)
+        stop = found.end() if found is not None else text.rfind("\n", at) + 1
+        if stop <= at:
+            return 0
+        ends = form.findall(text, at, stop)
+        lines = text[at:stop].split("\n")[:-1]
+        if len(ends) == len(lines) and draft.append_lines(ends, lines):
+            self.number += len(lines)
+            return stop
+        while at < stop:
+            taken = form.match(text, at, stop)
+            if taken is not None and draft.append_lines(
+                [(taken[1], taken[2] or "")], [taken.group()[:-1]]
+            ):
+                self.number += 1
+                at = taken.end()
             else:
-                draft = _line(draft, line, drafts)
-        except RuleError as error:
-            raise _FailedError(number, str(error)) from None
-        if draft is not None and line.startswith("-A "):
-            known[raw] = draft.last
-    if draft is not None:
-        raise _FailedError(number + 1, "COMMIT expected")
-    return drafts
-
-
-@cache
-def _known_lines(family: str) -> dict[str, tuple[str, Rule]]:
-    """Chain and rule of lines that were read before: most inputs repeat what others had."""
-    del family
-    return BoundedLines()
-
-
-class BoundedLines(dict[str, tuple[str, Rule]]):
-    """Forgets its older half when it is full."""
-
-    def __setitem__(self, line: str, found: tuple[str, Rule]) -> None:
-        """Keep one more."""
-        if len(self) >= _KEEP_LINES:
-            for old in list(self)[: _KEEP_LINES // 2]:
-                del self[old]
-        super().__setitem__(line, found)
+                at = self.one(at)
+        return at
 
 
 def _line(draft: Draft | None, line: str, done: list[Draft]) -> Draft | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from weakref import WeakValueDictionary
 
 from podwire.dataplane.addr import Prefix, parse_prefix
 from podwire.dataplane.netfilter import matches as m
@@ -12,6 +13,7 @@ from podwire.dataplane.netfilter.match_set import SetTarget
 from podwire.dataplane.netfilter.text import RuleError, split
 from podwire.dataplane.packet import PROTOCOL_NUMBERS
 
+KEEP = 1 << 14
 ALIASES = {"ipv6-icmp": "icmpv6"}
 PRINTED = {"icmpv6": "ipv6-icmp"}
 """Protocols that ip6tables prints by another name than their match has."""
@@ -20,7 +22,7 @@ IMPLICIT = {"tcp": "tcp", "udp": "udp", "sctp": "sctp", "icmp": "icmp", "icmpv6"
 PROTOCOLS = {str(PROTOCOL_NUMBERS[name]): name for name in IMPLICIT}
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class Rule:
     """A parsed rule. Equal texts give the same object, so identity is equality.
 
@@ -96,30 +98,24 @@ _OF_PROTOCOL = (
 )
 
 
-@lru_cache(maxsize=1 << 17)
+@lru_cache(maxsize=KEEP)
 def parse(text: str, family: str = "ipv4") -> Rule:
     """The rule of the words after ``-A CHAIN`` of iptables or ip6tables. Raises RuleError."""
-    return from_words(tuple(split(text)), family)
+    return _canonical(_build(_sort(split(text)), family), family)
 
 
-@lru_cache(maxsize=1 << 17)
+@lru_cache(maxsize=KEEP)
 def from_words(words: tuple[str, ...], family: str = "ipv4") -> Rule:
     """The rule of words as a shell hands them over. Raises RuleError."""
     return _canonical(_build(_sort(list(words)), family), family)
 
 
-@lru_cache(maxsize=1 << 17)
-def _intern(text: str, family: str) -> list[Rule]:
-    """One cell per canonical text: filled by the first rule that prints so."""
-    del text, family
-    return []
+_KNOWN: WeakValueDictionary[tuple[str, str], Rule] = WeakValueDictionary()
+"""The one rule of each canonical text, as long as somebody holds it."""
 
 
 def _canonical(rule: Rule, family: str) -> Rule:
-    cell = _intern(rule.text, family)
-    if not cell:
-        cell.append(rule)
-    return cell[0]
+    return _KNOWN.setdefault((rule.text, family), rule)
 
 
 def _sort(words: list[str]) -> _Draft:

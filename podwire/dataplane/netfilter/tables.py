@@ -6,14 +6,15 @@ namespace (counters) is kept apart and only where something was counted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.ipset.sets import IpSets
+from podwire.dataplane.layers import GONE, NONE, Layers
 from podwire.dataplane.netfilter import matches as m
 from podwire.dataplane.netfilter.compile import Compiled
-from podwire.dataplane.netfilter.rule import Rule
+from podwire.dataplane.netfilter.lines import Item, Rules, jump
 
 if TYPE_CHECKING:
     from podwire.dataplane.paths.notes import Hit, Tally
@@ -31,53 +32,90 @@ BASE_CHAINS = {
 }
 
 
-@lru_cache(maxsize=1 << 16)
-def compiled(name: str, rules: tuple[Rule, ...]) -> Compiled:
-    """A chain made ready to walk, once per distinct content."""
-    return Compiled(name, rules)
-
-
 class Chain:
-    """A chain of a table. ``policy`` is "" for a user's chain."""
+    """A chain of a table. ``policy`` is "" for a user's chain. Changed only while it is new."""
 
-    __slots__ = ("_code", "_jumps", "name", "policy", "rules")
+    __slots__ = ("_code", "_jumps", "family", "items", "name", "policy")
 
-    def __init__(self, name: str, policy: str, rules: tuple[Rule, ...]) -> None:
+    def __init__(self, name: str, policy: str, items: list[Item], family: str) -> None:
         self.name = name
         self.policy = policy
-        self.rules = rules
+        self.items = items
+        self.family = family
         self._code: Compiled | None = None
         self._jumps: dict[str, None] | None = None
+
+    @property
+    def rules(self) -> Rules:
+        """Its rules, each read when it is asked for."""
+        return Rules(self.items, self.family)
 
     @property
     def code(self) -> Compiled:
         """The chain ready to walk: made when the first packet comes, for most never see one."""
         if self._code is None:
-            self._code = compiled(self.name, self.rules)
+            self._code = Compiled(self.name, self.rules)
         return self._code
 
     @property
     def jumps(self) -> dict[str, None]:
         """The chains that its rules lead to, in order."""
         if self._jumps is None:
-            self._jumps = {rule.jump: None for rule in self.rules if rule.jump}
+            self._jumps = {name: None for name in map(jump, self.items) if name}
         return self._jumps
 
 
-class Table(dict[str, Chain]):
+class Table(Mapping[str, Chain]):
     """The chains of a table by name. Replaced, never changed; shared by namespaces."""
 
-    __slots__ = ("references",)
+    __slots__ = ("_references", "chains")
 
-    def __init__(self, chains: Mapping[str, Chain], references: Mapping[str, int]) -> None:
-        super().__init__(chains)
-        self.references = references
+    def __init__(self, chains: Layers) -> None:
+        self.chains = chains
+        self._references: Layers | None = None
+
+    def __getitem__(self, name: str) -> Chain:
+        found: Chain = self.chains[name]
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.chains)
+
+    def __len__(self) -> int:
+        return len(self.chains)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.chains
+
+    @property
+    def counted(self) -> bool:
+        """Whether ``references`` are known already."""
+        return self._references is not None
+
+    @property
+    def references(self) -> Layers:
         """How many rules of the table jump to a chain; chains that none leads to are left out."""
+        if self._references is None:
+            found = Counter(
+                name for chain in self.values() for name in map(jump, chain.items) if name
+            )
+            self._references = NONE.changed(found)
+        return self._references
+
+    def count(self, before: Table, more: Mapping[str, int]) -> None:
+        """Tell its references from those of the table that it was made of."""
+        known = before.references
+        totals = {name: known.get(name, 0) + number for name, number in more.items() if number}
+        self._references = known.changed({
+            name: total or GONE
+            for name, total in totals.items()
+            if total or name in known
+        })  # fmt: skip
 
 
 def fresh_table(name: str) -> Table:
     """A table as the kernel makes it: empty base chains that accept."""
-    return Table({chain: Chain(chain, "ACCEPT", ()) for chain in BASE_CHAINS[name]}, {})
+    return Table(NONE.changed({c: Chain(c, "ACCEPT", [], "") for c in BASE_CHAINS[name]}))
 
 
 class Netfilter:
@@ -138,7 +176,7 @@ class Netfilter:
                 isinstance(match, m.CtState)
                 for table in self.tables.values()
                 for chain in table.values()
-                for rule in chain.rules
+                for rule in chain.rules.about("state")
                 for match in rule.matches
             )
         self.version = object()
@@ -181,7 +219,7 @@ class Netfilter:
         key = (table, chain.name)
         counts = self._counters.get(key)
         if counts is None:
-            counts = self._counters[key] = [0] * (2 * len(chain.rules))
+            counts = self._counters[key] = [0] * (2 * len(chain.items))
         counts[2 * index] += 1
         counts[2 * index + 1] += size_bytes
 

@@ -13,7 +13,7 @@ from podwire.dataplane.netfilter import targets_track as track
 from podwire.dataplane.netfilter.env import Env, UnknownModelError
 from podwire.dataplane.netfilter.match_base import one, options
 from podwire.dataplane.netfilter.match_set import SetTarget
-from podwire.dataplane.netfilter.text import ALL_BITS, RuleError, masked, number, quote
+from podwire.dataplane.netfilter.text import ALL_BITS, RuleError, masked, number, spelled
 from podwire.dataplane.packet import replace
 from podwire.dataplane.skb import Skb
 
@@ -356,7 +356,7 @@ class Log:
 
     def save(self) -> str:
         """Its options in iptables-save."""
-        return " ".join(w if w.startswith("-") else quote(w) for w in self.words)
+        return " ".join(spelled(self.words))
 
     def show(self) -> str:
         """Its options in ``iptables -L``."""
@@ -379,7 +379,7 @@ class Unknown:
 
     def save(self) -> str:
         """Its options in iptables-save."""
-        return " ".join(w if w.startswith("-") else quote(w) for w in self.words)
+        return " ".join(spelled(self.words))
 
     def show(self) -> str:
         """Its options in ``iptables -L``."""
@@ -417,10 +417,17 @@ UNMODELLED = (
     "ULOG",
 )
 """Targets that iptables has and this does not: rules with them load, and evaluate to UNKNOWN."""
+NAMES = frozenset((
+    "ACCEPT", "DROP", "RETURN", "REJECT", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "MARK",
+    "CONNMARK", "LOG", "TCPMSS", "SET", "CT", "NOTRACK", *UNMODELLED,
+))  # fmt: skip
+"""All targets: what else follows a ``-j`` is a chain."""
 
 
 def parse(name: str, words: list[str], family: str = "ipv4") -> Target | None:
     """The target NAME, or None when it must be a chain. Raises RuleError."""
+    if name not in NAMES:
+        return None
     if name in {"ACCEPT", "DROP", "RETURN"}:
         if words:
             raise RuleError(f'unknown option "{words[0]}"')
@@ -444,4 +451,4 @@ def parse(name: str, words: list[str], family: str = "ipv4") -> Target | None:
             return track.Ct.parse(name, words)
     except UnknownModelError:
         return Unknown(name, tuple(words))
-    return Unknown(name, tuple(words)) if name in UNMODELLED else None
+    return Unknown(name, tuple(words))

@@ -7,6 +7,7 @@ import re
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _ESCAPE = re.compile(r"\\(.)")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+_BARE = re.compile(r"[^\s\"'\\]+")
 _SPECIAL = re.compile(r"([\"'\\])")
 
 ALL_BITS = 0xFFFFFFFF
@@ -26,6 +27,20 @@ def quote(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
     return '"' + _SPECIAL.sub(r"\\\1", text) + '"'
+
+
+_STRINGS = ("--comment", "--log-prefix", "--nflog-prefix", "--ulog-prefix", "--string",
+            "--hex-string")  # fmt: skip
+"""Options of what is not modelled whose argument iptables-save prints as a string."""
+
+
+def spelled(words: tuple[str, ...]) -> list[str]:
+    """Words of a match or target that is not modelled, as iptables-save prints them."""
+    found: list[str] = []
+    for before, word in zip(("", *words), words, strict=False):
+        plain = before not in _STRINGS and _BARE.fullmatch(word)
+        found.append(word if plain else quote(word))
+    return found
 
 
 def number(text: str) -> int:

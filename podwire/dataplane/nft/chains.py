@@ -27,7 +27,8 @@ def decide(run: Run, ns: Netns, skb: Skb, base: Base) -> Decision:
     if not chain.rules:
         return Decision(chain.policy, table, base.chain)
     family = "ip6" if ":" in skb.packet.dst else "ip"
-    env = Env(ns, nft, table, run.kernel.chance, run.now_ns, family, base.hook)
+    meter = run.recorder.meter if run.recorder is not None else None
+    env = Env(ns, nft, table, run.kernel.chance, run.now_ns, family, base.hook, meter)
     return walk(base, table, skb, env, run.recorder)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from podwire.dataplane.nft.elements import GONE, NONE, Element, Members, members, merged
+from podwire.dataplane.layers import GONE, NONE
+from podwire.dataplane.nft.elements import Element, Members, members, merged
 from podwire.dataplane.nft.model import Chain, Obj, Rule, SetSpec, Table
 
 

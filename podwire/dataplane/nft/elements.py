@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from podwire.dataplane.layers import GONE, NONE, Layers
 from podwire.dataplane.nft.types import DataType, Range, Value, Wild, show_value, sort_key
 
 Verdict = tuple[str, str]
@@ -26,72 +27,6 @@ class Element(NamedTuple):
     counter: tuple[int, int] | None = None
     expires_ns: int = 0
     """When it goes, for those with a timeout; 0: stays."""
-
-
-class Layers:
-    """A dict that others share, under the few entries that differ; never changed in place.
-
-    ``GONE`` hides an entry of the base.
-    """
-
-    __slots__ = ("_count", "base", "over")
-
-    def __init__(self, base: dict[Value, Any], over: dict[Value, Any], count: int) -> None:
-        self.base, self.over, self._count = base, over, count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, key: Value) -> Any:
-        found = self.over.get(key)
-        if found is None:
-            return self.base[key]
-        if found is GONE:
-            raise KeyError(key)
-        return found
-
-    def get(self, key: Value, default: Any = None) -> Any:
-        """The entry of a key, or ``default``."""
-        found = self.over.get(key)
-        if found is None:
-            return self.base.get(key, default)
-        return default if found is GONE else found
-
-    def __contains__(self, key: object) -> bool:
-        return self.get(key) is not None
-
-    def __iter__(self) -> Iterator[Value]:
-        over = self.over
-        if not over:
-            yield from self.base
-            return
-        for key in self.base:
-            if over.get(key) is not GONE:
-                yield key
-        for key, value in over.items():
-            if value is not GONE and key not in self.base:
-                yield key
-
-    def changed(self, delta: Mapping[Value, Any]) -> Layers:
-        """With entries put or (``GONE``) taken away."""
-        if not delta:
-            return self
-        count = self._count
-        for key, value in delta.items():
-            count += (value is not GONE) - (key in self)
-        if len(self.over) + len(delta) < 64 + len(self.base) // 2:
-            return Layers(self.base, {**self.over, **delta}, count)
-        merged = {key: self[key] for key in self}
-        for key, value in delta.items():
-            if value is GONE:
-                merged.pop(key, None)
-            else:
-                merged[key] = value
-        return Layers(merged, {}, count)
-
-
-GONE = object()
-NONE: Layers = Layers({}, {}, 0)
 
 
 class Finder:

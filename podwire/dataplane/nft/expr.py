@@ -210,7 +210,12 @@ def finder(container: Container) -> Callable[[t.Value, Env], Element | None]:
     """A function that finds a value's element in a set or map."""
     if isinstance(container, Anonymous):
         find = container.members.find
-        return lambda value, _env: find(value)
+
+        def ask(value: t.Value, env: Env) -> Element | None:
+            env.asked()
+            return find(value)
+
+        return ask
     name = container.name
     return lambda value, env: env.find(name, value)
 

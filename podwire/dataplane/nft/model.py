@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from podwire.dataplane.layers import NONE, Layers
 from podwire.dataplane.nft import types as t
-from podwire.dataplane.nft.elements import NONE, Layers, Members
+from podwire.dataplane.nft.elements import Members
 from podwire.dataplane.nft.expr import Anonymous, Binary, Concat, MapValue, Operand, SetRef, Simple
 from podwire.dataplane.nft.nat import Nat
 from podwire.dataplane.nft.respell import respell
@@ -97,12 +98,15 @@ class Rule:
     def show(self, counts: list[tuple[int, int]] | None = None) -> str:
         """As nft prints it; ``counts`` are those of its counters, in order."""
         words = []
+        tcp = False
         for index, stmt in enumerate(self.stmts):
             following = self.stmts[index + 1] if index + 1 < len(self.stmts) else None
             if following is not None and _implied(stmt, following, self.family):
                 continue
-            if isinstance(stmt, Reject) and stmt.proto == "tcp" and self.family == "inet":
+            reset = isinstance(stmt, Reject) and stmt.proto == "tcp"
+            if reset and self.family == "inet" and not tcp:
                 words.append("meta l4proto tcp")
+            tcp = tcp or _tells_tcp(stmt)
             if isinstance(stmt, Counter) and counts is not None:
                 packets, size_bytes = counts[stmt.slot]
                 words.append(f"counter packets {packets} bytes {size_bytes}")
@@ -127,6 +131,16 @@ def _implied(stmt: Stmt, following: Stmt, family: str) -> bool:
     if stmt.left.text == "meta nfproto":
         return {2: "ip", 10: "ip6"}.get(value or 0) == _protocol_of(following)
     return False
+
+
+def _tells_tcp(stmt: Stmt) -> bool:
+    """Whether what comes behind a statement sees TCP only."""
+    if _protocol_of(stmt) == "tcp":
+        return True
+    if not isinstance(stmt, Match) or stmt.operator or not isinstance(stmt.left, Simple):
+        return False
+    protocol = stmt.left.text in {"meta l4proto", "ip protocol", "ip6 nexthdr"}
+    return protocol and getattr(stmt.right, "value", None) == "tcp"
 
 
 def _protocol_of(stmt: Stmt) -> str:

@@ -409,6 +409,7 @@ class Dynset:
             value = key(skb, env)
             if value is None:
                 return BREAK
+            env.asked()
             if not env.nft.dynamic_update(env.table, name, verb, value, timeout_ms, env.now_ns):
                 return BREAK
             for limit in limits:

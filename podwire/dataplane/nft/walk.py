@@ -58,6 +58,8 @@ def walk(base: Base, table: Table, skb: Skb, env: Env, recorder: Recorder | None
         rule = rules[at]
         env.rule, env.picked = chain.handles[at], None
         at += 1
+        if env.meter is not None:
+            env.meter.walked("nft rule", 1)
         try:
             verdict = None
             for code in rule.code:

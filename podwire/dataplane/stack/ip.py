@@ -57,7 +57,7 @@ def receive(run: Run, ns: Netns, skb: Skb, *, prerouted: bool = False) -> None:
             deliver(run, ns, skb)
         return
     route = ns.fib_of(packet.dst).route(packet, skb.in_dev)
-    if route is not None and route.type in {"local", "broadcast"}:
+    if route is not None and route.type in {"local", "broadcast", "anycast"}:
         deliver(run, ns, skb)
     elif not _forwards(ns, skb):
         run.drop(
@@ -155,6 +155,10 @@ def _routable(run: Run, ns: Netns, skb: Skb, route: Route | None) -> bool:
     IPv6 says "no route" for an unreachable one too (ip6_pkt_discard).
     """
     packet = skb.packet
+    if route is not None and route.unknown:
+        why = f"not modelled: {route.unknown}"
+        run.drop(ns, Fate.UNKNOWN, packet, why, object=route.table)
+        return False
     if route is None:
         why, errno = f"no route to {packet.dst}", "ENETUNREACH"
         run.drop(ns, Fate.NO_ROUTE, packet, why, object="main", errno=errno)
@@ -341,6 +345,9 @@ def output(run: Run, ns: Netns, packet: Packet, oif: str = "", *, ipvs: bool = F
     skb.out_dev = "lo" if route.type == "local" else route.dev
     if run.recorder is not None:
         run.recorder.step("out", skb.out_dev, "send", str(packet), netns=ns.name)
+    # A datagram is measured by its socket, before any rule (__ip_append_data); TCP's never are.
+    if packet.protocol != "tcp" and _too_long(run, ns, packet, route):
+        return
     if not hooks.run(run, ns, skb, "OUTPUT"):
         return
     after = skb.packet
@@ -373,23 +380,30 @@ def mtu_for(ns: Netns, route: Route, dst: str) -> int:
     return mtu if route.mtu_lock else min(mtu, ns.path_mtu.get(dst, mtu))
 
 
+def _too_long(run: Run, ns: Netns, packet: Packet, route: Route) -> bool:
+    """Whether a packet of this namespace's own does not fit its route, and is told so."""
+    mtu = mtu_for(ns, route, packet.dst)
+    if packet.largest_bytes <= mtu or not packet.dont_fragment:
+        return False
+    run.drop(
+        ns,
+        Fate.MTU_EXCEEDED,
+        packet,
+        f"Message too long: {packet.largest_bytes} bytes, mtu {mtu}",
+        stage="out",
+        object="lo" if route.type == "local" else route.dev,
+        errno="EMSGSIZE",
+    )
+    return True
+
+
 def finish(run: Run, ns: Netns, skb: Skb, route: Route) -> None:
     """Find the next hop's MAC and hand the packet to its device (ip_finish_output)."""
     from podwire.dataplane.stack import l2  # noqa: PLC0415  # the layers call each other
 
     packet = skb.packet
     link = ns.links["lo" if route.type == "local" else route.dev]
-    mtu = mtu_for(ns, route, packet.dst)
-    if packet.largest_bytes > mtu and packet.dont_fragment:
-        run.drop(
-            ns,
-            Fate.MTU_EXCEEDED,
-            packet,
-            f"Message too long: {packet.largest_bytes} bytes, mtu {mtu}",
-            stage="out",
-            object=link.name,
-            errno="EMSGSIZE",
-        )
+    if _too_long(run, ns, packet, route):
         return
     if link.kind == "loopback":
         frame = Frame(src=ZERO_MAC, dst=ZERO_MAC, packet=packet)

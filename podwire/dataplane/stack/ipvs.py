@@ -39,6 +39,12 @@ def _inverse(packet: Packet) -> ConnKey:
     return (packet.protocol, packet.dst, packet.dst_port, packet.src, packet.src_port)
 
 
+def _asked(run: Run) -> None:
+    """One of IPVS' hash tables is asked."""
+    if run.recorder is not None:
+        run.recorder.meter.asked("ipvs")
+
+
 # ---------------------------------------------------------------- requests
 
 
@@ -50,6 +56,7 @@ def incoming(run: Run, ns: Netns, skb: Skb, hook: str) -> bool:
     if packet.protocol not in PROTOCOLS:
         return packet.original is None or _incoming_error(run, ns, skb, hook)
     ns.expire_ipvs(run.now_ns)
+    _asked(run)
     conn = ns.ipvs.conns.get(_key(packet))
     if conn is not None:
         conn, passed = _reused(run, ns, skb, conn)
@@ -119,11 +126,14 @@ def _scheduled(run: Run, ns: Netns, skb: Skb, hook: str) -> tuple[Conn | None, b
         begins = packet.tcp_flags & SYN or _flag(ns, "sloppy_tcp")
         if not begins or packet.tcp_flags & RST:
             return None, True
+    _asked(run)
     service = ipvs.find(packet.protocol, packet.dst, packet.dst_port, packet.mark)
     if service is None:
         return None, True
-    if (hook == "OUTPUT" or skb.in_dev == "lo") and _inverse(packet) in ipvs.conns:
-        return None, True  # an answer of a real server on this host
+    if hook == "OUTPUT" or skb.in_dev == "lo":
+        _asked(run)
+        if _inverse(packet) in ipvs.conns:
+            return None, True  # an answer of a real server on this host
     service = ipvs.own(service.key)
     service.stats.settle(run.now_ns)
     if service.timeout_s:
@@ -202,6 +212,7 @@ def _sticky(run: Run, ns: Netns, skb: Skb, service: Service) -> Conn | None:
         key: ConnKey = ("fwm", client, 0, text(service.key.port, family), 0)
     else:
         key = (packet.protocol, client, 0, packet.dst, service.key.port)
+    _asked(run)
     template = ipvs.templates.get(key)
     dest = None
     if template is not None:
@@ -367,6 +378,7 @@ def outgoing(run: Run, ns: Netns, skb: Skb, hook: str) -> bool:
     if packet.protocol not in PROTOCOLS:
         return packet.original is None or _outgoing_error(run, ns, skb)
     ns.expire_ipvs(run.now_ns)
+    _asked(run)
     key = ipvs.back.get(_key(packet))
     conn = ipvs.conns.get(key) if key is not None else None
     if conn is None or conn.forward != "masq":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from podwire.dataplane.addr import is_broadcast_mac
 from podwire.dataplane.ebpf import netdev
-from podwire.dataplane.link import Link
+from podwire.dataplane.link import Beyond, Link
 from podwire.dataplane.netns import Netns
 from podwire.dataplane.packet import NO_PACKET, Frame, replace
 from podwire.dataplane.qdisc import Netem
@@ -23,6 +23,9 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
     """Hand a frame to a device (dev_queue_xmit). A device that is down drops it."""
     if not link.up:
         _down(run, ns, link, frame)
+        return
+    if link.beyond is not None:
+        _leave(run, ns, link, link.beyond, frame)
         return
     if link.qdisc is not None:
         _queue(run, ns, link, link.qdisc, frame, skb)
@@ -81,6 +84,18 @@ def _down(run: Run, ns: Netns, link: Link, frame: Frame) -> None:
         stage="link",
         object=link.name,
     )
+
+
+def _leave(run: Run, ns: Netns, link: Link, beyond: Beyond, frame: Frame) -> None:
+    """To what a dump does not tell of. Questions for MACs are asked whatever is there."""
+    run.unfit()
+    if (beyond.sends or not frame.carries) and beyond.carrier:
+        _phys(run, ns, link, frame, None)
+        return
+    fate, why = Fate.UNKNOWN, f"{link.name}: {beyond.words}"
+    if not beyond.carrier:
+        fate, why = Fate.LINK_DOWN, f"device {link.name} has no carrier"
+    run.drop(ns, fate, frame.packet or NO_PACKET, why, stage="link", object=link.name)
 
 
 def _veth(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:
@@ -161,6 +176,11 @@ def receive(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = Non
     """A frame arrived at a device: to its bridge, or up the stack."""
     if not link.up:
         _down(run, ns, link, frame)
+        return
+    if link.beyond is not None and not link.beyond.takes and frame.carries:
+        why = f"{link.name}: {link.beyond.words}"
+        packet = frame.packet or NO_PACKET
+        run.drop(ns, Fate.UNKNOWN, packet, why, stage="link", object=link.name)
         return
     if ns.ebpf.attached and skb is None:
         left = netdev.ingress(run, ns, link, frame)

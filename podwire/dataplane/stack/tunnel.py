@@ -99,6 +99,7 @@ def _send(run: Run, ns: Netns, link: Link, inner: Packet, outer: Packet) -> None
         run.drop(ns, Fate.LOOP, inner, end, stage="encap", object=link.name)
         return
     if run.recorder is not None:
+        run.recorder.meter.wrapped(outer.size_bytes - inner.size_bytes)
         detail = f"{outer.src or link.dev or 'routed'} -> {outer.dst} {outer.protocol}"
         run.recorder.step(
             "encap",

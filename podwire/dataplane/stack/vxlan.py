@@ -66,6 +66,7 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
         payload=Vxlan(link.vni, _unmarked(frame), link.kind),
     )
     if run.recorder is not None and inner is not None:
+        run.recorder.meter.wrapped(overhead)
         run.recorder.step(
             "encap",
             f"{link.name} vni {link.vni}",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from podwire.dataplane import commands as c
 from podwire.dataplane.commands import CommandError
+from podwire.dataplane.link import Link
 from podwire.dataplane.neigh import SECOND_NS
 from podwire.dataplane.tools.ip_link import flags
 from podwire.dataplane.tools.options import Options
@@ -105,6 +106,16 @@ def _change(kernel: Kernel, ns: Netns, verb: str, words: Words, now_ns: int) -> 
         kernel.execute(c.FdbReplace(netns=ns.name, dev=dev, mac=mac, dst=dst), now_ns)
 
 
+def _shown(kernel: Kernel, ns: Netns, link: Link) -> str:
+    """A port's name; ``bridge`` looks the peer's index up among the names of this namespace."""
+    peer = kernel.peer_of(link) if link.kind == "veth" else None
+    if peer is None:
+        return link.name
+    index = peer[1].index
+    named = [other.name for other in ns.links.values() if other.index == index]
+    return f"{link.name}@{named[0] if named else f'if{index}'}"
+
+
 def _link(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: int) -> str:
     verb = verb_of(words, "show", "list", "lst", "set")
     dev = ""
@@ -128,7 +139,7 @@ def _link(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: int
             continue
         condition = "forwarding" if link.up else "disabled"
         lines.append(
-            f"{link.index}: {link.name}@{link.master}: <{flags(kernel, ns, link)}> "
+            f"{link.index}: {_shown(kernel, ns, link)}: <{flags(kernel, ns, link)}> "
             f"mtu {link.mtu_bytes} master {link.master} state {condition} priority 32 cost 2 \n"
         )
         if options.details:

@@ -67,8 +67,15 @@ def run(kernel: Kernel, netns: str, argv: list[str], _stdin: str, now_ns: int) -
     table = kernel.netns(netns).conntrack
     verb = next((w for w in argv if w in {"-L", "-D", "-F", "-C", "-S"}), "")
     wanted: dict[str, str | int] = {}
+    before = ""
     words = iter(word for word in argv if word != verb)
     for word in words:
+        if word in {"-o", "--output"}:
+            kind = next(words, "")
+            if kind != "extended":
+                return "", f"{NAME}: not modelled: -o {kind}\n", 2
+            before = "extended"
+            continue
         if word not in _FILTERS:
             if word in {"-n", "conntrack"}:
                 continue
@@ -90,7 +97,9 @@ def run(kernel: Kernel, netns: str, argv: list[str], _stdin: str, now_ns: int) -
     if verb not in {"-L", "-D"}:
         return "", f"{NAME}: you must specify a command (-L -D -F -C -S are modelled)\n", 2
     found = [e for e in table.entries(now_ns) if _fits(e, protocol, family, wanted)]
-    text = "".join(line(entry, now_ns) + "\n" for entry in found)
+    if before:
+        before = "ipv4     2 " if family == "ipv4" else "ipv6     10 "
+    text = "".join(f"{before}{line(entry, now_ns)}\n" for entry in found)
     done = "shown" if verb == "-L" else "deleted"
     if verb == "-D":
         for entry in found:

@@ -55,6 +55,8 @@ def _object(
         if words and not abbreviates(words.next(), "list", "show"):
             raise not_modelled("ip netns with this verb")
         return "".join(f"{ns}\n" for ns in kernel.namespaces() if ns)
+    if options.json and name in {"rule", "neighbour", "neighbor"}:
+        raise not_modelled(f"ip -j {name}")
     ns = kernel.netns(netns)
     if name == "address":
         return ip_link.addresses(kernel, ns, words, options, now_ns)

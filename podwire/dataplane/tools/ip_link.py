@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from podwire.dataplane import commands as c
-from podwire.dataplane.link import Link
+from podwire.dataplane.link import Beyond, Link
 from podwire.dataplane.tools.options import Options
 from podwire.dataplane.tools.words import UsageError, Words, not_modelled, verb_of
 
@@ -32,6 +32,8 @@ def carrier(kernel: Kernel, ns: Netns, link: Link) -> bool:
 
 def flags(kernel: Kernel, ns: Netns, link: Link) -> str:
     """``BROADCAST,MULTICAST,UP,LOWER_UP``."""
+    if link.beyond is not None and link.beyond.flags:
+        return link.beyond.flags
     words = []
     alive = carrier(kernel, ns, link)
     if link.up and not alive:
@@ -52,6 +54,8 @@ def state(kernel: Kernel, ns: Netns, link: Link) -> str:
         return "DOWN"
     if link.kind in {"loopback", "vxlan", "dummy", "geneve", "ipip", "wireguard"}:
         return "UNKNOWN"
+    if link.kind == "tun" and link.beyond is not None and link.beyond.carrier:
+        return "UNKNOWN"
     if carrier(kernel, ns, link):
         return "UP"
     return "LOWERLAYERDOWN" if link.kind == "veth" else "DOWN"
@@ -59,6 +63,8 @@ def state(kernel: Kernel, ns: Netns, link: Link) -> str:
 
 def full_name(kernel: Kernel, ns: Netns, link: Link) -> str:
     """``eth0@if2`` for a veth whose peer is elsewhere, ``v0@v1`` for one whose peer is here."""
+    if link.beyond is not None:
+        return f"{link.name}@{link.beyond.other}" if link.beyond.other else link.name
     if link.kind == "ipip":
         return f"{link.name}@{link.dev or 'NONE'}"
     if link.kind != "veth":
@@ -69,21 +75,38 @@ def full_name(kernel: Kernel, ns: Netns, link: Link) -> str:
     return f"{link.name}@if{peer[1].index if peer is not None else 0}"
 
 
-def _head(kernel: Kernel, ns: Netns, link: Link, *, mode: str) -> str:
-    qdisc = "noop" if not link.up else "fq_codel" if link.kind == "phys" else "noqueue"
-    if link.kind == "loopback":
-        qdisc = "noqueue"
+def qdisc(link: Link) -> str:
+    """The queueing discipline of a device."""
     if link.qdisc is not None:
-        qdisc = "netem"
+        return "netem"
+    if link.kind == "loopback":
+        return "noqueue"
+    return "noop" if not link.up else "fq_codel" if link.kind == "phys" else "noqueue"
+
+
+def _head(kernel: Kernel, ns: Netns, link: Link, *, mode: str) -> str:
     master = f" master {link.master}" if link.master else ""
     return (
         f"{link.index}: {full_name(kernel, ns, link)}: <{flags(kernel, ns, link)}> "
-        f"mtu {link.mtu_bytes} qdisc {qdisc}{master} state {state(kernel, ns, link)} "
+        f"mtu {link.mtu_bytes} qdisc {qdisc(link)}{master} state {state(kernel, ns, link)} "
         f"{mode}group default qlen 1000"
     )
 
 
+def _beyond(link: Link, beyond: Beyond) -> str:
+    """What a dump told of a device's own address and far side."""
+    text = f"    link/{beyond.medium} "
+    if beyond.medium == "ether":
+        text = f"    link/ether {link.mac} brd ff:ff:ff:ff:ff:ff"
+    if beyond.netns:
+        word = "link-netnsid" if beyond.netns.isdigit() else "link-netns"
+        text += f" {word} {beyond.netns}"
+    return text
+
+
 def _ether(ns: Netns, link: Link) -> str:
+    if link.beyond is not None:
+        return _beyond(link, link.beyond)
     if link.kind == "wireguard":
         return "    link/none "
     if link.kind == "ipip":
@@ -91,9 +114,14 @@ def _ether(ns: Netns, link: Link) -> str:
     kind = "loopback" if link.kind == "loopback" else "ether"
     broadcast = "00:00:00:00:00:00" if link.kind == "loopback" else "ff:ff:ff:ff:ff:ff"
     text = f"    link/{kind} {link.mac} brd {broadcast}"
-    if link.kind == "veth" and link.peer_netns != ns.name:
-        text += f" link-netns {link.peer_netns}" if link.peer_netns else " link-netnsid 0"
-    return text
+    return text + _elsewhere(ns, link)
+
+
+def _elsewhere(ns: Netns, link: Link) -> str:
+    """Where the other end of a veth is: a node knows the names, a pod only a number."""
+    if link.kind != "veth" or link.peer_netns == ns.name:
+        return ""
+    return f" link-netns {link.peer_netns}" if link.peer_netns else " link-netnsid 0"
 
 
 def _geneve(link: Link) -> str:
@@ -177,6 +205,8 @@ def _text(blocks: list[list[str]], options: Options) -> str:
 
 def links(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: int) -> str:
     """``ip link [show ...]`` or ``ip link set ...``."""
+    from podwire.dataplane.tools import ip_json  # noqa: PLC0415  # it needs what is above
+
     verb = verb_of(words, "show", "list", "lst", "set", "delete", "add")
     if verb == "set":
         kernel.execute(_link_set(ns, words), now_ns)
@@ -191,6 +221,8 @@ def links(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: int
         raise not_modelled("ip link add from the command line")
     wanted = _Filter(ns, words)
     shown = [link for link in ns.links.values() if wanted.keeps(link)]
+    if options.json:
+        return ip_json.text([ip_json.link(kernel, ns, x, mode=True) for x in shown], options)
     if options.brief:
         return "".join(
             f"{full_name(kernel, ns, x):<16} {state(kernel, ns, x):<14} {x.mac} "
@@ -229,6 +261,8 @@ def _link_set(ns: Netns, words: Words) -> c.LinkSet:
 
 def addresses(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: int) -> str:
     """``ip addr [show ...]``, ``ip addr add|del CIDR dev DEV``."""
+    from podwire.dataplane.tools import ip_json  # noqa: PLC0415  # it needs what is above
+
     verb = verb_of(words, "show", "list", "lst", "add", "delete", "replace", "flush")
     if verb in {"add", "delete"}:
         cidr = words.next()
@@ -245,6 +279,12 @@ def addresses(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns:
         raise not_modelled(f"ip addr {verb}")
     wanted = _Filter(ns, words)
     shown = [link for link in ns.links.values() if wanted.keeps(link)]
+    if options.json:
+        told = [
+            ip_json.link(kernel, ns, x, mode=False) | {"addr_info": ip_json.addresses(x, options)}
+            for x in shown
+        ]
+        return ip_json.text([x for x in told if x["addr_info"] or not options.family], options)
     if options.brief:
         return "".join(_brief(kernel, ns, link, options) for link in shown)
     blocks: list[list[str]] = []
@@ -255,7 +295,8 @@ def addresses(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns:
         elif inet or not options.family:
             ether = [] if options.family else [_ether(ns, link)]
             body = [line for pair in inet for line in pair]
-            blocks.append([_head(kernel, ns, link, mode=""), *ether, *body])
+            end = _elsewhere(ns, link) if options.family else ""
+            blocks.append([_head(kernel, ns, link, mode="") + end, *ether, *body])
     return _text(blocks, options)
 
 
@@ -263,14 +304,19 @@ def _inet(link: Link, options: Options) -> list[tuple[str, str]]:
     pairs = []
     if options.family != "6":
         for address in link.addresses:
-            where = "host lo" if address.scope == "host" else f"{address.scope} {link.name}"
-            pairs.append((f"    inet {address.cidr} scope {where}", FOREVER))
+            name = "lo" if address.scope == "host" else link.name
+            words = [address.cidr, address.told, "scope", address.scope, address.flags, name]
+            pairs.append((f"    inet {' '.join(filter(None, words))}", FOREVER))
     if options.family != "4":
         pairs += [
-            (f"    inet6 {address.cidr} scope {address.scope} ", FOREVER)
+            (f"    inet6 {address.cidr} scope {address.scope} {_blank(address.flags)}", FOREVER)
             for address in link.addresses6
         ]
     return pairs
+
+
+def _blank(words: str) -> str:
+    return f"{words} " if words else ""
 
 
 def _brief(kernel: Kernel, ns: Netns, link: Link, options: Options) -> str:

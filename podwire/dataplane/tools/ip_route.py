@@ -9,6 +9,7 @@ from podwire.dataplane.addr import canonical, parse_prefix
 from podwire.dataplane.fib import ROUTE_TYPES, NextHop, Route, table_name
 from podwire.dataplane.packet import Packet
 from podwire.dataplane.stack import ip
+from podwire.dataplane.tools import ip_json
 from podwire.dataplane.tools.options import Options
 from podwire.dataplane.tools.words import UsageError, Words, abbreviates, not_modelled
 
@@ -29,6 +30,8 @@ _WORDS = {
 
 def line(route: Route, *, table: bool = False, hide_dev: bool = False) -> str:
     """One route; iproute2 leaves a blank at the end."""
+    if route.unknown:
+        return route.unknown + " "
     six = route.prefix.bits == 128
     words = [] if route.type == "unicast" else [route.type]
     words.append(route.dst)
@@ -47,7 +50,9 @@ def line(route: Route, *, table: bool = False, hide_dev: bool = False) -> str:
         words += ["metric", str(route.metric)]
     if route.onlink and not route.nexthops:
         words.append("onlink")
+    words += [route.flags] if route.flags else []
     words += _metrics(route)
+    words += [route.more] if route.more else []
     if six:
         words += ["pref", "medium"]
     text = " ".join(words)
@@ -108,6 +113,9 @@ def _show(ns: Netns, words: Words, options: Options) -> str:
         raise UsageError(f"Error: ipv{number}: FIB table does not exist.\nDump terminated", 2)
     tables.sort(key=_order)
     found = [r for name in tables for r in fib.routes(name)]
+    if options.json:
+        kept = [r for r in found if dev in {"", r.dev} and prefix in {None, r.prefix}]
+        return ip_json.text([ip_json.route(r) for r in kept], options)
     return "".join(
         line(r, table=len(tables) > 1, hide_dev=bool(dev)) + "\n"
         for r in found

@@ -52,6 +52,8 @@ def rules(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: int
 
 def line(rule: PolicyRule, priorities: set[int]) -> str:
     """One rule; ``priorities`` tells whether a goto leads anywhere."""
+    if rule.unknown:
+        return f"{rule.priority}:\t{rule.unknown}"
     words = ["not"] if rule.inverted else []
     words.append(f"from {_end(rule.src)}")
     if rule.dst is not None:
@@ -75,6 +77,7 @@ def line(rule: PolicyRule, priorities: set[int]) -> str:
         words.append(f"goto {rule.target}{there}")
     else:
         words.append(rule.action)
+    words += [rule.more] if rule.more else []
     return f"{rule.priority}:\t{' '.join(words)}"
 
 

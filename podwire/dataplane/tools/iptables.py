@@ -9,6 +9,7 @@ from podwire.dataplane.commands import CommandError
 from podwire.dataplane.netfilter import restore as change
 from podwire.dataplane.netfilter import rule as rules
 from podwire.dataplane.netfilter import show
+from podwire.dataplane.netfilter.draft import Draft
 from podwire.dataplane.netfilter.tables import BASE_CHAINS, Netfilter
 from podwire.dataplane.netfilter.text import RuleError
 from podwire.dataplane.tools.words import Result
@@ -77,9 +78,7 @@ class _Line:
             else:
                 self.rest.append(word)
                 i += 1
-        if not self.verb and "-L" in self.flags:
-            self.verb = "-L"
-        if self.verb == "" and self.flags:
+        if not self.verb and self.flags:
             self._joined()
 
     def _joined(self) -> None:
@@ -104,8 +103,9 @@ def _run(
     line = _Line(argv)
     nf = _tables(kernel, netns, family)
     if line.table not in BASE_CHAINS:
-        text = f"can't initialize {tool} table `{line.table}': Table does not exist"
-        return "", f"{tool} {show.VERSION}: {text}\n", 3
+        text = f"table '{line.table}' does not exist"
+        upgrade = f"Perhaps {tool} or your kernel needs to be upgraded."
+        return "", f"{tool} {show.VERSION}: {text}\n{upgrade}\n", 3
     if line.verb in {"-L", "-S"}:
         return _print(nf, line)
     if not line.verb:
@@ -119,7 +119,8 @@ def _run(
 def _print(nf: Netfilter, line: _Line) -> Result:
     names = [chain.name for chain in show.ordered(nf, line.table)]
     if line.chain and line.chain not in names:
-        return "", f"{change.TOOL[nf.family]}: No chain/target/match by that name.\n", 1
+        text = f"chain `{line.chain}' in table `{line.table}' is incompatible, use 'nft' tool."
+        return "", f"{change.TOOL[nf.family]} {show.VERSION}: {text}\n", 1
     if line.verb == "-S":
         return show.specs(nf, line.table, line.chain, counters=line.has("-v", "--verbose")), "", 0
     text = show.listing(
@@ -135,7 +136,7 @@ def _print(nf: Netfilter, line: _Line) -> Result:
 
 
 def _change(nf: Netfilter, line: _Line) -> Result:
-    draft = change.Draft(nf, line.table)
+    draft = Draft(nf, line.table)
     if line.verb == "-C":
         draft.find(line.chain, rules.from_words(tuple(line.rest), nf.family))
         return "", "", 0

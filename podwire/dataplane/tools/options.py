@@ -6,13 +6,15 @@ from podwire.dataplane.tools.words import UsageError, not_modelled
 
 
 class Options:
-    """``-4 -6 -br -d -o -c``; JSON and statistics are not modelled."""
+    """``-4 -6 -br -d -o -c -j -p``; statistics are not modelled."""
 
     def __init__(self) -> None:
         self.family = ""
         self.brief = False
         self.details = False
         self.oneline = False
+        self.json = False
+        self.pretty = False
 
     def take(self, option: str) -> None:
         """One option word. Raises UsageError."""
@@ -25,9 +27,13 @@ class Options:
             self.details = True
         elif name and "oneline".startswith(name):
             self.oneline = True
+        elif name and "json".startswith(name):
+            self.json = True
+        elif name and "pretty".startswith(name):
+            self.pretty = True
         elif name.startswith("c") or name in {"N", "Numeric"}:
             return
-        elif name[:1] in {"j", "p", "s", "r", "f"}:
+        elif name[:1] in {"s", "r", "f"}:
             raise not_modelled(f"option -{name}")
         else:
             raise UsageError(f'Option "{option}" is unknown, try "ip -help".')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.commands import CommandError
@@ -10,12 +11,13 @@ from podwire.dataplane.tools import (
     bridge,
     cilium,
     conntrack,
+    ethtool,
     ip,
     ipset,
     iptables,
     ipvsadm,
+    net_tools,
     nft,
-    ss,
     sysctl,
     tc,
 )
@@ -44,14 +46,28 @@ TOOLS: dict[str, Tool] = {
     "cilium-dbg": cilium.run,
     "sysctl": sysctl.run,
     "tc": tc.run,
-    "ss": ss.run,
+    "route": net_tools.route,
+    "arp": net_tools.arp,
+    "ifconfig": net_tools.ifconfig,
+    "ethtool": ethtool.run,
 }
+
+BUSYBOX: dict[str, Tool] = {
+    "arp": partial(net_tools.arp, busybox=True),
+    "ifconfig": partial(net_tools.ifconfig, busybox=True),
+}
+"""Tools whose text is another one in busybox."""
 
 
 def run(kernel: Kernel, netns: str, argv: list[str], stdin: str, now_ns: int) -> Result:
     """Run a tool in a namespace: (stdout, stderr, exit code). Unknown ones exit 127."""
     name = argv[0].rsplit("/", 1)[-1] if argv else ""
-    tool = TOOLS.get(name)
+    if name == "busybox" and len(argv) > 1:  # as an image's busybox, which prints differently
+        argv = argv[1:]
+        name = argv[0]
+        tool = BUSYBOX.get(name) or TOOLS.get(name)
+    else:
+        tool = TOOLS.get(name)
     if tool is None:
         return "", f"{name}: command not modelled\n", 127
     try:

@@ -13,11 +13,11 @@ from podwire.sim.settings import ClusterSettings
 def objects(settings: ClusterSettings) -> list[JSON]:
     """Every bootstrap object, in the order in which it is created."""
     return [
-        *base.objects(),
+        *base.objects(settings),
         *bootstrap.objects(settings),
         *kube_proxy.objects(settings),
         *flannel.objects(settings),
         *(calico.objects() if settings.cni == "calico" else ()),
-        *coredns.objects(),
+        *coredns.objects(settings),
         *(ingress_nginx.objects(settings) if settings.ingress == "nginx" else ()),
     ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from podwire.api.view import JSON
-from podwire.sim.settings import API_PORT, CONTROL_PLANE_ADDRESS, KUBERNETES_ADDRESS
+from podwire.sim.settings import API_PORT, ClusterSettings
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 
 
-def objects() -> list[JSON]:
+def objects(settings: ClusterSettings) -> list[JSON]:
     """Source: kube-apiserver's systemnamespaces and kubernetesservice controllers."""
+    server = settings.control_plane_address
     ports = [{"name": "https", "port": API_PORT, "protocol": "TCP"}]
     return [
         *(
@@ -26,7 +27,7 @@ def objects() -> list[JSON]:
             },
             "spec": {
                 "type": "ClusterIP",
-                "clusterIP": KUBERNETES_ADDRESS,
+                "clusterIP": settings.kubernetes_address,
                 "ports": [{"name": "https", "port": 443, "targetPort": API_PORT}],
             },
         },
@@ -38,7 +39,7 @@ def objects() -> list[JSON]:
                 "namespace": "default",
                 "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
             },
-            "subsets": [{"addresses": [{"ip": CONTROL_PLANE_ADDRESS}], "ports": ports}],
+            "subsets": [{"addresses": [{"ip": server}], "ports": ports}],
         },
         {
             "apiVersion": "discovery.k8s.io/v1",
@@ -48,8 +49,8 @@ def objects() -> list[JSON]:
                 "namespace": "default",
                 "labels": {"kubernetes.io/service-name": "kubernetes"},
             },
-            "addressType": "IPv4",
-            "endpoints": [{"addresses": [CONTROL_PLANE_ADDRESS], "conditions": {"ready": True}}],
+            "addressType": "IPv6" if settings.six else "IPv4",
+            "endpoints": [{"addresses": [server], "conditions": {"ready": True}}],
             "ports": ports,
         },
     ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from podwire.api.view import JSON
 from podwire.sim.addons.base import config_map, service_account
-from podwire.sim.settings import CLUSTER_DOMAIN, DNS_ADDRESS
+from podwire.sim.settings import CLUSTER_DOMAIN, ClusterSettings
 
 IMAGE = "registry.k8s.io/coredns/coredns:v1.14.7"
 
@@ -38,7 +38,7 @@ COREFILE = f"""\
 """
 
 
-def objects() -> list[JSON]:
+def objects(settings: ClusterSettings) -> list[JSON]:
     """The addon's objects."""
     labels = {"k8s-app": "kube-dns"}
     return [
@@ -59,7 +59,7 @@ def objects() -> list[JSON]:
                 "annotations": {"prometheus.io/port": "9153", "prometheus.io/scrape": "true"},
             },
             "spec": {
-                "clusterIP": DNS_ADDRESS,
+                "clusterIP": settings.dns_address,
                 "selector": labels,
                 "ports": [
                     {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53},

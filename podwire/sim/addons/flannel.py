@@ -27,7 +27,11 @@ _NET6 = {"EnableIPv6": True, "IPv6Network": POD_CIDR6}
 
 def objects(settings: ClusterSettings) -> list[JSON]:
     """The addon's objects."""
-    net = {**_NET, **_NET6} if settings.dual else _NET
+    net = {
+        "ipv4": _NET,
+        "dual": {**_NET, **_NET6},
+        "ipv6": {"EnableIPv4": False, **_NET6, "Backend": _NET["Backend"]},
+    }[settings.ip_family]
     labels = {"app": "flannel", "k8s-app": "flannel", "tier": "node"}
     data = {
         "cni-conf.json": json.dumps(_CNI, indent=2) + "\n",

@@ -52,7 +52,7 @@ def objects(settings: ClusterSettings) -> list[JSON]:
             "metadata": {"name": NAME, "namespace": NAMESPACE, "labels": _LABELS},
             "spec": {
                 "type": "NodePort",
-                "ipFamilies": ["IPv4"],
+                "ipFamilies": ["IPv6" if settings.six else "IPv4"],
                 "ipFamilyPolicy": "SingleStack",
                 "selector": _SELECTOR,
                 "ports": [

@@ -12,7 +12,7 @@ from podwire.sim.settings import KUBERNETES_VERSION, ClusterSettings
 _CONFIG = """\
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
-bindAddress: 0.0.0.0
+bindAddress: {bind}
 clusterCIDR: {pod_cidr}
 configSyncPeriod: 0s
 conntrack:
@@ -47,7 +47,12 @@ def config_text(settings: ClusterSettings) -> str:
     # 0s is kube-proxy's default of one second. With the fast profile pods are Ready within
     # milliseconds, and so are their rules.
     min_sync = "10ms" if settings.time_profile == "fast" else "0s"
-    return _CONFIG.format(pod_cidr=settings.pod_cidrs, mode=settings.proxy_mode, min_sync=min_sync)
+    return _CONFIG.format(
+        bind='"::"' if settings.six else "0.0.0.0",
+        pod_cidr=settings.pod_cidrs,
+        mode=settings.proxy_mode,
+        min_sync=min_sync,
+    )
 
 
 def objects(settings: ClusterSettings) -> list[JSON]:

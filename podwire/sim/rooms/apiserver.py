@@ -47,7 +47,10 @@ class ApiserverRoom:
         fabric = FramedFabric(self._link)
         self._kubelets = FramedKubelets(self._kubelet_endpoint, partial(room.new_link, "kubelet"))
         self._store = store
-        served = Config(service_cidr=room.options.settings.service_cidrs)
+        settings = room.options.settings
+        served = Config(
+            service_cidr=settings.service_cidrs, advertise_address=settings.control_plane_address
+        )
         self.server = Apiserver(env, store, config=served, kubelets=self._kubelets)
         self.server.metrics.process = process_usage
         self.client = Client(DirectApi(self.server, ADMIN))

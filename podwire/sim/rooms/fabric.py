@@ -27,7 +27,7 @@ async def main(room: RoomProcess) -> None:
     )  # fmt: skip
     outside.add_machines(fabric, options.settings)
     fabric.real_sockets.shown_host = options.publish_shown
-    await outside.start_gateway(fabric, room.nursery)
+    await outside.start_gateway(fabric, room.nursery, room.options.settings)
 
     async def switch(node: str, on: bool | None) -> bool:
         host = fabric.hosts.get(node)

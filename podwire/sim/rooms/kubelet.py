@@ -88,6 +88,7 @@ async def main(room: RoomProcess) -> None:
             node=node,
             time_profile=options.settings.time_profile,
             streams=streams,
+            cluster_dns=(options.settings.dns_address,),
             labels=options.settings.node_labels(node),
             endpoint=options.advertise or server.address,
         )

@@ -16,7 +16,7 @@ def test_publications_are_sorted_into_what_they_are():
         ],
     )
     assert body["api"] == "127.0.0.1:6443"
-    assert body["dns"] == "127.0.0.1:1053"
+    assert (body["dns"], body["dnsModelled"]) == ("127.0.0.1:1053", "10.96.0.10:53")
     (port,) = body["nodePorts"]
     assert (port["service"], port["nodePort"]) == ("a/b:web", 30080)
     assert port["address"] == "127.0.0.1:30080"
@@ -35,4 +35,5 @@ def test_what_could_not_be_published_says_why():
     refused = Publication("nodePort a/b", "tcp", "", "192.168.0.11:30001", "no port is free")
     (port,) = endpoints("", [refused])["nodePorts"]
     assert (port["address"], port["message"]) == ("", "no port is free")
-    assert endpoints("", []) == {"api": "", "dns": "", "nodePorts": [], "ingress": []}
+    nothing = {"api": "", "dns": "", "dnsModelled": "", "nodePorts": [], "ingress": []}
+    assert endpoints("", []) == nothing

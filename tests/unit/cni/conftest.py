@@ -59,6 +59,9 @@ class FakeFabric:
         self.addresses: set[tuple[str, str, str]] = set()
         self.log: list[c.Command] = []
         self.rules = Rules()
+        self.moved = asyncio.Event()
+        """A device came or went."""
+        self.sets: dict[str, list[str]] = {}
 
     async def node(self, node: str) -> NodeInfo:
         return NodeInfo(node, "192.168.0.11", "02:00:00:00:00:0b", "", "", 4, 2**33, "6.12.0")
@@ -76,23 +79,42 @@ class FakeFabric:
             self.links[command.netns, command.name] = command
             if command.kind == "veth":
                 self.links[command.peer_netns, command.peer_name] = command
+            self.moved.set()
         elif isinstance(command, c.LinkDel):
             link = self.links.pop((command.netns, command.name), None)
             if link is None:
                 raise c.CommandError(f'Cannot find device "{command.name}"')
             self.links.pop((link.netns, link.name), None)
+            self.moved.set()
         elif isinstance(command, c.AddrAdd):
             key = (command.netns, command.dev, command.cidr)
             if key in self.addresses:
                 raise c.CommandError("Error: ipv4: Address already assigned.")
             self.addresses.add(key)
+        elif isinstance(command, c.IpsetRestore):
+            self._sets(command.text)
         elif isinstance(command, c.RulesRestore):
             self.rules.restore(command.text)
+
+    def _sets(self, text: str) -> None:
+        for line in text.splitlines():
+            verb, name, *rest = line.split()
+            if verb == "destroy":
+                del self.sets[name]
+            elif verb == "add":
+                self.sets[name].append(rest[0])
+            else:
+                self.sets[name] = []
 
     async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
         if argv[0] == "iptables-save":
             tables = argv[2:3] or tuple(BUILTIN)
             return ToolResult("".join(self.rules.save(table) for table in tables))
+        if argv[:2] == ("ipset", "list"):
+            return ToolResult("".join(f"{name}\n" for name in self.sets))
+        if tuple(argv) == ("ip", "addr", "show"):
+            own = "2: eth0: <BROADCAST,UP> mtu 1500\n    inet 192.168.0.11/24 scope global eth0\n"
+            return ToolResult(own)
         if argv[:2] in {("ip", "addr"), ("ip", "link")}:
             device = argv[-1]
             if (netns, device) not in self.links and device not in {"lo", "eth0"}:
@@ -118,6 +140,11 @@ class FakeFabric:
     async def watch_files(self, node: str, prefix: str) -> AsyncIterator[str]:
         for path in await self.list_files(node, prefix):
             yield path
+        if prefix.startswith("/sys/class/net/"):
+            while True:
+                await self.moved.wait()
+                self.moved.clear()
+                yield prefix
         await asyncio.get_running_loop().create_future()
 
     async def remove_file(self, node: str, path: str) -> None:

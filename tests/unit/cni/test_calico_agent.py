@@ -90,3 +90,22 @@ def test_the_agent_keeps_its_jumps_in_front_and_takes_over_old_chains():
         assert filter_["FORWARD"] == ["-j cali-FORWARD", "-j KUBE-FORWARD"]
 
     story(body)
+
+
+def test_the_agent_follows_kube_proxy_into_ipvs_mode_and_out_of_it():
+    """Its device tells: the chains for IPVS and the set of own addresses come and go with it."""
+
+    async def body(env: Env, api: FakeApi, fabric: FakeFabric) -> None:
+        await env.clock.sleep(1)
+        filter_ = fabric.rules.tables["filter"]
+        assert "cali-forward-check" not in filter_
+        await fabric.execute("node-1", [c.LinkAdd(name="kube-ipvs0", kind="dummy")])
+        await env.clock.sleep(0.1)
+        assert filter_["cali-OUTPUT"][0].endswith("-g cali-forward-endpoint-mark")
+        assert fabric.sets == {"cali40this-host": ["192.168.0.11"]}
+        await fabric.execute("node-1", [c.LinkDel(name="kube-ipvs0")])
+        await env.clock.sleep(0.1)
+        assert not any("endpoint-mark" in name for name in filter_)
+        assert fabric.sets == {}
+
+    story(body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -10,20 +11,46 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podwire.api.views import IPBlock, NetworkPolicy, Pod
-from podwire.cni.calico import core
+from podwire.cni.calico import core, ipvs
 from podwire.cni.calico.peers import without, workloads
 from podwire.netpol.evaluator import Evaluator
 from tests.unit.kube_proxy.walker import Packet, Tables
 from tests.unit.netpol.conftest import API, FAR, SPACES, WEB, namespace, pod, policy
 
 NODES = {"192.168.0.11": "node-1", "192.168.0.12": "node-2"}
+NODES6 = {"fd00:192:168::11": "node-1", "fd00:192:168::12": "node-2"}
 SELECT_WEB = {"matchLabels": {"app": "web"}}
 
 
-def kernel(node: str, pods: Any, spaces: Any, policies: Any) -> Tables:
-    tables = Tables()
-    tables.restore(core.full_text(node, pods, spaces, policies))
+def kernel(
+    node: str, pods: Any, spaces: Any, policies: Any, version: int = 4, *, ipvs: bool = False
+) -> Tables:
+    tables = Tables(sets={"cali40this-host": tuple(ip for ip, n in NODES.items() if n == node)})
+    tables.restore(core.full_text(node, pods, spaces, policies, version, ipvs=ipvs))
     return tables
+
+
+def passes_by_ipvs(
+    kernels: dict[str, Tables],
+    src: str,
+    door: tuple[str, int],
+    to: tuple[str, int],
+    proto: str,
+    where: tuple[str, str],
+) -> bool:
+    """Walk the hooks that a packet to a virtual server meets: INPUT with the Service's address and
+    OUTPUT with the real server's on the node that balances, FORWARD on the real server's.
+    """
+    director, home = where
+    tables = kernels[director]
+    [(verdict, packet)] = tables.run("filter", "cali-INPUT", Packet(src, *door, proto))
+    if verdict != "DROP":
+        packet = replace(packet, dst=to[0], dport=to[1])
+        [(verdict, packet)] = tables.run("filter", "cali-OUTPUT", packet)
+        assert verdict == "DROP" or not packet.mark & 0xFFF00000
+    if verdict != "DROP" and home != director:
+        [(verdict, _)] = kernels[home].run("filter", "cali-FORWARD", Packet(src, *to, proto))
+    return verdict != "DROP"
 
 
 def passes(
@@ -35,9 +62,9 @@ def passes(
     packet = Packet(src, dst, port, proto)
     for where in dict.fromkeys(filter(None, (nodes.get(src), nodes.get(dst)))):
         chain = "cali-FORWARD"
-        if NODES.get(src) == where:
+        if (NODES | NODES6).get(src) == where:
             chain = "cali-OUTPUT"
-        elif NODES.get(dst) == where:
+        elif (NODES | NODES6).get(dst) == where:
             chain = "cali-INPUT"
         verdicts = [v for v, _ in kernels[where].run("filter", chain, packet)]
         assert len(verdicts) == 1
@@ -154,6 +181,9 @@ BLOCK = st.sampled_from([
     {"cidr": "0.0.0.0/0", "except": ["10.244.0.0/16"]},
     {"cidr": "192.168.0.0/24"},
     {"cidr": "203.0.113.0/24", "except": ["203.0.113.0/25"]},
+    {"cidr": "fd00:10:244:1::/64", "except": ["fd00:10:244:1::2/127"]},
+    {"cidr": "::/0", "except": ["fd00:10:244::/56"]},
+    {"cidr": "::/0"},
 ])  # fmt: skip
 PEER = st.one_of(
     st.builds(lambda s: {"podSelector": s}, SELECTOR),
@@ -207,13 +237,21 @@ def clusters(draw: st.DrawFn) -> tuple[list[Pod], list[Any], list[NetworkPolicy]
 @settings(max_examples=150, deadline=None)
 @given(clusters())
 def test_rules_and_objects_agree_on_every_connection(cluster):
-    """Every pair of addresses of a random cluster, three ports: the same verdict on both roads."""
+    """Every pair of addresses of a random cluster, three ports: the same verdict on both roads,
+    and in both families.
+    """
     pods, spaces, policies = cluster
-    evaluator = Evaluator(pods, spaces, policies, NODES)
-    kernels = {node: kernel(node, pods, spaces, policies) for node in ("node-1", "node-2")}
+    evaluator = Evaluator(pods, spaces, policies, NODES | NODES6)
     live = [p for p in pods if p.status.phase == "Running" and not p.spec.host_network]
-    nodes = {p.status.pod_ip: p.spec.node_name for p in live} | NODES
-    addresses = [*nodes, "203.0.113.1", "203.0.113.200"]
+    four = {p.status.pod_ip: p.spec.node_name for p in live} | NODES
+    six = {p.status.pod_ips[1].ip: p.spec.node_name for p in live} | NODES6
+    _agree(evaluator, cluster, four, ["203.0.113.1", "203.0.113.200"], 4)
+    _agree(evaluator, cluster, six, ["2001:db8::1"], 6)
+
+
+def _agree(evaluator, cluster, nodes, outside, version):
+    kernels = {node: kernel(node, *cluster, version) for node in ("node-1", "node-2")}
+    addresses = [*nodes, *outside]
     for src in addresses:
         for dst in addresses:
             if src not in nodes and dst not in nodes:
@@ -235,3 +273,81 @@ def test_a_named_port_of_egress_stays_within_the_rules_peers():
     assert [(r.split()[1], r.split("--dport ")[1].split()[0]) for r in admits] == [
         ("10.244.1.5/32", "80")
     ]
+
+
+# ------------------------------------------------------------------ kube-proxy in IPVS mode
+
+VIRTUAL = ("10.96.0.10", 80)
+
+
+@settings(max_examples=100, deadline=None)
+@given(clusters())
+def test_what_ipvs_sends_on_meets_the_same_policies(cluster):
+    """By a cluster IP from every pod, by a NodePort of both nodes from everywhere: the verdict of
+    the objects for the real server. Direct connections are judged as without IPVS.
+    """
+    pods, spaces, policies = cluster
+    evaluator = Evaluator(pods, spaces, policies, NODES)
+    kernels = {n: kernel(n, pods, spaces, policies, ipvs=True) for n in ("node-1", "node-2")}
+    live = [p for p in pods if p.status.phase == "Running" and not p.spec.host_network]
+    homes = {p.status.pod_ip: p.spec.node_name for p in live}
+    nodes = homes | NODES
+    for src in [*nodes, "203.0.113.1"]:
+        for dst, home in homes.items():
+            for proto, port in (("tcp", 80), ("tcp", 8080), ("udp", 53)):
+                expected = evaluator.verdict(src, dst, proto, port).allowed
+                assert passes(kernels, src, dst, proto, port, nodes) == expected
+                doors = [(VIRTUAL, nodes[src])] if src in homes else []
+                if src not in homes:
+                    # a node that is not its own director comes in from outside
+                    doors = [((ip, 30080), n) for ip, n in NODES.items() if NODES.get(src) != n]
+                for door, director in doors:
+                    if NODES.get(src) == home:
+                        continue  # its own node always reaches a pod, and this one came around
+                    where = (director, home)
+                    got = passes_by_ipvs(kernels, src, door, (dst, port), proto, where)
+                    assert got == expected, (src, door, dst, proto, port)
+
+
+def test_packets_for_the_node_itself_are_not_taken_for_a_services():
+    """An egress policy holds for the node's own ports; one outside the range of NodePorts too."""
+    lock = policy("lock", {"matchLabels": {"app": "api"}}, egress=[], types=["Egress"])
+    tables = kernel("node-1", [API, WEB], SPACES, [lock], ipvs=True)
+    packet = Packet(API.status.pod_ip, "192.168.0.11", 22, "tcp")
+    [(verdict, _)] = tables.run("filter", "cali-INPUT", packet)
+    assert verdict == "DROP"
+    [(verdict, marked)] = tables.run("filter", "cali-INPUT", replace(packet, dport=30080))
+    assert verdict == ""
+    assert marked.mark & 0xFFF00000 not in {0, ipvs.NON_CALI}
+    assert tables.run("filter", "cali-INPUT", replace(packet, state="ESTABLISHED")) == [
+        ("ACCEPT", replace(packet, state="ESTABLISHED"))
+    ]
+
+
+def test_endpoints_have_marks_of_their_own():
+    """FNV-1 of the device's name, as felix has it; positions 0 and 1 are nobody's."""
+    names = [f"cali{number:011x}" for number in range(3000)]
+    found = ipvs.marks(names)
+    assert len(dict.fromkeys(found.values())) == 3000
+    assert not {0, ipvs.NON_CALI} & set(found.values())
+    assert all(mark & ipvs.MASK == mark for mark in found.values())
+    assert ipvs.marks(["a"]) == {"a": ((0x811C9DC5 * 0x01000193 & 0xFFFFFFFF) ^ 97) % 4096 << 20}
+
+
+def test_the_own_addresses_are_those_of_all_devices_but_ipvs():
+    """What ip addr show lists, by family."""
+    listing = """1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536
+    inet 127.0.0.1/8 scope host lo
+    inet6 ::1/128 scope host
+2: eth0@if3: <BROADCAST> mtu 1500
+    inet 192.168.0.11/24 brd 192.168.0.255 scope global eth0
+    inet6 fd00:192:168::11/64 scope global
+9: kube-ipvs0: <BROADCAST,NOARP> mtu 1500
+    inet 10.96.0.1/32 scope global kube-ipvs0
+"""
+    assert ipvs.own_addresses(listing, 4) == ["127.0.0.1", "192.168.0.11"]
+    assert ipvs.own_addresses(listing, 6) == ["::1", "fd00:192:168::11"]
+    assert ipvs.host_set_text(6, ["::1"]) == (
+        "create cali60this-host hash:ip family inet6 maxelem 1048576\n"
+        "flush cali60this-host\nadd cali60this-host ::1\n"
+    )

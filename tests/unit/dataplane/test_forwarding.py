@@ -102,6 +102,19 @@ def test_a_pod_with_the_tunnels_mtu_sends_1450_bytes_and_not_one_more():
     assert (drops(seen), delivered(seen)) == ([("node-1", "MTU_EXCEEDED")], [])
 
 
+def test_a_datagram_that_is_too_long_never_meets_a_rule():
+    """Its socket measures it before the output hook: EMSGSIZE, where a shorter one is refused."""
+    lab = Lab()
+    rules = "*filter\n-A OUTPUT -p udp -j REJECT\nCOMMIT\n"
+    lab.run("node-1", c.RulesRestore(text=rules, netns="a1"))
+    assert drops(lab.send("node-1", "a1", udp("10.244.2.2", 80, size=1450))) == [
+        ("node-1", "REFUSED")
+    ]
+    assert drops(lab.send("node-1", "a1", udp("10.244.2.2", 80, size=1451))) == [
+        ("node-1", "MTU_EXCEEDED")
+    ]
+
+
 def test_a_1500_byte_pod_learns_the_path_mtu():
     """The first large packet comes back as "fragmentation needed"; the next is sized right."""
     lab = Lab(pod_mtu=1500)

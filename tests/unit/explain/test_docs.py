@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from podwire.dataplane.verdict import Fate, Step
+from podwire.dataplane.cost import Cost
+from podwire.dataplane.verdict import Fate, Hop, Step
 from podwire.explain.report import BranchReport, Cause, LookupReport, Nearest, Report
 
 PAGE = (Path(__file__).parents[3] / "docs/trace.md").read_text()
@@ -16,6 +17,6 @@ def test_every_fate_has_its_line_in_order():
 
 def test_every_key_of_the_json_is_documented():
     """By the name that msgspec writes."""
-    for record in (Report, BranchReport, Cause, LookupReport, Nearest, Step):
+    for record in (Report, BranchReport, Cause, Cost, LookupReport, Nearest, Hop, Step):
         for key in record.__struct_encode_fields__:
             assert f"`{key}`" in PAGE or f"`{key}[]`" in PAGE, f"{record.__name__}.{key}"

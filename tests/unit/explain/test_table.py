@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from podwire.api.views import Ingress, IngressClass
+from podwire.dataplane.cost import NOTHING, Cost, total
 from podwire.dataplane.verdict import Fate, Flow, Hop, Step
 from podwire.explain import ingress, table
 from podwire.explain.cause import cause
@@ -26,7 +27,8 @@ THERE = numbered([
         Step(stage="nat", object="PREROUTING", result="jump", detail="KUBE-NOTHING"),
         Step(stage="nat", object="KUBE-NOTHING", result="return"),
         Step(stage="nat", object="PREROUTING", result="jump", detail="KUBE-SERVICES"),
-        Step(stage="nat", object="KUBE-SERVICES", result="jump", detail="KUBE-SVC-X"),
+        Step(stage="nat", object="KUBE-SERVICES", result="jump", detail="KUBE-SVC-X",
+             cost=Cost(rules_traversed=1204, latency_ns=12_040)),
         Step(stage="nat", object="KUBE-SVC-X", result="jump", detail="KUBE-SEP-Y p 0.5"),
         Step(stage="nat", object="KUBE-SEP-Y", result="dnat", detail="ct #3 p 0.5",
              before=START, after=AFTER, rule='-m comment --comment "default/backend"'),
@@ -34,7 +36,8 @@ THERE = numbered([
     ]),
     Hop(node="", steps=[Step(stage="wire", object="node-1 - node-2", result="carry")]),
     Hop(node="node-2", steps=[
-        Step(stage="filter", object="cali-tw-x", result="drop", rule=town.isolated()),
+        Step(stage="filter", object="cali-tw-x", result="drop", rule=town.isolated(),
+             cost=Cost(rules_traversed=2, lookups=1, latency_ns=80)),
     ]),
 ])  # fmt: skip
 PLACES = {"cni-1": "pod default/front"}
@@ -67,6 +70,7 @@ def report(fate=Fate.DENIED_IN, **changes):
         cause=cause(ended, town.TOWN), places=PLACES,
         nearest=Nearest(change="add podSelector {app: front}", fate=Fate.DELIVERED, tried=2),
         replay="podwire trace default/front svc/backend:80 --sport 40000 --draw 0.25", draw=0.25,
+        cost=total(step.cost for hop in THERE for step in hop.steps),
     )  # fmt: skip
     return msgspec.structs.replace(made, **changes)
 
@@ -122,7 +126,7 @@ def ingress_report(url, fate):
     return report(
         fate, source="outside", destination="ingress/door", flow=start, url=url, lookup=None,
         hops=numbered(there), branches=[branch(fate, drawn=True)], cause=why, nearest=None,
-        places={"cni-1": "pod ingress-nginx/controller"},
+        places={"cni-1": "pod ingress-nginx/controller"}, cost=NOTHING,
         replay=f"podwire trace external ingress/door --url {url}",
     )  # fmt: skip
 
@@ -143,13 +147,20 @@ CASES = {
             hops=[],
             branches=[],
             nearest=Nearest(),
+            cost=NOTHING,
             flow=msgspec.structs.replace(START, dst=""),
             cause=Cause(summary="no such host"),
         ),
         {},
     ),
     "answer-lost": (
-        report(Fate.LINK_DOWN, hops=ARRIVED.hops, reply_hops=BACK, cause=cause(ARRIVED, town.TOWN)),
+        report(
+            Fate.LINK_DOWN,
+            hops=ARRIVED.hops,
+            reply_hops=BACK,
+            cause=cause(ARRIVED, town.TOWN),
+            reply_cost=Cost(rules_traversed=1, lookups=18, encap_bytes=50, latency_ns=3_100),
+        ),
         {},
     ),
     "ingress": (ingress_report("https://a.example/api/x", Fate.DELIVERED), {}),
@@ -192,3 +203,24 @@ def test_no_line_of_the_golden_files_is_wider_than_a_terminal():
     for path in GOLDEN.glob("*.txt"):
         for line in path.read_text().splitlines():
             assert len(line) <= 110
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_columns_stay_aligned_whatever_the_names_lengths(ascii_only):
+    """nftables' chains have up to 240 characters: cut in the middle, whole in a wide table."""
+    long = "endpoint-5OJB2KTY-production/backend/tcp/http__10.244.1.2/8080"
+    steps = [
+        Step(stage="nft", object=long, result="dnat", detail="to 10.244.1.2"),
+        Step(stage="nft", object="services", result="goto", detail="to 10.244.1.2"),
+    ]
+    many = [*[Step(stage="out", object="eth0", result="send")] * 1000, *steps]
+    found = report(hops=numbered([Hop(node="node-1", steps=many)]))
+    for wide in (False, True):
+        text = table.render(found, ascii_only=ascii_only, wide=wide)
+        [first, second] = [line for line in text.splitlines() if line.endswith("to 10.244.1.2")]
+        assert len(first) == len(second)
+        assert (long in first) == wide
+    cut = table.render(found, ascii_only=ascii_only)
+    name = "endpoint-5OJB...44.1.2/8080" if ascii_only else "endpoint-5OJB2…244.1.2/8080"
+    assert name[:13] in cut
+    assert "1.2/8080 dnat" in cut

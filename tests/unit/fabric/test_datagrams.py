@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from podwire.runtime.env import Env
-from tests.unit.fabric.world import cluster, run
+from tests.unit.fabric.world import cluster, ping, run
 
 
 def test_datagrams_go_there_and_back() -> None:
@@ -65,11 +65,11 @@ def test_closing_a_datagram_socket_wakes_its_reader() -> None:
 def test_ping_measures_the_round_trip_and_times_out() -> None:
     async def story(env: Env) -> float:
         fabric = await cluster(env, link_delay_s=0.001, link_jitter_s=0.0)
-        await fabric.ping("node-1", "pod-1", "10.244.2.2", timeout_s=1)
-        seconds = await fabric.ping("node-1", "pod-1", "10.244.2.2", timeout_s=1, sequence=2)
+        await ping(fabric, "node-1", "pod-1", "10.244.2.2", timeout_s=1)
+        seconds = await ping(fabric, "node-1", "pod-1", "10.244.2.2", timeout_s=1, sequence=2)
         fabric.wire.set_link("node-2", "node-1", up=False, both=False)
         with pytest.raises(TimeoutError):
-            await fabric.ping("node-1", "pod-1", "10.244.2.2", timeout_s=1)
+            await ping(fabric, "node-1", "pod-1", "10.244.2.2", timeout_s=1)
         return seconds
 
     assert run(story) == pytest.approx(0.002, abs=0.0001)

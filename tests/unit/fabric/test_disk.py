@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from podwire.client.counters import ToolResult
+from podwire.dataplane.commands import LinkAdd
 from podwire.fabric.hardware import Fabric
 from podwire.runtime.env import Env
 from podwire.runtime.tasks import Nursery
@@ -134,3 +135,27 @@ def test_a_reboot_keeps_the_disk_and_forgets_the_kernel() -> None:
             await fabric.connect("node-2", "", "192.168.0.11", 80, timeout_s=1)
 
     run(story)
+
+
+def test_a_watcher_below_sys_hears_of_devices_that_come_and_go() -> None:
+    """By a command of an agent or of a person."""
+
+    async def main(env: Env) -> list[str]:
+        fabric = bare(env)
+        told: list[str] = []
+
+        async def watch() -> None:
+            async for path in fabric.watch_files("node-1", "/sys/class/net/"):
+                told.append(path)  # noqa: PERF401  each as it comes
+
+        async with Nursery() as nursery:
+            nursery.start(watch(), name="watch")
+            await env.clock.sleep(0.1)
+            await fabric.execute("node-1", [LinkAdd(name="kube-ipvs0", kind="dummy")])
+            await env.clock.sleep(0.1)
+            await fabric.tool("node-1", "", ("ip", "link", "del", "kube-ipvs0"))
+            await env.clock.sleep(0.1)
+            nursery.cancel()
+        return told
+
+    assert run(main) == ["/sys/class/net/kube-ipvs0"] * 2

@@ -11,7 +11,7 @@ from podwire.dataplane.verdict import Fate, WalkRequest
 from podwire.fabric.hardware import Fabric
 from podwire.runtime.env import Env
 from podwire.runtime.tasks import Nursery
-from tests.unit.fabric.world import cluster, run
+from tests.unit.fabric.world import cluster, ping, run
 
 
 async def name_server(socket: Datagrams, delay: Env | None = None) -> None:
@@ -49,7 +49,7 @@ def test_a_walk_meets_the_same_cut_wires_as_a_packet() -> None:
     async def story(env: Env) -> Fate:
         fabric = await cluster(env)
         await fabric.listen("node-2", "pod-2", "", 80)
-        await fabric.ping("node-1", "pod-1", "10.244.2.2", timeout_s=1)
+        await ping(fabric, "node-1", "pod-1", "10.244.2.2", timeout_s=1)
         fabric.wire.set_link("node-1", "node-2", up=False)
         request = WalkRequest(node="node-1", netns="pod-1", dst="10.244.2.2", dst_port=80)
         return (await fabric.walk(request)).drawn.fate
@@ -142,7 +142,7 @@ def test_asking_changes_no_history() -> None:
         if ask:
             request = WalkRequest(node="node-1", netns="pod-1", dst="10.244.2.2", dst_port=80)
             await fabric.walk(request)
-        await fabric.ping("node-1", "pod-1", "10.244.2.2", timeout_s=1)
+        await ping(fabric, "node-1", "pod-1", "10.244.2.2", timeout_s=1)
         client = await fabric.bind_udp("node-1", "pod-1")
         await client.send_to(b"x", "10.244.2.2", 53)
         await env.clock.sleep(1)

@@ -11,7 +11,7 @@ from podwire.dataplane.commands import NetnsDel, RouteDel, RouteReplace
 from podwire.fabric.hardware import Fabric
 from podwire.runtime.env import Env
 from podwire.runtime.tasks import Nursery
-from tests.unit.fabric.world import bare, cluster, run
+from tests.unit.fabric.world import bare, cluster, ping, run
 
 
 async def echo_server(fabric: Fabric, node: str, netns: str, port: int) -> None:
@@ -54,7 +54,7 @@ def test_nobody_listening_is_connection_refused() -> None:
 def test_a_cut_wire_is_a_timeout_after_the_time_given() -> None:
     async def story(env: Env) -> float:
         fabric = await cluster(env)
-        await fabric.ping("node-1", "pod-1", "10.244.2.2", timeout_s=1)  # all MACs are known now
+        await ping(fabric, "node-1", "pod-1", "10.244.2.2", timeout_s=1)  # all MACs are known now
         fabric.wire.set_link("node-1", "node-2", up=False)
         begun = env.clock.monotonic_ns()
         with pytest.raises(TimeoutError):
@@ -239,11 +239,11 @@ def test_a_megabyte_crosses_a_bad_wire_unharmed(seed: int) -> None:
 def test_a_slow_card_makes_the_round_trip_longer() -> None:
     async def story(env: Env) -> list[float]:
         fabric = await cluster(env)
-        times = [await fabric.ping("node-1", "pod-1", "10.244.2.2", 5) for _ in range(2)][1:]
+        times = [await ping(fabric, "node-1", "pod-1", "10.244.2.2", 5) for _ in range(2)][1:]
         for node, netns, dev in (("node-1", "", "eth0"), ("node-2", "pod-2", "eth0")):
             words = f"tc qdisc add dev {dev} root netem delay 100ms".split()
             assert (await fabric.tool(node, netns, words)).code == 0
-            times.append(await fabric.ping("node-1", "pod-1", "10.244.2.2", 5))
+            times.append(await ping(fabric, "node-1", "pod-1", "10.244.2.2", 5))
         return times
 
     quick, slow, slower = run(story)
@@ -361,11 +361,11 @@ def test_ss_shows_who_listens_and_who_talks() -> None:
 
     listening, talking, odd = run(story)
     assert listening.splitlines() == [
-        "Netid State  Recv-Q Send-Q Local Address:Port Peer Address:Port",
-        "udp   UNCONN 0      0      10.244.2.2:53      0.0.0.0:*",
-        "tcp   LISTEN 1      128    *:80               *:*",
+        "Netid State  Recv-Q Send-Q Local Address:Port Peer Address:PortProcess",
+        "udp   UNCONN 0      0         10.244.2.2:53        0.0.0.0:*          ",
+        "tcp   LISTEN 1      128                *:80              *:*          ",
     ]
-    assert talking == "ESTAB 0 0 10.244.2.2:80 10.244.1.2:40000\n"
+    assert talking == "ESTAB 0      0      [::ffff:10.244.2.2]:80 [::ffff:10.244.1.2]:40000\n"
     assert odd == 255
 
 

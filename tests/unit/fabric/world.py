@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from podwire.client.counters import Probe
 from podwire.dataplane.commands import AddrAdd, LinkAdd, LinkSet, NetnsAdd, RouteReplace
 from podwire.fabric.hardware import Fabric
 from podwire.runtime import sim
 from podwire.runtime.env import Env
 
 T = TypeVar("T")
+
+
+async def ping(
+    fabric: Fabric, node: str, netns: str, address: str, timeout_s: float, sequence: int = 1
+) -> float:
+    """One echo; the round trip in seconds. Raises TimeoutError, and AssertionError for an error."""
+    answer = await fabric.probe(node, netns, Probe(address, sequence=sequence), timeout_s)
+    assert answer.kind == "echo", answer
+    return answer.seconds
 
 
 def bare(env: Env, **settings: Any) -> Fabric:

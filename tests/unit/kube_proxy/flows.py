@@ -62,13 +62,14 @@ def steps(case: dict[str, Any]) -> list[dict[str, Any]]:
 def service(key: str, spec: dict[str, Any]) -> Service:
     """A Service of the file's form."""
     spec = dict(spec)
+    notes = spec.pop("annotations", {})
     ingress = []
     for text in spec.pop("lb", ()):
         ip, _, mode = str(text).partition(" ")
         ingress.append({"ip": ip, **({"ipMode": mode} if mode else {})})
     namespace, _, name = key.partition("/")
     body = {
-        "metadata": {"namespace": namespace, "name": name, "uid": key},
+        "metadata": {"namespace": namespace, "name": name, "uid": key, "annotations": notes},
         "spec": {"type": "ClusterIP", **spec},
         "status": {"loadBalancer": {"ingress": ingress}},
     }

@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from podwire.kube_proxy.model import NodeFacts, service_port_name
-from podwire.kube_proxy.modes.iptables.names import endpoint_chain, port_hash, probability
+from podwire.kube_proxy.modes.iptables.names import endpoint_chains, port_hash, probability
 from tests.unit.kube_proxy.conftest import (
     CLIENT,
     NODE,
@@ -42,7 +42,8 @@ def flow(rules: str, src: str, dst: str, port: int = 80, proto: str = "tcp") -> 
 def test_chain_names_are_upstreams():
     """Three hashes that upstream's own tests expect."""
     assert port_hash("ns1/svc1:p80", "tcp") == "XPGD46QRK7WJZT7O"
-    assert endpoint_chain("ns1/svc1:p80", "tcp", "10.180.0.1:80") == "KUBE-SEP-SXIVWICOYRO3J4NJ"
+    at = "10.180.0.1:80"
+    assert endpoint_chains("ns1/svc1:p80", "tcp", [at]) == {at: "KUBE-SEP-SXIVWICOYRO3J4NJ"}
     assert port_hash("ns5/svc5:p80", "tcp") == "NUKIZ6OKUXPJNT4C"
     assert service_port_name("ns", "svc", "") == "ns/svc"
 

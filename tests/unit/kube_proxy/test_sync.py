@@ -129,10 +129,16 @@ def test_udp_flows_to_a_gone_endpoint_are_forgotten():
         flow(NODE_IP, 30053, "10.244.1.1"),
         flow("10.96.0.99", 53, "10.244.1.1"),
     ))  # fmt: skip
+
+    def gone(dst: str, port: int, reply: str) -> ConntrackDelete:
+        return ConntrackDelete(
+            proto="udp", orig_dst=dst, orig_dport=port, reply_src=reply, reply_sport=53
+        )
+
     assert stale(listing, plan.udp or Wanted()) == (
-        ConntrackDelete(proto="udp", orig_dst="10.96.0.53", orig_dport=53, reply_src="10.244.1.1"),
-        ConntrackDelete(proto="udp", orig_dst="10.96.0.53", orig_dport=53, reply_src="10.96.0.53"),
-        ConntrackDelete(proto="udp", orig_dst=NODE_IP, orig_dport=30053, reply_src="10.244.1.1"),
+        gone("10.96.0.53", 53, "10.244.1.1"),
+        gone("10.96.0.53", 53, "10.96.0.53"),
+        gone(NODE_IP, 30053, "10.244.1.1"),
     )
     none = endpoints("dns", ports=[("", 53, "UDP")])
     feed(made, none, one)

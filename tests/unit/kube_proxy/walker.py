@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_address, ip_network
 
 FINAL = {"ACCEPT", "DROP", "REJECT", "DNAT"}
 
@@ -28,6 +28,8 @@ class Tables:
 
     chains: dict[str, dict[str, list[list[str]]]] = field(default_factory=dict)
     local: tuple[str, ...] = ()
+    sets: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Members of ipsets of addresses."""
 
     def restore(self, text: str) -> None:
         table: dict[str, list[list[str]]] = {}
@@ -58,10 +60,10 @@ class Tables:
             value: bool | None = None
             if word in {"-s", "-d"}:
                 ip = packet.src if word == "-s" else packet.dst
-                value = IPv4Address(ip) in IPv4Network(next(words), strict=False)
+                value = ip_address(ip) in ip_network(next(words), strict=False)
             elif word == "-p":
                 value = packet.proto == next(words)
-            elif word == "--dport":
+            elif word in {"--dport", "--dports"}:
                 low, _, high = next(words).partition(":")
                 value = int(low) <= packet.dport <= int(high or low)
             elif word in {"--dst-type", "--src-type"}:
@@ -72,13 +74,18 @@ class Tables:
                 value = packet.mark & int(mask or "0xffffffff", 16) == int(wanted, 16)
             elif word == "--ctstate":
                 value = packet.state in next(words).split(",")
+            elif word == "--match-set":
+                members = self.sets[next(words)]
+                value = (packet.dst if next(words) == "dst" else packet.src) in members
+            elif word == "--icmpv6-type":
+                next(words)  # -p says already that no packet of these tests is one
             elif word == "--rcheck":
                 value = False
             elif word in {"-m", "--comment", "--mode", "--probability", "--name", "--seconds"}:
                 next(words)
             elif word in {"--reap", "--set"}:
                 pass
-            elif word == "-j":
+            elif word in {"-j", "-g"}:
                 break
             else:
                 raise AssertionError(f"the walker does not know {word} in {rule}")
@@ -101,7 +108,11 @@ class Tables:
         return [*out, *(("", p) for p in flying)]
 
     def _step(self, table: str, rule: list[str], packet: Packet) -> list[tuple[str, Packet]]:
-        if not self._matches(rule, packet) or "-j" not in rule:
+        if not self._matches(rule, packet):
+            return [("CONTINUE", packet)]
+        if "-g" in rule:
+            return self.run(table, rule[rule.index("-g") + 1], packet)
+        if "-j" not in rule:
             return [("CONTINUE", packet)]
         target, *options = rule[rule.index("-j") + 1 :]
         missed = [("CONTINUE", packet)] if "--probability" in rule else []

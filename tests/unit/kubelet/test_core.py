@@ -110,6 +110,7 @@ def test_conditions_name_the_containers_that_hold_the_pod_back():
         phase="Pending",
         sandbox_ready=True,
         was_initialized=False,
+        gates={},
     )
     assert [(c.type, c.status, c.reason, c.message) for c in found] == [
         ("PodReadyToStartContainers", True, "", ""),
@@ -133,6 +134,7 @@ def test_a_completed_pod_is_not_ready_because_it_completed():
         phase="Succeeded",
         sandbox_ready=False,
         was_initialized=True,
+        gates={"example.com/open": "True"},
     )
     assert {c.type: (c.status, c.reason) for c in found} == {
         "PodReadyToStartContainers": (False, ""),
@@ -141,6 +143,37 @@ def test_a_completed_pod_is_not_ready_because_it_completed():
         "ContainersReady": (False, "PodCompleted"),
         "PodScheduled": (True, ""),
     }
+
+
+def test_a_readiness_gate_holds_back_ready_but_not_the_containers():
+    """Each gate that is not True is named, whether its condition says so or is missing."""
+    found = conditions(
+        spec("a"),
+        records(a="running"),
+        phase="Running",
+        sandbox_ready=True,
+        was_initialized=True,
+        gates={"x/open": "True", "x/shut": "False", "x/none": ""},
+    )
+    told = {c.type: (c.status, c.reason, c.message) for c in found}
+    assert told["ContainersReady"] == (True, "", "")
+    assert told["Ready"] == (
+        False,
+        "ReadinessGatesNotReady",
+        (
+            'the status of pod readiness gate "x/shut" is not "True", but False, '
+            'corresponding condition of pod readiness gate "x/none" does not exist.'
+        ),
+    )
+
+
+def test_a_container_may_restart_by_a_policy_of_its_own():
+    """A main container's restartPolicy outweighs the pod's."""
+    own = PodSpec(
+        containers=[Container(name="a", restart_policy="Never"), Container(name="b")],
+        restart_policy="Always",
+    )
+    assert plan(own, records(a=1, b=1), was_initialized=True).start == ("b",)
 
 
 def test_a_crash_loop_restarts_at_once_then_after_10_20_40_seconds_up_to_five_minutes():

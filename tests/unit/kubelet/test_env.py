@@ -17,6 +17,7 @@ from podwire.api.views import (
     ObjectMeta,
     Pod,
     PodSpec,
+    ResourceRequirements,
     Secret,
     Service,
     ServicePort,
@@ -70,6 +71,7 @@ def values(container_pod: Pod, host_ips=("192.168.0.11",), **objects) -> PodValu
             lambda _, name: objects.get("config_maps", {}).get(name),
             lambda _, name: objects.get("secrets", {}).get(name),
         ),
+        allocatable={"cpu": "4", "memory": "8388608Ki"},
         hostname="web",
     )
 
@@ -181,3 +183,27 @@ def test_service_links_of_the_namespace_and_of_the_api_server():
     without = Pod(metadata=POD.metadata, spec=PodSpec(enable_service_links=False))
     assert "KUBERNETES_SERVICE_HOST" in service_links(without, services)
     assert "REDIS_PRIMARY_SERVICE_HOST" not in service_links(without, services)
+
+
+@pytest.mark.parametrize(
+    ("resource", "divisor", "expected"),
+    [
+        ("limits.memory", None, "67108864"),
+        ("limits.memory", "1Mi", "64"),
+        ("requests.memory", "1Gi", "1"),
+        ("limits.cpu", None, "4"),
+        ("requests.cpu", "1m", "250"),
+        ("requests.cpu", "1", "1"),
+        ("requests.ephemeral-storage", "0", "0"),
+    ],
+)
+def test_resources_are_told_in_units_of_the_divisor_rounded_up(resource, divisor, expected):
+    """A limit that is not set is the node's; a request that is not set is nothing."""
+    resources = ResourceRequirements(
+        limits={"memory": "64Mi"}, requests={"memory": "64Mi", "cpu": "250m"}
+    )
+    ref = {"resource": resource} | ({"divisor": divisor} if divisor else {})
+    source = EnvVarSource(resource_field_ref=ref)
+    case = Container(name="c", resources=resources, env=[EnvVar(name="N", value_from=source)])
+    pod = Pod(metadata=POD.metadata, spec=PodSpec(containers=[case]))
+    assert environment(case, values(pod))["N"] == expected

@@ -5,6 +5,8 @@ import base64
 import pytest
 
 from podwire.api import kinds
+from podwire.apiserver.admission.service_account import TOKENS
+from podwire.apiserver.tokens import Issuer, new_signing_key
 
 
 async def config_map(node, name, **data):
@@ -165,12 +167,13 @@ def test_a_read_only_mount_shows_what_others_write_but_takes_nothing(simulate):
 
 
 def test_projected_and_downward_volumes(simulate):
-    """What kube-api-access mounts, and labels as a file."""
+    """What kube-api-access mounts; its token is bound to the pod, and renewed before its hour."""
 
     async def story(node):
+        node.server.issue_tokens(Issuer(new_signing_key(node.env.secret)))
         await config_map(node, "kube-root-ca.crt", **{"ca.crt": "PEM"})
         body = [
-            {"serviceAccountToken": {"path": "token"}},
+            {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
             {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca"}]}},
             {
                 "downwardAPI": {
@@ -178,7 +181,8 @@ def test_projected_and_downward_volumes(simulate):
                 }
             },
         ]
-        await node.pod(
+        pod = await node.pod(
+            automountServiceAccountToken=False,
             containers=[container(("all", "/var/run/secrets", {}))],
             volumes=[{"name": "all", "projected": {"sources": body}}],
         )
@@ -186,7 +190,14 @@ def test_projected_and_downward_volumes(simulate):
         (process,) = node.started
         assert process.files.read("/var/run/secrets/ca") == b"PEM"
         assert process.files.read("/var/run/secrets/ns") == b"default"
-        assert b"not modelled" in process.files.read("/var/run/secrets/token")
+        token = process.files.read("/var/run/secrets/token").decode()
+        user = node.server.authenticator.accounts.authenticate(token).user
+        assert user.name == "system:serviceaccount:default:default"
+        assert dict(user.extra)["authentication.kubernetes.io/pod-uid"] == (pod.metadata.uid,)
+        await node.env.clock.sleep(2800)
+        assert process.files.read("/var/run/secrets/token").decode() == token
+        await node.env.clock.sleep(200)
+        assert process.files.read("/var/run/secrets/token").decode() != token
 
     simulate(story)
 
@@ -214,5 +225,52 @@ def test_programs_find_resolver_hosts_hostname_and_service_links(simulate):
         resolver = await node.streams.resolver("node-1", "default", "p")
         assert resolver.address == "10.244.0.2"
         assert (await node.streams.resolver("node-1", "", "")).netns == ""
+
+    simulate(story)
+
+
+def test_every_pod_finds_a_token_unless_it_or_its_account_declines(simulate):
+    """kube-api-access, read-only, where in-cluster clients look."""
+
+    async def story(node):
+        node.server.issue_tokens(Issuer(new_signing_key(node.env.secret)))
+        await config_map(node, "kube-root-ca.crt", **{"ca.crt": "PEM"})
+        await node.pod()
+        await node.ready()
+        (process,) = node.started
+        assert process.files.list(TOKENS) == [
+            f"{TOKENS}/{name}" for name in ("ca.crt", "namespace", "token")
+        ]
+        with pytest.raises(OSError, match="Read-only file system"):
+            await process.write_file(f"{TOKENS}/token", b"")
+        assert not (await node.pod("no", automountServiceAccountToken=False)).spec.volumes
+        await node.client.patch(
+            kinds.SERVICE_ACCOUNT, "default", {"automountServiceAccountToken": False}, "default"
+        )
+        assert not (await node.pod("nor")).spec.volumes
+        assert (await node.pod("yes", automountServiceAccountToken=True)).spec.volumes
+
+    simulate(story)
+
+
+def test_a_sub_path_may_name_the_pod(simulate):
+    """subPathExpr expands variables of the container."""
+
+    async def story(node):
+        name = {"fieldRef": {"fieldPath": "metadata.name"}}
+        await node.pod(
+            containers=[
+                container(
+                    ("v", "/own", {"subPathExpr": "$(POD)"}),
+                    ("v", "/all", {}),
+                    env=[{"name": "POD", "valueFrom": name}],
+                )
+            ],
+            volumes=[{"name": "v", "emptyDir": {}}],
+        )
+        await node.ready()
+        (process,) = node.started
+        await process.write_file("/own/x", b"1")
+        assert process.files.list("/all") == ["/all/p/x"]
 
     simulate(story)

@@ -11,7 +11,13 @@ from podwire.netpol.evaluator import Evaluator
 
 
 def pod(name: str, ip: str, node: str = "node-1", ports: Any = (), **more: Any) -> Pod:
-    """``ns/name`` with labels given as ``labels={...}``; ports are (name, number, protocol)."""
+    """``ns/name`` with labels given as ``labels={...}``; ports are (name, number, protocol).
+    Its second address is ``fd00:10:244:...`` with the same numbers.
+    """
+    ips = [{"ip": ip}] if ip else []
+    if ip.count(".") == 3:
+        *_, subnet, host = ip.split(".")
+        ips.append({"ip": f"fd00:10:244:{subnet}::{host}"})
     namespace, _, name = name.rpartition("/")
     body = {
         "metadata": {
@@ -31,7 +37,11 @@ def pod(name: str, ip: str, node: str = "node-1", ports: Any = (), **more: Any) 
                 }
             ],
         },
-        "status": {"podIP": ip, "phase": more.get("phase", "Running")},
+        "status": {
+            "podIP": ip,
+            "podIPs": ips,
+            "phase": more.get("phase", "Running"),
+        },
     }
     return msgspec.convert(body, Pod)
 

@@ -10,6 +10,8 @@ import asyncio
 import errno
 from dataclasses import dataclass, field
 
+from podwire.client.counters import Probe, ProbeAnswer
+
 Where = tuple[str, int]
 """(address, port)"""
 
@@ -196,16 +198,9 @@ class FlatNet:
     def release(self, owner: str) -> None:
         """Nothing is kept by owner."""
 
-    async def ping(
-        self,
-        node: str,
-        netns: str,
-        address: str,
-        timeout_s: float,
-        sequence: int = 1,
-    ) -> float:
+    async def probe(self, node: str, netns: str, probe: Probe, timeout_s: float) -> ProbeAnswer:
         """Half a millisecond to whoever exists. Raises TimeoutError."""
-        if address in self.addresses.values() or address.startswith("127."):
-            return 0.0005
+        if probe.address in self.addresses.values() or probe.address.startswith("127."):
+            return ProbeAnswer("echo", probe.address, 0.0005)
         await asyncio.sleep(timeout_s)
         raise TimeoutError

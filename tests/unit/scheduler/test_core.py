@@ -9,10 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podwire.api import selectors
 from podwire.api.views import Node, Pod
 from podwire.runtime.rng import SeededRng
-from podwire.scheduler.core import decide
-from podwire.scheduler.resources import Cluster, demand
+from podwire.scheduler.cluster import Cluster
+from podwire.scheduler.core import Scheduler
+from podwire.scheduler.preemption import preempt
+from podwire.scheduler.resources import demand
+from podwire.scheduler.terms import default_constraints, info
 
 RNG = SeededRng(1)
 
@@ -29,17 +33,16 @@ def node(name: str, cpu: str = "2", memory: str = "4Gi", pods: str = "110", **sp
     )
 
 
-def pod(name: str, cpu: str = "", memory: str = "", owner: str = "", **spec: Any) -> Pod:
+def pod(name: str, cpu: str = "", memory: str = "", **spec: Any) -> Pod:
     requests = {k: v for k, v in (("cpu", cpu), ("memory", memory)) if v}
     container = {"name": "c", "resources": {"requests": requests}, **spec.pop("container", {})}
-    references = [{"uid": owner, "controller": True}] if owner else []
     return msgspec.convert(
         {
             "metadata": {
                 "name": name,
                 "namespace": "default",
                 "uid": name,
-                "ownerReferences": references,
+                "labels": spec.pop("labels", {}),
             },
             "spec": {"containers": [container], **spec},
         },
@@ -55,21 +58,27 @@ def cluster(*nodes: Node) -> Cluster:
 
 
 def place(where: Cluster, item: Pod) -> str:
-    """Schedule and assume; the node or the message."""
-    decision = decide(item, demand(item), where.ordered(), RNG)
+    """Schedule and assume; the node or the message, with what preemption comes to."""
+    scheduler = Scheduler(where, RNG)
+    made = info(item)
+    decision = scheduler.decide(made)
     if decision.node:
-        where.set_pod(item, decision.node)
-    return decision.node or decision.message
+        where.set_pod(made, decision.node)
+        return decision.node
+    if not where.nodes:
+        return decision.message
+    return f"{decision.message} {preempt(scheduler, made, decision, []).message}"
 
 
 def test_the_message_counts_reasons_as_upstream_does():
-    """Taint on one, no CPU on two; preemption helps nowhere or finds no victim."""
+    """A taint, a node that is full, one that is too small: preemption would help on one only."""
     taint = {"key": "dedicated", "effect": "NoSchedule"}
-    where = cluster(node("node-1", taints=[taint]), node("node-2"), node("node-3"))
-    assert place(where, pod("big", cpu="8")) == (
+    where = cluster(node("node-1", taints=[taint]), node("node-2"), node("node-3", cpu="1"))
+    assert place(where, pod("first", cpu="1500m")) == "node-2"
+    assert place(where, pod("second", cpu="1500m")) == (
         "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. "
-        "preemption: 0/3 nodes are available: 1 Preemption is not helpful for scheduling, "
-        "2 No preemption victims found for incoming pod."
+        "preemption: 0/3 nodes are available: 1 No preemption victims found for incoming pod, "
+        "2 Preemption is not helpful for scheduling."
     )
 
 
@@ -78,12 +87,15 @@ def test_no_nodes_at_all_has_its_own_message():
     assert place(cluster(), pod("p")) == "no nodes available to schedule pods"
 
 
-def test_preemption_is_said_to_be_missing_where_it_would_have_helped():
+def test_the_message_tells_what_preemption_found():
     """A lower-priority pod holds the CPU."""
     where = cluster(node("node-1"))
     assert place(where, pod("low", cpu="2")) == "node-1"
     message = place(where, pod("high", cpu="1", priority=100))
-    assert message.endswith("1 Preemption is not modelled.")
+    assert message == (
+        "0/1 nodes are available: 1 Insufficient cpu. preemption: found a potential placement "
+        "for pod on node node-1, preempting 1 victims"
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,10 +145,16 @@ def test_a_daemon_pod_pinned_by_match_fields_goes_to_its_node_only():
     assert "1 Insufficient cpu, 1 node(s) didn't satisfy plugin(s) [NodeAffinity]" in message
 
 
-def test_pods_of_one_owner_are_spread_over_hosts():
-    """Six pods on three equal nodes: two each."""
-    where = cluster(node("node-1"), node("node-2"), node("node-3"))
-    places = [place(where, pod(f"p{n}", owner="rs")) for n in range(6)]
+def test_pods_without_constraints_are_spread_over_hosts_by_who_selects_them():
+    """Six pods on three equal nodes: two each, by default constraints."""
+    selector = selectors.parse("app=web")
+    nodes = cluster(node("node-1"), node("node-2"), node("node-3"))
+    scheduler = Scheduler(nodes, RNG, lambda item: default_constraints(item, selector))
+    places = []
+    for n in range(6):
+        made = info(pod(f"p{n}", labels={"app": "web"}))
+        places.append(scheduler.decide(made).node)
+        nodes.set_pod(made, places[-1])
     assert sorted(places) == ["node-1", "node-1", "node-2", "node-2", "node-3", "node-3"]
 
 
@@ -153,8 +171,7 @@ def test_ties_are_broken_by_the_seed():
 
     def first(seed: int) -> str:
         where = cluster(*(node(f"node-{n}") for n in range(5)))
-        item = pod("p")
-        return decide(item, demand(item), where.ordered(), SeededRng(seed)).node
+        return Scheduler(where, SeededRng(seed)).decide(info(pod("p"))).node
 
     assert [first(n) for n in range(20)] == [first(n) for n in range(20)]
     assert len({first(n) for n in range(20)}) > 1
@@ -203,9 +220,11 @@ def test_no_sequence_of_events_ever_overfills_a_node(steps: list[tuple[int, int,
         elif verb == "node":
             where.remove_node("node-2")
             where.set_node(node("node-2", cpu="1500m"))
-        for state in where.ordered():
+        for state in where.nodes.values():
             assert state.requested.get("cpu", 0) <= state.allocatable["cpu"]
     for name in alive:
         where.remove_pod(name)
-    assert all(not state.pods and not any(state.requested.values()) for state in where.ordered())
-    assert all(not (state.scored_cpu or state.scored_memory) for state in where.ordered())
+    assert all(
+        not state.pods and not any(state.requested.values()) for state in where.nodes.values()
+    )
+    assert all(not (state.scored_cpu or state.scored_memory) for state in where.nodes.values())

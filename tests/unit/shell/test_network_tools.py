@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Sequence
 
 import pytest
 
+from podwire.client.counters import ProbeAnswer
 from podwire.coredns.upstream import Upstream
 from podwire.kubelet.programs import exec_command
 from podwire.kubelet.programs.host import ProgramHost
@@ -268,8 +268,8 @@ def test_ping_names_the_icmp_error() -> None:
     """What came back is told in iputils' words and counted."""
 
     class NoRoute(FlatNet):
-        async def ping(self, *_args: object, **_more: object) -> float:
-            raise OSError(errno.EHOSTUNREACH, "No route to host")
+        async def probe(self, *_: object) -> ProbeAnswer:
+            return ProbeAnswer("unreachable", "10.244.1.5", 3.0, code=1)
 
     async def main(env: Env) -> tuple[int, str]:
         captured = Captured(env, FakeProcess(NoRoute(), spec("nicolaka/netshoot")))
