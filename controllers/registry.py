@@ -12,6 +12,7 @@ from podwire.controllers.deployment import shell as deployment
 from podwire.controllers.disruption import shell as disruption
 from podwire.controllers.endpoints import shell as endpoints
 from podwire.controllers.endpointslice import shell as endpointslice
+from podwire.controllers.endpointslicemirroring import shell as endpointslicemirroring
 from podwire.controllers.garbagecollector import shell as garbagecollector
 from podwire.controllers.job import shell as job
 from podwire.controllers.namespace import shell as namespace
@@ -20,9 +21,11 @@ from podwire.controllers.nodelifecycle import shell as nodelifecycle
 from podwire.controllers.podautoscaler import shell as podautoscaler
 from podwire.controllers.podgc import shell as podgc
 from podwire.controllers.replicaset import shell as replicaset
+from podwire.controllers.resourcequota import shell as resourcequota
 from podwire.controllers.rootca import shell as rootca
 from podwire.controllers.serviceaccount import shell as serviceaccount
 from podwire.controllers.serviceaccounttoken import shell as serviceaccounttoken
+from podwire.controllers.servicecidrs import shell as servicecidrs
 from podwire.controllers.statefulset import shell as statefulset
 from podwire.controllers.tainteviction import shell as tainteviction
 from podwire.controllers.ttlafterfinished import shell as ttlafterfinished
@@ -48,6 +51,9 @@ CONTROLLERS: tuple[tuple[str, Build], ...] = (
     ("disruption-controller", disruption.build),
     ("endpoints-controller", endpoints.build),
     ("endpointslice-controller", endpointslice.build),
+    ("endpointslice-mirroring-controller", endpointslicemirroring.build),
+    ("resourcequota-controller", resourcequota.build),
+    ("service-cidr-controller", servicecidrs.build),
     ("node-lifecycle-controller", nodelifecycle.build),
     ("taint-eviction-controller", tainteviction.build),
     ("pod-garbage-collector-controller", podgc.build),

@@ -23,12 +23,15 @@ Kubernetes 1.37 serves, in its order and its words.
 - *stored*: created, read, watched, patched, selected, printed and cleaned up faithfully, but
   nothing acts on it.
 - *admission*: stored, and heeded when other objects are written: LimitRanges fill in and bound,
-  ResourceQuotas bound (nothing keeps their status; what is used is counted on each write),
   a RuntimeClass gives pods its overhead and placement, a claim without class gets the default
   StorageClass. Pod Security Standards, webhooks and admission policies are not modelled.
 - *refused*: told by discovery; its one verb answers 405, because there is nothing to store and no
   answer is made up.
 - *as ...*: another version of the same objects, converted on the way in and out.
+
+Of modelled kinds, these parts are not: HorizontalPodAutoscaler's metrics of type Pods, Object and
+External (conditions say so; docs/metrics.md), pods of Jobs as a gang (alpha), IPAddresses that
+people make (they reserve nothing), ServiceCIDRs beside `kubernetes` (condition Ready=False).
 
 Subresources in brackets are told by discovery and answer 405.
 

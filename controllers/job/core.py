@@ -121,7 +121,7 @@ def reconcile(
         effects += [*first, *last, *work] if refused else [*first, *work, *last]
         effects += events
     wait_s = _deadline_s(step)
-    if wait_s is not None:
+    if step.end is None and wait_s is not None:
         effects.append(RequeueAfter(wait_s))
     return Outcome(effects, record)
 

@@ -97,6 +97,7 @@ from podwire.api.views.policy import (
     PodDisruptionBudgetSpec,
     PodDisruptionBudgetStatus,
 )
+from podwire.api.views.quota import ResourceQuota
 from podwire.api.views.service import (
     ClientIPConfig,
     Endpoint,
@@ -107,6 +108,7 @@ from podwire.api.views.service import (
     Endpoints,
     EndpointSlice,
     EndpointSubset,
+    IPAddress,
     LoadBalancerIngress,
     LoadBalancerStatus,
     Service,
@@ -173,6 +175,7 @@ __all__ = [
     "HorizontalPodAutoscaler",
     "HostAlias",
     "HostPathVolume",
+    "IPAddress",
     "IPBlock",
     "Ingress",
     "IngressClass",
@@ -229,6 +232,7 @@ __all__ = [
     "ReplicaSet",
     "ReplicaSetSpec",
     "ReplicationController",
+    "ResourceQuota",
     "ResourceRequirements",
     "Secret",
     "SecretVolume",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from podwire.api.view import JSON, View
-from podwire.api.views.meta import Labels, Object, ObjectReference
+from podwire.api.views.meta import Condition, Labels, Object, ObjectReference
 
 
 class ServicePort(View, frozen=True, kw_only=True):
@@ -167,7 +167,35 @@ class ServiceCIDRSpec(View, frozen=True, kw_only=True):
     cidrs: list[str] = []
 
 
+class ServiceCIDRStatus(View, frozen=True, kw_only=True):
+    """serviceCIDR status."""
+
+    conditions: list[Condition] = []
+
+
 class ServiceCIDR(Object, frozen=True, kw_only=True):
     """networking.k8s.io/v1 ServiceCIDR: where cluster IPs are taken from."""
 
     spec: ServiceCIDRSpec = ServiceCIDRSpec()
+    status: ServiceCIDRStatus = ServiceCIDRStatus()
+
+
+class ParentReference(View, frozen=True, kw_only=True):
+    """ipAddress.spec.parentRef."""
+
+    group: str = ""
+    resource: str = ""
+    namespace: str = ""
+    name: str = ""
+
+
+class IPAddressSpec(View, frozen=True, kw_only=True):
+    """ipAddress spec."""
+
+    parent_ref: ParentReference = ParentReference()
+
+
+class IPAddress(Object, frozen=True, kw_only=True):
+    """networking.k8s.io/v1 IPAddress: whose a cluster IP is."""
+
+    spec: IPAddressSpec = IPAddressSpec()

@@ -10,7 +10,7 @@ import pytest
 from podwire.api import kinds, schema
 from podwire.api.view import View
 
-KUBERNETES = [kind for kind in kinds.ALL if kind is not kinds.TRACE]
+KUBERNETES = [kind for kind in kinds.ALL if kind not in (kinds.TRACE, *kinds.COMPUTED)]
 
 
 @pytest.mark.parametrize("kind", KUBERNETES, ids=lambda kind: kind.kind)

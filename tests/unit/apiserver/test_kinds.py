@@ -19,7 +19,7 @@ GROUPS = [
     "policy", "rbac.authorization.k8s.io", "storage.k8s.io", "admissionregistration.k8s.io",
     "apiextensions.k8s.io", "scheduling.k8s.io", "coordination.k8s.io", "node.k8s.io",
     "discovery.k8s.io", "resource.k8s.io", "flowcontrol.apiserver.k8s.io",
-    "storagemigration.k8s.io", "podwire.dev",
+    "storagemigration.k8s.io", "podwire.dev", "metrics.k8s.io",
 ]  # fmt: skip
 """As in api/discovery/apis.json of kubernetes/kubernetes, less what is off by default."""
 

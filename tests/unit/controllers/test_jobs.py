@@ -288,6 +288,15 @@ def test_a_job_fails_for_a_reason(spec: dict[str, Any], pods: list[Pod], reason:
     assert (("Failed", reason) in conditions(effects)) == (not running)
 
 
+def test_a_job_comes_back_when_its_deadline_is_over_and_not_after_that():
+    """While its pods go away nothing is tried again and again."""
+    started = {"startTime": format_time(NOW - 20 * NS)}
+    early = run(job(started, activeDeadlineSeconds=60), pod("a"))
+    assert RequeueAfter(40) in early
+    late = run(job(started, activeDeadlineSeconds=20), pod("a", dying=True))
+    assert not [e for e in late if isinstance(e, RequeueAfter)]
+
+
 def test_failed_waits_for_terminating_pods():
     """FailureTarget is told; Failed once nothing of the Job runs."""
     target = {"type": "FailureTarget", "status": "True", "reason": "X", "message": "x"}

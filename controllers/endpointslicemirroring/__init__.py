@@ -1,0 +1,1 @@
+"""EndpointSlice mirroring: copies Endpoints that people write into slices, which proxies read."""

@@ -1,0 +1,1 @@
+"""ResourceQuota: tells in a quota's status what its namespace uses."""
