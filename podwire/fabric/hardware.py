@@ -32,9 +32,8 @@ from podwire.dataplane.kernel import Kernel
 from podwire.dataplane.packet import ACK, SYN, Frame, Packet
 from podwire.dataplane.verdict import WalkAnswer, WalkRequest
 from podwire.dataplane.world import World
-from podwire.fabric import captures
+from podwire.fabric import captures, facts
 from podwire.fabric import commands as machine_commands
-from podwire.fabric import facts
 from podwire.fabric import host as hosts
 from podwire.fabric.host import GIB, KERNEL_VERSION, Host
 from podwire.fabric.icmp import os_error
