@@ -129,14 +129,12 @@ class VirtualCluster:
         try:
             return self.loop.run_until_complete(driver)
         except asyncio.CancelledError:
-            if isinstance(awaitable, Coroutine):
-                awaitable.close()  # a room may have failed before its first step
             if self._failed is not None:
                 raise self._failed from self._failed.__cause__
             raise
         finally:
-            if asyncio.iscoroutine(awaitable):
-                awaitable.close()  # the driver may have been cancelled before it began
+            if isinstance(awaitable, Coroutine):
+                awaitable.close()  # a room may have failed before its first step
 
     def _room_failed(self, name: str, error: Exception) -> None:
         self._failed = RoomFailedError(f"{name} failed: {error!r}")
