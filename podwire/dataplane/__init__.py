@@ -11,6 +11,7 @@ The files, from the outside in::
     log                                 all that was done to a world, and the world again at a point
     dump/     outside                   kernels from dumps of real machines; what lies around them
     kernel    execute  tools/           one node: packets in and out, commands, command lines
+    paths/                              ways that packets took, kept for the next of their kind
     run       skb                       one call into a kernel; a packet with what is noted about it
     stack/                              what packets go through: l2 bridge arp ndp ip icmp, tunnels
                                         (vxlan tunnel), ipvs
