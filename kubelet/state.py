@@ -75,6 +75,8 @@ class Instance:
     tasks: Nursery
     """Probes and commands inside the container: they end with it."""
     stopping: bool = False
+    starved: bool = False
+    """Killed for the memory that it wanted beyond its limit."""
 
 
 @dataclass(slots=True)

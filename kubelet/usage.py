@@ -4,19 +4,24 @@ A container uses what it steadily uses, and CPU time for each message that its s
 request costs its server, the answer its client. Annotations of the pod say how much
 (docs/metrics.md); an image that is known for its appetite has a figure of its own; anything else
 idles. CPU is averaged over the last whole window, as a metrics server does, and never above the
-container's limit. Not modelled: throttled programs answering later, use by commands of ``exec``.
+container's limit; who wants more memory than that is killed. Not modelled: throttled programs
+answering later, nodes out of memory, use by commands of ``exec``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from podwire.api import quantity
 from podwire.api.quantity import QuantityError
 from podwire.api.views import Container, Pod
 from podwire.client.hosting import repository
 
+_STRESS_BYTES = re.compile(r"(\d{1,15})([BKMGbkmg]?)")
+_UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 WINDOW_NS = 15 * 10**9
 """How often a metrics server looks (--metric-resolution)."""
 
@@ -87,13 +92,38 @@ class Usage:
 
 
 def appetite(pod: Pod, container: Container) -> Appetite:
-    """By annotation, or by image."""
+    """By annotation, by image, or by what ``stress`` is told to take."""
     base = _KNOWN.get(repository(container.image), IDLE)
+    if repository(container.image).endswith("polinux/stress"):
+        base = Appetite(memory=_stressed(container) or base.memory)
     return Appetite(
         _noted(pod, container.name, CPU) or base.cpu,
         _noted(pod, container.name, MEMORY) or base.memory,
         _noted(pod, container.name, CPU_PER_REQUEST) or base.cpu_per_request,
     )
+
+
+def starves(pod: Pod, container: Container) -> bool:
+    """Whether a container wants more memory than its limit: the kernel kills it for that.
+
+    What is only guessed of an image that nobody knows kills nobody.
+    """
+    limit, wanted = container.resources.limits.get("memory"), appetite(pod, container).memory
+    if limit is None or wanted == IDLE.memory:
+        return False
+    return quantity.parse(wanted).value > quantity.parse(limit).value
+
+
+def _stressed(container: Container) -> str:
+    """``--vm-bytes`` of the stress program, which the documentation's memory demo runs."""
+    words = [*container.command, *container.args]
+    for option, value in pairwise(words):
+        found = _STRESS_BYTES.fullmatch(value) if option == "--vm-bytes" else None
+        if found is not None:
+            workers = words[words.index("--vm") + 1] if "--vm" in words[:-1] else "1"
+            unit = _UNITS[found[2].upper()]
+            return str(int(found[1]) * unit * (int(workers) if workers.isdigit() else 1))
+    return ""
 
 
 def complaints(pod: Pod) -> list[str]:

@@ -111,6 +111,8 @@ class PodWorker:
             self._wake.set()
         if relabelled:
             self.refresh_volumes_later()
+            for name in list(self.instances):
+                self._limit_memory(name)
         if pod.metadata.deletion_timestamp:
             self.ending.set()
             if self.stopper is not None:
@@ -122,6 +124,13 @@ class PodWorker:
         for complaint in usage.complaints(new):
             if complaint not in known:
                 self.kubelet.event(new, "Warning", "InvalidUsage", complaint)
+
+    def _limit_memory(self, name: str) -> None:
+        """Kill a container that uses more memory than it may, as the kernel does."""
+        instance = self.instances[name]
+        if usage.starves(self.pod, self.container(name)):
+            instance.starved = True
+            instance.container.signal("KILL")
 
     def removed(self) -> None:
         """The object is gone: whatever still runs is an orphan."""
@@ -392,6 +401,7 @@ class PodWorker:
         else:
             self._probe_life(container, instance)
         self.publish()
+        self._limit_memory(container.name)
 
     def target(self, container: Container) -> probes.Target:
         """Where probes and hooks of a container go."""
@@ -457,6 +467,8 @@ class PodWorker:
         finished = kubelet.now_ns()
         await kubelet.spend(kubelet.profile.observe_s)
         reason = "Completed" if code == 0 else "Error"
+        if instance.starved and code == KILLED:
+            reason = "OOMKilled"
         said = launch.termination_message(process, self.container(name), code)
         if lost:
             reason, said = LOST, LOST_MESSAGE

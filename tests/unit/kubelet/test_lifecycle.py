@@ -524,6 +524,27 @@ def test_a_failed_container_tells_the_end_of_its_log_where_its_policy_says_so(si
     simulate(story)
 
 
+def test_a_container_that_wants_more_memory_than_its_limit_is_killed(simulate):
+    """At its start, or when its appetite grows; then it is restarted as any that failed."""
+
+    async def story(node):
+        limits = {"limits": {"memory": "100Mi"}}
+        container = {"name": "c", "image": "sleeper", "resources": limits}
+        await node.pod(containers=[container])
+        await node.ready()
+        notes = {"metadata": {"annotations": {"podwire.dev/memory": "250Mi"}}}
+        await node.client.patch(kinds.POD, "p", notes, "default")
+        pod = await node.until(lambda p: state(p) == ("waiting", "CrashLoopBackOff"))
+        (status,) = pod.status.container_statuses
+        ended = status.last_state["terminated"]
+        assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
+        notes["metadata"]["annotations"]["podwire.dev/memory"] = "50Mi"
+        await node.client.patch(kinds.POD, "p", notes, "default")
+        await node.ready()
+
+    simulate(story)
+
+
 def test_a_container_must_not_run_as_root_where_the_spec_says_so(simulate):
     """runAsUser 0 is refused; what an unknown image runs as is not guessed."""
 

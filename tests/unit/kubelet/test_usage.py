@@ -73,3 +73,28 @@ def test_a_meter_tells_the_last_whole_window():
     assert meter.last_window(6 * WINDOW_NS - 1) == 0
     assert meter.last_window(6 * WINDOW_NS) == 3
     assert meter.last_window(7 * WINDOW_NS) == 0
+
+
+@pytest.mark.parametrize(
+    ("wanted", "limit", "killed"),
+    [("250Mi", "100Mi", True), ("100Mi", "100Mi", False), ("250Mi", "", False), ("", "4Mi", False)],
+)
+def test_who_wants_more_memory_than_its_limit_starves(wanted, limit, killed):
+    """Unless nothing is known of its appetite, or it has no limit."""
+    made = pod(limits={"memory": limit} if limit else {}, **({"memory": wanted} if wanted else {}))
+    assert usage.starves(made, one(made)) is killed
+
+
+@pytest.mark.parametrize(
+    ("args", "mebibytes"),
+    [
+        (["--vm", "1", "--vm-bytes", "250M", "--vm-hang", "1"], 250),
+        (["--vm", "2", "--vm-bytes", "1G"], 2048),
+        (["--cpu", "1"], 8),
+        (["--vm-bytes", "lots"], 8),
+    ],
+)
+def test_stress_takes_what_it_is_told(args, mebibytes):
+    """The image of the documentation's memory demo."""
+    container = Container(name="c", image="polinux/stress", command=["stress"], args=args)
+    assert used(Pod(), container, 0).memory_bytes == mebibytes * MI
