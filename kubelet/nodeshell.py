@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from podwire.client.counters import ContainerSpec, ToolResult
 from podwire.kubelet import programs
 from podwire.kubelet.programs.env import ExecEnv, no_stdin
+from podwire.kubelet.programs.image import NODE_IMAGE
 from podwire.kubelet.state import Kubelet
 
-IMAGE = "nicolaka/netshoot"
-"""Its commands are those found on a modelled node."""
 LIMIT_S = 25.0
 """A command that is not over by then is killed: nobody can interrupt it."""
 KILLED = 137
@@ -65,7 +64,7 @@ def _spec(kubelet: Kubelet) -> ContainerSpec:
         pod_uid="",
         pod_ip=kubelet.info.address,
         name=node,
-        image=IMAGE,
+        image=NODE_IMAGE,
         argv=(),
         hostname=node,
     )

@@ -15,6 +15,10 @@ Program = Callable[["Command"], Awaitable[int]]
 """A program: runs until it returns its exit code."""
 
 
+NODE_IMAGE = "nicolaka/netshoot"
+"""Its commands are those found on a modelled node."""
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """One modelled image (or family of images)."""

@@ -10,11 +10,11 @@ _NETWORK = (
 """Run by the fabric in the pod's network namespace."""
 
 _OWN_FILE = (
-    "awk", "cat", "cp", "curl", "cut", "date", "dd", "dig", "echo", "env", "expr", "getent", "grep",
-    "head", "host", "hostname", "httpd", "id", "iperf3", "ls", "mtr", "nc", "nslookup", "ping",
-    "printf", "ps", "sed", "seq", "sh", "sleep", "sort", "stty", "tail", "tar", "tcpdump", "tee",
-    "test", "timeout", "touch", "tr", "tracepath", "traceroute", "uname", "uniq", "uptime", "wc",
-    "wget", "xargs", "yes",
+    "awk", "cat", "chroot", "cp", "curl", "cut", "date", "dd", "dig", "echo", "env", "expr",
+    "getent", "grep", "head", "host", "hostname", "httpd", "id", "iperf3", "ls", "mtr", "nc",
+    "nslookup", "ping", "printf", "ps", "sed", "seq", "sh", "sleep", "sort", "stty", "tail",
+    "tar", "tcpdump", "tee", "test", "timeout", "touch", "tr", "tracepath", "traceroute",
+    "uname", "uniq", "uptime", "wc", "wget", "xargs", "yes",
 )  # fmt: skip
 _SUMS = ("base64", "md5sum", "sha1sum", "sha256sum", "sha512sum")
 

@@ -172,3 +172,30 @@ def test_a_terminal_has_the_size_its_client_told():
     assert (code, out.errors) == (1, "stty: 'standard input': Inappropriate ioctl for device\n")
     assert run("tput", "lines")[1].text == "24\n"
     assert run("sh", "-c", "echo $TERM", tty=True)[1].stdout == b"xterm\r\n"
+
+
+NODE = {"/host/etc/os-release": b"ID=podwire\n", "/host/etc/hostname": b"node-1\n", "/x": b""}
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        (("chroot", "/host", "cat", "/etc/hostname"), 0, "node-1\n"),
+        (("sh", "-c", "cd /host && chroot . sh -c 'ls /etc; pwd'"), 0, "hostname\nos-release\n/\n"),
+        (("chroot", "/host", "cat", "/../../x"), 1, "cat: /../../x: No such file or directory"),
+        (("chroot", "/nowhere"), 125, "chroot: cannot change root directory to '/nowhere'"),
+        (("chroot", "/x", "ls"), 127, "chroot: failed to run command 'ls'"),
+    ],
+)
+def test_chroot_leads_into_the_nodes_disk_and_no_further_back(argv, code, said):
+    """What ``kubectl debug node/NAME`` is used for; a folder without a system has no commands."""
+    got, out, _ = run(*argv, image="busybox", files=NODE)
+    assert got == code
+    assert (out.stdout or out.stderr).decode().startswith(said)
+
+
+def test_chroot_reads_commands_from_stdin():
+    """Without a command it is a shell; what is written lands below the new root."""
+    code, _, files = run("chroot", "/host", stdin=[b"echo hi > /tmp/a\nexit 3\n"], files=NODE)
+    assert code == 3
+    assert files["/host/tmp/a"] == b"hi\n"
