@@ -126,7 +126,7 @@ spec:
     ("argv", "message"),
     [
         (("delete", "namespace", "kube-system"), "this namespace may not be deleted"),
-        (("top", "nodes"), "Metrics API not available"),
+        (("top", "node", "nosuch"), '"nosuch" not found'),
         (("scale", "deploy/nosuch", "--replicas=2"), 'deployments.apps "nosuch" not found'),
         (("rollout", "undo", "deploy/coredns", "-n", "kube-system", "--to-revision=9"), "9"),
         (("label", "node", "node-1", "a b=c"), 'Invalid value: "a b"'),
