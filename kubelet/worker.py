@@ -12,11 +12,11 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
-from podwire.api.times import NS, format_time, parse_time
+from podwire.api.times import NS, format_time
 from podwire.api.views import Container, Pod
 from podwire.client.counters import Container as Running
 from podwire.client.hosting import KILLED
-from podwire.kubelet import launch, probes, sandbox, termination, usage
+from podwire.kubelet import launch, limits, probes, sandbox, termination
 from podwire.kubelet.core import (
     RUNNING,
     TERMINATED,
@@ -48,7 +48,6 @@ TERMINAL = ("Succeeded", "Failed")
 LOST = "ContainerStatusUnknown"
 LOST_MESSAGE = "The container could not be located when the pod was terminated"
 """Upstream's words (kuberuntime) for a container that its runtime no longer knows."""
-OVERTIME = "Pod was active on the node longer than the specified deadline"
 
 
 class PodWorker:
@@ -83,7 +82,7 @@ class PodWorker:
         self.nursery = Nursery()
         self._followers: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
-        self._limited = asyncio.Event()
+        self.limited = asyncio.Event()
         """Set when spec.activeDeadlineSeconds changed."""
         self._busy: asyncio.Task[Any] | None = None
         self._since = {c.type: (c.status, c.last_transition_time) for c in pod.status.conditions}
@@ -96,7 +95,7 @@ class PodWorker:
             pod.metadata.annotations != self.pod.metadata.annotations
         )
         if relabelled:
-            self._check_usage(self.pod, pod)
+            limits.check_usage(self, self.pod, pod)
         gated = gates(pod) != gates(self.pod)
         limited = pod.spec.active_deadline_seconds != self.pod.spec.active_deadline_seconds
         self.pod = pod
@@ -104,7 +103,7 @@ class PodWorker:
         if gated and self.facts.start_time:
             self.publish()
         if limited:
-            self._limited.set()
+            self.limited.set()
         joined = {n: r for n, r in debuggers(pod.spec).items() if n not in self.records}
         if joined:
             self.records |= joined
@@ -112,25 +111,11 @@ class PodWorker:
         if relabelled:
             self.refresh_volumes_later()
             for name in list(self.instances):
-                self._limit_memory(name)
+                limits.limit_memory(self, name)
         if pod.metadata.deletion_timestamp:
             self.ending.set()
             if self.stopper is not None:
                 self.stopper.shorten(pod.metadata.deletion_grace_period_seconds or 0)
-
-    def _check_usage(self, old: Pod | None, new: Pod) -> None:
-        """Tell of annotations that say nothing about use."""
-        known = usage.complaints(old) if old is not None else []
-        for complaint in usage.complaints(new):
-            if complaint not in known:
-                self.kubelet.event(new, "Warning", "InvalidUsage", complaint)
-
-    def _limit_memory(self, name: str) -> None:
-        """Kill a container that uses more memory than it may, as the kernel does."""
-        instance = self.instances[name]
-        if usage.starves(self.pod, self.container(name)):
-            instance.starved = True
-            instance.container.signal("KILL")
 
     def removed(self) -> None:
         """The object is gone: whatever still runs is an orphan."""
@@ -158,7 +143,7 @@ class PodWorker:
             await self.ending.wait()
             self._finish_object()
             return
-        self._check_usage(None, self.pod)
+        limits.check_usage(self, None, self.pod)
         now = format_time(self.kubelet.now_ns())
         # Before anything is published: a pod that is ending already when it is first seen (kubelet
         # started anew) never comes to live.
@@ -166,7 +151,7 @@ class PodWorker:
         adopt(self.records, self.pod, now, self.kubelet.now_ns())
         try:
             async with self.nursery as nursery:
-                await first(self._live(), self.ending.wait(), self._overtime())
+                await first(self._live(), self.ending.wait(), limits.overtime(self))
                 if self._busy is not None:
                     await self._busy
                 if self.facts.expelled:
@@ -214,23 +199,6 @@ class PodWorker:
                 await self._wake.wait()
             else:
                 await first(self._wake.wait(), self.kubelet.ctx.clock.sleep(wait_ns / NS))
-
-    async def _overtime(self) -> None:
-        """Return when the pod has been active for longer than its spec allows."""
-        began_ns = parse_time(self.facts.start_time)
-        while True:
-            self._limited.clear()
-            limit_s = self.pod.spec.active_deadline_seconds
-            if limit_s is None:
-                await self._limited.wait()
-                continue
-            left_ns = began_ns + limit_s * NS - self.kubelet.now_ns()
-            if left_ns <= 0:
-                break
-            await first(self._limited.wait(), self.kubelet.ctx.clock.sleep(left_ns / NS))
-        self.facts.expelled = True
-        self.facts.reason, self.facts.message = "DeadlineExceeded", OVERTIME
-        self.kubelet.event(self.pod, "Normal", "DeadlineExceeded", OVERTIME)
 
     async def uninterrupted(self, work: Coroutine[Any, Any, T], name: str) -> T:
         """Await a piece of work that a deletion must not cut in half."""
@@ -401,7 +369,7 @@ class PodWorker:
         else:
             self._probe_life(container, instance)
         self.publish()
-        self._limit_memory(container.name)
+        limits.limit_memory(self, container.name)
 
     def target(self, container: Container) -> probes.Target:
         """Where probes and hooks of a container go."""
