@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
 from podwire.coredns.upstream import Upstream
@@ -31,6 +31,7 @@ from tests.goldens.sessions import (
     families,
     sessions,
 )
+from tests.waiting import until
 
 NEEDED = (
     "ip", "bridge", "ss", "iptables", "nft", "ipset", "conntrack", "curl", "dig", "nslookup",
@@ -144,6 +145,11 @@ def typed(line: Line) -> Session:
     return Session(line, done.stdout + end, done.returncode)
 
 
+def _listens(where: str, port: int) -> bool:
+    argv = ["ip", "netns", "exec", where, "ss", "-Htln", f"sport = :{port}"]
+    return bool(subprocess.run(argv, capture_output=True, check=True).stdout)
+
+
 def capture(family: str) -> None:
     """Type one family in a new network; this process is in namespaces of its own."""
     sh("mount -t proc proc /proc; hostname web-1")
@@ -153,7 +159,8 @@ def capture(family: str) -> None:
         dns = [sys.executable, "-m", "tests.goldens.capture", "--dns"]
         subprocess.Popen(["ip", "netns", "exec", "gateway", *dns])
         serve_web(Path(folder))
-        time.sleep(1.5)
+        for where, port in (("gateway", 53), ("pod-b", 80), ("pod-b", 5201)):
+            until(f"port {port} of {where} is open", partial(_listens, where, port))
         sh(WARM, "pod-a")
         anew = [typed(session.line) for session in sessions(family)]
     (CAPTURED / f"{family}.txt").write_text("".join(map(str, anew)))
