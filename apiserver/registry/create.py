@@ -69,7 +69,7 @@ async def create(
     default(call.kind, obj)
     if entries is None:
         entries = ownership.on_create(call, obj, given, left_open, meta.now(server))
-    kind = kinds.stored(call.kind)
+    kind = kinds.judged(call.kind)
     if kind is not call.kind:
         obj = conversion.to_stored(call.kind, obj)
         default(kind, obj)
