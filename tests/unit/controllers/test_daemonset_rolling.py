@@ -32,7 +32,7 @@ def _pod(node: str, number: int, word: str) -> Pod:
     """
     status = {"+": "True"}.get(word[3], "False")
     since = format_time(NOW - 60 * NS)
-    meta = {
+    meta: JSON = {
         "name": f"{node}-{word[:3]}{number}",
         "namespace": "default",
         "uid": f"{node}-{number}",
