@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from podwire.kubelet.shell.awk import closures
+from podwire.kubelet.shell.awk.closures import ArrayOf, Expression, Place, string
 from podwire.kubelet.shell.awk.functions import ARITIES, call
 from podwire.kubelet.shell.awk.lexer import Token, tokens
-from podwire.kubelet.shell.awk.machine import MAX_CALLS, Function, Machine, Return
+from podwire.kubelet.shell.awk.machine import Function, Machine
 from podwire.kubelet.shell.awk.values import (
     UNSET,
-    Array,
     Input,
     Value,
     calculate,
@@ -24,30 +24,9 @@ from podwire.kubelet.shell.awk.values import (
 )
 from podwire.kubelet.shell.command import UsageError
 
-Expression = Callable[[Machine], Value]
-ArrayOf = Callable[[Machine], Array]
 MAX_DEPTH = 60
-MAX_ELEMENTS = 200_000
 _ASSIGNS = ("=", "+=", "-=", "*=", "/=", "%=", "^=")
 _COMPARISONS = ("<", "<=", "==", "!=", ">=", ">")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What can be assigned to."""
-
-    get: Expression
-    set: Callable[[Machine, Value], None]
-
-
-def string(value: Value, machine: Machine) -> str:
-    """A value as a string, by CONVFMT."""
-    return value if isinstance(value, str) else text(value, text(machine.values["CONVFMT"]))
-
-
-def condition(expression: Expression, machine: Machine) -> bool:
-    """Whether an expression holds."""
-    return truth(expression(machine))
 
 
 class Expressions:
@@ -169,20 +148,20 @@ class Expressions:
         left = self._and()
         while self.took("||"):
             self.newlines()
-            left = _either(left, self._and())
+            left = closures.either(left, self._and())
         return left
 
     def _and(self) -> Expression:
         left = self._in()
         while self.took("&&"):
             self.newlines()
-            left = _both(left, self._in())
+            left = closures.both(left, self._in())
         return left
 
     def _in(self) -> Expression:
         left = self._match()
         while not self._no_in and self.took("in"):
-            left = _member(left, self.array())
+            left = closures.member(left, self.array())
         return left
 
     def _match(self) -> Expression:
@@ -190,7 +169,7 @@ class Expressions:
         while self.is_("~", "!~"):
             wanted = self.token.word == "~"
             self.at += 1
-            left = _matches(left, self._pattern(self._comparison), wanted)
+            left = closures.matches(left, self._pattern(self._comparison), wanted)
         return left
 
     def _pattern(self, lower: Callable[[], Expression]) -> Expression:
@@ -226,14 +205,14 @@ class Expressions:
         left = self._product()
         while self.is_("+", "-"):
             self.at += 1
-            left = _calculation(self.tokens[self.at - 1].word, left, self._product())
+            left = closures.calculation(self.tokens[self.at - 1].word, left, self._product())
         return left
 
     def _product(self) -> Expression:
         left = self._unary()
         while self.is_("*", "/", "%"):
             self.at += 1
-            left = _calculation(self.tokens[self.at - 1].word, left, self._unary())
+            left = closures.calculation(self.tokens[self.at - 1].word, left, self._unary())
         return left
 
     def _unary(self) -> Expression:
@@ -253,19 +232,19 @@ class Expressions:
         self.deeper()
         power = self._unary()
         self.depth -= 1
-        return _calculation("^", base, power)
+        return closures.calculation("^", base, power)
 
     def _postfix(self) -> Expression:
         if self.is_("++", "--"):
             change = 1.0 if self.token.word == "++" else -1.0
             self.at += 1
-            return _counted(self._place(), change, before=True)
+            return closures.counted(self._place(), change, before=True)
         if self.is_("$") or (self._is_variable() and not self.token.call):
             place = self._place()
             if self.took("++"):
-                return _counted(place, 1.0, before=False)
+                return closures.counted(place, 1.0, before=False)
             if self.took("--"):
-                return _counted(place, -1.0, before=False)
+                return closures.counted(place, -1.0, before=False)
             return place.get
         return self._primary()
 
@@ -305,7 +284,7 @@ class Expressions:
         if len(keys) == 1:
             return first
         self.take("in")
-        return _member(_key(keys), self.array())
+        return closures.member(closures.key(keys), self.array())
 
     # ------------------------------------------------------------------ places
 
@@ -323,7 +302,7 @@ class Expressions:
         if self.tokens[self.at + 1] == Token("op", "["):
             array = self.array()
             self.take("[")
-            return _element(array, self.keys())
+            return closures.element(array, self.keys())
         return self._scalar(self.name())
 
     def _scalar(self, name: str) -> Place:
@@ -342,7 +321,7 @@ class Expressions:
         while self.took(","):
             keys.append(self.expression())
         self.take("]")
-        return _key(keys)
+        return closures.key(keys)
 
     def array(self) -> ArrayOf:
         """The name of an array."""
@@ -489,7 +468,7 @@ class Expressions:
                 break
             self.newlines()
         self.take(")")
-        return lambda m: _called(m, name, args)
+        return lambda m: closures.called(m, name, args)
 
     def _lazy(self, word: str, *, local: bool) -> Expression:
         """An argument; a bare name may be an array, of which there is no value."""
@@ -497,80 +476,3 @@ class Expressions:
         if not word:
             return inner
         return lambda m: UNSET if local and isinstance(m.frames[-1].get(word), dict) else inner(m)
-
-
-def _called(m: Machine, name: str, args: list[tuple[Expression, str, bool]]) -> Value:
-    function = m.functions.get(name)
-    if function is None or function.body is None:
-        raise UsageError(f"not modelled: {name}()", 2)
-    if len(args) > len(function.parameters):
-        raise UsageError(f"function {name} called with more arguments than declared", 2)
-    if len(m.frames) >= MAX_CALLS:
-        raise UsageError("not modelled: calls this deep", 2)
-    m.step()
-    frame: dict[str, Value | Array] = {}
-    for parameter, (value, word, local) in zip(function.parameters, args, strict=False):
-        known = m.frames[-1].get(word) if local else m.arrays.get(word)
-        if word and (isinstance(known, dict) or parameter in function.arrays):
-            frame[parameter] = m.local_array(word) if local else m.array(word)
-        else:
-            frame[parameter] = value(m)
-    m.frames.append(frame)
-    try:
-        function.body(m)
-    except Return as returned:
-        return returned.value
-    finally:
-        m.frames.pop()
-    return UNSET
-
-
-def _key(keys: list[Expression]) -> Expression:
-    if len(keys) == 1:
-        only = keys[0]
-        return lambda m: string(only(m), m)
-    return lambda m: text(m.values["SUBSEP"]).join([string(key(m), m) for key in keys])
-
-
-def _element(array: ArrayOf, key: Expression) -> Place:
-    def get(m: Machine) -> Value:
-        return array(m).setdefault(string(key(m), m), UNSET)
-
-    def put(m: Machine, value: Value) -> None:
-        known = array(m)
-        known[string(key(m), m)] = value
-        if len(known) > MAX_ELEMENTS:
-            raise UsageError("not modelled: an array of this size", 2)
-
-    return Place(get, put)
-
-
-def _member(key: Expression, array: ArrayOf) -> Expression:
-    return lambda m: float(string(key(m), m) in array(m))
-
-
-def _either(a: Expression, b: Expression) -> Expression:
-    return lambda m: float(truth(a(m)) or truth(b(m)))
-
-
-def _both(a: Expression, b: Expression) -> Expression:
-    return lambda m: float(truth(a(m)) and truth(b(m)))
-
-
-def _matches(line: Expression, source: Expression, wanted: bool) -> Expression:
-    return lambda m: float(
-        (compiled(string(source(m), m)).search(string(line(m), m)) is not None) == wanted
-    )
-
-
-def _calculation(op: str, a: Expression, b: Expression) -> Expression:
-    return lambda m: calculate(op, number(a(m)), number(b(m)))
-
-
-def _counted(place: Place, change: float, *, before: bool) -> Expression:
-    def run(m: Machine) -> Value:
-        old = number(place.get(m))
-        place.set(m, old + change)
-        return old + change if before else old
-
-    return run

@@ -19,8 +19,10 @@ ARITIES = {
     "asorti": (1, 2), "mktime": (1, 1), "strtonum": (1, 1), "toascii": (1, 1),
 }  # fmt: skip
 """Name -> fewest and most arguments."""
-_MATHS: dict[str, Callable[[float], float]] = {"int": math.trunc, "sqrt": math.sqrt, "exp": math.exp, "log": math.log, "sin": math.sin,
-          "cos": math.cos}  # fmt: skip
+_MATHS: dict[str, Callable[[float], float]] = {
+    "int": math.trunc, "sqrt": math.sqrt, "exp": math.exp, "log": math.log, "sin": math.sin,
+    "cos": math.cos,
+}  # fmt: skip
 _BITS: dict[str, Callable[[int, int], int]] = {
     "and": lambda a, b: a & b, "or": lambda a, b: a | b, "xor": lambda a, b: a ^ b,
     "lshift": lambda a, b: (a << min(b, 64)) & ((1 << 53) - 1),

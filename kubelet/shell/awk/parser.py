@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from podwire.kubelet.shell.awk.expressions import Expression, Expressions, condition, string
+from podwire.kubelet.shell.awk.closures import Expression, condition, string
+from podwire.kubelet.shell.awk.expressions import Expressions
 from podwire.kubelet.shell.awk.lexer import Token
 from podwire.kubelet.shell.awk.machine import (
     Break,
