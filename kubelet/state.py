@@ -16,6 +16,7 @@ from podwire.kubelet.core import Backoff
 from podwire.kubelet.disk import NodeDisk
 from podwire.kubelet.env import Lookups
 from podwire.kubelet.images import Images
+from podwire.kubelet.journal import Journal
 from podwire.kubelet.network import NodeNetwork
 from podwire.kubelet.process import ContainerProcess
 from podwire.kubelet.profile import PROFILES, Profile
@@ -98,6 +99,7 @@ class Kubelet:
     services: Informer[Service]
     config_maps: Informer[ConfigMap]
     secrets: Informer[Secret]
+    journal: Journal
     backoff: Backoff = field(default_factory=Backoff)
     workers: dict[str, PodWorker] = field(default_factory=dict)
     """By pod uid."""

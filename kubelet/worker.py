@@ -76,6 +76,7 @@ class PodWorker:
         """The object no longer exists."""
         self.done = False
         """``run`` has returned."""
+        self.inherited = False
         self.released = False
         """The sandbox was given back and the last status told."""
         self.stopper: termination.Stopper | None = None
@@ -116,6 +117,19 @@ class PodWorker:
             self.ending.set()
             if self.stopper is not None:
                 self.stopper.shorten(pod.metadata.deletion_grace_period_seconds or 0)
+
+    def inherit(self, mirror: Pod) -> None:
+        """A static pod finds what an earlier kubelet told of it: its containers ended with it."""
+        told = mirror.status.start_time
+        if self.inherited or not told or told == self.facts.start_time:
+            return
+        self.inherited = True
+        found = (*mirror.status.init_container_statuses, *mirror.status.container_statuses)
+        for status in found:
+            if status.container_id and status.name in self.records:
+                self.records[status.name].restart_count += status.restart_count + 1
+        if self.facts.start_time:
+            self.publish()
 
     def removed(self) -> None:
         """The object is gone: whatever still runs is an orphan."""
