@@ -62,6 +62,9 @@ async def create(
     ``entries`` are its managedFields if they are known already (apply). Raises ApiError.
     """
     await server.caches.decisive()
+    if call.kind.custom is not None and call.kind.custom.definition.terminating:
+        why = "create not allowed while custom resource definition is terminating"
+        raise calls.forbidden(call.kind, obj["metadata"].get("name", ""), why)
     given = obj["metadata"].pop("managedFields", None)
     meta.before_create(server, call, obj)
     generated = meta.generate_name(server, obj["metadata"])

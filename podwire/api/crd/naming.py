@@ -95,7 +95,7 @@ def put(
         if had["type"] == type:
             if had["status"] == made["status"]:
                 made["lastTransitionTime"] = had.get("lastTransitionTime", now)
-            conditions[i] = had if made == {**had, **made} else made
+            conditions[i] = had if {**had, **made} == had else made
             return
     conditions.append(made)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from podwire.api.view import View
 from podwire.api.views.meta import Condition, Object
 
@@ -23,6 +25,7 @@ class DefinitionVersion(View, frozen=True, kw_only=True):
     name: str = ""
     served: bool = False
     storage: bool = False
+    subresources: dict[str, Any] = {}
 
 
 class DefinitionSpec(View, frozen=True, kw_only=True):
