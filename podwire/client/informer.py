@@ -232,8 +232,6 @@ class Informers:
         for informer, _ in list(self._informers.values()):
             await informer.synced.wait()
 
-    def _start(
-        self, nursery: Nursery, informer: Informer[Any], reflector: Reflector[Any]
-    ) -> None:
+    def _start(self, nursery: Nursery, informer: Informer[Any], reflector: Reflector[Any]) -> None:
         name = f"reflector {informer.kind.resource}"
         self._tasks[informer] = nursery.start(reflector.run(), name=name)
