@@ -74,11 +74,6 @@ class Custom:
             return None
         return compile_rules(self.schema)
 
-    @cached_property
-    def unique(self) -> bool:
-        """Whether the schema has lists whose items are unique."""
-        return _mentions(self.schema, "x-kubernetes-list-type")
-
     # ------------------------------------------------------------ decoding
 
     def decoded(self, raw: JSON) -> tuple[JSON, list[str]]:
