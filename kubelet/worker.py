@@ -332,8 +332,9 @@ class PodWorker:
         if record.exit is not None:
             record.restart_count += 1
         try:
-            running = await launch.start(kubelet, process)
+            running = process.container = await launch.start(kubelet, process)
         except OSError as error:
+            process.leave()
             self._not_started(name, container_id, error, process, emit)
             log.end()
             self._wake.set()
@@ -444,6 +445,8 @@ class PodWorker:
             self.instances[name] = instance
             started.set_result(instance)
             code, lost = await _exit_code(running)
+            if process.signalled and code == KILLED:
+                code = 128 + process.signalled
             self._close(instance)
             tasks.cancel()
         finished = kubelet.now_ns()
@@ -470,6 +473,7 @@ class PodWorker:
         """The program ended: its sockets close, its log is complete."""
         if self.instances.get(instance.name) is instance:
             del self.instances[instance.name]
+        instance.process.leave()
         self.kubelet.ctx.sockets.release(instance.id)
         instance.process.stdio.end()
         instance.process.stdio.log.end()

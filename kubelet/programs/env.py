@@ -29,6 +29,12 @@ def no_size() -> tuple[int, int]:
     return (0, 0)
 
 
+def no_processes(pid: int, name: str) -> None:
+    """The signals of a command that sees no other process. Raises OSError."""
+    if (pid, name) != (1, "0"):
+        raise ProcessLookupError(errno.ESRCH, "No such process")
+
+
 async def no_removal(path: str) -> None:
     """The files of a container that cannot be changed. Raises OSError."""
     raise OSError(errno.EROFS, "Read-only file system", path)
@@ -61,6 +67,10 @@ class ExecEnv:
     """Sorted absolute paths of the files below a path (what ``ls`` can know)."""
     remove_file: Callable[[str], Awaitable[None]] = no_removal
     """Remove a file of the container. Raises FileNotFoundError, OSError."""
+    pid: int = 1
+    """The command's number in its PID namespace (``/proc`` shows the others)."""
+    kill: Callable[[int, str], None] = no_processes
+    """Send a signal by name to a process. Raises OSError."""
     tty: bool = False
     size: Callable[[], tuple[int, int]] = no_size
     """Columns and rows of the terminal; (0, 0) until a client told."""

@@ -11,7 +11,8 @@ _NETWORK = (
 
 _OWN_FILE = (
     "awk", "cat", "chroot", "cp", "curl", "cut", "date", "dd", "dig", "echo", "env", "expr",
-    "getent", "grep", "head", "host", "hostname", "httpd", "id", "iperf3", "ls", "mtr", "nc",
+    "getent", "grep", "head", "host", "hostname", "httpd", "id", "iperf3", "kill", "ls", "mtr",
+    "nc",
     "nslookup", "ping", "printf", "ps", "sed", "seq", "sh", "sleep", "sort", "stty", "tail",
     "tar", "tcpdump", "tee", "test", "timeout", "touch", "tr", "tracepath", "traceroute",
     "uname", "uniq", "uptime", "wc", "wget", "xargs", "yes",
@@ -39,7 +40,7 @@ SERVER_TOOLS = (
     "awk", "mawk", "expr", "tac", "nl", "sh", "bash", "dash", "cat", "ls", "echo", "printf", "env",
     "printenv", "grep", "egrep",
     "fgrep", "head", "tail", "sed", "sort", "uniq", "wc", "tr", "cut", "seq", "sleep", "date",
-    "hostname", "id", "whoami", "uname", "nproc", "test", "[", "true", "false", "basename",
+    "kill", "hostname", "id", "whoami", "uname", "nproc", "test", "[", "true", "false", "basename",
     "dirname", "tee", "touch", "rm", "mkdir", "curl", "getent", "timeout", "xargs", "which", "yes",
     "tar", "dd", "cp", "mv", "stty", "tput", *_SUMS,
 )  # fmt: skip

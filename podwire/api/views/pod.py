@@ -174,6 +174,8 @@ class Container(View, frozen=True, kw_only=True):
     tty: bool = False
     stdin: bool = False
     stdin_once: bool = False
+    target_container_name: str = ""
+    """Of an ephemeral container: whose processes it sees."""
 
 
 class KeyToPath(View, frozen=True, kw_only=True):
@@ -346,6 +348,7 @@ class PodSpec(View, frozen=True, kw_only=True):
     topology_spread_constraints: list[TopologySpreadConstraint] = []
     service_account_name: str = ""
     host_network: bool = False
+    host_pid: bool = msgspec.field(default=False, name="hostPID")
     hostname: str = ""
     subdomain: str = ""
     set_hostname_as_fqdn: bool = msgspec.field(default=False, name="setHostnameAsFQDN")

@@ -54,7 +54,11 @@ class FakeProcess:
         self.files.setdefault("/etc/hosts", b"127.0.0.1 localhost\n")
         self._news = asyncio.Event()
         self._signals: asyncio.Queue[str] = asyncio.Queue()
+        self.pid = 1
         net.add(of.node, of.netns, of.pod_ip)
+
+    def kill(self, pid: int, name: str) -> None:
+        raise ProcessLookupError(f"{name} to {pid}")
 
     def out(self, line: str) -> None:
         self.lines.append(line)
