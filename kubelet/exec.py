@@ -50,6 +50,8 @@ class Session:
             write_stderr=partial(self._outbox.put, STDOUT if tty else STDERR),
             read_stdin=self._inbox.read,
             list_files=instance.process.files.list,
+            lstat=instance.process.files.lstat,
+            links=instance.process.files.links,
             pid=self._pids.add(self._proc),
             kill=instance.process.kill,
             tty=tty,

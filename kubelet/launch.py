@@ -155,7 +155,9 @@ def make_process(
     )  # fmt: skip
     meter = Meter()
     sockets = MeteredSockets(kubelet.ctx.sockets.owned_by(id), meter, kubelet.ctx.clock)
-    return ContainerProcess(spec, sockets, FileView(mounts), stdio, meter, pids)
+    return ContainerProcess(
+        spec, sockets, FileView(mounts, user, kubelet.ctx.clock), stdio, meter, pids
+    )
 
 
 def _pid_namespace(kubelet: Kubelet, around: Surroundings, container: Container) -> PidNamespace:

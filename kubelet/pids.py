@@ -11,6 +11,8 @@ import errno
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from podwire.kubelet.files import Stat, plain
+
 SIGNALS = {"HUP": 1, "INT": 2, "QUIT": 3, "KILL": 9, "USR1": 10, "USR2": 12, "TERM": 15}
 _STEP = 6
 """A runtime's own short-lived processes take the numbers between."""
@@ -100,6 +102,15 @@ class ProcFiles:
     def list(self) -> list[str]:
         """All of them."""
         return [f"{pid}/{name}" for pid, _ in self._namespace.list() for name in _FILES]
+
+    def links(self) -> Mapping[str, str]:
+        """None."""
+        return {}
+
+    def lstat(self, rel: str) -> Stat:
+        """The kernel's: no size. Raises FileNotFoundError."""
+        found = plain(self, rel)
+        return found._replace(mode=found.mode & ~0o222, size_bytes=0)
 
     async def write(self, rel: str, data: bytes) -> None:
         """Refused: raises OSError."""

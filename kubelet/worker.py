@@ -69,6 +69,8 @@ class PodWorker:
             PodTokens(lambda: self.pod, kubelet.client, kubelet.ctx.clock),
             lambda: (self.facts.host_ips, self.facts.pod_ips),
             kubelet.capacity,
+            kubelet.ctx.clock,
+            kubelet.rng.child(f"volumes {pod.metadata.uid}"),
         )
         self.ending = asyncio.Event()
         """Set when the pod is to be terminated (deleted, or its object is gone)."""

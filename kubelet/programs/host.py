@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from functools import partial
 from typing import Protocol, cast
 
 from podwire.client.counters import Container, Process
 from podwire.client.ctx import Ctx
 from podwire.client.hosting import TaskContainer
+from podwire.kubelet.files import Stat
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
 from podwire.kubelet.programs.registry import command_line, image_of
@@ -24,6 +26,12 @@ class Files(Protocol):
 
     def list(self, prefix: str) -> list[str]:
         """Sorted absolute paths below a path."""
+
+    def lstat(self, path: str) -> Stat:
+        """What lies at a path, links not followed. Raises FileNotFoundError."""
+
+    def links(self, prefix: str) -> Mapping[str, str]:
+        """Symbolic links below a path, with their targets."""
 
 
 class LocalProcess(Process, Protocol):
@@ -131,6 +139,8 @@ class ProgramHost:
             write_stderr=partial(stdio.write, 2),
             read_stdin=stdio.read,
             list_files=process.files.list,
+            lstat=process.files.lstat,
+            links=process.files.links,
             pid=process.pid,
             kill=process.kill,
             tty=stdio.tty,

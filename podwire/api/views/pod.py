@@ -183,6 +183,7 @@ class KeyToPath(View, frozen=True, kw_only=True):
 
     key: str = ""
     path: str = ""
+    mode: int | None = None
 
 
 class ConfigMapVolume(View, frozen=True, kw_only=True):
@@ -191,6 +192,7 @@ class ConfigMapVolume(View, frozen=True, kw_only=True):
     name: str = ""
     items: list[KeyToPath] = []
     optional: bool = False
+    default_mode: int = 0o644
 
 
 class SecretVolume(View, frozen=True, kw_only=True):
@@ -199,6 +201,7 @@ class SecretVolume(View, frozen=True, kw_only=True):
     secret_name: str = ""
     items: list[KeyToPath] = []
     optional: bool = False
+    default_mode: int = 0o644
 
 
 class HostPathVolume(View, frozen=True, kw_only=True):
