@@ -17,6 +17,7 @@ from podwire.kubelet.images import Images
 from podwire.kubelet.journal import Journal
 from podwire.kubelet.network import NodeNetwork, collect_garbage
 from podwire.kubelet.node import NodeAgent
+from podwire.kubelet.resize import retry
 from podwire.kubelet.state import Kubelet, KubeletConfig
 from podwire.kubelet.static import StaticPods, is_mirror
 from podwire.kubelet.status import StatusManager
@@ -62,6 +63,7 @@ async def _serve(kubelet: Kubelet, factory: Informers) -> None:
     ctx, config, nursery = kubelet.ctx, kubelet.config, kubelet.nursery
     agent = NodeAgent(kubelet)
     kubelet.network.on_change = agent.kick
+    kubelet.images.on_change = agent.kick_later
     left = await collect_garbage(ctx.fabric, ctx.cni, config.node)
     if left:
         ctx.log.info("removed sandboxes of an earlier kubelet", node=config.node, count=left)
@@ -117,6 +119,7 @@ async def _live(kubelet: Kubelet, worker: PodWorker) -> None:
         await worker.run()
     finally:
         worker.done = True
+        retry(kubelet)
         if worker.gone:
             kubelet.workers.pop(worker.pod.metadata.uid, None)
 

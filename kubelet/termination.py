@@ -96,7 +96,8 @@ async def _stop(worker: PodWorker, instance: Instance, stopper: Stopper) -> None
         if failure:
             kubelet.event(worker.pod, "Warning", "FailedPreStopHook", "PreStopHook failed", name)
     stopper.arm(instance, MINIMUM_GRACE_S if hook is not None else 0.0)
-    instance.container.signal("TERM")
+    stop_signal = container.lifecycle.stop_signal if container.lifecycle else ""
+    instance.container.signal(stop_signal.removeprefix("SIG") or "TERM")
     with suppress(ConnectionError):  # lost with its room: over, too; its follower says so
         await instance.container.wait()
 

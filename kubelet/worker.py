@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from podwire.api.times import NS, format_time
-from podwire.api.views import Container, Pod
+from podwire.api.views import Container, Pod, Probe
 from podwire.client.counters import Container as Running
 from podwire.client.hosting import KILLED
-from podwire.kubelet import launch, limits, probes, sandbox, termination
+from podwire.kubelet import launch, limits, probes, resize, sandbox, termination
 from podwire.kubelet.core import (
     RUNNING,
     TERMINATED,
@@ -111,6 +111,8 @@ class PodWorker:
         if joined:
             self.records |= joined
             self._wake.set()
+        if not pod.metadata.deletion_timestamp and self.facts.start_time:
+            resize.consider(self)
         if relabelled:
             self.refresh_volumes_later()
             for name in list(self.instances):
@@ -381,11 +383,13 @@ class PodWorker:
         record.container_id = f"containerd://{instance.id}"
         record.started = container.startup_probe is None
         record.ready = container.readiness_probe is None
+        record.user, record.actuated = instance.process.spec.user, record.allocated
         if container.startup_probe is not None:
             self._probe(container, instance, "startup")
         else:
             self._probe_life(container, instance)
         self.publish()
+        resize.settle(self)
         limits.limit_memory(self, container.name)
 
     def target(self, container: Container) -> probes.Target:
@@ -414,18 +418,26 @@ class PodWorker:
             record.started = True
             self._probe_life(container, instance)
         elif not good and not instance.stopping:
+            probe: Probe | None = getattr(container, f"{kind}_probe")
+            assert probe is not None, "a verdict is a probe's"
             self.restart(
                 container.name,
                 f"Container {container.name} failed {kind} probe, will be restarted",
+                probe.termination_grace_period_seconds,
             )
         self.publish()
         self._wake.set()
 
-    def restart(self, name: str, message: str) -> None:
-        """Stop a container that is to be started anew by its restart policy."""
+    def restart(self, name: str, message: str, grace_s: int | None = None) -> None:
+        """Stop a container that is to be started anew by its restart policy.
+
+        ``grace_s`` is a probe's own grace period; without one, the pod's counts.
+        """
         instance = self.instances[name]
         self.nursery.start(
-            termination.stop(self, instance, self._grace_s(), message),
+            termination.stop(
+                self, instance, self._grace_s() if grace_s is None else float(grace_s), message
+            ),
             name=f"restart {self.pod.key}/{name}",
         )
 
