@@ -18,6 +18,7 @@ from podwire.client.api import STRATEGIC
 from podwire.client.counters import KUBELET_ENDPOINT
 from podwire.client.leases import LeaseHolder
 from podwire.kubelet.profile import image_bytes, image_id
+from podwire.kubelet.shutdown import NOT_READY as SHUTTING_DOWN
 from podwire.kubelet.state import RUNTIME_VERSION, VERSION, Kubelet
 from podwire.runtime.tasks import first
 
@@ -95,6 +96,8 @@ class NodeAgent:
             if ready
             else ("Ready", "False", "KubeletNotReady", NOT_READY)
         )
+        if self._kubelet.shutting_down:
+            wanted[-1] = ("Ready", "False", "KubeletNotReady", SHUTTING_DOWN)
         conditions = []
         for name, status, reason, message in wanted:
             before = self._since.get(name)

@@ -41,6 +41,8 @@ class PodFacts:
     """Kubelet ended it before its time: failed, whatever its containers returned."""
     reason: str = ""
     message: str = ""
+    disrupted: Truth | None = None
+    """Condition DisruptionTarget, once the kubelet ends the pod for the node's sake."""
     resize: Truth | None = None
     """The condition of a resize that is not complete."""
 
@@ -227,6 +229,8 @@ def _conditions(
         sandbox_ready=facts.sandbox_ready, was_initialized=facts.was_initialized,
         gates=gates(pod),
     )  # fmt: skip
+    if facts.disrupted is not None:
+        truths.insert(0, facts.disrupted)
     if facts.resize is not None:
         truths.insert(0, facts.resize)
     rendered = []

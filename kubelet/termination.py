@@ -132,7 +132,10 @@ async def terminate(worker: PodWorker) -> None:
 
 async def complete(worker: PodWorker) -> None:
     """End a pod whose containers have all ended for good."""
-    await _stop_all(worker, float(worker.pod.spec.termination_grace_period_seconds))
+    grace_s = worker.grace_s
+    if grace_s is None:
+        grace_s = float(worker.pod.spec.termination_grace_period_seconds)
+    await _stop_all(worker, grace_s)
     await _release(worker)
 
 
@@ -149,4 +152,5 @@ async def _release(worker: PodWorker) -> None:
     if worker.around is not None:
         (worker.around.pids or worker.kubelet.pids).remove(worker.around.pause)
     worker.released = True
+    worker.over.set()
     worker.kubelet.backoff.forget(f"{worker.pod.metadata.uid}/")

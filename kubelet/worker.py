@@ -79,6 +79,12 @@ class PodWorker:
         self.done = False
         """``run`` has returned."""
         self.inherited = False
+        self.over = asyncio.Event()
+        """Set with ``released``."""
+        self.expulsion = asyncio.Event()
+        """Set when the kubelet ends the pod before its time."""
+        self.grace_s: float | None = None
+        """What the kubelet leaves it then, if less than the pod's own grace period."""
         self.released = False
         """The sandbox was given back and the last status told."""
         self.stopper: termination.Stopper | None = None
@@ -135,6 +141,17 @@ class PodWorker:
         if self.facts.start_time:
             self.publish()
 
+    def expel(self, grace_s: float) -> None:
+        """End the pod, failed, within ``grace_s`` or its own grace period; it does not come back.
+
+        ``facts`` say why.
+        """
+        self.grace_s = min(grace_s, self._grace_s())
+        self.facts.expelled = True
+        self.expulsion.set()
+        if self.stopper is not None:
+            self.stopper.shorten(self.grace_s)
+
     def removed(self) -> None:
         """The object is gone: whatever still runs is an orphan."""
         self.gone = True
@@ -169,7 +186,9 @@ class PodWorker:
         adopt(self.records, self.pod, now, self.kubelet.now_ns())
         try:
             async with self.nursery as nursery:
-                await first(self._live(), self.ending.wait(), limits.overtime(self))
+                await first(
+                    self._live(), self.ending.wait(), self.expulsion.wait(), limits.overtime(self)
+                )
                 if self._busy is not None:
                     await self._busy
                 if self.facts.expelled:
