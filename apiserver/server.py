@@ -29,7 +29,7 @@ from podwire.apiserver import (
     negotiation,
 )
 from podwire.apiserver.accounts import ServiceAccounts
-from podwire.apiserver.admission import CHAIN
+from podwire.apiserver.admission import PLUGINS, Chain
 from podwire.apiserver.allocation.ranges import FOLDER, Ranges
 from podwire.apiserver.authorizer import Attributes
 from podwire.apiserver.cache.entry import Entry, Representation
@@ -75,7 +75,9 @@ class Apiserver:
         self.store = store
         self.config = config or Config()
         self.kubelets = kubelets
-        self.admission = CHAIN
+        self.admission = Chain(
+            PLUGINS, self.config.enable_admission_plugins, self.config.disable_admission_plugins
+        )
         self.metrics = metrics.Metrics(world.clock)
         self.authenticator = Authenticator({})
         """Who holders of tokens and certificates are; bindings with a wire ask it."""
