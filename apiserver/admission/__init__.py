@@ -13,6 +13,7 @@ from podwire.apiserver.admission import (
     default_tolerations,
     limit_ranger,
     namespace_lifecycle,
+    pod_security,
     priority,
     resource_quota,
     runtime_class,
@@ -26,6 +27,7 @@ PLUGINS: tuple[Plugin, ...] = (
     limit_ranger.PLUGIN,
     service_account.PLUGIN,
     # NodeRestriction
+    pod_security.PLUGIN,
     priority.PLUGIN,
     default_tolerations.PLUGIN,
     default_storage_class.PLUGIN,

@@ -82,6 +82,7 @@ async def create(
     obj = review.obj
     metadata = obj["metadata"]
     generated = identity.give(metadata)
+    review.name = metadata.get("name", "")
     strategy.on_create(kind, obj)
     if (prepare := _PREPARERS.get(kind)) is not None:
         prepare(call, obj)
