@@ -21,6 +21,7 @@ from podwire.apiserver.admission import (
 )
 from podwire.apiserver.admission.chain import Chain, Plugin
 from podwire.apiserver.admission.review import Review
+from podwire.apiserver.admission.webhooks import dispatch
 
 PLUGINS: tuple[Plugin, ...] = (
     namespace_lifecycle.PLUGIN,
@@ -34,9 +35,9 @@ PLUGINS: tuple[Plugin, ...] = (
     runtime_class.PLUGIN,
     default_ingress_class.PLUGIN,
     # MutatingAdmissionPolicy
-    # MutatingAdmissionWebhook
+    dispatch.MUTATE,
     # ValidatingAdmissionPolicy
-    # ValidatingAdmissionWebhook
+    dispatch.VALIDATE,
     resource_quota.PLUGIN,
 )
 """Every plugin, in the one order in which both phases run."""
