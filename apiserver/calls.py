@@ -76,6 +76,8 @@ class Call:
     """Of a proxy subresource: what of the path stands behind it, with its first slash."""
     warnings: list[str] = dataclasses.field(default_factory=list)
     """Texts for ``Warning: 299`` headers of the answer."""
+    annotations: dict[str, str] = dataclasses.field(default_factory=dict)
+    """What plugins add to the audit event."""
 
     @property
     def dry_run(self) -> bool:

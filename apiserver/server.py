@@ -29,7 +29,8 @@ from podwire.apiserver import (
     negotiation,
 )
 from podwire.apiserver.accounts import ServiceAccounts
-from podwire.apiserver.admission import CHAIN
+from podwire.apiserver.admission import PLUGINS, Chain
+from podwire.apiserver.admission.webhooks.dispatch import Webhooks
 from podwire.apiserver.allocation.ranges import FOLDER, Ranges
 from podwire.apiserver.authorizer import Attributes
 from podwire.apiserver.cache.entry import Entry, Representation
@@ -75,8 +76,12 @@ class Apiserver:
         self.store = store
         self.config = config or Config()
         self.kubelets = kubelets
-        self.admission = CHAIN
+        self.admission = Chain(
+            PLUGINS, self.config.enable_admission_plugins, self.config.disable_admission_plugins
+        )
         self.metrics = metrics.Metrics(world.clock)
+        self.webhooks: Webhooks = Webhooks(self)
+        self.metrics.more.append(self.webhooks.counted.lines)
         self.authenticator = Authenticator({})
         """Who holders of tokens and certificates are; bindings with a wire ask it."""
         self.caches = Caches(store, world.clock, world.rng, kinds.STORED, world.log)
@@ -118,6 +123,7 @@ class Apiserver:
     def stop(self) -> None:
         """End every watch; not ready from now on."""
         self._stopping = True
+        self.webhooks.client.close()
         self.caches.stop()
 
     # ------------------------------------------------------------ the way of a request

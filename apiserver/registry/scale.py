@@ -66,7 +66,7 @@ def _shape(server: Apiserver, call: Call) -> Representation | None:
 
 def _answered(server: Apiserver, call: Call, parent: Entry) -> Response:
     """The Scale of a stored object, in the shape that the client asks for."""
-    value = encode(SCALE, _shown(parent.json()))
+    value = encode(SCALE, shown(parent.json()))
     return server.one(
         Entry(SCALE, _SPLICE, parent.key, value, parent.revision), _shape(server, call)
     )
@@ -77,11 +77,11 @@ async def _set(server: Apiserver, call: Call, make: Callable[[JSON], JSON]) -> R
     by = ownership.manager(call)._replace(api_version=SCALE.api_version)
 
     def change(current: JSON) -> JSON:
-        return _scaled(call, current, make(_shown(current)))
+        return _scaled(call, current, make(shown(current)))
 
     def track(old: JSON, new: JSON, entries: Entries, _given: Any) -> Entries:
         before = scales.to_scale(entries)
-        was, wanted = _shown(old), _shown(new)
+        was, wanted = shown(old), shown(new)
         now = meta.now(server)
         after = updated(plan_of(SCALE), was, wanted, before, by, now, _RESET) if entries else []
         return scales.to_parent(entries, before, after, call.kind.api_version)
@@ -98,12 +98,12 @@ async def _apply(server: Apiserver, call: Call) -> Response:
     managed.check_schema(plan_of(SCALE), config)
 
     def change(current: JSON) -> JSON:
-        return _scaled(call, current, merge(plan_of(SCALE), _shown(current), config))
+        return _scaled(call, current, merge(plan_of(SCALE), shown(current), config))
 
     def track(old: JSON, _new: JSON, entries: Entries, _given: Any) -> Entries:
         before = scales.to_scale(entries)
         applied = managed.apply(
-            plan_of(SCALE), _shown(old), config, before, by, meta.now(server), _RESET,
+            plan_of(SCALE), shown(old), config, before, by, meta.now(server), _RESET,
             ownership.zero(SCALE), force=call.query.flag("force"), new=not entries,
         )  # fmt: skip
         return scales.to_parent(entries, before, applied.entries, call.kind.api_version)
@@ -144,10 +144,10 @@ def _check(name: str, replicas: Any) -> None:
         raise ApiError("Invalid", message, 0, found, (cause,))
 
 
-def _shown(obj: JSON) -> JSON:
+def shown(obj: JSON) -> JSON:
     """The Scale of an object."""
     known, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
-    shown = {key: known[key] for key in _SHARED if key in known}
+    metadata = {key: known[key] for key in _SHARED if key in known}
     replicas = spec.get("replicas", 1)
     selector = spec.get("selector")
     found: JSON = {"replicas": status.get("replicas", 0)}
@@ -158,7 +158,7 @@ def _shown(obj: JSON) -> JSON:
     return {
         "kind": SCALE.kind,
         "apiVersion": SCALE.api_version,
-        "metadata": shown,
+        "metadata": metadata,
         "spec": {"replicas": replicas} if replicas else {},
         "status": found,
     }
