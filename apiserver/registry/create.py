@@ -62,6 +62,9 @@ async def create(
     ``entries`` are its managedFields if they are known already (apply). Raises ApiError.
     """
     await server.caches.decisive()
+    if call.kind.custom is not None and call.kind.custom.definition.terminating:
+        why = "create not allowed while custom resource definition is terminating"
+        raise calls.forbidden(call.kind, obj["metadata"].get("name", ""), why)
     given = obj["metadata"].pop("managedFields", None)
     meta.before_create(call, obj)
     identity = meta.Identity(server, call.kind, obj["metadata"])
@@ -69,7 +72,7 @@ async def create(
     default(call.kind, obj)
     if entries is None:
         entries = ownership.on_create(call, obj, given, left_open, meta.now(server))
-    kind = kinds.stored(call.kind)
+    kind = kinds.judged(call.kind)
     if kind is not call.kind:
         obj = conversion.to_stored(call.kind, obj)
         default(kind, obj)

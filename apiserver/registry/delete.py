@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from podwire.api import kinds
+from podwire.api.crd import naming
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.times import NS, format_time, parse_time
@@ -176,6 +177,8 @@ async def _step(
         else:
             grace_s = None
     _propagation_finalizers(kind, metadata, options)
+    if kind is kinds.CUSTOM_RESOURCE_DEFINITION and not metadata.get("deletionTimestamp"):
+        naming.marked(obj, format_time(server.world.clock.now_ns()))
     pending = bool(metadata.get("finalizers"))
     if kind is kinds.NAMESPACE and (pending or obj["spec"].get("finalizers")):
         pending = True

@@ -126,16 +126,17 @@ async def replace(
     if given is not None:
         ownership.check(kind, call.name, managed)
     managed = sealed(managed)
-    if kinds.stored(kind) is kind:
-        return await _write(server, kind, call, new, stored, managed, dry_run=dry_run)
+    if kinds.judged(kind) is kind:
+        entry = await _write(server, kind, call, new, stored, managed, dry_run=dry_run)
+        return server.caches.shown(kind, entry)
     kind = kinds.stored(kind)
-    entry = server.caches.of(kind).get(call.namespace, call.name)
-    assert entry is not None, "the caches of all versions move together"
+    other = server.caches.of(kind).get(call.namespace, call.name)
+    assert other is not None, "the caches of all versions move together"
     new, old = conversion.to_stored(call.kind, new), conversion.to_stored(call.kind, old)
     default(kind, new, old, call.subresource)
-    inner = Stored(entry, old, stored.managed)
+    inner = Stored(other, old, stored.managed)
     written = await _write(server, kind, call, new, inner, managed, dry_run=dry_run)
-    return stored.entry if written is entry else server.caches.shown(call.kind, written)
+    return stored.entry if written is other else server.caches.shown(call.kind, written)
 
 
 async def _write(
@@ -165,7 +166,7 @@ async def _write(
     await server.admission.validate(review)
     if finished(new):
         return await allocation.delete(server, current, dry_run=dry_run)
-    if new == old and same_but_times(managed, stored.managed):
+    if new == old and same_but_times(managed, stored.managed) and current.raw is None:
         return current
     ownership.store(new["metadata"], managed)
     try:

@@ -19,6 +19,7 @@ from podwire.api.views.config import (
     Secret,
     ServiceAccount,
 )
+from podwire.api.views.extension import CustomResourceDefinition
 from podwire.api.views.ingress import (
     Ingress,
     IngressClass,
@@ -151,6 +152,7 @@ __all__ = [
     "ControllerRevision",
     "CronJob",
     "CsrCondition",
+    "CustomResourceDefinition",
     "DNSConfig",
     "DNSConfigOption",
     "DaemonSet",
