@@ -69,6 +69,8 @@ class PodWorker:
             PodTokens(lambda: self.pod, kubelet.client, kubelet.ctx.clock),
             lambda: (self.facts.host_ips, self.facts.pod_ips),
             kubelet.capacity,
+            kubelet.ctx.clock,
+            kubelet.rng.child(f"volumes {pod.metadata.uid}"),
         )
         self.ending = asyncio.Event()
         """Set when the pod is to be terminated (deleted, or its object is gone)."""
@@ -332,8 +334,9 @@ class PodWorker:
         if record.exit is not None:
             record.restart_count += 1
         try:
-            running = await launch.start(kubelet, process)
+            running = process.container = await launch.start(kubelet, process)
         except OSError as error:
+            process.leave()
             self._not_started(name, container_id, error, process, emit)
             log.end()
             self._wake.set()
@@ -444,6 +447,8 @@ class PodWorker:
             self.instances[name] = instance
             started.set_result(instance)
             code, lost = await _exit_code(running)
+            if process.signalled and code == KILLED:
+                code = 128 + process.signalled
             self._close(instance)
             tasks.cancel()
         finished = kubelet.now_ns()
@@ -470,6 +475,7 @@ class PodWorker:
         """The program ended: its sockets close, its log is complete."""
         if self.instances.get(instance.name) is instance:
             del self.instances[instance.name]
+        instance.process.leave()
         self.kubelet.ctx.sockets.release(instance.id)
         instance.process.stdio.end()
         instance.process.stdio.log.end()
