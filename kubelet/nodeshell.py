@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from podwire.client.counters import ContainerSpec, ToolResult
 from podwire.kubelet import programs
+from podwire.kubelet.cri import Runtime
 from podwire.kubelet.programs.env import ExecEnv, no_stdin
 from podwire.kubelet.programs.image import NODE_IMAGE
 from podwire.kubelet.state import Kubelet
@@ -40,6 +41,7 @@ async def run(kubelet: Kubelet, argv: Sequence[str], stdin: bytes) -> ToolResult
         write_stderr=err.extend,
         read_stdin=read_stdin,
         list_files=kubelet.disk.list,
+        node=Runtime(kubelet),
     )
     try:
         async with asyncio.timeout(LIMIT_S):

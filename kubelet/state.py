@@ -12,10 +12,12 @@ from podwire.client.counters import Container, NodeInfo
 from podwire.client.ctx import Ctx
 from podwire.client.informer import Informer
 from podwire.client.recorder import Recorder
+from podwire.kubelet import telling
 from podwire.kubelet.core import Backoff
 from podwire.kubelet.disk import NodeDisk
 from podwire.kubelet.env import Lookups
 from podwire.kubelet.images import Images
+from podwire.kubelet.journal import Journal
 from podwire.kubelet.network import NodeNetwork
 from podwire.kubelet.process import ContainerProcess
 from podwire.kubelet.profile import PROFILES, Profile
@@ -98,6 +100,7 @@ class Kubelet:
     services: Informer[Service]
     config_maps: Informer[ConfigMap]
     secrets: Informer[Secret]
+    journal: Journal
     backoff: Backoff = field(default_factory=Backoff)
     workers: dict[str, PodWorker] = field(default_factory=dict)
     """By pod uid."""
@@ -138,6 +141,7 @@ class Kubelet:
                 field = "ephemeralContainers"
             path = f"spec.{field}{{{container}}}"
         self.recorder.emit(pod, type, reason, message, path)
+        telling.event(self.journal, pod, reason, message, container)
 
     def find(self, namespace: str, name: str) -> PodWorker | None:
         """The worker of a pod by name (the newest, when a namesake is still ending)."""
