@@ -111,7 +111,6 @@ class AutoscalerController:
                     found.append(key)
         return sorted(found)
 
-
     def _scalable(self, api_version: str, name: str) -> Kind[Any]:
         """The kind of a scaleTargetRef, in whatever version. Raises ApiError."""
         group = api_version.rpartition("/")[0]

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from podwire.api import kinds
 from podwire.api.kinds import Kind, Subresource
 from podwire.api.views import CustomResourceDefinition, Object
 from podwire.client.informer import Informer

@@ -317,8 +317,9 @@ def test_a_stored_version_cannot_be_dropped(simulate):
                 crd = await w.json("PUT", f"{CRDS}/widgets.example.com", crd)
         crd["spec"]["versions"] = crd["spec"]["versions"][1:]
         refused = await w.json("PUT", f"{CRDS}/widgets.example.com", crd)
-        assert "status.storedVersions[0]: Invalid value: \"v1\": missing from spec.versions" in (
-            refused["message"]
+        assert (
+            'status.storedVersions[0]: Invalid value: "v1": missing from spec.versions'
+            in (refused["message"])
         )
 
     simulate(story)
@@ -345,9 +346,7 @@ def test_a_definition_takes_its_objects_with_it(simulate):
             "definition is terminating"
         )
         patch = {"metadata": {"finalizers": None}}
-        await w.raw(
-            "PATCH", f"{WIDGETS}/held", patch, content_type="application/merge-patch+json"
-        )
+        await w.raw("PATCH", f"{WIDGETS}/held", patch, content_type="application/merge-patch+json")
         await w.env.clock.sleep(0.1)
         assert (await w.raw("GET", f"{CRDS}/widgets.example.com")).status == 404
         assert (await w.raw("GET", WIDGETS)).status == 404
@@ -413,9 +412,7 @@ def test_tables_have_the_columns_that_the_definition_names(simulate):
         w.server.shapes.append(chooser(w.env.clock.now_ns))
         await install(w)
         await w.raw("POST", WIDGETS, widget())
-        table = await w.json(
-            "GET", WIDGETS, accept="application/json;as=Table;g=meta.k8s.io;v=v1"
-        )
+        table = await w.json("GET", WIDGETS, accept="application/json;as=Table;g=meta.k8s.io;v=v1")
         names = [column["name"] for column in table["columnDefinitions"]]
         assert names == ["Name", "Size", "Colour", "Age"]
         assert table["rows"][0]["cells"] == ["w", 3, "red", "0s"]
