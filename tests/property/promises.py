@@ -271,7 +271,7 @@ class Promises:
 
     def _on_node(self, app, views, pod):
         nodes = self._by_node(app)
-        beside = [pods for pods in nodes.values() if pod in pods][0]
+        beside = next(pods for pods in nodes.values() if pod in pods)
         wanted = len(self.caches.of(kinds.NODE).entries())
         surge = max(self._limits(view, wanted)[0] for view in views)
         there = [p for p in beside if p.status.phase not in {"Failed", "Succeeded"}]
