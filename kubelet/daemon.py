@@ -12,6 +12,7 @@ from podwire.client.counters import User
 from podwire.client.ctx import Ctx
 from podwire.client.informer import Informers
 from podwire.client.recorder import Recorder
+from podwire.kubelet import telling
 from podwire.kubelet.disk import NodeDisk
 from podwire.kubelet.images import Images
 from podwire.kubelet.journal import Journal
@@ -74,6 +75,7 @@ async def _serve(kubelet: Kubelet, factory: Informers) -> None:
     nursery.start(agent.run(), name=f"kubelet {config.node} status")
     nursery.start(agent.hold_lease(), name=f"kubelet {config.node} lease")
     pods = factory.informer(kinds.POD, field_selector=f"spec.nodeName={config.node}")
+    pods.on_change(partial(telling.changed, kubelet.journal))
     nodes = factory.informer(kinds.NODE, field_selector=f"metadata.name={config.node}")
     nursery.start(factory.run(), name=f"kubelet {config.node} informers")
     kubelet.node = partial(nodes.get, "", config.node)

@@ -12,6 +12,7 @@ from podwire.client.counters import Container, NodeInfo
 from podwire.client.ctx import Ctx
 from podwire.client.informer import Informer
 from podwire.client.recorder import Recorder
+from podwire.kubelet import telling
 from podwire.kubelet.core import Backoff
 from podwire.kubelet.disk import NodeDisk
 from podwire.kubelet.env import Lookups
@@ -158,6 +159,7 @@ class Kubelet:
                 field = "ephemeralContainers"
             path = f"spec.{field}{{{container}}}"
         self.recorder.emit(pod, type, reason, message, path)
+        telling.event(self.journal, pod, reason, message, container)
 
     def find(self, namespace: str, name: str) -> PodWorker | None:
         """The worker of a pod by name (the newest, when a namesake is still ending)."""

@@ -94,12 +94,20 @@ class ExecAction(View, frozen=True, kw_only=True):
     command: list[str] = []
 
 
+class GRPCAction(View, frozen=True, kw_only=True):
+    """A probe by grpc.health.v1."""
+
+    port: int = 0
+    service: str = ""
+
+
 class Probe(View, frozen=True, kw_only=True):
     """liveness, readiness and startup probes; zero means the API's default."""
 
     http_get: HTTPGetAction | None = None
     tcp_socket: TCPSocketAction | None = None
     exec: ExecAction | None = None
+    grpc: GRPCAction | None = None
     initial_delay_seconds: int = 0
     timeout_seconds: int = 1
     period_seconds: int = 10
