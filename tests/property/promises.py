@@ -293,6 +293,8 @@ class Promises:
             self._break(f"{pod.metadata.name} was replaced in spite of OnDelete")
             return
         nodes = self._by_node(app)
+        if any(self._available(p, 0) for p in nodes.get(pod.spec.node_name, ())):
+            return  # its successor serves
         names = [e.view.metadata.name for e in self.caches.of(kinds.NODE).entries()]
         down = sum(not any(self._available(p, 0) for p in nodes.get(name, ())) for name in names)
         most = max(max(self._limits(view, len(names))) for view in views)
