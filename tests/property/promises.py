@@ -132,7 +132,8 @@ class Promises:
     def _by_others(self, pod):
         node = self.caches.of(kinds.NODE).get("", pod.spec.node_name)
         evicting = node is None or any(t.effect == "NoExecute" for t in node.view.spec.taints)
-        return pod.metadata.uid in self.excused or evicting
+        marked = pod.condition("DisruptionTarget") is not None
+        return pod.metadata.uid in self.excused or evicting or marked
 
     # ------------------------------------------------------------ Deployments
 
