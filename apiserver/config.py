@@ -18,6 +18,8 @@ class Config:
     """A watch without timeoutSeconds ends after this up to twice this (seeded)."""
     advertise_address: str = "192.168.0.10"
     secure_port: int = 6443
+    authorization_mode: str = "AlwaysAllow"
+    """One of ``authorizer.MODES``. Compositions say RBAC, and make the roles that it needs."""
 
     @property
     def advertised(self) -> str:

@@ -31,7 +31,6 @@ from podwire.apiserver import (
 from podwire.apiserver.accounts import ServiceAccounts
 from podwire.apiserver.admission import CHAIN
 from podwire.apiserver.allocation.ranges import FOLDER, Ranges
-from podwire.apiserver.authorizer import Attributes
 from podwire.apiserver.cache.entry import Entry, Representation
 from podwire.apiserver.cache.hub import Caches
 from podwire.apiserver.calls import Call
@@ -80,6 +79,7 @@ class Apiserver:
         self.authenticator = Authenticator({})
         """Who holders of tokens and certificates are; bindings with a wire ask it."""
         self.caches = Caches(store, world.clock, world.rng, kinds.STORED, world.log)
+        self.authorizer = authorizer.Authorizer(self, self.config.authorization_mode)
         low_high = self.config.node_port_range
         self.ranges = Ranges(self.config.service_cidr, low_high, world.rng)
         self.caches.sink(FOLDER, self.ranges.see)
@@ -161,7 +161,7 @@ class Apiserver:
         request = impersonation.applied(self, request)
         route = self.routes.path(request.path)
         if route is not None:
-            if not route.open:
+            if not route.open or self.authorizer.enforces:
                 self._demand_path(request)
             if request.method not in route.methods:
                 raise calls.method_not_allowed()
@@ -181,7 +181,7 @@ class Apiserver:
         return response if call.subresource in _OTHERS else rewritten(request, response)
 
     def authorized(self, request: Request) -> Call | None:
-        """The resource call a request makes, None when there is no such resource.
+        """The resource call that a request makes, None when there is no such resource.
 
         Raises ApiError.
         """
@@ -201,9 +201,7 @@ class Apiserver:
         return call
 
     def _demand_path(self, request: Request) -> None:
-        verb = request.method.lower()
-        asked = Attributes(request.user or ANONYMOUS, verb, path=request.path)
-        authorizer.demand(self, asked)
+        authorizer.demand(self, calls.asked(request, request.user or ANONYMOUS))
 
     # ------------------------------------------------------------ shared by verbs
 

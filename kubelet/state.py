@@ -19,6 +19,7 @@ from podwire.kubelet.images import Images
 from podwire.kubelet.network import NodeNetwork
 from podwire.kubelet.process import ContainerProcess
 from podwire.kubelet.profile import PROFILES, Profile
+from podwire.kubelet.sources import Sources
 from podwire.kubelet.status import StatusManager
 from podwire.runtime.ports import Rng
 from podwire.runtime.tasks import Nursery
@@ -96,8 +97,8 @@ class Kubelet:
     disk: NodeDisk
     network: NodeNetwork
     services: Informer[Service]
-    config_maps: Informer[ConfigMap]
-    secrets: Informer[Secret]
+    config_maps: Sources[ConfigMap]
+    secrets: Sources[Secret]
     backoff: Backoff = field(default_factory=Backoff)
     workers: dict[str, PodWorker] = field(default_factory=dict)
     """By pod uid."""

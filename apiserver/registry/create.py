@@ -12,6 +12,7 @@ from podwire.api.status import ApiError
 from podwire.api.validation.warnings import warnings_of
 from podwire.api.view import JSON
 from podwire.apiserver import allocation, answers, calls, objects
+from podwire.apiserver.admission.node_restriction import Write
 from podwire.apiserver.admission.review import Review, admit
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
@@ -23,6 +24,7 @@ from podwire.apiserver.registry import (
     ownership,
     strategy,
 )
+from podwire.apiserver.registry.guard import guard
 from podwire.apiserver.storage import Lost
 from podwire.client.counters import Response
 
@@ -76,6 +78,7 @@ async def create(
     metadata = obj["metadata"]
     name = metadata["generateName"] if generated else metadata.get("name", "")
     admit(Review(server, kind, "CREATE", call.namespace, name, "", obj))
+    guard(server, call, Write(kind, "CREATE", call.namespace, name, "", obj))
     strategy.on_create(kind, obj)
     if (prepare := _PREPARERS.get(kind)) is not None:
         prepare(call, obj)

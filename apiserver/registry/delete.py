@@ -15,10 +15,12 @@ from podwire.api.times import NS, format_time, parse_time
 from podwire.api.validation.field import Errors
 from podwire.api.view import JSON
 from podwire.apiserver import allocation, answers, calls, objects
+from podwire.apiserver.admission.node_restriction import Write
 from podwire.apiserver.admission.review import Review, admit
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
 from podwire.apiserver.registry import list as list_verb
+from podwire.apiserver.registry.guard import guard
 from podwire.apiserver.storage import Lost, write
 from podwire.client.counters import Response
 
@@ -62,6 +64,7 @@ async def handle(server: Apiserver, call: Call) -> Response:
     await server.caches.fresh()
     name = call.name
     admit(Review(server, call.kind, "DELETE", call.namespace, name, "", {}))
+    guard(server, call, Write(call.kind, "DELETE", call.namespace, name, "", {}))
     entry, gone = await delete(server, call.kind, call.namespace, name, options)
     if not gone or call.kind.returned:
         return server.one(entry, shape, 202 if options.accepted and not gone else 200)
@@ -78,6 +81,7 @@ async def handle_collection(server: Apiserver, call: Call) -> Response:
     chosen, meta = await list_verb.page(server, call)
     for entry in chosen:
         admit(Review(server, call.kind, "DELETE", entry.namespace, entry.name, "", {}))
+        guard(server, call, Write(call.kind, "DELETE", entry.namespace, entry.name, "", {}))
         try:
             await delete(server, call.kind, entry.namespace, entry.name, options)
         except ApiError as error:

@@ -14,9 +14,11 @@ from podwire.api.times import format_time
 from podwire.api.view import JSON
 from podwire.api.views import Pod, PodDisruptionBudget
 from podwire.apiserver import answers, calls, objects
+from podwire.apiserver.admission.node_restriction import Write
 from podwire.apiserver.admission.review import Review, admit
 from podwire.apiserver.calls import Call
 from podwire.apiserver.registry import delete
+from podwire.apiserver.registry.guard import guard
 from podwire.apiserver.storage import Lost, write
 from podwire.client.counters import Response
 
@@ -42,6 +44,7 @@ async def handle(server: Apiserver, call: Call) -> Response:
         raise call.not_found()
     delete.check_preconditions(kinds.POD, current, options)
     admit(Review(server, call.kind, "DELETE", call.namespace, name, "", {}))
+    guard(server, call, Write(kinds.POD, "CREATE", call.namespace, name, "eviction", eviction))
     pod = current.view
     ending = pod.status.phase in _UNGUARDED or pod.metadata.deletion_timestamp
     if not ending:

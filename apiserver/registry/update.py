@@ -14,10 +14,12 @@ from podwire.api.status import ApiError
 from podwire.api.validation.warnings import warnings_of
 from podwire.api.view import JSON
 from podwire.apiserver import allocation, calls, objects
+from podwire.apiserver.admission.node_restriction import Write
 from podwire.apiserver.admission.review import Review, admit
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
 from podwire.apiserver.registry import attempts, create, meta, ownership, strategy
+from podwire.apiserver.registry.guard import guard
 from podwire.apiserver.registry.parts import PARTS
 from podwire.client.counters import Response
 
@@ -151,7 +153,9 @@ async def _write(
     """Admit, validate, write; all in the stored version."""
     old, current = stored.obj, stored.entry
     strategy.on_update(kind, new, old, call.subresource)
-    admit(Review(server, kind, "UPDATE", call.namespace, call.name, call.subresource, new, old))
+    where = (call.namespace, call.name, call.subresource)
+    admit(Review(server, kind, "UPDATE", *where, new, old))
+    guard(server, call, Write(kind, "UPDATE", *where, new, old))
     check_update(kind, new, old, call.subresource, call.kind)
     if call.subresource != "status":
         meta.bump_generation(kind, new, old)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.api.validation.field import Errors, invalid_error
 from podwire.api.view import JSON
-from podwire.apiserver import answers, authorizer, objects
-from podwire.apiserver.authorizer import Attributes
+from podwire.apiserver import answers, authorizer, calls, objects
+from podwire.apiserver.authorization.attributes import Attributes
 from podwire.apiserver.calls import Call
 from podwire.client.counters import Response, User
 
@@ -77,6 +78,8 @@ async def own_rules(server: Apiserver, call: Call) -> Response:
         "nonResourceRules": list(found.non_resource),
         "incomplete": found.incomplete,
     }
+    if found.error:
+        body["status"]["evaluationError"] = found.error
     return answers.review(body)
 
 
@@ -129,7 +132,23 @@ def _attributes(user: User, spec: JSON) -> Attributes:
         return Attributes(user, other.get("verb") or "", path=other.get("path") or "")
     asked = spec["resourceAttributes"]
     keys = ("group", "version", "resource", "subresource", "namespace", "name")
-    return Attributes(user, asked.get("verb") or "", **{k: asked.get(k) or "" for k in keys})
+    where = {key: asked.get(key) or "" for key in keys}
+    return Attributes(user, asked.get("verb") or "", **where, fields=_fields(asked))
+
+
+def _fields(asked: JSON) -> tuple[tuple[str, str], ...]:
+    """The fields for which a fieldSelector demands one value: as text, or as requirements."""
+    selector = asked.get("fieldSelector") or {}
+    if selector.get("rawSelector"):
+        kind = kinds.by_plural(
+            asked.get("group") or "", asked.get("version") or "v1", asked.get("resource") or ""
+        )
+        return calls.demanded(kind, selector["rawSelector"]) if kind is not None else ()
+    return tuple(
+        (term.get("key") or "", term["values"][0])
+        for term in selector.get("requirements") or ()
+        if term.get("operator") == "In" and len(term.get("values") or ()) == 1
+    )
 
 
 def _decided(server: Apiserver, body: JSON, user: User) -> Response:

@@ -18,6 +18,8 @@ from podwire.api.times import NS, format_time
 from podwire.api.validation.field import Errors
 from podwire.api.view import JSON
 from podwire.apiserver import accounts, answers, calls, objects
+from podwire.apiserver.admission import node_restriction
+from podwire.apiserver.admission.node_restriction import Write
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
 from podwire.apiserver.routes import Route
@@ -57,6 +59,8 @@ async def handle(server: Apiserver, call: Call) -> Response:
     meta, spec = body["metadata"], body.setdefault("spec", {})
     _fit(call, meta)
     await server.caches.fresh()
+    wanted = Write(kinds.SERVICE_ACCOUNT, "CREATE", call.namespace, call.name, "token", body)
+    node_restriction.check(server, call.user, wanted)
     entry = server.caches.of(kinds.SERVICE_ACCOUNT).get(call.namespace, call.name)
     if entry is None:
         raise call.not_found()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.apiserver import discovery, openapi
+from podwire.apiserver.authorization import bootstrap as policy
+from podwire.apiserver.authorization.bootstrap import complete
 from podwire.apiserver.own import Own
 from podwire.apiserver.server import Apiserver
 from podwire.apiserver.tables.shapes import chooser
@@ -16,6 +20,8 @@ from podwire.apiserver.tokens import Issuer
 from podwire.client.api import Client
 from podwire.sim import addons
 from podwire.sim.settings import ClusterSettings
+
+_POLICY = (kinds.CLUSTER_ROLE, kinds.CLUSTER_ROLE_BINDING, kinds.ROLE, kinds.ROLE_BINDING)
 
 
 def equip(server: Apiserver, own: Own, issuer: Issuer) -> None:
@@ -33,20 +39,42 @@ async def create_addons(client: Client, settings: ClusterSettings) -> None:
     """Make the addons' objects. What an earlier life of the cluster made (it may have been edited
     since) is left as it is. Raises ApiError.
     """
+    for body in addons.first(settings):
+        await _create(client, body)
+    await _ensure_policy(client)
     for body in addons.objects(settings):
-        kind = kinds.by_gvk(body["apiVersion"], body["kind"])
-        assert kind is not None, body["kind"]
-        try:
-            made = await client.create(kind, body)
-        except ApiError:
-            if not await _exists(client, kind, body["metadata"]):
-                raise
-            continue
-        if "status" in body:
-            since = {"lastTransitionTime": made.metadata.creation_timestamp}
-            conditions = [{**since, **c} for c in body["status"]["conditions"]]
-            patch = {"status": {"conditions": conditions}}
-            await client.patch(kind, body["metadata"]["name"], patch, subresource="status")
+        await _create(client, body)
+
+
+async def _ensure_policy(client: Client) -> None:
+    """The API server's own roles and bindings: made, or mended where an older one made them."""
+    held: list[JSON] = []
+    for kind in _POLICY:
+        answer = msgspec.json.decode((await client.send("GET", kind.path(""))).body)
+        named = {"apiVersion": kind.api_version, "kind": kind.kind}
+        held += [{**item, **named} for item in answer["items"]]
+    for body in complete(policy.objects(), held):
+        kind = kinds.named(body["apiVersion"], body["kind"])
+        if "uid" in body["metadata"]:
+            await client.update(kind, body)
+        else:
+            await client.create(kind, body)
+
+
+async def _create(client: Client, body: JSON) -> None:
+    kind = kinds.by_gvk(body["apiVersion"], body["kind"])
+    assert kind is not None, body["kind"]
+    try:
+        made = await client.create(kind, body)
+    except ApiError:
+        if not await _exists(client, kind, body["metadata"]):
+            raise
+        return
+    if "status" in body:
+        since = {"lastTransitionTime": made.metadata.creation_timestamp}
+        conditions = [{**since, **c} for c in body["status"]["conditions"]]
+        patch = {"status": {"conditions": conditions}}
+        await client.patch(kind, body["metadata"]["name"], patch, subresource="status")
 
 
 async def _exists(client: Client, kind: Kind[Any], meta: JSON) -> bool:

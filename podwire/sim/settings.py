@@ -33,7 +33,10 @@ SERVER_NAMES = (
     CONTROL_PLANE_ADDRESS6,
 )
 """What clients may call the API server by."""
-ADMIN = User("kubernetes-admin", ("system:masters", "system:authenticated"))
+ADMIN = User("kubernetes-admin", ("kubeadm:cluster-admins", "system:authenticated"))
+"""Whose certificate a kubeconfig holds; kubeadm's binding makes the group cluster-admin."""
+APISERVER = User("system:apiserver", ("system:masters", "system:authenticated"))
+"""The API server asking itself (upstream's loopback client)."""
 API_PORT = 6443
 MAX_NODES = 200
 """Node addresses are 192.168.0.11 upward in one /24."""
@@ -42,6 +45,8 @@ CNI_PROFILES = ("flannel", "calico")
 PROXY_MODES = ("iptables", "ipvs", "nftables", "ebpf")
 INGRESS_CONTROLLERS = ("nginx", "none")
 TIME_PROFILES = ("fast", "typical", "slow")
+AUTHORIZATION_MODES = ("RBAC", "AlwaysAllow")
+"""``RBAC`` is kubeadm's ``Node,RBAC``."""
 IP_FAMILIES = ("ipv4", "ipv6", "dual")
 """kind's ``networking.ipFamily``."""
 ZONE_LABEL = "topology.kubernetes.io/zone"
@@ -60,6 +65,8 @@ class ClusterSettings:
     """The Ingress controller that the cluster is born with."""
     ip_family: str = "ipv4"
     """``dual``: nodes, pods and Services have IPv6 addresses too; ``ipv6``: none of IPv4."""
+    authorization_mode: str = "RBAC"
+    """``AlwaysAllow``: any authenticated identity may do everything."""
     zones: tuple[str, ...] = ()
     """Availability zones; the nodes take turns in them. None: nodes have no zone."""
 
@@ -70,6 +77,7 @@ class ClusterSettings:
             ("time-profile", self.time_profile, TIME_PROFILES),
             ("ingress", self.ingress, INGRESS_CONTROLLERS),
             ("ip-family", self.ip_family, IP_FAMILIES),
+            ("authorization-mode", self.authorization_mode, AUTHORIZATION_MODES),
         ):
             if value not in options:
                 raise ValueError(

@@ -98,6 +98,7 @@ from podwire.api.views.policy import (
     PodDisruptionBudgetStatus,
 )
 from podwire.api.views.quota import ResourceQuota
+from podwire.api.views.rbac import ClusterRole
 from podwire.api.views.service import (
     ClientIPConfig,
     Endpoint,
@@ -139,6 +140,7 @@ __all__ = [
     "Affinity",
     "CertificateSigningRequest",
     "ClientIPConfig",
+    "ClusterRole",
     "Condition",
     "ConfigMap",
     "ConfigMapVolume",

@@ -9,6 +9,7 @@ from podwire.api.views.meta import (
     Condition,
     Labels,
     LabelSelector,
+    LocalObjectReference,
     Object,
     SelectorRequirement,
 )
@@ -345,6 +346,7 @@ class PodSpec(View, frozen=True, kw_only=True):
     tolerations: list[Toleration] = []
     topology_spread_constraints: list[TopologySpreadConstraint] = []
     service_account_name: str = ""
+    image_pull_secrets: list[LocalObjectReference] = []
     host_network: bool = False
     hostname: str = ""
     subdomain: str = ""
