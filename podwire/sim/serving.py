@@ -49,12 +49,12 @@ async def create_addons(client: Client, settings: ClusterSettings) -> None:
 async def _ensure_policy(client: Client) -> None:
     """The API server's own roles and bindings: made, or mended where an older one made them."""
     held: list[JSON] = []
-    for kind in _POLICY:
-        answer = msgspec.json.decode((await client.send("GET", kind.path(""))).body)
-        named = {"apiVersion": kind.api_version, "kind": kind.kind}
+    for listed in _POLICY:
+        answer = msgspec.json.decode((await client.send("GET", listed.path(""))).body)
+        named = {"apiVersion": listed.api_version, "kind": listed.kind}
         held += [{**item, **named} for item in answer["items"]]
     for body in complete(policy.objects(), held):
-        kind = kinds.named(body["apiVersion"], body["kind"])
+        kind: Kind[Any] = kinds.named(body["apiVersion"], body["kind"])
         if "uid" in body["metadata"]:
             await client.update(kind, body)
         else:
