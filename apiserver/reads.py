@@ -58,6 +58,8 @@ class Reads:
         if request.method != "GET" or request.query or request.body or request.user is None:
             return None
         server, headers = self._server, request.headers
+        if server.auditor is not None:
+            return None
         path, _, name = request.path.rpartition("/")
         folder = self._folders.get(path) or self._learned(request, path, name)
         if folder is None or not name or "%" in name:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -46,6 +46,9 @@ from podwire.apiserver.world import World
 from podwire.client.counters import ANONYMOUS, KubeletStreams, Request, Response, User
 from podwire.store import OutcomeUnknownError, Store, UnavailableError
 
+if TYPE_CHECKING:
+    from podwire.apiserver.audit.auditor import Auditor
+
 Check = Callable[[str], Awaitable[str | None] | str | None]
 """A health check: given the endpoint (healthz, livez, readyz), None or what is wrong."""
 
@@ -78,6 +81,8 @@ class Apiserver:
         self.metrics = metrics.Metrics(world.clock)
         self.authenticator = Authenticator({})
         """Who holders of tokens and certificates are; bindings with a wire ask it."""
+        self.auditor: Auditor | None = None
+        """Logs requests; None: nobody does."""
         self.caches = Caches(store, world.clock, world.rng, kinds.STORED, world.log)
         self.authorizer = authorizer.Authorizer(self, self.config.authorization_mode)
         low_high = self.config.node_port_range
@@ -124,6 +129,12 @@ class Apiserver:
 
     async def handle(self, request: Request) -> Response:
         """Answer one request. Every failure is a Status; only cancellation passes through."""
+        if self.auditor is not None:
+            return await self.auditor.observed(request, self.answer)
+        return await self.answer(request)
+
+    async def answer(self, request: Request) -> Response:
+        """``handle`` without the audit log."""
         try:
             return await self._dispatch(request)
         except ApiError as error:

@@ -129,6 +129,7 @@ class Cluster:
         key = kept.identity.accounts_key if kept else new_signing_key(self.env.secret)
         self._issuer = Issuer(key)
         serving.equip(self.server, own, self._issuer)
+        self._end_audit = serving.audit(self.server, self.settings)
 
     # -- what the API server shows of the composition
 
@@ -207,6 +208,7 @@ class Cluster:
             room.task.cancel()
         await asyncio.gather(*(room.task for room in self.rooms.values()), return_exceptions=True)
         self.server.stop()
+        self._end_audit()
         await self.fabric.close()
         await self.store.close()
 

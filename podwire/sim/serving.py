@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,8 +13,7 @@ from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.apiserver import discovery, openapi
-from podwire.apiserver.authorization import bootstrap as policy
-from podwire.apiserver.authorization.bootstrap import complete
+from podwire.apiserver.authorization import bootstrap
 from podwire.apiserver.own import Own
 from podwire.apiserver.server import Apiserver
 from podwire.apiserver.tables.shapes import chooser
@@ -35,6 +36,21 @@ def equip(server: Apiserver, own: Own, issuer: Issuer) -> None:
     own.install(server)
 
 
+def audit(server: Apiserver, settings: ClusterSettings) -> Callable[[], None]:
+    """Log requests if the settings say so; what is returned ends it.
+
+    Raises PolicyError, OSError.
+    """
+    if not settings.audit_policy_file:
+        return lambda: None
+    from podwire.apiserver.audit import auditor, policy, sink  # noqa: PLC0415  pydantic, if asked for
+
+    found = policy.load(Path(settings.audit_policy_file))
+    log = sink.Log(settings.audit_log_path)
+    server.auditor = auditor.Auditor(server, found, log)
+    return log.close
+
+
 async def create_addons(client: Client, settings: ClusterSettings) -> None:
     """Make the addons' objects. What an earlier life of the cluster made (it may have been edited
     since) is left as it is. Raises ApiError.
@@ -53,7 +69,7 @@ async def _ensure_policy(client: Client) -> None:
         answer = msgspec.json.decode((await client.send("GET", listed.path(""))).body)
         named = {"apiVersion": listed.api_version, "kind": listed.kind}
         held += [{**item, **named} for item in answer["items"]]
-    for body in complete(policy.objects(), held):
+    for body in bootstrap.complete(bootstrap.objects(), held):
         kind: Kind[Any] = kinds.named(body["apiVersion"], body["kind"])
         if "uid" in body["metadata"]:
             await client.update(kind, body)

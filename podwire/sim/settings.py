@@ -67,6 +67,10 @@ class ClusterSettings:
     """``dual``: nodes, pods and Services have IPv6 addresses too; ``ipv6``: none of IPv4."""
     authorization_mode: str = "RBAC"
     """``AlwaysAllow``: any authenticated identity may do everything."""
+    audit_policy_file: str = ""
+    """What of requests is logged, as kube-apiserver's flag of that name; "": nothing."""
+    audit_log_path: str = ""
+    """The file that it is logged to, ``-`` for standard output."""
     zones: tuple[str, ...] = ()
     """Availability zones; the nodes take turns in them. None: nodes have no zone."""
 
@@ -83,6 +87,8 @@ class ClusterSettings:
                 raise ValueError(
                     f"{field}: {value!r} is not modelled; choose {' or '.join(options)}"
                 )
+        if bool(self.audit_policy_file) != bool(self.audit_log_path):
+            raise ValueError("audit-policy-file and audit-log-path: give both, or none of them")
         if not 1 <= self.nodes <= MAX_NODES:
             raise ValueError(f"nodes: {self.nodes} is not between 1 and {MAX_NODES}")
         for index, zone in enumerate(self.zones):

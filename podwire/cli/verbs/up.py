@@ -65,6 +65,12 @@ from podwire.cli.serving import Asked, Report, serve_here, serve_processes, wait
     "--authorization-mode", default="RBAC", show_default=True,
     help="RBAC; AlwaysAllow lets any identity do everything.",
 )  # fmt: skip
+@click.option(
+    "--audit-policy-file", default="", metavar="FILE", help="Log requests as this policy says.",
+)  # fmt: skip
+@click.option(
+    "--audit-log-path", default="", metavar="FILE", help="Where they are logged (- for stdout)."
+)
 @click.option("--time-profile", default="typical", show_default=True, help="fast, typical, slow.")
 @click.option("--seed", default=None, type=int, help="Seed of randomness (default: drawn).")
 @click.option(
@@ -94,6 +100,8 @@ def command(
     etcd_certfile: str,
     etcd_keyfile: str,
     authorization_mode: str,
+    audit_policy_file: str,
+    audit_log_path: str,
     time_profile: str,
     seed: int | None,
     processes: bool,
@@ -118,6 +126,8 @@ def command(
         "ip_family": ip_family,
         "ingress": ingress,
         "authorization_mode": authorization_mode,
+        "audit_policy_file": _absolute(audit_policy_file),
+        "audit_log_path": _absolute(audit_log_path),
         "time_profile": time_profile,
         "zones": tuple(zone.strip() for zone in zones.split(",")) if zones else (),
     }
@@ -138,6 +148,11 @@ def command(
         _detached(name)
     else:
         _serve(asked, processes=processes)
+
+
+def _absolute(path: str) -> str:
+    """A path that means the same in every folder; "" and "-" stay."""
+    return str(Path(path).absolute()) if path not in {"", "-"} else path
 
 
 def _runs_already(name: str, kubeconfig_file: str | None, wait_s: float | None) -> bool:

@@ -71,6 +71,7 @@ class ApiserverRoom:
             FramedMachines(self._link, self._kubelets),
         )
         serving.equip(self.server, own, certs.issuer(options.pki))
+        self._end_audit = serving.audit(self.server, settings)
 
     def _kubelet_endpoint(self, node: str) -> str:
         entry = self.server.caches.of(kinds.NODE).get("", node)
@@ -152,6 +153,7 @@ class ApiserverRoom:
         await self._http.stop()
         await self._kubelets.close()
         await self._store.close()
+        self._end_audit()
 
 
 async def main(room: RoomProcess) -> None:
