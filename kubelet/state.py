@@ -16,7 +16,9 @@ from podwire.kubelet.core import Backoff
 from podwire.kubelet.disk import NodeDisk
 from podwire.kubelet.env import Lookups
 from podwire.kubelet.images import Images
+from podwire.kubelet.journal import Journal
 from podwire.kubelet.network import NodeNetwork
+from podwire.kubelet.pids import PidNamespace, system
 from podwire.kubelet.process import ContainerProcess
 from podwire.kubelet.profile import PROFILES, Profile
 from podwire.kubelet.sources import Sources
@@ -39,6 +41,12 @@ NODE_IMAGE = (
     "quay.io/calico/node:v3.32.0",
 )
 """What a fresh node's disk image already holds, as kind's node image does."""
+
+NODE_PROCESSES = (
+    "/sbin/init",
+    "/usr/local/bin/containerd",
+    "/usr/bin/kubelet --config=/var/lib/kubelet/config.yaml",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,10 @@ class Kubelet:
     services: Informer[Service]
     config_maps: Sources[ConfigMap]
     secrets: Sources[Secret]
+    journal: Journal
     backoff: Backoff = field(default_factory=Backoff)
+    pids: PidNamespace = field(default_factory=lambda: PidNamespace(map(system, NODE_PROCESSES)))
+    """All processes of the node."""
     workers: dict[str, PodWorker] = field(default_factory=dict)
     """By pod uid."""
 

@@ -9,7 +9,7 @@ Source: kubernetes plugin/pkg/admission/noderestriction. Not modelled: the audie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
@@ -21,8 +21,9 @@ from podwire.api.podrefs import MIRROR, references
 from podwire.api.view import JSON
 from podwire.api.views import Pod
 from podwire.apiserver import calls
+from podwire.apiserver.admission.chain import Plugin
+from podwire.apiserver.admission.review import Review
 from podwire.apiserver.authorization.node import NODE_LEASES, PREFIX, node_of
-from podwire.client.counters import User
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
@@ -44,47 +45,27 @@ _STATUS_CLAIMS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
-    """What is about to happen: CREATE, UPDATE or DELETE. ``obj`` is what is sent."""
-
-    kind: Kind[Any]
-    operation: str
-    namespace: str
-    name: str
-    subresource: str
-    obj: JSON
-    old: JSON | None = None
-
-
-def check(server: Apiserver, user: User, write: Write) -> None:
+def admit(review: Review) -> None:
     """Whether a node may do it; others are not asked. Raises ApiError Forbidden, NotFound."""
-    node = node_of(user)
-    if node is None or not server.authorizer.enforces:
+    node = node_of(review.user)
+    if node is None or not review.server.authorizer.enforces:
         return
     if not node:
-        _refuse(write, f'could not determine node from user "{user.name}"')
-    checks = {
-        kinds.POD: _pod, kinds.NODE: _node, kinds.LEASE: _lease,
-        kinds.SERVICE_ACCOUNT: _token, kinds.PERSISTENT_VOLUME_CLAIM: _claim,
-        kinds.CERTIFICATE_SIGNING_REQUEST: _request, _CSI_NODE: _csi_node, _SLICE: _slice,
-    }  # fmt: skip
-    found = checks.get(write.kind)
-    if found is not None:
-        found(server, node, write)
+        _refuse(review, f'could not determine node from user "{review.user.name}"')
+    _CHECKS[review.kind](review.server, node, review)
 
 
 _CSI_NODE = kinds.named("storage.k8s.io/v1", "CSINode")
 _SLICE = kinds.named("resource.k8s.io/v1", "ResourceSlice")
 
 
-def _refuse(write: Write, why: str) -> NoReturn:
-    name = write.name or write.obj.get("metadata", {}).get("name", "")
-    raise calls.forbidden(write.kind, name, why)
+def _refuse(review: Review, why: str) -> NoReturn:
+    name = review.name or review.obj.get("metadata", {}).get("name", "")
+    raise calls.forbidden(review.kind, name, why)
 
 
-def _stored_pod(server: Apiserver, write: Write, name: str) -> JSON:
-    entry = server.caches.of(kinds.POD).get(write.namespace, name)
+def _stored_pod(server: Apiserver, review: Review, name: str) -> JSON:
+    entry = server.caches.of(kinds.POD).get(review.namespace, name)
     if entry is None:
         raise calls.not_found(kinds.POD, name)
     return entry.json()
@@ -93,21 +74,21 @@ def _stored_pod(server: Apiserver, write: Write, name: str) -> JSON:
 # ---------------------------------------------------------------- pods
 
 
-def _pod(server: Apiserver, node: str, write: Write) -> None:
-    match write.subresource:
+def _pod(server: Apiserver, node: str, review: Review) -> None:
+    match review.subresource:
         case "":
-            _whole_pod(server, node, write)
+            _whole_pod(server, node, review)
         case "status":
-            _pod_status(node, write)
+            _pod_status(node, review)
         case "eviction":
-            if _node_name(_stored_pod(server, write, write.name)) != node:
+            if _node_name(_stored_pod(server, review, review.name)) != node:
                 _refuse(
-                    write,
+                    review,
                     f"node {node} can only evict pods with spec.nodeName set to itself",
                 )
         case other:
             _refuse(
-                write,
+                review,
                 f"unexpected pod subresource \"{other}\", only 'status' and 'eviction' are allowed",
             )
 
@@ -116,48 +97,48 @@ def _node_name(pod: JSON) -> str:
     return (pod.get("spec") or {}).get("nodeName") or ""
 
 
-def _whole_pod(server: Apiserver, node: str, write: Write) -> None:
-    if write.operation == "DELETE":
-        if _node_name(_stored_pod(server, write, write.name)) != node:
+def _whole_pod(server: Apiserver, node: str, review: Review) -> None:
+    if review.operation == "DELETE":
+        if _node_name(_stored_pod(server, review, review.name)) != node:
             why = f'node "{node}" can only delete pods with spec.nodeName set to itself'
-            _refuse(write, why)
-    elif write.operation == "CREATE":
-        _mirror_pod(server, node, write)
+            _refuse(review, why)
+    elif review.operation == "CREATE":
+        _mirror_pod(server, node, review)
     else:
-        why = f'unexpected operation "{write.operation}", node "{node}" can only create and delete'
-        _refuse(write, f"{why} mirror pods")
+        why = f'unexpected operation "{review.operation}", node "{node}" can only create and delete'
+        _refuse(review, f"{why} mirror pods")
 
 
-def _mirror_pod(server: Apiserver, node: str, write: Write) -> None:
-    meta, who = write.obj["metadata"], f'node "{node}"'
+def _mirror_pod(server: Apiserver, node: str, review: Review) -> None:
+    meta, who = review.obj["metadata"], f'node "{node}"'
     if MIRROR not in (meta.get("annotations") or {}):
         why = f'pod does not have "{MIRROR}" annotation, {who} can only create mirror pods'
-        _refuse(write, why)
-    if _node_name(write.obj) != node:
-        _refuse(write, f"{who} can only create pods with spec.nodeName set to itself")
+        _refuse(review, why)
+    if _node_name(review.obj) != node:
+        _refuse(review, f"{who} can only create pods with spec.nodeName set to itself")
     owners = meta.get("ownerReferences") or []
     if len(owners) > 1:
         why = f"{who} can only create pods with a single owner reference set to itself"
-        _refuse(write, why)
+        _refuse(review, why)
     itself = f"{who} can only create pods with an owner reference set to itself"
     if not owners:
-        _refuse(write, itself)
+        _refuse(review, itself)
     owner = owners[0]
     if (owner.get("apiVersion"), owner.get("kind"), owner.get("name")) != ("v1", "Node", node):
-        _refuse(write, itself)
+        _refuse(review, itself)
     if not owner.get("controller"):
         why = f"{who} can only create pods with a controller owner reference set to itself"
-        _refuse(write, why)
+        _refuse(review, why)
     if owner.get("blockOwnerDeletion"):
-        _refuse(write, f"{who} must not set blockOwnerDeletion on an owner reference")
+        _refuse(review, f"{who} must not set blockOwnerDeletion on an owner reference")
     entry = server.caches.of(kinds.NODE).get("", node)
     if entry is None:
         raise calls.not_found(kinds.NODE, node)
     if owner.get("uid") != (uid := entry.view.metadata.uid):
-        _refuse(write, f"node {node} UID mismatch: expected {owner.get('uid')} got {uid}")
-    named = _named(write.obj)
+        _refuse(review, f"node {node} UID mismatch: expected {owner.get('uid')} got {uid}")
+    named = _named(review.obj)
     if named:
-        _refuse(write, f"{who} can not create pods that reference {named}")
+        _refuse(review, f"{who} can not create pods that reference {named}")
 
 
 def _named(pod: JSON) -> str:
@@ -175,42 +156,42 @@ def _named(pod: JSON) -> str:
     return "resourceclaims" if (pod.get("spec") or {}).get("resourceClaims") else ""
 
 
-def _pod_status(node: str, write: Write) -> None:
-    old, new = write.old or {}, write.obj
-    if write.operation != "UPDATE":
-        _refuse(write, f'unexpected operation "{write.operation}"')
+def _pod_status(node: str, review: Review) -> None:
+    old, new = review.old or {}, review.obj
+    if review.operation != "UPDATE":
+        _refuse(review, f'unexpected operation "{review.operation}"')
     if _node_name(old) != node:
-        _refuse(write, f'node "{node}" {_OWN_STATUS}')
+        _refuse(review, f'node "{node}" {_OWN_STATUS}')
     if (old["metadata"].get("labels") or {}) != (new["metadata"].get("labels") or {}):
-        _refuse(write, f'node "{node}" cannot update labels through pod status')
+        _refuse(review, f'node "{node}" cannot update labels through pod status')
     before, after = old.get("status") or {}, new.get("status") or {}
     for field, words in _STATUS_CLAIMS:
         if (before.get(field) or None) != (after.get(field) or None):
-            _refuse(write, f'node "{node}" cannot update {words}')
+            _refuse(review, f'node "{node}" cannot update {words}')
 
 
 # ---------------------------------------------------------------- the node's own objects
 
 
-def _node(_server: Apiserver, node: str, write: Write) -> None:
-    name = write.name or write.obj["metadata"].get("name", "")
+def _node(_server: Apiserver, node: str, review: Review) -> None:
+    name = review.name or review.obj["metadata"].get("name", "")
     if name != node:
-        _refuse(write, f'node "{node}" is not allowed to modify node "{name}"')
-    if write.operation == "CREATE":
-        if wrong := _forbidden_labels(write.obj, None):
+        _refuse(review, f'node "{node}" is not allowed to modify node "{name}"')
+    if review.operation == "CREATE":
+        if wrong := _forbidden_labels(review.obj, None):
             listed = ", ".join(wrong)
             why = f'node "{node}" is not allowed to set the following labels: {listed}'
-            _refuse(write, why)
-    elif write.operation == "UPDATE":
-        new, old = write.obj, write.old or {}
+            _refuse(review, why)
+    elif review.operation == "UPDATE":
+        new, old = review.obj, review.old or {}
         mine, theirs = new.get("spec") or {}, old.get("spec") or {}
         if (mine.get("taints") or []) != (theirs.get("taints") or []):
-            _refuse(write, f'node "{node}" is not allowed to modify taints')
+            _refuse(review, f'node "{node}" is not allowed to modify taints')
         own = (obj["metadata"].get("ownerReferences") or [] for obj in (new, old))
         if next(own) != next(own):
-            _refuse(write, f'node "{node}" is not allowed to modify ownerReferences')
+            _refuse(review, f'node "{node}" is not allowed to modify ownerReferences')
         if wrong := _forbidden_labels(new, old):
-            _refuse(write, f"is not allowed to modify labels: {', '.join(wrong)}")
+            _refuse(review, f"is not allowed to modify labels: {', '.join(wrong)}")
 
 
 def _forbidden_labels(new: JSON, old: JSON | None) -> list[str]:
@@ -235,52 +216,71 @@ def _within(namespace: str, of: str) -> bool:
     return namespace == of or namespace.endswith(f".{of}")
 
 
-def _lease(_server: Apiserver, node: str, write: Write) -> None:
-    if write.namespace != NODE_LEASES:
-        _refuse(write, f'can only access leases in the "{NODE_LEASES}" system namespace')
-    if (write.name or write.obj["metadata"].get("name", "")) != node:
-        _refuse(write, "can only access node lease with the same name as the requesting node")
+def _lease(_server: Apiserver, node: str, review: Review) -> None:
+    if review.namespace != NODE_LEASES:
+        _refuse(review, f'can only access leases in the "{NODE_LEASES}" system namespace')
+    if (review.name or review.obj["metadata"].get("name", "")) != node:
+        _refuse(review, "can only access node lease with the same name as the requesting node")
 
 
-def _csi_node(_server: Apiserver, node: str, write: Write) -> None:
-    if (write.name or write.obj["metadata"].get("name", "")) != node:
-        _refuse(write, "can only access CSINode with the same name as the requesting node")
+def _csi_node(_server: Apiserver, node: str, review: Review) -> None:
+    if (review.name or review.obj["metadata"].get("name", "")) != node:
+        _refuse(review, "can only access CSINode with the same name as the requesting node")
 
 
-def _slice(_server: Apiserver, node: str, write: Write) -> None:
-    if write.operation == "CREATE" and (write.obj.get("spec") or {}).get("nodeName") != node:
+def _slice(_server: Apiserver, node: str, review: Review) -> None:
+    if review.operation == "CREATE" and (review.obj.get("spec") or {}).get("nodeName") != node:
         why = "can only create ResourceSlice with the same NodeName as the requesting node"
-        _refuse(write, why)
+        _refuse(review, why)
 
 
-def _claim(_server: Apiserver, _node: str, write: Write) -> None:
-    if write.subresource != "status":
-        _refuse(write, "may only update PVC status")
+def _claim(_server: Apiserver, _node: str, review: Review) -> None:
+    if review.subresource != "status":
+        _refuse(review, "may only update PVC status")
 
 
-def _request(_server: Apiserver, node: str, write: Write) -> None:
-    spec = write.obj.get("spec") or {}
-    if write.operation != "CREATE" or spec.get("signerName") not in _KUBELET_SIGNERS:
+def _request(_server: Apiserver, node: str, review: Review) -> None:
+    spec = review.obj.get("spec") or {}
+    if review.operation != "CREATE" or spec.get("signerName") not in _KUBELET_SIGNERS:
         return
     try:
         asked = certificates.parse(spec.get("request") or "")
     except RequestError as error:
-        _refuse(write, f"unable to parse csr: {error}")
+        _refuse(review, f"unable to parse csr: {error}")
     if asked.common_name != f"{PREFIX}{node}":
-        _refuse(write, f"can only create a node CSR with CN={PREFIX}{node}")
+        _refuse(review, f"can only create a node CSR with CN={PREFIX}{node}")
 
 
-def _token(server: Apiserver, node: str, write: Write) -> None:
-    if write.subresource != "token":
+def _token(server: Apiserver, node: str, review: Review) -> None:
+    if review.subresource != "token":
         return
-    ref = (write.obj.get("spec") or {}).get("boundObjectRef") or {}
+    ref = (review.obj.get("spec") or {}).get("boundObjectRef") or {}
     if (ref.get("apiVersion"), ref.get("kind")) != ("v1", "Pod") or not ref.get("name"):
-        _refuse(write, "node requested token not bound to a pod")
+        _refuse(review, "node requested token not bound to a pod")
     if not ref.get("uid"):
-        _refuse(write, "node requested token with a pod binding without a uid")
-    pod = _stored_pod(server, write, ref["name"])
+        _refuse(review, "node requested token with a pod binding without a uid")
+    pod = _stored_pod(server, review, ref["name"])
     if pod["metadata"]["uid"] != ref["uid"]:
         why = f"the UID in the bound object reference ({ref['uid']}) does not match the UID in "
-        _refuse(write, f"{why}record. The object might have been deleted and then recreated")
+        _refuse(review, f"{why}record. The object might have been deleted and then recreated")
     if _node_name(pod) != node:
-        _refuse(write, "node requested token bound to a pod scheduled on a different node")
+        _refuse(review, "node requested token bound to a pod scheduled on a different node")
+
+
+_CHECKS: dict[Kind[Any], Callable[[Apiserver, str, Review], None]] = {
+    kinds.POD: _pod,
+    kinds.NODE: _node,
+    kinds.LEASE: _lease,
+    kinds.SERVICE_ACCOUNT: _token,
+    kinds.PERSISTENT_VOLUME_CLAIM: _claim,
+    kinds.CERTIFICATE_SIGNING_REQUEST: _request,
+    _CSI_NODE: _csi_node,
+    _SLICE: _slice,
+}
+PLUGIN = Plugin(
+    "NodeRestriction",
+    admit,
+    kinds=frozenset(_CHECKS),
+    operations=("CREATE", "UPDATE", "DELETE"),
+    subresources=None,
+)

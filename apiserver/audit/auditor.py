@@ -9,6 +9,7 @@ authorization.go) and pkg/audit (request.go).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+_NOTES: ContextVar[dict[str, str]] = ContextVar("annotations")
+"""What admission says of the request that this task answers."""
 _BODIES = ("create", "update", "patch", "delete", "deletecollection")
 _WITH_REQUEST = ("Request", "RequestResponse")
 
@@ -60,6 +63,7 @@ class Auditor:
             request, asked, decision.level, server.world.ids.uid(), url(request), self._now()
         )
         self._log(decision, event)
+        _NOTES.set({})
         try:
             answer = await handle(request)
         except ApiError as error:
@@ -69,13 +73,18 @@ class Auditor:
         self._answered(decision, event, request, asked, found)
         return answer
 
+    @staticmethod
+    def notes() -> dict[str, str]:
+        """Where annotations go of the event that the current request will have."""
+        return _NOTES.get()
+
     def _now(self) -> str:
         return format_micro_time(self._server.world.clock.now_ns())
 
     def _attributes(self, request: Request) -> Attributes:
         user = request.user or ANONYMOUS
         try:
-            call = calls.parse(request, user)
+            call = calls.parse(request, user, self._server.kinds)
         except ApiError:
             call = None
         return call.attributes if call is not None else calls.asked(request, user)
@@ -100,7 +109,7 @@ class Auditor:
                 asked = msgspec.structs.replace(asked, user=user)
             allowed, reason = self._server.authorizer.decide(asked)
             told = {events.DECISION: "allow" if allowed else "forbid", events.REASON: reason}
-            more["annotations"] = told
+            more["annotations"] = {**told, **self.notes()}
         body = self._body(request, asked)
         if isinstance(body, dict):
             event = events.named_by(event, body)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.api.validation.field import Errors, invalid_error
 from podwire.api.view import JSON
@@ -126,21 +125,21 @@ def _user(spec: JSON) -> User:
     )
 
 
-def _attributes(user: User, spec: JSON) -> Attributes:
+def _attributes(server: Apiserver, user: User, spec: JSON) -> Attributes:
     other = spec.get("nonResourceAttributes")
     if other is not None:
         return Attributes(user, other.get("verb") or "", path=other.get("path") or "")
     asked = spec["resourceAttributes"]
     keys = ("group", "version", "resource", "subresource", "namespace", "name")
     where = {key: asked.get(key) or "" for key in keys}
-    return Attributes(user, asked.get("verb") or "", **where, fields=_fields(asked))
+    return Attributes(user, asked.get("verb") or "", **where, fields=_fields(server, asked))
 
 
-def _fields(asked: JSON) -> tuple[tuple[str, str], ...]:
+def _fields(server: Apiserver, asked: JSON) -> tuple[tuple[str, str], ...]:
     """The fields for which a fieldSelector demands one value: as text, or as requirements."""
     selector = asked.get("fieldSelector") or {}
     if selector.get("rawSelector"):
-        kind = kinds.by_plural(
+        kind = server.kinds.by_plural(
             asked.get("group") or "", asked.get("version") or "v1", asked.get("resource") or ""
         )
         return calls.demanded(kind, selector["rawSelector"]) if kind is not None else ()
@@ -152,7 +151,7 @@ def _fields(asked: JSON) -> tuple[tuple[str, str], ...]:
 
 
 def _decided(server: Apiserver, body: JSON, user: User) -> Response:
-    allowed, reason = authorizer.authorize(server, _attributes(user, body["spec"]))
+    allowed, reason = authorizer.authorize(server, _attributes(server, user, body["spec"]))
     status: JSON = {"allowed": allowed}
     if reason:
         status["reason"] = reason

@@ -8,10 +8,11 @@ from its ``Process``.
 from __future__ import annotations
 
 import errno
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from podwire.client.counters import ContainerSpec, Fabric, Sockets
+from podwire.kubelet.files import Stat
 from podwire.runtime.ports import Clock, Rng
 
 
@@ -27,6 +28,17 @@ async def no_wait() -> None:
 def no_size() -> tuple[int, int]:
     """The size of no terminal."""
     return (0, 0)
+
+
+def no_links(_prefix: str) -> Mapping[str, str]:
+    """The links of a container that has none."""
+    return {}
+
+
+def no_processes(pid: int, name: str) -> None:
+    """The signals of a command that sees no other process. Raises OSError."""
+    if (pid, name) != (1, "0"):
+        raise ProcessLookupError(errno.ESRCH, "No such process")
 
 
 async def no_removal(path: str) -> None:
@@ -61,6 +73,14 @@ class ExecEnv:
     """Sorted absolute paths of the files below a path (what ``ls`` can know)."""
     remove_file: Callable[[str], Awaitable[None]] = no_removal
     """Remove a file of the container. Raises FileNotFoundError, OSError."""
+    lstat: Callable[[str], Stat] | None = None
+    """What lies at a path, links not followed; None where only content is known."""
+    links: Callable[[str], Mapping[str, str]] = no_links
+    """Symbolic links below a path, with their targets."""
+    pid: int = 1
+    """The command's number in its PID namespace (``/proc`` shows the others)."""
+    kill: Callable[[int, str], None] = no_processes
+    """Send a signal by name to a process. Raises OSError."""
     tty: bool = False
     size: Callable[[], tuple[int, int]] = no_size
     """Columns and rows of the terminal; (0, 0) until a client told."""

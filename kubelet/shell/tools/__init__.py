@@ -11,8 +11,9 @@ _NETWORK = (
 
 _OWN_FILE = (
     "awk", "cat", "chroot", "cp", "curl", "cut", "date", "dd", "dig", "echo", "env", "expr",
-    "getent", "grep", "head", "host", "hostname", "httpd", "id", "iperf3", "ls", "mtr", "nc",
-    "nslookup", "ping", "printf", "ps", "sed", "seq", "sh", "sleep", "sort", "stty", "tail",
+    "getent", "grep", "head", "host", "hostname", "httpd", "id", "iperf3", "kill", "ls", "mtr",
+    "nc",
+    "nslookup", "ping", "printf", "ps", "sed", "seq", "sh", "sleep", "sort", "stat", "stty", "tail",
     "tar", "tcpdump", "tee", "test", "timeout", "touch", "tr", "tracepath", "traceroute",
     "uname", "uniq", "uptime", "wc", "wget", "xargs", "yes",
 )  # fmt: skip
@@ -22,7 +23,8 @@ _ALIASES = {
     "true": "status", "false": "status", "[": "test", "bash": "sh", "ash": "sh", "zsh": "sh",
     "dash": "sh", "printenv": "env", "whoami": "id", "egrep": "grep", "fgrep": "grep",
     "netcat": "nc", "ping6": "ping", "traceroute6": "traceroute", "tracepath6": "tracepath",
-    "which": "which", "nproc": "uname", "rm": "rm", "mkdir": "touch", "mv": "cp", "tput": "stty",
+    "which": "which", "readlink": "stat",
+    "nproc": "uname", "rm": "rm", "mkdir": "touch", "mv": "cp", "tput": "stty",
     "gawk": "awk", "mawk": "awk", "tac": "lines", "rev": "lines", "nl": "lines",
     "busybox": "busybox", "basename": "names", "dirname": "names",
 }  # fmt: skip
@@ -39,6 +41,7 @@ SERVER_TOOLS = (
     "awk", "mawk", "expr", "tac", "nl", "sh", "bash", "dash", "cat", "ls", "echo", "printf", "env",
     "printenv", "grep", "egrep",
     "fgrep", "head", "tail", "sed", "sort", "uniq", "wc", "tr", "cut", "seq", "sleep", "date",
+    "kill", "stat", "readlink",
     "hostname", "id", "whoami", "uname", "nproc", "test", "[", "true", "false", "basename",
     "dirname", "tee", "touch", "rm", "mkdir", "curl", "getent", "timeout", "xargs", "which", "yes",
     "tar", "dd", "cp", "mv", "stty", "tput", *_SUMS,

@@ -95,12 +95,20 @@ class ExecAction(View, frozen=True, kw_only=True):
     command: list[str] = []
 
 
+class GRPCAction(View, frozen=True, kw_only=True):
+    """A probe by grpc.health.v1."""
+
+    port: int = 0
+    service: str = ""
+
+
 class Probe(View, frozen=True, kw_only=True):
     """liveness, readiness and startup probes; zero means the API's default."""
 
     http_get: HTTPGetAction | None = None
     tcp_socket: TCPSocketAction | None = None
     exec: ExecAction | None = None
+    grpc: GRPCAction | None = None
     initial_delay_seconds: int = 0
     timeout_seconds: int = 1
     period_seconds: int = 10
@@ -175,6 +183,8 @@ class Container(View, frozen=True, kw_only=True):
     tty: bool = False
     stdin: bool = False
     stdin_once: bool = False
+    target_container_name: str = ""
+    """Of an ephemeral container: whose processes it sees."""
 
 
 class KeyToPath(View, frozen=True, kw_only=True):
@@ -182,6 +192,7 @@ class KeyToPath(View, frozen=True, kw_only=True):
 
     key: str = ""
     path: str = ""
+    mode: int | None = None
 
 
 class ConfigMapVolume(View, frozen=True, kw_only=True):
@@ -190,6 +201,7 @@ class ConfigMapVolume(View, frozen=True, kw_only=True):
     name: str = ""
     items: list[KeyToPath] = []
     optional: bool = False
+    default_mode: int = 0o644
 
 
 class SecretVolume(View, frozen=True, kw_only=True):
@@ -198,6 +210,7 @@ class SecretVolume(View, frozen=True, kw_only=True):
     secret_name: str = ""
     items: list[KeyToPath] = []
     optional: bool = False
+    default_mode: int = 0o644
 
 
 class HostPathVolume(View, frozen=True, kw_only=True):
@@ -348,6 +361,7 @@ class PodSpec(View, frozen=True, kw_only=True):
     service_account_name: str = ""
     image_pull_secrets: list[LocalObjectReference] = []
     host_network: bool = False
+    host_pid: bool = msgspec.field(default=False, name="hostPID")
     hostname: str = ""
     subdomain: str = ""
     set_hostname_as_fqdn: bool = msgspec.field(default=False, name="setHostnameAsFQDN")
