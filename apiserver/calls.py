@@ -6,12 +6,10 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from podwire.api import kinds
-from podwire.api.kinds import Kind
+from podwire.api.kinds import Kind, Registry
 from podwire.api.status import ApiError, Cause
 from podwire.apiserver.authorizer import Attributes
 from podwire.client.counters import Request, User
@@ -76,6 +74,8 @@ class Call:
     """Of a proxy subresource: what of the path stands behind it, with its first slash."""
     warnings: list[str] = dataclasses.field(default_factory=list)
     """Texts for ``Warning: 299`` headers of the answer."""
+    annotations: dict[str, str] = dataclasses.field(default_factory=dict)
+    """What plugins add to the audit event."""
 
     @property
     def dry_run(self) -> bool:
@@ -178,13 +178,12 @@ MODIFIED = (
 """Why an update lost an optimistic race."""
 
 
-def parse(request: Request, user: User) -> Call | None:
+def parse(request: Request, user: User, served: Registry) -> Call | None:
     """The resource request a path stands for, or None when it names no served resource.
 
     Raises ApiError MethodNotAllowed for a method that the resource does not have.
     """
-    path = request.path
-    meant = _meaning(path) if len(path) <= REMEMBERED_PATH else _meaning.__wrapped__(path)
+    meant = _remembered(request.path, served)
     if meant is None:
         return None
     call = Call(
@@ -210,9 +209,25 @@ class _Meaning(NamedTuple):
     watched: bool
 
 
-@lru_cache(maxsize=4096)
-def _meaning(path: str) -> _Meaning | None:
-    """What a path names, None for no served resource. Remembered: clients ask for the same."""
+def _remembered(path: str, served: Registry) -> _Meaning | None:
+    """``_meaning``, remembered: clients ask for the same."""
+    if len(path) > REMEMBERED_PATH:
+        return _meaning(path, served)
+    known = served.meanings
+    try:
+        found: _Meaning | None = known[path]
+    except KeyError:
+        if len(known) >= _REMEMBERED:
+            known.clear()
+        found = known[path] = _meaning(path, served)
+    return found
+
+
+_REMEMBERED = 4096
+
+
+def _meaning(path: str, served: Registry) -> _Meaning | None:
+    """What a path names, None for no served resource."""
     parts = path.strip("/").split("/")
     if "%" in path:
         parts = [unquote(part) for part in parts]
@@ -228,7 +243,7 @@ def _meaning(path: str) -> _Meaning | None:
     namespace = ""
     if rest[0] == "namespaces" and len(rest) >= 3 and rest[2] not in _NAMESPACE_SUBRESOURCES:
         namespace, rest = rest[1], rest[2:]
-    kind = kinds.by_plural(group, version, rest[0])
+    kind = served.by_plural(group, version, rest[0])
     if kind is None or (namespace and not kind.namespaced):
         return None
     proxied = len(rest) > 2 and rest[2] == PROXY and PROXY in kind.subresources

@@ -17,6 +17,7 @@ from podwire.api.times import TimeError, parse_time
 from podwire.api.validation import field
 from podwire.api.views import Object, Pod
 from podwire.apiserver import answers
+from podwire.apiserver.admission import connect
 from podwire.apiserver.calls import Call
 from podwire.apiserver.routes import ResourceHandler
 from podwire.client.counters import (
@@ -72,7 +73,8 @@ class Target:
 
 
 async def target(server: Apiserver, call: Call, *, container: bool = True) -> Target:
-    """What a request is about. Raises ApiError."""
+    """What a request is about, if admission lets it. Raises ApiError."""
+    await connect.admit(server, call)
     pod = await _pod(server, call)
     name = _container(pod, call.query.get("container")) if container else ""
     if not pod.spec.node_name:

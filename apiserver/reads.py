@@ -50,6 +50,7 @@ class Reads:
     def __init__(self, server: Apiserver) -> None:
         self._server = server
         self._folders: dict[str, Folder] = {}
+        self._generation = server.kinds.generation
         self._plain: dict[tuple[str, str], bool] = {}
 
     def answer(self, request: Request) -> Response | None:
@@ -57,6 +58,9 @@ class Reads:
         if request.method != "GET" or request.query or request.body or request.user is None:
             return None
         server, headers = self._server, request.headers
+        if server.kinds.generation != self._generation:  # paths mean something else now
+            self._generation = server.kinds.generation
+            self._folders.clear()
         path, _, name = request.path.rpartition("/")
         folder = self._folders.get(path) or self._learned(request, path, name)
         if folder is None or not name or "%" in name:
@@ -90,7 +94,7 @@ class Reads:
             return None
         assert request.user is not None
         try:
-            call = calls.parse(request, request.user)
+            call = calls.parse(request, request.user, server.kinds)
         except ApiError:
             return None
         if call is None or call.verb != "get" or call.subresource or call.name != name:

@@ -29,7 +29,8 @@ from podwire.apiserver import (
     negotiation,
 )
 from podwire.apiserver.accounts import ServiceAccounts
-from podwire.apiserver.admission import CHAIN
+from podwire.apiserver.admission import PLUGINS, Chain
+from podwire.apiserver.admission.webhooks.dispatch import Webhooks
 from podwire.apiserver.allocation.ranges import FOLDER, Ranges
 from podwire.apiserver.authorizer import Attributes
 from podwire.apiserver.cache.entry import Entry, Representation
@@ -37,6 +38,7 @@ from podwire.apiserver.cache.hub import Caches
 from podwire.apiserver.calls import Call
 from podwire.apiserver.config import Config
 from podwire.apiserver.encodings import Protobuf, ProtobufMetadata, rewritten
+from podwire.apiserver.extensions.definitions import Definitions
 from podwire.apiserver.http.authn import Authenticator
 from podwire.apiserver.negotiation import Accepted
 from podwire.apiserver.reads import Reads
@@ -75,10 +77,16 @@ class Apiserver:
         self.store = store
         self.config = config or Config()
         self.kubelets = kubelets
-        self.admission = CHAIN
+        self.admission = Chain(
+            PLUGINS, self.config.enable_admission_plugins, self.config.disable_admission_plugins
+        )
         self.metrics = metrics.Metrics(world.clock)
+        self.webhooks: Webhooks = Webhooks(self)
+        self.metrics.more.append(self.webhooks.counted.lines)
         self.authenticator = Authenticator({})
         """Who holders of tokens and certificates are; bindings with a wire ask it."""
+        self.kinds = kinds.Registry()
+        """What this server serves; CustomResourceDefinitions add to it."""
         self.caches = Caches(store, world.clock, world.rng, kinds.STORED, world.log)
         low_high = self.config.node_port_range
         self.ranges = Ranges(self.config.service_cidr, low_high, world.rng)
@@ -105,6 +113,7 @@ class Apiserver:
             self.routes.add(route)
         install(self)
         self.reads = Reads(self)
+        self.definitions = Definitions(self)
 
     def issue_tokens(self, issuer: Issuer) -> None:
         """Give service accounts tokens of ``issuer``, and let their holders in."""
@@ -118,6 +127,8 @@ class Apiserver:
     def stop(self) -> None:
         """End every watch; not ready from now on."""
         self._stopping = True
+        self.webhooks.client.close()
+        self.definitions.stop()
         self.caches.stop()
 
     # ------------------------------------------------------------ the way of a request
@@ -190,7 +201,7 @@ class Apiserver:
     def _call(self, request: Request) -> Call | None:
         user = request.user or ANONYMOUS
         try:
-            call = calls.parse(request, user)
+            call = calls.parse(request, user, self.kinds)
         except ApiError:
             self._demand_path(request)  # what a path means is nobody's business who may not ask
             raise
@@ -248,7 +259,7 @@ class Apiserver:
         if shape is not None:
             return answers.chunked(shape.many(kind, entries, meta), shape.content_type)
         head = msgspec.json.encode(
-            {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": meta}
+            {"kind": kind.list_kind, "apiVersion": kind.api_version, "metadata": meta}
         )
         items = self.caches.of(kind).splice.items(entries, _CHUNK_BYTES)
         return answers.chunked(chain((head[:-1] + b',"items":[',), items, (b"]}",)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from podwire.api import kinds
 from podwire.client.api import Client
 from podwire.client.counters import User
 from podwire.client.ctx import Ctx
+from podwire.client.custom import CustomKinds
 from podwire.client.informer import Informers
 from podwire.controllers.config import ControllersConfig
 from podwire.controllers.registry import CONTROLLERS
@@ -18,7 +20,9 @@ async def run(ctx: Ctx) -> None:
     """Run all controllers until cancelled. ``ctx.config``: ControllersConfig, or None."""
     client = Client(ctx.api, USER, user_agent="kube-controller-manager")
     config = ctx.config if ctx.config is not None else ControllersConfig()
-    world = World(ctx, client, Informers(client, ctx), config)
+    informers = Informers(client, ctx)
+    custom = CustomKinds(informers.informer(kinds.CUSTOM_RESOURCE_DEFINITION))
+    world = World(ctx, client, informers, config, custom)
     drivers = [build(world) for _, build in CONTROLLERS]
     async with Nursery() as nursery:
         nursery.start(world.informers.run(), name="controllers informers")

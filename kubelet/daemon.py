@@ -12,11 +12,14 @@ from podwire.client.counters import User
 from podwire.client.ctx import Ctx
 from podwire.client.informer import Informers
 from podwire.client.recorder import Recorder
+from podwire.kubelet import telling
 from podwire.kubelet.disk import NodeDisk
 from podwire.kubelet.images import Images
+from podwire.kubelet.journal import Journal
 from podwire.kubelet.network import NodeNetwork, collect_garbage
 from podwire.kubelet.node import NodeAgent
 from podwire.kubelet.state import Kubelet, KubeletConfig
+from podwire.kubelet.static import StaticPods, is_mirror
 from podwire.kubelet.status import StatusManager
 from podwire.kubelet.worker import PodWorker
 from podwire.runtime.tasks import Nursery
@@ -51,6 +54,7 @@ async def run(ctx: Ctx) -> None:
             services=factory.informer(kinds.SERVICE),
             config_maps=factory.informer(kinds.CONFIG_MAP),
             secrets=factory.informer(kinds.SECRET),
+            journal=Journal(ctx.clock),
         )
         await _serve(kubelet, factory)
 
@@ -67,24 +71,34 @@ async def _serve(kubelet: Kubelet, factory: Informers) -> None:
     nursery.start(agent.run(), name=f"kubelet {config.node} status")
     nursery.start(agent.hold_lease(), name=f"kubelet {config.node} lease")
     pods = factory.informer(kinds.POD, field_selector=f"spec.nodeName={config.node}")
+    pods.on_change(partial(telling.changed, kubelet.journal))
     nodes = factory.informer(kinds.NODE, field_selector=f"metadata.name={config.node}")
     nursery.start(factory.run(), name=f"kubelet {config.node} informers")
+    statics = StaticPods(kubelet, partial(nodes.get, "", config.node))
     if config.streams is not None:
         config.streams.register(kubelet)
     try:
+        await statics.load()
+        nursery.start(statics.run(), name=f"kubelet {config.node} manifests")
         await factory.wait_synced()
         nodes.on_change(agent.observe)
+        nodes.on_change(statics.node_changed)
         kubelet.config_maps.on_change(partial(_source_changed, kubelet, "configmap"))
         kubelet.secrets.on_change(partial(_source_changed, kubelet, "secret"))
-        pods.on_change(partial(_pod_changed, kubelet))
+        pods.on_change(partial(_pod_changed, kubelet, statics))
         await asyncio.get_running_loop().create_future()  # until cancelled
     finally:
         if config.streams is not None:
             config.streams.unregister(kubelet)
 
 
-def _pod_changed(kubelet: Kubelet, old: Pod | None, new: Pod | None) -> None:
+def _pod_changed(kubelet: Kubelet, statics: StaticPods, old: Pod | None, new: Pod | None) -> None:
     """Lead a change of a pod object to the pod's worker."""
+    about = new or old
+    assert about is not None, "a change has a before or an after"
+    if is_mirror(about):
+        statics.mirror_changed(old, new)
+        return
     if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
         ended = kubelet.workers.get(old.metadata.uid)
         if ended is not None:

@@ -12,11 +12,14 @@ from podwire.client.counters import Container, NodeInfo
 from podwire.client.ctx import Ctx
 from podwire.client.informer import Informer
 from podwire.client.recorder import Recorder
+from podwire.kubelet import telling
 from podwire.kubelet.core import Backoff
 from podwire.kubelet.disk import NodeDisk
 from podwire.kubelet.env import Lookups
 from podwire.kubelet.images import Images
+from podwire.kubelet.journal import Journal
 from podwire.kubelet.network import NodeNetwork
+from podwire.kubelet.pids import PidNamespace, system
 from podwire.kubelet.process import ContainerProcess
 from podwire.kubelet.profile import PROFILES, Profile
 from podwire.kubelet.status import StatusManager
@@ -38,6 +41,12 @@ NODE_IMAGE = (
     "quay.io/calico/node:v3.32.0",
 )
 """What a fresh node's disk image already holds, as kind's node image does."""
+
+NODE_PROCESSES = (
+    "/sbin/init",
+    "/usr/local/bin/containerd",
+    "/usr/bin/kubelet --config=/var/lib/kubelet/config.yaml",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,10 @@ class Kubelet:
     services: Informer[Service]
     config_maps: Informer[ConfigMap]
     secrets: Informer[Secret]
+    journal: Journal
     backoff: Backoff = field(default_factory=Backoff)
+    pids: PidNamespace = field(default_factory=lambda: PidNamespace(map(system, NODE_PROCESSES)))
+    """All processes of the node."""
     workers: dict[str, PodWorker] = field(default_factory=dict)
     """By pod uid."""
 
@@ -138,6 +150,7 @@ class Kubelet:
                 field = "ephemeralContainers"
             path = f"spec.{field}{{{container}}}"
         self.recorder.emit(pod, type, reason, message, path)
+        telling.event(self.journal, pod, reason, message, container)
 
     def find(self, namespace: str, name: str) -> PodWorker | None:
         """The worker of a pod by name (the newest, when a namesake is still ending)."""

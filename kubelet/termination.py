@@ -145,5 +145,7 @@ async def _release(worker: PodWorker) -> None:
         for failure in failures:
             worker.kubelet.ctx.log.warning("sandbox teardown", pod=worker.pod.key, error=failure)
         worker.sandbox = None
+    if worker.around is not None:
+        (worker.around.pids or worker.kubelet.pids).remove(worker.around.pause)
     worker.released = True
     worker.kubelet.backoff.forget(f"{worker.pod.metadata.uid}/")

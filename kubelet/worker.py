@@ -69,6 +69,8 @@ class PodWorker:
             PodTokens(lambda: self.pod, kubelet.client, kubelet.ctx.clock),
             lambda: (self.facts.host_ips, self.facts.pod_ips),
             kubelet.capacity,
+            kubelet.ctx.clock,
+            kubelet.rng.child(f"volumes {pod.metadata.uid}"),
         )
         self.ending = asyncio.Event()
         """Set when the pod is to be terminated (deleted, or its object is gone)."""
@@ -76,6 +78,7 @@ class PodWorker:
         """The object no longer exists."""
         self.done = False
         """``run`` has returned."""
+        self.inherited = False
         self.released = False
         """The sandbox was given back and the last status told."""
         self.stopper: termination.Stopper | None = None
@@ -116,6 +119,19 @@ class PodWorker:
             self.ending.set()
             if self.stopper is not None:
                 self.stopper.shorten(pod.metadata.deletion_grace_period_seconds or 0)
+
+    def inherit(self, mirror: Pod) -> None:
+        """A static pod finds what an earlier kubelet told of it: its containers ended with it."""
+        told = mirror.status.start_time
+        if self.inherited or not told or told == self.facts.start_time:
+            return
+        self.inherited = True
+        found = (*mirror.status.init_container_statuses, *mirror.status.container_statuses)
+        for status in found:
+            if status.container_id and status.name in self.records:
+                self.records[status.name].restart_count += status.restart_count + 1
+        if self.facts.start_time:
+            self.publish()
 
     def removed(self) -> None:
         """The object is gone: whatever still runs is an orphan."""
@@ -318,8 +334,9 @@ class PodWorker:
         if record.exit is not None:
             record.restart_count += 1
         try:
-            running = await launch.start(kubelet, process)
+            running = process.container = await launch.start(kubelet, process)
         except OSError as error:
+            process.leave()
             self._not_started(name, container_id, error, process, emit)
             log.end()
             self._wake.set()
@@ -430,6 +447,8 @@ class PodWorker:
             self.instances[name] = instance
             started.set_result(instance)
             code, lost = await _exit_code(running)
+            if process.signalled and code == KILLED:
+                code = 128 + process.signalled
             self._close(instance)
             tasks.cancel()
         finished = kubelet.now_ns()
@@ -456,6 +475,7 @@ class PodWorker:
         """The program ended: its sockets close, its log is complete."""
         if self.instances.get(instance.name) is instance:
             del self.instances[instance.name]
+        instance.process.leave()
         self.kubelet.ctx.sockets.release(instance.id)
         instance.process.stdio.end()
         instance.process.stdio.log.end()

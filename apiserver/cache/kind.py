@@ -157,9 +157,13 @@ class KindCache:
 
     def made(self, key: str, value: bytes, revision: int) -> Entry:
         """An entry of a stored value, in this kind's version."""
-        if self._convert is not None:
-            value = self._convert(value)
-        return Entry(self.kind, self.splice, key, value, revision)
+        if self._convert is None:
+            return Entry(self.kind, self.splice, key, value, revision)
+        shown = self._convert(value)
+        entry = Entry(self.kind, self.splice, key, shown, revision)
+        if shown is not value:
+            entry.raw = value
+        return entry
 
     def in_version(
         self, kind: Kind[Any], triggers: dict[str, Trigger], convert: Convert
@@ -173,7 +177,7 @@ class KindCache:
             if entry is None:
                 return None
             if id(entry) not in seen:
-                seen[id(entry)] = other.made(entry.key, entry.value, entry.revision)
+                seen[id(entry)] = other.made(entry.key, entry.raw or entry.value, entry.revision)
             return seen[id(entry)]
 
         for change in self._history:
@@ -282,6 +286,15 @@ class KindCache:
             watchers.pop(watcher, None)
             if not watchers:
                 del self._watchers[scope]
+
+    def stored(self) -> list[KeyValue]:
+        """What the store holds of this kind, in key order."""
+        return [KeyValue(e.key, e.raw or e.value, 0, e.revision, 0) for e in self._all.order()]
+
+    def end_watches(self) -> None:
+        """Let every watcher know that there is nothing more to see here."""
+        for watcher in self.watchers():
+            watcher.end()
 
     def watchers(self) -> list[Watcher]:
         """Every watcher, in order of scope and arrival."""

@@ -16,7 +16,7 @@ from podwire.api.view import JSON
 from podwire.apiserver import authorizer, calls
 from podwire.apiserver.authorizer import Attributes
 from podwire.apiserver.calls import Call
-from podwire.apiserver.reviews.whoami import user_info
+from podwire.apiserver.userinfo import user_info
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver

@@ -310,9 +310,16 @@ async def umask(_shell: Shell, _args: list[str], streams: Streams) -> int:
     return 0
 
 
+async def kill(shell: Shell, args: list[str], streams: Streams) -> int:
+    """``kill``: the shell's own jobs are not modelled as processes."""
+    if any(arg in shell.background or arg.startswith("%") for arg in args):
+        return _fail(shell, streams, "not modelled: kill of a job", 2)
+    return await shell.external(["kill", *args], streams)
+
+
 _LACKING = (
     "[[", "alias", "bg", "bind", "builtin", "caller", "compgen", "complete", "coproc", "declare",
-    "dirs", "disown", "enable", "fg", "getopts", "hash", "help", "history", "jobs", "kill", "let",
+    "dirs", "disown", "enable", "fg", "getopts", "hash", "help", "history", "jobs", "let",
     "mapfile", "popd", "pushd", "readarray", "readonly", "select", "shopt", "suspend", "time",
     "times", "typeset", "ulimit", "unalias", "function",
 )  # fmt: skip
@@ -320,7 +327,8 @@ _LACKING = (
 BUILTINS: dict[str, Builtin] = {
     **{name: not_modelled(name) for name in _LACKING},
     ":": colon, ".": source, "break": break_, "cd": cd, "command": command, "continue": continue_,
-    "eval": eval_, "exec": exec_, "exit": exit_, "export": export, "local": local, "pwd": pwd,
+    "eval": eval_, "exec": exec_, "exit": exit_, "export": export, "kill": kill, "local": local,
+    "pwd": pwd,
     "read": read, "return": return_, "set": set_, "shift": shift, "source": source, "trap": trap,
     "type": type_, "umask": umask, "unset": unset, "wait": wait,
 }  # fmt: skip

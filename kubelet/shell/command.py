@@ -228,7 +228,9 @@ class Command:
 
     async def load(self, name: str) -> bytes:
         """A file's bytes, those of /proc as the kernel tells them. Raises UsageError."""
-        path = self.path(name)
+        path = self.path(name).replace("/proc/self/", f"/proc/{self.env.pid}/")
+        if path.startswith("/proc/") and path in self.env.list_files("/proc"):
+            return self.env.read_file(path)
         if not path.startswith("/proc/"):
             return self.read_file(name)
         spec = self.spec

@@ -58,6 +58,7 @@ class Shell:
         self.background: dict[str, asyncio.Task[int]] = {}
         """Jobs by what ``$!`` says of them."""
         self._last_job = 1
+        self.state.variables.setdefault("$", str(env.pid))
         self._streams: Streams | None = None
         self._tested = 0
         self._captured = 0

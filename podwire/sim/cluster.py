@@ -78,8 +78,9 @@ class Cluster:
         delays = {} if env.virtual else {"link_delay_s": 0.0, "link_jitter_s": 0.0,
                                          "local_delay_s": 0.0}  # fmt: skip
         self.fabric = Fabric(
-            env.clock, env.rng.child("fabric"), env.ids, env.trace, env.log, **delays
-        )
+            env.clock, env.rng.child("fabric"), env.ids, env.trace, env.log,
+            prefix_length=settings.node_prefix_length, **delays,
+        )  # fmt: skip
         self.authority = kept.authority if kept else Authority(env.secret, env.clock.now_ns())
         self.streams = Streams(lambda node: self.fabric.wire.is_up(CONTROL_PLANE, node))
         self.store: Store = kept.store if kept else EmbeddedStore(env.clock, env.trace)

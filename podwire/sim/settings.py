@@ -35,8 +35,12 @@ SERVER_NAMES = (
 """What clients may call the API server by."""
 ADMIN = User("kubernetes-admin", ("system:masters", "system:authenticated"))
 API_PORT = 6443
-MAX_NODES = 200
-"""Node addresses are 192.168.0.11 upward in one /24."""
+MAX_NODES = 1000
+ROOMY = 200
+"""Up to so many nodes share 192.168.0.0/24 and 10.244.0.0/16; of more, all have wider ranges."""
+WIDE_POD_CIDR = "10.244.0.0/14"
+WIDE_POD_CIDR6 = "fd00:10:244::/54"
+NODE_PREFIX_LENGTH, WIDE_NODE_PREFIX_LENGTH = 24, 22
 
 CNI_PROFILES = ("flannel", "calico")
 PROXY_MODES = ("iptables", "ipvs", "nftables", "ebpf")
@@ -99,7 +103,27 @@ class ClusterSettings:
     @property
     def pod_cidrs(self) -> str:
         """The pod ranges, primary first, as ``--cluster-cidr`` takes them."""
-        return self._ranges(POD_CIDR, POD_CIDR6)
+        return self._ranges(self.pod_cidr, self.pod_cidr6)
+
+    @property
+    def wide(self) -> bool:
+        """Whether a /24 of nodes and a /16 of pods are too small."""
+        return self.nodes > ROOMY
+
+    @property
+    def pod_cidr(self) -> str:
+        """The IPv4 range of pods: a /24 for each node."""
+        return WIDE_POD_CIDR if self.wide else POD_CIDR
+
+    @property
+    def pod_cidr6(self) -> str:
+        """The IPv6 range of pods: a /64 for each node."""
+        return WIDE_POD_CIDR6 if self.wide else POD_CIDR6
+
+    @property
+    def node_prefix_length(self) -> int:
+        """Of the IPv4 network on which the machines are."""
+        return WIDE_NODE_PREFIX_LENGTH if self.wide else NODE_PREFIX_LENGTH
 
     @property
     def service_cidrs(self) -> str:
@@ -135,5 +159,6 @@ class ClusterSettings:
 
 
 def node_address(index: int) -> str:
-    """The address of node-<index> (1-based)."""
-    return f"192.168.0.{10 + index}"
+    """The address of node-<index> (1-based): from 192.168.0.11 on, in a /22 at most."""
+    third, fourth = divmod(10 + index, 256)
+    return f"192.168.{third}.{fourth}"

@@ -19,6 +19,7 @@ from podwire.api.views.config import (
     Secret,
     ServiceAccount,
 )
+from podwire.api.views.extension import CustomResourceDefinition
 from podwire.api.views.ingress import (
     Ingress,
     IngressClass,
@@ -55,6 +56,7 @@ from podwire.api.views.pod import (
     EnvVar,
     EnvVarSource,
     ExecAction,
+    GRPCAction,
     HostAlias,
     HostPathVolume,
     HTTPGetAction,
@@ -150,6 +152,7 @@ __all__ = [
     "ControllerRevision",
     "CronJob",
     "CsrCondition",
+    "CustomResourceDefinition",
     "DNSConfig",
     "DNSConfigOption",
     "DaemonSet",
@@ -170,6 +173,7 @@ __all__ = [
     "EnvVarSource",
     "Event",
     "ExecAction",
+    "GRPCAction",
     "HTTPGetAction",
     "HTTPHeader",
     "HorizontalPodAutoscaler",

@@ -94,12 +94,20 @@ class ExecAction(View, frozen=True, kw_only=True):
     command: list[str] = []
 
 
+class GRPCAction(View, frozen=True, kw_only=True):
+    """A probe by grpc.health.v1."""
+
+    port: int = 0
+    service: str = ""
+
+
 class Probe(View, frozen=True, kw_only=True):
     """liveness, readiness and startup probes; zero means the API's default."""
 
     http_get: HTTPGetAction | None = None
     tcp_socket: TCPSocketAction | None = None
     exec: ExecAction | None = None
+    grpc: GRPCAction | None = None
     initial_delay_seconds: int = 0
     timeout_seconds: int = 1
     period_seconds: int = 10
@@ -174,6 +182,8 @@ class Container(View, frozen=True, kw_only=True):
     tty: bool = False
     stdin: bool = False
     stdin_once: bool = False
+    target_container_name: str = ""
+    """Of an ephemeral container: whose processes it sees."""
 
 
 class KeyToPath(View, frozen=True, kw_only=True):
@@ -181,6 +191,7 @@ class KeyToPath(View, frozen=True, kw_only=True):
 
     key: str = ""
     path: str = ""
+    mode: int | None = None
 
 
 class ConfigMapVolume(View, frozen=True, kw_only=True):
@@ -189,6 +200,7 @@ class ConfigMapVolume(View, frozen=True, kw_only=True):
     name: str = ""
     items: list[KeyToPath] = []
     optional: bool = False
+    default_mode: int = 0o644
 
 
 class SecretVolume(View, frozen=True, kw_only=True):
@@ -197,6 +209,7 @@ class SecretVolume(View, frozen=True, kw_only=True):
     secret_name: str = ""
     items: list[KeyToPath] = []
     optional: bool = False
+    default_mode: int = 0o644
 
 
 class HostPathVolume(View, frozen=True, kw_only=True):
@@ -346,6 +359,7 @@ class PodSpec(View, frozen=True, kw_only=True):
     topology_spread_constraints: list[TopologySpreadConstraint] = []
     service_account_name: str = ""
     host_network: bool = False
+    host_pid: bool = msgspec.field(default=False, name="hostPID")
     hostname: str = ""
     subdomain: str = ""
     set_hostname_as_fqdn: bool = msgspec.field(default=False, name="setHostnameAsFQDN")

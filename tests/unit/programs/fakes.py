@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from podwire.client.counters import CapturedFrame, ContainerSpec, Sockets, ToolResult
+from podwire.kubelet.files import Stat, plain
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.runtime.env import Env
 from tests.unit.programs.flatnet import FlatNet
@@ -35,9 +36,15 @@ class FakeFiles(dict[str, bytes]):
         except KeyError:
             raise FileNotFoundError(path) from None
 
-    def list(self, prefix: str) -> list[str]:
+    def list(self, prefix: str = "/") -> list[str]:
         base = prefix.rstrip("/") + "/"
         return sorted(path for path in self if path == prefix or path.startswith(base))
+
+    def links(self, prefix: str) -> dict[str, str]:
+        return {}
+
+    def lstat(self, path: str) -> Stat:
+        return plain(self, path)
 
 
 class FakeProcess:
@@ -54,7 +61,11 @@ class FakeProcess:
         self.files.setdefault("/etc/hosts", b"127.0.0.1 localhost\n")
         self._news = asyncio.Event()
         self._signals: asyncio.Queue[str] = asyncio.Queue()
+        self.pid = 1
         net.add(of.node, of.netns, of.pod_ip)
+
+    def kill(self, pid: int, name: str) -> None:
+        raise ProcessLookupError(f"{name} to {pid}")
 
     def out(self, line: str) -> None:
         self.lines.append(line)
