@@ -23,6 +23,8 @@ ADMISSION_READS = frozenset((
     kinds.named("v1", "ResourceQuota"), kinds.named("node.k8s.io/v1", "RuntimeClass"),
     kinds.PRIORITY_CLASS,
     kinds.named("storage.k8s.io/v1", "StorageClass"),
+    kinds.named("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"),
+    kinds.named("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"),
 ))  # fmt: skip
 """Kinds whose objects decide about others: see ``Caches.decisive``."""
 

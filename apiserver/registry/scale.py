@@ -73,7 +73,7 @@ def _answered(server: Apiserver, call: Call, parent: Entry) -> Response:
     if scale is not None and at(obj, scale["specReplicasPath"]) is None:
         why = f'the spec replicas field "{scale["specReplicasPath"]}" does not exist'
         raise ApiError("InternalError", f"Internal error occurred: {why}")
-    value = encode(SCALE, _shown(call, obj))
+    value = encode(SCALE, shown(call.kind, obj))
     return server.one(
         Entry(SCALE, _SPLICE, parent.key, value, parent.revision), _shape(server, call)
     )
@@ -84,12 +84,12 @@ async def _set(server: Apiserver, call: Call, make: Callable[[JSON], JSON]) -> R
     by = ownership.manager(call)._replace(api_version=SCALE.api_version)
 
     def change(current: JSON) -> JSON:
-        return _scaled(call, current, make(_shown(call, current)))
+        return _scaled(call, current, make(shown(call.kind, current)))
 
     def track(old: JSON, new: JSON, entries: Entries, _given: Any) -> Entries:
         replicas = _owned(call)
         before = scales.to_scale(entries, replicas)
-        was, wanted = _shown(call, old), _shown(call, new)
+        was, wanted = shown(call.kind, old), shown(call.kind, new)
         now = meta.now(server)
         after = updated(plan_of(SCALE), was, wanted, before, by, now, _RESET) if entries else []
         return scales.to_parent(entries, before, after, call.kind.api_version, replicas)
@@ -106,13 +106,13 @@ async def _apply(server: Apiserver, call: Call) -> Response:
     managed.check_schema(plan_of(SCALE), config)
 
     def change(current: JSON) -> JSON:
-        return _scaled(call, current, merge(plan_of(SCALE), _shown(call, current), config))
+        return _scaled(call, current, merge(plan_of(SCALE), shown(call.kind, current), config))
 
     def track(old: JSON, _new: JSON, entries: Entries, _given: Any) -> Entries:
         replicas = _owned(call)
         before = scales.to_scale(entries, replicas)
         applied = managed.apply(
-            plan_of(SCALE), _shown(call, old), config, before, by, meta.now(server), _RESET,
+            plan_of(SCALE), shown(call.kind, old), config, before, by, meta.now(server), _RESET,
             ownership.zero(SCALE), force=call.query.flag("force"), new=not entries,
         )  # fmt: skip
         version = call.kind.api_version
@@ -176,12 +176,12 @@ def _check(name: str, replicas: Any) -> None:
         raise ApiError("Invalid", message, 0, found, (cause,))
 
 
-def _shown(call: Call, obj: JSON) -> JSON:
-    """The Scale of an object."""
+def shown(kind: Kind[Any], obj: JSON) -> JSON:
+    """The Scale of an object of a kind."""
     known, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
-    shown = {key: known[key] for key in _SHARED if key in known}
-    if call.kind.custom is not None and call.kind.custom.scale is not None:
-        return _custom(call.kind.custom.scale, obj, shown)
+    metadata = {key: known[key] for key in _SHARED if key in known}
+    if kind.custom is not None and kind.custom.scale is not None:
+        return _custom(kind.custom.scale, obj, metadata)
     replicas = spec.get("replicas", 1)
     selector = spec.get("selector")
     found: JSON = {"replicas": status.get("replicas", 0)}
@@ -192,7 +192,7 @@ def _shown(call: Call, obj: JSON) -> JSON:
     return {
         "kind": SCALE.kind,
         "apiVersion": SCALE.api_version,
-        "metadata": shown,
+        "metadata": metadata,
         "spec": {"replicas": replicas} if replicas else {},
         "status": found,
     }

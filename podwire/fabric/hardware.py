@@ -58,7 +58,7 @@ class Fabric:
     """Counters 2 (``counters.Fabric``) and 3 (``counters.Sockets``) as one object.
 
     ``link_delay_s`` is one way between hosts; zero (with zero ``local_delay_s``) suits real time,
-    where the machine's own latency is enough.
+    where the machine's own latency is enough. ``prefix_length``: of the hosts' IPv4 network.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Fabric:
         link_delay_s: float = 200e-6,
         link_jitter_s: float = 20e-6,
         local_delay_s: float = LOCAL_DELAY_S,
+        prefix_length: int = hosts.PREFIX_LENGTH,
     ) -> None:
         self.clock = clock
         self.rng = rng
@@ -88,6 +89,7 @@ class Fabric:
         """What a Publisher opens."""
         self._questions = Questions(self)
         self._local_delay_s = local_delay_s
+        self._prefix_length = prefix_length
         self._local: dict[tuple[str, str], deque[Packet]] = {}
 
     # ------------------------------------------------------------ declaring hardware
@@ -159,9 +161,9 @@ class Fabric:
 
     def _boot(self, info: NodeInfo, router: str) -> Kernel:
         rng = self.rng.child(f"kernel/{info.name}/{info.boot_id}")
-        return self.world.add(
-            hosts.boot_kernel(info, rng, self.clock.monotonic_ns(), router=router)
-        )
+        now_ns, length = self.clock.monotonic_ns(), self._prefix_length
+        kernel = hosts.boot_kernel(info, rng, now_ns, router=router, prefix_length=length)
+        return self.world.add(kernel)
 
     def power_off(self, node: str) -> None:
         """Pull the plug: sockets vanish without a word, nothing answers any more."""

@@ -47,12 +47,16 @@ def _load(nf: Netfilter, text: str, *, noflush: bool) -> None:
         tool = TOOL[nf.family]
         raise CommandError(f"{tool}-restore: line {failed.line} failed{why}") from None
     changes = []
+    shared = noflush and all(draft.plain for draft in drafts)
     for draft in drafts:
         base = nf.tables.get(draft.name)
         after = draft.commit()
-        kept = tuple(draft.kept)
-        changes.append(transitions.Change(draft.name, base, after, draft.touched(), kept))
-    if noflush and all(draft.plain for draft in drafts):
+        parts = draft.parts() if shared and base is not None else None
+        change = transitions.Change(
+            draft.name, base, after, draft.touched(), tuple(draft.kept), parts
+        )
+        changes.append(change)
+    if shared:
         transitions.remember(nf, text, tuple(changes))
     nf.replan()
 
