@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
@@ -90,16 +89,14 @@ async def _measure(env: Env, found: dict[str, str]) -> None:
     for _ in range(ROUNDS):
         began = time.perf_counter()
         await ask("POST", CRDS, definition)
-        while (await server.handle(Request("GET", WIDGETS, (), {}, b"", ADMIN))).status != 200:
-            await asyncio.sleep(0)
+        await env.clock.sleep(0.001)  # virtual: it passes once all that can be done is done
+        await ask("GET", WIDGETS)
         best = min(best, time.perf_counter() - began)
         await ask("DELETE", f"{CRDS}/widgets.example.com")
-        while server.kinds.own:
-            await asyncio.sleep(0)
+        await env.clock.sleep(0.001)
     found[f"a definition of {len(definition) / 1e6:.1f} MB served"] = f"{best:.2f} s"
     await ask("POST", CRDS, definition)
-    while not server.kinds.own:
-        await asyncio.sleep(0)
+    await env.clock.sleep(0.001)
     began = time.perf_counter()
     await ask("POST", WIDGETS, _widget(OBJECTS))
     found["its first object (compiles the schema)"] = (
