@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from podwire.api.status import ApiError
 from podwire.api.views import ServiceCIDR
@@ -139,9 +139,8 @@ class Ranges:
         """A free address of a family. Raises ApiError when there is none."""
         for one in self._of(family):
             band = _static_band(one.network.num_addresses, 16, 256)
-            offset = self._pick(
-                1, one.size + 1, band, lambda n, of=one: IPS + of.address(n) not in self._taken
-            )
+            free = partial(self._is_free, one)
+            offset = self._pick(1, one.size + 1, band, free)
             if offset is not None:
                 return one.address(offset)
         raise ApiError("InternalError", "failed to allocate a serviceIP: range is full")
@@ -158,6 +157,9 @@ class Ranges:
             message = "failed to allocate a nodePort: range is full"
             raise ApiError("InternalError", message)
         return port
+
+    def _is_free(self, one: Range, number: int) -> bool:
+        return IPS + one.address(number) not in self._taken
 
     def _pick(self, low: int, high: int, band: int, free: Callable[[int], bool]) -> int | None:
         """A free number in [band, high), else in [low, band): a drawn one or the next free."""

@@ -201,7 +201,7 @@ def _in_order(made: list[Definition]) -> list[Kind[Any]]:
 
 async def _delete(server: Apiserver, kind: Kind[Any], instance: Entry) -> None:
     try:
-        await delete(server, kind, instance.namespace, instance.name, Options())
+        await delete(server, None, kind, instance.namespace, instance.name, Options())
     except ApiError as error:
         if error.reason != "NotFound":
             raise
