@@ -139,11 +139,13 @@ class Ranges:
         """A free address of a family. Raises ApiError when there is none."""
         for one in self._of(family):
             band = _static_band(one.network.num_addresses, 16, 256)
-            free = partial(self._is_free, one)
-            offset = self._pick(1, one.size + 1, band, free)
+            offset = self._pick(1, one.size + 1, band, partial(self._free, one))
             if offset is not None:
                 return one.address(offset)
         raise ApiError("InternalError", "failed to allocate a serviceIP: range is full")
+
+    def _free(self, one: Range, offset: int) -> bool:
+        return IPS + one.address(offset) not in self._taken
 
     def free_port(self, chosen: dict[int, None]) -> int:
         """A free node port that is not among ``chosen``. Raises ApiError when there is none."""
@@ -157,9 +159,6 @@ class Ranges:
             message = "failed to allocate a nodePort: range is full"
             raise ApiError("InternalError", message)
         return port
-
-    def _is_free(self, one: Range, number: int) -> bool:
-        return IPS + one.address(number) not in self._taken
 
     def _pick(self, low: int, high: int, band: int, free: Callable[[int], bool]) -> int | None:
         """A free number in [band, high), else in [low, band): a drawn one or the next free."""
