@@ -153,9 +153,7 @@ def peer_of(node: Node, version: int = 4) -> Peer | None:
 
 
 @lru_cache(maxsize=8192)
-def _peer(
-    name: str, cidrs: tuple[str, ...], address: str, data: str, version: int
-) -> Peer | None:
+def _peer(name: str, cidrs: tuple[str, ...], address: str, data: str, version: int) -> Peer | None:
     """All nodes' agents read the same announcement: it is understood once."""
     subnet = _subnet(cidrs, version)
     if subnet is None:
