@@ -16,8 +16,13 @@ class Config:
     event_ttl_s: float = 3600.0
     min_request_timeout_s: float = 1800.0
     """A watch without timeoutSeconds ends after this up to twice this (seeded)."""
+    enable_admission_plugins: tuple[str, ...] = ()
+    """Plugins that run though they are off by default, by upstream's names."""
+    disable_admission_plugins: tuple[str, ...] = ()
     advertise_address: str = "192.168.0.10"
     secure_port: int = 6443
+    authorization_mode: str = "AlwaysAllow"
+    """One of ``authorizer.MODES``. Compositions say RBAC, and make the roles that it needs."""
 
     @property
     def advertised(self) -> str:

@@ -69,9 +69,9 @@ class Histogram:
         for bound, found in zip((*self.bounds, float("inf")), self.counts, strict=True):
             count += found
             le = "+Inf" if bound == float("inf") else f"{bound:g}"
-            yield _line(f"{name}_bucket", {**labels, "le": le}, count)
-        yield _line(f"{name}_sum", labels, self.total)
-        yield _line(f"{name}_count", labels, count)
+            yield line(f"{name}_bucket", {**labels, "le": le}, count)
+        yield line(f"{name}_sum", labels, self.total)
+        yield line(f"{name}_count", labels, count)
 
 
 class Series:
@@ -103,6 +103,8 @@ class Metrics:
         self._inflight = {"mutating": 0, "readOnly": 0}
         self._store: dict[tuple[str, Kind[Any]], Histogram] = {}
         self._events: dict[Kind[Any], int] = {}
+        self.more: list[Callable[[], Iterable[str]]] = []
+        """Metrics of others, as text."""
         self.process: Callable[[], dict[str, float]] | None = None
         """What the process uses, by metric name; None where nobody may ask."""
 
@@ -195,15 +197,17 @@ class Metrics:
 
     def _lines(self, server: Apiserver) -> Iterator[str]:
         series = [self._series[key] for key in sorted(self._series)]
-        yield from _head("apiserver_current_inflight_requests", "gauge", "STABLE")
+        for lines in self.more:
+            yield from lines()
+        yield from head("apiserver_current_inflight_requests", "gauge", "STABLE")
         for way, count in self._inflight.items():
-            yield _line("apiserver_current_inflight_requests", {"request_kind": way}, count)
-        yield from _head("apiserver_longrunning_requests", "gauge")
+            yield line("apiserver_current_inflight_requests", {"request_kind": way}, count)
+        yield from head("apiserver_longrunning_requests", "gauge")
         for one in series:
             if one.labels["verb"] == "WATCH":
-                yield _line("apiserver_longrunning_requests", one.wet_labels, one.running)
+                yield line("apiserver_longrunning_requests", one.wet_labels, one.running)
         name = "apiserver_request_duration_seconds"
-        yield from _head(name, "histogram", "STABLE")
+        yield from head(name, "histogram", "STABLE")
         for one in series:
             yield from one.durations.lines(name, one.labels)
         yield from _coded("apiserver_request_terminations_total", "ALPHA", (
@@ -214,19 +218,19 @@ class Metrics:
         ))  # fmt: skip
         yield from self._objects(server)
         name = "apiserver_response_sizes"
-        yield from _head(name, "histogram", "STABLE")
+        yield from head(name, "histogram", "STABLE")
         for one in series:
             if one.labels["verb"] in {"GET", "LIST"}:
                 yield from one.sizes.lines(name, one.wet_labels)
         yield from self._watch_events(server)
         name = "etcd_request_duration_seconds"
-        yield from _head(name, "histogram")
+        yield from head(name, "histogram")
         for (operation, kind), histogram in self._store.items():
             labels = {"operation": operation, "group": kind.group, "resource": kind.plural}
             yield from histogram.lines(name, labels)
         for name, value in self.process().items() if self.process is not None else ():
             yield f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}"
-            yield _line(name, {}, value)
+            yield line(name, {}, value)
 
     def _objects(self, server: Apiserver) -> Iterator[str]:
         caches = [
@@ -234,17 +238,17 @@ class Metrics:
             for cache in server.caches.all()
             if "get" in cache.kind.verbs and kinds.stored(cache.kind) is cache.kind
         ]
-        yield from _head("apiserver_resource_objects", "gauge")
+        yield from head("apiserver_resource_objects", "gauge")
         for cache in caches:
             labels = {"group": cache.kind.group, "resource": cache.kind.plural}
-            yield _line("apiserver_resource_objects", labels, len(cache))
-        yield from _head("apiserver_storage_objects", "gauge", "STABLE")
+            yield line("apiserver_resource_objects", labels, len(cache))
+        yield from head("apiserver_storage_objects", "gauge", "STABLE")
         for cache in caches:
             labels = {"resource": cache.kind.resource}
-            yield _line("apiserver_storage_objects", labels, len(cache))
+            yield line("apiserver_storage_objects", labels, len(cache))
 
     def _watch_events(self, server: Apiserver) -> Iterator[str]:
-        yield from _head("apiserver_watch_events_total", "counter")
+        yield from head("apiserver_watch_events_total", "counter")
         for cache in server.caches.all():
             kind = cache.kind
             watchers = cache.watchers()
@@ -252,7 +256,7 @@ class Metrics:
             if ended is not None or watchers:
                 count = (ended or 0) + sum(watcher.delivered for watcher in watchers)
                 labels = {"group": kind.group, "version": kind.version, "kind": kind.kind}
-                yield _line("apiserver_watch_events_total", labels, count)
+                yield line("apiserver_watch_events_total", labels, count)
 
 
 def _measure(series: Series, response: Response) -> None:
@@ -272,7 +276,8 @@ def _measure(series: Series, response: Response) -> None:
     response.chunks = measured()
 
 
-def _head(name: str, type: str, stability: str = "ALPHA") -> Iterator[str]:
+def head(name: str, type: str, stability: str = "ALPHA") -> Iterator[str]:
+    """The two lines before a metric's values."""
     yield f"# HELP {name} [{stability}] See the metrics reference of kube-apiserver."
     yield f"# TYPE {name} {type}"
 
@@ -280,13 +285,14 @@ def _head(name: str, type: str, stability: str = "ALPHA") -> Iterator[str]:
 def _coded(
     name: str, stability: str, counted: Iterable[tuple[dict[str, str], dict[int, int]]]
 ) -> Iterator[str]:
-    yield from _head(name, "counter", stability)
+    yield from head(name, "counter", stability)
     for labels, codes in counted:
         for code, count in codes.items():
-            yield _line(name, {**labels, "code": str(code)}, count)
+            yield line(name, {**labels, "code": str(code)}, count)
 
 
-def _line(name: str, labels: dict[str, str], value: float) -> str:
+def line(name: str, labels: dict[str, str], value: float) -> str:
+    """One value."""
     shown = f"{value:.17g}" if isinstance(value, float) else str(value)
     if not labels:
         return f"{name} {shown}"

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.apiserver import answers
+from podwire.apiserver.admission import connect
 from podwire.apiserver.calls import Call, not_found
 from podwire.apiserver.http.duplex import Duplex, Switch
 from podwire.apiserver.http.headers import combined
@@ -85,7 +86,8 @@ def split(id: str, what: str) -> tuple[str, str, str]:
 
 
 async def locate(server: Apiserver, call: Call) -> Location:
-    """Where a call's request goes. Raises ApiError."""
+    """Where a call's request goes, if admission lets it. Raises ApiError."""
+    await connect.admit(server, call)
     await server.caches.fresh()
     scheme, name, port = split(call.name, call.kind.singular)
     find = {kinds.POD: _pod, kinds.SERVICE: _service}.get(call.kind, _node)

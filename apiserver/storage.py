@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from podwire.api import conversion, kinds
+from podwire.api.crd import served
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
@@ -22,6 +23,8 @@ ADMISSION_READS = frozenset((
     kinds.named("v1", "ResourceQuota"), kinds.named("node.k8s.io/v1", "RuntimeClass"),
     kinds.PRIORITY_CLASS,
     kinds.named("storage.k8s.io/v1", "StorageClass"),
+    kinds.named("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"),
+    kinds.named("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"),
 ))  # fmt: skip
 """Kinds whose objects decide about others: see ``Caches.decisive``."""
 
@@ -43,6 +46,19 @@ def converter(kind: Kind[Any]) -> Callable[[bytes], bytes]:
 
     def convert(value: bytes) -> bytes:
         return encode(kind, conversion.from_stored(kind, msgspec.json.decode(value)))
+
+    if kind.custom is not None:
+        return _custom_converter(kind)
+
+    return convert
+
+
+def _custom_converter(kind: Kind[Any]) -> Callable[[bytes], bytes]:
+    """From whatever version a value was stored in; the value itself if nothing is to be done."""
+
+    def convert(value: bytes) -> bytes:
+        made = encode(kind, served.shown(kind, msgspec.json.decode(value)))
+        return value if made == value else made
 
     return convert
 
@@ -78,6 +94,8 @@ async def write(
     dry_run: bool = False,
 ) -> Entry:
     """Create (``old`` None) or replace an object. Raises Lost when the guard failed."""
+    if kind.custom is not None:
+        obj, kind = conversion.to_stored(kind, obj), kind.custom.stored
     cache = server.caches.of(kind)
     meta = obj["metadata"]
     key = cache.key(meta.get("namespace", ""), meta["name"])

@@ -1,10 +1,8 @@
 """Admission: what may still change or refuse an object after it was decoded.
 
-The order below is the order of upstream's recommended plugins that are modelled. Of those that are
-on by default these are not: TaintNodesByCondition, PodSecurity, StorageObjectInUseProtection (there
-is no protection controller that would let go), PersistentVolumeClaimResize, PodTopologyLabels,
-ClusterTrustBundleAttest, and webhooks and policies, which are stored only. Certificate plugins are
-in registry/certificates.py.
+``PLUGINS`` has upstream's order (pkg/kubeapiserver/options/plugins.go) and its choice of what runs
+unless the server is told otherwise (``Config.enable_admission_plugins`` and its twin). Each plugin
+is one module with a ``PLUGIN``; ``chain`` runs them. docs/admission.md tells what is modelled.
 """
 
 from __future__ import annotations
@@ -15,24 +13,34 @@ from podwire.apiserver.admission import (
     default_tolerations,
     limit_ranger,
     namespace_lifecycle,
+    node_restriction,
+    pod_security,
     priority,
     resource_quota,
     runtime_class,
     service_account,
 )
-from podwire.apiserver.admission.review import Plugin, Review
+from podwire.apiserver.admission.chain import Chain, Plugin
+from podwire.apiserver.admission.review import Review
+from podwire.apiserver.admission.webhooks import dispatch
 
-CHAIN: tuple[Plugin, ...] = (
-    namespace_lifecycle.admit,
-    limit_ranger.admit,
-    service_account.admit,
-    priority.admit,
-    default_tolerations.admit,
-    default_storage_class.admit,
-    runtime_class.admit,
-    default_ingress_class.admit,
-    resource_quota.admit,
+PLUGINS: tuple[Plugin, ...] = (
+    namespace_lifecycle.PLUGIN,
+    limit_ranger.PLUGIN,
+    service_account.PLUGIN,
+    node_restriction.PLUGIN,
+    pod_security.PLUGIN,
+    priority.PLUGIN,
+    default_tolerations.PLUGIN,
+    default_storage_class.PLUGIN,
+    runtime_class.PLUGIN,
+    default_ingress_class.PLUGIN,
+    # MutatingAdmissionPolicy
+    dispatch.MUTATE,
+    # ValidatingAdmissionPolicy
+    dispatch.VALIDATE,
+    resource_quota.PLUGIN,
 )
-"""Every plugin, in the one order in which they run."""
+"""Every plugin, in the one order in which both phases run."""
 
-__all__ = ["CHAIN", "Plugin", "Review"]
+__all__ = ["PLUGINS", "Chain", "Plugin", "Review"]

@@ -6,6 +6,7 @@ Source: upstream plugin/pkg/admission/network/defaultingressclass.
 from __future__ import annotations
 
 from podwire.api import kinds
+from podwire.apiserver.admission.chain import Plugin
 from podwire.apiserver.admission.review import Review
 
 DEFAULT_ANNOTATION = "ingressclass.kubernetes.io/is-default-class"
@@ -14,8 +15,6 @@ CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 
 def admit(review: Review) -> None:
     """Set spec.ingressClassName of a new Ingress; of several defaults the newest counts."""
-    if review.kind is not kinds.INGRESS or review.operation != "CREATE" or review.subresource:
-        return
     spec = review.obj.setdefault("spec", {})
     annotations = review.obj.get("metadata", {}).get("annotations") or {}
     if spec.get("ingressClassName") is not None or CLASS_ANNOTATION in annotations:
@@ -31,3 +30,6 @@ def admit(review: Review) -> None:
     spec["ingressClassName"] = min(
         meta.name for meta in defaults if meta.creation_timestamp == newest
     )
+
+
+PLUGIN = Plugin("DefaultIngressClass", admit, kinds=(kinds.INGRESS,), operations=("CREATE",))

@@ -6,6 +6,7 @@ Source: upstream plugin/pkg/admission/storage/storageclass/setdefault.
 from __future__ import annotations
 
 from podwire.api import kinds
+from podwire.apiserver.admission.chain import Plugin
 from podwire.apiserver.admission.review import Review
 
 _CLAIM = kinds.named("v1", "PersistentVolumeClaim")
@@ -19,8 +20,6 @@ _BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
 
 def admit(review: Review) -> None:
     """Set spec.storageClassName of a new claim; of several defaults the newest counts."""
-    if review.kind is not _CLAIM or review.operation != "CREATE" or review.subresource:
-        return
     spec = review.obj["spec"]
     if "storageClassName" in spec or _BETA_CLASS in (
         review.obj["metadata"].get("annotations") or {}
@@ -36,3 +35,6 @@ def admit(review: Review) -> None:
         spec["storageClassName"] = min(
             meta.name for meta in found if meta.creation_timestamp == newest
         )
+
+
+PLUGIN = Plugin("DefaultStorageClass", admit, kinds=(_CLAIM,), operations=("CREATE",))

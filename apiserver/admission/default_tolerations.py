@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from podwire.api import kinds
 from podwire.api.view import JSON
+from podwire.apiserver.admission.chain import Plugin
 from podwire.apiserver.admission.review import Review
 
 SECONDS = 300
@@ -19,8 +20,6 @@ _KEYS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 def admit(review: Review) -> None:
     """Add the two tolerations unless the pod has its own."""
-    if review.kind is not kinds.POD or review.subresource or review.operation == "DELETE":
-        return
     spec = review.obj.setdefault("spec", {})
     tolerations = spec.get("tolerations") or []
     missing: Sequence[str] = _KEYS
@@ -42,3 +41,6 @@ def _covers(toleration: JSON, key: str) -> bool:
     return (toleration.get("key") or key) == key and (
         toleration.get("effect") or "NoExecute"
     ) == "NoExecute"
+
+
+PLUGIN = Plugin("DefaultTolerationSeconds", admit, kinds=(kinds.POD,))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from podwire.api import kinds, quantity, quotas
 from podwire.api.view import JSON
 from podwire.apiserver import calls
+from podwire.apiserver.admission.chain import Plugin
 from podwire.apiserver.admission.review import Review
 
 _LIMIT_RANGE = kinds.named("v1", "LimitRange")
@@ -18,20 +19,20 @@ _DEFAULTS = (("requests", "defaultRequest", "request"), ("limits", "default", "l
 
 
 def admit(review: Review) -> None:
-    """Fill in defaults, then hold the object to every LimitRange. Raises ApiError Forbidden."""
-    if review.subresource or review.operation == "DELETE":
+    """Fill the defaults into a new pod's containers."""
+    if review.kind is kinds.POD and review.operation == "CREATE" and (items := _items(review)):
+        _fill_pod(review.obj, items)
+
+
+def validate(review: Review) -> None:
+    """Hold the object to every LimitRange. Raises ApiError Forbidden."""
+    if review.kind is kinds.POD and review.operation != "CREATE":
         return
-    if review.kind is not _CLAIM and (review.kind is not kinds.POD or review.operation != "CREATE"):
-        return
-    items = [
-        item
-        for entry in review.server.caches.of(_LIMIT_RANGE).entries(review.namespace)
-        for item in entry.json()["spec"].get("limits") or ()
-    ]
+    items = _items(review)
     if not items:
         return
     if review.kind is kinds.POD:
-        wrong = _pod(review.obj, items)
+        wrong = _check_pod(review.obj["spec"], items)
     else:
         requests = (review.obj["spec"].get("resources") or {}).get("requests") or {}
         wrong = _complaints("PersistentVolumeClaim", items, requests, {})
@@ -40,7 +41,15 @@ def admit(review: Review) -> None:
         raise calls.forbidden(review.kind, review.name, why)
 
 
-def _pod(pod: JSON, items: list[JSON]) -> list[str]:
+def _items(review: Review) -> list[JSON]:
+    return [
+        item
+        for entry in review.server.caches.of(_LIMIT_RANGE).entries(review.namespace)
+        for item in entry.json()["spec"].get("limits") or ()
+    ]
+
+
+def _fill_pod(pod: JSON, items: list[JSON]) -> None:
     spec = pod["spec"]
     notes = [
         note
@@ -51,6 +60,9 @@ def _pod(pod: JSON, items: list[JSON]) -> list[str]:
     if notes:
         annotations = pod["metadata"].setdefault("annotations", {})
         annotations[_ANNOTATION] = f"LimitRanger plugin set: {'; '.join(notes)}"
+
+
+def _check_pod(spec: JSON, items: list[JSON]) -> list[str]:
     wrong: list[str] = []
     for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
         resources = container.get("resources") or {}
@@ -146,3 +158,6 @@ def _ratio(kind: str, name: str, bound: str, request: str | None, limit: str | N
         return [f"{start}, but no limit is specified or limit is 0"]
     ratio = _nano(limit) / _nano(request)
     return [f"{start}, but provided ratio is {ratio:f}"] if ratio > _nano(bound) / 10**9 else []
+
+
+PLUGIN = Plugin("LimitRanger", admit, validate, kinds=(kinds.POD, _CLAIM))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from podwire.api import kinds
 from podwire.api.status import Cause
 from podwire.apiserver import calls
+from podwire.apiserver.admission.chain import Plugin
 from podwire.apiserver.admission.review import Review
 
 IMMORTAL = ("default", "kube-system", "kube-public")
@@ -36,3 +37,11 @@ def admit(review: Review) -> None:
         message = f"namespace {namespace} is being terminated"
         error.causes = (Cause("NamespaceTerminating", message, "metadata.namespace"),)
         raise error
+
+
+PLUGIN = Plugin(
+    "NamespaceLifecycle",
+    admit,
+    operations=("CREATE", "UPDATE", "DELETE"),
+    subresources=None,
+)

@@ -9,6 +9,7 @@ from podwire.api import kinds
 from podwire.api.view import JSON
 from podwire.api.views import ObjectMeta, PriorityClass
 from podwire.apiserver import calls
+from podwire.apiserver.admission.chain import Plugin
 from podwire.apiserver.admission.review import Review
 
 SYSTEM = {
@@ -26,19 +27,20 @@ _WORDS = ("the integer value of priority", "the string value of PreemptionPolicy
 
 
 def admit(review: Review) -> None:
-    """Set priority and preemptionPolicy of pods; keep PriorityClasses to one global default.
-
-    Raises ApiError Forbidden.
-    """
-    if review.subresource:
+    """Set priority and preemptionPolicy of pods. Raises ApiError Forbidden."""
+    if review.kind is not kinds.POD:
         return
-    if review.kind is kinds.POD and review.operation == "CREATE":
-        _resolve(review, review.obj.setdefault("spec", {}))
-    elif review.kind is kinds.POD and review.operation == "UPDATE":
-        assert review.old is not None, "an update has something before it"
-        spec, old = review.obj.setdefault("spec", {}), review.old.get("spec") or {}
+    spec = review.obj.setdefault("spec", {})
+    if review.old is None:
+        _resolve(review, spec)
+    else:
+        old = review.old.get("spec") or {}
         spec.update((name, old[name]) for name in _GIVEN if name in old and name not in spec)
-    elif review.kind is kinds.PRIORITY_CLASS and review.obj.get("globalDefault"):
+
+
+def validate(review: Review) -> None:
+    """Keep PriorityClasses to one global default. Raises ApiError Forbidden."""
+    if review.kind is kinds.PRIORITY_CLASS and review.obj.get("globalDefault"):
         default = _default(review)
         if default is not None and default.metadata.name != review.obj["metadata"].get("name"):
             why = (
@@ -80,3 +82,6 @@ def _default(review: Review) -> PriorityClass | None:
         return None
     marked = [entry.view for entry in entries if entry.view.global_default]
     return min(marked, key=lambda found: found.value, default=None)
+
+
+PLUGIN = Plugin("Priority", admit, validate, kinds=(kinds.POD, kinds.PRIORITY_CLASS))

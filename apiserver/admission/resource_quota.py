@@ -12,6 +12,7 @@ from functools import lru_cache
 from podwire.api import kinds, quantity, quotas
 from podwire.api.view import JSON
 from podwire.apiserver import calls
+from podwire.apiserver.admission.chain import Plugin
 from podwire.apiserver.admission.review import Review
 from podwire.apiserver.cache.entry import Entry
 
@@ -20,9 +21,9 @@ _REMEMBERED = 8192
 _COMPUTE = ("cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory")
 
 
-def admit(review: Review) -> None:
+def validate(review: Review) -> None:
     """Refuse what would exceed a quota. Raises ApiError Forbidden."""
-    if review.operation == "DELETE" or review.subresource or not review.namespace:
+    if not review.namespace:
         return
     found = review.server.caches.of(_QUOTA).entries(review.namespace)
     if not found or (review.operation == "UPDATE" and review.kind.group):
@@ -101,3 +102,6 @@ def _usage(entry: Entry) -> quotas.Usage:
 def _body(entry: Entry) -> JSON:
     """The object, only read."""
     return entry.json()
+
+
+PLUGIN = Plugin("ResourceQuota", validate=validate)

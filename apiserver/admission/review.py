@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from podwire.api.kinds import Kind
 from podwire.api.view import JSON
+from podwire.apiserver.calls import Call
+from podwire.client.counters import User
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
@@ -15,25 +17,51 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Review:
-    """One object on its way in. ``operation`` is CREATE, UPDATE or DELETE; ``obj`` may be changed
-    in place and is empty for DELETE.
+    """One object on its way in (admission.Attributes of upstream).
+
+    Objects are in the stored version of ``kind`` and without managedFields and resourceVersion,
+    which stand beside them.
     """
 
     server: Apiserver
+    call: Call
     kind: Kind[Any]
+    """The resource's, also where a subresource takes an object of another kind."""
     operation: str
+    """CREATE, UPDATE, DELETE or CONNECT."""
     namespace: str
     name: str
-    subresource: str
+    """What messages call it: of a name that is still to be generated its beginning."""
     obj: JSON
+    """May be changed in place or replaced by plugins that mutate; {} for DELETE."""
     old: JSON | None = None
+    """What is there, of UPDATE and DELETE."""
+    subresource: str = ""
+    object_kind: Kind[Any] | None = None
+    """The kind of ``obj`` where it is not ``kind`` (Scale, Eviction, Binding, TokenRequest)."""
+    dry_run: bool = False
+    managed: Sequence[JSON] = ()
+    old_managed: Sequence[JSON] = ()
+    """managedFields, sealed."""
+    revision: int = 0
+    """resourceVersion of what is there, 0 for nothing."""
+    reinvoking: bool = False
+    """Whether this is the second round of the mutating phase."""
+    reinvoke: bool = False
+    """Set by a plugin whose successors changed the object: it asks for a second round."""
+    memory: dict[str, Any] = field(default_factory=dict)
+    """What a plugin remembers for the second round, by its name."""
 
+    @property
+    def user(self) -> User:
+        """Who asks."""
+        return self.call.user
 
-Plugin = Callable[[Review], None]
-"""Changes ``review.obj`` or raises ApiError."""
+    def warn(self, text: str) -> None:
+        """A text for the client (``Warning: 299``), told once however often a write is tried."""
+        if text not in self.call.warnings:
+            self.call.warnings.append(text)
 
-
-def admit(review: Review) -> None:
-    """Run the server's chain. Raises ApiError from the plugin that refuses."""
-    for plugin in review.server.admission:
-        plugin(review)
+    def annotate(self, key: str, value: str) -> None:
+        """An annotation of the audit event."""
+        self.call.annotations[key] = value

@@ -8,6 +8,7 @@ from __future__ import annotations
 from podwire.api import kinds
 from podwire.api.view import JSON
 from podwire.apiserver import calls
+from podwire.apiserver.admission.chain import Plugin
 from podwire.apiserver.admission.review import Review
 
 _CLASS = kinds.named("node.k8s.io/v1", "RuntimeClass")
@@ -15,8 +16,6 @@ _CLASS = kinds.named("node.k8s.io/v1", "RuntimeClass")
 
 def admit(review: Review) -> None:
     """Look the class up, merge what it says into a new pod. Raises ApiError Forbidden."""
-    if review.kind is not kinds.POD or review.operation != "CREATE" or review.subresource:
-        return
     spec = review.obj["spec"]
     name = spec.get("runtimeClassName")
     if not name:
@@ -52,3 +51,6 @@ def _merge(review: Review, spec: JSON, runtime_class: JSON) -> None:
     added = [t for t in scheduling.get("tolerations") or () if t not in tolerations]
     if added:
         spec["tolerations"] = [*tolerations, *added]
+
+
+PLUGIN = Plugin("RuntimeClass", admit, kinds=(kinds.POD,), operations=("CREATE",))

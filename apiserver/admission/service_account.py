@@ -9,6 +9,7 @@ from podwire.api import kinds
 from podwire.api.view import JSON
 from podwire.api.views import ServiceAccount
 from podwire.apiserver import calls
+from podwire.apiserver.admission.chain import Plugin
 from podwire.apiserver.admission.review import Review
 
 _MIRROR = "kubernetes.io/config.mirror"
@@ -19,8 +20,6 @@ TOKENS = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 def admit(review: Review) -> None:
     """Default and check spec.serviceAccountName of a new pod. Raises ApiError Forbidden."""
-    if review.kind is not kinds.POD or review.operation != "CREATE" or review.subresource:
-        return
     if _MIRROR in (review.obj["metadata"].get("annotations") or {}):
         return
     spec = review.obj.setdefault("spec", {})
@@ -72,3 +71,6 @@ def _projected() -> JSON:
             {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": field}]}},
         ],
     }
+
+
+PLUGIN = Plugin("ServiceAccount", admit, kinds=(kinds.POD,), operations=("CREATE",))

@@ -110,7 +110,8 @@ def _applied(
 
 def _as_kind(call: Call, obj: JSON) -> JSON:
     """The merged object as a decoder would have read it. Raises ApiError BadRequest."""
-    found = codec.check(obj, call.kind.api_version, call.kind.kind, codec.IGNORE).obj
+    kind = call.kind
+    found = codec.check(obj, kind.api_version, kind.kind, codec.IGNORE, None, kind.custom).obj
     found.setdefault("metadata", {})
     return found
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.apiserver import answers, calls, objects
+from podwire.apiserver.admission.review import Review
 from podwire.apiserver.calls import Call
 from podwire.apiserver.registry import attempts, meta
 from podwire.apiserver.storage import write
@@ -14,6 +16,9 @@ from podwire.client.counters import Response
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
+
+
+BINDING = kinds.named("v1", "Binding")
 
 
 async def handle(server: Apiserver, call: Call) -> Response:
@@ -26,6 +31,10 @@ async def handle(server: Apiserver, call: Call) -> Response:
     if target.get("kind") not in {None, "", "Node"} or not target.get("name"):
         raise ApiError("BadRequest", "binding target must be a Node with a name")
     dry_run = call.dry_run
+    await server.admission.admit(Review(
+        server, call, call.kind, "CREATE", call.namespace, name, binding, None, call.subresource,
+        BINDING, dry_run,
+    ))  # fmt: skip
 
     async def attempt() -> tuple[None, bool]:
         current = server.caches.of(call.kind).get(call.namespace, call.name)

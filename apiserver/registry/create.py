@@ -12,13 +12,14 @@ from podwire.api.status import ApiError
 from podwire.api.validation.warnings import warnings_of
 from podwire.api.view import JSON
 from podwire.apiserver import allocation, answers, calls, objects
-from podwire.apiserver.admission.review import Review, admit
+from podwire.apiserver.admission.review import Review
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
 from podwire.apiserver.registry import (
     apiservices,
     attempts,
     certificates,
+    escalation,
     meta,
     ownership,
     strategy,
@@ -62,20 +63,31 @@ async def create(
     ``entries`` are its managedFields if they are known already (apply). Raises ApiError.
     """
     await server.caches.decisive()
+    if call.kind.custom is not None and call.kind.custom.definition.terminating:
+        why = "create not allowed while custom resource definition is terminating"
+        raise calls.forbidden(call.kind, obj["metadata"].get("name", ""), why)
     given = obj["metadata"].pop("managedFields", None)
-    meta.before_create(server, call, obj)
-    generated = meta.generate_name(server, obj["metadata"])
+    meta.before_create(call, obj)
+    identity = meta.Identity(server, call.kind, obj["metadata"])
     left_open = ownership.silent(call.kind, obj)
     default(call.kind, obj)
     if entries is None:
         entries = ownership.on_create(call, obj, given, left_open, meta.now(server))
-    kind = kinds.stored(call.kind)
+    kind = kinds.judged(call.kind)
     if kind is not call.kind:
         obj = conversion.to_stored(call.kind, obj)
         default(kind, obj)
+    entries = sealed(entries)
+    name = obj["metadata"].get("name") or obj["metadata"].get("generateName") or ""
+    review = Review(
+        server, call, kind, "CREATE", call.namespace, name, obj, dry_run=dry_run, managed=entries
+    )
+    await server.admission.mutate(review)
+    obj = review.obj
+    escalation.check(server, call, kind, obj, None)
     metadata = obj["metadata"]
-    name = metadata["generateName"] if generated else metadata.get("name", "")
-    admit(Review(server, kind, "CREATE", call.namespace, name, "", obj))
+    generated = identity.give(metadata)
+    review.name = metadata.get("name", "")
     strategy.on_create(kind, obj)
     if (prepare := _PREPARERS.get(kind)) is not None:
         prepare(call, obj)
@@ -84,7 +96,8 @@ async def create(
     if given:
         ownership.check(kind, metadata.get("name", ""), entries)
     strategy.after_defaults(kind, obj)
-    ownership.store(metadata, sealed(entries))
+    await server.admission.validate(review)
+    ownership.store(metadata, entries)
     for _ in range(_NAME_ATTEMPTS):
         try:
             entry = await _stored(server, kind, obj, dry_run=dry_run)
@@ -92,8 +105,7 @@ async def create(
         except Lost:
             if not generated:
                 raise calls.already_exists(call.kind, metadata["name"]) from None
-        metadata.pop("name")
-        meta.generate_name(server, metadata)
+        identity.rename(metadata)
     raise ApiError(
         "AlreadyExists",
         f'{kind.resource} "{metadata["name"]}" already exists, '

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from podwire.api import kinds
+from podwire.api.crd import naming
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.times import NS, format_time, parse_time
 from podwire.api.validation.field import Errors
 from podwire.api.view import JSON
 from podwire.apiserver import allocation, answers, calls, objects
-from podwire.apiserver.admission.review import Review, admit
+from podwire.apiserver.admission.review import Review
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
 from podwire.apiserver.registry import list as list_verb
@@ -60,9 +61,7 @@ async def handle(server: Apiserver, call: Call) -> Response:
     if call.kind.resource == "jobs.batch" and not options.propagation:
         call.warnings.append(_JOB_WARNING)
     await server.caches.fresh()
-    name = call.name
-    admit(Review(server, call.kind, "DELETE", call.namespace, name, "", {}))
-    entry, gone = await delete(server, call.kind, call.namespace, name, options)
+    entry, gone = await delete(server, call, call.kind, call.namespace, call.name, options)
     if not gone or call.kind.returned:
         return server.one(entry, shape, 202 if options.accepted and not gone else 200)
     return answers.json(_success(call.kind, entry))
@@ -77,9 +76,8 @@ async def handle_collection(server: Apiserver, call: Call) -> Response:
     options = parse_options(call)
     chosen, meta = await list_verb.page(server, call)
     for entry in chosen:
-        admit(Review(server, call.kind, "DELETE", entry.namespace, entry.name, "", {}))
         try:
-            await delete(server, call.kind, entry.namespace, entry.name, options)
+            await delete(server, call, call.kind, entry.namespace, entry.name, options)
         except ApiError as error:
             if error.reason != "NotFound":  # somebody else was quicker
                 raise
@@ -125,12 +123,12 @@ def options_of(body: JSON) -> Options:
 
 
 async def delete(
-    server: Apiserver, kind: Kind[Any], namespace: str, name: str, options: Options
+    server: Apiserver, call: Call, kind: Kind[Any], namespace: str, name: str, options: Options
 ) -> tuple[Entry, bool]:
     """Start or complete a deletion: the object as it is now, and whether it is gone.
 
-    The caller has made the cache fresh.
-    Raises ApiError NotFound, Conflict.
+    The caller has made the cache fresh. An eviction was admitted as what it is; whatever else
+    leads here is admitted as a deletion. Raises ApiError NotFound, Conflict, a plugin's refusal.
     """
     stored = kinds.stored(kind)
     for attempt in range(_ATTEMPTS):
@@ -140,12 +138,26 @@ async def delete(
         if current is None:
             raise calls.not_found(kind, name)
         check_preconditions(kind, current, options)
+        if not call.subresource and server.admission.handles(stored, "DELETE"):
+            await _admit(server, call, stored, current, options)
         try:
             entry, gone = await _step(server, stored, current, options)
         except Lost:
             continue
         return server.caches.shown(kind, entry), gone
     raise calls.conflict(kind, name, calls.MODIFIED)
+
+
+async def _admit(
+    server: Apiserver, call: Call, kind: Kind[Any], current: Entry, options: Options
+) -> None:
+    """Source: rest.AdmissionToValidateObjectDeleteFunc, which knows no names in a collection."""
+    old = current.json()
+    managed = old["metadata"].pop("managedFields", ())
+    await server.admission.admit(Review(
+        server, call, kind, "DELETE", current.namespace, call.name, {}, old,
+        dry_run=options.dry_run, old_managed=managed, revision=current.revision,
+    ))  # fmt: skip
 
 
 async def _step(
@@ -165,6 +177,8 @@ async def _step(
         else:
             grace_s = None
     _propagation_finalizers(kind, metadata, options)
+    if kind is kinds.CUSTOM_RESOURCE_DEFINITION and not metadata.get("deletionTimestamp"):
+        naming.marked(obj, format_time(server.world.clock.now_ns()))
     pending = bool(metadata.get("finalizers"))
     if kind is kinds.NAMESPACE and (pending or obj["spec"].get("finalizers")):
         pending = True

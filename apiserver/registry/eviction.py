@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from podwire.api import kinds
 from podwire.api.budgets import protects
+from podwire.api.kinds import Kind
 from podwire.api.status import ApiError, Cause
 from podwire.api.times import format_time
 from podwire.api.view import JSON
-from podwire.api.views import Pod, PodDisruptionBudget
+from podwire.api.views import Object, Pod, PodDisruptionBudget
 from podwire.apiserver import answers, calls, objects
-from podwire.apiserver.admission.review import Review, admit
+from podwire.apiserver.admission.review import Review
 from podwire.apiserver.calls import Call
 from podwire.apiserver.registry import delete
 from podwire.apiserver.storage import Lost, write
@@ -23,6 +24,8 @@ from podwire.client.counters import Response
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
 
+EVICTION = Kind(Object, "policy", "v1", "Eviction", "evictions", "eviction")
+"""The subresource's own kind; it is served nowhere else."""
 _ATTEMPTS = 5
 _UNGUARDED = ("Pending", "Succeeded", "Failed")
 """Phases in which no budget protects a pod."""
@@ -41,7 +44,10 @@ async def handle(server: Apiserver, call: Call) -> Response:
     if current is None:
         raise call.not_found()
     delete.check_preconditions(kinds.POD, current, options)
-    admit(Review(server, call.kind, "DELETE", call.namespace, name, "", {}))
+    await server.admission.admit(Review(
+        server, call, call.kind, "CREATE", call.namespace, name, eviction, None, call.subresource,
+        EVICTION, options.dry_run,
+    ))  # fmt: skip
     pod = current.view
     ending = pod.status.phase in _UNGUARDED or pod.metadata.deletion_timestamp
     if not ending:
@@ -49,7 +55,7 @@ async def handle(server: Apiserver, call: Call) -> Response:
         if budget is not None and not _unhealthy(pod, budget):
             await _spend(server, pod, budget, dry_run=options.dry_run)
         await _mark(server, call, dry_run=options.dry_run)
-    await delete.delete(server, kinds.POD, call.namespace, name, options)
+    await delete.delete(server, call, kinds.POD, call.namespace, name, options)
     success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
     return answers.json({**success, "code": 201}, 201)
 

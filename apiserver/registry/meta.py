@@ -17,7 +17,15 @@ from podwire.apiserver.registry import strategy
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
 
-GENERATION = frozenset(
+
+class _Counting(frozenset[Kind[Any]]):
+    """Kinds, and all custom ones."""
+
+    def __contains__(self, kind: object) -> bool:
+        return super().__contains__(kind) or (isinstance(kind, Kind) and kind.custom is not None)
+
+
+GENERATION = _Counting(
     (kinds.POD, kinds.DEPLOYMENT, kinds.REPLICA_SET, kinds.STATEFUL_SET, kinds.DAEMON_SET,
      kinds.ENDPOINT_SLICE, kinds.NETWORK_POLICY, kinds.INGRESS, kinds.INGRESS_CLASS, kinds.JOB,
      kinds.POD_DISRUPTION_BUDGET, kinds.REPLICATION_CONTROLLER,
@@ -70,32 +78,46 @@ def fit_applied_name(call: Call, meta: JSON) -> None:
     fit_name(call, meta)
 
 
-def before_create(server: Apiserver, call: Call, obj: JSON) -> None:
-    """Fill what only the server may say. Raises ApiError."""
+def before_create(call: Call, obj: JSON) -> None:
+    """Drop what only the server may say (``Identity`` has it). Raises ApiError."""
     meta = obj["metadata"]
     if meta.get("resourceVersion") not in _UNSET:
         message = "resourceVersion should not be set on objects to be created"
         raise ApiError("BadRequest", message)
     for unwanted in ("resourceVersion", "selfLink", "generation"):
         meta.pop(unwanted, None)
-    for unwanted in ("deletionTimestamp", "deletionGracePeriodSeconds"):
+    for unwanted in _KEPT_BY_SERVER:
         meta.pop(unwanted, None)
     fit_namespace(call, meta)
-    meta["uid"] = server.world.ids.uid()
-    meta["creationTimestamp"] = now(server)
-    if call.kind in GENERATION:
-        meta["generation"] = 1
 
 
-def generate_name(server: Apiserver, meta: JSON) -> bool:
-    """Make ``name`` of ``generateName`` if there is none; whether it did."""
-    if meta.get("name"):
-        return False
-    base = meta.get("generateName") or ""
-    if not base:
-        return False
-    meta["name"] = names.generated_name(base, server.world.ids.suffix())
-    return True
+class Identity:
+    """What the server says of a new object, once admission has changed it."""
+
+    __slots__ = ("_generates", "_generation", "_server", "_suffix", "_uid")
+
+    def __init__(self, server: Apiserver, kind: Kind[Any], meta: JSON) -> None:
+        self._server = server
+        self._uid = server.world.ids.uid()
+        self._generation = 1 if kind in GENERATION else 0
+        self._generates = not meta.get("name") and bool(meta.get("generateName"))
+        self._suffix = server.world.ids.suffix() if self._generates else ""
+
+    def give(self, meta: JSON) -> bool:
+        """Write it into the metadata; whether the name was generated."""
+        meta["uid"] = self._uid
+        meta["creationTimestamp"] = now(self._server)
+        if self._generation:
+            meta["generation"] = self._generation
+        if not self._generates or meta.get("name"):
+            return False
+        meta["name"] = names.generated_name(meta["generateName"], self._suffix)
+        return True
+
+    def rename(self, meta: JSON) -> None:
+        """Give it another generated name."""
+        self._suffix = self._server.world.ids.suffix()
+        meta["name"] = names.generated_name(meta["generateName"], self._suffix)
 
 
 def before_update(call: Call, new: JSON, old: JSON, revision: int) -> None:
@@ -145,6 +167,8 @@ def bump_generation(kind: Kind[Any], new: JSON, old: JSON) -> None:
 
 def wants(kind: Kind[Any], obj: JSON) -> Any:
     """What a kind's generation counts: its spec, and for some kinds more."""
+    if kind.custom is not None:
+        return {name: value for name, value in obj.items() if name != "metadata"}
     if kind is kinds.ENDPOINT_SLICE:
         meta = obj["metadata"]
         return (obj.get("endpoints"), obj.get("ports"), meta.get("labels"))

@@ -14,10 +14,10 @@ from podwire.api.status import ApiError
 from podwire.api.validation.warnings import warnings_of
 from podwire.api.view import JSON
 from podwire.apiserver import allocation, calls, objects
-from podwire.apiserver.admission.review import Review, admit
+from podwire.apiserver.admission.review import Review
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
-from podwire.apiserver.registry import attempts, create, meta, ownership, strategy
+from podwire.apiserver.registry import attempts, create, escalation, meta, ownership, strategy
 from podwire.apiserver.registry.parts import PARTS
 from podwire.client.counters import Response
 
@@ -126,16 +126,17 @@ async def replace(
     if given is not None:
         ownership.check(kind, call.name, managed)
     managed = sealed(managed)
-    if kinds.stored(kind) is kind:
-        return await _write(server, kind, call, new, stored, managed, dry_run=dry_run)
+    if kinds.judged(kind) is kind:
+        entry = await _write(server, kind, call, new, stored, managed, dry_run=dry_run)
+        return server.caches.shown(kind, entry)
     kind = kinds.stored(kind)
-    entry = server.caches.of(kind).get(call.namespace, call.name)
-    assert entry is not None, "the caches of all versions move together"
+    other = server.caches.of(kind).get(call.namespace, call.name)
+    assert other is not None, "the caches of all versions move together"
     new, old = conversion.to_stored(call.kind, new), conversion.to_stored(call.kind, old)
     default(kind, new, old, call.subresource)
-    inner = Stored(entry, old, stored.managed)
+    inner = Stored(other, old, stored.managed)
     written = await _write(server, kind, call, new, inner, managed, dry_run=dry_run)
-    return stored.entry if written is entry else server.caches.shown(call.kind, written)
+    return stored.entry if written is other else server.caches.shown(call.kind, written)
 
 
 async def _write(
@@ -150,16 +151,23 @@ async def _write(
 ) -> Entry:
     """Admit, validate, write; all in the stored version."""
     old, current = stored.obj, stored.entry
+    review = Review(
+        server, call, kind, "UPDATE", call.namespace, call.name, new, old, call.subresource,
+        dry_run=dry_run, managed=managed, old_managed=stored.managed, revision=current.revision,
+    )  # fmt: skip
+    await server.admission.mutate(review)
+    new = review.obj
+    escalation.check(server, call, kind, new, old)
     strategy.on_update(kind, new, old, call.subresource)
-    admit(Review(server, kind, "UPDATE", call.namespace, call.name, call.subresource, new, old))
     check_update(kind, new, old, call.subresource, call.kind)
     if call.subresource != "status":
         meta.bump_generation(kind, new, old)
     if not call.subresource:
         call.warnings += (w for w in warnings_of(kind, new, old) if w not in call.warnings)
+    await server.admission.validate(review)
     if finished(new):
         return await allocation.delete(server, current, dry_run=dry_run)
-    if new == old and same_but_times(managed, stored.managed):
+    if new == old and same_but_times(managed, stored.managed) and current.raw is None:
         return current
     ownership.store(new["metadata"], managed)
     try:

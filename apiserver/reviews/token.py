@@ -17,7 +17,9 @@ from podwire.api.status import ApiError, Cause
 from podwire.api.times import NS, format_time
 from podwire.api.validation.field import Errors
 from podwire.api.view import JSON
+from podwire.api.views import Object
 from podwire.apiserver import accounts, answers, calls, objects
+from podwire.apiserver.admission.review import Review
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
 from podwire.apiserver.routes import Route
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
 
 _API_VERSION, _KIND = "authentication.k8s.io/v1", "TokenRequest"
+TOKEN_REQUEST = Kind(
+    Object, "authentication.k8s.io", "v1", "TokenRequest", "tokenrequests", "tokenrequest"
+)
+"""The subresource's own kind; it is served nowhere else."""
 _DEFAULT_S = 3600
 _LEAST_S, _MOST_S = 600, 1 << 32
 _EXTENDED_FROM_S, _EXTENDED_S = 3607, 365 * 24 * 3600
@@ -52,7 +58,6 @@ async def handle(server: Apiserver, call: Call) -> Response:
     known = server.authenticator.accounts
     if known is None:
         raise ApiError("NotFound", "the server could not find the requested resource")
-    _ = call.dry_run  # nothing is stored, so a dry run answers with a token as well
     body = objects.decode_as(call, _API_VERSION, _KIND)
     meta, spec = body["metadata"], body.setdefault("spec", {})
     _fit(call, meta)
@@ -67,6 +72,11 @@ async def handle(server: Apiserver, call: Call) -> Response:
             f"account ({uid})"
         )
         raise _conflict(f"{_KIND}.authentication.k8s.io", call.name, why)
+    await server.admission.admit(Review(
+        server, call, call.kind, "CREATE", call.namespace, call.name, body, None, call.subresource,
+        TOKEN_REQUEST, call.dry_run,
+    ))  # fmt: skip
+    spec = body.setdefault("spec", {})
     issuer = known.issuer
     spec["audiences"] = spec.get("audiences") or list(issuer.audiences)
     seconds = spec.setdefault("expirationSeconds", _DEFAULT_S)

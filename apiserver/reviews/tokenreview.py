@@ -11,8 +11,8 @@ from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.apiserver import answers, objects
 from podwire.apiserver.calls import Call
-from podwire.apiserver.reviews.whoami import user_info
 from podwire.apiserver.tokens import TokenError
+from podwire.apiserver.userinfo import user_info
 from podwire.client.counters import Response
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from podwire.api.view import JSON
 from podwire.apiserver import answers, objects
 from podwire.apiserver.calls import Call
 from podwire.apiserver.registry import meta
-from podwire.client.counters import Response, User
+from podwire.apiserver.userinfo import user_info
+from podwire.client.counters import Response
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
@@ -24,10 +24,3 @@ async def handle(server: Apiserver, call: Call) -> Response:
     body["metadata"] = {"creationTimestamp": meta.now(server)}
     body["status"] = {"userInfo": user_info(call.user)}
     return answers.review(body)
-
-
-def user_info(user: User) -> JSON:
-    """authentication/v1 UserInfo, what is empty left out."""
-    info: JSON = {"username": user.name, "uid": user.uid, "groups": list(user.groups)}
-    info["extra"] = {key: list(values) for key, values in user.extra}
-    return {key: value for key, value in info.items() if value}
