@@ -6,9 +6,10 @@ import asyncio
 from functools import partial
 
 from podwire.api import kinds
+from podwire.api.podrefs import references
 from podwire.api.views import ConfigMap, Object, Pod, Secret
+from podwire.client import accounts
 from podwire.client.api import Client
-from podwire.client.counters import User
 from podwire.client.ctx import Ctx
 from podwire.client.informer import Informers
 from podwire.client.recorder import Recorder
@@ -20,6 +21,7 @@ from podwire.kubelet.network import NodeNetwork, collect_garbage
 from podwire.kubelet.node import NodeAgent
 from podwire.kubelet.resize import retry
 from podwire.kubelet.shutdown import reject
+from podwire.kubelet.sources import Sources
 from podwire.kubelet.state import Kubelet, KubeletConfig
 from podwire.kubelet.static import StaticPods, is_mirror
 from podwire.kubelet.status import StatusManager
@@ -35,8 +37,7 @@ async def run(ctx: Ctx) -> None:
     config: KubeletConfig = ctx.config
     node = config.node
     info = await ctx.fabric.node(node)
-    user = User(f"system:node:{node}", ("system:nodes", "system:authenticated"))
-    client = Client(ctx.api, user, "kubelet")
+    client = Client(ctx.api, accounts.node(node), "kubelet")
     factory = Informers(client, ctx)
     rng = ctx.rng.child(f"kubelet/{node}")
     async with Nursery() as nursery:
@@ -54,8 +55,12 @@ async def run(ctx: Ctx) -> None:
             disk=NodeDisk(ctx.fabric, node, nursery),
             network=NodeNetwork(ctx.fabric, node),
             services=factory.informer(kinds.SERVICE),
-            config_maps=factory.informer(kinds.CONFIG_MAP),
-            secrets=factory.informer(kinds.SECRET),
+            config_maps=Sources(
+                client, ctx, nursery, kinds.CONFIG_MAP, lambda pod: references(pod).config_maps
+            ),
+            secrets=Sources(
+                client, ctx, nursery, kinds.SECRET, lambda pod: references(pod).secrets
+            ),
             journal=Journal(ctx.clock),
         )
         await _serve(kubelet, factory)
@@ -104,6 +109,8 @@ def _pod_changed(kubelet: Kubelet, statics: StaticPods, old: Pod | None, new: Po
     if is_mirror(about):
         statics.mirror_changed(old, new)
         return
+    for sources in (kubelet.config_maps, kubelet.secrets):
+        sources.refer(old, new)
     if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
         ended = kubelet.workers.get(old.metadata.uid)
         if ended is not None:
@@ -125,6 +132,8 @@ def _pod_changed(kubelet: Kubelet, statics: StaticPods, old: Pod | None, new: Po
 
 async def _live(kubelet: Kubelet, worker: PodWorker) -> None:
     try:
+        for sources in (kubelet.config_maps, kubelet.secrets):
+            await sources.synced(worker.pod)
         await worker.run()
     finally:
         worker.done = True

@@ -22,6 +22,7 @@ from podwire.kubelet.network import NodeNetwork
 from podwire.kubelet.pids import PidNamespace, system
 from podwire.kubelet.process import ContainerProcess
 from podwire.kubelet.profile import PROFILES, Profile
+from podwire.kubelet.sources import Sources
 from podwire.kubelet.status import StatusManager
 from podwire.runtime.ports import Rng
 from podwire.runtime.tasks import Nursery
@@ -109,8 +110,8 @@ class Kubelet:
     disk: NodeDisk
     network: NodeNetwork
     services: Informer[Service]
-    config_maps: Informer[ConfigMap]
-    secrets: Informer[Secret]
+    config_maps: Sources[ConfigMap]
+    secrets: Sources[Secret]
     journal: Journal
     backoff: Backoff = field(default_factory=Backoff)
     pids: PidNamespace = field(default_factory=lambda: PidNamespace(map(system, NODE_PROCESSES)))

@@ -9,6 +9,7 @@ from podwire.api.views.meta import (
     Condition,
     Labels,
     LabelSelector,
+    LocalObjectReference,
     Object,
     SelectorRequirement,
 )
@@ -362,6 +363,7 @@ class PodSpec(View, frozen=True, kw_only=True):
     tolerations: list[Toleration] = []
     topology_spread_constraints: list[TopologySpreadConstraint] = []
     service_account_name: str = ""
+    image_pull_secrets: list[LocalObjectReference] = []
     host_network: bool = False
     host_pid: bool = msgspec.field(default=False, name="hostPID")
     hostname: str = ""
