@@ -340,6 +340,13 @@ def rooms() -> dict[str, str]:
     return measured()
 
 
+def crd() -> dict[str, str]:
+    """CustomResourceDefinitions and their objects."""
+    from benchmarks.definitions import figures as measured  # noqa: PLC0415  only where asked for
+
+    return measured()
+
+
 def apply() -> dict[str, str]:
     """What managedFields add to writes, and server-side apply."""
     from benchmarks.apply import apply as measured  # noqa: PLC0415  it imports the API server
@@ -425,6 +432,7 @@ ALL: dict[str, Callable[[], dict[str, str]]] = {
     "api": api,
     "webhook": webhook,
     "rooms": rooms,
+    "crd": crd,
     "demo": demo,
 }
 """Every figure, in the order in which they are printed."""

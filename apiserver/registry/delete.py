@@ -133,7 +133,7 @@ async def delete(
     """Start or complete a deletion: the object as it is now, and whether it is gone.
 
     The caller has made the cache fresh. An eviction was admitted as what it is; whatever else
-    leads here is admitted as a deletion, but for what the server does by itself (no call).
+    leads here is admitted as a deletion, but for what the server itself clears away (no ``call``).
 
     Raises ApiError NotFound, Conflict, a plugin's refusal.
     """
