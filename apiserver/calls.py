@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from podwire.api import kinds, selectors
 from podwire.api.kinds import Kind, Registry
 from podwire.api.status import ApiError, Cause
-from podwire.apiserver.authorizer import Attributes
+from podwire.apiserver.authorization.attributes import Attributes
 from podwire.client.counters import Request, User
 
 PROXY = "proxy"
@@ -91,11 +92,19 @@ class Call:
 
     @property
     def attributes(self) -> Attributes:
-        """What an authorizer is asked."""
-        kind = self.kind
+        """What an authorizer is asked. A namespace lies in itself, and a list or watch of one name
+        is a question about that name (RequestInfo).
+        """
+        kind, namespace, name = self.kind, self.namespace, self.name
+        if kind is kinds.NAMESPACE:
+            namespace = name
+        fields: tuple[tuple[str, str], ...] = ()
+        if not name and self.request.query and self.verb != "create":
+            fields = demanded(kind, self.query.get("fieldSelector"))
+            name = next((value for field, value in fields if field == "metadata.name"), "")
         return Attributes(
             self.user, self.verb, kind.group, kind.version, kind.plural, self.subresource,
-            self.namespace, self.name,
+            namespace, name, "", fields,
         )  # fmt: skip
 
     @property
@@ -107,6 +116,17 @@ class Call:
     def not_found(self) -> ApiError:
         """``pods "x" not found``."""
         return not_found(self.kind, self.name)
+
+
+def demanded(kind: Kind[Any], text: str) -> tuple[tuple[str, str], ...]:
+    """The fields for which a field selector demands one value, () when it cannot be read."""
+    if not text:
+        return ()
+    try:
+        found = selectors.parse_fields(text, kind)
+    except ApiError:
+        return ()
+    return tuple((r.field, r.value) for r in found.requirements if r.equal)
 
 
 def details(kind: Kind[Any], name: str) -> dict[str, Any]:
@@ -192,6 +212,34 @@ def parse(request: Request, user: User, served: Registry) -> Call | None:
     )  # fmt: skip
     call.verb = _verb(call, watched=meant.watched)
     return call
+
+
+def asked(request: Request, user: User) -> Attributes:
+    """What an authorizer is asked about a path that names nothing served here, or is no resource:
+    upstream's RequestInfo, which knows resources by the form of their paths only.
+    """
+    verb, parts = request.method.lower(), request.path.strip("/").split("/")
+    group = ""
+    if parts[0] == "api" and len(parts) >= 3:
+        version, parts = parts[1], parts[2:]
+    elif parts[0] == "apis" and len(parts) >= 4:
+        group, version, parts = parts[1], parts[2], parts[3:]
+    else:
+        return Attributes(user, verb, path=request.path)
+    verb = {"head": "get", "get": "get", "post": "create", "put": "update"}.get(verb, verb)
+    namespace = ""
+    if parts[0] == "watch" and len(parts) > 1:
+        verb, parts = "watch", parts[1:]
+    if parts[0] == "namespaces" and len(parts) > 1:
+        namespace = unquote(parts[1])
+        if len(parts) > 2 and parts[2] not in _NAMESPACE_SUBRESOURCES:
+            parts = parts[2:]
+    resource, name, subresource = ([unquote(part) for part in parts] + ["", ""])[:3]
+    if not name:
+        verb = {"get": "list", "delete": "deletecollection"}.get(verb, verb)
+        if verb == "list" and Query(request.query).flag("watch"):
+            verb = "watch"
+    return Attributes(user, verb, group, version, resource, subresource, namespace, name)
 
 
 REMEMBERED_PATH = 256

@@ -12,11 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.validation.warnings import deprecated
-from podwire.apiserver import answers, authorizer, calls
-from podwire.apiserver.authorizer import Attributes
+from podwire.apiserver import answers, calls
+from podwire.apiserver.authorization.attributes import Attributes
 from podwire.apiserver.cache.kind import KindCache
 from podwire.apiserver.encodings import for_people, names_other
 from podwire.apiserver.http.writing import GZIP_BYTES
@@ -58,6 +59,8 @@ class Reads:
         if request.method != "GET" or request.query or request.body or request.user is None:
             return None
         server, headers = self._server, request.headers
+        if server.auditor is not None:
+            return None
         if server.kinds.generation != self._generation:  # paths mean something else now
             self._generation = server.kinds.generation
             self._folders.clear()
@@ -73,10 +76,10 @@ class Reads:
         began_ns = server.world.clock.monotonic_ns()
         kind, namespace = folder.kind, folder.namespace
         attributes = Attributes(
-            request.user, "get", kind.group, kind.version, kind.plural, "", namespace, name
-        )
-        allowed, _ = authorizer.authorize(server, attributes)
-        if not allowed or not server.caches.settled():
+            request.user, "get", kind.group, kind.version, kind.plural, "",
+            name if kind is kinds.NAMESPACE else namespace, name,
+        )  # fmt: skip
+        if not server.authorizer.allows(attributes) or not server.caches.settled():
             return None
         entry = folder.cache.get(namespace, name)
         if entry is None or len(data := entry.data) > GZIP_BYTES:

@@ -32,7 +32,7 @@ class Route:
     handler: PathHandler
     methods: tuple[str, ...] = ("GET",)
     open: bool = False
-    """Whether anonymous may ask (health and version only)."""
+    """Whether anonymous may ask (health and version only) where no roles say so."""
 
 
 class Routes:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -31,8 +32,7 @@ from podwire.apiserver import (
 from podwire.apiserver.accounts import ServiceAccounts
 from podwire.apiserver.admission import PLUGINS, Chain
 from podwire.apiserver.admission.webhooks.dispatch import Webhooks
-from podwire.apiserver.allocation.ranges import FOLDER, Ranges
-from podwire.apiserver.authorizer import Attributes
+from podwire.apiserver.allocation.ranges import FOLDER, Ranges, ready_cidrs
 from podwire.apiserver.cache.entry import Entry, Representation
 from podwire.apiserver.cache.hub import Caches
 from podwire.apiserver.calls import Call
@@ -48,6 +48,9 @@ from podwire.apiserver.tokens import Issuer
 from podwire.apiserver.world import World
 from podwire.client.counters import ANONYMOUS, KubeletStreams, Request, Response, User
 from podwire.store import OutcomeUnknownError, Store, UnavailableError
+
+if TYPE_CHECKING:
+    from podwire.apiserver.audit.auditor import Auditor
 
 Check = Callable[[str], Awaitable[str | None] | str | None]
 """A health check: given the endpoint (healthz, livez, readyz), None or what is wrong."""
@@ -85,11 +88,15 @@ class Apiserver:
         self.metrics.more.append(self.webhooks.counted.lines)
         self.authenticator = Authenticator({})
         """Who holders of tokens and certificates are; bindings with a wire ask it."""
+        self.auditor: Auditor | None = None
+        """Logs requests; None: nobody does."""
         self.kinds = kinds.Registry()
         """What this server serves; CustomResourceDefinitions add to it."""
         self.caches = Caches(store, world.clock, world.rng, kinds.STORED, world.log)
+        self.authorizer = authorizer.Authorizer(self, self.config.authorization_mode)
         low_high = self.config.node_port_range
-        self.ranges = Ranges(self.config.service_cidr, low_high, world.rng)
+        added = partial(ready_cidrs, self.caches.of(kinds.SERVICE_CIDR))
+        self.ranges = Ranges(self.config.service_cidr, low_high, world.rng, added)
         self.caches.sink(FOLDER, self.ranges.see)
         self.routes = Routes()
         self.watch_rng = world.rng.child("watch")
@@ -135,6 +142,12 @@ class Apiserver:
 
     async def handle(self, request: Request) -> Response:
         """Answer one request. Every failure is a Status; only cancellation passes through."""
+        if self.auditor is not None:
+            return await self.auditor.observed(request, self.answer)
+        return await self.answer(request)
+
+    async def answer(self, request: Request) -> Response:
+        """``handle`` without the audit log."""
         try:
             return await self._dispatch(request)
         except ApiError as error:
@@ -172,7 +185,7 @@ class Apiserver:
         request = impersonation.applied(self, request)
         route = self.routes.path(request.path)
         if route is not None:
-            if not route.open:
+            if not route.open or self.authorizer.enforces:
                 self._demand_path(request)
             if request.method not in route.methods:
                 raise calls.method_not_allowed()
@@ -192,7 +205,7 @@ class Apiserver:
         return response if call.subresource in _OTHERS else rewritten(request, response)
 
     def authorized(self, request: Request) -> Call | None:
-        """The resource call a request makes, None when there is no such resource.
+        """The resource call that a request makes, None when there is no such resource.
 
         Raises ApiError.
         """
@@ -209,12 +222,12 @@ class Apiserver:
             self._demand_path(request)
         else:
             authorizer.demand(self, call.attributes)
+            if self.auditor is not None:
+                call.annotations = self.auditor.notes()
         return call
 
     def _demand_path(self, request: Request) -> None:
-        verb = request.method.lower()
-        asked = Attributes(request.user or ANONYMOUS, verb, path=request.path)
-        authorizer.demand(self, asked)
+        authorizer.demand(self, calls.asked(request, request.user or ANONYMOUS))
 
     # ------------------------------------------------------------ shared by verbs
 

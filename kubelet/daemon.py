@@ -6,9 +6,10 @@ import asyncio
 from functools import partial
 
 from podwire.api import kinds
+from podwire.api.podrefs import references
 from podwire.api.views import ConfigMap, Object, Pod, Secret
+from podwire.client import accounts
 from podwire.client.api import Client
-from podwire.client.counters import User
 from podwire.client.ctx import Ctx
 from podwire.client.informer import Informers
 from podwire.client.recorder import Recorder
@@ -18,10 +19,13 @@ from podwire.kubelet.images import Images
 from podwire.kubelet.journal import Journal
 from podwire.kubelet.network import NodeNetwork, collect_garbage
 from podwire.kubelet.node import NodeAgent
+from podwire.kubelet.resize import retry
+from podwire.kubelet.shutdown import reject
+from podwire.kubelet.sources import Sources
 from podwire.kubelet.state import Kubelet, KubeletConfig
 from podwire.kubelet.static import StaticPods, is_mirror
 from podwire.kubelet.status import StatusManager
-from podwire.kubelet.worker import PodWorker
+from podwire.kubelet.worker import TERMINAL, PodWorker
 from podwire.runtime.tasks import Nursery
 
 
@@ -33,8 +37,7 @@ async def run(ctx: Ctx) -> None:
     config: KubeletConfig = ctx.config
     node = config.node
     info = await ctx.fabric.node(node)
-    user = User(f"system:node:{node}", ("system:nodes", "system:authenticated"))
-    client = Client(ctx.api, user, "kubelet")
+    client = Client(ctx.api, accounts.node(node), "kubelet")
     factory = Informers(client, ctx)
     rng = ctx.rng.child(f"kubelet/{node}")
     async with Nursery() as nursery:
@@ -52,8 +55,12 @@ async def run(ctx: Ctx) -> None:
             disk=NodeDisk(ctx.fabric, node, nursery),
             network=NodeNetwork(ctx.fabric, node),
             services=factory.informer(kinds.SERVICE),
-            config_maps=factory.informer(kinds.CONFIG_MAP),
-            secrets=factory.informer(kinds.SECRET),
+            config_maps=Sources(
+                client, ctx, nursery, kinds.CONFIG_MAP, lambda pod: references(pod).config_maps
+            ),
+            secrets=Sources(
+                client, ctx, nursery, kinds.SECRET, lambda pod: references(pod).secrets
+            ),
             journal=Journal(ctx.clock),
         )
         await _serve(kubelet, factory)
@@ -63,6 +70,8 @@ async def _serve(kubelet: Kubelet, factory: Informers) -> None:
     ctx, config, nursery = kubelet.ctx, kubelet.config, kubelet.nursery
     agent = NodeAgent(kubelet)
     kubelet.network.on_change = agent.kick
+    kubelet.report = agent.kick
+    kubelet.images.on_change = agent.kick_later
     left = await collect_garbage(ctx.fabric, ctx.cni, config.node)
     if left:
         ctx.log.info("removed sandboxes of an earlier kubelet", node=config.node, count=left)
@@ -74,7 +83,8 @@ async def _serve(kubelet: Kubelet, factory: Informers) -> None:
     pods.on_change(partial(telling.changed, kubelet.journal))
     nodes = factory.informer(kinds.NODE, field_selector=f"metadata.name={config.node}")
     nursery.start(factory.run(), name=f"kubelet {config.node} informers")
-    statics = StaticPods(kubelet, partial(nodes.get, "", config.node))
+    kubelet.node = partial(nodes.get, "", config.node)
+    statics = StaticPods(kubelet)
     if config.streams is not None:
         config.streams.register(kubelet)
     try:
@@ -99,6 +109,8 @@ def _pod_changed(kubelet: Kubelet, statics: StaticPods, old: Pod | None, new: Po
     if is_mirror(about):
         statics.mirror_changed(old, new)
         return
+    for sources in (kubelet.config_maps, kubelet.secrets):
+        sources.refer(old, new)
     if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
         ended = kubelet.workers.get(old.metadata.uid)
         if ended is not None:
@@ -108,6 +120,10 @@ def _pod_changed(kubelet: Kubelet, statics: StaticPods, old: Pod | None, new: Po
     if new is None:
         return
     worker = kubelet.workers.get(new.metadata.uid)
+    if worker is None and kubelet.shutting_down:
+        if new.status.phase not in TERMINAL and not new.metadata.deletion_timestamp:
+            reject(kubelet, new)
+        return
     if worker is None:
         worker = kubelet.workers[new.metadata.uid] = PodWorker(kubelet, new)
         kubelet.nursery.start(_live(kubelet, worker), name=f"pod {new.key} {new.metadata.uid}")
@@ -116,9 +132,12 @@ def _pod_changed(kubelet: Kubelet, statics: StaticPods, old: Pod | None, new: Po
 
 async def _live(kubelet: Kubelet, worker: PodWorker) -> None:
     try:
+        for sources in (kubelet.config_maps, kubelet.secrets):
+            await sources.synced(worker.pod)
         await worker.run()
     finally:
         worker.done = True
+        retry(kubelet)
         if worker.gone:
             kubelet.workers.pop(worker.pod.metadata.uid, None)
 

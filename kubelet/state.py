@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from podwire.api.views import ConfigMap, Pod, Secret, Service
+from podwire.api.views import ConfigMap, Node, Pod, Secret, Service
 from podwire.client.api import Client
 from podwire.client.counters import Container, NodeInfo
 from podwire.client.ctx import Ctx
@@ -22,6 +22,7 @@ from podwire.kubelet.network import NodeNetwork
 from podwire.kubelet.pids import PidNamespace, system
 from podwire.kubelet.process import ContainerProcess
 from podwire.kubelet.profile import PROFILES, Profile
+from podwire.kubelet.sources import Sources
 from podwire.kubelet.status import StatusManager
 from podwire.runtime.ports import Rng
 from podwire.runtime.tasks import Nursery
@@ -55,6 +56,10 @@ class KubeletConfig:
 
     node: str
     time_profile: str = "typical"
+    shutdown_grace_period_s: int = 30
+    """How long the node's shutdown waits for its pods in all; upstream's default is not to."""
+    shutdown_grace_period_critical_s: int = 10
+    """The part of it that is kept for critical pods (shutdownGracePeriodCriticalPods)."""
     cluster_dns: tuple[str, ...] = ("10.96.0.10",)
     cluster_domain: str = "cluster.local"
     max_pods: int = 110
@@ -105,12 +110,17 @@ class Kubelet:
     disk: NodeDisk
     network: NodeNetwork
     services: Informer[Service]
-    config_maps: Informer[ConfigMap]
-    secrets: Informer[Secret]
+    config_maps: Sources[ConfigMap]
+    secrets: Sources[Secret]
     journal: Journal
     backoff: Backoff = field(default_factory=Backoff)
     pids: PidNamespace = field(default_factory=lambda: PidNamespace(map(system, NODE_PROCESSES)))
     """All processes of the node."""
+    shutting_down: bool = False
+    node: Callable[[], Node | None] = lambda: None
+    """The Node object, as far as it is known."""
+    report: Callable[[], None] = lambda: None
+    """Post the node's status: something has changed."""
     workers: dict[str, PodWorker] = field(default_factory=dict)
     """By pod uid."""
 

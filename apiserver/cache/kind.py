@@ -28,6 +28,10 @@ Convert = Callable[[bytes], bytes]
 """From a stored value to a value of another version."""
 
 
+Listener = Callable[[Entry | None, Entry | None], None]
+"""Told (None, new), (old, new) or (old, None)."""
+
+
 class TooOld(Exception):  # noqa: N818  (a fact about a revision, answered with 410)
     """The wanted revision lies before the window."""
 
@@ -111,6 +115,8 @@ class KindCache:
         self._by_namespace: dict[str, _Bucket] = {}
         self._history: deque[Change] = deque()
         self._watchers: dict[Scope, dict[Watcher, None]] = {}
+        self.listeners: list[Listener] = []
+        """Told of every change, before watchers are; add to it before the cache is loaded."""
 
     # ------------------------------------------------------------ reading
 
@@ -195,10 +201,17 @@ class KindCache:
         """Start (over) from a range read at ``revision``; watches end, to resume is too late."""
         self.floor = revision
         self._history.clear()
+        gone = self._all.entries
         self._all = _Bucket()
         self._by_namespace.clear()
         for kv in kvs:
             self._put(self.entry(kv))
+        for listener in self.listeners:
+            for key, old in gone.items():
+                if key not in self._all.entries:
+                    listener(old, None)
+            for key, new in self._all.entries.items():
+                listener(gone.get(key), new)
         for watcher in self.watchers():
             watcher.end()
 
@@ -213,6 +226,8 @@ class KindCache:
         else:
             new = self.entry(event.kv)
             self._put(new)
+        for listener in self.listeners:
+            listener(old, new)
         change = Change(event.revision, old, new)
         history = self._history
         history.append(change)

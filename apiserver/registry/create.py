@@ -19,6 +19,7 @@ from podwire.apiserver.registry import (
     apiservices,
     attempts,
     certificates,
+    escalation,
     meta,
     ownership,
     strategy,
@@ -83,6 +84,7 @@ async def create(
     )
     await server.admission.mutate(review)
     obj = review.obj
+    escalation.check(server, call, kind, obj, None)
     metadata = obj["metadata"]
     generated = identity.give(metadata)
     review.name = metadata.get("name", "")

@@ -17,7 +17,7 @@ from podwire.apiserver import allocation, calls, objects
 from podwire.apiserver.admission.review import Review
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
-from podwire.apiserver.registry import attempts, create, meta, ownership, strategy
+from podwire.apiserver.registry import attempts, create, escalation, meta, ownership, strategy
 from podwire.apiserver.registry.parts import PARTS
 from podwire.client.counters import Response
 
@@ -157,6 +157,7 @@ async def _write(
     )  # fmt: skip
     await server.admission.mutate(review)
     new = review.obj
+    escalation.check(server, call, kind, new, old)
     strategy.on_update(kind, new, old, call.subresource)
     check_update(kind, new, old, call.subresource, call.kind)
     if call.subresource != "status":

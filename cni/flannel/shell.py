@@ -11,8 +11,9 @@ from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.api.times import format_time
 from podwire.api.views import Node
+from podwire.client.accounts import service_account
 from podwire.client.api import STRATEGIC, Client
-from podwire.client.counters import Process, User
+from podwire.client.counters import Process
 from podwire.client.ctx import Ctx
 from podwire.client.hosting import Program
 from podwire.client.informer import Informer, Informers
@@ -40,13 +41,8 @@ class Agent:
         self.process = process
         self.node = process.spec.env.get("NODE_NAME") or process.spec.node
         self.klog = Klog(process, ctx.clock)
-        groups = (
-            "system:serviceaccounts",
-            f"system:serviceaccounts:{process.spec.namespace}",
-            "system:authenticated",
-        )
-        user = User(f"system:serviceaccount:{process.spec.namespace}:flannel", groups)
-        self.client = Client(ctx.api, user, "flanneld/v0.28.9")
+        account = service_account(process.spec.namespace, "flannel")
+        self.client = Client(ctx.api, account, "flanneld/v0.28.9")
         self.programmed: dict[int, dict[str, core.Peer]] = {4: {}, 6: {}}
         """The peers that the kernel knows, by IP version."""
 
@@ -188,7 +184,6 @@ class Agent:
 
     async def _announce(self, conf: core.NetConf, leases: Sequence[core.Me]) -> None:
         """Annotate the own Node and report its network as available; retried until it works."""
-        patch = {"metadata": {"annotations": core.announcement(conf, leases)}}
         now = format_time(self.ctx.clock.now_ns())
         condition = {
             "type": "NetworkUnavailable",
@@ -198,12 +193,15 @@ class Agent:
             "lastTransitionTime": now,
             "lastHeartbeatTime": now,
         }
-        status = {"status": {"conditions": [condition]}}
+        patch = {
+            "metadata": {"annotations": core.announcement(conf, leases)},
+            "status": {"conditions": [condition]},
+        }
         while True:
             try:
-                await self.client.patch(kinds.NODE, self.node, patch)
+                # By the status, as flannel does: its account may write no more of a Node.
                 await self.client.patch(
-                    kinds.NODE, self.node, status, subresource="status", content_type=STRATEGIC
+                    kinds.NODE, self.node, patch, subresource="status", content_type=STRATEGIC
                 )
             except (ApiError, ConnectionError) as error:
                 self.klog.error("kube.go:544", f"Unable to annotate node {self.node}: {error}")

@@ -207,6 +207,15 @@ class _UnreadableError(ValueError):
     """The bytes are not JSON, YAML or protobuf."""
 
 
+def value_of(content_type: str, body: bytes) -> Any:
+    """The JSON value that a body encodes, of whatever kind; None when it cannot be read."""
+    media = content_type.partition(";")[0].strip().lower()
+    try:
+        return _read(media if media in ACCEPTED else JSON_TYPE, body, "")
+    except _UnreadableError:
+        return None
+
+
 def _read(media: str, body: bytes, kind: str) -> Any:
     """The JSON value that the bytes encode; raises _UnreadableError."""
     try:

@@ -186,10 +186,10 @@ CERTIFICATE_SIGNING_REQUEST = _kind(
 CUSTOM_RESOURCE_DEFINITION = _kind(
     "apiextensions.k8s.io/v1", "CustomResourceDefinition", views.CustomResourceDefinition
 )
-ROLE = _idle("rbac.authorization.k8s.io/v1", "Role")
-ROLE_BINDING = _idle("rbac.authorization.k8s.io/v1", "RoleBinding")
-CLUSTER_ROLE = _idle("rbac.authorization.k8s.io/v1", "ClusterRole")
-CLUSTER_ROLE_BINDING = _idle("rbac.authorization.k8s.io/v1", "ClusterRoleBinding")
+ROLE = _kind("rbac.authorization.k8s.io/v1", "Role", views.Object)
+ROLE_BINDING = _kind("rbac.authorization.k8s.io/v1", "RoleBinding", views.Object)
+CLUSTER_ROLE = _kind("rbac.authorization.k8s.io/v1", "ClusterRole", views.ClusterRole)
+CLUSTER_ROLE_BINDING = _kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", views.Object)
 HORIZONTAL_POD_AUTOSCALER = _kind(
     "autoscaling/v2", "HorizontalPodAutoscaler", views.HorizontalPodAutoscaler
 )

@@ -33,7 +33,10 @@ SERVER_NAMES = (
     CONTROL_PLANE_ADDRESS6,
 )
 """What clients may call the API server by."""
-ADMIN = User("kubernetes-admin", ("system:masters", "system:authenticated"))
+ADMIN = User("kubernetes-admin", ("kubeadm:cluster-admins", "system:authenticated"))
+"""Whose certificate a kubeconfig holds; kubeadm's binding makes the group cluster-admin."""
+APISERVER = User("system:apiserver", ("system:masters", "system:authenticated"))
+"""The API server asking itself (upstream's loopback client)."""
 API_PORT = 6443
 MAX_NODES = 1000
 ROOMY = 200
@@ -46,6 +49,8 @@ CNI_PROFILES = ("flannel", "calico")
 PROXY_MODES = ("iptables", "ipvs", "nftables", "ebpf")
 INGRESS_CONTROLLERS = ("nginx", "none")
 TIME_PROFILES = ("fast", "typical", "slow")
+AUTHORIZATION_MODES = ("RBAC", "AlwaysAllow")
+"""``RBAC`` is kubeadm's ``Node,RBAC``."""
 IP_FAMILIES = ("ipv4", "ipv6", "dual")
 """kind's ``networking.ipFamily``."""
 ZONE_LABEL = "topology.kubernetes.io/zone"
@@ -64,6 +69,12 @@ class ClusterSettings:
     """The Ingress controller that the cluster is born with."""
     ip_family: str = "ipv4"
     """``dual``: nodes, pods and Services have IPv6 addresses too; ``ipv6``: none of IPv4."""
+    authorization_mode: str = "RBAC"
+    """``AlwaysAllow``: any authenticated identity may do everything."""
+    audit_policy_file: str = ""
+    """What of requests is logged, as kube-apiserver's flag of that name; "": nothing."""
+    audit_log_path: str = ""
+    """The file that it is logged to, ``-`` for standard output."""
     zones: tuple[str, ...] = ()
     """Availability zones; the nodes take turns in them. None: nodes have no zone."""
 
@@ -74,11 +85,14 @@ class ClusterSettings:
             ("time-profile", self.time_profile, TIME_PROFILES),
             ("ingress", self.ingress, INGRESS_CONTROLLERS),
             ("ip-family", self.ip_family, IP_FAMILIES),
+            ("authorization-mode", self.authorization_mode, AUTHORIZATION_MODES),
         ):
             if value not in options:
                 raise ValueError(
                     f"{field}: {value!r} is not modelled; choose {' or '.join(options)}"
                 )
+        if bool(self.audit_policy_file) != bool(self.audit_log_path):
+            raise ValueError("audit-policy-file and audit-log-path: give both, or none of them")
         if not 1 <= self.nodes <= MAX_NODES:
             raise ValueError(f"nodes: {self.nodes} is not between 1 and {MAX_NODES}")
         for index, zone in enumerate(self.zones):

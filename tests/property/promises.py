@@ -132,7 +132,8 @@ class Promises:
     def _by_others(self, pod):
         node = self.caches.of(kinds.NODE).get("", pod.spec.node_name)
         evicting = node is None or any(t.effect == "NoExecute" for t in node.view.spec.taints)
-        return pod.metadata.uid in self.excused or evicting
+        marked = pod.condition("DisruptionTarget") is not None
+        return pod.metadata.uid in self.excused or evicting or marked
 
     # ------------------------------------------------------------ Deployments
 
@@ -293,6 +294,8 @@ class Promises:
             self._break(f"{pod.metadata.name} was replaced in spite of OnDelete")
             return
         nodes = self._by_node(app)
+        if any(self._available(p, 0) for p in nodes.get(pod.spec.node_name, ())):
+            return  # its successor serves
         names = [e.view.metadata.name for e in self.caches.of(kinds.NODE).entries()]
         down = sum(not any(self._available(p, 0) for p in nodes.get(name, ())) for name in names)
         most = max(max(self._limits(view, len(names))) for view in views)

@@ -20,8 +20,8 @@ LOST_FOR_S = 20
 
 def template(app, version, flavour, rng):
     """A pod template. ``flavour``: slow ones are Ready late, broken ones never."""
-    probe = {"httpGet": {"path": "/", "port": 1 if flavour == "broken" else PORT}}
-    probe |= {"periodSeconds": rng.choice([1, 2]), "failureThreshold": rng.choice([1, 3])}
+    probe = {"tcpSocket": {"port": 1 if flavour == "broken" else PORT}}
+    probe |= {"periodSeconds": rng.choice([1, 2, 3]), "failureThreshold": rng.choice([1, 3])}
     if flavour == "slow":
         probe["initialDelaySeconds"] = rng.choice([2, 5])
     server = {
@@ -288,7 +288,7 @@ class Rollouts:
         """Broken pods below a partition, under OnDelete, or of an ordered StatefulSet that waits
         for them, are the user's to delete (documentation, "Forced rollback").
         """
-        self.cluster.sleep(40.0)
+        self.cluster.sleep(10.0)
         for pod in self._pods():
             if pod.metadata.annotations.get("is") == "broken":
                 self.promises.excuse(pod)

@@ -27,6 +27,8 @@ _ALIASES = {
     "nproc": "uname", "rm": "rm", "mkdir": "touch", "mv": "cp", "tput": "stty",
     "gawk": "awk", "mawk": "awk", "tac": "lines", "rev": "lines", "nl": "lines",
     "busybox": "busybox", "basename": "names", "dirname": "names", "free": "memory",
+    "nice": "timeout", "nohup": "timeout", "setsid": "timeout", "stdbuf": "timeout",
+    "realpath": "names", "rmdir": "touch", "mktemp": "touch", "paste": "lines", "fold": "lines",
     "top": "memory", "df": "disks", "du": "disks",
 }  # fmt: skip
 
@@ -42,6 +44,17 @@ TOOLS: dict[str, str] = {
 }
 """Command name -> module."""
 
+UNMODELLED = (
+    "apk", "apt", "apt-get", "chgrp", "chmod", "chown", "cmp", "column", "comm", "ctr", "diff",
+    "dmesg", "dpkg", "file", "ftp", "git", "gunzip", "gzip", "hexdump", "htop", "install", "jq",
+    "kill", "killall", "less", "ln", "lsof", "lspci", "make", "more", "mount", "nano", "ncat",
+    "nerdctl", "ngrep", "nmap", "od", "openssl", "patch", "perl", "pgrep", "pip", "pkill",
+    "python", "python3", "readlink", "shuf", "socat", "split", "ssh", "stat", "strace", "strings",
+    "su", "sudo", "sync", "systemctl", "tree", "tshark", "umount", "unzip", "vi", "vim", "watch",
+    "xxd", "yum", "zcat",
+)  # fmt: skip
+"""What images of shells and tools may have and podwire does not: said so, not "not found"."""
+
 SERVER_TOOLS = (
     "awk", "mawk", "expr", "tac", "nl", "sh", "bash", "dash", "cat", "ls", "echo", "printf", "env",
     "printenv", "grep", "egrep",
@@ -49,7 +62,7 @@ SERVER_TOOLS = (
     "kill", "stat", "readlink",
     "hostname", "id", "whoami", "uname", "nproc", "test", "[", "true", "false", "basename",
     "dirname", "tee", "touch", "rm", "mkdir", "curl", "getent", "timeout", "xargs", "which", "yes",
-    "df", "du", "find",
+    "df", "du", "find", "nice", "nohup", "realpath", "rmdir", "mktemp", "paste", "fold", "rev",
     "tar", "dd", "cp", "mv", "stty", "tput", *_SUMS,
 )  # fmt: skip
 """What a Debian-based server image has: no dig, no ip, no ping, no ps."""

@@ -15,17 +15,24 @@ Test = Callable[[str, bool], bool]
 
 
 @dataclass(slots=True)
-class _Query:
-    """What to look for, and what to do with it."""
+class _Group:
+    """One alternative (of ``-o``): tests that must all hold, and what is done then."""
 
-    tests: list[list[Test]] = field(default_factory=lambda: [[]])
-    """Alternatives (``-o``) of tests that must all hold."""
-    least: int = 0
-    most: int = 1000
-    action: str = "print"
+    tests: list[Test] = field(default_factory=list)
+    action: str = ""
     words: list[str] = field(default_factory=list)
     """Of ``-exec``."""
     together: bool = False
+    found: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Query:
+    """What to look for."""
+
+    groups: list[_Group] = field(default_factory=lambda: [_Group()])
+    least: int = 0
+    most: int = 1000
 
 
 async def run(command: Command) -> int:
@@ -37,30 +44,36 @@ async def run(command: Command) -> int:
     while words and words[0][:1] not in {"-", "!", "("}:
         roots.append(words.pop(0))
     query = _query(command, words)
-    found: list[str] = []
+    if not any(group.action for group in query.groups):
+        for group in query.groups:
+            group.action = "print"
     status = 0
     for root in roots or ["."]:
         path = command.path(root)
         if entries(command, path) is None and path not in command.env.list_files(path):
-            quoted = root if command.image.busybox else f"\u2018{root}\u2019"
+            quoted = root if command.image.busybox else f"'{root}'"
             status = command.fail(f"{quoted}: No such file or directory")
             continue
-        _walk(command, query, root, 0, found)
-    return await _act(command, query, found) or status
+        _walk(command, query, root, 0)
+    for group in query.groups:
+        status = await _act(command, group) or status
+    return status
 
 
-def _walk(command: Command, query: _Query, shown: str, depth: int, found: list[str]) -> None:
+def _walk(command: Command, query: _Query, shown: str, depth: int) -> None:
     path = command.path(shown)
     inside = entries(command, path)
     folder = inside is not None
-    fits = any(all(test(shown, folder) for test in group) for group in query.tests)
-    if depth >= query.least and fits:
-        found.append(shown)
-    if len(found) > MAX_FOUND:
-        raise UsageError(f"not modelled: more than {MAX_FOUND} files")
+    if depth >= query.least:
+        for group in query.groups:
+            if all(test(shown, folder) for test in group.tests):
+                group.found.append(shown)
+                if len(group.found) > MAX_FOUND:
+                    raise UsageError(f"not modelled: more than {MAX_FOUND} files")
+                break
     if depth < query.most:
         for name in sorted(inside or {}):
-            _walk(command, query, f"{shown.rstrip('/')}/{name}", depth + 1, found)
+            _walk(command, query, f"{shown.rstrip('/')}/{name}", depth + 1)
 
 
 def _query(command: Command, words: list[str]) -> _Query:
@@ -71,11 +84,11 @@ def _query(command: Command, words: list[str]) -> _Query:
             wanted = not wanted
             continue
         if word in {"-o", "-or"}:
-            query.tests.append([])
+            query.groups.append(_Group())
         elif word in {"-print", "-print0", "-delete"}:
-            query.action = word[1:]
+            query.groups[-1].action = word[1:]
         elif word in {"-exec", "-ok"}:
-            _exec(query, words)
+            _exec(query.groups[-1], words)
         elif word in {"-maxdepth", "-mindepth"}:
             number = words.pop(0) if words else ""
             if not number.isdigit():
@@ -86,7 +99,7 @@ def _query(command: Command, words: list[str]) -> _Query:
                 query.least = int(number)
         elif word not in {"-a", "-and", "-xdev", "-follow", "-L", "-depth"}:
             test = _test(command, word, words)
-            query.tests[-1].append(test if wanted else _not(test))
+            query.groups[-1].tests.append(test if wanted else _not(test))
         wanted = True
     return query
 
@@ -95,13 +108,13 @@ def _not(test: Test) -> Test:
     return lambda path, folder: not test(path, folder)
 
 
-def _exec(query: _Query, words: list[str]) -> None:
-    query.action = "exec"
+def _exec(group: _Group, words: list[str]) -> None:
+    group.action = "exec"
     while words and words[0] not in {";", "+"}:
-        query.words.append(words.pop(0))
-    if not words or not query.words:
+        group.words.append(words.pop(0))
+    if not words or not group.words:
         raise UsageError("missing argument to `-exec'")
-    query.together = words.pop(0) == "+"
+    group.together = words.pop(0) == "+"
 
 
 def _test(command: Command, word: str, words: list[str]) -> Test:
@@ -145,20 +158,20 @@ def _size(command: Command, text: str) -> Test:
     return fits
 
 
-async def _act(command: Command, query: _Query, found: list[str]) -> int:
-    if query.action in {"print", "print0"}:
-        end = "\0" if query.action == "print0" else "\n"
-        command.out("".join(f"{path}{end}" for path in found))
-    elif query.action == "delete":
-        for path in found:
+async def _act(command: Command, group: _Group) -> int:
+    if group.action in {"print", "print0"}:
+        end = "\0" if group.action == "print0" else "\n"
+        command.out("".join(f"{path}{end}" for path in group.found))
+    elif group.action == "delete":
+        for path in group.found:
             if entries(command, command.path(path)) is None:
                 await command.env.remove_file(command.path(path))
-    elif query.together:
-        words = [word for word in query.words if word != "{}"]
-        if found and await command.runner.run_argv([*words, *found], command):
+    elif group.together:
+        words = [word for word in group.words if word != "{}"]
+        if group.found and await command.runner.run_argv([*words, *group.found], command):
             return 1
     else:
-        for path in found:
-            words = [word.replace("{}", path) for word in query.words]
+        for path in group.found:
+            words = [word.replace("{}", path) for word in group.words]
             await command.runner.run_argv(words, command)
     return 0

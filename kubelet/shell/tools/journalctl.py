@@ -57,7 +57,7 @@ def _options(command: Command) -> dict[str, str]:
             if name not in long or name == "until":
                 raise UsageError(f"not modelled: {word}")
             name = long[name]
-        elif word.startswith("-"):
+        elif word.startswith("-") and name:
             while name[:1] in {"f", "r", "x", "e", "q", "b", "k"} and len(name) > 1:
                 given[name[0]] = ""
                 name = name[1:]

@@ -75,7 +75,7 @@ def _top(command: Command, total: int, used: int) -> str:
     since = f"{up_min // 60}:{up_min % 60:02}" if up_min >= 60 else f"{up_min} min"
     mib = 1 << 20
     text = (
-        f"top - {now // 3600:02}:{now // 60 % 60:02}:{now % 60:02} up {since},  0 users,  "
+        f"top - {now // 3600:02}:{now // 60 % 60:02}:{now % 60:02} up {since},  0 user,  "
         "load average: 0.00, 0.00, 0.00\n"
         f"Tasks: {len(processes):3} total,   1 running, {len(processes) - 1:3} sleeping,   "
         "0 stopped,   0 zombie\n"

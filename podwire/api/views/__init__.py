@@ -100,6 +100,7 @@ from podwire.api.views.policy import (
     PodDisruptionBudgetStatus,
 )
 from podwire.api.views.quota import ResourceQuota
+from podwire.api.views.rbac import ClusterRole
 from podwire.api.views.service import (
     ClientIPConfig,
     Endpoint,
@@ -141,6 +142,7 @@ __all__ = [
     "Affinity",
     "CertificateSigningRequest",
     "ClientIPConfig",
+    "ClusterRole",
     "Condition",
     "ConfigMap",
     "ConfigMapVolume",

@@ -1,4 +1,4 @@
-"""Flannel: ConfigMap, ServiceAccount, DaemonSet.
+"""Flannel: ConfigMap, ServiceAccount with its rights, DaemonSet.
 
 Source of the shape: flannel Documentation/kube-flannel.yml (here in kube-system).
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 
 from podwire.api.view import JSON
+from podwire.sim.addons import rbac
 from podwire.sim.addons.base import NODE_NAME_ENV, config_map, daemon_set, service_account
 from podwire.sim.settings import ClusterSettings
 
@@ -40,6 +41,15 @@ def objects(settings: ClusterSettings) -> list[JSON]:
     }
     return [
         service_account("flannel"),
+        rbac.role(
+            "flannel",
+            [
+                rbac.rule([""], ["pods"], ["get"]),
+                rbac.rule([""], ["nodes"], ["get", "list", "watch"]),
+                rbac.rule([""], ["nodes/status"], ["patch"]),
+            ],
+        ),
+        rbac.binding("flannel", "flannel", [rbac.account("flannel")]),
         config_map("kube-flannel-cfg", data, labels),
         daemon_set(
             "kube-flannel-ds",

@@ -1,4 +1,4 @@
-"""kube-proxy: ConfigMap, ServiceAccount, DaemonSet.
+"""kube-proxy: ConfigMap, ServiceAccount with its rights, DaemonSet.
 
 Source of the shape: kubeadm phases/addons/proxy.
 """
@@ -6,6 +6,7 @@ Source of the shape: kubeadm phases/addons/proxy.
 from __future__ import annotations
 
 from podwire.api.view import JSON
+from podwire.sim.addons import rbac
 from podwire.sim.addons.base import NODE_NAME_ENV, config_map, daemon_set, service_account
 from podwire.sim.settings import KUBERNETES_VERSION, ClusterSettings
 
@@ -61,6 +62,7 @@ def objects(settings: ClusterSettings) -> list[JSON]:
     config = config_text(settings)
     return [
         service_account("kube-proxy"),
+        rbac.binding("kubeadm:node-proxier", "system:node-proxier", [rbac.account("kube-proxy")]),
         config_map("kube-proxy", {"config.conf": config}, {"app": "kube-proxy"}),
         daemon_set(
             "kube-proxy",

@@ -24,6 +24,7 @@ from tests.unit.programs.fakes import Captured, FakeProcess, spec
 from tests.unit.programs.flatnet import FlatNet
 
 IMAGE = "nicolaka/netshoot"
+FILES = {"/data/a.txt": b"one\ntwo\n", "/etc/hostname": b"web-1\n"}
 
 
 def execute(
@@ -32,7 +33,7 @@ def execute(
     """Run a command in a container: code, stdout, stderr, the container."""
 
     async def main(env: Env) -> tuple[int, str, str, FakeProcess]:
-        process = FakeProcess(FlatNet(), spec(image), {"/data/a.txt": b"one\ntwo\n"})
+        process = FakeProcess(FlatNet(), spec(image), FILES)
         captured = Captured(env, process, stdin)
         captured.env.tty = tty
         code = await exec_command(captured.env, argv)
