@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from podwire.apiserver import (
 from podwire.apiserver.accounts import ServiceAccounts
 from podwire.apiserver.admission import PLUGINS, Chain
 from podwire.apiserver.admission.webhooks.dispatch import Webhooks
-from podwire.apiserver.allocation.ranges import FOLDER, Ranges
+from podwire.apiserver.allocation.ranges import FOLDER, Ranges, ready_cidrs
 from podwire.apiserver.cache.entry import Entry, Representation
 from podwire.apiserver.cache.hub import Caches
 from podwire.apiserver.calls import Call
@@ -94,7 +95,8 @@ class Apiserver:
         self.caches = Caches(store, world.clock, world.rng, kinds.STORED, world.log)
         self.authorizer = authorizer.Authorizer(self, self.config.authorization_mode)
         low_high = self.config.node_port_range
-        self.ranges = Ranges(self.config.service_cidr, low_high, world.rng)
+        added = partial(ready_cidrs, self.caches.of(kinds.SERVICE_CIDR))
+        self.ranges = Ranges(self.config.service_cidr, low_high, world.rng, added)
         self.caches.sink(FOLDER, self.ranges.see)
         self.routes = Routes()
         self.watch_rng = world.rng.child("watch")

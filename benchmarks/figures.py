@@ -374,6 +374,13 @@ def scheduler() -> dict[str, str]:
     return measured()
 
 
+def rollout() -> dict[str, str]:
+    """A rolling update of 100 replicas in virtual time."""
+    from benchmarks.rollout import rollout as measured  # noqa: PLC0415  it imports the product
+
+    return measured()
+
+
 def kernelcost() -> dict[str, str]:
     """What this machine's kernel takes for a rule and a lookup."""
     from benchmarks.kernelcost import kernelcost as measured  # noqa: PLC0415  only when asked
@@ -396,6 +403,7 @@ ALL: dict[str, Callable[[], dict[str, str]]] = {
     "ruletext": ruletext,
     "scheduler": scheduler,
     "rbac": rbac,
+    "rollout": rollout,
     "kernelcost": kernelcost,
     "store": store,
     "api": api,

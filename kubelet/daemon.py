@@ -13,16 +13,19 @@ from podwire.client.api import Client
 from podwire.client.ctx import Ctx
 from podwire.client.informer import Informers
 from podwire.client.recorder import Recorder
+from podwire.kubelet import telling
 from podwire.kubelet.disk import NodeDisk
 from podwire.kubelet.images import Images
 from podwire.kubelet.journal import Journal
 from podwire.kubelet.network import NodeNetwork, collect_garbage
 from podwire.kubelet.node import NodeAgent
+from podwire.kubelet.resize import retry
+from podwire.kubelet.shutdown import reject
 from podwire.kubelet.sources import Sources
 from podwire.kubelet.state import Kubelet, KubeletConfig
 from podwire.kubelet.static import StaticPods, is_mirror
 from podwire.kubelet.status import StatusManager
-from podwire.kubelet.worker import PodWorker
+from podwire.kubelet.worker import TERMINAL, PodWorker
 from podwire.runtime.tasks import Nursery
 
 
@@ -67,6 +70,8 @@ async def _serve(kubelet: Kubelet, factory: Informers) -> None:
     ctx, config, nursery = kubelet.ctx, kubelet.config, kubelet.nursery
     agent = NodeAgent(kubelet)
     kubelet.network.on_change = agent.kick
+    kubelet.report = agent.kick
+    kubelet.images.on_change = agent.kick_later
     left = await collect_garbage(ctx.fabric, ctx.cni, config.node)
     if left:
         ctx.log.info("removed sandboxes of an earlier kubelet", node=config.node, count=left)
@@ -75,9 +80,11 @@ async def _serve(kubelet: Kubelet, factory: Informers) -> None:
     nursery.start(agent.run(), name=f"kubelet {config.node} status")
     nursery.start(agent.hold_lease(), name=f"kubelet {config.node} lease")
     pods = factory.informer(kinds.POD, field_selector=f"spec.nodeName={config.node}")
+    pods.on_change(partial(telling.changed, kubelet.journal))
     nodes = factory.informer(kinds.NODE, field_selector=f"metadata.name={config.node}")
     nursery.start(factory.run(), name=f"kubelet {config.node} informers")
-    statics = StaticPods(kubelet, partial(nodes.get, "", config.node))
+    kubelet.node = partial(nodes.get, "", config.node)
+    statics = StaticPods(kubelet)
     if config.streams is not None:
         config.streams.register(kubelet)
     try:
@@ -113,6 +120,10 @@ def _pod_changed(kubelet: Kubelet, statics: StaticPods, old: Pod | None, new: Po
     if new is None:
         return
     worker = kubelet.workers.get(new.metadata.uid)
+    if worker is None and kubelet.shutting_down:
+        if new.status.phase not in TERMINAL and not new.metadata.deletion_timestamp:
+            reject(kubelet, new)
+        return
     if worker is None:
         worker = kubelet.workers[new.metadata.uid] = PodWorker(kubelet, new)
         kubelet.nursery.start(_live(kubelet, worker), name=f"pod {new.key} {new.metadata.uid}")
@@ -126,6 +137,7 @@ async def _live(kubelet: Kubelet, worker: PodWorker) -> None:
         await worker.run()
     finally:
         worker.done = True
+        retry(kubelet)
         if worker.gone:
             kubelet.workers.pop(worker.pod.metadata.uid, None)
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 from podwire.api.status import ApiError
-from podwire.kubelet import programs
+from podwire.kubelet import cri, programs
 from podwire.kubelet.pids import SIGNALS, Proc
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.state import Instance, Kubelet
@@ -57,6 +57,7 @@ class Session:
             tty=tty,
             size=lambda: self._size,
             drained=self._outbox.drained,
+            node=cri.Runtime(kubelet),
         )
         self._release = partial(ctx.sockets.release, owner)
         self._task = instance.tasks.start(

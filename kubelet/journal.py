@@ -26,11 +26,11 @@ class Journal:
         self._clock = clock
         self.entries: deque[Entry] = deque(maxlen=KEPT)
 
-    def info_s(self, source: str, message: str, **values: Any) -> None:
+    def info_s(self, source: str, message: str, /, **values: Any) -> None:
         """``InfoS``."""
         self._add("I", source, structured(message, values))
 
-    def error_s(self, source: str, message: str, **values: Any) -> None:
+    def error_s(self, source: str, message: str, /, **values: Any) -> None:
         """``ErrorS``."""
         self._add("E", source, structured(message, values))
 

@@ -8,6 +8,7 @@ from functools import partial
 
 from podwire.client.counters import ContainerSpec, ToolResult
 from podwire.kubelet import programs
+from podwire.kubelet.cri import Runtime
 from podwire.kubelet.pids import ProcFiles
 from podwire.kubelet.programs.env import ExecEnv, no_stdin
 from podwire.kubelet.programs.image import NODE_IMAGE
@@ -55,6 +56,7 @@ async def run(kubelet: Kubelet, argv: Sequence[str], stdin: bytes) -> ToolResult
         read_stdin=read_stdin,
         list_files=listed,
         kill=partial(kubelet.pids.kill, uid=0),
+        node=Runtime(kubelet),
     )
     try:
         async with asyncio.timeout(LIMIT_S):

@@ -8,7 +8,6 @@ folder (every 20 s) has that effect; here it comes at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -41,10 +40,8 @@ def is_mirror(pod: Pod) -> bool:
 class StaticPods:
     """The static pods of one node."""
 
-    def __init__(self, kubelet: Kubelet, node: Callable[[], Node | None]) -> None:
-        """``node``: the Node object as far as it is known; it owns the mirror pods."""
+    def __init__(self, kubelet: Kubelet) -> None:
         self._kubelet = kubelet
-        self._node = node
         self._files: dict[str, JSON] = {}
         """Pods by path of their manifest."""
         self._wanted: dict[str, JSON] = {}
@@ -204,7 +201,7 @@ class StaticPods:
                 if not is_gone(error):
                     raise
         elif worker is not None and not worker.ending.is_set():
-            node, wanted = self._node(), self._wanted.get(key)
+            node, wanted = self._kubelet.node(), self._wanted.get(key)
             if node is None or wanted is None:
                 return
             owner = {

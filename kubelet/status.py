@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from structlog.typing import FilteringBoundLogger
@@ -31,6 +32,7 @@ class _Entry:
     """Of the object that the last write left."""
     delete: bool = False
     busy: bool = False
+    task: asyncio.Task[None] | None = None
     target: str = ""
     """The uid of the API object: the pod's own, its mirror's, or "" while there is none."""
 
@@ -107,7 +109,13 @@ class StatusManager:
         if not entry.busy:
             entry.busy = True
             name = f"status {entry.namespace}/{entry.name}"
-            self._nursery.start(self._sync(entry), name=name)
+            entry.task = self._nursery.start(self._sync(entry), name=name)
+
+    async def flush(self) -> None:
+        """Wait until everything that is wanted now was written."""
+        for entry in list(self._entries.values()):
+            if entry.busy and entry.task is not None:
+                await asyncio.shield(entry.task)
 
     async def _sync(self, entry: _Entry) -> None:
         delay_s = RETRY_FIRST_S

@@ -82,10 +82,10 @@ def reconcile(
 
 def _leaving(rs: ReplicaSet, pod: Pod) -> bool:
     """Whether the pod is its own and terminates (controller.IsPodTerminating)."""
+    if not pod.metadata.deletion_timestamp or pod.status.phase in {"Succeeded", "Failed"}:
+        return False
     owner = pod.metadata.controller()
-    mine = owner is not None and owner.uid == rs.metadata.uid
-    running = pod.status.phase not in {"Succeeded", "Failed"}
-    return bool(mine and running and pod.metadata.deletion_timestamp)
+    return owner is not None and owner.uid == rs.metadata.uid
 
 
 def _scale(

@@ -8,10 +8,12 @@ from its ``Process``.
 from __future__ import annotations
 
 import errno
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from podwire.client.counters import ContainerSpec, Fabric, Sockets
+from podwire.api.view import JSON
+from podwire.client.counters import ContainerSpec, ExecSession, Fabric, LogOptions, Sockets
 from podwire.kubelet.files import Stat
 from podwire.runtime.ports import Clock, Rng
 
@@ -51,6 +53,48 @@ def no_files(_prefix: str) -> Sequence[str]:
     return ()
 
 
+class NodeTools(Protocol):
+    """What commands may ask of the node's kubelet and container runtime.
+
+    Objects have the form of CRI's JSON (k8s.io/cri-api runtime/v1), as crictl prints it.
+    """
+
+    def pods(self) -> list[JSON]:
+        """The pod sandboxes (``PodSandbox``)."""
+
+    def containers(self) -> list[JSON]:
+        """The containers (``Container``), ended ones included."""
+
+    def images(self) -> list[JSON]:
+        """The images on the node's disk (``Image``)."""
+
+    def status(self, id: str) -> JSON:
+        """``status`` (ContainerStatus, PodSandboxStatus) and ``info`` of an id. Raises KeyError."""
+
+    def netns(self, pid: int) -> str | None:
+        """The network namespace of a process by its id on the node; None: no such process."""
+
+    def usage(self, id: str) -> tuple[int, int] | None:
+        """Cores in units of 1e-9 and bytes that a container used in the last window; None for
+        one that has not lived through it.
+        """
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes of memory: all and used."""
+
+    def log(self, id: str, options: LogOptions) -> AsyncIterator[bytes]:
+        """A container's log. Raises KeyError."""
+
+    def execute(self, id: str, argv: Sequence[str]) -> ExecSession:
+        """Start a command in a running container. Raises KeyError."""
+
+    def network_ready(self) -> bool:
+        """Whether CNI is configured."""
+
+    def journal(self) -> list[tuple[int, str]]:
+        """Wall time in nanoseconds and line of what kubelet logged."""
+
+
 @dataclass(slots=True)
 class ExecEnv:
     """One command's surroundings. Files and sockets are the container's own."""
@@ -86,3 +130,5 @@ class ExecEnv:
     """Columns and rows of the terminal; (0, 0) until a client told."""
     drained: Callable[[], Awaitable[None]] = no_wait
     """Waits while too much output is unread: for those who print without end."""
+    node: NodeTools | None = None
+    """The node's kubelet and runtime; None for process 1 of a container."""

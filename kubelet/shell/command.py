@@ -241,9 +241,18 @@ class Command:
             raise UsageError(f"{name}: No such file or directory")
         return result.stdout.encode()
 
-    async def inputs(self, names: Sequence[str]) -> list[tuple[str, bytes]]:
-        """(name, content) of each file, or of stdin when none is named."""
-        return [
-            (name, await self.stdin.all() if name == "-" else await self.load(name))
-            for name in names or ["-"]
-        ]
+    async def inputs(self, names: Sequence[str], words: str = "{}") -> list[tuple[str, bytes]]:
+        """(name, content) of each file, or of stdin when none is named. Raises UsageError with
+        the name in ``words`` (what GNU's tools say; busybox's say just the name).
+        """
+        found = []
+        for name in names or ["-"]:
+            try:
+                data = await self.stdin.all() if name == "-" else await self.load(name)
+            except UsageError as error:
+                if self.image.busybox or not str(error).startswith(f"{name}: "):
+                    raise
+                rest = str(error).removeprefix(name)
+                raise UsageError(words.format(name) + rest, error.code) from None
+            found.append((name, data))
+        return found

@@ -69,7 +69,7 @@ class NeighbourTable:
     def clone(self, fresh: Callable[[Skb], Skb]) -> NeighbourTable:
         """An independent copy; ``fresh`` maps a queued skb to its copy."""
         copy = NeighbourTable()
-        for key, entry in self.entries.items():
+        for entry in self.entries.values():
             twin = msgspec.structs.replace(entry)
             if entry.waiting:
                 twin.waiting = tuple(

@@ -281,9 +281,12 @@ class VirtualCluster:
         """It comes back. Raises ConnectionError when the node has no power."""
         self.run(self.cluster.machines.start_kubelet(node))
 
-    def power_off(self, node: str) -> None:
-        """Pull a node's plug: kernel, kubelet and programs are gone, the disk stays."""
-        self.run(self.cluster.machines.power_off(node))
+    def power_off(self, node: str, *, graceful: bool = False) -> None:
+        """Pull a node's plug: kernel, kubelet and programs are gone, the disk stays.
+
+        ``graceful``: its kubelet ends its pods before.
+        """
+        self.run(self.cluster.machines.power_off(node, graceful=graceful))
 
     def power_on(self, node: str) -> None:
         """It boots, with a new boot id; its kubelet starts."""

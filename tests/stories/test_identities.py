@@ -132,6 +132,11 @@ metadata: {{name: all}}
 spec: {{podSelector: {{}}, policyTypes: [Ingress], ingress: [{{}}]}}
 ---
 apiVersion: v1
+kind: Secret
+type: kubernetes.io/service-account-token
+metadata: {{name: old-token, annotations: {{kubernetes.io/service-account.name: default}}}}
+---
+apiVersion: v1
 kind: Namespace
 metadata: {{name: short}}
 """
@@ -175,6 +180,7 @@ def test_no_room_asks_for_what_it_may_not(refusals):
     assert refused == []
     assert cluster.get(kinds.NAMESPACE, "short", "") is None
     assert cluster.get(kinds.CLUSTER_ROLE, "view", "").rules
+    assert cluster.get(kinds.SECRET, "old-token").data["token"]
 
 
 def test_a_pods_token_is_who_it_is_at_the_modelled_address(refusals):

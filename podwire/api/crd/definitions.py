@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from podwire.api import names
+from podwire.api.cel import rules
 from podwire.api.crd import defaultrules, naming, schemarules, structural
 from podwire.api.crd.served import is_true
 from podwire.api.validation.extension import client_config
@@ -172,7 +173,7 @@ def _spec(errors: Errors, spec: JSON, old: JSON | None) -> None:
         name = version.get("name", "")
         if wrong := names.dns1035_label(name):
             errors.invalid(f"spec.versions[{i}].name", name, ",".join(wrong))
-        _version(errors, version, f"spec.versions[{i}]", shared, inside=True)
+        _version(errors, version, old, f"spec.versions[{i}]", shared, inside=True)
     if len({version.get("name") for version in versions}) < len(versions):
         errors.invalid("spec.versions", versions, "must contain unique version names")
     if sum(1 for version in versions if version.get("storage")) != 1:
@@ -180,7 +181,7 @@ def _spec(errors: Errors, spec: JSON, old: JSON | None) -> None:
         errors.invalid("spec.versions", versions, why)
     _all_names(errors, spec.get("names") or {})
     if versions:
-        _version(errors, versions[0], "spec", shared, inside=False)
+        _version(errors, versions[0], old, "spec", shared, inside=False)
     if spec.get("preserveUnknownFields") and not (old and old["spec"].get("preserveUnknownFields")):
         why = (
             "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in "
@@ -191,15 +192,17 @@ def _spec(errors: Errors, spec: JSON, old: JSON | None) -> None:
 
 
 def _version(
-    errors: Errors, version: JSON, path: str, shared: dict[str, bool], *, inside: bool
-) -> None:
+    errors: Errors, version: JSON, old: JSON | None, path: str, shared: dict[str, bool],
+    *, inside: bool,
+) -> None:  # fmt: skip
     """What a version says, where upstream looks for it: in the version, or shared above."""
     if inside:
         _deprecation(errors, version, path)
     with_status = (version.get("subresources") or {}).get("status") is not None
     if shared["schema"] is not inside:
         where = f"{path}.schema" if inside else f"{path}.validation"
-        _schema(errors, version.get("schema"), with_status, where)
+        before = _before(old, version.get("name", ""))
+        _schema(errors, version.get("schema"), before, with_status, where)
     if shared["subresources"] is not inside:
         _scale(errors, (version.get("subresources") or {}).get("scale"), f"{path}.subresources")
     if shared["additionalPrinterColumns"] is not inside:
@@ -231,7 +234,17 @@ def _deprecation(errors: Errors, version: JSON, path: str) -> None:
             break
 
 
-def _schema(errors: Errors, validation: JSON | None, with_status: bool, path: str) -> None:
+def _before(old: JSON | None, name: str) -> JSON | None:
+    """The schema that a version had before an update."""
+    versions = old["spec"].get("versions") or () if old is not None else ()
+    found = next((version for version in versions if version["name"] == name), {})
+    schema: JSON | None = (found.get("schema") or {}).get("openAPIV3Schema")
+    return schema
+
+
+def _schema(
+    errors: Errors, validation: JSON | None, old: JSON | None, with_status: bool, path: str
+) -> None:
     schema = (validation or {}).get("openAPIV3Schema")
     path = f"{path}.openAPIV3Schema"
     if schema is None:
@@ -261,6 +274,8 @@ def _schema(errors: Errors, validation: JSON | None, with_status: bool, path: st
     schemarules.check(errors, schema, path)
     if unfit and len(errors.causes) == before:
         errors.invalid(path, "", unfit)
+    if len(errors.causes) == before:
+        rules.check(schema, path, errors, old)
 
 
 def _all_names(errors: Errors, wanted: JSON) -> None:

@@ -7,7 +7,6 @@ validator.go) and pkg/apiserver/schema/{objectmeta,listtype}.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from podwire.api import names
@@ -24,9 +23,6 @@ from podwire.api.view import JSON
 if TYPE_CHECKING:
     from podwire.api.crd.served import Custom
 
-Rules = Callable[["Custom", JSON, "JSON | None"], Sequence[Cause]]
-"""Checks an object (as the successor of another) by the rules in CEL of its schema."""
-
 _BLOCKING = frozenset((
     "FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany",
     "FieldValueTypeInvalid",
@@ -40,7 +36,7 @@ MAX_REPLICAS = 2**31 - 1
 
 
 def complaints(
-    kind: Kind[Any], custom: Custom, new: JSON, old: JSON | None, subresource: str, rules: Rules
+    kind: Kind[Any], custom: Custom, new: JSON, old: JSON | None, subresource: str
 ) -> list[Cause]:
     """Everything wrong with an object, as the successor of ``old``."""
     errors = Errors()
@@ -64,13 +60,13 @@ def complaints(
         embedded(errors, schema, new, "")
     if custom.unique and (old is None or not _doubles(schema, old)):
         errors.causes += _doubles(schema, new)
-    if custom.ruled:
+    if custom.rules is not None:
         if any(cause.reason in _BLOCKING for cause in errors.causes):
             errors.causes.append(
                 Cause("FieldValueInvalid", f"Invalid value: null: {_UNCHECKED}", "<nil>")
             )
         else:
-            errors.causes += rules(custom, new, old)
+            custom.rules.validate(new, old, errors, [])  # what is forgiven is not told
     return errors.causes
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import msgspec
 
+from podwire.api.cel.rules import Rules, compile_rules
 from podwire.api.crd import objects, ownership
 from podwire.api.crd.coercion import coerced, fill, read_metadata
 from podwire.api.crd.nodes import Node, root
@@ -68,9 +68,11 @@ class Custom:
         return ownership.plan(self.schema) if self.schema else schemaless()
 
     @cached_property
-    def ruled(self) -> bool:
-        """Whether the schema has rules in CEL."""
-        return _mentions(self.schema, "x-kubernetes-validations")
+    def rules(self) -> Rules | None:
+        """The schema's rules in CEL, None when it has none."""
+        if self.schema is None or not _mentions(self.schema, "x-kubernetes-validations"):
+            return None
+        return compile_rules(self.schema)
 
     @cached_property
     def unique(self) -> bool:
@@ -104,15 +106,11 @@ class Custom:
         self, kind: Kind[Any], new: JSON, old: JSON | None, subresource: str
     ) -> list[Cause]:
         """Everything wrong with an object, as the successor of ``old``."""
-        return objects.complaints(kind, self, new, old, subresource, _no_rules)
+        return objects.complaints(kind, self, new, old, subresource)
 
     def warnings(self, new: JSON, old: JSON | None) -> list[str]:
         """What a write is warned of: finalizers that are not qualified by a domain."""
         return objects.finalizer_warnings(new, old)
-
-
-def _no_rules(_custom: Custom, _new: JSON, _old: JSON | None) -> Sequence[Cause]:
-    return ()
 
 
 def _mentions(schema: JSON | None, word: str) -> bool:

@@ -114,6 +114,7 @@ class Probe(View, frozen=True, kw_only=True):
     period_seconds: int = 10
     success_threshold: int = 1
     failure_threshold: int = 3
+    termination_grace_period_seconds: int | None = None
 
 
 class ResourceRequirements(View, frozen=True, kw_only=True):
@@ -144,6 +145,7 @@ class LifecycleHandler(View, frozen=True, kw_only=True):
 class Lifecycle(View, frozen=True, kw_only=True):
     """containers[].lifecycle."""
 
+    stop_signal: str = ""
     pre_stop: LifecycleHandler | None = None
     post_start: LifecycleHandler | None = None
 
@@ -177,6 +179,8 @@ class Container(View, frozen=True, kw_only=True):
     lifecycle: Lifecycle | None = None
     image_pull_policy: str = ""
     restart_policy: str = ""
+    restart_policy_rules: list[JSON] = []
+    resize_policy: list[dict[str, str]] = []
     termination_message_path: str = "/dev/termination-log"
     termination_message_policy: str = "File"
     security_context: SecurityContext | None = None
@@ -389,6 +393,8 @@ class ContainerStatus(View, frozen=True, kw_only=True):
     image: str = ""
     image_id: str = ""
     container_id: str = ""
+    resources: ResourceRequirements | None = None
+    allocated_resources: dict[str, str] = {}
 
 
 class PodIP(View, frozen=True, kw_only=True):

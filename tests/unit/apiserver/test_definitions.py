@@ -71,8 +71,9 @@ def test_what_a_schema_does_not_know_is_pruned_or_refused(simulate):
         assert "sizee" not in obj["spec"]
         assert obj["spec"]["parts"] == [{"name": "a", "weight": 7}]
         assert obj["spec"]["free"] == {"any": {"thing": 1}}
-        assert warned.headers["warning"] == (
-            '299 - "unknown field \\"spec.parts[0].extra\\"", 299 - "unknown field \\"spec.sizee\\""'
+        told = ("spec.parts[0].extra", "spec.sizee")
+        assert warned.headers["warning"] == ", ".join(
+            f'299 - "unknown field \\"{field}\\""' for field in told
         )
         refused = await w.json("POST", WIDGETS, widget("x", sizee=1), fieldValidation="Strict")
         assert refused["message"] == (
@@ -86,28 +87,29 @@ def test_what_a_schema_does_not_know_is_pruned_or_refused(simulate):
     simulate(story)
 
 
-REFUSED = {
-    "a type": ({"size": "3"}, 'spec.size: Invalid value: "string": spec.size in body must be of '
-               'type integer: "string"'),
-    "a bound": ({"size": 11}, "spec.size: Invalid value: 11: spec.size in body should be less than "
-                "or equal to 10"),
-    "an enumeration": ({"colour": "blue"}, 'spec.colour: Unsupported value: "blue": supported '
-                       'values: "red", "green"'),
-    "a pattern": ({"name": "A"}, 'spec.name: Invalid value: "A": spec.name in body should match '
-                  "'^[a-z]+$'"),
-    "a length": ({"name": "abcdef"}, "spec.name: Too long: may not be more than 5 bytes"),
-    "a null": ({"size": None}, "spec.size: Required value"),
-    "a choice of types": ({"port": {}}, 'spec.port: Invalid value: "object": spec.port in body '
-                          'must be of type integer,string: "object"'),
-    "a doubled item of a set": ({"tags": ["a", "a"]}, 'spec.tags[1]: Duplicate value: "a"'),
-    "a doubled key": ({"parts": [{"name": "a"}, {"name": "a"}]},
-                      'spec.parts[1]: Duplicate value: {"name":"a"}'),
-    "an embedded resource": ({"template": {"kind": "X"}},
-                             "spec.template.apiVersion: Required value: must not be empty"),
-    "replicas": ({"replicas": -1}, ".spec.replicas: Invalid value: -1: should be a non-negative "
-                 "integer"),
+_OF_TYPE = "in body must be of type"
+REFUSED: dict[str, tuple[dict, str, str]] = {
+    "a type": ({"size": "3"}, "spec.size",
+               f'Invalid value: "string": spec.size {_OF_TYPE} integer: "string"'),
+    "a bound": ({"size": 11}, "spec.size",
+                "Invalid value: 11: spec.size in body should be less than or equal to 10"),
+    "an enumeration": ({"colour": "blue"}, "spec.colour",
+                       'Unsupported value: "blue": supported values: "red", "green"'),
+    "a pattern": ({"name": "A"}, "spec.name",
+                  "Invalid value: \"A\": spec.name in body should match '^[a-z]+$'"),
+    "a length": ({"name": "abcdef"}, "spec.name", "Too long: may not be more than 5 bytes"),
+    "a null": ({"size": None}, "spec.size", "Required value"),
+    "a choice": ({"port": {}}, "spec.port",
+                 f'Invalid value: "object": spec.port {_OF_TYPE} integer,string: "object"'),
+    "an item of a set": ({"tags": ["a", "a"]}, "spec.tags[1]", 'Duplicate value: "a"'),
+    "a key": ({"parts": [{"name": "a"}, {"name": "a"}]}, "spec.parts[1]",
+              'Duplicate value: {"name":"a"}'),
+    "an embedded resource": ({"template": {"kind": "X"}}, "spec.template.apiVersion",
+                             "Required value: must not be empty"),
+    "replicas": ({"replicas": -1}, ".spec.replicas",
+                 "Invalid value: -1: should be a non-negative integer"),
 }  # fmt: skip
-"""By what is wrong: a spec, and the complaint."""
+"""By what is wrong: a spec, the field that is told, and what is told of it."""
 
 
 def test_values_are_refused_in_upstreams_words(simulate):
@@ -115,11 +117,11 @@ def test_values_are_refused_in_upstreams_words(simulate):
 
     async def story(w):
         await install(w)
-        for what, (spec, complaint) in REFUSED.items():
+        for what, (spec, field, complaint) in REFUSED.items():
             body = widget()
             body["spec"] |= spec
             answer = await w.json("POST", WIDGETS, body)
-            wanted = f'Widget.example.com "w" is invalid: {complaint}'
+            wanted = f'Widget.example.com "w" is invalid: {field}: {complaint}'
             assert (what, answer["message"]) == (what, wanted)
 
     simulate(story)
@@ -259,17 +261,15 @@ def test_strategic_merge_has_no_strategy_here(simulate):
         refused = await w.json(
             "PATCH", f"{WIDGETS}/w", {}, content_type="application/strategic-merge-patch+json"
         )
-        assert (refused["code"], refused["message"]) == (
-            415,
-            "the body of the request was in an unknown format - accepted media types include: "
-            "application/json-patch+json, application/merge-patch+json, "
-            "application/apply-patch+yaml",
-        )
+        assert refused["code"] == 415
+        accepted = refused["message"].partition("accepted media types include: ")[2]
+        patches = ("json-patch+json", "merge-patch+json", "apply-patch+yaml")
+        assert accepted == ", ".join(f"application/{name}" for name in patches)
 
     simulate(story)
 
 
-def versioned(storage: str = "v1", *names: str) -> dict:
+def versioned(storage="v1"):
     """Widgets in two versions; v2 knows a field more."""
     body = definition()
     (first,) = body["spec"]["versions"]
@@ -311,10 +311,8 @@ def test_a_stored_version_cannot_be_dropped(simulate):
 
     async def story(w):
         crd = await install(w, versioned())
-        for body in (versioned("v2"), None):
-            if body is not None:
-                crd["spec"]["versions"] = body["spec"]["versions"]
-                crd = await w.json("PUT", f"{CRDS}/widgets.example.com", crd)
+        crd["spec"]["versions"] = versioned("v2")["spec"]["versions"]
+        crd = await w.json("PUT", f"{CRDS}/widgets.example.com", crd)
         crd["spec"]["versions"] = crd["spec"]["versions"][1:]
         refused = await w.json("PUT", f"{CRDS}/widgets.example.com", crd)
         assert (

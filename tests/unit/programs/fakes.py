@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
-from podwire.client.counters import CapturedFrame, ContainerSpec, Sockets, ToolResult
+from podwire.client.counters import CapturedFrame, ContainerSpec, NodeInfo, Sockets, ToolResult
 from podwire.kubelet.files import Stat, plain
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.runtime.env import Env
@@ -121,7 +121,7 @@ class FakeStdio:
 
 
 class FakeFabric:
-    """Answers only ``tool``."""
+    """Answers only ``tool`` and ``node``."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, tuple[str, ...]]] = []
@@ -130,6 +130,11 @@ class FakeFabric:
         """There is no device."""
         raise LookupError(where[-1])
         yield  # a generator, as the real one
+
+    async def node(self, name: str) -> NodeInfo:
+        return NodeInfo(
+            name, "192.168.0.11", "02:00:00:00:00:01", "boot", "machine", 4, 8 << 30, "6.12.0"
+        )
 
     async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
         self.calls.append((node, netns, tuple(argv)))

@@ -47,3 +47,34 @@ def until():
             time.sleep(0.1)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def gadgets():
+    """A CustomResourceDefinition for the cases of a library: gadgets.lib.example.com."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "spec": {
+                "type": "object",
+                "required": ["size"],
+                "properties": {"size": {"type": "integer", "minimum": 1}},
+            },
+            "status": {"type": "object", "properties": {"phase": {"type": "string"}}},
+        },
+    }
+    version = {
+        "name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema},
+        "subresources": {"status": {}},
+    }  # fmt: skip
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "gadgets.lib.example.com"},
+        "spec": {
+            "group": "lib.example.com",
+            "scope": "Namespaced",
+            "names": {"plural": "gadgets", "kind": "Gadget", "shortNames": ["gg"]},
+            "versions": [version],
+        },
+    }
