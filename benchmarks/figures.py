@@ -382,6 +382,13 @@ def ruletext() -> dict[str, str]:
     return measured()
 
 
+def rbac() -> dict[str, str]:
+    """One decision of who may do what."""
+    from benchmarks.rbac import rbac as measured  # noqa: PLC0415  it imports the product
+
+    return measured()
+
+
 def scheduler() -> dict[str, str]:
     """Decisions, preemptions and bindings on 5,000 nodes."""
     from benchmarks.scheduler import scheduler as measured  # noqa: PLC0415  it imports the product
@@ -426,6 +433,7 @@ ALL: dict[str, Callable[[], dict[str, str]]] = {
     "dataplane": dataplane,
     "ruletext": ruletext,
     "scheduler": scheduler,
+    "rbac": rbac,
     "rollout": rollout,
     "kernelcost": kernelcost,
     "store": store,
