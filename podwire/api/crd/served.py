@@ -21,7 +21,6 @@ from podwire.api.views import Object
 
 MAX_DEPTH = 100
 """How deep custom objects may nest."""
-_TERMINATING_VERBS = ("delete", "deletecollection", "get", "list", "watch")
 _PART_VERBS = ("get", "patch", "update")
 
 
@@ -164,7 +163,7 @@ class Definition:
             Object, self.group, custom.version, self.kind, self.plural, names["singular"],
             self.namespaced, tuple(names.get("shortNames") or ()),
             tuple(names.get("categories") or ()),
-            _TERMINATING_VERBS if self.terminating else ALL_VERBS, parts, True, False,
+            ALL_VERBS, parts, True, False,
             f"{self.group}/{stored}/{self.kind}", names["listKind"], custom,
         )  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from podwire.apiserver import discovery, openapi
@@ -433,5 +435,27 @@ def test_a_server_that_starts_again_serves_what_was_defined(simulate):
         found = await server.handle(Request("GET", f"{WIDGETS}/w", (), {}, b"", ADMIN))
         assert msgspec.json.decode(found.body)["spec"]["size"] == 3
         server.stop()
+
+    simulate(story)
+
+
+def test_a_server_that_starts_again_goes_on_with_a_definition_s_end(simulate):
+    """Objects of a definition that is going can still be changed, so that they can go."""
+
+    async def story(w):
+        await install(w)
+        held = widget("held")
+        held["metadata"]["finalizers"] = ["example.com/wait"]
+        await w.raw("POST", WIDGETS, held)
+        await w.raw("DELETE", f"{CRDS}/widgets.example.com")
+        await w.env.clock.sleep(0.1)
+        w.server.stop()
+        w.server = Apiserver(w.env, w.store, Config())
+        await w.server.start()
+        patch = {"metadata": {"finalizers": None}}
+        media = "application/merge-patch+json"
+        assert (await w.raw("PATCH", f"{WIDGETS}/held", patch, content_type=media)).status == 200
+        await w.env.clock.sleep(0.1)
+        assert (await w.raw("GET", f"{CRDS}/widgets.example.com")).status == 404
 
     simulate(story)
