@@ -340,6 +340,13 @@ def rooms() -> dict[str, str]:
     return measured()
 
 
+def crd() -> dict[str, str]:
+    """CustomResourceDefinitions and their objects."""
+    from benchmarks.definitions import figures as measured  # noqa: PLC0415  only where asked for
+
+    return measured()
+
+
 def apply() -> dict[str, str]:
     """What managedFields add to writes, and server-side apply."""
     from benchmarks.apply import apply as measured  # noqa: PLC0415  it imports the API server
@@ -375,6 +382,13 @@ def ruletext() -> dict[str, str]:
     return measured()
 
 
+def rbac() -> dict[str, str]:
+    """One decision of who may do what."""
+    from benchmarks.rbac import rbac as measured  # noqa: PLC0415  it imports the product
+
+    return measured()
+
+
 def scheduler() -> dict[str, str]:
     """Decisions, preemptions and bindings on 5,000 nodes."""
     from benchmarks.scheduler import scheduler as measured  # noqa: PLC0415  it imports the product
@@ -396,6 +410,13 @@ def kernelcost() -> dict[str, str]:
     return measured()
 
 
+def webhook() -> dict[str, str]:
+    """What an admission webhook adds to a write."""
+    from benchmarks.webhook import webhook as measured  # noqa: PLC0415  only when asked
+
+    return measured()
+
+
 ALL: dict[str, Callable[[], dict[str, str]]] = {
     "up": up,
     "cli": cli,
@@ -412,11 +433,14 @@ ALL: dict[str, Callable[[], dict[str, str]]] = {
     "dataplane": dataplane,
     "ruletext": ruletext,
     "scheduler": scheduler,
+    "rbac": rbac,
     "rollout": rollout,
     "kernelcost": kernelcost,
     "store": store,
     "api": api,
+    "webhook": webhook,
     "rooms": rooms,
+    "crd": crd,
     "demo": demo,
 }
 """Every figure, in the order in which they are printed."""

@@ -139,7 +139,11 @@ class Checker:
 
     def _select(self, node: Select) -> Type:
         if not node.test and (name := self._qualified(node)) is not None:
-            constant = self._constants.get(name.removeprefix("."))
+            name = name.removeprefix(".")
+            if (declared := self._scopes[0].get(name)) is not None:
+                node.variable = name
+                return declared
+            constant = self._constants.get(name)
             if constant is not None and self._variable(name.split(".", 1)[0]) is None:
                 node.constant = constant
                 return constant

@@ -66,6 +66,11 @@ class Environment:
     patches: bool = False
     """Whether the functions of JSON patches are there: in mutating policies only."""
 
+    order: tuple[str, ...] = ()
+    """The order in which values are given, where it is not that of ``variables``; it may have more
+    names than are declared.
+    """
+
     def check(self, text: str) -> Node:
         """The tree of a text with every type known. Raises CompileError."""
         problems = Problems(text)
@@ -82,7 +87,7 @@ class Environment:
     def program(self, tree: Node) -> Program:
         """What evaluates a checked tree."""
         with room():
-            return compile_tree(tree, tuple(self.variables))
+            return compile_tree(tree, self.order or tuple(self.variables))
 
     def compile(self, text: str) -> Program:
         """``program`` of ``check``. Raises CompileError."""

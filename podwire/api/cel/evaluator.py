@@ -37,6 +37,7 @@ from podwire.api.cel.values import (
     CelError,
     CostError,
     EvalError,
+    Made,
     Optional,
     TypeValue,
     no_overload,
@@ -210,6 +211,9 @@ class Compiler:
     def _select(self, node: Select) -> Made:
         if node.constant is not None:
             return fixed_at(_type_value(node.constant)), 0
+        if node.variable:
+            place = self.globals[node.variable]
+            return (lambda frame: frame[place]), 1
         run, static = self.path(node.operand)
         source = node.operand.type
         key = _field_name(source, node.field) or node.field
@@ -284,7 +288,7 @@ class Compiler:
                         entries[name] = item.value
                 else:
                     entries[name] = item
-            return entries
+            return Made(entries, node.type.name)
 
         return work, static
 

@@ -53,9 +53,12 @@ class Ident(Node):
 
 
 class Select(Node):
-    """``operand.field``; ``test`` for ``has(operand.field)``, ``constant`` as of an Ident."""
+    """``operand.field``; ``test`` for ``has(operand.field)``, ``constant`` as of an Ident.
 
-    __slots__ = ("constant", "field", "operand", "test")
+    ``variable`` is the whole as a name, where a variable is declared under it.
+    """
+
+    __slots__ = ("constant", "field", "operand", "test", "variable")
 
     def __init__(self, at: int, operand: Node, field: str, *, test: bool = False) -> None:
         super().__init__(at)
@@ -63,6 +66,7 @@ class Select(Node):
         self.field = field
         self.test = test
         self.constant: Any = None
+        self.variable = ""
 
 
 class Call(Node):

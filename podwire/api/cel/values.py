@@ -88,6 +88,16 @@ class TypeValue:
         return hash(self.name)
 
 
+class Made(dict[str, Any]):
+    """A structure that an expression made, with the name of its type."""
+
+    __slots__ = ("type_name",)
+
+    def __init__(self, entries: dict[str, Any], type_name: str) -> None:
+        super().__init__(entries)
+        self.type_name = type_name
+
+
 class SetList(list[Any]):
     """A list of ``x-kubernetes-list-type: set``: compares without order, adds what is missing."""
 

@@ -88,7 +88,7 @@ def test_what_a_schema_does_not_know_is_pruned_or_refused(simulate):
 
 
 _OF_TYPE = "in body must be of type"
-REFUSED: dict[str, tuple[dict, str, str]] = {
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "a type": ({"size": "3"}, "spec.size",
                f'Invalid value: "string": spec.size {_OF_TYPE} integer: "string"'),
     "a bound": ({"size": 11}, "spec.size",
