@@ -81,9 +81,7 @@ def _attributes(user: User, asked: Asked) -> authorizer.Attributes:
     if asked.service_account is not None:
         namespace, name = asked.service_account
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
-        user = User(
-            f"system:serviceaccount:{namespace}:{name}", (*groups, "system:authenticated")
-        )
+        user = User(f"system:serviceaccount:{namespace}:{name}", (*groups, "system:authenticated"))
     if asked.path:
         return authorizer.Attributes(user, asked.verb, path=asked.path)
     return authorizer.Attributes(

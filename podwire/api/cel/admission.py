@@ -186,9 +186,7 @@ class Compiler:
             self.variables[name] = made
             self._fields[name] = Field(name, one)
 
-    def compile(
-        self, text: str, *returns: Type, authorizer: bool | None = None
-    ) -> Expression:
+    def compile(self, text: str, *returns: Type, authorizer: bool | None = None) -> Expression:
         """Compile an expression that gives one of some types (any, when none are told).
 
         ``authorizer``: whether it may ask the authorizer, where that differs from the others.
