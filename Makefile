@@ -35,8 +35,9 @@ install-clients: $(STAMP) ## install-clients: kubectl, helm, client libraries an
 clients: install-clients ## clients: hold podwire to every real client (make test skips those that are not installed)
 	@PODWIRE_CLIENTS=required $(BIN)/python -m pytest -n 2 --dist loadgroup tests/clients
 
+# One of two workers has compose's services, in the order of names, and mostly waits for them.
 test-system: $(STAMP) ## test-system: tests that need root or a container engine
-	@$(BIN)/python -m pytest tests/system
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/system
 
 oracle: $(STAMP) ## oracle: SEEDS=500 random clusters in the model and in Linux namespaces (root); FIRST=1, MODE=, JOBS=
 	@$(BIN)/python -m tests.oracle --seeds $(or $(SEEDS),500) --first $(or $(FIRST),1) $(addprefix --jobs ,$(JOBS)) $(addprefix --mode ,$(MODE))

@@ -1,7 +1,10 @@
 """Who may do what: the one decision, and the words in which it is refused.
 
-Any authenticated identity may do everything: RBAC objects are stored and not enforced.
-Source of the words: apiserver pkg/endpoints/handlers/responsewriters (errors.go).
+The order of the authorizers is upstream's: members of system:masters may do everything, then the
+node authorizer and RBAC are asked (``Node,RBAC``); nobody else has a say. With ``AlwaysAllow`` any
+authenticated identity may do everything. Source: kubernetes pkg/kubeapiserver/authorizer
+(reload.go), apiserver pkg/authorization/union; of the words: pkg/endpoints/handlers/responsewriters
+(errors.go).
 """
 
 from __future__ import annotations
@@ -9,40 +12,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from podwire.api import kinds
 from podwire.api.status import ApiError
+from podwire.api.view import JSON
+from podwire.apiserver.authorization import bootstrap, node
+from podwire.apiserver.authorization.attributes import Attributes
+from podwire.apiserver.authorization.rbac import Policy
+from podwire.apiserver.cache.entry import Entry
 from podwire.client.counters import ANONYMOUS, User
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
 
 UNAUTHENTICATED = "system:unauthenticated"
-
-
-class Attributes(msgspec.Struct, frozen=True, gc=False):
-    """What an authorizer decides on: a verb on a resource, or (with ``path``) on a URL."""
-
-    user: User
-    verb: str
-    group: str = ""
-    version: str = ""
-    resource: str = ""
-    subresource: str = ""
-    namespace: str = ""
-    name: str = ""
-    path: str = ""
-
-    @property
-    def words(self) -> str:
-        """``User "x" cannot get resource "pods" in API group "" in the namespace "y"``."""
-        who = f'User "{_plain(self.user.name)}" cannot {_plain(self.verb)}'
-        if self.path:
-            return f'{who} path "{_plain(self.path)}"'
-        what = f"{self.resource}/{self.subresource}" if self.subresource else self.resource
-        where = f' in the namespace "{self.namespace}"' if self.namespace else ""
-        where = _plain(where) or " at the cluster scope"
-        return f'{who} resource "{_plain(what)}" in API group "{_plain(self.group)}"{where}'
+MASTERS = "system:masters"
+RBAC, ALWAYS_ALLOW = "RBAC", "AlwaysAllow"
+MODES = (RBAC, ALWAYS_ALLOW)
+"""``RBAC`` is upstream's ``Node,RBAC``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,30 +38,120 @@ class Rules:
     resource: tuple[dict[str, Any], ...]
     non_resource: tuple[dict[str, Any], ...]
     incomplete: bool = False
+    error: str = ""
 
 
-def authorize(_server: Apiserver, asked: Attributes) -> tuple[bool, str]:
+class Authorizer:
+    """The authorizers of one server. ``mode`` is one of MODES."""
+
+    def __init__(self, server: Apiserver, mode: str) -> None:
+        self.policy = Policy()
+        self.enforces = mode == RBAC
+        """Whether roles decide."""
+        if not self.enforces:
+            return
+        caches = server.caches
+        self._nodes = node.NodeAuthorizer(caches, bootstrap.rules_of("system:node"))
+        for kind in (kinds.ROLE, kinds.CLUSTER_ROLE):
+            caches.of(kind).listeners.append(self._role_changed)
+        for kind in (kinds.ROLE_BINDING, kinds.CLUSTER_ROLE_BINDING):
+            caches.of(kind).listeners.append(self._binding_changed)
+
+    def _role_changed(self, old: Entry | None, new: Entry | None) -> None:
+        about = new or old
+        assert about is not None, "a change has a before or an after"
+        self.policy.role(about.namespace, about.name, _json(new))
+
+    def _binding_changed(self, old: Entry | None, new: Entry | None) -> None:
+        about = new or old
+        assert about is not None, "a change has a before or an after"
+        self.policy.bound(about.namespace, about.name, _json(new))
+
+    def allows(self, asked: Attributes) -> bool:
+        """Whether it is allowed: ``decide`` without words."""
+        user = asked.user
+        if MASTERS in user.groups:
+            return True
+        if not self.enforces:
+            return self._is_somebody(user)
+        name = node.node_of(user)
+        if name is not None and self._nodes.decide(name, asked)[0]:
+            return True
+        return self.policy.allows(asked)
+
+    def decide(self, asked: Attributes) -> tuple[bool, str]:
+        """Whether it is allowed, and why (or why not; "" when there is nothing to say)."""
+        user = asked.user
+        if MASTERS in user.groups:
+            return True, ""
+        if not self.enforces:
+            return self._is_somebody(user), ""
+        reasons: list[str] = []
+        name = node.node_of(user)
+        if name is not None:
+            allowed, why = self._nodes.decide(name, asked)
+            if allowed:
+                return True, why
+            if why:
+                reasons.append(f"node: {why}")
+        allowed, why = self.policy.decide(asked)
+        if allowed:
+            return True, why
+        if why:
+            reasons.append(f"rbac: {why}")
+        return False, "\n".join(reasons)
+
+    @staticmethod
+    def _is_somebody(user: User) -> bool:
+        if user.name == ANONYMOUS.name or UNAUTHENTICATED in user.groups:
+            return False
+        return bool(user.name or user.groups)
+
+    def rules(self, user: User, namespace: str) -> Rules:
+        """All that ``decide`` would allow a user in a namespace, as far as rules tell it."""
+        if not self.enforces:
+            if not self._is_somebody(user):
+                return Rules((), ())
+            everything = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
+            return Rules((everything,), ({"verbs": ["*"], "nonResourceURLs": ["*"]},))
+        found, errors = self.policy.rules(user, namespace)
+        incomplete = node.node_of(user) is not None
+        if incomplete:
+            errors.insert(0, "node authorizer does not support user rule resolution")
+        resource, other = list[JSON](), list[JSON]()
+        for rule in found:
+            if rule.resources:
+                told = {
+                    "verbs": list(rule.verbs), "apiGroups": list(rule.groups),
+                    "resources": list(rule.resources),
+                }  # fmt: skip
+                if rule.names:
+                    told["resourceNames"] = list(rule.names)
+                resource.append(told)
+            if rule.urls:
+                other.append({"verbs": list(rule.verbs), "nonResourceURLs": list(rule.urls)})
+        error = errors[0] if len(errors) == 1 else f"[{', '.join(errors)}]" if errors else ""
+        return Rules(tuple(resource), tuple(other), incomplete, error)
+
+
+def _json(entry: Entry | None) -> JSON | None:
+    return entry.json() if entry is not None else None
+
+
+def authorize(server: Apiserver, asked: Attributes) -> tuple[bool, str]:
     """Whether it is allowed, and why (or why not; "" when there is nothing to say)."""
-    user = asked.user
-    if user.name == ANONYMOUS.name or UNAUTHENTICATED in user.groups:
-        return False, ""
-    return bool(user.name or user.groups), ""
+    return server.authorizer.decide(asked)
 
 
-def rules(server: Apiserver, user: User, _namespace: str) -> Rules:
+def rules(server: Apiserver, user: User, namespace: str) -> Rules:
     """Everything that ``authorize`` would allow a user in a namespace."""
-    allowed, _ = authorize(server, Attributes(user, "*"))
-    if not allowed:
-        return Rules((), ())
-    everything = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
-    return Rules((everything,), ({"verbs": ["*"], "nonResourceURLs": ["*"]},))
+    return server.authorizer.rules(user, namespace)
 
 
 def demand(server: Apiserver, asked: Attributes) -> None:
     """Raise ApiError Forbidden unless it is allowed."""
-    allowed, reason = authorize(server, asked)
-    if not allowed:
-        raise forbidden(asked, reason)
+    if not server.authorizer.allows(asked):
+        raise forbidden(asked, server.authorizer.decide(asked)[1])
 
 
 def forbidden(asked: Attributes, reason: str = "") -> ApiError:
@@ -90,8 +166,3 @@ def forbidden(asked: Attributes, reason: str = "") -> ApiError:
         details["group"] = asked.group
     details["kind"] = asked.resource
     return ApiError("Forbidden", f"{subject} is forbidden: {why}", 0, details)
-
-
-def _plain(text: str) -> str:
-    """What a browser would take for HTML is escaped."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

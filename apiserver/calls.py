@@ -6,14 +6,13 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from podwire.api import kinds
-from podwire.api.kinds import Kind
+from podwire.api import kinds, selectors
+from podwire.api.kinds import Kind, Registry
 from podwire.api.status import ApiError, Cause
-from podwire.apiserver.authorizer import Attributes
+from podwire.apiserver.authorization.attributes import Attributes
 from podwire.client.counters import Request, User
 
 PROXY = "proxy"
@@ -93,11 +92,19 @@ class Call:
 
     @property
     def attributes(self) -> Attributes:
-        """What an authorizer is asked."""
-        kind = self.kind
+        """What an authorizer is asked. A namespace lies in itself, and a list or watch of one name
+        is a question about that name (RequestInfo).
+        """
+        kind, namespace, name = self.kind, self.namespace, self.name
+        if kind is kinds.NAMESPACE:
+            namespace = name
+        fields: tuple[tuple[str, str], ...] = ()
+        if not name and self.request.query and self.verb != "create":
+            fields = demanded(kind, self.query.get("fieldSelector"))
+            name = next((value for field, value in fields if field == "metadata.name"), "")
         return Attributes(
             self.user, self.verb, kind.group, kind.version, kind.plural, self.subresource,
-            self.namespace, self.name,
+            namespace, name, "", fields,
         )  # fmt: skip
 
     @property
@@ -109,6 +116,17 @@ class Call:
     def not_found(self) -> ApiError:
         """``pods "x" not found``."""
         return not_found(self.kind, self.name)
+
+
+def demanded(kind: Kind[Any], text: str) -> tuple[tuple[str, str], ...]:
+    """The fields for which a field selector demands one value, () when it cannot be read."""
+    if not text:
+        return ()
+    try:
+        found = selectors.parse_fields(text, kind)
+    except ApiError:
+        return ()
+    return tuple((r.field, r.value) for r in found.requirements if r.equal)
 
 
 def details(kind: Kind[Any], name: str) -> dict[str, Any]:
@@ -180,13 +198,12 @@ MODIFIED = (
 """Why an update lost an optimistic race."""
 
 
-def parse(request: Request, user: User) -> Call | None:
+def parse(request: Request, user: User, served: Registry) -> Call | None:
     """The resource request a path stands for, or None when it names no served resource.
 
     Raises ApiError MethodNotAllowed for a method that the resource does not have.
     """
-    path = request.path
-    meant = _meaning(path) if len(path) <= REMEMBERED_PATH else _meaning.__wrapped__(path)
+    meant = _remembered(request.path, served)
     if meant is None:
         return None
     call = Call(
@@ -195,6 +212,34 @@ def parse(request: Request, user: User) -> Call | None:
     )  # fmt: skip
     call.verb = _verb(call, watched=meant.watched)
     return call
+
+
+def asked(request: Request, user: User) -> Attributes:
+    """What an authorizer is asked about a path that names nothing served here, or is no resource:
+    upstream's RequestInfo, which knows resources by the form of their paths only.
+    """
+    verb, parts = request.method.lower(), request.path.strip("/").split("/")
+    group = ""
+    if parts[0] == "api" and len(parts) >= 3:
+        version, parts = parts[1], parts[2:]
+    elif parts[0] == "apis" and len(parts) >= 4:
+        group, version, parts = parts[1], parts[2], parts[3:]
+    else:
+        return Attributes(user, verb, path=request.path)
+    verb = {"head": "get", "get": "get", "post": "create", "put": "update"}.get(verb, verb)
+    namespace = ""
+    if parts[0] == "watch" and len(parts) > 1:
+        verb, parts = "watch", parts[1:]
+    if parts[0] == "namespaces" and len(parts) > 1:
+        namespace = unquote(parts[1])
+        if len(parts) > 2 and parts[2] not in _NAMESPACE_SUBRESOURCES:
+            parts = parts[2:]
+    resource, name, subresource = ([unquote(part) for part in parts] + ["", ""])[:3]
+    if not name:
+        verb = {"get": "list", "delete": "deletecollection"}.get(verb, verb)
+        if verb == "list" and Query(request.query).flag("watch"):
+            verb = "watch"
+    return Attributes(user, verb, group, version, resource, subresource, namespace, name)
 
 
 REMEMBERED_PATH = 256
@@ -212,9 +257,25 @@ class _Meaning(NamedTuple):
     watched: bool
 
 
-@lru_cache(maxsize=4096)
-def _meaning(path: str) -> _Meaning | None:
-    """What a path names, None for no served resource. Remembered: clients ask for the same."""
+def _remembered(path: str, served: Registry) -> _Meaning | None:
+    """``_meaning``, remembered: clients ask for the same."""
+    if len(path) > REMEMBERED_PATH:
+        return _meaning(path, served)
+    known = served.meanings
+    try:
+        found: _Meaning | None = known[path]
+    except KeyError:
+        if len(known) >= _REMEMBERED:
+            known.clear()
+        found = known[path] = _meaning(path, served)
+    return found
+
+
+_REMEMBERED = 4096
+
+
+def _meaning(path: str, served: Registry) -> _Meaning | None:
+    """What a path names, None for no served resource."""
     parts = path.strip("/").split("/")
     if "%" in path:
         parts = [unquote(part) for part in parts]
@@ -230,7 +291,7 @@ def _meaning(path: str) -> _Meaning | None:
     namespace = ""
     if rest[0] == "namespaces" and len(rest) >= 3 and rest[2] not in _NAMESPACE_SUBRESOURCES:
         namespace, rest = rest[1], rest[2:]
-    kind = kinds.by_plural(group, version, rest[0])
+    kind = served.by_plural(group, version, rest[0])
     if kind is None or (namespace and not kind.namespaced):
         return None
     proxied = len(rest) > 2 and rest[2] == PROXY and PROXY in kind.subresources

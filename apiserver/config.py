@@ -25,6 +25,8 @@ class Config:
     disable_admission_plugins: tuple[str, ...] = ()
     advertise_address: str = "192.168.0.10"
     secure_port: int = 6443
+    authorization_mode: str = "AlwaysAllow"
+    """One of ``authorizer.MODES``. Compositions say RBAC, and make the roles that it needs."""
 
     @property
     def advertised(self) -> str:

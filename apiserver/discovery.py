@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,14 +28,37 @@ _AGGREGATED = f"application/json;g={_GROUP};v={{}};as={_LIST}"
 _VERSIONS = ("v2", "v2beta1")
 
 
-def group_versions() -> list[tuple[str, str]]:
+Kinds = tuple[Kind[Any], ...]
+"""Kinds of CustomResourceDefinitions, which are told behind the API's own."""
+
+
+def established(server: Apiserver) -> Kinds:
+    """The kinds of a server's definitions that it tells of."""
+    return tuple(
+        kind
+        for kind in server.kinds.own
+        if kind.custom is not None and kind.custom.definition.established
+    )
+
+
+def group_versions(own: Kinds = ()) -> list[tuple[str, str]]:
     """(group, version) pairs in the order of kinds.ALL."""
-    return list(dict.fromkeys((kind.group, kind.version) for kind in kinds.ALL))
+    return list(dict.fromkeys((kind.group, kind.version) for kind in (*kinds.ALL, *own)))
 
 
-def kinds_of(group: str, version: str) -> list[Kind[Any]]:
+def kinds_of(group: str, version: str, own: Kinds = ()) -> list[Kind[Any]]:
     """The kinds of a group version."""
-    return [k for k in kinds.ALL if (k.group, k.version) == (group, version)]
+    return [k for k in (*kinds.ALL, *own) if (k.group, k.version) == (group, version)]
+
+
+_UNDER_WAY = ("create", "patch", "update")
+"""What is not told of kinds whose definition is about to go."""
+
+
+def _verbs(kind: Kind[Any]) -> list[str]:
+    if kind.custom is not None and kind.custom.definition.terminating:
+        return [verb for verb in kind.verbs if verb not in _UNDER_WAY]
+    return list(kind.verbs)
 
 
 # ---------------------------------------------------------------- aggregated
@@ -47,7 +70,7 @@ def _resource(kind: Kind[Any]) -> JSON:
         "responseKind": _response_kind(kind.kind),
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": kind.singular,
-        "verbs": list(kind.verbs),
+        "verbs": _verbs(kind),
     }
     if kind.short_names:
         resource["shortNames"] = list(kind.short_names)
@@ -71,13 +94,22 @@ def _response_kind(kind: str, group_version: str = "") -> JSON:
     return {"group": group_name, "version": version, "kind": kind}
 
 
-@cache
-def aggregated(core: bool, version: str) -> tuple[bytes, str]:
+def aggregated(core: bool, version: str, own: Kinds = ()) -> tuple[bytes, str]:
     """The APIGroupDiscoveryList of /api or /apis, and its ETag."""
+    if core:
+        own = ()
+    told = tuple(k.custom is not None and k.custom.definition.terminating for k in own)
+    return _aggregated(core, version, own, told)
+
+
+@lru_cache(maxsize=16)
+def _aggregated(
+    core: bool, version: str, own: Kinds, _terminating: tuple[bool, ...]
+) -> tuple[bytes, str]:
     groups: dict[str, list[JSON]] = {}
-    for group, group_version in group_versions():
+    for group, group_version in group_versions(own):
         if (group == "") is core:
-            resources = [_resource(kind) for kind in kinds_of(group, group_version)]
+            resources = [_resource(kind) for kind in kinds_of(group, group_version, own)]
             groups.setdefault(group, []).append(
                 {"version": group_version, "freshness": "Current", "resources": resources}
             )
@@ -109,8 +141,10 @@ def _wants_aggregated(request: Request) -> str:
     return ""
 
 
-def _answer_aggregated(request: Request, version: str, *, core: bool) -> Response:
-    body, etag = aggregated(core, version)
+def _answer_aggregated(
+    server: Apiserver, request: Request, version: str, *, core: bool
+) -> Response:
+    body, etag = aggregated(core, version, established(server))
     headers = {
         "content-type": _AGGREGATED.format(version),
         "etag": etag,
@@ -129,7 +163,7 @@ async def core_root(server: Apiserver, request: Request) -> Response:
     """GET /api."""
     version = _wants_aggregated(request)
     if version:
-        return _answer_aggregated(request, version, core=True)
+        return _answer_aggregated(server, request, version, core=True)
     address = server.config.advertised
     return answers.json(
         {
@@ -140,37 +174,39 @@ async def core_root(server: Apiserver, request: Request) -> Response:
     )
 
 
-async def groups_root(_server: Apiserver, request: Request) -> Response:
+async def groups_root(server: Apiserver, request: Request) -> Response:
     """GET /apis."""
     version = _wants_aggregated(request)
     if version:
-        return _answer_aggregated(request, version, core=False)
-    names = dict.fromkeys(group for group, _ in group_versions() if group)
-    groups = [_group(name) for name in names]
+        return _answer_aggregated(server, request, version, core=False)
+    own = established(server)
+    names = dict.fromkeys(group for group, _ in group_versions(own) if group)
+    groups = [_group(name, own) for name in names]
     return answers.json({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 
 
-def _group(name: str) -> JSON:
+def _group(name: str, own: Kinds) -> JSON:
     versions = [
         {"groupVersion": f"{group}/{version}", "version": version}
-        for group, version in group_versions()
+        for group, version in group_versions(own)
         if group == name
     ]
     return {"name": name, "versions": versions, "preferredVersion": versions[0]}
 
 
-async def group(_server: Apiserver, request: Request) -> Response:
+async def group(server: Apiserver, request: Request) -> Response:
     """GET /apis/GROUP."""
     name = request.path.rstrip("/").rpartition("/")[2]
-    return answers.json({"kind": "APIGroup", "apiVersion": "v1", **_group(name)})
+    told = _group(name, established(server))
+    return answers.json({"kind": "APIGroup", "apiVersion": "v1", **told})
 
 
-async def resources(_server: Apiserver, request: Request) -> Response:
+async def resources(server: Apiserver, request: Request) -> Response:
     """GET /api/v1 and /apis/GROUP/VERSION."""
     parts = request.path.strip("/").split("/")
     name, version = ("", parts[1]) if parts[0] == "api" else (parts[1], parts[2])
     listed: list[JSON] = []
-    for kind in kinds_of(name, version):
+    for kind in kinds_of(name, version, established(server)):
         listed.append(_legacy(kind))
         listed += [_legacy_subresource(kind, part) for part in kind.parts.values()]
     group_version = f"{name}/{version}" if name else version
@@ -190,7 +226,7 @@ def _legacy(kind: Kind[Any]) -> JSON:
         "singularName": kind.singular,
         "namespaced": kind.namespaced,
         "kind": kind.kind,
-        "verbs": list(kind.verbs),
+        "verbs": _verbs(kind),
     }
     if kind.short_names:
         resource["shortNames"] = list(kind.short_names)

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from podwire.api import names
 from podwire.api.status import ApiError
 from podwire.apiserver import accounts, authorizer
-from podwire.apiserver.authorizer import Attributes
+from podwire.apiserver.authorization.attributes import Attributes
 from podwire.client.counters import ANONYMOUS, Request, User
 
 if TYPE_CHECKING:

@@ -36,15 +36,24 @@ class Machines(Protocol):
     async def start_kubelet(self, node: str) -> MachineState:
         """It starts. Raises ConnectionError when the node has no power."""
 
-    async def power_off(self, node: str) -> MachineState:
-        """Pull the plug: kernel, kubelet and programs are gone, the disk stays."""
+    async def power_off(self, node: str, *, graceful: bool = False) -> MachineState:
+        """Pull the plug: kernel, kubelet and programs are gone, the disk stays.
+
+        ``graceful``: as ``systemctl poweroff`` does, the kubelet ends its pods before.
+        """
 
     async def power_on(self, node: str) -> MachineState:
         """Boot, with a new boot id; the kubelet starts."""
 
 
+POWER_OFF = ("systemctl", "poweroff")
+"""What a graceful shutdown runs on the node: it returns when the kubelet lets the power go."""
+
+
 class _Power(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     power: Literal["on", "off"]
+    graceful: bool = False
+    """Of "off": let the kubelet end its pods before."""
 
 
 class _Kubelet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,12 +61,17 @@ class _Kubelet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def power(machines: Machines, node: str, request: Request) -> Response:
-    """POST nodes/NODE/power {"power": "on" | "off"}. Raises ApiError, LookupError."""
+    """POST nodes/NODE/power {"power": "on" | "off", "graceful": BOOL}.
+
+    Raises ApiError, LookupError.
+    """
     try:
-        on = msgspec.json.decode(request.body, type=_Power).power == "on"
+        asked = msgspec.json.decode(request.body, type=_Power)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise ApiError("BadRequest", f"power: {error}") from error
-    return _answer(await (machines.power_on(node) if on else machines.power_off(node)))
+    if asked.power == "on":
+        return _answer(await machines.power_on(node))
+    return _answer(await machines.power_off(node, graceful=asked.graceful))
 
 
 async def kubelet(machines: Machines, node: str, request: Request) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from podwire.api import codec, structure, yamldoc
 from podwire.api import objects as api
@@ -13,6 +13,9 @@ from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.apiserver import calls
 from podwire.apiserver.calls import Call
+
+if TYPE_CHECKING:
+    from podwire.api.crd.served import Custom
 
 _VALIDATIONS = (codec.IGNORE, codec.WARN, codec.STRICT)
 _EMPTIED = re.compile(rb"managedFields[\"']?\s*:\s*\[\s*\]")
@@ -31,13 +34,13 @@ def field_validation(call: Call) -> str:
 
 def decode(call: Call, kind: Kind[Any]) -> JSON:
     """The request's body as an object of ``kind``; warnings go to the call. Raises ApiError."""
-    return decode_as(call, kind.api_version, kind.kind)
+    return decode_as(call, kind.api_version, kind.kind, kind.custom)
 
 
-def decode_as(call: Call, api_version: str, kind: str) -> JSON:
+def decode_as(call: Call, api_version: str, kind: str, custom: Custom | None = None) -> JSON:
     """The request's body as a kind that need not be served by itself (Scale, Binding)."""
     found = api.decode_as(
-        call.content_type, call.request.body, api_version, kind, field_validation(call)
+        call.content_type, call.request.body, api_version, kind, field_validation(call), custom
     )
     call.warnings += found.warnings
     metadata = found.obj.setdefault("metadata", {})

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from podwire.api.crd import documents
 from podwire.apiserver import answers, openapi_gnostic
 from podwire.apiserver.calls import Query
-from podwire.apiserver.discovery import group_versions
+from podwire.apiserver.discovery import Kinds, established, group_versions
 from podwire.apiserver.negotiation import clauses
 from podwire.apiserver.openapi_documents import Definitions, ingredients
 from podwire.apiserver.routes import Route
@@ -25,30 +26,40 @@ if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
 
 
-def _paths() -> dict[str, tuple[str, str]]:
+def _paths(own: Kinds) -> dict[str, tuple[str, str]]:
     """Group and version of every v3 document by its path below /openapi/v3."""
-    return {f"apis/{g}/{v}" if g else f"api/{v}": (g, v) for g, v in group_versions()}
+    return {f"apis/{g}/{v}" if g else f"api/{v}": (g, v) for g, v in group_versions(own)}
 
 
 @cache
-def _digest(path: str) -> str:
-    """The hash of a document: of all it is made of, so that telling it costs no document."""
+def _digest_of(path: str) -> str:
     return hashlib.sha512(f"{ingredients()} {path}".encode()).hexdigest().upper()
 
 
-@cache
-def _document(path: str) -> bytes:
-    return msgspec.json.encode(Definitions().v3(*_paths()[path]))
+def _digest(path: str, own: Kinds) -> str:
+    """The hash of a document: of all it is made of, so that telling it costs no document."""
+    group, version = _paths(own).get(path, ("", ""))
+    part = [k for k in own if not group or (k.group, k.version) == (group, version)]
+    if not part:
+        return _digest_of(path)
+    made = " ".join(documents.digest(kind) for kind in part)
+    return hashlib.sha512(f"{_digest_of(path)} {made}".encode()).hexdigest().upper()
 
 
-@cache
-def _swagger() -> bytes:
-    return msgspec.json.encode(Definitions().v2())
+@lru_cache(maxsize=256)
+def _document(path: str, own: Kinds) -> bytes:
+    group, version = _paths(own)[path]
+    return msgspec.json.encode(Definitions(own).v3(group, version))
 
 
-@cache
-def _gnostic() -> bytes:
-    return openapi_gnostic.document(msgspec.json.decode(_swagger()))
+@lru_cache(maxsize=2)
+def _swagger(own: Kinds) -> bytes:
+    return msgspec.json.encode(Definitions(own).v2())
+
+
+@lru_cache(maxsize=2)
+def _gnostic(own: Kinds) -> bytes:
+    return openapi_gnostic.document(msgspec.json.decode(_swagger(own)))
 
 
 _GNOSTIC = "com.github.proto-openapi.spec.v2"
@@ -84,37 +95,43 @@ def _answer(
     return Response(200, make(form), headers)
 
 
-async def index(_server: Apiserver, request: Request) -> Response:
+async def index(server: Apiserver, request: Request) -> Response:
     """GET /openapi/v3."""
+    own = established(server)
     paths = {
-        path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={_digest(path)}"} for path in _paths()
+        path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={_digest(path, own)}"}
+        for path in _paths(own)
     }
-    return _answer(request, lambda _: msgspec.json.encode({"paths": paths}), _digest(""))
+    return _answer(request, lambda _: msgspec.json.encode({"paths": paths}), _digest("", own))
 
 
-async def serve(_server: Apiserver, request: Request) -> Response:
+async def serve(server: Apiserver, request: Request) -> Response:
     """GET /openapi/v3/..."""
+    own = established(server)
     wanted = request.path.removeprefix("/openapi/v3/").strip("/")
-    if wanted not in _paths():
+    if wanted not in _paths(own):
         return answers.page_not_found()
-    digest = _digest(wanted)
+    digest = _digest(wanted, own)
+    group, version = _paths(own)[wanted]
+    own = tuple(kind for kind in own if (kind.group, kind.version) == (group, version))
     asked = Query(request.query).get("hash")
     if asked and asked != digest:
         return Response(301, b"", {"location": f"/openapi/v3/{wanted}?hash={digest}"})
-    response = _answer(request, lambda _: _document(wanted), digest)
+    response = _answer(request, lambda _: _document(wanted, own), digest)
     if asked:
         response.headers["cache-control"] = "public, immutable"
         response.headers["expires"] = "Thu, 31 Dec 2037 23:55:55 GMT"
     return response
 
 
-async def swagger(_server: Apiserver, request: Request) -> Response:
+async def swagger(server: Apiserver, request: Request) -> Response:
     """GET /openapi/v2: every definition, as JSON or as gnostic's protobuf."""
+    own = established(server)
 
     def made(form: str) -> bytes:
-        return _swagger() if form == "json" else _gnostic()
+        return _swagger(own) if form == "json" else _gnostic(own)
 
-    return _answer(request, made, _digest("v2"), *list(_FORMS)[1:])
+    return _answer(request, made, _digest("v2", own), *list(_FORMS)[1:])
 
 
 ROUTES = (

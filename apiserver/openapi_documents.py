@@ -16,10 +16,12 @@ from typing import Any
 import msgspec
 
 from podwire.api import schema
-from podwire.api.codec import ACCEPTED
+from podwire.api.codec import ACCEPTED, TEXTUAL
+from podwire.api.crd import documents
 from podwire.api.kinds import Kind, Subresource
+from podwire.api.patch import STRATEGIC_PATCH_TYPE
 from podwire.api.view import JSON
-from podwire.apiserver.discovery import group_versions, kinds_of
+from podwire.apiserver.discovery import Kinds, group_versions, kinds_of
 
 PROSE = "kubernetes-json-schema/v1.37.0-local/_definitions.json"
 """Where kubernetes-validate keeps the described definitions."""
@@ -60,22 +62,26 @@ def ingredients() -> str:
 class Definitions:
     """The definitions, with descriptions where they are at hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: Kinds = ()) -> None:
+        self.own = own
         self.schemas = schema.openapi_schemas()
         prose = _prose()
         for name, definition in self.schemas.items():
             if name in prose:
                 _describe(definition, prose[name])
+        for kind in own:
+            self.schemas |= documents.definitions(kind, _REF)
 
     def v3(self, group: str, version: str) -> JSON:
         """The document of a group version."""
-        served = [(kind, self._name(kind)) for kind in kinds_of(group, version)]
+        served = [(kind, self._name(kind)) for kind in kinds_of(group, version, self.own)]
         paths: JSON = {}
         roots = [f"{_META}.{name}" for name in ("APIResourceList", "DeleteOptions", "Status")]
         for kind, name in served:
             if not name:  # podwire's own kinds have none
                 continue
-            roots += [name, *([f"{name}List"] if f"{name}List" in self.schemas else [])]
+            listed = self._listed(kind, name)
+            roots += [name, *([listed] if listed in self.schemas else [])]
             paths |= self._paths(kind, name)
             for part in kind.parts.values():
                 own = self._part_name(kind, part)
@@ -92,8 +98,10 @@ class Definitions:
     def v2(self) -> JSON:
         """All definitions, and the paths by which clients find the kinds."""
         paths: JSON = {}
-        for group, version in group_versions():
-            for kind in kinds_of(group, version):
+        for kind in self.own:
+            self.schemas |= documents.definitions(kind, _REF, v2=True)
+        for group, version in group_versions(self.own):
+            for kind in kinds_of(group, version, self.own):
                 name = self._name(kind)
                 if name:
                     paths |= _v2_paths(kind, name)
@@ -106,14 +114,22 @@ class Definitions:
         }
 
     def _name(self, kind: Kind[Any]) -> str:
+        if kind.custom is not None:
+            return documents.name_of(kind)
         name = schema.openapi_name(kind) or ""
         return name if name in self.schemas else ""
 
     def _part_name(self, kind: Kind[Any], part: Subresource) -> str:
         """The definition of what a subresource takes and gives; '' for connections."""
+        if kind.custom is not None and not part.group_version:
+            return documents.name_of(kind)
         found = schema.type_of_gvk(part.group_version or kind.api_version, part.kind)
         name = schema.definition_name(found.name) if found is not None else ""
         return name if name in self.schemas else ""
+
+    @staticmethod
+    def _listed(kind: Kind[Any], name: str) -> str:
+        return f"{name.removesuffix(kind.kind)}{kind.list_kind}"
 
     def _all(self, roots: list[str]) -> list[str]:
         """The roots and everything they refer to, sorted."""
@@ -130,7 +146,7 @@ class Definitions:
 
     def _paths(self, kind: Kind[Any], name: str) -> JSON:
         namespace = "{namespace}" if kind.namespaced else ""
-        listed = f"{name}List"
+        listed = self._listed(kind, name)
         collection = {}
         if "list" in kind.verbs:
             collection["get"] = _operation(kind, "list", listed, "list", _LIST)
@@ -168,7 +184,7 @@ class Definitions:
             found["put"] = _operation(kind, "update", name, "put", _WRITE, body, part)
         if "patch" in verbs:
             patch = {"schema": {"$ref": f"{_REF}{_META}.Patch"}}
-            body = {"content": dict.fromkeys(_PATCHES, patch), "required": True}
+            body = {"content": dict.fromkeys(_patches(kind), patch), "required": True}
             parameters = (*_WRITE, "force")
             found["patch"] = _operation(kind, "patch", name, "patch", parameters, body, part)
         if "delete" in verbs:
@@ -176,6 +192,13 @@ class Definitions:
             status = f"{_META}.Status" if part is None and not kind.returned else name
             found["delete"] = _operation(kind, "delete", status, "delete", _DELETE, body, part)
         return found
+
+
+def _patches(kind: Kind[Any]) -> tuple[str, ...]:
+    """The patches that a kind takes; custom objects have no strategy to merge by."""
+    if kind.custom is None:
+        return _PATCHES
+    return tuple(media for media in _PATCHES if media != STRATEGIC_PATCH_TYPE)
 
 
 def _operation(
@@ -190,7 +213,7 @@ def _operation(
     suffix = part.name.capitalize() if part is not None else ""
     group_version = "".join(p.capitalize() for p in kind.group.partition(".")[0].split("-"))
     where = f"{group_version or 'Core'}{kind.version.capitalize()}"
-    media = ACCEPTED if name else ("*/*",)
+    media = (ACCEPTED if kind.custom is None else TEXTUAL) if name else ("*/*",)
     told: JSON = {
         "operationId": f"{verb}{where}{kind.kind}{suffix}",
         "parameters": [_parameter(parameter) for parameter in parameters],
@@ -270,8 +293,8 @@ def _v2_paths(kind: Kind[Any], name: str) -> JSON:
                 }
             )
         found.setdefault(path, {})[method] = {
-            "consumes": list(_PATCHES) if verb == "patch" else ["*/*"],
-            "produces": list(ACCEPTED),
+            "consumes": list(_patches(kind)) if verb == "patch" else ["*/*"],
+            "produces": list(ACCEPTED if kind.custom is None else TEXTUAL),
             "parameters": parameters,
             "responses": {"200": {"description": "OK", "schema": {"$ref": _REF_V2 + name}}},
             "x-kubernetes-action": method,

@@ -10,13 +10,15 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.times import TimeError, parse_time
 from podwire.api.validation import field
 from podwire.api.views import Object, Pod
-from podwire.apiserver import answers
+from podwire.apiserver import answers, authorizer
 from podwire.apiserver.admission import connect
 from podwire.apiserver.calls import Call
 from podwire.apiserver.routes import ResourceHandler
@@ -73,7 +75,12 @@ class Target:
 
 
 async def target(server: Apiserver, call: Call, *, container: bool = True) -> Target:
-    """What a request is about, if admission lets it. Raises ApiError."""
+    """What a request is about, if admission lets it. Raises ApiError.
+
+    Who upgrades by GET (WebSockets) must be allowed to create, too, as if it were a POST.
+    """
+    if call.verb != "create":
+        authorizer.demand(server, msgspec.structs.replace(call.attributes, verb="create"))
     await connect.admit(server, call)
     pod = await _pod(server, call)
     name = _container(pod, call.query.get("container")) if container else ""

@@ -12,11 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.validation.warnings import deprecated
-from podwire.apiserver import answers, authorizer, calls
-from podwire.apiserver.authorizer import Attributes
+from podwire.apiserver import answers, calls
+from podwire.apiserver.authorization.attributes import Attributes
 from podwire.apiserver.cache.kind import KindCache
 from podwire.apiserver.encodings import for_people, names_other
 from podwire.apiserver.http.writing import GZIP_BYTES
@@ -50,6 +51,7 @@ class Reads:
     def __init__(self, server: Apiserver) -> None:
         self._server = server
         self._folders: dict[str, Folder] = {}
+        self._generation = server.kinds.generation
         self._plain: dict[tuple[str, str], bool] = {}
 
     def answer(self, request: Request) -> Response | None:
@@ -57,6 +59,11 @@ class Reads:
         if request.method != "GET" or request.query or request.body or request.user is None:
             return None
         server, headers = self._server, request.headers
+        if server.auditor is not None:
+            return None
+        if server.kinds.generation != self._generation:  # paths mean something else now
+            self._generation = server.kinds.generation
+            self._folders.clear()
         path, _, name = request.path.rpartition("/")
         folder = self._folders.get(path) or self._learned(request, path, name)
         if folder is None or not name or "%" in name:
@@ -69,10 +76,10 @@ class Reads:
         began_ns = server.world.clock.monotonic_ns()
         kind, namespace = folder.kind, folder.namespace
         attributes = Attributes(
-            request.user, "get", kind.group, kind.version, kind.plural, "", namespace, name
-        )
-        allowed, _ = authorizer.authorize(server, attributes)
-        if not allowed or not server.caches.settled():
+            request.user, "get", kind.group, kind.version, kind.plural, "",
+            name if kind is kinds.NAMESPACE else namespace, name,
+        )  # fmt: skip
+        if not server.authorizer.allows(attributes) or not server.caches.settled():
             return None
         place = server.flowcontrol.of(request.user, "get", kind, "", namespace)
         if place is not None and place.state.queues.waiting:
@@ -95,10 +102,12 @@ class Reads:
             return None
         assert request.user is not None
         try:
-            call = calls.parse(request, request.user)
+            call = calls.parse(request, request.user, server.kinds)
         except ApiError:
             return None
         if call is None or call.verb != "get" or call.subresource or call.name != name:
+            return None
+        if call.kind.custom is not None and call.kind.custom.by_webhook:
             return None
         if deprecated(call.kind) or server.routes.verb(call) is not get.handle:
             return None

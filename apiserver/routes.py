@@ -6,7 +6,7 @@ Paths first (exact, then patterns in the order they were added), then resources 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ class Route:
     handler: PathHandler
     methods: tuple[str, ...] = ("GET",)
     open: bool = False
-    """Whether anonymous may ask (health and version only)."""
+    """Whether anonymous may ask (health and version only) where no roles say so."""
 
 
 class Routes:
@@ -40,6 +40,8 @@ class Routes:
 
     def __init__(self) -> None:
         self._exact: dict[str, Route] = {}
+        self._passing: dict[str, Route] = {}
+        """Exact paths that come and go."""
         self._prefixes: list[tuple[str, Route]] = []
         self._starts: tuple[str, ...] = ()
         self._resources: dict[tuple[Kind[Any] | None, str, str], ResourceHandler] = {}
@@ -64,9 +66,15 @@ class Routes:
             raise ValueError(f"{key} is served already")
         self._resources[key] = handler
 
+    def replace(self, passing: Iterable[Route]) -> None:
+        """Serve these beside what was added, instead of those given before."""
+        self._passing = {r.path: r for r in passing if r.path not in self._exact}
+
     def path(self, path: str) -> Route | None:
         """The route of a path; a trailing slash is forgiven."""
         found = self._exact.get(path)
+        if found is None and self._passing:
+            found = self._passing.get(path.rstrip("/"))
         if found is None and (not path or path[-1] == "/"):
             found = self._exact.get(path.rstrip("/") or "/")
         if found is None and path.startswith(self._starts):
@@ -77,7 +85,7 @@ class Routes:
 
     def paths(self) -> list[str]:
         """Every path served beside resources, sorted (the answer to ``GET /``)."""
-        return sorted([*self._exact, *(route.path for _, route in self._prefixes)])
+        return sorted([*self._exact, *self._passing, *(route.path for _, route in self._prefixes)])
 
     def serves(self, kind: Kind[Any], subresource: str) -> bool:
         """Whether a kind (or its subresource) has a handler at all."""

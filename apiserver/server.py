@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -32,13 +32,13 @@ from podwire.apiserver import (
 from podwire.apiserver.accounts import ServiceAccounts
 from podwire.apiserver.admission import PLUGINS, Chain
 from podwire.apiserver.admission.webhooks.dispatch import Webhooks
-from podwire.apiserver.allocation.ranges import FOLDER, Ranges
-from podwire.apiserver.authorizer import Attributes
+from podwire.apiserver.allocation.ranges import FOLDER, Ranges, ready_cidrs
 from podwire.apiserver.cache.entry import Entry, Representation
 from podwire.apiserver.cache.hub import Caches
 from podwire.apiserver.calls import Call
 from podwire.apiserver.config import Config
 from podwire.apiserver.encodings import Protobuf, ProtobufMetadata, rewritten
+from podwire.apiserver.extensions.definitions import Definitions
 from podwire.apiserver.flowcontrol import dumps
 from podwire.apiserver.flowcontrol.control import FlowControl, Refused
 from podwire.apiserver.http.authn import Authenticator
@@ -50,6 +50,9 @@ from podwire.apiserver.tokens import Issuer
 from podwire.apiserver.world import World
 from podwire.client.counters import ANONYMOUS, KubeletStreams, Request, Response, User
 from podwire.store import OutcomeUnknownError, Store, UnavailableError
+
+if TYPE_CHECKING:
+    from podwire.apiserver.audit.auditor import Auditor
 
 Check = Callable[[str], Awaitable[str | None] | str | None]
 """A health check: given the endpoint (healthz, livez, readyz), None or what is wrong."""
@@ -87,9 +90,15 @@ class Apiserver:
         self.metrics.more.append(self.webhooks.counted.lines)
         self.authenticator = Authenticator({})
         """Who holders of tokens and certificates are; bindings with a wire ask it."""
+        self.auditor: Auditor | None = None
+        """Logs requests; None: nobody does."""
+        self.kinds = kinds.Registry()
+        """What this server serves; CustomResourceDefinitions add to it."""
         self.caches = Caches(store, world.clock, world.rng, kinds.STORED, world.log)
+        self.authorizer = authorizer.Authorizer(self, self.config.authorization_mode)
         low_high = self.config.node_port_range
-        self.ranges = Ranges(self.config.service_cidr, low_high, world.rng)
+        added = partial(ready_cidrs, self.caches.of(kinds.SERVICE_CIDR))
+        self.ranges = Ranges(self.config.service_cidr, low_high, world.rng, added)
         self.caches.sink(FOLDER, self.ranges.see)
         self.routes = Routes()
         self.watch_rng = world.rng.child("watch")
@@ -115,6 +124,7 @@ class Apiserver:
             self.routes.add(route)
         install(self)
         self.reads = Reads(self)
+        self.definitions = Definitions(self)
 
     def issue_tokens(self, issuer: Issuer) -> None:
         """Give service accounts tokens of ``issuer``, and let their holders in."""
@@ -129,12 +139,19 @@ class Apiserver:
         """End every watch; not ready from now on."""
         self._stopping = True
         self.webhooks.client.close()
+        self.definitions.stop()
         self.caches.stop()
 
     # ------------------------------------------------------------ the way of a request
 
     async def handle(self, request: Request) -> Response:
         """Answer one request. Every failure is a Status; only cancellation passes through."""
+        if self.auditor is not None:
+            return await self.auditor.observed(request, self.answer)
+        return await self.answer(request)
+
+    async def answer(self, request: Request) -> Response:
+        """``handle`` without the audit log."""
         try:
             return await self._dispatch(request)
         except ApiError as error:
@@ -172,7 +189,7 @@ class Apiserver:
         request = impersonation.applied(self, request)
         route = self.routes.path(request.path)
         if route is not None:
-            if not route.open:
+            if not route.open or self.authorizer.enforces:
                 self._demand_path(request)
             if request.method not in route.methods:
                 raise calls.method_not_allowed()
@@ -189,6 +206,8 @@ class Apiserver:
         return response if call.subresource in _OTHERS else rewritten(request, response)
 
     async def _served(self, call: Call, handler: ResourceHandler) -> Response:
+        if call.kind.custom is not None:
+            await self.definitions.prepare(call.kind)
         response = await self.metrics.observed(call, handler(self, call))
         told = deprecated(call.kind)
         if told or call.warnings:
@@ -226,7 +245,7 @@ class Apiserver:
         return response
 
     def authorized(self, request: Request) -> Call | None:
-        """The resource call a request makes, None when there is no such resource.
+        """The resource call that a request makes, None when there is no such resource.
 
         Raises ApiError.
         """
@@ -235,7 +254,7 @@ class Apiserver:
     def _call(self, request: Request) -> Call | None:
         user = request.user or ANONYMOUS
         try:
-            call = calls.parse(request, user)
+            call = calls.parse(request, user, self.kinds)
         except ApiError:
             self._demand_path(request)  # what a path means is nobody's business who may not ask
             raise
@@ -243,12 +262,12 @@ class Apiserver:
             self._demand_path(request)
         else:
             authorizer.demand(self, call.attributes)
+            if self.auditor is not None:
+                call.annotations = self.auditor.notes()
         return call
 
     def _demand_path(self, request: Request) -> None:
-        verb = request.method.lower()
-        asked = Attributes(request.user or ANONYMOUS, verb, path=request.path)
-        authorizer.demand(self, asked)
+        authorizer.demand(self, calls.asked(request, request.user or ANONYMOUS))
 
     # ------------------------------------------------------------ shared by verbs
 
@@ -293,7 +312,7 @@ class Apiserver:
         if shape is not None:
             return answers.chunked(shape.many(kind, entries, meta), shape.content_type)
         head = msgspec.json.encode(
-            {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": meta}
+            {"kind": kind.list_kind, "apiVersion": kind.api_version, "metadata": meta}
         )
         items = self.caches.of(kind).splice.items(entries, _CHUNK_BYTES)
         return answers.chunked(chain((head[:-1] + b',"items":[',), items, (b"]}",)))

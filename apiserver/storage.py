@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from podwire.api import conversion, kinds
+from podwire.api.crd import served
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
@@ -46,6 +47,23 @@ def converter(kind: Kind[Any]) -> Callable[[bytes], bytes]:
     def convert(value: bytes) -> bytes:
         return encode(kind, conversion.from_stored(kind, msgspec.json.decode(value)))
 
+    if kind.custom is not None:
+        return _custom_converter(kind)
+
+    return convert
+
+
+def _custom_converter(kind: Kind[Any]) -> Callable[[bytes], bytes]:
+    """From whatever version a value was stored in; the value itself if nothing is to be done."""
+
+    def convert(value: bytes) -> bytes:
+        assert kind.custom is not None, f"{kind} is custom"
+        known = kind.custom.definition.converted.get(value)
+        if known is not None:
+            return known
+        made = encode(kind, served.shown(kind, msgspec.json.decode(value)))
+        return value if made == value else made
+
     return convert
 
 
@@ -80,6 +98,8 @@ async def write(
     dry_run: bool = False,
 ) -> Entry:
     """Create (``old`` None) or replace an object. Raises Lost when the guard failed."""
+    if kind.custom is not None and kind is not kind.custom.stored:
+        return await server.definitions.write(kind, obj, old, extra, dry_run=dry_run)
     cache = server.caches.of(kind)
     meta = obj["metadata"]
     key = cache.key(meta.get("namespace", ""), meta["name"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -27,6 +28,7 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
+@lru_cache(maxsize=8192)  # the same few moments are compared over and over
 def since_epoch(text: str) -> int:
     """Nanoseconds of a timestamp; 0 when it is absent."""
     return parse_time(text) if text else 0
@@ -52,11 +54,11 @@ def pod_ready_ns(pod: Pod) -> int | None:
 
 def pod_available_in_ns(pod: Pod, min_ready_s: int, now_ns: int) -> int | None:
     """Nanoseconds until the pod counts as available (0: it does); None while it is not Ready."""
+    if not min_ready_s:
+        return 0 if pod.ready else None
     ready_ns = pod_ready_ns(pod)
     if ready_ns is None:
         return None
-    if not min_ready_s:
-        return 0
     return max(0, ready_ns + min_ready_s * NS - now_ns)
 
 
@@ -67,6 +69,8 @@ def pod_available(pod: Pod, min_ready_s: int, now_ns: int) -> bool:
 
 def next_available_s(pods: Iterable[Pod], min_ready_s: int, now_ns: int) -> float | None:
     """Seconds until the next Ready pod becomes available, if one is on the way."""
+    if not min_ready_s:
+        return None
     waits = (pod_available_in_ns(pod, min_ready_s, now_ns) for pod in pods)
     left = [wait for wait in waits if wait]
     return min(left) / NS if left else None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from podwire.client.driver import Driver
 from podwire.controllers.certificates import shell as certificates
+from podwire.controllers.clusterroleaggregation import shell as clusterroleaggregation
 from podwire.controllers.cronjob import shell as cronjob
 from podwire.controllers.daemonset import shell as daemonset
 from podwire.controllers.deployment import shell as deployment
@@ -58,6 +59,34 @@ CONTROLLERS: tuple[tuple[str, Build], ...] = (
     ("taint-eviction-controller", tainteviction.build),
     ("pod-garbage-collector-controller", podgc.build),
     ("namespace-controller", namespace.build),
+    ("clusterrole-aggregation-controller", clusterroleaggregation.build),
     ("garbage-collector-controller", garbagecollector.build),
 )
 """Name and builder, in order of start."""
+
+ACCOUNTS: dict[str, str] = {
+    "serviceaccount-controller": "service-account-controller",
+    "root-ca-certificate-publisher-controller": "root-ca-cert-publisher",
+    "certificatesigningrequest-controllers": "certificate-controller",
+    "node-ipam-controller": "node-controller",
+    "daemonset-controller": "daemon-set-controller",
+    "replicationcontroller-controller": "replication-controller",
+    "horizontal-pod-autoscaler-controller": "horizontal-pod-autoscaler",
+    "endpoints-controller": "endpoint-controller",
+    "endpointslice-mirroring-controller": "endpointslicemirroring-controller",
+    "service-cidr-controller": "service-cidrs-controller",
+    "node-lifecycle-controller": "node-controller",
+    "taint-eviction-controller": "node-controller",
+    "pod-garbage-collector-controller": "pod-garbage-collector",
+    "garbage-collector-controller": "generic-garbage-collector",
+    "serviceaccount-token-controller": "",
+}
+"""The service account of kube-system as which a controller writes, where it is not called as the
+controller is; "": it writes as the manager itself. Source: kubernetes cmd/kube-controller-manager
+(--use-service-account-credentials, as kubeadm sets it).
+"""
+
+
+def account_of(name: str) -> str:
+    """The service account of a controller."""
+    return ACCOUNTS.get(name, name)

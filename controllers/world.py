@@ -7,6 +7,7 @@ from typing import Any
 
 from podwire.client.api import Client
 from podwire.client.ctx import Ctx
+from podwire.client.custom import CustomKinds
 from podwire.client.driver import Driver, OnFailure, Reconcile
 from podwire.client.informer import Informer, Informers
 from podwire.client.workqueue import FIRST_RETRY_S, MAX_RETRY_S
@@ -21,6 +22,8 @@ class World:
     client: Client
     informers: Informers
     config: ControllersConfig
+    custom: CustomKinds
+    """The kinds of CustomResourceDefinitions."""
 
     def driver(
         self,

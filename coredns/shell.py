@@ -11,8 +11,9 @@ from typing import TypeVar
 from podwire.api.kinds import Kind
 from podwire.api.views import Object
 from podwire.client import dnswire
+from podwire.client.accounts import service_account
 from podwire.client.api import Client
-from podwire.client.counters import Datagrams, Listener, Process, Stream, User
+from podwire.client.counters import Datagrams, Listener, Process, Stream
 from podwire.client.ctx import Ctx
 from podwire.client.dnswire import DnsError, Message
 from podwire.client.informer import Informer, Informers
@@ -35,10 +36,7 @@ BUILD = "linux/amd64, go1.26.8, podwire"
 IDLE_TCP_S = 10.0
 
 V = TypeVar("V", bound=Object)
-USER = User(
-    "system:serviceaccount:kube-system:coredns",
-    ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"),
-)
+USER = service_account("kube-system", "coredns")
 
 
 @dataclass(slots=True)

@@ -31,7 +31,7 @@ Kubernetes 1.37 serves, in its order and its words.
 
 Of modelled kinds, these parts are not: HorizontalPodAutoscaler's metrics of type Pods, Object and
 External (conditions say so; docs/metrics.md), pods of Jobs as a gang (alpha), IPAddresses that
-people make (they reserve nothing), ServiceCIDRs beside `kubernetes` (condition Ready=False).
+people make (they reserve nothing).
 
 Subresources in brackets are told by discovery and answer 405.
 

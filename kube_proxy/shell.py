@@ -9,8 +9,9 @@ from typing import Any
 from podwire.api import kinds
 from podwire.api.views import EndpointSlice, Node, Service, ServiceCIDR
 from podwire.client import http1, images
+from podwire.client.accounts import service_account
 from podwire.client.api import Client
-from podwire.client.counters import ContainerHost, Listener, Process, User
+from podwire.client.counters import ContainerHost, Listener, Process
 from podwire.client.ctx import Ctx
 from podwire.client.hosting import RoomHost
 from podwire.client.informer import Informer, Informers
@@ -51,15 +52,8 @@ class KubeProxy:
     def __init__(self, ctx: Ctx, process: Process, shared: Shared) -> None:
         self.ctx, self.process, self.shared = ctx, process, shared
         self.klog = Klog(process, ctx.clock)
-        account = f"system:serviceaccount:{process.spec.namespace}"
-        groups = (
-            "system:serviceaccounts",
-            f"system:serviceaccounts:{process.spec.namespace}",
-            "system:authenticated",
-        )
-        self.client = Client(
-            ctx.api, User(f"{account}:kube-proxy", groups), f"kube-proxy/{VERSION}"
-        )
+        account = service_account(process.spec.namespace, "kube-proxy")
+        self.client = Client(ctx.api, account, f"kube-proxy/{VERSION}")
         self.health = Health(ctx.clock, ctx.clock.now_ns())
         self.node = ""
         self.initialized = False

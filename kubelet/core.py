@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from podwire.api.views import Container, PodSpec
+from podwire.api.views import Container, PodSpec, ResourceRequirements
+from podwire.client.counters import ContainerUser
 
 WAITING, RUNNING, TERMINATED = "waiting", "running", "terminated"
 NS = 1_000_000_000
@@ -50,6 +51,12 @@ class Record:
     """The readiness probe (if any) says so; meaningless unless running and started."""
     exit: Exit | None = None
     """The end of the newest instance that ended."""
+    allocated: ResourceRequirements = field(default_factory=ResourceRequirements)
+    """What the kubelet grants it."""
+    actuated: ResourceRequirements | None = None
+    """What it runs with, since it runs."""
+    user: ContainerUser | None = None
+    """Whose process it is, while it runs."""
     last: Exit | None = None
     """The end of the instance before the shown one (status.lastState)."""
 
@@ -78,11 +85,21 @@ class Plan(NamedTuple):
     """No container will ever run again: stop sidecars, release the sandbox."""
 
 
-def should_restart(record: Record, policy: str) -> bool:
-    """Whether a container that is not running is to be started, by its restart policy."""
+def should_restart(container: Container, record: Record, pod_policy: str) -> bool:
+    """Whether a container that is not running is to be started.
+
+    Its own rules come first, then its own policy, then the pod's (api/v1/pod,
+    ContainerShouldRestart); rules count only where it has a policy.
+    """
     if record.exit is None:
         return True
-    return policy == "Always" or (policy == "OnFailure" and record.exit.exit_code != 0)
+    code = record.exit.exit_code
+    for rule in container.restart_policy_rules if container.restart_policy else ():
+        codes = rule.get("exitCodes") or {}
+        if (code in codes.get("values", ())) == (codes.get("operator") == "In"):
+            return rule.get("action") == "Restart"
+    policy = container.restart_policy or pod_policy
+    return policy == "Always" or (policy == "OnFailure" and code != 0)
 
 
 def initialized(spec: PodSpec, records: Records) -> bool:
@@ -117,14 +134,14 @@ def plan(spec: PodSpec, records: Records, *, was_initialized: bool) -> Plan:
                 continue
             # An init container of an Always pod restarts only when it fails.
             policy = "OnFailure" if spec.restart_policy == "Always" else spec.restart_policy
-            if not should_restart(record, policy):
+            if not should_restart(container, record, policy):
                 return Plan(over=True)
             return Plan((*start, container.name))
     pending = [
         c.name
         for c in spec.containers
         if records[c.name].state != RUNNING
-        and should_restart(records[c.name], c.restart_policy or spec.restart_policy)
+        and should_restart(c, records[c.name], spec.restart_policy)
     ]
     if not pending and all(records[c.name].state != RUNNING for c in spec.containers):
         return Plan(over=True)

@@ -6,19 +6,26 @@ import asyncio
 from functools import partial
 
 from podwire.api import kinds
+from podwire.api.podrefs import references
 from podwire.api.views import ConfigMap, Object, Pod, Secret
+from podwire.client import accounts
 from podwire.client.api import Client
-from podwire.client.counters import User
 from podwire.client.ctx import Ctx
 from podwire.client.informer import Informers
 from podwire.client.recorder import Recorder
+from podwire.kubelet import telling
 from podwire.kubelet.disk import NodeDisk
 from podwire.kubelet.images import Images
+from podwire.kubelet.journal import Journal
 from podwire.kubelet.network import NodeNetwork, collect_garbage
 from podwire.kubelet.node import NodeAgent
+from podwire.kubelet.resize import retry
+from podwire.kubelet.shutdown import reject
+from podwire.kubelet.sources import Sources
 from podwire.kubelet.state import Kubelet, KubeletConfig
+from podwire.kubelet.static import StaticPods, is_mirror
 from podwire.kubelet.status import StatusManager
-from podwire.kubelet.worker import PodWorker
+from podwire.kubelet.worker import TERMINAL, PodWorker
 from podwire.runtime.tasks import Nursery
 
 
@@ -30,8 +37,7 @@ async def run(ctx: Ctx) -> None:
     config: KubeletConfig = ctx.config
     node = config.node
     info = await ctx.fabric.node(node)
-    user = User(f"system:node:{node}", ("system:nodes", "system:authenticated"))
-    client = Client(ctx.api, user, "kubelet")
+    client = Client(ctx.api, accounts.node(node), "kubelet")
     factory = Informers(client, ctx)
     rng = ctx.rng.child(f"kubelet/{node}")
     async with Nursery() as nursery:
@@ -49,8 +55,13 @@ async def run(ctx: Ctx) -> None:
             disk=NodeDisk(ctx.fabric, node, nursery),
             network=NodeNetwork(ctx.fabric, node),
             services=factory.informer(kinds.SERVICE),
-            config_maps=factory.informer(kinds.CONFIG_MAP),
-            secrets=factory.informer(kinds.SECRET),
+            config_maps=Sources(
+                client, ctx, nursery, kinds.CONFIG_MAP, lambda pod: references(pod).config_maps
+            ),
+            secrets=Sources(
+                client, ctx, nursery, kinds.SECRET, lambda pod: references(pod).secrets
+            ),
+            journal=Journal(ctx.clock),
         )
         await _serve(kubelet, factory)
 
@@ -59,6 +70,8 @@ async def _serve(kubelet: Kubelet, factory: Informers) -> None:
     ctx, config, nursery = kubelet.ctx, kubelet.config, kubelet.nursery
     agent = NodeAgent(kubelet)
     kubelet.network.on_change = agent.kick
+    kubelet.report = agent.kick
+    kubelet.images.on_change = agent.kick_later
     left = await collect_garbage(ctx.fabric, ctx.cni, config.node)
     if left:
         ctx.log.info("removed sandboxes of an earlier kubelet", node=config.node, count=left)
@@ -67,24 +80,37 @@ async def _serve(kubelet: Kubelet, factory: Informers) -> None:
     nursery.start(agent.run(), name=f"kubelet {config.node} status")
     nursery.start(agent.hold_lease(), name=f"kubelet {config.node} lease")
     pods = factory.informer(kinds.POD, field_selector=f"spec.nodeName={config.node}")
+    pods.on_change(partial(telling.changed, kubelet.journal))
     nodes = factory.informer(kinds.NODE, field_selector=f"metadata.name={config.node}")
     nursery.start(factory.run(), name=f"kubelet {config.node} informers")
+    kubelet.node = partial(nodes.get, "", config.node)
+    statics = StaticPods(kubelet)
     if config.streams is not None:
         config.streams.register(kubelet)
     try:
+        await statics.load()
+        nursery.start(statics.run(), name=f"kubelet {config.node} manifests")
         await factory.wait_synced()
         nodes.on_change(agent.observe)
+        nodes.on_change(statics.node_changed)
         kubelet.config_maps.on_change(partial(_source_changed, kubelet, "configmap"))
         kubelet.secrets.on_change(partial(_source_changed, kubelet, "secret"))
-        pods.on_change(partial(_pod_changed, kubelet))
+        pods.on_change(partial(_pod_changed, kubelet, statics))
         await asyncio.get_running_loop().create_future()  # until cancelled
     finally:
         if config.streams is not None:
             config.streams.unregister(kubelet)
 
 
-def _pod_changed(kubelet: Kubelet, old: Pod | None, new: Pod | None) -> None:
+def _pod_changed(kubelet: Kubelet, statics: StaticPods, old: Pod | None, new: Pod | None) -> None:
     """Lead a change of a pod object to the pod's worker."""
+    about = new or old
+    assert about is not None, "a change has a before or an after"
+    if is_mirror(about):
+        statics.mirror_changed(old, new)
+        return
+    for sources in (kubelet.config_maps, kubelet.secrets):
+        sources.refer(old, new)
     if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
         ended = kubelet.workers.get(old.metadata.uid)
         if ended is not None:
@@ -94,6 +120,10 @@ def _pod_changed(kubelet: Kubelet, old: Pod | None, new: Pod | None) -> None:
     if new is None:
         return
     worker = kubelet.workers.get(new.metadata.uid)
+    if worker is None and kubelet.shutting_down:
+        if new.status.phase not in TERMINAL and not new.metadata.deletion_timestamp:
+            reject(kubelet, new)
+        return
     if worker is None:
         worker = kubelet.workers[new.metadata.uid] = PodWorker(kubelet, new)
         kubelet.nursery.start(_live(kubelet, worker), name=f"pod {new.key} {new.metadata.uid}")
@@ -102,9 +132,12 @@ def _pod_changed(kubelet: Kubelet, old: Pod | None, new: Pod | None) -> None:
 
 async def _live(kubelet: Kubelet, worker: PodWorker) -> None:
     try:
+        for sources in (kubelet.config_maps, kubelet.secrets):
+            await sources.synced(worker.pod)
         await worker.run()
     finally:
         worker.done = True
+        retry(kubelet)
         if worker.gone:
             kubelet.workers.pop(worker.pod.metadata.uid, None)
 

@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 from podwire.api.status import ApiError
-from podwire.kubelet import programs
+from podwire.kubelet import cri, programs
+from podwire.kubelet.pids import SIGNALS, Proc
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.state import Instance, Kubelet
 from podwire.kubelet.stdio import STDERR, STDOUT, Inbox, Outbox
 
-KILLED = 137
 MAX_OUTPUT_BYTES = 10_240
 """What a probe keeps of a command's output (pkg/probe/exec)."""
 
@@ -34,6 +34,9 @@ class Session:
         self._code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         owner = f"exec-{kubelet.rng.bytes(16).hex()}"
         ctx = kubelet.ctx
+        self._pids, user = instance.process.pids, instance.process.spec.user
+        self._signalled = SIGNALS["KILL"]
+        self._proc = Proc(tuple(argv), user.uid, self._signal, instance.process.spec.env)
         env = ExecEnv(
             spec=instance.process.spec,
             sockets=ctx.sockets.owned_by(owner),
@@ -47,9 +50,14 @@ class Session:
             write_stderr=partial(self._outbox.put, STDOUT if tty else STDERR),
             read_stdin=self._inbox.read,
             list_files=instance.process.files.list,
+            lstat=instance.process.files.lstat,
+            links=instance.process.files.links,
+            pid=self._pids.add(self._proc),
+            kill=instance.process.kill,
             tty=tty,
             size=lambda: self._size,
             drained=self._outbox.drained,
+            node=cri.Runtime(kubelet),
         )
         self._release = partial(ctx.sockets.release, owner)
         self._task = instance.tasks.start(
@@ -65,11 +73,16 @@ class Session:
             env.write_stderr(traceback.format_exc().encode())
             return 1
 
+    def _signal(self, name: str, _first: bool) -> None:
+        self._signalled = SIGNALS[name]
+        self._task.cancel()
+
     def _ended(self, task: asyncio.Task[int]) -> None:
+        self._pids.remove(self._proc)
         self._release()
         self._outbox.end()
         self._inbox.close()
-        self._code.set_result(KILLED if task.cancelled() else task.result())
+        self._code.set_result(128 + self._signalled if task.cancelled() else task.result())
 
     async def send_stdin(self, data: bytes) -> None:
         """Bytes for stdin; b"" closes it. Waits while the command has enough to read."""

@@ -3,10 +3,50 @@
 from __future__ import annotations
 
 import errno
+import stat
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from podwire.client.counters import ContainerUser
 from podwire.kubelet.disk import NodeDisk
+from podwire.runtime.ports import Clock
+
+DIRECTORY_BYTES = 4096
+
+
+class Stat(NamedTuple):
+    """What ``lstat`` tells of a file, a folder or a link."""
+
+    mode: int
+    """With the type's bits (``stat.S_IFMT``)."""
+    uid: int = 0
+    gid: int = 0
+    size_bytes: int = 0
+    time_ns: int = 0
+    """Of the last change of its content, wall time."""
+    target: str = ""
+    """Where a link leads."""
+
+
+class Readable(Protocol):
+    """What can be read and listed."""
+
+    def read(self, rel: str) -> bytes:
+        """One file. Raises FileNotFoundError."""
+
+    def list(self) -> Iterable[str]:
+        """All files as relative paths."""
+
+
+def plain(source: Readable, rel: str) -> Stat:
+    """Root's file or folder of the usual mode; folders are where files lie. FileNotFoundError."""
+    try:
+        return Stat(stat.S_IFREG | 0o644, size_bytes=len(source.read(rel)))
+    except FileNotFoundError:
+        below = f"{rel}/" if rel else ""
+        if rel and not any(path.startswith(below) for path in source.list()):
+            raise
+    return Stat(stat.S_IFDIR | 0o755, size_bytes=DIRECTORY_BYTES)
 
 
 class Source(Protocol):
@@ -18,6 +58,12 @@ class Source(Protocol):
     def list(self) -> Iterable[str]:
         """All files as relative paths ("" when the mount point itself is a file)."""
 
+    def links(self) -> Mapping[str, str]:
+        """All symbolic links with their targets."""
+
+    def lstat(self, rel: str) -> Stat:
+        """What lies there, links not followed. Raises FileNotFoundError."""
+
     async def write(self, rel: str, data: bytes) -> None:
         """Create or replace a file. Raises OSError where that is not allowed."""
 
@@ -25,8 +71,20 @@ class Source(Protocol):
         """Remove a file. Raises FileNotFoundError, OSError where that is not allowed."""
 
 
-class ReadOnly:
-    """A fixed or replaceable set of files: ConfigMap, Secret, projected and downward volumes."""
+class _Plain:
+    """Files of root's without links."""
+
+    def links(self) -> Mapping[str, str]:
+        """None."""
+        return {}
+
+    def lstat(self: Source, rel: str) -> Stat:
+        """See ``plain``."""
+        return plain(self, rel)
+
+
+class ReadOnly(_Plain):
+    """A fixed set of files."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self.files = files
@@ -44,19 +102,43 @@ class ReadOnly:
 
     async def write(self, rel: str, data: bytes) -> None:
         """Refused: raises OSError (EROFS)."""
-        raise _read_only(f"{rel} ({len(data)} bytes)")
+        raise read_only(f"{rel} ({len(data)} bytes)")
 
     async def remove(self, rel: str) -> None:
         """Refused: raises FileNotFoundError, OSError (EROFS)."""
         self.read(rel)
-        raise _read_only(rel)
+        raise read_only(rel)
 
 
 class Writable:
     """Files in memory: an emptyDir, or a container's own layer."""
 
-    def __init__(self) -> None:
+    def __init__(self, mode: int = 0o755, group: int | None = None) -> None:
+        """``mode`` is the root's; a pod's fsGroup (``group``) owns all there is."""
         self.files: dict[str, bytes] = {}
+        self._made: dict[str, tuple[int, int, int]] = {}
+        self._mode = mode if group is None else mode | stat.S_ISGID | 0o770
+        self._group = group
+
+    def made(self, rel: str, uid: int, gid: int, time_ns: int) -> None:
+        """Who wrote a file, and when; the owner stays who made it."""
+        uid, gid, _ = self._made.get(rel, (uid, gid, 0))
+        self._made[rel] = uid, gid if self._group is None else self._group, time_ns
+
+    def links(self) -> Mapping[str, str]:
+        """None: nobody makes any."""
+        return {}
+
+    def lstat(self, rel: str) -> Stat:
+        """See ``plain``; with the owner that is known."""
+        found = plain(self, rel)
+        if rel in self.files and rel in self._made:
+            uid, gid, time_ns = self._made[rel]
+            return found._replace(uid=uid, gid=gid, time_ns=time_ns)
+        group = self._group or 0
+        if not rel:
+            return found._replace(mode=stat.S_IFDIR | self._mode, gid=group)
+        return found._replace(gid=group)
 
     def read(self, rel: str) -> bytes:
         """One file. Raises FileNotFoundError."""
@@ -77,9 +159,10 @@ class Writable:
         """Remove a file. Raises FileNotFoundError."""
         self.read(rel)
         del self.files[rel]
+        self._made.pop(rel, None)
 
 
-class HostFiles:
+class HostFiles(_Plain):
     """A path of the node's disk (hostPath); what is written lands on that disk."""
 
     def __init__(self, disk: NodeDisk, path: str) -> None:
@@ -113,6 +196,8 @@ class SubPath:
     def __init__(self, source: Source, sub_path: str) -> None:
         self._source = source
         self._sub = sub_path.strip("/")
+        self._real = source.links().get(self._sub, self._sub)
+        """A mount shows what a link leads to."""
 
     def _inner(self, rel: str) -> str:
         return f"{self._sub}/{rel}" if rel else self._sub
@@ -127,6 +212,20 @@ class SubPath:
         found = self._source.list()
         return ["" if p == self._sub else p[len(prefix) :] for p in found
                 if p == self._sub or p.startswith(prefix)]  # fmt: skip
+
+    def links(self) -> Mapping[str, str]:
+        """All links below the sub path."""
+        prefix = f"{self._sub}/"
+        found = self._source.links()
+        return {p[len(prefix) :]: found[p] for p in found if p.startswith(prefix)}
+
+    def lstat(self, rel: str) -> Stat:
+        """What lies there. Raises FileNotFoundError."""
+        return self._source.lstat(self._inner(rel) if rel else self._real)
+
+    def made(self, rel: str, uid: int, gid: int, time_ns: int) -> None:
+        """See ``Writable``."""
+        made(self._source, self._inner(rel), uid, gid, time_ns)
 
     async def write(self, rel: str, data: bytes) -> None:
         """Write to the volume below the sub path."""
@@ -143,21 +242,33 @@ class Guarded:
     def __init__(self, source: Source) -> None:
         self.read = source.read
         self.list = source.list
+        self.links = source.links
+        self.lstat = source.lstat
 
     async def write(self, rel: str, data: bytes) -> None:
         """Refused: raises OSError (EROFS)."""
-        raise _read_only(f"{rel} ({len(data)} bytes)")
+        raise read_only(f"{rel} ({len(data)} bytes)")
 
     async def remove(self, rel: str) -> None:
         """Refused: raises FileNotFoundError, OSError (EROFS)."""
         self.read(rel)
-        raise _read_only(rel)
+        raise read_only(rel)
+
+
+def made(source: Source, rel: str, uid: int, gid: int, time_ns: int) -> None:
+    """Note who wrote a file, where the source keeps that."""
+    if isinstance(source, Writable | SubPath):
+        source.made(rel, uid, gid, time_ns)
 
 
 class FileView:
     """All files of one container instance."""
 
-    def __init__(self, mounts: Iterable[tuple[str, Source]]) -> None:
+    def __init__(
+        self, mounts: Iterable[tuple[str, Source]], user: ContainerUser, clock: Clock
+    ) -> None:
+        self._user = user
+        self._clock = clock
         # The longest mount path decides, whatever the order of volumeMounts.
         self._mounts = sorted(mounts, key=lambda mount: -len(mount[0]))
         self._layer = Writable()
@@ -182,11 +293,31 @@ class FileView:
         """Create or replace a file. Raises OSError on a read-only mount."""
         source, rel = self._find(normal(path))
         await source.write(rel, data)
+        made(source, rel, self._user.uid, self._user.gid, self._clock.now_ns())
 
     async def remove(self, path: str) -> None:
         """Remove a file. Raises FileNotFoundError, OSError on a read-only mount."""
         source, rel = self._find(normal(path))
         await source.remove(rel)
+
+    def lstat(self, path: str) -> Stat:
+        """What lies at a path, links not followed. Raises FileNotFoundError."""
+        path = normal(path)
+        source, rel = self._find(path)
+        try:
+            return source.lstat(rel)
+        except FileNotFoundError:
+            below = path if path == "/" else f"{path}/"
+            if path != "/" and not any(mount.startswith(below) for mount, _ in self._mounts):
+                raise
+        return Stat(stat.S_IFDIR | 0o755, size_bytes=DIRECTORY_BYTES)
+
+    def links(self, prefix: str) -> dict[str, str]:
+        """Symbolic links below a path, with their targets."""
+        wanted = normal(prefix)
+        below = wanted if wanted == "/" else f"{wanted}/"
+        found = {f"{m}/{r}": to for m, s in self._mounts for r, to in s.links().items()}
+        return {path: found[path] for path in sorted(found) if path.startswith(below)}
 
     def list(self, prefix: str) -> list[str]:
         """Sorted absolute paths of the files below (or at) a path."""
@@ -199,7 +330,8 @@ class FileView:
         return sorted(path for path in paths if path == wanted or path.startswith(below))
 
 
-def _read_only(what: str) -> OSError:
+def read_only(what: str) -> OSError:
+    """The error of a file system that takes nothing."""
     return OSError(errno.EROFS, "Read-only file system", what)
 
 

@@ -46,6 +46,8 @@ class Images:
         self._rng = rng
         self._profile = profile
         self._present = dict.fromkeys(normalized(image) for image in preloaded)
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when an image has come."""
         self._backoff = Backoff()
         self._failed_ns: dict[str, int] = {}
         self._why: dict[str, str] = {}
@@ -104,7 +106,9 @@ class Images:
             ended = self._clock.monotonic_ns()
         if broken:
             self._refuse(image, full, host, key, ended, emit)
-        self._present[full] = None
+        if full not in self._present:
+            self._present[full] = None
+            self.on_change()
         emit(
             "Normal", "Pulled",
             f'Successfully pulled image "{image}" in {go_duration(ended - began)} '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -14,8 +15,9 @@ from podwire.kubelet.files import FileView, ReadOnly, Source
 from podwire.kubelet.logs import ContainerLog
 from podwire.kubelet.metering import MeteredSockets
 from podwire.kubelet.network import Sandbox
+from podwire.kubelet.pids import PidNamespace, Proc, ProcFiles
 from podwire.kubelet.process import ContainerProcess
-from podwire.kubelet.state import Kubelet
+from podwire.kubelet.state import Instance, Kubelet
 from podwire.kubelet.stdio import Stdio
 from podwire.kubelet.usage import Meter
 from podwire.kubelet.volumes import PodVolumes
@@ -36,6 +38,14 @@ class Describes(Protocol):
 
     def uid(self, image: str) -> int | None:
         """The user that the image names; None when that is not known."""
+
+
+@runtime_checkable
+class Words(Protocol):
+    """A container host that can tell what an image's process is called."""
+
+    def words(self, image: str, argv: tuple[str, ...]) -> tuple[str, ...]:
+        """The command line, when it is given ``argv``."""
 
 
 def generic_notice(kubelet: Kubelet, image: str) -> str:
@@ -90,6 +100,12 @@ class Surroundings:
     pod_ips: tuple[str, ...]
     files: PodFiles
     volumes: PodVolumes
+    instances: Mapping[str, Instance]
+    """Its running containers by name."""
+    pids: PidNamespace | None
+    """The PID namespace that they share, if they do."""
+    pause: Proc
+    """The process that holds the sandbox's namespaces."""
 
 
 def make_process(
@@ -107,11 +123,13 @@ def make_process(
         hostname=around.files.hostname,
     )
     variables = environment(container, values)
+    pids = _pid_namespace(kubelet, around, container)
     user = user_of(kubelet, pod, container)
     mounts: list[tuple[str, Source]] = [
         ("/etc/resolv.conf", ReadOnly({"": around.files.resolv_conf.encode()})),
         ("/etc/hosts", ReadOnly({"": around.files.hosts.encode()})),
         ("/etc/hostname", ReadOnly({"": f"{around.files.hostname}\n".encode()})),
+        ("/proc", ProcFiles(pids)),
         *around.volumes.mounts(container, variables),
     ]
     spec = ContainerSpec(
@@ -137,7 +155,20 @@ def make_process(
     )  # fmt: skip
     meter = Meter()
     sockets = MeteredSockets(kubelet.ctx.sockets.owned_by(id), meter, kubelet.ctx.clock)
-    return ContainerProcess(spec, sockets, FileView(mounts), stdio, meter)
+    return ContainerProcess(
+        spec, sockets, FileView(mounts, user, kubelet.ctx.clock), stdio, meter, pids
+    )
+
+
+def _pid_namespace(kubelet: Kubelet, around: Surroundings, container: Container) -> PidNamespace:
+    """Whose processes a container sees. Raises ConfigError for a target that does not run."""
+    if target := container.target_container_name:
+        if target not in around.instances:
+            raise ConfigError(f"unable to find target container {target}")
+        return around.instances[target].process.pids
+    if around.pod.spec.host_pid:
+        return kubelet.pids
+    return around.pids or PidNamespace(parent=kubelet.pids)
 
 
 def user_of(kubelet: Kubelet, pod: Pod, container: Container) -> ContainerUser:
@@ -191,7 +222,11 @@ async def start(kubelet: Kubelet, process: ContainerProcess) -> Running:
     """Start the program. Raises OSError with the runtime's message when it cannot be,
     ConnectionError when the room that would run it is lost.
     """
-    return await host_of(kubelet, process.spec.image).start(process)
+    spec = process.spec
+    host = host_of(kubelet, spec.image)
+    argv = host.words(spec.image, spec.argv) if isinstance(host, Words) else spec.argv
+    process.enter(argv or (spec.name,))
+    return await host.start(process)
 
 
 def start_failure(error: OSError, argv: tuple[str, ...]) -> str:

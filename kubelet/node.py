@@ -17,11 +17,17 @@ from podwire.api.views import Node
 from podwire.client.api import STRATEGIC
 from podwire.client.counters import KUBELET_ENDPOINT
 from podwire.client.leases import LeaseHolder
+from podwire.kubelet.profile import image_bytes, image_id
+from podwire.kubelet.shutdown import NOT_READY as SHUTTING_DOWN
 from podwire.kubelet.state import RUNTIME_VERSION, VERSION, Kubelet
 from podwire.runtime.tasks import first
 
 LEASE_NAMESPACE = "kube-node-lease"
 REPORT_S = 300.0
+UPDATE_S = 10.0
+"""nodeStatusUpdateFrequency."""
+MAX_IMAGES = 50
+"""nodeStatusMaxImages."""
 RETRY_S = 1.0
 KUBELET_PORT = 10250
 
@@ -37,6 +43,15 @@ _PRESSURES = (
 )
 
 
+def _images(present: list[str]) -> list[JSON]:
+    """status.images: the largest first, each by digest and by tag."""
+    told = []
+    for image in sorted(present, key=image_bytes, reverse=True)[:MAX_IMAGES]:
+        names = dict.fromkeys((image_id(image), image))
+        told.append({"names": list(names), "sizeBytes": image_bytes(image)})
+    return told
+
+
 class NodeAgent:
     """Keeps this node's Node object and Lease true."""
 
@@ -46,10 +61,21 @@ class NodeAgent:
         self._changed = asyncio.Event()
         self._registered = asyncio.Event()
         self._since: dict[str, tuple[str, str]] = {}
+        self._later = False
 
     def kick(self) -> None:
         """Something that the status tells has changed: post it."""
         self._changed.set()
+
+    def kick_later(self) -> None:
+        """Something has changed that waits for the next look at the status (every 10 s)."""
+        if not self._later:
+            self._later = True
+            self._kubelet.ctx.clock.call_later(UPDATE_S, self._look)
+
+    def _look(self) -> None:
+        self._later = False
+        self.kick()
 
     def observe(self, _old: Node | None, new: Node | None) -> None:
         """The Node object changed: post again when someone else overwrote the Ready condition."""
@@ -70,6 +96,8 @@ class NodeAgent:
             if ready
             else ("Ready", "False", "KubeletNotReady", NOT_READY)
         )
+        if self._kubelet.shutting_down:
+            wanted[-1] = ("Ready", "False", "KubeletNotReady", SHUTTING_DOWN)
         conditions = []
         for name, status, reason, message in wanted:
             before = self._since.get(name)
@@ -97,6 +125,7 @@ class NodeAgent:
                 *({"type": "InternalIP", "address": address} for address in info.addresses),
                 {"type": "Hostname", "address": self._name},
             ],
+            "images": _images(self._kubelet.images.list()),
             "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
             "nodeInfo": {
                 "machineID": info.machine_id,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from podwire.client.counters import ContainerSpec, ToolResult
 from podwire.kubelet import programs
+from podwire.kubelet.cri import Runtime
+from podwire.kubelet.pids import ProcFiles
 from podwire.kubelet.programs.env import ExecEnv, no_stdin
 from podwire.kubelet.programs.image import NODE_IMAGE
 from podwire.kubelet.state import Kubelet
@@ -27,19 +30,33 @@ async def run(kubelet: Kubelet, argv: Sequence[str], stdin: bytes) -> ToolResult
         return given.pop() if given else await no_stdin()
 
     await kubelet.disk.mirror("/")
+    processes = ProcFiles(kubelet.pids)
+
+    def read(path: str) -> bytes:
+        if path.startswith("/proc/"):
+            return processes.read(path.removeprefix("/proc/"))
+        return kubelet.disk.read(path)
+
+    def listed(prefix: str) -> list[str]:
+        if prefix.startswith("/proc"):
+            return [f"/proc/{name}" for name in processes.list()]
+        return kubelet.disk.list(prefix)
+
     env = ExecEnv(
         spec=_spec(kubelet),
         sockets=ctx.sockets.owned_by(owner),
         fabric=ctx.fabric,
         clock=ctx.clock,
         rng=kubelet.rng.child(owner),
-        read_file=kubelet.disk.read,
+        read_file=read,
         write_file=kubelet.disk.write,
         remove_file=kubelet.disk.remove,
         write_stdout=out.extend,
         write_stderr=err.extend,
         read_stdin=read_stdin,
-        list_files=kubelet.disk.list,
+        list_files=listed,
+        kill=partial(kubelet.pids.kill, uid=0),
+        node=Runtime(kubelet),
     )
     try:
         async with asyncio.timeout(LIMIT_S):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from podwire.api.view import JSON
-from podwire.api.views import Pod, PodSpec
+from podwire.api.view import JSON, to_json
+from podwire.api.views import Container, Pod, PodSpec, VolumeMount
 from podwire.kubelet.core import (
     RUNNING,
     TERMINATED,
@@ -14,6 +14,7 @@ from podwire.kubelet.core import (
     Exit,
     Record,
     Records,
+    Truth,
     conditions,
     is_sidecar,
     phase,
@@ -40,6 +41,10 @@ class PodFacts:
     """Kubelet ended it before its time: failed, whatever its containers returned."""
     reason: str = ""
     message: str = ""
+    disrupted: Truth | None = None
+    """Condition DisruptionTarget, once the kubelet ends the pod for the node's sake."""
+    resize: Truth | None = None
+    """The condition of a resize that is not complete."""
 
 
 def _terminated(end: Exit) -> JSON:
@@ -57,7 +62,7 @@ def new_records(spec: PodSpec) -> Records:
     """The records of a pod that has not started yet."""
     reason = "PodInitializing" if spec.init_containers else "ContainerCreating"
     return {
-        c.name: Record(c.name, normalized(c.image), reason=reason)
+        c.name: Record(c.name, normalized(c.image), reason=reason, allocated=c.resources)
         for c in (*spec.init_containers, *spec.containers)
     } | debuggers(spec)
 
@@ -97,7 +102,9 @@ def adopt(records: Records, pod: Pod, now: str, now_ns: int) -> None:
             )  # fmt: skip
 
 
-def container_status(record: Record, *, over: bool = False, initialized: bool = True) -> JSON:
+def container_status(
+    record: Record, container: Container, *, over: bool = False, initialized: bool = True
+) -> JSON:
     """One entry of containerStatuses.
 
     In a pod that is ``over``, what never ran counts as lost, unless the pod never got so far.
@@ -132,12 +139,30 @@ def container_status(record: Record, *, over: bool = False, initialized: bool = 
     }
     if record.container_id:
         status["containerID"] = record.container_id
+        status["resources"] = to_json(record.actuated or record.allocated)
+        if record.allocated.requests:
+            status["allocatedResources"] = record.allocated.requests
+        if container.volume_mounts:
+            status["volumeMounts"] = [_mount_status(mount) for mount in container.volume_mounts]
+    if record.state == RUNNING and record.user is not None:
+        user = record.user
+        groups = sorted(dict.fromkeys((user.gid, *user.groups)))
+        linux = {"uid": user.uid, "gid": user.gid, "supplementalGroups": groups}
+        status["user"] = {"linux": linux}
     return status
 
 
-def init_status(record: Record, *, sidecar: bool, over: bool) -> JSON:
+def _mount_status(mount: VolumeMount) -> JSON:
+    status: JSON = {"name": mount.name, "mountPath": mount.mount_path}
+    if mount.read_only:
+        status |= {"readOnly": True, "recursiveReadOnly": "Disabled"}
+    return status
+
+
+def init_status(record: Record, container: Container, *, over: bool) -> JSON:
     """One entry of initContainerStatuses: ready once it completed (a sidecar: while ready)."""
-    status = container_status(record, over=over and sidecar)
+    sidecar = is_sidecar(container)
+    status = container_status(record, container, over=over and sidecar)
     if not sidecar:
         end = record.exit
         status["ready"] = record.state == TERMINATED and end is not None and end.exit_code == 0
@@ -171,17 +196,16 @@ def pod_status(pod: Pod, facts: PodFacts, records: Records, since: Since, now: s
         status["message"] = facts.message
     if spec.init_containers:
         status["initContainerStatuses"] = [
-            init_status(records[c.name], sidecar=is_sidecar(c), over=facts.over)
-            for c in spec.init_containers
+            init_status(records[c.name], c, over=facts.over) for c in spec.init_containers
         ]
-    mains = [records[c.name] for c in spec.containers]
     done = facts.was_initialized or not spec.init_containers
     status["containerStatuses"] = [
-        container_status(r, over=facts.over, initialized=done) for r in mains
+        container_status(records[c.name], c, over=facts.over, initialized=done)
+        for c in spec.containers
     ]
     if spec.ephemeral_containers:
         status["ephemeralContainerStatuses"] = [
-            container_status(records[c.name], over=facts.over) | {"ready": False}
+            container_status(records[c.name], c, over=facts.over) | {"ready": False}
             for c in spec.ephemeral_containers
             if c.name in records
         ]
@@ -205,6 +229,10 @@ def _conditions(
         sandbox_ready=facts.sandbox_ready, was_initialized=facts.was_initialized,
         gates=gates(pod),
     )  # fmt: skip
+    if facts.disrupted is not None:
+        truths.insert(0, facts.disrupted)
+    if facts.resize is not None:
+        truths.insert(0, facts.resize)
     rendered = []
     for truth in truths:
         word = "True" if truth.status else "False"
@@ -221,6 +249,8 @@ def _conditions(
             condition["reason"] = truth.reason
         if truth.message:
             condition["message"] = truth.message
+        if truth is facts.resize and pod.metadata.generation:
+            condition["observedGeneration"] = pod.metadata.generation
         rendered.append(condition)
     return rendered
 
@@ -229,12 +259,21 @@ _MERGED_LISTS = ("podIPs", "hostIPs")
 """Lists that a strategic merge would add to: an address of an earlier sandbox must not stay."""
 
 
-def stored_addresses(pod: Pod) -> JSON:
-    """The part of a stored status that the first patch must know to replace it."""
+def stored(pod: Pod, *, mirror: bool = False) -> JSON:
+    """The part of a stored status that the first patch must know to replace or remove it.
+
+    Others may say of a pod that it is disrupted; of a ``mirror`` only its kubelet does.
+    """
     status = pod.status
     lists = {"podIPs": status.pod_ips, "hostIPs": status.host_ips}
     found: JSON = {key: [{"ip": i.ip} for i in items] for key, items in lists.items() if items}
-    return {**found, "podIP": status.pod_ip} if status.pod_ip else found
+    if status.pod_ip:
+        found["podIP"] = status.pod_ip
+    found |= {k: v for k, v in (("reason", status.reason), ("message", status.message)) if v}
+    passing = ["PodResizePending", "PodResizeInProgress", *(["DisruptionTarget"] if mirror else [])]
+    if left := [c for c in status.conditions if c.type in passing]:
+        found["conditions"] = [{"type": c.type, "status": c.status} for c in left]
+    return found
 
 
 def changes(before: JSON, after: JSON) -> JSON:
@@ -266,4 +305,5 @@ def _changed_conditions(before: JSON, after: Sequence[JSON]) -> list[JSON]:
         # Strategic merge keeps absent fields of an element: clear them by name.
         cleared = {k: None for k in previous or () if k not in condition}
         changed.append({**condition, **cleared})
-    return changed
+    kept = [c["type"] for c in after]
+    return [*changed, *({"type": t, "$patch": "delete"} for t in old if t not in kept)]

@@ -85,7 +85,13 @@ async def attempt(
         if port is None:
             return False, f"couldn't find port: {probe.tcp_socket.port}"
         return await _tcp(sockets, node, host, port, timeout_s)
-    return False, "probe handler is not modelled"
+    from podwire.kubelet.grpcprobe import grpc_check  # noqa: PLC0415  HTTP/2 is loaded on first use
+
+    assert probe.grpc is not None, "validation lets no other handler in"
+    return await grpc_check(
+        sockets, kubelet.ctx.clock, node, target.address, probe.grpc.port, probe.grpc.service,
+        timeout_s,
+    )  # fmt: skip
 
 
 async def _exec(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from podwire.client.counters import ContainerSpec, Sockets
+from podwire.client.counters import Container, ContainerSpec, Sockets
 from podwire.kubelet.files import FileView
+from podwire.kubelet.pids import SIGNALS, PidNamespace, Proc
 from podwire.kubelet.stdio import STDERR, STDOUT, Stdio
 from podwire.kubelet.usage import Meter
 
@@ -20,12 +21,21 @@ class ContainerProcess:
         files: FileView,
         stdio: Stdio,
         meter: Meter,
+        pids: PidNamespace,
     ) -> None:
         self.spec = spec
         self.sockets = sockets
         self.meter = meter
         self.files = files
         self.stdio = stdio
+        self.pids = pids
+        self.pid = 1
+        self.container: Container | None = None
+        """The program, once it runs."""
+        self.signalled = 0
+        """The number of the signal that ended it, if one did."""
+        self._proc: Proc | None = None
+        self._listening = 0
         self._signals: asyncio.Queue[str] = asyncio.Queue()
 
     def out(self, line: str) -> None:
@@ -54,7 +64,34 @@ class ContainerProcess:
 
     async def terminated(self) -> str:
         """The next signal that was delivered."""
-        return await self._signals.get()
+        self._listening += 1
+        try:
+            return await self._signals.get()
+        finally:
+            self._listening -= 1
+
+    def enter(self, argv: tuple[str, ...]) -> None:
+        """Appear among the processes of the namespace, called so."""
+        self._proc = Proc(argv, self.spec.user.uid, self._signal, self.spec.env)
+        self.pid = self.pids.add(self._proc)
+
+    def leave(self) -> None:
+        """The program ended."""
+        if self._proc is not None:
+            self.pids.remove(self._proc)
+
+    def _signal(self, name: str, first: bool) -> None:
+        if self.container is None:
+            return
+        if name != "KILL" and self._listening:
+            self.container.signal(name)
+        elif not first:  # the first process of a namespace is safe from those inside
+            self.signalled = SIGNALS[name]
+            self.container.signal("KILL")
+
+    def kill(self, pid: int, name: str) -> None:
+        """Send a signal to a process of the namespace. Raises OSError."""
+        self.pids.kill(pid, name, self.spec.user.uid)
 
     def deliver(self, signal: str) -> None:
         """A signal arrived; it waits for a program that has not asked yet."""

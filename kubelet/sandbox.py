@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from podwire.kubelet import dns, launch
 from podwire.kubelet.network import Sandbox, SandboxError
+from podwire.kubelet.pids import PAUSE_UID, PidNamespace, system
 
 if TYPE_CHECKING:
     from podwire.kubelet.worker import PodWorker
@@ -65,5 +66,10 @@ async def _set_up(worker: PodWorker) -> str:
     worker.sandbox = sandbox
     worker.facts.pod_ips, worker.facts.sandbox_ready = sandbox.ips, True
     files = await launch.pod_files(kubelet, worker.pod, sandbox.ips)
-    worker.around = launch.Surroundings(worker.pod, sandbox, sandbox.ips, files, worker.volumes)
+    pause = system("/pause", PAUSE_UID)
+    shared = PidNamespace(parent=kubelet.pids) if worker.pod.spec.share_process_namespace else None
+    (shared or kubelet.pids).add(pause)
+    worker.around = launch.Surroundings(
+        worker.pod, sandbox, sandbox.ips, files, worker.volumes, worker.instances, shared, pause
+    )
     return ""

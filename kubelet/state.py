@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from podwire.api.views import ConfigMap, Pod, Secret, Service
+from podwire.api.views import ConfigMap, Node, Pod, Secret, Service
 from podwire.client.api import Client
 from podwire.client.counters import Container, NodeInfo
 from podwire.client.ctx import Ctx
 from podwire.client.informer import Informer
 from podwire.client.recorder import Recorder
+from podwire.kubelet import telling
 from podwire.kubelet.core import Backoff
 from podwire.kubelet.disk import NodeDisk
 from podwire.kubelet.env import Lookups
 from podwire.kubelet.images import Images
+from podwire.kubelet.journal import Journal
 from podwire.kubelet.network import NodeNetwork
+from podwire.kubelet.pids import PidNamespace, system
 from podwire.kubelet.process import ContainerProcess
 from podwire.kubelet.profile import PROFILES, Profile
+from podwire.kubelet.sources import Sources
 from podwire.kubelet.status import StatusManager
 from podwire.runtime.ports import Rng
 from podwire.runtime.tasks import Nursery
@@ -39,6 +43,12 @@ NODE_IMAGE = (
 )
 """What a fresh node's disk image already holds, as kind's node image does."""
 
+NODE_PROCESSES = (
+    "/sbin/init",
+    "/usr/local/bin/containerd",
+    "/usr/bin/kubelet --config=/var/lib/kubelet/config.yaml",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class KubeletConfig:
@@ -46,6 +56,10 @@ class KubeletConfig:
 
     node: str
     time_profile: str = "typical"
+    shutdown_grace_period_s: int = 30
+    """How long the node's shutdown waits for its pods in all; upstream's default is not to."""
+    shutdown_grace_period_critical_s: int = 10
+    """The part of it that is kept for critical pods (shutdownGracePeriodCriticalPods)."""
     cluster_dns: tuple[str, ...] = ("10.96.0.10",)
     cluster_domain: str = "cluster.local"
     max_pods: int = 110
@@ -96,9 +110,17 @@ class Kubelet:
     disk: NodeDisk
     network: NodeNetwork
     services: Informer[Service]
-    config_maps: Informer[ConfigMap]
-    secrets: Informer[Secret]
+    config_maps: Sources[ConfigMap]
+    secrets: Sources[Secret]
+    journal: Journal
     backoff: Backoff = field(default_factory=Backoff)
+    pids: PidNamespace = field(default_factory=lambda: PidNamespace(map(system, NODE_PROCESSES)))
+    """All processes of the node."""
+    shutting_down: bool = False
+    node: Callable[[], Node | None] = lambda: None
+    """The Node object, as far as it is known."""
+    report: Callable[[], None] = lambda: None
+    """Post the node's status: something has changed."""
     workers: dict[str, PodWorker] = field(default_factory=dict)
     """By pod uid."""
 
@@ -138,6 +160,7 @@ class Kubelet:
                 field = "ephemeralContainers"
             path = f"spec.{field}{{{container}}}"
         self.recorder.emit(pod, type, reason, message, path)
+        telling.event(self.journal, pod, reason, message, container)
 
     def find(self, namespace: str, name: str) -> PodWorker | None:
         """The worker of a pod by name (the newest, when a namesake is still ending)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from structlog.typing import FilteringBoundLogger
@@ -11,7 +12,7 @@ from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.api.views import Pod
 from podwire.client.api import STRATEGIC, Client
-from podwire.kubelet.podstatus import changes, stored_addresses
+from podwire.kubelet.podstatus import changes, stored
 from podwire.runtime.ports import Clock
 from podwire.runtime.tasks import Nursery
 
@@ -31,6 +32,9 @@ class _Entry:
     """Of the object that the last write left."""
     delete: bool = False
     busy: bool = False
+    task: asyncio.Task[None] | None = None
+    target: str = ""
+    """The uid of the API object: the pod's own, its mirror's, or "" while there is none."""
 
 
 class StatusManager:
@@ -51,13 +55,26 @@ class StatusManager:
         entry.wanted = status
         self._kick(entry)
 
-    def observe(self, pod: Pod) -> None:
+    def redirect(self, pod: Pod, mirror: Pod | None) -> None:
+        """A static pod's status goes to its mirror; nowhere while there is none."""
+        entry = self._entry(pod)
+        target = mirror.metadata.uid if mirror is not None else ""
+        if entry.target == target:
+            return
+        entry.target = target
+        entry.sent = stored(mirror, mirror=True) if mirror is not None else {}
+        if not entry.wanted:
+            entry.wanted = entry.sent
+        self._kick(entry)
+
+    def observe(self, pod: Pod, uid: str = "") -> None:
         """The object as the API shows it: what somebody else changed of our conditions is ours.
 
-        Upstream: status_manager.go needsReconcile (the node controller marks pods of a node that
-        it takes for dead; a kubelet that lives says otherwise).
+        ``uid`` is that of the static pod whose mirror it is. Upstream: status_manager.go
+        needsReconcile (the node controller marks pods of a node that it takes for dead; a kubelet
+        that lives says otherwise).
         """
-        entry = self._entries.get(pod.metadata.uid)
+        entry = self._entries.get(uid or pod.metadata.uid)
         if entry is None or entry.busy or int(pod.metadata.resource_version) <= entry.revision:
             return
         shown = {c.type: c.status for c in pod.status.conditions}
@@ -82,9 +99,9 @@ class StatusManager:
         meta = pod.metadata
         entry = self._entries.get(meta.uid)
         if entry is None:
-            entry = _Entry(meta.namespace, meta.name, meta.uid)
-            # Until the first write only the addresses matter: they would be merged.
-            entry.wanted = entry.sent = stored_addresses(pod)
+            entry = _Entry(meta.namespace, meta.name, meta.uid, target=meta.uid)
+            # Until the first write only what an earlier kubelet left matters: it would be merged.
+            entry.wanted = entry.sent = stored(pod)
             self._entries[meta.uid] = entry
         return entry
 
@@ -92,7 +109,13 @@ class StatusManager:
         if not entry.busy:
             entry.busy = True
             name = f"status {entry.namespace}/{entry.name}"
-            self._nursery.start(self._sync(entry), name=name)
+            entry.task = self._nursery.start(self._sync(entry), name=name)
+
+    async def flush(self) -> None:
+        """Wait until everything that is wanted now was written."""
+        for entry in list(self._entries.values()):
+            if entry.busy and entry.task is not None:
+                await asyncio.shield(entry.task)
 
     async def _sync(self, entry: _Entry) -> None:
         delay_s = RETRY_FIRST_S
@@ -103,8 +126,10 @@ class StatusManager:
                         return
                     delay_s = RETRY_FIRST_S
                 except (ApiError, ConnectionError) as error:
-                    if isinstance(error, ApiError) and _is_gone(error):
-                        self.forget_uid(entry.uid)
+                    if isinstance(error, ApiError) and is_gone(error):
+                        if entry.target == entry.uid or entry.delete:
+                            self.forget_uid(entry.uid)
+                        entry.target = ""
                         return
                     self._log.warning("pod status not written", pod=entry.name, error=str(error))
                     await self._clock.sleep(delay_s)
@@ -118,29 +143,34 @@ class StatusManager:
 
     async def _step(self, entry: _Entry) -> bool:
         """One request; False when nothing is left to do."""
+        if not entry.target:
+            if entry.delete:
+                self.forget_uid(entry.uid)
+            return False
         if entry.wanted is not entry.sent:
-            wanted = entry.wanted
+            wanted, target = entry.wanted, entry.target
             patch = changes(entry.sent, wanted)
             if patch:
                 written = await self._client.patch(
                     kinds.POD,
                     entry.name,
-                    {"metadata": {"uid": entry.uid}, "status": patch},
+                    {"metadata": {"uid": target}, "status": patch},
                     entry.namespace,
                     subresource="status",
                     content_type=STRATEGIC,
                 )
                 entry.revision = int(written.metadata.resource_version)
-            entry.sent = wanted
+            if entry.target == target:  # else a new mirror knows nothing of it
+                entry.sent = wanted
             return True
         if entry.delete:
             await self._client.delete(
-                kinds.POD, entry.name, entry.namespace, uid=entry.uid, grace_period_seconds=0
+                kinds.POD, entry.name, entry.namespace, uid=entry.target, grace_period_seconds=0
             )
             self.forget_uid(entry.uid)
         return False
 
 
-def _is_gone(error: ApiError) -> bool:
+def is_gone(error: ApiError) -> bool:
     """Whether the pod of our uid no longer exists (a namesake may have taken its place)."""
     return error.code == 404 or (error.code == 409 and "UID in precondition" in error.message)

@@ -20,6 +20,7 @@ from podwire.kubelet.exec import start
 from podwire.kubelet.launch import node_text
 from podwire.kubelet.logs import ContainerLog
 from podwire.kubelet.probes import dial_error
+from podwire.kubelet.shutdown import POWER_OFF, shut_down
 from podwire.kubelet.state import Kubelet
 from podwire.kubelet.worker import PodWorker
 
@@ -105,7 +106,13 @@ class Streams:
         return await server.answer(self._kubelet(node), self, request)
 
     async def run(self, node: str, argv: Sequence[str], stdin: bytes = b"") -> ToolResult:
-        """Run a command on the node itself. Raises ConnectionError."""
+        """Run a command on the node itself. Raises ConnectionError.
+
+        ``systemctl poweroff`` returns when the kubelet lets the power go.
+        """
+        if tuple(argv) == POWER_OFF:
+            await shut_down(self._kubelet(node))
+            return ToolResult()
         return await nodeshell.run(self._kubelet(node), argv, stdin)
 
     async def logs(

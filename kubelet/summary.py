@@ -34,7 +34,7 @@ def summary(kubelet: Kubelet) -> JSON:
         meta = worker.pod.metadata
         containers = []
         for instance in worker.instances.values():
-            usage = _usage(worker, instance, now_ns)
+            usage = usage_of(worker, instance, now_ns)
             if usage is None:
                 continue
             cpu_nano += usage.cpu_nano
@@ -50,7 +50,8 @@ def summary(kubelet: Kubelet) -> JSON:
     return {"node": node, "pods": pods}
 
 
-def _usage(worker: PodWorker, instance: Instance, now_ns: int) -> Usage | None:
+def usage_of(worker: PodWorker, instance: Instance, now_ns: int) -> Usage | None:
+    """What a running container used in the last whole window; None before it lived through one."""
     if instance.started_ns > window_end_ns(now_ns) - WINDOW_NS:
         return None
     messages = instance.process.meter.last_window(now_ns)

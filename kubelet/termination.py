@@ -96,7 +96,8 @@ async def _stop(worker: PodWorker, instance: Instance, stopper: Stopper) -> None
         if failure:
             kubelet.event(worker.pod, "Warning", "FailedPreStopHook", "PreStopHook failed", name)
     stopper.arm(instance, MINIMUM_GRACE_S if hook is not None else 0.0)
-    instance.container.signal("TERM")
+    stop_signal = container.lifecycle.stop_signal if container.lifecycle else ""
+    instance.container.signal(stop_signal.removeprefix("SIG") or "TERM")
     with suppress(ConnectionError):  # lost with its room: over, too; its follower says so
         await instance.container.wait()
 
@@ -131,7 +132,10 @@ async def terminate(worker: PodWorker) -> None:
 
 async def complete(worker: PodWorker) -> None:
     """End a pod whose containers have all ended for good."""
-    await _stop_all(worker, float(worker.pod.spec.termination_grace_period_seconds))
+    grace_s = worker.grace_s
+    if grace_s is None:
+        grace_s = float(worker.pod.spec.termination_grace_period_seconds)
+    await _stop_all(worker, grace_s)
     await _release(worker)
 
 
@@ -145,5 +149,8 @@ async def _release(worker: PodWorker) -> None:
         for failure in failures:
             worker.kubelet.ctx.log.warning("sandbox teardown", pod=worker.pod.key, error=failure)
         worker.sandbox = None
+    if worker.around is not None:
+        (worker.around.pids or worker.kubelet.pids).remove(worker.around.pause)
     worker.released = True
+    worker.over.set()
     worker.kubelet.backoff.forget(f"{worker.pod.metadata.uid}/")

@@ -1,4 +1,4 @@
-"""How Go prints durations and container runtimes stamp log lines. Pure."""
+"""How Go prints durations and sizes, and container runtimes stamp log lines. Pure."""
 
 from __future__ import annotations
 
@@ -23,3 +23,29 @@ def go_duration(ns: int) -> str:
     if hours:
         return f"{hours}h{minutes}m{seconds}"
     return f"{minutes}m{seconds}" if minutes else seconds
+
+
+def human_age(ns: int) -> str:
+    """A duration in words (docker/go-units HumanDuration): ``About a minute``, ``5 weeks``."""
+    seconds = max(ns, 0) // NS
+    minutes, hours = seconds // 60, (seconds + 1800) // 3600
+    if seconds < 60:
+        return {0: "Less than a second", 1: "1 second"}.get(seconds, f"{seconds} seconds")
+    if minutes < 60:
+        return "About a minute" if minutes == 1 else f"{minutes} minutes"
+    if hours < 48:
+        return "About an hour" if hours == 1 else f"{hours} hours"
+    days = hours // 24
+    for limit, unit, name in ((14, 1, "days"), (60, 7, "weeks"), (730, 30, "months")):
+        if days < limit:
+            return f"{days // unit} {name}"
+    return f"{days // 365} years"
+
+
+def human_size(size_bytes: int) -> str:
+    """A size with three digits (docker/go-units HumanSizeWithPrecision): ``72.4MB``."""
+    size, units = float(size_bytes), ["B", "kB", "MB", "GB", "TB"]
+    while size >= 1000 and len(units) > 1:
+        size /= 1000
+        units.pop(0)
+    return f"{size:.3g}{units[0]}"

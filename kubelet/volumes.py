@@ -6,11 +6,14 @@ with subPath never change.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from podwire.api.times import format_time
 from podwire.api.view import JSON
-from podwire.api.views import Container, Pod, Volume
+from podwire.api.views import Container, KeyToPath, Pod, Volume
+from podwire.kubelet.atomic import DISK_MODE, MEMORY_MODE, AtomicFiles, Item, Payload
 from podwire.kubelet.disk import NodeDisk
 from podwire.kubelet.env import (
     ConfigError,
@@ -21,9 +24,9 @@ from podwire.kubelet.env import (
     resource_field,
     secret_data,
 )
-from podwire.kubelet.files import Guarded, HostFiles, ReadOnly, Source, SubPath, Writable, normal
+from podwire.kubelet.files import Guarded, HostFiles, Source, SubPath, Writable, normal
 from podwire.kubelet.tokens import RETRY_S, PodTokens, TokenError
-from podwire.runtime.ports import Clock
+from podwire.runtime.ports import Clock, Rng
 
 
 class MountError(Exception):
@@ -54,6 +57,31 @@ def _sources(volume: Volume) -> list[JSON]:
     return sources
 
 
+_Key = tuple[str, str, int | None]
+"""Key, path, and the file's own mode."""
+
+
+def _items(items: Sequence[KeyToPath]) -> list[_Key]:
+    return [(item.key, item.path, item.mode) for item in items]
+
+
+def _mode(source: JSON) -> int:
+    mode: int = source.get("defaultMode", 0o644)
+    return mode
+
+
+def _one_user(pod: Pod) -> int | None:
+    """The user that all containers run as, if they say so (volume/util, FsUserFrom)."""
+    shared = pod.spec.security_context.run_as_user
+    own = [
+        c.security_context.run_as_user
+        if c.security_context is not None and c.security_context.run_as_user is not None
+        else shared
+        for c in (*pod.spec.init_containers, *pod.spec.containers)
+    ]
+    return own[0] if own and len(dict.fromkeys(own)) == 1 else None
+
+
 class PodVolumes:
     """The mounted volumes of one pod, shared by its containers."""
 
@@ -65,6 +93,8 @@ class PodVolumes:
         tokens: PodTokens,
         addresses: Callable[[], tuple[tuple[str, ...], tuple[str, ...]]],
         allocatable: Mapping[str, str],
+        clock: Clock,
+        rng: Rng,
     ) -> None:
         self._pod = pod
         self._lookups = lookups
@@ -72,6 +102,8 @@ class PodVolumes:
         self._tokens = tokens
         self._addresses = addresses
         self._allocatable = allocatable
+        self._clock = clock
+        self._rng = rng
         self._mounted: dict[str, Source] = {}
         volumes = pod().spec.volumes
         self._users = {ref: None for volume in volumes for ref in references(volume)}
@@ -96,9 +128,9 @@ class PodVolumes:
         """Bring rendered files up to date; a vanished source keeps the old content."""
         for volume in self._pod().spec.volumes:
             mounted = self._mounted.get(volume.name)
-            if isinstance(mounted, ReadOnly):
+            if isinstance(mounted, AtomicFiles):
                 try:
-                    mounted.files = self._render(volume)
+                    mounted.update(self._render(volume))
                 except (MountError, ConfigError):
                     continue
 
@@ -121,41 +153,58 @@ class PodVolumes:
             if getattr(volume, name) is not None:
                 raise MountError(f"volume source {name} is not modelled")
         await self._tokens.fetch(_sources(volume))
+        group = self._pod().spec.security_context.fs_group
         if volume.config_map or volume.secret or volume.projected or volume.downward_api:
-            return ReadOnly(self._render(volume))
-        return Writable()
+            mode = DISK_MODE if volume.config_map else MEMORY_MODE
+            return AtomicFiles(self._render(volume), mode, group, self._stamp)
+        return Writable(0o777, group)
 
-    def _render(self, volume: Volume) -> dict[str, bytes]:
+    def _stamp(self) -> tuple[str, int]:
+        """A folder's name (Go's MkdirTemp after the time of day) and the time."""
+        now_ns = self._clock.now_ns()
+        digits = re.sub(r"[-T:]", "_", format_time(now_ns).removesuffix("Z"))
+        return f"..{digits}.{self._rng.below(10**10)}", now_ns
+
+    def _render(self, volume: Volume) -> Payload:
         if source := volume.config_map:
-            items = [(item.key, item.path) for item in source.items]
-            return self._keys("configmap", source.name, items, optional=source.optional)
+            return self._keys(
+                "configmap", source.name, _items(source.items), source.default_mode,
+                optional=source.optional,
+            )  # fmt: skip
         if secret := volume.secret:
-            items = [(item.key, item.path) for item in secret.items]
-            return self._keys("secret", secret.secret_name, items, optional=secret.optional)
+            return self._keys(
+                "secret", secret.secret_name, _items(secret.items), secret.default_mode,
+                optional=secret.optional,
+            )  # fmt: skip
         if volume.downward_api:
-            return self._downward(volume.downward_api)
-        files: dict[str, bytes] = {}
+            return self._downward(volume.downward_api, _mode(volume.downward_api))
+        files: dict[str, Item] = {}
         for part in _sources(volume):
-            files.update(self._projected(part))
+            files.update(self._projected(part, _mode(volume.projected or {})))
         return files
 
-    def _projected(self, part: JSON) -> dict[str, bytes]:
+    def _projected(self, part: JSON, mode: int) -> Payload:
         for key, kind in (("configMap", "configmap"), ("secret", "secret")):
             if source := part.get(key):
-                items = [(item["key"], item["path"]) for item in source.get("items") or ()]
+                items = [(i["key"], i["path"], i.get("mode")) for i in source.get("items") or ()]
                 return self._keys(
-                    kind, source.get("name", ""), items, optional=bool(source.get("optional"))
-                )
+                    kind, source.get("name", ""), items, mode,
+                    optional=bool(source.get("optional")),
+                )  # fmt: skip
         if "downwardAPI" in part:
-            return self._downward(part["downwardAPI"])
+            return self._downward(part["downwardAPI"], mode)
         if "serviceAccountToken" in part:
             asked = part["serviceAccountToken"]
-            return {asked.get("path", "token"): self._tokens.of(asked).encode()}
+            user = _one_user(self._pod())
+            if user is not None or self._pod().spec.security_context.fs_group is not None:
+                mode = 0o600  # readable for the one user and the group of the volume only
+            token = Item(self._tokens.of(asked).encode(), mode, user or 0)
+            return {asked.get("path", "token"): token}
         raise MountError(f"projected source {sorted(part)} is not modelled")
 
     def _keys(
-        self, kind: str, name: str, items: Sequence[tuple[str, str]], *, optional: bool
-    ) -> dict[str, bytes]:
+        self, kind: str, name: str, items: Sequence[_Key], mode: int, *, optional: bool
+    ) -> Payload:
         namespace = self._pod().metadata.namespace
         data: Mapping[str, bytes]
         if kind == "configmap":
@@ -169,17 +218,19 @@ class PodVolumes:
         if found is None and not optional:
             raise MountError(f'{kind} "{name}" not found')
         if not items:
-            return dict(data)
+            return {key: Item(value, mode) for key, value in data.items()}
         files = {}
-        for key, path in items:
+        for key, path, own in items:
             if key in data:
-                files[path] = data[key]
+                files[path] = Item(data[key], mode if own is None else own)
             elif not optional:
-                noun = "ConfigMap" if kind == "configmap" else "Secret"
-                raise MountError(f"references non-existent {noun.lower()} key: {key}")
+                what = "configmap references non-existent config key"
+                if kind == "secret":
+                    what = "references non-existent secret key"
+                raise MountError(f"{what}: {key}")
         return files
 
-    def _downward(self, source: JSON) -> dict[str, bytes]:
+    def _downward(self, source: JSON, mode: int) -> Payload:
         host_ips, pod_ips = self._addresses()
         files = {}
         for item in source.get("items") or ():
@@ -190,7 +241,7 @@ class PodVolumes:
             else:
                 ref = item.get("resourceFieldRef") or {}
                 value = resource_field(self._pod(), "", ref, self._allocatable)
-            files[item["path"]] = value.encode()
+            files[item["path"]] = Item(value.encode(), item.get("mode") or mode)
         return files
 
     def mounts(
@@ -207,8 +258,8 @@ class PodVolumes:
                 raise ConfigError(f'volume "{mount.name}" is not mounted')
             sub_path = mount.sub_path or expand(mount.sub_path_expr, variables)
             if sub_path:
-                if isinstance(source, ReadOnly):  # a subPath mount never sees an update
-                    source = ReadOnly(source.files)
+                if isinstance(source, AtomicFiles):  # a subPath mount never sees an update
+                    source = source.frozen()
                 source = SubPath(source, sub_path)
             if mount.read_only:
                 source = Guarded(source)

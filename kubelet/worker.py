@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from podwire.api.times import NS, format_time
-from podwire.api.views import Container, Pod
+from podwire.api.views import Container, Pod, Probe
 from podwire.client.counters import Container as Running
 from podwire.client.hosting import KILLED
-from podwire.kubelet import launch, limits, probes, sandbox, termination
+from podwire.kubelet import launch, limits, probes, resize, sandbox, termination
 from podwire.kubelet.core import (
     RUNNING,
     TERMINATED,
@@ -69,6 +69,8 @@ class PodWorker:
             PodTokens(lambda: self.pod, kubelet.client, kubelet.ctx.clock),
             lambda: (self.facts.host_ips, self.facts.pod_ips),
             kubelet.capacity,
+            kubelet.ctx.clock,
+            kubelet.rng.child(f"volumes {pod.metadata.uid}"),
         )
         self.ending = asyncio.Event()
         """Set when the pod is to be terminated (deleted, or its object is gone)."""
@@ -76,6 +78,13 @@ class PodWorker:
         """The object no longer exists."""
         self.done = False
         """``run`` has returned."""
+        self.inherited = False
+        self.over = asyncio.Event()
+        """Set with ``released``."""
+        self.expulsion = asyncio.Event()
+        """Set when the kubelet ends the pod before its time."""
+        self.grace_s: float | None = None
+        """What the kubelet leaves it then, if less than the pod's own grace period."""
         self.released = False
         """The sandbox was given back and the last status told."""
         self.stopper: termination.Stopper | None = None
@@ -108,6 +117,8 @@ class PodWorker:
         if joined:
             self.records |= joined
             self._wake.set()
+        if not pod.metadata.deletion_timestamp and self.facts.start_time:
+            resize.consider(self)
         if relabelled:
             self.refresh_volumes_later()
             for name in list(self.instances):
@@ -116,6 +127,30 @@ class PodWorker:
             self.ending.set()
             if self.stopper is not None:
                 self.stopper.shorten(pod.metadata.deletion_grace_period_seconds or 0)
+
+    def inherit(self, mirror: Pod) -> None:
+        """A static pod finds what an earlier kubelet told of it: its containers ended with it."""
+        told = mirror.status.start_time
+        if self.inherited or not told or told == self.facts.start_time:
+            return
+        self.inherited = True
+        found = (*mirror.status.init_container_statuses, *mirror.status.container_statuses)
+        for status in found:
+            if status.container_id and status.name in self.records:
+                self.records[status.name].restart_count += status.restart_count + 1
+        if self.facts.start_time:
+            self.publish()
+
+    def expel(self, grace_s: float) -> None:
+        """End the pod, failed, within ``grace_s`` or its own grace period; it does not come back.
+
+        ``facts`` say why.
+        """
+        self.grace_s = min(grace_s, self._grace_s())
+        self.facts.expelled = True
+        self.expulsion.set()
+        if self.stopper is not None:
+            self.stopper.shorten(self.grace_s)
 
     def removed(self) -> None:
         """The object is gone: whatever still runs is an orphan."""
@@ -151,7 +186,9 @@ class PodWorker:
         adopt(self.records, self.pod, now, self.kubelet.now_ns())
         try:
             async with self.nursery as nursery:
-                await first(self._live(), self.ending.wait(), limits.overtime(self))
+                await first(
+                    self._live(), self.ending.wait(), self.expulsion.wait(), limits.overtime(self)
+                )
                 if self._busy is not None:
                     await self._busy
                 if self.facts.expelled:
@@ -318,8 +355,9 @@ class PodWorker:
         if record.exit is not None:
             record.restart_count += 1
         try:
-            running = await launch.start(kubelet, process)
+            running = process.container = await launch.start(kubelet, process)
         except OSError as error:
+            process.leave()
             self._not_started(name, container_id, error, process, emit)
             log.end()
             self._wake.set()
@@ -364,11 +402,13 @@ class PodWorker:
         record.container_id = f"containerd://{instance.id}"
         record.started = container.startup_probe is None
         record.ready = container.readiness_probe is None
+        record.user, record.actuated = instance.process.spec.user, record.allocated
         if container.startup_probe is not None:
             self._probe(container, instance, "startup")
         else:
             self._probe_life(container, instance)
         self.publish()
+        resize.settle(self)
         limits.limit_memory(self, container.name)
 
     def target(self, container: Container) -> probes.Target:
@@ -397,18 +437,26 @@ class PodWorker:
             record.started = True
             self._probe_life(container, instance)
         elif not good and not instance.stopping:
+            probe: Probe | None = getattr(container, f"{kind}_probe")
+            assert probe is not None, "a verdict is a probe's"
             self.restart(
                 container.name,
                 f"Container {container.name} failed {kind} probe, will be restarted",
+                probe.termination_grace_period_seconds,
             )
         self.publish()
         self._wake.set()
 
-    def restart(self, name: str, message: str) -> None:
-        """Stop a container that is to be started anew by its restart policy."""
+    def restart(self, name: str, message: str, grace_s: int | None = None) -> None:
+        """Stop a container that is to be started anew by its restart policy.
+
+        ``grace_s`` is a probe's own grace period; without one, the pod's counts.
+        """
         instance = self.instances[name]
         self.nursery.start(
-            termination.stop(self, instance, self._grace_s(), message),
+            termination.stop(
+                self, instance, self._grace_s() if grace_s is None else float(grace_s), message
+            ),
             name=f"restart {self.pod.key}/{name}",
         )
 
@@ -430,6 +478,8 @@ class PodWorker:
             self.instances[name] = instance
             started.set_result(instance)
             code, lost = await _exit_code(running)
+            if process.signalled and code == KILLED:
+                code = 128 + process.signalled
             self._close(instance)
             tasks.cancel()
         finished = kubelet.now_ns()
@@ -456,6 +506,7 @@ class PodWorker:
         """The program ended: its sockets close, its log is complete."""
         if self.instances.get(instance.name) is instance:
             del self.instances[instance.name]
+        instance.process.leave()
         self.kubelet.ctx.sockets.release(instance.id)
         instance.process.stdio.end()
         instance.process.stdio.log.end()

@@ -37,6 +37,22 @@ DEVICES = {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu"}}]}
 
 _ADMISSION = "admissionregistration.k8s.io/v1"
 _BODIES: dict[str, dict[str, Any]] = {
+    "apiextensions.k8s.io/v1/CustomResourceDefinition": {
+        "metadata": {"name": "tests.example.com"},
+        "spec": {
+            "group": "example.com",
+            "scope": "Namespaced",
+            "names": {"plural": "tests", "kind": "Test"},
+            "versions": [
+                {
+                    "name": "v1",
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": {"type": "object"}},
+                }
+            ],
+        },
+    },
     "v1/Pod": {"spec": {"containers": [CONTAINER]}},
     "v1/PodTemplate": {"template": TEMPLATE},
     "v1/ReplicationController": {"spec": {"template": TEMPLATE}},

@@ -14,6 +14,7 @@ from podwire.apiserver.admission import (
     default_tolerations,
     limit_ranger,
     namespace_lifecycle,
+    node_restriction,
     pod_security,
     priority,
     resource_quota,
@@ -28,7 +29,7 @@ PLUGINS: tuple[Plugin, ...] = (
     namespace_lifecycle.PLUGIN,
     limit_ranger.PLUGIN,
     service_account.PLUGIN,
-    # NodeRestriction
+    node_restriction.PLUGIN,
     pod_security.PLUGIN,
     priority.PLUGIN,
     default_tolerations.PLUGIN,

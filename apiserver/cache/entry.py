@@ -108,6 +108,8 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     """The object's protobuf message, while it is kept."""
     viewed: Any = None
     """The decoded view, while it is kept."""
+    raw: bytes | None = None
+    """The stored bytes, where ``value`` was converted from others."""
 
     def __post_init__(self) -> None:
         prefix, _, self.name = self.key.rpartition("/")

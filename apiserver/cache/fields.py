@@ -36,6 +36,8 @@ _FAST: dict[Kind[Any], dict[str, Getter]] = {
 
 def getter(kind: Kind[Any], field: str) -> Getter:
     """How to read a selectable field of a kind."""
+    if kind.custom is not None and field not in _META:
+        return lambda entry: selectors.text_of(entry.json(), field)
     fast = _META.get(field) or _FAST.get(kind, {}).get(field)
     if fast is not None:
         return fast
@@ -46,6 +48,14 @@ TRIGGERS: dict[Kind[Any], dict[str, Getter]] = {
     kind: {"metadata.name": _META["metadata.name"]} for kind in kinds.ALL
 }
 """Fields by which watchers are indexed, so an event does not ask every kubelet's watch."""
+
+_BY_NAME = {"metadata.name": _META["metadata.name"]}
+
+
+def triggers(kind: Kind[Any]) -> dict[str, Getter]:
+    """Those of a kind."""
+    return _BY_NAME if kind.custom is not None else TRIGGERS.get(kind, {})
+
 
 TRIGGERS[kinds.POD]["spec.nodeName"] = _FAST[kinds.POD]["spec.nodeName"]
 
@@ -81,7 +91,7 @@ class Selection:
 
     def scope(self, namespace: str) -> tuple[str, str, str]:
         """The narrowest scope a watch with this selection can be registered in."""
-        for field in TRIGGERS.get(self.kind, {}):
+        for field in triggers(self.kind):
             value = self.fields.exact(field)
             if value:
                 return (namespace, field, value)

@@ -11,13 +11,13 @@ from structlog.typing import FilteringBoundLogger
 
 from podwire.api.kinds import Kind, stored
 from podwire.apiserver.cache.entry import Entry, Representation
-from podwire.apiserver.cache.fields import TRIGGERS, Selection
+from podwire.apiserver.cache.fields import Selection, triggers
 from podwire.apiserver.cache.kind import KindCache
 from podwire.apiserver.cache.watcher import Watcher
 from podwire.apiserver.storage import converter
 from podwire.client.counters import Frame
 from podwire.runtime.ports import Clock, Rng, Timer
-from podwire.store import Event, Page, Store, StoreError, UnavailableError, Watch
+from podwire.store import Event, KeyValue, Page, Store, StoreError, UnavailableError, Watch
 
 ROOT = "/registry/"
 """Everything the API server stores lies below this key, so one watch sees every revision."""
@@ -29,6 +29,11 @@ _RELOAD_FIRST_S = 0.2
 _RELOAD_MAX_S = 5.0
 
 Sink = Callable[[str, bytes | None], None]
+
+
+def _folder(kind: Kind[Any]) -> str:
+    """Where a kind's objects lie below ROOT. Names of the API's own kinds have no dots."""
+    return kind.resource if kind.custom is not None else kind.plural
 
 
 class Caches:
@@ -48,11 +53,15 @@ class Caches:
         self._log = log
         self._rng = rng.child("bookmarks")
         self._by_kind: dict[Kind[Any], KindCache] = {}
-        self._by_plural: dict[str, list[KindCache]] = {}
+        self._by_folder: dict[str, list[KindCache]] = {}
         for kind in kinds:
-            cache = KindCache(kind, f"{ROOT}{kind.plural}/", TRIGGERS.get(kind, {}))
+            cache = KindCache(kind, f"{ROOT}{kind.plural}/", triggers(kind))
             self._by_kind[kind] = cache
-            self._by_plural[kind.plural] = [cache]
+            self._by_folder[_folder(kind)] = [cache]
+        self._loose: dict[str, dict[str, KeyValue]] = {}
+        """Custom objects that no definition claims (yet), by folder and key."""
+        self._told: dict[str, Callable[[], None]] = {}
+        """Who is told when something in a folder changed."""
         self._sinks: dict[str, Sink] = {}
         self._sunk: dict[str, dict[str, None]] = {}  # what each sink was told exists
         self._decisive = 0
@@ -65,11 +74,9 @@ class Caches:
         """The cache of a kind; that of another version is made when it is first asked for."""
         cache = self._by_kind.get(kind)
         if cache is None:
-            cache = self._by_kind[stored(kind)].in_version(
-                kind, TRIGGERS.get(kind, {}), converter(kind)
-            )
+            cache = self._by_kind[stored(kind)].in_version(kind, triggers(kind), converter(kind))
             self._by_kind[kind] = cache
-            self._by_plural[kind.plural].append(cache)
+            self._by_folder[_folder(kind)].append(cache)
         return cache
 
     def shown(self, kind: Kind[Any], entry: Entry) -> Entry:
@@ -82,6 +89,52 @@ class Caches:
             assert now is not None, "the caches of all versions move together"
             return now
         return cache.made(entry.key, entry.value, entry.revision)
+
+    # ------------------------------------------------------------ custom kinds
+
+    def adopt(self, kind: Kind[Any]) -> None:
+        """Hold the objects of a custom kind (the stored version) from now on. If its definition
+        held them before, by another schema, the watches of that end.
+        """
+        folder = _folder(kind)
+        kvs = self._released(folder)
+        prefix = f"{ROOT}{folder}/"
+        cache = KindCache(kind, prefix, triggers(kind), convert=converter(kind))
+        cache.load(kvs, self.revision)
+        self._by_kind[kind] = cache
+        self._by_folder[folder] = [cache]
+
+    def release(self, kind: Kind[Any]) -> None:
+        """Hold them no longer: the definition went."""
+        folder = _folder(kind)
+        left = {kv.key: kv for kv in self._released(folder)}
+        if left:
+            self._loose[folder] = left
+
+    def _released(self, folder: str) -> list[KeyValue]:
+        """What a folder holds; its caches are dropped."""
+        caches = self._by_folder.pop(folder, ())
+        for cache in caches:
+            del self._by_kind[cache.kind]
+            cache.end_watches()
+        loose = self._loose.pop(folder, {})
+        return caches[0].stored() if caches else [loose[key] for key in sorted(loose)]
+
+    def follow(self, cache: KindCache) -> None:
+        """Show a version that is made elsewhere."""
+        self._by_kind[cache.kind] = cache
+
+    def unfollow(self, cache: KindCache) -> None:
+        """Show it no longer."""
+        self._by_kind.pop(cache.kind, None)
+        cache.end_watches()
+
+    def tell(self, kind: Kind[Any], call: Callable[[], None] | None) -> None:
+        """Call after changes of a kind's objects (None: no longer), once for what came at once."""
+        if call is None:
+            self._told.pop(_folder(kind), None)
+        else:
+            self._told[_folder(kind)] = call
 
     def all(self) -> list[KindCache]:
         """Every kind's cache, in the order of the registry."""
@@ -104,9 +157,14 @@ class Caches:
         groups: dict[str, list[Any]] = {}
         for kv in page.kvs:
             groups.setdefault(kv.key.split("/", 3)[2], []).append(kv)
-        for plural, caches in self._by_plural.items():
+        for folder, caches in self._by_folder.items():
             for cache in caches:
-                cache.load(groups.get(plural, ()), page.revision)
+                cache.load(groups.get(folder, ()), page.revision)
+        self._loose = {
+            folder: {kv.key: kv for kv in kvs}
+            for folder, kvs in groups.items()
+            if "." in folder and folder not in self._by_folder
+        }
         for folder, sink in self._sinks.items():
             kvs = groups.get(folder, ())
             present = {kv.key: None for kv in kvs}
@@ -116,6 +174,8 @@ class Caches:
                 sink(kv.key, kv.value)
             self._sunk[folder] = present
         self._advance(page.revision)
+        for told in list(self._told.values()):
+            told()
 
     def _lost(self, error: StoreError) -> None:
         """History has a gap: start over; readers of watches must list again (410)."""
@@ -148,8 +208,7 @@ class Caches:
             self._bookmark_timer.cancel()
             self._bookmark_timer = None
         for cache in self._by_kind.values():
-            for watcher in cache.watchers():
-                watcher.end()
+            cache.end_watches()
 
     async def fresh(self) -> int:
         """Wait until the cache holds what the store held when asked; that revision or later.
@@ -190,15 +249,29 @@ class Caches:
             self._waiting.pop(waiter, None)
 
     def _deliver(self, events: Sequence[Event]) -> None:
+        told: dict[str, Callable[[], None]] = {}
         for event in events:
             folder = event.key.split("/", 3)[2]
-            caches = self._by_plural.get(folder)
+            caches = self._by_folder.get(folder)
             if caches is not None:
                 for cache in caches:
                     cache.apply(event)
+                if folder in self._told:
+                    told[folder] = self._told[folder]
             elif folder in self._sinks:
                 self._sink(folder, event)
+            elif "." in folder:
+                self._unclaimed(folder, event)
         self._advance(events[-1].revision)
+        for call in told.values():
+            call()
+
+    def _unclaimed(self, folder: str, event: Event) -> None:
+        """A custom object before its definition is known, or behind its back."""
+        if event.kv is not None:
+            self._loose.setdefault(folder, {})[event.key] = event.kv
+        elif folder in self._loose:
+            self._loose[folder].pop(event.key, None)
 
     def _sink(self, folder: str, event: Event) -> None:
         if event.kv is None:
@@ -243,7 +316,9 @@ class Caches:
         self, kind: Kind[Any], shape: Representation | None, *, initial_end: bool = False
     ) -> Frame:
         """A BOOKMARK at the cache's revision."""
-        meta: dict[str, Any] = {"resourceVersion": str(self.revision)}
+        complete = self.of(kind).complete
+        revision = self.revision if complete is None else complete
+        meta: dict[str, Any] = {"resourceVersion": str(revision)}
         if initial_end:
             meta["annotations"] = {"k8s.io/initial-events-end": "true"}
         body = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta}

@@ -28,6 +28,10 @@ Convert = Callable[[bytes], bytes]
 """From a stored value to a value of another version."""
 
 
+Listener = Callable[[Entry | None, Entry | None], None]
+"""Told (None, new), (old, new) or (old, None)."""
+
+
 class TooOld(Exception):  # noqa: N818  (a fact about a revision, answered with 410)
     """The wanted revision lies before the window."""
 
@@ -105,12 +109,16 @@ class KindCache:
         self.triggers = triggers
         self.floor = 0
         """Watches may resume behind this revision, not before it."""
+        self.complete: int | None = None
+        """Up to which revision it is complete; None: as all caches are."""
         self._window = window
         self._convert = convert
         self._all = _Bucket()
         self._by_namespace: dict[str, _Bucket] = {}
         self._history: deque[Change] = deque()
         self._watchers: dict[Scope, dict[Watcher, None]] = {}
+        self.listeners: list[Listener] = []
+        """Told of every change, before watchers are; add to it before the cache is loaded."""
 
     # ------------------------------------------------------------ reading
 
@@ -157,9 +165,13 @@ class KindCache:
 
     def made(self, key: str, value: bytes, revision: int) -> Entry:
         """An entry of a stored value, in this kind's version."""
-        if self._convert is not None:
-            value = self._convert(value)
-        return Entry(self.kind, self.splice, key, value, revision)
+        if self._convert is None:
+            return Entry(self.kind, self.splice, key, value, revision)
+        shown = self._convert(value)
+        entry = Entry(self.kind, self.splice, key, shown, revision)
+        if shown is not value:
+            entry.raw = value
+        return entry
 
     def in_version(
         self, kind: Kind[Any], triggers: dict[str, Trigger], convert: Convert
@@ -173,7 +185,7 @@ class KindCache:
             if entry is None:
                 return None
             if id(entry) not in seen:
-                seen[id(entry)] = other.made(entry.key, entry.value, entry.revision)
+                seen[id(entry)] = other.made(entry.key, entry.raw or entry.value, entry.revision)
             return seen[id(entry)]
 
         for change in self._history:
@@ -191,10 +203,17 @@ class KindCache:
         """Start (over) from a range read at ``revision``; watches end, to resume is too late."""
         self.floor = revision
         self._history.clear()
+        gone = self._all.entries
         self._all = _Bucket()
         self._by_namespace.clear()
         for kv in kvs:
             self._put(self.entry(kv))
+        for listener in self.listeners:
+            for key, old in gone.items():
+                if key not in self._all.entries:
+                    listener(old, None)
+            for key, new in self._all.entries.items():
+                listener(gone.get(key), new)
         for watcher in self.watchers():
             watcher.end()
 
@@ -209,6 +228,8 @@ class KindCache:
         else:
             new = self.entry(event.kv)
             self._put(new)
+        for listener in self.listeners:
+            listener(old, new)
         change = Change(event.revision, old, new)
         history = self._history
         history.append(change)
@@ -282,6 +303,20 @@ class KindCache:
             watchers.pop(watcher, None)
             if not watchers:
                 del self._watchers[scope]
+
+    def stored(self) -> list[KeyValue]:
+        """What the store holds of this kind, in key order."""
+        return [self.pair(entry) for entry in self._all.order()]
+
+    @staticmethod
+    def pair(entry: Entry) -> KeyValue:
+        """What the store holds of an object."""
+        return KeyValue(entry.key, entry.raw or entry.value, 0, entry.revision, 0)
+
+    def end_watches(self) -> None:
+        """Let every watcher know that there is nothing more to see here."""
+        for watcher in self.watchers():
+            watcher.end()
 
     def watchers(self) -> list[Watcher]:
         """Every watcher, in order of scope and arrival."""

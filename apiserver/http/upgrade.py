@@ -36,16 +36,22 @@ class Upgrader:
         server = self._server
         if not _is_upgrade(request) or server.routes.path(request.path) is not None:
             return await server.handle(request)
+        if server.auditor is not None:
+            return await server.auditor.observed(request, self._upgraded)
+        return await self._upgraded(request)
+
+    async def _upgraded(self, request: Request) -> Switch | Response:
+        server = self._server
         call = server.authorized(request)
         if call is None:
-            return await server.handle(request)
+            return await server.answer(request)
         if call.kind is kinds.POD and call.subresource in {"exec", "attach"}:
             return await self._remote_command(call)
         if call.kind is kinds.POD and call.subresource == "portforward":
             return await self._port_forward(call)
         if call.subresource == PROXY:
             return await proxy.upgrade(server, call)
-        return await server.handle(request)
+        return await server.answer(request)
 
     # ------------------------------------------------------------ exec and attach
 

@@ -39,6 +39,8 @@ async def handle(server: Apiserver, call: Call) -> Response:
     config = objects.configuration(call)
 
     async def attempt() -> tuple[tuple[Entry, bool], bool]:
+        if call.kind.custom is not None:
+            await server.definitions.prepare(call.kind)
         current = server.caches.of(call.kind).get(call.namespace, call.name)
         if current is None:
             if call.subresource:
@@ -110,7 +112,8 @@ def _applied(
 
 def _as_kind(call: Call, obj: JSON) -> JSON:
     """The merged object as a decoder would have read it. Raises ApiError BadRequest."""
-    found = codec.check(obj, call.kind.api_version, call.kind.kind, codec.IGNORE).obj
+    kind = call.kind
+    found = codec.check(obj, kind.api_version, kind.kind, codec.IGNORE, None, kind.custom).obj
     found.setdefault("metadata", {})
     return found
 

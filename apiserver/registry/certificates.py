@@ -14,7 +14,7 @@ from podwire.api.certificates import RequestError
 from podwire.api.validation.field import Errors, invalid_error
 from podwire.api.view import JSON
 from podwire.apiserver import authorizer, calls
-from podwire.apiserver.authorizer import Attributes
+from podwire.apiserver.authorization.attributes import Attributes
 from podwire.apiserver.calls import Call
 from podwire.apiserver.userinfo import user_info
 

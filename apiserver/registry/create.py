@@ -19,6 +19,7 @@ from podwire.apiserver.registry import (
     apiservices,
     attempts,
     certificates,
+    escalation,
     meta,
     ownership,
     strategy,
@@ -62,6 +63,9 @@ async def create(
     ``entries`` are its managedFields if they are known already (apply). Raises ApiError.
     """
     await server.caches.decisive()
+    if call.kind.custom is not None and call.kind.custom.definition.terminating:
+        why = "create not allowed while custom resource definition is terminating"
+        raise calls.forbidden(call.kind, obj["metadata"].get("name", ""), why)
     given = obj["metadata"].pop("managedFields", None)
     meta.before_create(call, obj)
     identity = meta.Identity(server, call.kind, obj["metadata"])
@@ -69,7 +73,7 @@ async def create(
     default(call.kind, obj)
     if entries is None:
         entries = ownership.on_create(call, obj, given, left_open, meta.now(server))
-    kind = kinds.stored(call.kind)
+    kind = kinds.judged(call.kind)
     if kind is not call.kind:
         obj = conversion.to_stored(call.kind, obj)
         default(kind, obj)
@@ -80,6 +84,7 @@ async def create(
     )
     await server.admission.mutate(review)
     obj = review.obj
+    escalation.check(server, call, kind, obj, None)
     metadata = obj["metadata"]
     generated = identity.give(metadata)
     review.name = metadata.get("name", "")

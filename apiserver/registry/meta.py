@@ -17,7 +17,15 @@ from podwire.apiserver.registry import strategy
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
 
-GENERATION = frozenset(
+
+class _Counting(frozenset[Kind[Any]]):
+    """Kinds, and all custom ones."""
+
+    def __contains__(self, kind: object) -> bool:
+        return super().__contains__(kind) or (isinstance(kind, Kind) and kind.custom is not None)
+
+
+GENERATION = _Counting(
     (kinds.POD, kinds.DEPLOYMENT, kinds.REPLICA_SET, kinds.STATEFUL_SET, kinds.DAEMON_SET,
      kinds.ENDPOINT_SLICE, kinds.NETWORK_POLICY, kinds.INGRESS, kinds.INGRESS_CLASS, kinds.JOB,
      kinds.POD_DISRUPTION_BUDGET, kinds.REPLICATION_CONTROLLER,
@@ -159,6 +167,8 @@ def bump_generation(kind: Kind[Any], new: JSON, old: JSON) -> None:
 
 def wants(kind: Kind[Any], obj: JSON) -> Any:
     """What a kind's generation counts: its spec, and for some kinds more."""
+    if kind.custom is not None:
+        return {name: value for name, value in obj.items() if name != "metadata"}
     if kind is kinds.ENDPOINT_SLICE:
         meta = obj["metadata"]
         return (obj.get("endpoints"), obj.get("ports"), meta.get("labels"))

@@ -42,9 +42,21 @@ def manager(call: Call, operation: str = UPDATE) -> Manager:
     return Manager(name, operation, call.kind.api_version, call.subresource)
 
 
-@cache
 def reset(kind: Kind[Any], subresource: str) -> Fields:
     """The fields that an endpoint never takes from its clients, so that nobody gets to own them."""
+    if kind.custom is None:
+        return _reset(kind, subresource)
+    if subresource == "status":
+        return _CUSTOM_STATUS
+    return _CUSTOM if kind.custom.has_status else {}
+
+
+_CUSTOM = sets.of_paths([("f:status",)])
+_CUSTOM_STATUS = sets.of_paths([("f:metadata",), ("f:spec",)])
+
+
+@cache
+def _reset(kind: Kind[Any], subresource: str) -> Fields:
     told = _TOLD.get((kind, subresource))
     if told is not None:
         return sets.of_paths([tuple(f"f:{name}" for name in path) for path in told])
@@ -141,14 +153,17 @@ def _given(kind: Kind[Any], given: Any, live: Entries) -> Entries:
 def _decoded(kind: Kind[Any], given: Any, live: Entries) -> Entries:
     """Entries from a request, or the live ones when it has none that can be read."""
     try:
-        found = managers.decoded(given, live, lambda version: _served(version, kind.kind))
+        found = managers.decoded(given, live, lambda version: _served(version, kind))
     except FieldsError:
         return live
     return found or live
 
 
-def _served(api_version: str, kind: str) -> bool:
-    return kinds.by_gvk(api_version, kind) is not None
+def _served(api_version: str, kind: Kind[Any]) -> bool:
+    if kind.custom is None:
+        return kinds.by_gvk(api_version, kind.kind) is not None
+    group, _, version = api_version.rpartition("/")
+    return group == kind.group and version in kind.custom.definition.kinds
 
 
 def check(kind: Kind[Any], name: str, entries: Entries) -> None:

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from podwire.api import kinds, selectors
+from podwire.api.crd.objects import at
 from podwire.api.kinds import Kind
 from podwire.api.managed import apply as managed
 from podwire.api.managed import fields as sets
 from podwire.api.managed import scale as scales
+from podwire.api.managed.fields import Fields
 from podwire.api.managed.managers import Entries, updated
 from podwire.api.managed.plans import plan_of
 from podwire.api.managed.typed import merge
@@ -66,7 +68,12 @@ def _shape(server: Apiserver, call: Call) -> Representation | None:
 
 def _answered(server: Apiserver, call: Call, parent: Entry) -> Response:
     """The Scale of a stored object, in the shape that the client asks for."""
-    value = encode(SCALE, shown(parent.json()))
+    obj = parent.json()
+    scale = call.kind.custom.scale if call.kind.custom is not None else None
+    if scale is not None and at(obj, scale["specReplicasPath"]) is None:
+        why = f'the spec replicas field "{scale["specReplicasPath"]}" does not exist'
+        raise ApiError("InternalError", f"Internal error occurred: {why}")
+    value = encode(SCALE, shown(call.kind, obj))
     return server.one(
         Entry(SCALE, _SPLICE, parent.key, value, parent.revision), _shape(server, call)
     )
@@ -77,14 +84,15 @@ async def _set(server: Apiserver, call: Call, make: Callable[[JSON], JSON]) -> R
     by = ownership.manager(call)._replace(api_version=SCALE.api_version)
 
     def change(current: JSON) -> JSON:
-        return _scaled(call, current, make(shown(current)))
+        return _scaled(call, current, make(shown(call.kind, current)))
 
     def track(old: JSON, new: JSON, entries: Entries, _given: Any) -> Entries:
-        before = scales.to_scale(entries)
-        was, wanted = shown(old), shown(new)
+        replicas = _owned(call)
+        before = scales.to_scale(entries, replicas)
+        was, wanted = shown(call.kind, old), shown(call.kind, new)
         now = meta.now(server)
         after = updated(plan_of(SCALE), was, wanted, before, by, now, _RESET) if entries else []
-        return scales.to_parent(entries, before, after, call.kind.api_version)
+        return scales.to_parent(entries, before, after, call.kind.api_version, replicas)
 
     entry = await update.change(server, call, change, dry_run=call.dry_run, track=track)
     return _answered(server, call, entry)
@@ -98,15 +106,17 @@ async def _apply(server: Apiserver, call: Call) -> Response:
     managed.check_schema(plan_of(SCALE), config)
 
     def change(current: JSON) -> JSON:
-        return _scaled(call, current, merge(plan_of(SCALE), shown(current), config))
+        return _scaled(call, current, merge(plan_of(SCALE), shown(call.kind, current), config))
 
     def track(old: JSON, _new: JSON, entries: Entries, _given: Any) -> Entries:
-        before = scales.to_scale(entries)
+        replicas = _owned(call)
+        before = scales.to_scale(entries, replicas)
         applied = managed.apply(
-            plan_of(SCALE), shown(old), config, before, by, meta.now(server), _RESET,
+            plan_of(SCALE), shown(call.kind, old), config, before, by, meta.now(server), _RESET,
             ownership.zero(SCALE), force=call.query.flag("force"), new=not entries,
         )  # fmt: skip
-        return scales.to_parent(entries, before, applied.entries, call.kind.api_version)
+        version = call.kind.api_version
+        return scales.to_parent(entries, before, applied.entries, version, replicas)
 
     entry = await update.change(server, call, change, dry_run=call.dry_run, track=track)
     return _answered(server, call, entry)
@@ -123,12 +133,34 @@ def _scaled(call: Call, current: JSON, scale: JSON) -> JSON:
         message = f"the name of the object ({name}) does not match the name on the URL"
         raise ApiError("BadRequest", f"{message} ({call.name})")
     replicas = (scale.get("spec") or {}).get("replicas", 0)
-    _check(call.name, replicas)
+    if call.kind.custom is None:
+        _check(call.name, replicas)
     kept = dict(current["metadata"])
     for field in ("resourceVersion", "uid"):
         if metadata.get(field):
             kept[field] = metadata[field]
+    if call.kind.custom is not None and call.kind.custom.scale is not None:
+        path = call.kind.custom.scale["specReplicasPath"].removeprefix(".").split(".")
+        return {**_with(current, path, replicas), "metadata": kept}
     return {**current, "metadata": kept, "spec": {**current["spec"], "replicas": replicas}}
+
+
+def _with(obj: Any, path: list[str], value: Any) -> Any:
+    """A copy with a value at a path."""
+    if not path:
+        return value
+    name, *rest = path
+    found = obj if isinstance(obj, dict) else {}
+    return {**found, name: _with(found.get(name), rest, value)}
+
+
+def _owned(call: Call) -> Fields:
+    """The parent's replicas as a set of fields."""
+    custom = call.kind.custom
+    if custom is None or custom.scale is None:
+        return scales.REPLICAS
+    path = custom.scale["specReplicasPath"].removeprefix(".").split(".")
+    return sets.of_paths([tuple(f"f:{name}" for name in path)])
 
 
 _SHARED = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
@@ -144,10 +176,12 @@ def _check(name: str, replicas: Any) -> None:
         raise ApiError("Invalid", message, 0, found, (cause,))
 
 
-def shown(obj: JSON) -> JSON:
-    """The Scale of an object."""
+def shown(kind: Kind[Any], obj: JSON) -> JSON:
+    """The Scale of an object of a kind."""
     known, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
     metadata = {key: known[key] for key in _SHARED if key in known}
+    if kind.custom is not None and kind.custom.scale is not None:
+        return _custom(kind.custom.scale, obj, metadata)
     replicas = spec.get("replicas", 1)
     selector = spec.get("selector")
     found: JSON = {"replicas": status.get("replicas", 0)}
@@ -161,4 +195,20 @@ def shown(obj: JSON) -> JSON:
         "metadata": metadata,
         "spec": {"replicas": replicas} if replicas else {},
         "status": found,
+    }
+
+
+def _custom(scale: JSON, obj: JSON, shown: JSON) -> JSON:
+    """The Scale of a custom object, whose definition says where its parts stand."""
+    wanted, told = at(obj, scale["specReplicasPath"]), at(obj, scale["statusReplicasPath"])
+    status: JSON = {"replicas": told or 0}
+    selector = at(obj, scale["labelSelectorPath"]) if scale.get("labelSelectorPath") else None
+    if selector:
+        status["selector"] = selector
+    return {
+        "kind": SCALE.kind,
+        "apiVersion": SCALE.api_version,
+        "metadata": shown,
+        "spec": {"replicas": wanted} if wanted else {},
+        "status": status,
     }

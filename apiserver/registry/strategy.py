@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from podwire.api import kinds
+from podwire.api.crd import definitions
 from podwire.api.kinds import Kind
 from podwire.api.qos import qos_class
 from podwire.api.schema import type_of
@@ -49,6 +50,8 @@ def creates_by_update(kind: Kind[Any]) -> bool:
 
 def needs_revision(kind: Kind[Any]) -> bool:
     """Whether PUT must name a resourceVersion (not AllowUnconditionalUpdate)."""
+    if kind.custom is not None:
+        return True
     return (kind.group, kind.kind) in _NEED_REVISION
 
 
@@ -61,6 +64,10 @@ def _empty_status(kind: Kind[Any]) -> JSON:
 
 def on_create(kind: Kind[Any], obj: JSON) -> None:
     """Status belongs to controllers: a new object starts without one."""
+    if kind.custom is not None:
+        if kind.custom.has_status:
+            obj.pop("status", None)
+        return
     if "status" in kind.parts and kind is not kinds.NODE:
         obj["status"] = fresh(_empty_status(kind))
         phase = _FIRST_PHASE.get((kind.group, kind.kind))
@@ -76,6 +83,8 @@ def on_create(kind: Kind[Any], obj: JSON) -> None:
         _secret_names(obj)
     elif kind is kinds.POD:
         scheduling.prepare(obj)
+    elif kind is kinds.CUSTOM_RESOURCE_DEFINITION:
+        definitions.store(obj)
 
 
 _FIRST_PHASE = {
@@ -120,6 +129,12 @@ def on_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str) -> None:
     """The main resource cannot change status; /status cannot change anything but status and
     metadata.
     """
+    if kind.custom is not None and subresource == "status":
+        for key in [key for key in new if key not in {"status", "apiVersion", "kind"}]:
+            del new[key]
+        new.update((key, value) for key, value in old.items() if key != "status")
+        new["metadata"] = dict(old["metadata"])
+        return
     if subresource == "status":
         for key in [key for key in new if key not in _STATUS_MAY]:
             if key not in old:
@@ -135,6 +150,9 @@ def on_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str) -> None:
             _keep(new, old, "spec")
     if kind is kinds.SERVICE_ACCOUNT:
         _secret_names(new)
+    elif kind is kinds.CUSTOM_RESOURCE_DEFINITION and not subresource:
+        new["status"] = dict(new.get("status") or {})
+        definitions.store(new)
 
 
 _OWN_RULES = ("finalize", "approval")

@@ -17,7 +17,7 @@ from podwire.apiserver import allocation, calls, objects
 from podwire.apiserver.admission.review import Review
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.calls import Call
-from podwire.apiserver.registry import attempts, create, meta, ownership, strategy
+from podwire.apiserver.registry import attempts, create, escalation, meta, ownership, strategy
 from podwire.apiserver.registry.parts import PARTS
 from podwire.client.counters import Response
 
@@ -70,6 +70,8 @@ async def change(
     """
 
     async def attempt() -> tuple[Entry, bool]:
+        if call.kind.custom is not None:
+            await server.definitions.prepare(call.kind)
         current = server.caches.of(call.kind).get(call.namespace, call.name)
         if current is None:
             raise call.not_found()
@@ -126,16 +128,17 @@ async def replace(
     if given is not None:
         ownership.check(kind, call.name, managed)
     managed = sealed(managed)
-    if kinds.stored(kind) is kind:
-        return await _write(server, kind, call, new, stored, managed, dry_run=dry_run)
+    if kinds.judged(kind) is kind:
+        entry = await _write(server, kind, call, new, stored, managed, dry_run=dry_run)
+        return server.caches.shown(kind, entry)
     kind = kinds.stored(kind)
-    entry = server.caches.of(kind).get(call.namespace, call.name)
-    assert entry is not None, "the caches of all versions move together"
+    other = server.caches.of(kind).get(call.namespace, call.name)
+    assert other is not None, "the caches of all versions move together"
     new, old = conversion.to_stored(call.kind, new), conversion.to_stored(call.kind, old)
     default(kind, new, old, call.subresource)
-    inner = Stored(entry, old, stored.managed)
+    inner = Stored(other, old, stored.managed)
     written = await _write(server, kind, call, new, inner, managed, dry_run=dry_run)
-    return stored.entry if written is entry else server.caches.shown(call.kind, written)
+    return stored.entry if written is other else server.caches.shown(call.kind, written)
 
 
 async def _write(
@@ -156,6 +159,7 @@ async def _write(
     )  # fmt: skip
     await server.admission.mutate(review)
     new = review.obj
+    escalation.check(server, call, kind, new, old)
     strategy.on_update(kind, new, old, call.subresource)
     check_update(kind, new, old, call.subresource, call.kind)
     if call.subresource != "status":
@@ -165,7 +169,7 @@ async def _write(
     await server.admission.validate(review)
     if finished(new):
         return await allocation.delete(server, current, dry_run=dry_run)
-    if new == old and same_but_times(managed, stored.managed):
+    if new == old and same_but_times(managed, stored.managed) and current.raw is None:
         return current
     ownership.store(new["metadata"], managed)
     try:

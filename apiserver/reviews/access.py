@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from podwire.api.status import ApiError
 from podwire.api.validation.field import Errors, invalid_error
 from podwire.api.view import JSON
-from podwire.apiserver import answers, authorizer, objects
-from podwire.apiserver.authorizer import Attributes
+from podwire.apiserver import answers, authorizer, calls, objects
+from podwire.apiserver.authorization.attributes import Attributes
 from podwire.apiserver.calls import Call
 from podwire.client.counters import Response, User
 
@@ -77,6 +77,8 @@ async def own_rules(server: Apiserver, call: Call) -> Response:
         "nonResourceRules": list(found.non_resource),
         "incomplete": found.incomplete,
     }
+    if found.error:
+        body["status"]["evaluationError"] = found.error
     return answers.review(body)
 
 
@@ -123,17 +125,33 @@ def _user(spec: JSON) -> User:
     )
 
 
-def _attributes(user: User, spec: JSON) -> Attributes:
+def _attributes(server: Apiserver, user: User, spec: JSON) -> Attributes:
     other = spec.get("nonResourceAttributes")
     if other is not None:
         return Attributes(user, other.get("verb") or "", path=other.get("path") or "")
     asked = spec["resourceAttributes"]
     keys = ("group", "version", "resource", "subresource", "namespace", "name")
-    return Attributes(user, asked.get("verb") or "", **{k: asked.get(k) or "" for k in keys})
+    where = {key: asked.get(key) or "" for key in keys}
+    return Attributes(user, asked.get("verb") or "", **where, fields=_fields(server, asked))
+
+
+def _fields(server: Apiserver, asked: JSON) -> tuple[tuple[str, str], ...]:
+    """The fields for which a fieldSelector demands one value: as text, or as requirements."""
+    selector = asked.get("fieldSelector") or {}
+    if selector.get("rawSelector"):
+        kind = server.kinds.by_plural(
+            asked.get("group") or "", asked.get("version") or "v1", asked.get("resource") or ""
+        )
+        return calls.demanded(kind, selector["rawSelector"]) if kind is not None else ()
+    return tuple(
+        (term.get("key") or "", term["values"][0])
+        for term in selector.get("requirements") or ()
+        if term.get("operator") == "In" and len(term.get("values") or ()) == 1
+    )
 
 
 def _decided(server: Apiserver, body: JSON, user: User) -> Response:
-    allowed, reason = authorizer.authorize(server, _attributes(user, body["spec"]))
+    allowed, reason = authorizer.authorize(server, _attributes(server, user, body["spec"]))
     status: JSON = {"allowed": allowed}
     if reason:
         status["reason"] = reason

@@ -16,6 +16,7 @@ from podwire.apiserver.tables import (
     cells_pod,
     cells_storage,
     cells_workload,
+    custom,
 )
 
 Cells = Callable[[Any, int], list[Any]]
@@ -30,6 +31,7 @@ class Column:
     type: str = "string"
     format: str = ""
     priority: int = 0
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,18 @@ LAYOUTS: dict[str, Layout] = {
 """By apiVersion/kind; kinds that are not here print Name and Created At."""
 
 
-@cache
 def layout(kind: Kind[Any]) -> Layout:
     """The layout of a kind."""
+    own = kind.custom
+    if own is None:
+        return _layout_of(kind)
+    if own.layout is None:
+        columns, fill = custom.cells(own, Column)
+        own.layout = Layout(tuple(columns), fill, whole=True)
+    found: Layout = own.layout
+    return found
+
+
+@cache
+def _layout_of(kind: Kind[Any]) -> Layout:
     return LAYOUTS.get(f"{kind.api_version}/{kind.kind}", DEFAULT)

@@ -89,7 +89,7 @@ class TableShape:
                 "name": c.name,
                 "type": c.type,
                 "format": c.format,
-                "description": c.name,
+                "description": c.description or c.name,
                 "priority": c.priority,
             }
             for c in form.columns

@@ -11,8 +11,9 @@ import msgspec
 
 from podwire.api import kinds
 from podwire.api.views import Namespace, NetworkPolicy, Pod
+from podwire.client.accounts import service_account
 from podwire.client.api import Client
-from podwire.client.counters import Process, User
+from podwire.client.counters import Process
 from podwire.client.ctx import Ctx
 from podwire.client.hosting import Program
 from podwire.client.informer import Informer, Informers
@@ -54,13 +55,8 @@ class Agent:
         self.ctx, self.process = ctx, process
         spec = process.spec
         self.node = spec.env.get("NODENAME") or spec.env.get("NODE_NAME") or spec.node
-        groups = (
-            "system:serviceaccounts",
-            f"system:serviceaccounts:{spec.namespace}",
-            "system:authenticated",
-        )
-        user = User(f"system:serviceaccount:{spec.namespace}:calico-node", groups)
-        self.client = Client(ctx.api, user, "calico-node/v3.32.0")
+        account = service_account(spec.namespace, "calico-node")
+        self.client = Client(ctx.api, account, "calico-node/v3.32.0")
         self.programmed: dict[int, core.Chains] = {}
         """What the kernel holds, by IP version of the node."""
         self.ipvs = False

@@ -6,8 +6,9 @@ pkg/subnet/kube (annotations).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import msgspec
@@ -124,32 +125,41 @@ class Peer:
 
 def subnet_of(node: Node, version: int = 4) -> Network | None:
     """The node's pod CIDR of a family; None while it has none."""
-    found = node.spec.pod_cidrs or ([node.spec.pod_cidr] if node.spec.pod_cidr else [])
-    networks = (ip_network(cidr, strict=False) for cidr in found)
+    return _subnet(tuple(node.spec.pod_cidrs) or (node.spec.pod_cidr,), version)
+
+
+def _subnet(cidrs: tuple[str, ...], version: int) -> Network | None:
+    networks = (ip_network(cidr, strict=False) for cidr in cidrs if cidr)
     return next((network for network in networks if network.version == version), None)
+
+
+_MANAGED = PREFIX + "kube-subnet-manager"
+_KEYS = {
+    4: (PREFIX + "backend-data", PREFIX + "public-ip"),
+    6: (PREFIX + "backend-v6-data", PREFIX + "public-ipv6"),
+}
 
 
 def peer_of(node: Node, version: int = 4) -> Peer | None:
     """The lease a node announces; None until its agent annotated it."""
     notes = node.metadata.annotations
-    subnet = subnet_of(node, version)
-    if notes.get(PREFIX + "kube-subnet-manager") != "true" or subnet is None:
-        return None
     data_key, address_key = _KEYS[version]
-    data: JSON = msgspec.json.decode(notes.get(PREFIX + data_key) or "null") or {}
-    address = notes.get(PREFIX + address_key, "")
-    if not address:
+    address = notes.get(address_key, "")
+    if not address or notes.get(_MANAGED) != "true":
         return None
-    return Peer(node.metadata.name, subnet, address, str(data.get("VtepMAC", "")))
+    spec = node.spec
+    cidrs = tuple(spec.pod_cidrs) or (spec.pod_cidr,)
+    return _peer(node.metadata.name, cidrs, address, notes.get(data_key, ""), version)
 
 
-_KEYS = {4: ("backend-data", "public-ip"), 6: ("backend-v6-data", "public-ipv6")}
-
-
-def peers_of(nodes: Iterable[Node], me: str, version: int = 4) -> dict[str, Peer]:
-    """The leases of all other nodes, by node name."""
-    found = (peer_of(node, version) for node in nodes if node.metadata.name != me)
-    return {peer.node: peer for peer in found if peer is not None}
+@lru_cache(maxsize=8192)
+def _peer(name: str, cidrs: tuple[str, ...], address: str, data: str, version: int) -> Peer | None:
+    """All nodes' agents read the same announcement: it is understood once."""
+    subnet = _subnet(cidrs, version)
+    if subnet is None:
+        return None
+    about: JSON = msgspec.json.decode(data or "null") or {}
+    return Peer(name, subnet, address, str(about.get("VtepMAC", "")))
 
 
 def announcement(conf: NetConf, leases: Sequence[Me]) -> dict[str, str]:
@@ -158,8 +168,8 @@ def announcement(conf: NetConf, leases: Sequence[Me]) -> dict[str, str]:
     for one in leases:
         data = f'{{"VNI":{conf.vni},"VtepMAC":"{one.mac}"}}'
         data_key, address_key = _KEYS[one.subnet.version]
-        notes[PREFIX + data_key] = data if conf.backend == "vxlan" else "null"
-        notes[PREFIX + address_key] = one.address
+        notes[data_key] = data if conf.backend == "vxlan" else "null"
+        notes[address_key] = one.address
     return dict(sorted(notes.items()))
 
 
@@ -222,16 +232,21 @@ def _direct(conf: NetConf, me: Me, peer: Peer) -> bool:
     return conf.direct_routing and ip_address(peer.address) in me.uplink_network
 
 
-def _reach(conf: NetConf, me: Me, peer: Peer) -> list[Command]:
-    subnet = str(peer.subnet)
+def _reach(conf: NetConf, me: Me, peer: Peer) -> Sequence[Command]:
     if _direct(conf, me, peer):
-        return [RouteReplace(dst=subnet, via=peer.address, dev=me.uplink)]
+        return [RouteReplace(dst=str(peer.subnet), via=peer.address, dev=me.uplink)]
+    return _tunnel(me.device(conf), peer)
+
+
+@lru_cache(maxsize=8192)
+def _tunnel(device: str, peer: Peer) -> tuple[Command, ...]:
+    """What leads to a peer by the tunnel: every node is told the same."""
     vtep = str(peer.subnet.network_address)
-    return [
-        NeighReplace(dev=me.device(conf), dst=vtep, mac=peer.mac),
-        FdbReplace(dev=me.device(conf), mac=peer.mac, dst=peer.address),
-        RouteReplace(dst=subnet, via=vtep, dev=me.device(conf), onlink=True),
-    ]
+    return (
+        NeighReplace(dev=device, dst=vtep, mac=peer.mac),
+        FdbReplace(dev=device, mac=peer.mac, dst=peer.address),
+        RouteReplace(dst=str(peer.subnet), via=vtep, dev=device, onlink=True),
+    )
 
 
 def _forget(conf: NetConf, me: Me, peer: Peer) -> list[Command]:

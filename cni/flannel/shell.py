@@ -11,8 +11,9 @@ from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.api.times import format_time
 from podwire.api.views import Node
+from podwire.client.accounts import service_account
 from podwire.client.api import STRATEGIC, Client
-from podwire.client.counters import Process, User
+from podwire.client.counters import Process
 from podwire.client.ctx import Ctx
 from podwire.client.hosting import Program
 from podwire.client.informer import Informer, Informers
@@ -40,13 +41,8 @@ class Agent:
         self.process = process
         self.node = process.spec.env.get("NODE_NAME") or process.spec.node
         self.klog = Klog(process, ctx.clock)
-        groups = (
-            "system:serviceaccounts",
-            f"system:serviceaccounts:{process.spec.namespace}",
-            "system:authenticated",
-        )
-        user = User(f"system:serviceaccount:{process.spec.namespace}:flannel", groups)
-        self.client = Client(ctx.api, user, "flanneld/v0.28.9")
+        account = service_account(process.spec.namespace, "flannel")
+        self.client = Client(ctx.api, account, "flanneld/v0.28.9")
         self.programmed: dict[int, dict[str, core.Peer]] = {4: {}, 6: {}}
         """The peers that the kernel knows, by IP version."""
 
@@ -79,7 +75,16 @@ class Agent:
         factory = Informers(self.client, self.ctx)
         nodes = factory.informer(kinds.NODE)
         wake = asyncio.Event()
-        nodes.on_change(lambda old, new: wake.set() if _matters(old, new) else None)
+        changed: dict[str, None] = {}
+        """The nodes whose leases are to be looked at."""
+
+        def notice(old: Node | None, new: Node | None) -> None:
+            about = new or old
+            if about is not None and _matters(old, new):
+                changed[about.metadata.name] = None
+                wake.set()
+
+        nodes.on_change(notice)
         async with Nursery() as nursery:
             nursery.start(factory.run(), name=f"flannel {self.node} informers")
             await factory.wait_synced()
@@ -96,9 +101,10 @@ class Agent:
             self.klog.info("main.go:482", "Running backend.")
             while True:
                 wake.clear()
+                names = sorted(name for name in changed if name != self.node)
+                changed.clear()
                 for one in leases:
-                    peers = core.peers_of(nodes.list(), self.node, one.subnet.version)
-                    await self._program(conf, one, peers)
+                    await self._program(conf, one, names, nodes)
                 await wake.wait()
 
     async def _lease(
@@ -178,7 +184,6 @@ class Agent:
 
     async def _announce(self, conf: core.NetConf, leases: Sequence[core.Me]) -> None:
         """Annotate the own Node and report its network as available; retried until it works."""
-        patch = {"metadata": {"annotations": core.announcement(conf, leases)}}
         now = format_time(self.ctx.clock.now_ns())
         condition = {
             "type": "NetworkUnavailable",
@@ -188,12 +193,15 @@ class Agent:
             "lastTransitionTime": now,
             "lastHeartbeatTime": now,
         }
-        status = {"status": {"conditions": [condition]}}
+        patch = {
+            "metadata": {"annotations": core.announcement(conf, leases)},
+            "status": {"conditions": [condition]},
+        }
         while True:
             try:
-                await self.client.patch(kinds.NODE, self.node, patch)
+                # By the status, as flannel does: its account may write no more of a Node.
                 await self.client.patch(
-                    kinds.NODE, self.node, status, subresource="status", content_type=STRATEGIC
+                    kinds.NODE, self.node, patch, subresource="status", content_type=STRATEGIC
                 )
             except (ApiError, ConnectionError) as error:
                 self.klog.error("kube.go:544", f"Unable to annotate node {self.node}: {error}")
@@ -201,13 +209,28 @@ class Agent:
             else:
                 return
 
-    async def _program(self, conf: core.NetConf, me: core.Me, wanted: dict[str, core.Peer]) -> None:
-        known = self.programmed[me.subnet.version]
-        for name in [n for n in known if n not in wanted]:
-            gone = known[name]
-            self.klog.info("vxlan_network.go:218", f"Subnet removed: {gone.subnet} of {name}")
+    async def _program(
+        self, conf: core.NetConf, me: core.Me, names: Sequence[str], nodes: Informer[Node]
+    ) -> None:
+        """Bring the kernel up to date about the nodes of these names."""
+        version = me.subnet.version
+        programmed = self.programmed[version]
+        known: dict[str, core.Peer] = {}
+        wanted: dict[str, core.Peer] = {}
+        for name in names:
+            node = nodes.get("", name)
+            peer = core.peer_of(node, version) if node is not None else None
+            if peer is not None:
+                wanted[name] = peer
+            if name in programmed:
+                known[name] = programmed[name]
+        for name, gone in known.items():
+            if name not in wanted:
+                self.klog.info("vxlan_network.go:218", f"Subnet removed: {gone.subnet} of {name}")
         await self._run(*core.program(conf, me, known, wanted))
-        self.programmed[me.subnet.version] = wanted
+        for name in known:
+            del programmed[name]
+        programmed.update(wanted)
 
     async def _run(self, *commands: Command) -> None:
         """Commands in order; what is there already, or gone already, is as wanted."""
@@ -228,6 +251,8 @@ def _matters(old: Node | None, new: Node | None) -> bool:
     """Heartbeats change Nodes all the time; only leases matter here."""
     if old is None or new is None:
         return True
+    if old.metadata.annotations == new.metadata.annotations and old.spec == new.spec:
+        return False
     if old.spec.pod_cidr != new.spec.pod_cidr or old.spec.pod_cidrs != new.spec.pod_cidrs:
         return True
     return any(core.peer_of(old, version) != core.peer_of(new, version) for version in (4, 6))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from podwire.api import certificates, kinds
-from podwire.api.certificates import Request, RequestError
+from podwire.api.certificates import RequestError
 from podwire.api.times import NS, parse_time
 from podwire.api.view import JSON
 from podwire.api.views import CertificateSigningRequest, CsrCondition
@@ -25,15 +25,41 @@ _KEPT_S = {"Approved": 3600, "Denied": 3600, "Failed": 3600, "": 24 * 3600}
 """How long a request is kept in each state; "" is nobody's decision yet."""
 
 
-def reconcile(csr: CertificateSigningRequest | None, sign: Sign, now_ns: int) -> list[Effect]:
-    """Approve, sign or remove a request; otherwise look again when its time is up."""
+SELF_NODE_CLIENT, NODE_CLIENT = "selfnodeclient", "nodeclient"
+"""Subresources of certificatesigningrequests: who may create one is approved at once."""
+
+
+def reconcile(
+    csr: CertificateSigningRequest | None, sign: Sign, now_ns: int, permitted: str = ""
+) -> list[Effect]:
+    """Approve, sign or remove a request; otherwise look again when its time is up.
+
+    ``permitted`` is what of ``recognized`` the requestor may create.
+    """
     if csr is None or csr.metadata.deletion_timestamp:
         return []
     due_ns = _due_ns(csr)
     if due_ns <= now_ns:
         return [Delete(_KIND, csr.metadata.name, uid=csr.metadata.uid)]
     later = RequeueAfter((due_ns - now_ns) / NS)
-    return [*_decide(csr), *_sign(csr, sign), later]
+    return [*_approve(csr, permitted), *_sign(csr, sign), later]
+
+
+def recognized(csr: CertificateSigningRequest | None) -> list[str]:
+    """What a requestor must be permitted (one of these) for his request to be approved at once."""
+    if csr is None or csr.metadata.deletion_timestamp:
+        return []
+    undecided = not csr.has("Approved") and not csr.has("Denied") and not csr.status.certificate
+    if not undecided or csr.spec.signer_name != certificates.KUBELET_CLIENT:
+        return []
+    try:
+        asked = certificates.parse(csr.spec.request)
+    except RequestError:
+        return []
+    if certificates.complaint(asked, csr.spec.signer_name, csr.spec.usages):
+        return []
+    own = csr.spec.username == asked.common_name
+    return [SELF_NODE_CLIENT, NODE_CLIENT] if own else [NODE_CLIENT]
 
 
 def _due_ns(csr: CertificateSigningRequest) -> int:
@@ -48,24 +74,13 @@ def _due_ns(csr: CertificateSigningRequest) -> int:
     return due
 
 
-def _decide(csr: CertificateSigningRequest) -> list[Effect]:
-    """Approve what a kubelet asks for to be a client. Who asks may do everything (no RBAC yet)."""
-    undecided = not csr.has("Approved") and not csr.has("Denied") and not csr.status.certificate
-    if not undecided or csr.spec.signer_name != certificates.KUBELET_CLIENT:
+def _approve(csr: CertificateSigningRequest, permitted: str) -> list[Effect]:
+    """Approve what a kubelet asks for to be a client."""
+    if not permitted:
         return []
-    try:
-        asked = certificates.parse(csr.spec.request)
-    except RequestError:
-        return []
-    if certificates.complaint(asked, csr.spec.signer_name, csr.spec.usages):
-        return []
-    message = _OWN_APPROVED if _own(csr, asked) else _APPROVED
+    message = _OWN_APPROVED if permitted == SELF_NODE_CLIENT else _APPROVED
     condition = {"type": "Approved", "status": "True", "reason": "AutoApproved", "message": message}
     return [_patched(csr, {"conditions": [*_conditions(csr), condition]}, "approval")]
-
-
-def _own(csr: CertificateSigningRequest, asked: Request) -> bool:
-    return csr.spec.username == asked.common_name
 
 
 def _sign(csr: CertificateSigningRequest, sign: Sign) -> list[Effect]:

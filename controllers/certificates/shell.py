@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import base64
 
+import msgspec
+
 from podwire.api import certificates, kinds
+from podwire.api.status import ApiError
 from podwire.api.views import CertificateSigningRequest
 from podwire.client.driver import Driver
-from podwire.client.effects import Effect
+from podwire.client.effects import Delete, Effect
 from podwire.controllers.certificates import core
 from podwire.controllers.world import World
+
+_KIND = kinds.CERTIFICATE_SIGNING_REQUEST
 
 
 class Certificates:
@@ -18,7 +23,7 @@ class Certificates:
     def __init__(self, world: World) -> None:
         self._world = world
         self._sign = world.config.sign
-        self._requests = world.informers.informer(kinds.CERTIFICATE_SIGNING_REQUEST)
+        self._requests = world.informers.informer(_KIND)
         self.driver = world.driver("certificates", self._reconcile)
         if self._sign is not None:
             self._requests.on_change(self._changed)
@@ -36,9 +41,37 @@ class Certificates:
         pem = self._sign(request, spec.usages, spec.expiration_seconds, self._world.now_ns())
         return base64.b64encode(pem).decode()
 
-    def _reconcile(self, key: str) -> list[Effect]:
-        found = self._requests.by_key(key)
-        return core.reconcile(found, self._certificate, self._world.now_ns())
+    async def _reconcile(self, key: str) -> list[Effect]:
+        found, permitted = self._requests.by_key(key), ""
+        wanted = core.recognized(found)
+        for subresource in wanted:
+            assert found is not None, "nothing is recognized in what is not there"
+            if await self._may_create(found, subresource):
+                permitted = subresource
+                break
+        effects = core.reconcile(found, self._certificate, self._world.now_ns(), permitted)
+        if wanted and not permitted and not any(isinstance(e, Delete) for e in effects):
+            why = f'recognized csr "{key}" as [{" ".join(wanted)}] but subject access review was '
+            raise ApiError("Forbidden", f"{why}not approved")  # asked again after a while
+        return effects
+
+    async def _may_create(self, csr: CertificateSigningRequest, subresource: str) -> bool:
+        """Whether the requestor may create what stands for an approval at once."""
+        spec = csr.spec
+        asked = {
+            "group": _KIND.group, "resource": _KIND.plural, "verb": "create",
+            "subresource": subresource, "version": "*",
+        }  # fmt: skip
+        review = {
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+            "spec": {
+                "user": spec.username, "uid": spec.uid, "groups": spec.groups,
+                "extra": spec.extra, "resourceAttributes": asked,
+            },
+        }  # fmt: skip
+        path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+        answer = await self._world.client.send("POST", path, body=review)
+        return bool(msgspec.json.decode(answer.body)["status"]["allowed"])
 
 
 def build(world: World) -> Driver:

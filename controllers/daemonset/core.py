@@ -1,15 +1,11 @@
-"""DaemonSet's decisions (pure). Source: kubernetes pkg/controller/daemon.
-
-Not modelled: ``rollingUpdate.maxSurge`` (treated as 0; an event says so).
-"""
+"""DaemonSet's decisions (pure). Source: kubernetes pkg/controller/daemon."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from podwire.api import kinds, selectors
-from podwire.api.view import JSON, to_json
+from podwire.api.view import to_json
 from podwire.api.views import ControllerRevision, DaemonSet, Node, Pod
 from podwire.client.effects import (
     Create,
@@ -20,7 +16,6 @@ from podwire.client.effects import (
     RequeueAfter,
     Together,
 )
-from podwire.client.placement import target_node
 from podwire.controllers import history
 from podwire.controllers.common import (
     BURST_REPLICAS,
@@ -29,28 +24,26 @@ from podwire.controllers.common import (
     next_available_s,
     pod_available,
     pod_words,
-    scaled,
     status_patch,
 )
-from podwire.controllers.daemonset import nodes as placing
+from podwire.controllers.daemonset import rolling
+from podwire.controllers.daemonset.nodes import pod_body
+from podwire.controllers.daemonset.places import (
+    Place,
+    ended,
+    is_rolling,
+    oldest_first,
+    places,
+    surges,
+    updated,
+)
 
-_SURGE = "spec.updateStrategy.rollingUpdate.maxSurge is not modelled, maxUnavailable is used"
 _REQUIRED = (
     "currentNumberScheduled",
     "numberMisscheduled",
     "desiredNumberScheduled",
     "numberReady",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _OnNode:
-    """What is and what should be on one node."""
-
-    name: str
-    pods: list[Pod]
-    wanted: bool
-    may_stay: bool
 
 
 def reconcile(
@@ -71,17 +64,18 @@ def reconcile(
     if current.collided:
         return [_bump_collisions(ds)]
     effects = [*claimed.effects, *current.effects]
-    places = _places(ds, pods, nodes)
+    found = places(ds, pods, nodes)
     if not ds.metadata.deletion_timestamp:
-        work = _manage(ds, places, current.digest)
-        if not work:
-            work = _roll(ds, places, current.digest, now_ns)
+        work = _manage(ds, found, current.digest, now_ns)
+        if not work and is_rolling(ds):
+            step = rolling.step(ds, found, current.digest, now_ns)
+            work = _write(ds, step.create, step.delete, current.digest)
         effects += work
         live = {pod.metadata.labels.get(history.HASH, "") for pod in pods}
         names = [r.metadata.name for r in mine if r.metadata.labels.get(history.HASH) in live]
         limit = ds.spec.revision_history_limit
         effects += history.truncate(mine, [*names, current.name], limit)
-    effects = [*effects, *_status(ds, places, current.digest, now_ns)]
+    effects = [*effects, *_status(ds, found, current.digest, now_ns)]
     wait_s = next_available_s(pods, ds.spec.min_ready_seconds, now_ns)
     return [*effects, RequeueAfter(wait_s)] if wait_s is not None else effects
 
@@ -98,53 +92,52 @@ def _bump_collisions(ds: DaemonSet) -> Patch:
     return Patch(kinds.DAEMON_SET, meta.name, patch, meta.namespace, "status")
 
 
-def _oldest_first(pods: Sequence[Pod]) -> list[Pod]:
-    """Assigned before unassigned, then by age: the first one is kept."""
-    return sorted(
-        pods,
-        key=lambda p: (not p.spec.node_name, p.metadata.creation_timestamp, p.metadata.name),
-    )
-
-
-def _places(ds: DaemonSet, pods: Sequence[Pod], nodes: Sequence[Node]) -> list[_OnNode]:
-    by_node: dict[str, list[Pod]] = {}
-    for pod in pods:
-        by_node.setdefault(target_node(pod.spec), []).append(pod)
-    spec = placing.daemon_spec(ds)
-    places = [
-        _OnNode(
-            node.metadata.name,
-            by_node.pop(node.metadata.name, []),
-            *placing.should_run(spec, node),
-        )
-        for node in nodes
-    ]
-    # Pods for nodes that are gone: what is not bound yet never will be.
-    gone = [p for name in sorted(by_node) for p in by_node[name] if not p.spec.node_name]
-    return [*places, *([_OnNode("", gone, False, False)] if gone else [])]
-
-
-def _manage(ds: DaemonSet, places: Sequence[_OnNode], digest: str) -> list[Effect]:
+def _manage(ds: DaemonSet, found: Sequence[Place], digest: str, now_ns: int) -> list[Effect]:
     """Create what is missing, delete what is too much, failed, or misplaced."""
     missing: list[str] = []
     surplus: list[Pod] = []
     effects: list[Effect] = []
-    for place in places:
-        alive = [p for p in place.pods if not p.metadata.deletion_timestamp]
+    surging = surges(ds)
+    for place in found:
+        alive = place.alive
         if place.wanted and not place.pods:
             missing.append(place.name)
         elif not place.may_stay:
             surplus += alive
         else:
-            finished = [p for p in alive if p.status.phase in {"Failed", "Succeeded"}]
+            finished = [pod for pod in alive if ended(pod)]
             effects += [_finished(ds, pod, place.name) for pod in finished]
-            running = _oldest_first([p for p in alive if p not in finished])
-            surplus += [*finished, *running[1:]]
+            running = oldest_first([pod for pod in alive if pod not in finished])
+            surplus += finished
+            if not surging:
+                surplus += running[1:]
+            elif running:
+                surplus += _beside(ds, running, digest, now_ns)
+            elif place.wanted:  # a pod that terminates has its successor beside it
+                missing.append(place.name)
+    return [*effects, *_write(ds, missing, surplus, digest)]
+
+
+def _beside(ds: DaemonSet, running: Sequence[Pod], digest: str, now_ns: int) -> list[Pod]:
+    """Those of a node's pods that go: one old and one new may run, until one of them serves."""
+    new = [pod for pod in running if updated(pod, digest)]
+    old = [pod for pod in running if not updated(pod, digest)]
+    if new and old and (
+        not old[0].ready or pod_available(new[0], ds.spec.min_ready_seconds, now_ns)
+    ):  # fmt: skip
+        return [*new[1:], *old]
+    return [*new[1:], *old[1:]]
+
+
+def _write(
+    ds: DaemonSet, missing: Sequence[str], surplus: Sequence[Pod], digest: str
+) -> list[Effect]:
+    effects: list[Effect] = []
     namespace = ds.metadata.namespace
     if missing:
         words = pod_words(ds, "create")
         creations = tuple(
-            Create(kinds.POD, placing.pod_body(ds, name, digest), namespace, announce=words)
+            Create(kinds.POD, pod_body(ds, name, digest), namespace, announce=words)
             for name in missing[:BURST_REPLICAS]
         )
         effects.append(Together(creations, slow_start=True))
@@ -172,41 +165,10 @@ def _delete(ds: DaemonSet, pods: Sequence[Pod]) -> Together:
     )
 
 
-def _roll(ds: DaemonSet, places: Sequence[_OnNode], digest: str, now_ns: int) -> list[Effect]:
-    """Delete old pods while at most maxUnavailable nodes lack an available pod."""
-    strategy: JSON = ds.spec.update_strategy
-    if strategy.get("type", "RollingUpdate") != "RollingUpdate":
-        return []
-    rolling = strategy.get("rollingUpdate") or {}
-    wanted = sum(place.wanted for place in places)
-    # With maxSurge users set maxUnavailable 0; an update must still get somewhere.
-    allowed = max(1, scaled(rolling.get("maxUnavailable", 1), wanted, round_up=True))
-    unavailable = 0
-    replaceable: list[Pod] = []
-    healthy: list[Pod] = []
-    for place in places:
-        alive = [p for p in place.pods if not p.metadata.deletion_timestamp]
-        if not place.pods or not place.wanted:
-            continue
-        if len(alive) != 1:
-            unavailable += 1
-            continue
-        pod = alive[0]
-        available = pod_available(pod, ds.spec.min_ready_seconds, now_ns)
-        unavailable += not available
-        if pod.metadata.labels.get(history.HASH) != digest:
-            (healthy if available else replaceable).append(pod)
-    chosen = [*replaceable, *healthy[: max(0, allowed - unavailable)]]
-    if not chosen:
-        return []
-    surge = rolling.get("maxSurge") not in {None, 0, "0%"}
-    return [*([Emit(ds, "Warning", "NotModelled", _SURGE)] if surge else []), _delete(ds, chosen)]
-
-
-def _status(ds: DaemonSet, places: Sequence[_OnNode], digest: str, now_ns: int) -> list[Effect]:
+def _status(ds: DaemonSet, found: Sequence[Place], digest: str, now_ns: int) -> list[Effect]:
     numbers = dict.fromkeys(("desired", "current", "misscheduled", "ready", "available"), 0)
-    updated = 0
-    for place in places:
+    current = 0
+    for place in found:
         if not place.wanted:
             numbers["misscheduled"] += bool(place.pods and place.name)
             continue
@@ -214,10 +176,10 @@ def _status(ds: DaemonSet, places: Sequence[_OnNode], digest: str, now_ns: int) 
         if not place.pods:
             continue
         numbers["current"] += 1
-        pod = _oldest_first(place.pods)[0]
+        pod = oldest_first(place.pods)[0]
         numbers["ready"] += pod.ready
         numbers["available"] += pod_available(pod, ds.spec.min_ready_seconds, now_ns)
-        updated += pod.metadata.labels.get(history.HASH) == digest
+        current += updated(pod, digest)
     wanted = {
         "observedGeneration": ds.metadata.generation,
         "desiredNumberScheduled": numbers["desired"],
@@ -226,7 +188,7 @@ def _status(ds: DaemonSet, places: Sequence[_OnNode], digest: str, now_ns: int) 
         "numberReady": numbers["ready"],
         "numberAvailable": numbers["available"],
         "numberUnavailable": numbers["desired"] - numbers["available"],
-        "updatedNumberScheduled": updated,
+        "updatedNumberScheduled": current,
         "collisionCount": ds.status.collision_count,
         "conditions": conditions_json(ds.status.conditions),
     }

@@ -28,11 +28,20 @@ _HOST_NETWORK_TOLERATED = ("node.kubernetes.io/network-unavailable", NO_SCHEDULE
 
 
 def daemon_tolerations(spec: JSON) -> list[JSON]:
-    """The tolerations every daemon pod gets besides its own."""
+    """Its own tolerations and those that every daemon pod gets.
+
+    One of its own that differs in tolerationSeconds alone gives way, where it stands: daemon pods
+    stay on lost nodes (AddOrUpdateDaemonPodTolerations).
+    """
     wanted = [*_TOLERATED, *([_HOST_NETWORK_TOLERATED] if spec.get("hostNetwork") else [])]
-    added = [{"key": k, "operator": "Exists", "effect": e} for k, e in wanted]
-    own = [t for t in spec.get("tolerations") or [] if t not in added]
-    return [*own, *added]
+    found: list[JSON] = list(spec.get("tolerations") or [])
+    for key, effect in wanted:
+        added = {"key": key, "operator": "Exists", "effect": effect}
+        same = [
+            t for t in found if {k: v for k, v in t.items() if k != "tolerationSeconds"} == added
+        ]
+        found = [added if t in same else t for t in found] if same else [*found, added]
+    return found
 
 
 def daemon_spec(ds: DaemonSet) -> PodSpec:

@@ -52,6 +52,7 @@ def counters(deployment: Deployment, sets: Sequence[ReplicaSet], new: ReplicaSet
         "readyReplicas": sum(item.status.ready_replicas for item in sets),
         "availableReplicas": available,
         "unavailableReplicas": max(0, total(sets) - available),
+        "terminatingReplicas": sum(item.status.terminating_replicas for item in sets),
         "collisionCount": deployment.status.collision_count,
     }
 
@@ -147,7 +148,7 @@ def status_effects(
         _replica_failure(sets, new, conditions)
     old = to_json(deployment.status)
     wanted = {**numbers, "conditions": conditions}
-    patch = status_patch(kinds.DEPLOYMENT, deployment, old, wanted, ())
+    patch = status_patch(kinds.DEPLOYMENT, deployment, old, wanted, ("terminatingReplicas",))
     if rollout and not patch:
         patch = _requeue_stuck(deployment, numbers, conditions, now_ns)
     return patch

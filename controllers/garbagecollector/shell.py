@@ -42,7 +42,15 @@ class GarbageCollector:
             workers=5,
         )
         for kind in COLLECTED:
-            world.informers.informer(kind).on_change(partial(self._changed, kind))
+            self._follow(kind)
+        world.custom.follow(self._follow, self._unfollow)
+
+    def _follow(self, kind: Kind[Any]) -> None:
+        self._world.informers.informer(kind).on_change(partial(self._changed, kind))
+
+    def _unfollow(self, kind: Kind[Any]) -> None:
+        """A definition went, and its objects with it."""
+        self._world.informers.forget(self._world.informers.informer(kind))
 
     def _changed(self, kind: Kind[Any], old: Object | None, new: Object | None) -> None:
         if new is None:
@@ -137,7 +145,9 @@ class GarbageCollector:
             return None, [Emit(item.object, "Warning", "OwnerRefInvalidNamespace", message)]
         if uid in self._absent:
             return None, []
-        kind = kinds.by_gvk(reference.api_version, reference.kind)
+        kind = kinds.by_gvk(reference.api_version, reference.kind) or self._world.custom.by_gvk(
+            reference.api_version, reference.kind
+        )
         if kind is None:
             # A kind nobody serves (yet): it cannot be known to be gone. Keep the object.
             return Object(), []

@@ -5,7 +5,11 @@ What a namespace holds is asked live: a cache that lags behind could call it emp
 
 from __future__ import annotations
 
+from typing import Any
+
 from podwire.api import kinds
+from podwire.api.kinds import Kind
+from podwire.api.status import ApiError
 from podwire.api.views import Namespace, Object
 from podwire.client.driver import Driver
 from podwire.client.effects import Effect, RequeueAfter
@@ -27,6 +31,16 @@ class NamespaceController:
             if kind is kinds.EVENT:
                 continue  # too many to watch; see core.only_events
             world.informers.informer(kind).on_change(self._content_changed)
+        world.custom.follow(self._kind_added, self._kind_gone)
+
+    def _kind_added(self, kind: Kind[Any]) -> None:
+        if kind.namespaced:
+            self._world.informers.informer(kind).on_change(self._content_changed)
+
+    def _kind_gone(self, _kind: Kind[Any]) -> None:
+        """What a terminating namespace waits for may have gone with its definition."""
+        for namespace in self._namespaces.list():
+            self._namespace_changed(None, namespace)
 
     def _namespace_changed(self, _: Namespace | None, new: Namespace | None) -> None:
         if new is not None and new.metadata.deletion_timestamp:
@@ -45,8 +59,13 @@ class NamespaceController:
         if namespace is None or not namespace.metadata.deletion_timestamp:
             return []
         contents = []
-        for kind in CONTENT:
-            listed = await self._world.client.list(kind, key)
+        for kind in (*CONTENT, *(k for k in self._world.custom.all() if k.namespaced)):
+            try:
+                listed = await self._world.client.list(kind, key)
+            except ApiError as error:
+                if error.code == 404 and kind not in CONTENT:
+                    continue  # its definition went meanwhile
+                raise
             if listed.items:
                 contents.append(core.Content(kind, listed.items))
         deletions = core.deletions(contents)

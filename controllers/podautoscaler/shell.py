@@ -59,7 +59,7 @@ class AutoscalerController:
         reference = hpa.spec.scale_target_ref
         namespace = hpa.metadata.namespace
         try:
-            kind = _scalable(reference.api_version, reference.kind)
+            kind = self._scalable(reference.api_version, reference.kind)
             path = kind.path(namespace, reference.name, "scale")
             answer = await self._world.client.send("GET", path)
         except ApiError as error:
@@ -111,16 +111,16 @@ class AutoscalerController:
                     found.append(key)
         return sorted(found)
 
-
-def _scalable(api_version: str, name: str) -> Kind[Any]:
-    """The kind of a scaleTargetRef, in whatever version. Raises ApiError."""
-    group = api_version.rpartition("/")[0]
-    found = [k for k in kinds.ALL if (k.group, k.kind) == (group, name)]
-    if not found:
-        raise ApiError("NotFound", f'no matches for kind "{name}" in group "{group}"')
-    if "scale" not in found[0].parts:
-        raise ApiError("NotFound", "the server could not find the requested resource")
-    return found[0]
+    def _scalable(self, api_version: str, name: str) -> Kind[Any]:
+        """The kind of a scaleTargetRef, in whatever version. Raises ApiError."""
+        group = api_version.rpartition("/")[0]
+        served = (*kinds.ALL, *self._world.custom.all())
+        found = [k for k in served if (k.group, k.kind) == (group, name)]
+        if not found:
+            raise ApiError("NotFound", f'no matches for kind "{name}" in group "{group}"')
+        if "scale" not in found[0].parts:
+            raise ApiError("NotFound", "the server could not find the requested resource")
+        return found[0]
 
 
 def build(world: World) -> Driver:

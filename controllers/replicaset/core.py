@@ -67,13 +67,25 @@ def reconcile(
     alive = [pod for pod in candidates if pod_active(pod)]
     claimed = claim(rs, kind, kinds.POD, selector, alive)
     pods: list[Pod] = claimed.items
-    effects = [*claimed.effects, *_status(rs, kind, pods, now_ns, failure)]
-    if not rs.metadata.deletion_timestamp:
-        effects += _scale(rs, kind, pods, related, now_ns)
+    leaving = sum(_leaving(rs, pod) for pod in candidates)
+    status = _status(rs, kind, pods, leaving, now_ns, failure)
+    scale = [] if rs.metadata.deletion_timestamp else _scale(rs, kind, pods, related, now_ns)
+    # Pods first: a Deployment that shrank this ReplicaSet lets another grow meanwhile. But what
+    # was refused is told before it is tried again.
+    work = [*scale, *status] if failure is None else [*status, *scale]
+    effects = [*claimed.effects, *work]
     wait_s = next_available_s(pods, rs.spec.min_ready_seconds, now_ns)
     if wait_s is not None:
         effects.append(RequeueAfter(wait_s))
     return effects
+
+
+def _leaving(rs: ReplicaSet, pod: Pod) -> bool:
+    """Whether the pod is its own and terminates (controller.IsPodTerminating)."""
+    if not pod.metadata.deletion_timestamp or pod.status.phase in {"Succeeded", "Failed"}:
+        return False
+    owner = pod.metadata.controller()
+    return owner is not None and owner.uid == rs.metadata.uid
 
 
 def _scale(
@@ -106,6 +118,7 @@ def _status(
     rs: ReplicaSet,
     kind: Kind[Any],
     pods: Sequence[Pod],
+    leaving: int,
     now_ns: int,
     failure: tuple[str, ApiError] | None,
 ) -> list[Effect]:
@@ -128,4 +141,8 @@ def _status(
         "observedGeneration": rs.metadata.generation,
         "conditions": conditions,
     }
-    return status_patch(kind, rs, to_json(rs.status), wanted, ("replicas",))
+    required: tuple[str, ...] = ("replicas",)
+    if kind is kinds.REPLICA_SET:
+        wanted["terminatingReplicas"] = leaving
+        required = ("replicas", "terminatingReplicas")
+    return status_patch(kind, rs, to_json(rs.status), wanted, required)

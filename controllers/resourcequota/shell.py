@@ -32,7 +32,18 @@ class QuotaController:
         self._quotas.on_change(self._quota_changed)
         for kind in core.COUNTABLE:
             if "watch" in kind.verbs and kind is not kinds.EVENT:
-                world.informers.informer(kind).on_change(partial(self._changed, kind))
+                self._follow(kind)
+        world.custom.follow(self._follow, self._recount)
+
+    def _follow(self, kind: Kind[Any]) -> None:
+        if kind.namespaced:
+            self._world.informers.informer(kind).on_change(partial(self._changed, kind))
+
+    def _recount(self, kind: Kind[Any]) -> None:
+        """Objects went with their definition."""
+        for quota in self._quotas.list():
+            if core.concerns(quota, kind):
+                self.driver.add(quota.key)
 
     def _quota_changed(self, _: ResourceQuota | None, new: ResourceQuota | None) -> None:
         if new is not None:
@@ -52,7 +63,7 @@ class QuotaController:
         if quota is None or quota.metadata.deletion_timestamp:
             return []
         objects: list[tuple[Kind[Any], JSON]] = []
-        for kind in core.COUNTABLE:
+        for kind in (*core.COUNTABLE, *self._world.custom.all()):
             if core.concerns(quota, kind):
                 answer = await self._world.client.send("GET", kind.path(quota.metadata.namespace))
                 objects += [(kind, item) for item in msgspec.json.decode(answer.body)["items"]]

@@ -44,15 +44,28 @@ class ServiceCidrController:
         keys = [key for item in (old, new) if item is not None for key in _by_parent(item)]
         for key in dict.fromkeys(keys):
             self.driver.add(key)
+        if new is None:
+            self._look_again()
 
     def _cidr_changed(self, _: ServiceCIDR | None, new: ServiceCIDR | None) -> None:
         if new is not None:
             self.driver.add(_CIDR + new.key)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """A ServiceCIDR that waits for addresses to go may go, too."""
+        for item in self._cidrs.list():
+            if item.metadata.deletion_timestamp:
+                self.driver.add(_CIDR + item.key)
 
     def _reconcile(self, key: str) -> list[Effect]:
         if key.startswith(_CIDR):
             item = self._cidrs.by_key(key.removeprefix(_CIDR))
-            return [] if item is None else core.reconcile_cidr(item, self._world.now_ns())
+            if item is None:
+                return []
+            others = [other for other in self._cidrs.list() if other is not item]
+            names = [address.metadata.name for address in self._addresses.list()]
+            return core.reconcile_cidr(item, others, names, self._world.now_ns())
         held = self._addresses.by_index("parent", key)
         return core.reconcile(self._services.by_key(key), held)
 

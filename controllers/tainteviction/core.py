@@ -8,7 +8,6 @@ from podwire.api.view import JSON
 from podwire.api.views import Node, Pod
 from podwire.client.effects import Delete, Effect, Emit, Patch, RequeueAfter
 from podwire.client.placement import NO_EXECUTE, tolerates
-from podwire.controllers.common import since_epoch
 
 FOREVER = None
 
@@ -16,19 +15,18 @@ FOREVER = None
 def due_ns(pod: Pod, node: Node, now_ns: int) -> int | None:
     """When the pod is to be deleted; None when it may stay.
 
-    Each taint counts from when it was added; the shortest toleration of all taints decides.
+    Of each taint the first toleration that covers it counts, from now on, not from when the taint
+    was added; the shortest of them decides (processPodOnNode, GetMatchingTolerations).
     """
     found: list[int] = []
     for taint in node.spec.taints:
         if taint.effect != NO_EXECUTE:
             continue
-        covering = [t for t in pod.spec.tolerations if tolerates(t, taint)]
-        if not covering:
+        covering = next((t for t in pod.spec.tolerations if tolerates(t, taint)), None)
+        if covering is None:
             return now_ns
-        limits = [t.toleration_seconds for t in covering if t.toleration_seconds is not None]
-        if limits:
-            since_ns = since_epoch(taint.time_added) or now_ns
-            found.append(since_ns + max(0, min(limits)) * NS)
+        if covering.toleration_seconds is not None:
+            found.append(now_ns + max(0, covering.toleration_seconds) * NS)
     return min(found) if found else FOREVER
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from functools import partial
 from typing import Protocol, cast
 
 from podwire.client.counters import Container, Process
 from podwire.client.ctx import Ctx
 from podwire.client.hosting import TaskContainer
+from podwire.kubelet.files import Stat
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
 from podwire.kubelet.programs.registry import command_line, image_of
@@ -25,6 +27,12 @@ class Files(Protocol):
     def list(self, prefix: str) -> list[str]:
         """Sorted absolute paths below a path."""
 
+    def lstat(self, path: str) -> Stat:
+        """What lies at a path, links not followed. Raises FileNotFoundError."""
+
+    def links(self, prefix: str) -> Mapping[str, str]:
+        """Symbolic links below a path, with their targets."""
+
 
 class LocalProcess(Process, Protocol):
     """A process in this kubelet, whose files need not be asked for."""
@@ -32,6 +40,13 @@ class LocalProcess(Process, Protocol):
     @property
     def files(self) -> Files:
         """The container's files."""
+
+    @property
+    def pid(self) -> int:
+        """Its number in the container's PID namespace."""
+
+    def kill(self, pid: int, name: str) -> None:
+        """Send a signal to a process of that namespace. Raises OSError."""
 
     @property
     def stdio(self) -> Streams:
@@ -72,21 +87,34 @@ class ProgramHost:
         """The user that an image names; None when that is not known."""
         return image_of(image).uid
 
+    def words(self, image: str, argv: tuple[str, ...]) -> tuple[str, ...]:
+        """What an image runs when it is given ``argv``, as its process shows it."""
+        known = image_of(image)
+        words = command_line(known, argv, bool(argv) and self._has(known, argv[0]))
+        if words and words[0].endswith("docker-entrypoint.sh"):
+            words = words[1:]  # such scripts become what they are given
+        if words[:1] == ("nginx",):
+            words = (f"nginx: master process {' '.join(words)}",)  # it says so of itself
+        return words or (known.name,)
+
+    def _has(self, image: Image, command: str) -> bool:
+        # The shell is imported by the first container, not by every command line.
+        from podwire.kubelet.shell.find import find  # noqa: PLC0415
+
+        return find(image, command) is not None
+
     async def start(self, process: Process) -> Container:
         """Start the program of one container.
 
         Raises OSError(ENOENT) when the image is known and its command is not in it.
         """
-        # The shell is imported by the first container, not by every command line.
-        from podwire.kubelet.shell.find import find  # noqa: PLC0415
-
         image = image_of(process.spec.image)
         argv = process.spec.argv
-        known = bool(argv) and find(image, argv[0]) is not None
+        known = bool(argv) and self._has(image, argv[0])
         argv = command_line(image, argv, known)
         if image.generic and not known:
             argv = (GENERIC_COMMAND, *argv)
-        elif argv and find(image, argv[0]) is None:
+        elif argv and not self._has(image, argv[0]):
             raise OSError(errno.ENOENT, "executable file not found in $PATH", argv[0])
 
         async def program(process: Process) -> int:
@@ -111,6 +139,10 @@ class ProgramHost:
             write_stderr=partial(stdio.write, 2),
             read_stdin=stdio.read,
             list_files=process.files.list,
+            lstat=process.files.lstat,
+            links=process.files.links,
+            pid=process.pid,
+            kill=process.kill,
             tty=stdio.tty,
             size=lambda: stdio.size,
         )

@@ -15,7 +15,7 @@ Program = Callable[["Command"], Awaitable[int]]
 """A program: runs until it returns its exit code."""
 
 
-NODE_IMAGE = "nicolaka/netshoot"
+NODE_IMAGE = "podwire.dev/node"
 """Its commands are those found on a modelled node."""
 
 
@@ -42,5 +42,7 @@ class Image:
     """Whether nslookup, nc, wget, ping and the shell are busybox's."""
     uid: int | None = None
     """The user that it names (``USER``); None: not known."""
+    node: bool = False
+    """Whether it is a node's own disk, with the tools that ask kubelet and container runtime."""
     generic: bool = False
     """Whether this is nobody's image: unknown binaries of process 1 run the generic program."""

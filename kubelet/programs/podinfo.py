@@ -6,7 +6,8 @@ import asyncio
 import json
 import re
 
-from podwire.client import http1
+from podwire.client import grpc, http1
+from podwire.kubelet.programs.agnhost_grpc import Ask, health_service
 from podwire.kubelet.programs.http_echo import flags
 from podwire.kubelet.programs.serving import Server, in_use
 from podwire.kubelet.shell.command import Command
@@ -17,15 +18,18 @@ PANIC = 255
 
 
 async def run(command: Command) -> int:
-    """``podinfo [--port 9898]``: / /version /healthz /readyz[/enable|/disable] /env /headers /echo
-    /status/N /delay/N /panic; metrics, gRPC, cache and tokens are not modelled (501).
+    """``podinfo [--port 9898] [--grpc-port 0] [--grpc-service-name podinfo]``: / /version /healthz
+    /readyz[/enable|/disable] /env /headers /echo /status/N /delay/N /panic, and gRPC's health;
+    metrics, other gRPC, cache and tokens are not modelled (501).
     """
     given = flags(command.args)
-    port = int(given.get("port", "9898"))
+    port, grpc_port = int(given.get("port", "9898")), int(given.get("grpc-port", "0"))
     program = _Podinfo(command)
     async with Server(command) as server:
         try:
             await server.http(port, program.answer)
+            if grpc_port:
+                await server.grpc(grpc_port, health_service(program.health(given)))
         except OSError as error:
             command.err(f'{{"level":"fatal","msg":"HTTP server crashed: {in_use(error)}"}}\n')
             return 1
@@ -39,6 +43,11 @@ class _Podinfo:
         self.command = command
         self.alive = {"/healthz": True, "/readyz": True}
         self.over = asyncio.Event()
+
+    def health(self, given: dict[str, str]) -> Ask:
+        """Who asks by gRPC: the service's own name is always SERVING."""
+        name = given.get("grpc-service-name", "podinfo")
+        return lambda service: grpc.Health.SERVING if service in {"", name} else None
 
     async def answer(self, request: http1.Request) -> http1.Response:
         """Route by path."""

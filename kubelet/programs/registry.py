@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from podwire.client.hosting import repository
 from podwire.client.resolver import MUSL
-from podwire.kubelet.programs.image import Image
+from podwire.kubelet.programs.image import NODE_IMAGE, Image
 from podwire.kubelet.shell.tools import SERVER_TOOLS
 
 _AGNHOST = Image(
@@ -73,6 +73,7 @@ IMAGES: tuple[Image, ...] = (
     Image("netshoot", ("netshoot",), default=("zsh",), libc=MUSL, uid=0),
     Image("curl", ("curlimages/curl", "curl/curl"), entrypoint=("curl",), libc=MUSL, busybox=True),
     Image("dnsutils", ("dnsutils", "jessie-dnsutils"), default=("sleep", "3600")),
+    Image("node", (NODE_IMAGE,), default=("bash",), uid=0, node=True),
     Image("debian", ("debian", "ubuntu", "fedora", "rockylinux"), default=("bash",), uid=0),
 )  # fmt: skip
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
-from podwire.client import http1
+from podwire.client import grpc, http1
 from podwire.client.counters import Datagrams, Listener, Stream
 from podwire.kubelet.shell.command import Command
 from podwire.kubelet.shell.tools.sleep import FOREVER_S
@@ -48,10 +48,26 @@ class Server:
         self._open.append(listener)
         return listener
 
-    async def http(self, port: int, handler: http1.Handler, *, tls: bool = False) -> None:
-        """Serve HTTP on a port. Raises OSError."""
-        serving = http1.serve(await self.listen(port), handler, tls=tls)
+    async def http(
+        self,
+        port: int,
+        handler: http1.Handler,
+        *,
+        tls: bool = False,
+        plain: Callable[[], bytes] = http1.go_refusal,
+    ) -> None:
+        """Serve HTTP on a port; ``plain``: what plain HTTP is told where TLS is spoken.
+
+        Raises OSError.
+        """
+        serving = http1.serve(await self.listen(port), handler, tls=tls, plain=plain)
         self.tasks.start(serving, name=f"http :{port}")
+
+    async def grpc(self, port: int, handler: grpc.Handler) -> None:
+        """Serve unary gRPC calls on a port. Raises OSError."""
+        from podwire.client import grpcwire  # noqa: PLC0415  HTTP/2 is loaded on first use
+
+        self.tasks.start(grpcwire.serve(await self.listen(port), handler), name=f"grpc :{port}")
 
     async def tcp(self, port: int, talk: Callable[[Stream], Awaitable[None]]) -> None:
         """Talk on each connection to a port, then close it. Raises OSError."""

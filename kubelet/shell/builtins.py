@@ -304,24 +304,92 @@ async def _woken(shell: Shell) -> int:
     return 0
 
 
+async def readonly(shell: Shell, args: list[str], streams: Streams) -> int:
+    """``readonly NAME[=VALUE]...``: sets; that it cannot change afterwards is not modelled."""
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        if not name.isidentifier():
+            return _fail(shell, streams, f"readonly: {arg}: bad variable name", 2)
+        if equals:
+            shell.variables[name] = value
+    return 0
+
+
+async def getopts(shell: Shell, args: list[str], streams: Streams) -> int:
+    """``getopts OPTIONS NAME [ARGS]``: one option more, in NAME, OPTARG and OPTIND."""
+    if len(args) < 2:
+        return _fail(shell, streams, "usage: getopts optstring var [arg]", 2)
+    known, name, words = args[0], args[1], args[2:] or shell.args
+    index = _number([shell.variables.get("OPTIND", "1")], 1)
+    within = _number([shell.variables.get("_OPTAT", "1")], 1) if index > 1 or words else 1
+    word = words[index - 1] if 0 < index <= len(words) else ""
+    if within >= len(word):
+        within = 1
+    if len(word) < 2 or word[0] != "-" or word == "--":
+        end = str(index + (word == "--"))
+        shell.variables.update({name: "?", "OPTIND": end, "_OPTAT": "1"})
+        return 1
+    letter, rest = word[within], word[within + 1 :]
+    at = known.lstrip(":").find(letter) if letter != ":" else -1
+    takes = at >= 0 and known.lstrip(":")[at + 1 : at + 2] == ":"
+    shell.variables.pop("OPTARG", None)
+    shell.variables[name] = letter if at >= 0 else "?"
+    if at < 0:
+        _wrong_option(shell, streams, known, letter, f"Illegal option -{letter}")
+    if takes:
+        index += 1
+        if not rest and index > len(words):
+            shell.variables[name] = ":" if known.startswith(":") else "?"
+            _wrong_option(shell, streams, known, letter, f"No arg for -{letter} option")
+        else:
+            shell.variables["OPTARG"] = rest or words[index - 1]
+            index += not rest
+        rest = ""
+    elif not rest:
+        index += 1
+    shell.variables.update({"OPTIND": str(index), "_OPTAT": str(within + 1) if rest else "1"})
+    return 0
+
+
+def _wrong_option(shell: Shell, streams: Streams, known: str, letter: str, why: str) -> None:
+    if known.startswith(":"):
+        shell.variables["OPTARG"] = letter
+    else:
+        _fail(shell, streams, why)
+
+
+async def nothing(_shell: Shell, _args: list[str], _streams: Streams) -> int:
+    """``hash``: there is nothing to remember."""
+    return 0
+
+
 async def umask(_shell: Shell, _args: list[str], streams: Streams) -> int:
     """``umask``."""
     _say(streams, "0022\n")
     return 0
 
 
+async def kill(shell: Shell, args: list[str], streams: Streams) -> int:
+    """``kill``: the shell's own jobs are not modelled as processes."""
+    if any(arg in shell.background or arg.startswith("%") for arg in args):
+        return _fail(shell, streams, "not modelled: kill of a job", 2)
+    return await shell.external(["kill", *args], streams)
+
+
 _LACKING = (
     "[[", "alias", "bg", "bind", "builtin", "caller", "compgen", "complete", "coproc", "declare",
-    "dirs", "disown", "enable", "fg", "getopts", "hash", "help", "history", "jobs", "kill", "let",
-    "mapfile", "popd", "pushd", "readarray", "readonly", "select", "shopt", "suspend", "time",
+    "dirs", "disown", "enable", "fg", "help", "history", "jobs", "let",
+    "mapfile", "popd", "pushd", "readarray", "select", "shopt", "suspend", "time",
     "times", "typeset", "ulimit", "unalias", "function",
 )  # fmt: skip
 
 BUILTINS: dict[str, Builtin] = {
     **{name: not_modelled(name) for name in _LACKING},
     ":": colon, ".": source, "break": break_, "cd": cd, "command": command, "continue": continue_,
-    "eval": eval_, "exec": exec_, "exit": exit_, "export": export, "local": local, "pwd": pwd,
+    "eval": eval_, "exec": exec_, "exit": exit_, "export": export, "kill": kill, "local": local,
+    "pwd": pwd,
     "read": read, "return": return_, "set": set_, "shift": shift, "source": source, "trap": trap,
-    "type": type_, "umask": umask, "unset": unset, "wait": wait,
+    "getopts": getopts, "hash": nothing, "readonly": readonly, "type": type_, "umask": umask,
+    "unset": unset, "wait": wait,
 }  # fmt: skip
 """By name."""

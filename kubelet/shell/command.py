@@ -228,7 +228,9 @@ class Command:
 
     async def load(self, name: str) -> bytes:
         """A file's bytes, those of /proc as the kernel tells them. Raises UsageError."""
-        path = self.path(name)
+        path = self.path(name).replace("/proc/self/", f"/proc/{self.env.pid}/")
+        if path.startswith("/proc/") and path in self.env.list_files("/proc"):
+            return self.env.read_file(path)
         if not path.startswith("/proc/"):
             return self.read_file(name)
         spec = self.spec
@@ -239,9 +241,18 @@ class Command:
             raise UsageError(f"{name}: No such file or directory")
         return result.stdout.encode()
 
-    async def inputs(self, names: Sequence[str]) -> list[tuple[str, bytes]]:
-        """(name, content) of each file, or of stdin when none is named."""
-        return [
-            (name, await self.stdin.all() if name == "-" else await self.load(name))
-            for name in names or ["-"]
-        ]
+    async def inputs(self, names: Sequence[str], words: str = "{}") -> list[tuple[str, bytes]]:
+        """(name, content) of each file, or of stdin when none is named. Raises UsageError with
+        the name in ``words`` (what GNU's tools say; busybox's say just the name).
+        """
+        found = []
+        for name in names or ["-"]:
+            try:
+                data = await self.stdin.all() if name == "-" else await self.load(name)
+            except UsageError as error:
+                if self.image.busybox or not str(error).startswith(f"{name}: "):
+                    raise
+                rest = str(error).removeprefix(name)
+                raise UsageError(words.format(name) + rest, error.code) from None
+            found.append((name, data))
+        return found

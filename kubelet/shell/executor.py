@@ -25,6 +25,7 @@ from podwire.kubelet.shell.parser import parse
 from podwire.kubelet.shell.state import MAX_NESTING, Budget, State
 from podwire.kubelet.shell.streams import Redirected, Streams, redirect
 from podwire.kubelet.shell.syntax import Node
+from podwire.kubelet.shell.tools import UNMODELLED
 from podwire.kubelet.shell.tty import Tty
 from podwire.runtime.tasks import Nursery
 
@@ -58,10 +59,13 @@ class Shell:
         self.background: dict[str, asyncio.Task[int]] = {}
         """Jobs by what ``$!`` says of them."""
         self._last_job = 1
+        self.state.variables.setdefault("$", str(env.pid))
         self._streams: Streams | None = None
         self._tested = 0
         self._captured = 0
         self._only: Node | None = None
+        self._moved: tuple[Streams, Redirected] | None = None
+        """The shell's streams and what ``exec > FILE`` made of them."""
         self.tty: Tty | None = None
         self.locals: list[dict[str, str | None]] = []
         """What ``local`` shadows, function by function."""
@@ -154,6 +158,8 @@ class Shell:
 
     async def run(self, node: Node, streams: Streams) -> int:
         """Run a node; its status."""
+        if self._moved is not None and streams is self._moved[0]:
+            streams = self._moved[1].streams
         try:
             status = await self._dispatch(node, streams)
         except RecursionError:
@@ -206,6 +212,8 @@ class Shell:
                 status = 0
                 continue
             status = await self.run(item, streams)
+            if self._moved is not None:
+                await self._moved[1].flush(self.env.write_file)
             checked = isinstance(item, (syntax.Simple, syntax.Pipeline, syntax.Group))
             if isinstance(item, syntax.Pipeline) and item.negated:
                 checked = False
@@ -355,9 +363,20 @@ class Shell:
                 self.variables.update(assigned)
                 return self._captured
             signals = self.signals if node is self._only else None
+            if words == ["exec"] and node.redirects:
+                return self._move(streams, inner)
             return await self._call(words, dict(assigned), inner.streams, signals)
         finally:
             await inner.flush(self.env.write_file)
+
+    def _move(self, streams: Streams, inner: Redirected) -> int:
+        """``exec > FILE``: the shell itself reads and writes elsewhere from now on."""
+        base = streams
+        if self._moved is not None and streams is self._moved[1].streams:
+            base = self._moved[0]
+            inner.files += self._moved[1].files
+        self._moved = (base, inner)
+        return 0
 
     async def _redirected(
         self, redirects: Sequence[syntax.Redirect], streams: Streams
@@ -424,6 +443,8 @@ class Shell:
             tool = find(self.image, "podwire-generic")  # nobody's image, nobody's binary
         if tool is None:
             what = "not found" if "/" not in words[0] else "No such file or directory"
+            if words[0] in UNMODELLED:
+                what = "not modelled"
             streams.err(f"{self.name}: {words[0]}: {what}\n".encode(errors="surrogateescape"))
             return 127
         exported = {

@@ -6,7 +6,7 @@ import importlib
 
 from podwire.kubelet.programs.image import Image
 from podwire.kubelet.shell.command import Tool
-from podwire.kubelet.shell.tools import TOOLS
+from podwire.kubelet.shell.tools import NODE_TOOLS, TOOLS
 
 _DIRECTORIES = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin")
 
@@ -24,6 +24,8 @@ def find(image: Image, name: str) -> Tool | None:
         return _load(f"podwire.kubelet.programs.{program}")
     module = TOOLS.get(base)
     if module is None or (directory and directory not in _DIRECTORIES):
+        return None
+    if base in NODE_TOOLS and not image.node:
         return None
     if image.tools is not None and base not in image.tools:
         return None

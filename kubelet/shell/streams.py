@@ -31,6 +31,8 @@ class _File:
 
     path: str
     data: bytearray = field(default_factory=bytearray)
+    written: int = -1
+    """How many bytes were there when it was written last."""
 
     def write(self, data: bytes) -> None:
         if len(self.data) + len(data) > MAX_FILE_BYTES:
@@ -48,6 +50,9 @@ class Redirected:
     async def flush(self, write_file: Callable[[str, bytes], Awaitable[None]]) -> None:
         """Write the files. Raises UsageError."""
         for file in self.files:
+            if file.written == len(file.data):
+                continue
+            file.written = len(file.data)
             try:
                 await write_file(file.path, bytes(file.data))
             except OSError as error:
@@ -79,6 +84,8 @@ def redirect(
             if path in special:
                 fds[one.fd] = special[path]
                 continue
+            if path.startswith(("/dev/tcp/", "/dev/udp/")):
+                raise UsageError(f"not modelled: {path}", 2)
             file = _File(path)
             if one.op == ">>":
                 file.data += _existing(path, read_file)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,10 +20,14 @@ from podwire.api.schema import Type, type_of_gvk
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
 
+if TYPE_CHECKING:
+    from podwire.api.crd.served import Custom
+
 JSON_TYPE = "application/json"
 YAML_TYPE = "application/yaml"
 PROTOBUF_TYPE = "application/vnd.kubernetes.protobuf"
 ACCEPTED = (JSON_TYPE, YAML_TYPE, PROTOBUF_TYPE)
+TEXTUAL = (JSON_TYPE, YAML_TYPE)
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
 """Upstream's limit of a request body (apiserver MaxRequestBodyBytes)."""
@@ -49,7 +53,7 @@ def decode(
     content_type: str, body: bytes, kind: Kind[Any], field_validation: str = WARN
 ) -> Decoded:
     """The object of ``kind`` in a request body. Raises ApiError (400, 413, 415)."""
-    return decode_as(content_type, body, kind.api_version, kind.kind, field_validation)
+    return decode_as(content_type, body, kind.api_version, kind.kind, field_validation, kind.custom)
 
 
 def decode_as(
@@ -58,16 +62,21 @@ def decode_as(
     api_version: str,
     kind: str,
     field_validation: str = WARN,
+    custom: Custom | None = None,
 ) -> Decoded:
-    """As decode, for bodies that are no served kind: Scale, Binding, Eviction, DeleteOptions."""
+    """As decode, for bodies that are no served kind: Scale, Binding, Eviction, DeleteOptions.
+
+    ``custom`` is what is known of a custom kind.
+    """
     if len(body) > MAX_BODY_BYTES:
         raise ApiError("RequestEntityTooLarge", TOO_LARGE)
     media = content_type
     if media != JSON_TYPE:
         media = content_type.partition(";")[0].strip().lower() or JSON_TYPE
-    if media not in ACCEPTED:
-        raise unsupported_media_type(ACCEPTED)
-    struct = type_of_gvk(api_version, kind)
+    accepted = ACCEPTED if custom is None else TEXTUAL
+    if media not in accepted:
+        raise unsupported_media_type(accepted)
+    struct = type_of_gvk(api_version, kind) if custom is None else None
     if media == JSON_TYPE and struct is not None:
         obj = typed.read(struct, body)
         if obj is not None:  # there is nothing to report
@@ -82,7 +91,7 @@ def decode_as(
     duplicates: list[str] = []
     if media == JSON_TYPE and field_validation in {STRICT, WARN}:
         duplicates = duplicate_fields(body, raw)
-    return check(raw, api_version, kind, field_validation, duplicates)
+    return check(raw, api_version, kind, field_validation, duplicates, custom)
 
 
 def check(
@@ -91,6 +100,7 @@ def check(
     kind: str,
     field_validation: str = WARN,
     duplicates: list[str] | None = None,
+    custom: Custom | None = None,
 ) -> Decoded:
     """A decoded JSON value as an object of a kind. Raises ApiError BadRequest.
 
@@ -103,14 +113,18 @@ def check(
         )
         why = f"json: cannot unmarshal {structure.describe(raw)} into Go value of type {go_type}"
         raise _unrecognized(f"couldn't get version/kind; json parse error: {why}", b"", kind)
-    struct = type_of_gvk(api_version, kind)
-    _check_gvk(raw, api_version, kind)
     version = api_version.rpartition("/")[2]
     try:
-        obj, unknown = _structure(struct, raw)
+        if custom is not None:
+            obj, unknown = custom.decoded(raw)
+            _name_custom(obj, api_version, kind)
+        else:
+            struct = type_of_gvk(api_version, kind)
+            _check_gvk(raw, api_version, kind)
+            obj, unknown = _structure(struct, raw)
+            obj["apiVersion"], obj["kind"] = api_version, kind
     except structure.StructureError as error:
         raise _bad(kind, version, kind, str(error)) from None
-    obj["apiVersion"], obj["kind"] = api_version, kind
     found = [f'unknown field "{path}"' for path in unknown[:MAX_REPORTED]]
     found = [f'duplicate field "{path}"' for path in duplicates or ()] + found
     if field_validation == STRICT and found:
@@ -132,6 +146,18 @@ def _structure(type: Type | None, raw: JSON) -> tuple[JSON, list[str]]:
         structure.check_depth(raw)
         return dict(raw), []
     return structure.check(type, raw)
+
+
+def _name_custom(obj: JSON, api_version: str, kind: str) -> None:
+    """Another version is refused at once, another kind when the object is checked."""
+    given = obj["apiVersion"] = obj.get("apiVersion") or api_version
+    obj["kind"] = obj.get("kind") or kind
+    if given != api_version:
+        raise ApiError(
+            "BadRequest",
+            f"the API version in the data ({given}) does not match the expected API version "
+            f"({api_version})",
+        )
 
 
 def _check_gvk(raw: JSON, api_version: str, kind: str) -> None:
@@ -179,6 +205,15 @@ def _unrecognized(why: str, body: bytes, kind: str) -> ApiError:
 
 class _UnreadableError(ValueError):
     """The bytes are not JSON, YAML or protobuf."""
+
+
+def value_of(content_type: str, body: bytes) -> Any:
+    """The JSON value that a body encodes, of whatever kind; None when it cannot be read."""
+    media = content_type.partition(";")[0].strip().lower()
+    try:
+        return _read(media if media in ACCEPTED else JSON_TYPE, body, "")
+    except _UnreadableError:
+        return None
 
 
 def _read(media: str, body: bytes, kind: str) -> Any:

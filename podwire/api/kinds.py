@@ -8,14 +8,18 @@ names by which rooms speak of kinds, and the views they read them with; any othe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import msgspec
 
 from podwire.api import views
 from podwire.api.view import V
+
+if TYPE_CHECKING:
+    from podwire.api.crd.served import Custom
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
@@ -52,6 +56,15 @@ class Kind(Generic[V]):
     """Whether a completed deletion is answered with the object, not with a Status."""
     hashed_as: str = ""
     """What storageVersionHash is made of: ``group/version/kind`` of the stored version."""
+    listed_as: str = ""
+    """The kind of its lists when that is not the kind with List behind it."""
+    custom: Custom | None = None
+    """What a CustomResourceDefinition says of it; None for the API's own kinds."""
+
+    @property
+    def list_kind(self) -> str:
+        """``PodList``."""
+        return self.listed_as or f"{self.kind}List"
 
     @property
     def subresources(self) -> tuple[str, ...]:
@@ -170,10 +183,13 @@ PRIORITY_CLASS = _kind("scheduling.k8s.io/v1", "PriorityClass", views.PriorityCl
 CERTIFICATE_SIGNING_REQUEST = _kind(
     "certificates.k8s.io/v1", "CertificateSigningRequest", views.CertificateSigningRequest
 )
-ROLE = _idle("rbac.authorization.k8s.io/v1", "Role")
-ROLE_BINDING = _idle("rbac.authorization.k8s.io/v1", "RoleBinding")
-CLUSTER_ROLE = _idle("rbac.authorization.k8s.io/v1", "ClusterRole")
-CLUSTER_ROLE_BINDING = _idle("rbac.authorization.k8s.io/v1", "ClusterRoleBinding")
+CUSTOM_RESOURCE_DEFINITION = _kind(
+    "apiextensions.k8s.io/v1", "CustomResourceDefinition", views.CustomResourceDefinition
+)
+ROLE = _kind("rbac.authorization.k8s.io/v1", "Role", views.Object)
+ROLE_BINDING = _kind("rbac.authorization.k8s.io/v1", "RoleBinding", views.Object)
+CLUSTER_ROLE = _kind("rbac.authorization.k8s.io/v1", "ClusterRole", views.ClusterRole)
+CLUSTER_ROLE_BINDING = _kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", views.Object)
 HORIZONTAL_POD_AUTOSCALER = _kind(
     "autoscaling/v2", "HorizontalPodAutoscaler", views.HorizontalPodAutoscaler
 )
@@ -236,10 +252,59 @@ _STORED_AS = _stored_as()
 
 def stored(kind: Kind[Any]) -> Kind[Any]:
     """The kind in whose version objects of this kind are stored: itself but for a few."""
+    if kind.custom is not None:
+        return kind.custom.stored
     return _STORED_AS.get(kind, kind)
+
+
+def judged(kind: Kind[Any]) -> Kind[Any]:
+    """The kind in whose version objects are admitted and checked: the stored one, but of custom
+    objects the one that was asked for.
+    """
+    return kind if kind.custom is not None else stored(kind)
 
 
 STORED: tuple[Kind[Any], ...] = tuple(
     kind for kind in ALL if kind not in _STORED_AS and kind not in COMPUTED
 )
 """Every kind once, where ALL has versions: for whoever goes over objects, not over paths."""
+
+
+class Registry:
+    """What one server serves: the API's own kinds, and those of its CustomResourceDefinitions.
+
+    Source of the order: kube-aggregator, which puts groups of CustomResourceDefinitions last.
+    """
+
+    def __init__(self) -> None:
+        self.own: tuple[Kind[Any], ...] = ()
+        """Kinds of definitions, in discovery's order."""
+        self.generation = 0
+        """Counts the changes."""
+        self.meanings: dict[str, Any] = {}
+        """What paths mean (``calls.parse``); forgotten when kinds change."""
+        self._by_plural = _BY_PLURAL
+        self._by_gvk = _BY_GVK
+
+    @property
+    def all(self) -> tuple[Kind[Any], ...]:
+        """Every kind served, in discovery's order."""
+        return (*ALL, *self.own)
+
+    def by_plural(self, group: str, version: str, plural: str) -> Kind[Any] | None:
+        """The kind served at a group, version and plural name."""
+        return self._by_plural.get((group, version, plural))
+
+    def by_gvk(self, api_version: str, kind: str) -> Kind[Any] | None:
+        """The kind of an object's apiVersion and kind."""
+        return self._by_gvk.get((api_version, kind))
+
+    def replace(self, own: Iterable[Kind[Any]]) -> None:
+        """Serve these kinds beside the API's own, which no definition can replace."""
+        self.own = tuple(
+            kind for kind in own if (kind.group, kind.version, kind.plural) not in _BY_PLURAL
+        )
+        self._by_plural = {**{(k.group, k.version, k.plural): k for k in self.own}, **_BY_PLURAL}
+        self._by_gvk = {**{(k.api_version, k.kind): k for k in self.own}, **_BY_GVK}
+        self.generation += 1
+        self.meanings = {}

@@ -50,14 +50,21 @@ def default(kind: Kind[Any], new: JSON, old: JSON | None = None, subresource: st
     """Fill in what decoding fills in upstream, in place; ``old`` is what ``new`` replaces."""
     if old is not None and kind is kinds.SERVICE and not subresource:
         keep_allocated(new, old)
-    defaults.apply(kind, new)
+    if kind.custom is not None:
+        kind.custom.fill(new)
+    else:
+        defaults.apply(kind, new)
 
 
 def check_create(kind: Kind[Any], obj: JSON, asked: Kind[Any] | None = None) -> None:
     """Hold a new, defaulted object of the stored ``kind`` to its rules, and to those of the version
     that was ``asked``. Raises ApiError Invalid (422) with all causes.
     """
-    _demand_none(kind, obj, validation.validate(kind, obj, None, asked))
+    if kind.custom is not None:
+        causes = kind.custom.complaints(kind, obj, None, "")
+    else:
+        causes = validation.validate(kind, obj, None, asked)
+    _demand_none(kind, obj, causes)
 
 
 def check_update(
@@ -68,7 +75,9 @@ def check_update(
     ``subresource`` ``status`` checks metadata and what is reported; some are checked by their
     parts (apiserver/registry/parts.py) and have metadata checked only.
     """
-    if subresource == "status":
+    if kind.custom is not None:
+        causes = kind.custom.complaints(kind, new, old, subresource)
+    elif subresource == "status":
         causes = validation.validate_status(kind, new, old)
     elif subresource in _CHECKED_BY_PARTS:
         causes = validation.validate_metadata(kind, new, old)

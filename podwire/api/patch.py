@@ -138,7 +138,7 @@ def _checked(
     """The outcome through the structural check; what is wrong with it is the patch's fault."""
     lenient = codec.IGNORE if validation == codec.IGNORE else codec.WARN
     try:
-        found = codec.check(patched, kind.api_version, kind.kind, lenient)
+        found = codec.check(patched, kind.api_version, kind.kind, lenient, None, kind.custom)
     except ApiError as error:
         why = error.message.partition(": ")[2] or error.message
         if media == STRATEGIC_PATCH_TYPE:

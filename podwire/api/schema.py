@@ -151,9 +151,13 @@ def type_of_gvk(api_version: str, kind: str) -> Type | None:
     return type_named(name) if name is not None else None
 
 
-@cache
 def type_of(kind: Kind[Any]) -> Type | None:
-    """The type of a served kind; None for kinds outside Kubernetes' own API (Trace)."""
+    """The type of a served kind; None for kinds outside Kubernetes' own API."""
+    return None if kind.custom is not None else _type_of(kind)
+
+
+@cache
+def _type_of(kind: Kind[Any]) -> Type | None:
     return type_of_gvk(kind.api_version, kind.kind)
 
 

@@ -385,6 +385,9 @@ _NUMBERS = frozenset(("status.replicas", "status.successful"))
 
 def selectable_fields(kind: Kind[Any]) -> tuple[str, ...]:
     """The fields by which a kind's collection can be filtered."""
+    if kind.custom is not None:
+        metadata = _META_FIELDS if kind.namespaced else _META_FIELDS[:1]
+        return (*metadata, *kind.custom.selectable)
     own = _SELECTABLE.get(kind.resource, ())
     return (_META_FIELDS[0], *own) if kind.resource in _WITHOUT_NAMESPACE else (*_META_FIELDS, *own)
 
@@ -407,6 +410,16 @@ def field_of(obj: Mapping[str, Any], field: str) -> str:
     return "" if value is None else str(value)
 
 
+def text_of(obj: Mapping[str, Any], field: str) -> str:
+    """The text of a custom object's selectable field, '' when absent."""
+    value: Any = obj
+    for part in field.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    if value is None:
+        return ""
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
 def parse_fields(text: str, kind: Kind[Any]) -> FieldSelector:
     """A field selector string. Raises ApiError BadRequest (syntax, or a field not selectable)."""
     supported = selectable_fields(kind)
@@ -424,6 +437,8 @@ def parse_fields(text: str, kind: Kind[Any]) -> FieldSelector:
 
 def _unsupported(kind: Kind[Any], field: str) -> str:
     """Each group words it differently; kubectl puts "Unable to find ..." in front."""
+    if kind.custom is not None:
+        return f"field label not supported: {field}"
     if kind.resource not in _SELECTABLE:
         known = ", ".join(f'"{name}"' for name in _META_FIELDS)
         return f'"{field}" is not a known field selector: only {known}'

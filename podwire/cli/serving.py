@@ -62,9 +62,14 @@ class Asked:
         from podwire.sim.settings import ClusterSettings  # noqa: PLC0415  as light as the verb
 
         try:
-            return ClusterSettings(name=self.name, **self.options)
-        except ValueError as error:
+            settings = ClusterSettings(name=self.name, **self.options)
+            if settings.audit_policy_file:
+                from podwire.apiserver.audit import policy  # noqa: PLC0415  pydantic, if asked for
+
+                policy.load(Path(settings.audit_policy_file))
+        except (ValueError, OSError) as error:
             raise Failure(str(error), EXIT_USAGE) from error
+        return settings
 
 
 def _stderr(text: str) -> None:

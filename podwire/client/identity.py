@@ -8,9 +8,13 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from fnmatch import fnmatchcase
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
+
+from podwire.client.accounts import named
+from podwire.client.counters import User
 
 PREFIX = "system:podwire:"
 GROUP = "system:podwire:rooms"
@@ -26,6 +30,33 @@ ROOMS = (
     "ingress",
 )
 """Every room that can be a process of its own, in the order in which they are started."""
+
+
+_SPEAKS_AS: dict[str, tuple[str, ...]] = {
+    "kubelet": ("system:node:*",),
+    "scheduler": ("system:kube-scheduler",),
+    "controllers": ("system:kube-controller-manager", "system:serviceaccount:kube-system:*"),
+    "kube-proxy": ("system:serviceaccount:*:kube-proxy",),
+    "coredns": ("system:serviceaccount:*:coredns",),
+    "cni": ("system:serviceaccount:*:flannel", "system:serviceaccount:*:calico-node"),
+    "ingress": ("system:serviceaccount:*:ingress-nginx",),
+}
+"""The names under which a room calls the API: what runs in pods may do so in any namespace."""
+
+
+def room_user(room: str) -> User:
+    """A room as a user of the API: for its own Lease, and where it is nobody else."""
+    return User(f"{PREFIX}{room}", (GROUP, "system:authenticated"))
+
+
+@lru_cache(maxsize=4096)
+def speaker(room: str, name: str) -> User | None:
+    """The user that a room means by a name, with the groups that belong to it; None when the room
+    may not speak for it.
+    """
+    if any(fnmatchcase(name, pattern) for pattern in _SPEAKS_AS.get(room, ())):
+        return named(name)
+    return None
 
 
 class IdentityError(Exception):

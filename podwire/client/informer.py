@@ -179,6 +179,7 @@ class Informers:
         self._client = client
         self._ctx = ctx
         self._informers: dict[tuple[str, ...], tuple[Informer[Any], Reflector[Any]]] = {}
+        self._tasks: dict[Informer[Any], asyncio.Task[None]] = {}
         self._nursery: Nursery | None = None
 
     def informer(
@@ -204,16 +205,24 @@ class Informers:
             )
             found = self._informers[key] = (informer, reflector)
             if self._nursery is not None:
-                self._start(self._nursery, reflector, kind)
+                self._start(self._nursery, informer, reflector)
         return found[0]
+
+    def forget(self, informer: Informer[Any]) -> None:
+        """Stop an informer whose kind is served no longer; what it held is told as deleted."""
+        self._informers = {k: v for k, v in self._informers.items() if v[0] is not informer}
+        task = self._tasks.pop(informer, None)
+        if task is not None:
+            task.cancel()
+        informer.replace([], str(informer.resource_version))
 
     async def run(self) -> None:
         """Run all reflectors, those added later too, until cancelled."""
         async with Nursery() as nursery:
             self._nursery = nursery
             try:
-                for informer, reflector in self._informers.values():
-                    self._start(nursery, reflector, informer.kind)
+                for informer, reflector in list(self._informers.values()):
+                    self._start(nursery, informer, reflector)
                 await asyncio.get_running_loop().create_future()  # until cancelled
             finally:
                 self._nursery = None
@@ -223,6 +232,6 @@ class Informers:
         for informer, _ in list(self._informers.values()):
             await informer.synced.wait()
 
-    @staticmethod
-    def _start(nursery: Nursery, reflector: Reflector[Any], kind: Kind[Any]) -> None:
-        nursery.start(reflector.run(), name=f"reflector {kind.resource}")
+    def _start(self, nursery: Nursery, informer: Informer[Any], reflector: Reflector[Any]) -> None:
+        name = f"reflector {informer.kind.resource}"
+        self._tasks[informer] = nursery.start(reflector.run(), name=name)

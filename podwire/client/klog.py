@@ -6,6 +6,7 @@ time of day with microseconds, process id, source. Source: kubernetes/klog (head
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,6 +64,8 @@ def structured(message: str, values: dict[str, Any]) -> str:
             parts.append(f"{key}={value}")
         elif isinstance(value, (list, tuple)):
             parts.append(f"{key}=[{','.join(_quote(str(v)) for v in value)}]")
+        elif isinstance(value, dict):
+            parts.append(f"{key}={json.dumps(value, separators=(',', ':'))}")
         else:
             parts.append(f"{key}={_quote(str(value))}")
     return " ".join(parts)

@@ -79,7 +79,7 @@ def _neigh_replace(kernel: Kernel, command: c.NeighReplace, now_ns: int) -> None
 def _neigh_del(kernel: Kernel, command: c.NeighDel, _now_ns: int) -> None:
     ns = kernel.netns(command.netns)
     device(ns, command.dev)
-    if ns.neighbours.entries.pop((command.dev, address(command.dst)), None) is None:
+    if not ns.neighbours.remove((command.dev, address(command.dst))):
         raise CommandError("RTNETLINK answers: No such file or directory")
 
 

@@ -338,7 +338,7 @@ class Kernel:
             if any(entry.waiting for entry in ns.neighbours.entries.values()):
                 neighbours = self.netns(name).neighbours
                 for key in [k for k, e in neighbours.entries.items() if e.waiting]:
-                    del neighbours.entries[key]
+                    neighbours.remove(key)
 
     def deadline_ns(self) -> int | None:
         """When ``tick`` is next needed; None while nothing waits."""

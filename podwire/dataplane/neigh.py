@@ -55,23 +55,27 @@ class Neighbour(msgspec.Struct):
 
 
 class NeighbourTable:
-    """The neighbours of a namespace by (device, address)."""
+    """The neighbours of a namespace by (device, address). Entries come by ``put``, go by
+    ``remove``.
+    """
 
-    __slots__ = ("entries",)
+    __slots__ = ("_moving", "entries")
 
     def __init__(self) -> None:
         self.entries: dict[tuple[str, str], Neighbour] = {}
+        self._moving: dict[tuple[str, str], Neighbour] = {}
+        """Those that time may change: a tunnel's device has a settled one for each other node."""
 
     def clone(self, fresh: Callable[[Skb], Skb]) -> NeighbourTable:
         """An independent copy; ``fresh`` maps a queued skb to its copy."""
         copy = NeighbourTable()
-        for key, entry in self.entries.items():
+        for entry in self.entries.values():
             twin = msgspec.structs.replace(entry)
             if entry.waiting:
                 twin.waiting = tuple(
                     msgspec.structs.replace(w, skb=fresh(w.skb)) for w in entry.waiting
                 )
-            copy.entries[key] = twin
+            copy.put(twin)
         return copy
 
     def get(self, dev: str, ip: str) -> Neighbour | None:
@@ -80,12 +84,22 @@ class NeighbourTable:
 
     def put(self, entry: Neighbour) -> None:
         """Add or replace an entry."""
-        self.entries[entry.dev, entry.ip] = entry
+        key = (entry.dev, entry.ip)
+        self.entries[key] = entry
+        if entry.state == "PERMANENT" and not entry.waiting:
+            self._moving.pop(key, None)
+        else:
+            self._moving[key] = entry
+
+    def remove(self, key: tuple[str, str]) -> bool:
+        """Forget an entry; whether there was one."""
+        self._moving.pop(key, None)
+        return self.entries.pop(key, None) is not None
 
     def remove_device(self, dev: str) -> None:
         """Forget the neighbours of a device."""
         for key in [k for k in self.entries if k[0] == dev]:
-            del self.entries[key]
+            self.remove(key)
 
     def count(self, family: str) -> int:
         """How many entries of a family count against gc_thresh: all but permanent ones."""
@@ -107,17 +121,20 @@ class NeighbourTable:
             and (e.state in {"FAILED", "NOARP"} or now_ns - e.updated_ns > 5 * SECOND_NS)
         ]
         for key in old[:most]:
-            del self.entries[key]
+            self.remove(key)
         return len(old[:most])
 
     def pending(self) -> Iterator[Neighbour]:
         """Entries that wait for an answer or hold packets, in the order they were made."""
-        return (e for e in list(self.entries.values()) if e.probes or e.waiting)
+        held = [e for e in self._moving.values() if e.probes or e.waiting]
+        if len(held) > 1:  # ``_moving`` may be in another order
+            held = [e for e in self.entries.values() if e.probes or e.waiting]
+        return iter(held)
 
     def deadline_ns(self) -> int | None:
         """When the next unanswered request is due to be repeated or given up.
 
         At once (0) for packets whose neighbour was set by command while they waited.
         """
-        dues = (e.probe_due_ns for e in self.entries.values() if e.probes or e.waiting)
+        dues = (e.probe_due_ns for e in self._moving.values() if e.probes or e.waiting)
         return min(dues, default=None)

@@ -43,6 +43,7 @@ from podwire.fabric.sockets import OwnedSockets, SocketLayer
 from podwire.fabric.streams import TcpListener, TcpSocket
 from podwire.fabric.udp import UdpSocket
 from podwire.fabric.wire import NIC, Wire
+from podwire.runtime.history import NoHistory
 from podwire.runtime.ports import Clock, Ids, Rng, TraceLog
 
 ETHERNET_BYTES = 14
@@ -58,7 +59,7 @@ class Fabric:
     """Counters 2 (``counters.Fabric``) and 3 (``counters.Sockets``) as one object.
 
     ``link_delay_s`` is one way between hosts; zero (with zero ``local_delay_s``) suits real time,
-    where the machine's own latency is enough.
+    where the machine's own latency is enough. ``prefix_length``: of the hosts' IPv4 network.
     """
 
     def __init__(
@@ -72,11 +73,13 @@ class Fabric:
         link_delay_s: float = 200e-6,
         link_jitter_s: float = 20e-6,
         local_delay_s: float = LOCAL_DELAY_S,
+        prefix_length: int = hosts.PREFIX_LENGTH,
     ) -> None:
         self.clock = clock
         self.rng = rng
         self.ids = ids
         self.trace = trace
+        self._recording = not isinstance(trace, NoHistory)
         self.log = log
         self.hosts: dict[str, Host] = {}
         self.world = World()
@@ -88,6 +91,7 @@ class Fabric:
         """What a Publisher opens."""
         self._questions = Questions(self)
         self._local_delay_s = local_delay_s
+        self._prefix_length = prefix_length
         self._local: dict[tuple[str, str], deque[Packet]] = {}
 
     # ------------------------------------------------------------ declaring hardware
@@ -159,9 +163,9 @@ class Fabric:
 
     def _boot(self, info: NodeInfo, router: str) -> Kernel:
         rng = self.rng.child(f"kernel/{info.name}/{info.boot_id}")
-        return self.world.add(
-            hosts.boot_kernel(info, rng, self.clock.monotonic_ns(), router=router)
-        )
+        now_ns, length = self.clock.monotonic_ns(), self._prefix_length
+        kernel = hosts.boot_kernel(info, rng, now_ns, router=router, prefix_length=length)
+        return self.world.add(kernel)
 
     def power_off(self, node: str) -> None:
         """Pull the plug: sockets vanish without a word, nothing answers any more."""
@@ -210,7 +214,8 @@ class Fabric:
         for command in commands:
             if isinstance(command, NetnsDel):
                 self.sockets.reset_netns(node, command.name)
-            self.trace.record("node", node, facts.of_command(command))
+            if self._recording:
+                self.trace.record("node", node, facts.of_command(command))
             host.kernel.execute(command, now_ns)
             if isinstance(command, LinkAdd | LinkDel) and not command.netns:
                 host.disk.tell(f"{DEVICES}{command.name}")

@@ -51,7 +51,9 @@ def address6_of(address: str) -> str:
     return f"fd00:{first}:{second}::{tail}"
 
 
-def boot_kernel(info: NodeInfo, rng: Rng, now_ns: int, *, router: str) -> Kernel:
+def boot_kernel(
+    info: NodeInfo, rng: Rng, now_ns: int, *, router: str, prefix_length: int = PREFIX_LENGTH
+) -> Kernel:
     """A freshly booted kernel with ``eth0`` configured.
 
     ``router`` is the default route; a host without one is the gateway itself.
@@ -61,7 +63,7 @@ def boot_kernel(info: NodeInfo, rng: Rng, now_ns: int, *, router: str) -> Kernel
     commands: list[Command] = []
     for address in info.addresses:
         six = ":" in address
-        length = PREFIX_LENGTH6 if six else PREFIX_LENGTH
+        length = PREFIX_LENGTH6 if six else prefix_length
         commands.append(AddrAdd(dev=NIC, cidr=f"{address}/{length}"))
         if router:
             via = address6_of(router) if six else router

@@ -15,8 +15,9 @@ from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.api.views import EndpointSlice, Ingress, Object, Pod, Secret, Service
+from podwire.client.accounts import service_account
 from podwire.client.api import Client
-from podwire.client.counters import Process, User
+from podwire.client.counters import Process
 from podwire.client.ctx import Ctx
 from podwire.client.informer import Informers
 from podwire.client.klog import Klog
@@ -40,12 +41,8 @@ class Store:
         spec = process.spec
         self._ctx, self._process, self._options = ctx, process, options
         self.klog = Klog(process, ctx.clock)
-        account = f"system:serviceaccounts:{spec.namespace}"
-        user = User(
-            f"system:serviceaccount:{spec.namespace}:ingress-nginx",
-            ("system:serviceaccounts", account, "system:authenticated"),
-        )
-        self._client = Client(ctx.api, user, f"nginx-ingress-controller/v{VERSION}")
+        account = service_account(spec.namespace, "ingress-nginx")
+        self._client = Client(ctx.api, account, f"nginx-ingress-controller/v{VERSION}")
         self._recorder = Recorder(ctx, self._client, COMPONENT)
         self._informers = informers = Informers(self._client, ctx)
         self._ingresses = informers.informer(kinds.INGRESS)

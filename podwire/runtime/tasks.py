@@ -24,6 +24,7 @@ class Nursery:
         self._parent: asyncio.Task[Any] | None = None
         self._inside = False
         self._interrupted = False
+        self._over = False
 
     async def __aenter__(self) -> Self:
         self._parent = asyncio.current_task()
@@ -31,10 +32,12 @@ class Nursery:
         return self
 
     def start(self, coro: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        """Start a child; its name appears in reports."""
+        """Start a child; its name appears in reports. A nursery that ends cancels it at once."""
         task = asyncio.get_running_loop().create_task(coro, name=name)
         self._children[task] = None
         task.add_done_callback(self._ended)
+        if self._over:
+            task.cancel()
         return task
 
     def cancel(self) -> None:
@@ -42,11 +45,16 @@ class Nursery:
         for task in list(self._children):
             task.cancel()
 
+    def _end(self) -> None:
+        """Cancel every child, and those that children start while they end."""
+        self._over = True
+        self.cancel()
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._children.pop(task, None)
         if not task.cancelled() and task.exception() is not None and self._failure is None:
             self._failure = task.exception()
-            self.cancel()
+            self._end()
             if self._inside and self._parent is not None:
                 self._interrupted = True
                 self._parent.cancel()
@@ -64,7 +72,7 @@ class Nursery:
         if ours and self._parent is not None:
             ours = self._parent.uncancel() == 0
         if kind is not None:
-            self.cancel()
+            self._end()
         cancelled: BaseException | None = None
         while self._children:
             self._idle = asyncio.get_running_loop().create_future()
@@ -72,7 +80,7 @@ class Nursery:
                 await self._idle
             except asyncio.CancelledError as interrupt:
                 cancelled = interrupt
-                self.cancel()
+                self._end()
         if cancelled is not None or (kind is asyncio.CancelledError and not ours):
             if cancelled is not None:
                 raise cancelled

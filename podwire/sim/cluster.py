@@ -22,8 +22,9 @@ from podwire.apiserver.tokens import Issuer, new_signing_key
 from podwire.apiserver.traces import Tracer
 from podwire.client import leases
 from podwire.client.api import Client
-from podwire.client.counters import ANONYMOUS, Api, ContainerHost
+from podwire.client.counters import Api, ContainerHost
 from podwire.client.ctx import Ctx
+from podwire.client.identity import room_user
 from podwire.cni.hosts import hosts as cni_hosts
 from podwire.cni.runtime import CniPlugins
 from podwire.controllers.config import ControllersConfig
@@ -43,7 +44,7 @@ from podwire.sim.keeping import Kept
 from podwire.sim.link import LinkedApi
 from podwire.sim.machines import Machines
 from podwire.sim.readiness import life_ids, wait_until_up
-from podwire.sim.settings import ADMIN, CONTROL_PLANE, ClusterSettings
+from podwire.sim.settings import APISERVER, CONTROL_PLANE, ClusterSettings
 from podwire.store import Store
 from podwire.store.embedded import EmbeddedStore
 
@@ -78,16 +79,19 @@ class Cluster:
         delays = {} if env.virtual else {"link_delay_s": 0.0, "link_jitter_s": 0.0,
                                          "local_delay_s": 0.0}  # fmt: skip
         self.fabric = Fabric(
-            env.clock, env.rng.child("fabric"), env.ids, env.trace, env.log, **delays
-        )
+            env.clock, env.rng.child("fabric"), env.ids, env.trace, env.log,
+            prefix_length=settings.node_prefix_length, **delays,
+        )  # fmt: skip
         self.authority = kept.authority if kept else Authority(env.secret, env.clock.now_ns())
         self.streams = Streams(lambda node: self.fabric.wire.is_up(CONTROL_PLANE, node))
         self.store: Store = kept.store if kept else EmbeddedStore(env.clock, env.trace)
         served = ApiserverConfig(
-            service_cidr=settings.service_cidrs, advertise_address=settings.control_plane_address
+            service_cidr=settings.service_cidrs,
+            advertise_address=settings.control_plane_address,
+            authorization_mode=settings.authorization_mode,
         )
         self.server = Apiserver(env, self.store, config=served, kubelets=self.streams)
-        self.admin_api = DirectApi(self.server, ADMIN)
+        self.admin_api = DirectApi(self.server, APISERVER)
         self.client = Client(self.admin_api)
         # Every room has this process's clock: what a Lease says of itself is right.
         self._renewals = components.Renewals(env.clock)
@@ -126,6 +130,7 @@ class Cluster:
         key = kept.identity.accounts_key if kept else new_signing_key(self.env.secret)
         self._issuer = Issuer(key)
         serving.equip(self.server, own, self._issuer)
+        self._end_audit = serving.audit(self.server, self.settings)
 
     # -- what the API server shows of the composition
 
@@ -153,9 +158,7 @@ class Cluster:
         self._past = frozenset(await self._left_behind()) - {""}
         await outside.start_gateway(self.fabric, nursery, self.settings)
         nursery.start(
-            outside.serve_control_plane(
-                await outside.open_control_plane(self.fabric), DirectApi(self.server, ANONYMOUS)
-            ),
+            outside.serve_control_plane(await outside.open_control_plane(self.fabric), self.server),
             name="control plane",
         )
         await serving.create_addons(self.client, self.settings)
@@ -170,7 +173,8 @@ class Cluster:
         for name in self.settings.node_names:
             self.start_kubelet(name)
         for name in ("controllers", "scheduler"):
-            lease = leases.of_component(self.room_ctx(f"lease/{name}"), self.client, name, name)
+            ctx = self.room_ctx(f"{name}/lease")
+            lease = leases.of_component(ctx, Client(ctx.api), name, name)
             nursery.start(lease.run(), name=f"lease of {name}")
 
     async def _left_behind(self) -> list[str]:
@@ -205,6 +209,7 @@ class Cluster:
             room.task.cancel()
         await asyncio.gather(*(room.task for room in self.rooms.values()), return_exceptions=True)
         self.server.stop()
+        self._end_audit()
         await self.fabric.close()
         await self.store.close()
 
@@ -251,7 +256,7 @@ class Cluster:
         )
 
     def _api(self, room: str, node: str) -> Api:
-        direct = DirectApi(self.server, ADMIN)
+        direct = DirectApi(self.server, room_user(room.partition("/")[0]))
         if not self.env.virtual:
             return direct
         return LinkedApi(

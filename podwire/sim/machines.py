@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from podwire.apiserver.machines import MachineState
+from podwire.apiserver.machines import POWER_OFF, MachineState
 
 if TYPE_CHECKING:
     from podwire.sim.cluster import Cluster
@@ -60,8 +60,13 @@ class Machines:
             self._cluster.env.trace.record("kubelet", node, "start")
             self._cluster.start_kubelet(node)
 
-    async def power_off(self, node: str) -> MachineState:
-        """Pull the plug: kernel, kubelet and programs are gone, the disk stays."""
+    async def power_off(self, node: str, *, graceful: bool = False) -> MachineState:
+        """Pull the plug: kernel, kubelet and programs are gone, the disk stays.
+
+        ``graceful``: the kubelet ends its pods before.
+        """
+        if graceful and self.state(node).kubelet:
+            await self._cluster.streams.run(node, POWER_OFF)
         async with self._busy:
             if self.state(node).powered:
                 self._cluster.fabric.power_off(node)

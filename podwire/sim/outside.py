@@ -7,8 +7,11 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
+from podwire.api.status import ApiError
+from podwire.apiserver import answers
+from podwire.apiserver.server import Apiserver, DirectApi
 from podwire.client import http1
-from podwire.client.counters import Api, Listener, Request, Sockets
+from podwire.client.counters import ANONYMOUS, Listener, Request, Sockets
 from podwire.client.framed.session import PING_S
 from podwire.coredns.upstream import EXTERNAL, EXTERNAL6, Upstream, zone_of
 from podwire.fabric.hardware import Fabric
@@ -71,13 +74,19 @@ async def reopen_control_plane(sockets: Sockets, clock: Clock) -> Listener:
         await clock.sleep(PING_S)
 
 
-async def serve_control_plane(listener: Listener, api: Api) -> None:
+async def serve_control_plane(listener: Listener, server: Apiserver) -> None:
     """Answer there until the listener closes. Who sends no credentials is anonymous."""
+    api = DirectApi(server, ANONYMOUS)
 
     async def answer(asked: http1.Request) -> http1.Response:
         query = tuple(asked.query.items())
         headers = {name.lower(): value for name, value in asked.headers}
-        request = Request(asked.method, asked.path, query, headers, asked.body)
+        try:
+            user = server.authenticator.user(None, headers.get("authorization", ""))
+        except ApiError as error:
+            refused = answers.error(error)
+            return http1.Response(refused.status, refused.body, list(refused.headers.items()))
+        request = Request(asked.method, asked.path, query, headers, asked.body, user)
         response = await api.send(request)
         if response.stream is not None:
             await getattr(response.stream, "aclose", _nothing)()

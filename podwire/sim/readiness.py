@@ -43,6 +43,16 @@ def is_up(
     )
 
 
+def obstacle(nodes: Iterable[Node], pods: Iterable[Pod]) -> Node | Pod | None:
+    """The first that is not Ready. As long as it is not, nothing else need be looked at: who waits
+    for a thousand nodes must not look at all of them after each of their changes.
+    """
+    for node in nodes:
+        if not node.ready:
+            return node
+    return next((pod for pod in pods if not pod.ready), None)
+
+
 def life_ids(nodes: Iterable[Node], pods: Iterable[Pod]) -> Iterator[str]:
     """What is new after a reboot: boot ids and container ids."""
     for node in nodes:
@@ -61,12 +71,21 @@ async def wait_until_up(
     pods = informers.informer(kinds.POD, namespace="kube-system")
     doors = informers.informer(kinds.POD, namespace=INGRESS_NAMESPACE)
     changed = asyncio.Event()
+    waiting_for = ""
+
+    def notice(old: Node | Pod | None, new: Node | Pod | None) -> None:
+        about = new or old
+        if about is not None and waiting_for in ("", about.key):
+            changed.set()
+
     for informer in (nodes, pods, doors):
-        informer.on_change(lambda _old, _new: changed.set())
+        informer.on_change(notice)
     async with Nursery() as nursery:
         nursery.start(informers.run(), name="readiness informers")
         await informers.wait_synced()
         while not is_up(settings, nodes.list(), pods.list(), doors.list(), past):
             changed.clear()
+            found = obstacle(nodes.list(), pods.list())
+            waiting_for = found.key if found is not None else ""
             await changed.wait()
         nursery.cancel()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.apiserver import discovery, openapi
+from podwire.apiserver.authorization import bootstrap
 from podwire.apiserver.own import Own
 from podwire.apiserver.server import Apiserver
 from podwire.apiserver.tables.shapes import chooser
@@ -16,6 +21,8 @@ from podwire.apiserver.tokens import Issuer
 from podwire.client.api import Client
 from podwire.sim import addons
 from podwire.sim.settings import ClusterSettings
+
+_POLICY = (kinds.CLUSTER_ROLE, kinds.CLUSTER_ROLE_BINDING, kinds.ROLE, kinds.ROLE_BINDING)
 
 
 def equip(server: Apiserver, own: Own, issuer: Issuer) -> None:
@@ -29,24 +36,61 @@ def equip(server: Apiserver, own: Own, issuer: Issuer) -> None:
     own.install(server)
 
 
+def audit(server: Apiserver, settings: ClusterSettings) -> Callable[[], None]:
+    """Log requests if the settings say so; what is returned ends it.
+
+    Raises PolicyError, OSError.
+    """
+    if not settings.audit_policy_file:
+        return lambda: None
+    from podwire.apiserver.audit import auditor, policy, sink  # noqa: PLC0415  pydantic, if asked for
+
+    found = policy.load(Path(settings.audit_policy_file))
+    log = sink.Log(settings.audit_log_path)
+    server.auditor = auditor.Auditor(server, found, log)
+    return log.close
+
+
 async def create_addons(client: Client, settings: ClusterSettings) -> None:
     """Make the addons' objects. What an earlier life of the cluster made (it may have been edited
     since) is left as it is. Raises ApiError.
     """
+    for body in addons.first(settings):
+        await _create(client, body)
+    await _ensure_policy(client)
     for body in addons.objects(settings):
-        kind = kinds.by_gvk(body["apiVersion"], body["kind"])
-        assert kind is not None, body["kind"]
-        try:
-            made = await client.create(kind, body)
-        except ApiError:
-            if not await _exists(client, kind, body["metadata"]):
-                raise
-            continue
-        if "status" in body:
-            since = {"lastTransitionTime": made.metadata.creation_timestamp}
-            conditions = [{**since, **c} for c in body["status"]["conditions"]]
-            patch = {"status": {"conditions": conditions}}
-            await client.patch(kind, body["metadata"]["name"], patch, subresource="status")
+        await _create(client, body)
+
+
+async def _ensure_policy(client: Client) -> None:
+    """The API server's own roles and bindings: made, or mended where an older one made them."""
+    held: list[JSON] = []
+    for listed in _POLICY:
+        answer = msgspec.json.decode((await client.send("GET", listed.path(""))).body)
+        named = {"apiVersion": listed.api_version, "kind": listed.kind}
+        held += [{**item, **named} for item in answer["items"]]
+    for body in bootstrap.complete(bootstrap.objects(), held):
+        kind: Kind[Any] = kinds.named(body["apiVersion"], body["kind"])
+        if "uid" in body["metadata"]:
+            await client.update(kind, body)
+        else:
+            await client.create(kind, body)
+
+
+async def _create(client: Client, body: JSON) -> None:
+    kind = kinds.by_gvk(body["apiVersion"], body["kind"])
+    assert kind is not None, body["kind"]
+    try:
+        made = await client.create(kind, body)
+    except ApiError:
+        if not await _exists(client, kind, body["metadata"]):
+            raise
+        return
+    if "status" in body:
+        since = {"lastTransitionTime": made.metadata.creation_timestamp}
+        conditions = [{**since, **c} for c in body["status"]["conditions"]]
+        patch = {"status": {"conditions": conditions}}
+        await client.patch(kind, body["metadata"]["name"], patch, subresource="status")
 
 
 async def _exists(client: Client, kind: Kind[Any], meta: JSON) -> bool:

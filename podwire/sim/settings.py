@@ -33,15 +33,24 @@ SERVER_NAMES = (
     CONTROL_PLANE_ADDRESS6,
 )
 """What clients may call the API server by."""
-ADMIN = User("kubernetes-admin", ("system:masters", "system:authenticated"))
+ADMIN = User("kubernetes-admin", ("kubeadm:cluster-admins", "system:authenticated"))
+"""Whose certificate a kubeconfig holds; kubeadm's binding makes the group cluster-admin."""
+APISERVER = User("system:apiserver", ("system:masters", "system:authenticated"))
+"""The API server asking itself (upstream's loopback client)."""
 API_PORT = 6443
-MAX_NODES = 200
-"""Node addresses are 192.168.0.11 upward in one /24."""
+MAX_NODES = 1000
+ROOMY = 200
+"""Up to so many nodes share 192.168.0.0/24 and 10.244.0.0/16; of more, all have wider ranges."""
+WIDE_POD_CIDR = "10.244.0.0/14"
+WIDE_POD_CIDR6 = "fd00:10:244::/54"
+NODE_PREFIX_LENGTH, WIDE_NODE_PREFIX_LENGTH = 24, 22
 
 CNI_PROFILES = ("flannel", "calico")
 PROXY_MODES = ("iptables", "ipvs", "nftables", "ebpf")
 INGRESS_CONTROLLERS = ("nginx", "none")
 TIME_PROFILES = ("fast", "typical", "slow")
+AUTHORIZATION_MODES = ("RBAC", "AlwaysAllow")
+"""``RBAC`` is kubeadm's ``Node,RBAC``."""
 IP_FAMILIES = ("ipv4", "ipv6", "dual")
 """kind's ``networking.ipFamily``."""
 ZONE_LABEL = "topology.kubernetes.io/zone"
@@ -60,6 +69,12 @@ class ClusterSettings:
     """The Ingress controller that the cluster is born with."""
     ip_family: str = "ipv4"
     """``dual``: nodes, pods and Services have IPv6 addresses too; ``ipv6``: none of IPv4."""
+    authorization_mode: str = "RBAC"
+    """``AlwaysAllow``: any authenticated identity may do everything."""
+    audit_policy_file: str = ""
+    """What of requests is logged, as kube-apiserver's flag of that name; "": nothing."""
+    audit_log_path: str = ""
+    """The file that it is logged to, ``-`` for standard output."""
     zones: tuple[str, ...] = ()
     """Availability zones; the nodes take turns in them. None: nodes have no zone."""
 
@@ -70,11 +85,14 @@ class ClusterSettings:
             ("time-profile", self.time_profile, TIME_PROFILES),
             ("ingress", self.ingress, INGRESS_CONTROLLERS),
             ("ip-family", self.ip_family, IP_FAMILIES),
+            ("authorization-mode", self.authorization_mode, AUTHORIZATION_MODES),
         ):
             if value not in options:
                 raise ValueError(
                     f"{field}: {value!r} is not modelled; choose {' or '.join(options)}"
                 )
+        if bool(self.audit_policy_file) != bool(self.audit_log_path):
+            raise ValueError("audit-policy-file and audit-log-path: give both, or none of them")
         if not 1 <= self.nodes <= MAX_NODES:
             raise ValueError(f"nodes: {self.nodes} is not between 1 and {MAX_NODES}")
         for index, zone in enumerate(self.zones):
@@ -99,7 +117,27 @@ class ClusterSettings:
     @property
     def pod_cidrs(self) -> str:
         """The pod ranges, primary first, as ``--cluster-cidr`` takes them."""
-        return self._ranges(POD_CIDR, POD_CIDR6)
+        return self._ranges(self.pod_cidr, self.pod_cidr6)
+
+    @property
+    def wide(self) -> bool:
+        """Whether a /24 of nodes and a /16 of pods are too small."""
+        return self.nodes > ROOMY
+
+    @property
+    def pod_cidr(self) -> str:
+        """The IPv4 range of pods: a /24 for each node."""
+        return WIDE_POD_CIDR if self.wide else POD_CIDR
+
+    @property
+    def pod_cidr6(self) -> str:
+        """The IPv6 range of pods: a /64 for each node."""
+        return WIDE_POD_CIDR6 if self.wide else POD_CIDR6
+
+    @property
+    def node_prefix_length(self) -> int:
+        """Of the IPv4 network on which the machines are."""
+        return WIDE_NODE_PREFIX_LENGTH if self.wide else NODE_PREFIX_LENGTH
 
     @property
     def service_cidrs(self) -> str:
@@ -135,5 +173,6 @@ class ClusterSettings:
 
 
 def node_address(index: int) -> str:
-    """The address of node-<index> (1-based)."""
-    return f"192.168.0.{10 + index}"
+    """The address of node-<index> (1-based): from 192.168.0.11 on, in a /22 at most."""
+    third, fourth = divmod(10 + index, 256)
+    return f"192.168.{third}.{fourth}"

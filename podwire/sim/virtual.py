@@ -18,7 +18,7 @@ from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import JSON, V
-from podwire.api.views import Pod
+from podwire.api.views import Node, Pod
 from podwire.client.api import STRATEGIC
 from podwire.explain.report import Report, TraceSpec
 from podwire.runtime import sim
@@ -27,7 +27,7 @@ from podwire.runtime.simloop import SimLoop
 from podwire.runtime.tasks import Nursery
 from podwire.sim.cluster import Cluster
 from podwire.sim.manifests import load, parse
-from podwire.sim.readiness import INGRESS_NAMESPACE, is_up
+from podwire.sim.readiness import INGRESS_NAMESPACE, is_up, obstacle
 from podwire.sim.settings import ClusterSettings
 
 T = TypeVar("T")
@@ -85,6 +85,8 @@ class VirtualCluster:
         self.cluster = Cluster(self.env, settings or ClusterSettings(time_profile="fast"))
         self.cluster.on_failure = self._room_failed
         self._failed: RoomFailedError | None = None
+        self._obstacle: tuple[Kind[Any], str, str] | None = None
+        """What was not Ready when ``system_ready`` was asked last."""
         self._driver: asyncio.Task[Any] | None = None
         self._nursery = Nursery()
         self._open = True
@@ -279,9 +281,12 @@ class VirtualCluster:
         """It comes back. Raises ConnectionError when the node has no power."""
         self.run(self.cluster.machines.start_kubelet(node))
 
-    def power_off(self, node: str) -> None:
-        """Pull a node's plug: kernel, kubelet and programs are gone, the disk stays."""
-        self.run(self.cluster.machines.power_off(node))
+    def power_off(self, node: str, *, graceful: bool = False) -> None:
+        """Pull a node's plug: kernel, kubelet and programs are gone, the disk stays.
+
+        ``graceful``: its kubelet ends its pods before.
+        """
+        self.run(self.cluster.machines.power_off(node, graceful=graceful))
 
     def power_on(self, node: str) -> None:
         """It boots, with a new boot id; its kubelet starts."""
@@ -292,15 +297,24 @@ class VirtualCluster:
     def pods(self, namespace: str = "") -> list[Pod]:
         """All pods, or those of a namespace, from the server's own cache."""
         cache = self.cluster.server.caches.of(kinds.POD)
-        found = [entry.view for entry in cache.entries()]
-        return [p for p in found if not namespace or p.metadata.namespace == namespace]
+        return [entry.view for entry in cache.entries(namespace)]
 
     def system_ready(self) -> bool:
         """Every node is Ready, every pod of kube-system is, and the Ingress controller."""
-        entries = self.cluster.server.caches.of(kinds.NODE).entries()
-        nodes = [entry.view for entry in entries]
+        caches = self.cluster.server.caches
+        if self._obstacle is not None:
+            kind, namespace, name = self._obstacle
+            entry = caches.of(kind).get(namespace, name)
+            if entry is not None and not entry.view.ready:
+                return False
+        nodes = [entry.view for entry in caches.of(kinds.NODE).entries()]
         system, doors = self.pods("kube-system"), self.pods(INGRESS_NAMESPACE)
-        return is_up(self.cluster.settings, nodes, system, doors)
+        found = obstacle(nodes, system)
+        self._obstacle = None
+        if found is not None:
+            kind = kinds.NODE if isinstance(found, Node) else kinds.POD
+            self._obstacle = (kind, found.metadata.namespace, found.metadata.name)
+        return found is None and is_up(self.cluster.settings, nodes, system, doors)
 
     def all_ready(self) -> bool:
         """Every workload has the pods it wants and every pod that should be is Ready."""

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from podwire.sim.virtual import VirtualCluster
 
 _CLUSTER = pytest.StashKey[Any]()
-_SETTINGS = ("nodes", "cni", "proxy_mode", "ip_family", "time_profile", "zones", "ingress")
+_SETTINGS = (
+    "nodes", "cni", "proxy_mode", "ip_family", "time_profile", "zones", "ingress",
+    "authorization_mode",
+)  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -4,24 +4,21 @@ kubectl speaks WebSocket, and SPDY where it is told to (as clients before 1.31 d
 """
 
 import copy
-import fcntl
 import hashlib
 import http.client
-import os
-import pty
 import random
 import re
 import socket
-import struct
 import subprocess
 import sys
-import termios
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.clients.terminal import terminal
 
 KUBECTL = str(Path(sys.executable).parent / "kubectl")
 MEGABYTE = random.Random(7).randbytes(1_000_000)  # noqa: S311  any bytes will do
@@ -117,32 +114,13 @@ def test_what_cannot_be_executed_is_told_as_kubectl_users_know_it(kube):
 
 def test_a_terminal_has_a_size_and_a_prompt(kube):
     """kubectl exec -it in a terminal of 99 columns and 33 rows."""
-    near, far = pty.openpty()
-    fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
     argv = [KUBECTL, "-n", "streams", "exec", "-it", "tools", "--", "sh"]
-    shell = subprocess.Popen(
-        argv, env=kube.env, stdin=far, stdout=far, stderr=far, start_new_session=True
-    )
-    os.close(far)
-    seen = b""
-
-    def until(wanted):
-        nonlocal seen
-        while wanted not in seen:
-            seen += os.read(near, 4096)
-
-    watchdog = threading.Timer(60, shell.kill)
-    watchdog.start()
-    try:
-        until(b"/ # ")
-        os.write(near, b"stty size\r")
-        until(b"33 99")
-        os.write(near, b"exit 5\r")
-        assert shell.wait() == 5
-    finally:
-        watchdog.cancel()
-        shell.kill()
-        os.close(near)
+    with terminal(argv, kube.env, columns=99, rows=33) as shell:
+        shell.until("/ # ")
+        shell.type("stty size")
+        shell.until("33 99")
+        shell.type("exit 5")
+        assert shell.process.wait() == 5
 
 
 def test_a_program_is_attached_to(kube):

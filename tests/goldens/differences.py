@@ -14,6 +14,7 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         " wait": "TCP's timestamps, window scales and delayed ACKs are not modelled",
     },
     "devices": {"cat /proc/net/dev": _COUNTERS},
+    "files": {"frobnicate; echo $?": "ours does not tell the lines of scripts"},
     "http": {
         "curl -sv http://web.example.com/": _CURL,
         "curl -sS http://refused.example.com:81/": _CURL,

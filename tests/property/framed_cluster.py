@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+from podwire.client.accounts import named
 from podwire.client.counters import ContainerHost
 from podwire.client.ctx import Ctx
 from podwire.client.framed.api import FramedApi, serve_api
@@ -43,7 +44,8 @@ class FramedCluster(Cluster):
 
         def counters(session: Any) -> Table:
             table = Table()
-            serve_api(table, ctx.api, session)
+            # Rooms that share a process's link here are rooms of their own on a wire.
+            serve_api(table, ctx.api, session, lambda _, name: named(name))
             serve_fabric(table, ctx.fabric)
             serve_sockets(table, ctx.sockets, session)
             serve_cni(table, ctx.cni)

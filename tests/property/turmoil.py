@@ -33,21 +33,27 @@ CLIENT_POD = {
 }
 
 
-def container(argument="netexec"):
+def container(argument="netexec", probed_every_s=1):
     """An HTTP server that is Ready once it answers."""
     return {
         "name": "app",
         "image": AGNHOST,
         "args": [argument, f"--http-port={PORT}"],
         "ports": [{"containerPort": PORT}],
-        "readinessProbe": {"httpGet": {"path": "/", "port": PORT}, "periodSeconds": 1},
+        "readinessProbe": {
+            "httpGet": {"path": "/", "port": PORT},
+            "periodSeconds": probed_every_s,
+        },
     }
 
 
-def workload(kind, name, replicas, **spec):
+def workload(kind, name, replicas, probed_every_s=1, **spec):
     """A Deployment or StatefulSet of servers with label app=NAME."""
     labels = {"app": name}
-    pod = {"containers": [container()], "terminationGracePeriodSeconds": 2}
+    pod = {
+        "containers": [container(probed_every_s=probed_every_s)],
+        "terminationGracePeriodSeconds": 2,
+    }
     return {
         "apiVersion": "apps/v1",
         "kind": kind,

@@ -16,6 +16,10 @@ PATIENCE_S = 130.0
 """Longer than the longest back-off of a reflector that was cut off."""
 
 
+PROBED_EVERY_S = 10
+"""As Kubernetes' own default; stories last for many minutes."""
+
+
 class Loss:
     """A cluster with ``web`` (a Deployment) and ``db`` (a StatefulSet), one pod of each a node."""
 
@@ -25,9 +29,9 @@ class Loss:
         self.cluster.boot()
         replicas = nodes if replicas is None else replicas
         self.cluster.apply(
-            workload("Deployment", "web", replicas),
+            workload("Deployment", "web", replicas, PROBED_EVERY_S),
             front("web", "web"),
-            workload("StatefulSet", "db", replicas, serviceName="db"),
+            workload("StatefulSet", "db", replicas, PROBED_EVERY_S, serviceName="db"),
             front("db", "db", clusterIP="None"),
         )
         assert self.cluster.converge()

@@ -22,7 +22,11 @@ from tests.waiting import until
 WHY_NOT = why_not()
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "the engine is there")
 
-SEED = os.environ.get("PODWIRE_CHAOS_SEED") or f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S}"
+SEED = (
+    os.environ.get("PODWIRE_CHAOS_SEED")
+    or os.environ.get("PYTEST_XDIST_TESTRUNUID")  # workers have to draw the same
+    or f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S}"
+)
 ALL_HARM = [(room, way) for way in WAYS for room in ROOMS]
 HARM = ALL_HARM if SWEEP else random.Random(SEED).sample(ALL_HARM, 3)  # noqa: S311  a rotation
 LEASE_S = 15 + 15

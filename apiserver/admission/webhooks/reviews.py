@@ -150,7 +150,7 @@ def _scale(review: Review, obj: JSON) -> JSON:
     """A write to /scale is one of its parent, which hooks see as the Scale."""
     from podwire.apiserver.registry import scale  # noqa: PLC0415  the registry admits
 
-    shown = scale.shown(obj)
+    shown = scale.shown(review.kind, obj)
     shown["metadata"]["resourceVersion"] = str(review.revision)
     return shown
 

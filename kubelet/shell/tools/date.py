@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 from podwire.kubelet.shell.command import Command
 
+_SECONDS = re.compile(r"@\d{1,10}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -18,9 +20,20 @@ def render(now_ns: int, form: str) -> str:
 
 
 async def run(command: Command) -> int:
-    """``date [-u] [-Iseconds] [+FORMAT]``."""
-    form = "%a %b %e %H:%M:%S UTC %Y"
-    for arg in command.args:
+    """``date [-u] [-d @SECONDS] [-Iseconds] [+FORMAT]``."""
+    form, now_ns = "%a %b %e %H:%M:%S UTC %Y", command.env.clock.now_ns()
+    args = list(command.args)
+    while args:
+        arg = args.pop(0)
+        if arg in {"-d", "--date"} or arg.startswith("--date="):
+            text = arg.partition("=")[2] or (args.pop(0) if args else "")
+            if text == "now":
+                continue
+            if not _SECONDS.fullmatch(text):
+                command.err(f"date: not modelled: date {text!r}\n")
+                return 1
+            now_ns = int(text[1:]) * 10**9
+            continue
         if arg.startswith("+"):
             form = arg[1:]
         elif arg.startswith("-I"):
@@ -28,5 +41,5 @@ async def run(command: Command) -> int:
         elif not arg.startswith("-"):  # a date to show or to set, of which the model knows none
             command.err(f"date: invalid date '{arg}'\n")
             return 1
-    command.out(render(command.env.clock.now_ns(), form) + "\n")
+    command.out(render(now_ns, form) + "\n")
     return 0

@@ -15,7 +15,7 @@ VERSION = "9.18.24"
 _SECTIONS = ("answer", "authority", "additional")
 _SHOWN = ("cmd", "comments", "question", "stats", *_SECTIONS)
 _IGNORED = (
-    "cookie", "edns", "recurse", "ednsopt", "dnssec", "qr", "ttlid", "class", "multiline", "trace",
+    "cookie", "edns", "recurse", "ednsopt", "dnssec", "qr", "ttlid", "class", "multiline",
     "nssearch", "identify", "showsearch", "bufsize", "defname", "retry", "ndots", "domain",
     "ignore", "besteffort", "header-only", "crypto", "rrcomments", "badcookie", "idnin", "idnout",
 )  # fmt: skip
@@ -34,6 +34,8 @@ class Lookup:
     short: bool = False
     recurse: bool = True
     edns: bool = True
+    trace: bool = False
+    """Ask for the root's servers first, as for every delegation from there."""
     timeout_s: float = 5.0
     tries: int = 3
     shown: dict[str, bool] = field(default_factory=lambda: dict.fromkeys(_SHOWN, True))
@@ -102,7 +104,7 @@ def _plus(lookup: Lookup, word: str) -> None:
         lookup.shown[name] = on
     elif name in {"tcp", "vc"}:
         lookup.tcp = on
-    elif name in {"short", "search"}:
+    elif name in {"short", "search", "trace"}:
         setattr(lookup, name, on)
     elif name in {"time", "timeout", "tries", "retry"} and value.isdigit():
         setattr(lookup, "timeout_s" if name.startswith("time") else "tries", max(int(value), 1))
@@ -142,6 +144,8 @@ async def _look(command: Command, lookup: Lookup) -> int:
         head += "; (1 server found)\n" if lookup.server else ""
         head += ";; global options: +cmd\n"
     wanted = [dnswire.absolute(lookup.name)]
+    if lookup.trace:
+        return (await _ask(command, _root(lookup), servers, ".", head, last=True))[0]
     if lookup.search:
         wanted = resolver.candidates(lookup.name, conf)
     answered = 9
@@ -151,6 +155,12 @@ async def _look(command: Command, lookup: Lookup) -> int:
         if message is None or message.rcode != dnswire.NXDOMAIN:
             break
     return answered
+
+
+def _root(lookup: Lookup) -> Lookup:
+    """The first question of ``+trace``; a root that tells its servers is not modelled."""
+    shown = {name: name not in {"comments", "question", "stats"} for name in lookup.shown}
+    return dataclasses.replace(lookup, qtype=dnswire.NS, shown=shown)
 
 
 async def _ask(
@@ -185,7 +195,8 @@ async def _ask(
                 told.print(answer)
             return 0, answer
     command.out(head)
-    command.out(";; no servers could be reached\n" if lookup.shown["comments"] else "")
+    if lookup.shown["comments"] or lookup.trace:
+        command.out(";; no servers could be reached\n")
     return 9, None
 
 
@@ -202,6 +213,8 @@ class _Printer:
 
     def print(self, answer: Message) -> None:
         out, shown = self.command.out, self.lookup.shown
+        if self.lookup.trace and answer.answer:
+            raise UsageError("not modelled: +trace beyond the first server")
         if self.lookup.short:
             for rr in answer.answer:
                 out(f"{dnstext.data_text(rr)}\n")
@@ -221,6 +234,9 @@ class _Printer:
                 out("\n" if shown["comments"] else "")
         if shown["stats"]:
             out(self._stats())
+        elif self.lookup.trace:
+            of = f"{self.server}#{self.lookup.port}({self.server})"
+            out(f";; Received {self.size} bytes from {of} in {self.taken_ms} ms\n\n")
 
     def _header(self, answer: Message) -> str:
         named = ("qr", "aa", "tc", "rd", "ra", "ad", "cd")

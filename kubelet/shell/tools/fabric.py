@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+from podwire.kubelet import programs
 from podwire.kubelet.shell.command import Command
 
 BUSYBOX = ("arp", "ifconfig", "netstat", "route")
 """Tools that busybox has too, with words of its own."""
+
+
+async def within(command: Command, netns: str, argv: Sequence[str]) -> int:
+    """Run a command in another network namespace of the node."""
+    env = replace(
+        command.env,
+        spec=replace(command.spec, netns=netns, working_dir=command.cwd),
+        read_stdin=command.stdin.some,
+        write_stdout=command.write_out,
+        write_stderr=command.write_err,
+        tty=False,
+    )
+    return await programs.exec_command(env, argv)
 
 
 async def run(command: Command) -> int:
@@ -16,6 +33,10 @@ async def run(command: Command) -> int:
     if command.image.busybox and command.name in BUSYBOX:
         argv = ["busybox", *argv]
     spec = command.spec
+    if argv[:3] == ["ip", "netns", "exec"] and len(argv) > 4 and not spec.netns:
+        listed = await command.env.fabric.tool(spec.node, "", ["ip", "netns"], "")
+        if argv[3] in [line.split()[0] for line in listed.stdout.splitlines()]:
+            return await within(command, argv[3], argv[4:])
     result = await command.env.fabric.tool(spec.node, spec.netns, argv, text)
     command.err(result.stderr)  # first, for these tools keep what goes to a pipe until they end
     command.out(result.stdout)

@@ -6,7 +6,8 @@ import re
 
 from podwire.kubelet.shell.command import Command, UsageError
 
-_FLAGS = frozenset("vicqnEFowxHhLlars")
+_FLAGS = frozenset("vicqnEFowxHhLlarsR")
+_COUNTED = re.compile(r"-([ABCm])(\d{0,9})")
 
 
 def pattern(text: str, *, extended: bool, fixed: bool, ignore_case: bool) -> re.Pattern[str]:
@@ -45,9 +46,9 @@ def _basic(text: str) -> str:
 
 async def run(command: Command) -> int:
     """``grep [-vicqnEFowxHhL] [-e PATTERN] PATTERN [FILE...]``."""
-    options: dict[str, None] = {"E": None} if command.name == "egrep" else {}
+    options: dict[str, int] = {"E": 1} if command.name == "egrep" else {}
     if command.name == "fgrep":
-        options["F"] = None
+        options["F"] = 1
     texts: list[str] = []
     rest: list[str] = []
     args = list(command.args)
@@ -55,8 +56,13 @@ async def run(command: Command) -> int:
         arg = args.pop(0)
         if arg == "-e" and args:
             texts.append(args.pop(0))
+        elif (counted := _COUNTED.fullmatch(arg)) is not None:
+            number = counted[2] or (args.pop(0) if args else "")
+            if not number.isdigit():
+                return command.fail(f"{number}: invalid context length argument", 2)
+            options[counted[1]] = int(number)
         elif arg.startswith("-") and arg[1:] and set(arg[1:]) <= _FLAGS:
-            options.update(dict.fromkeys(arg[1:]))
+            options.update(dict.fromkeys(arg[1:], 1))
         elif arg.startswith("-") and len(arg) > 1:
             return command.fail(f"unrecognized option: {arg}", 2)
         else:
@@ -69,7 +75,7 @@ async def run(command: Command) -> int:
         pattern(text, extended="E" in options, fixed="F" in options, ignore_case="i" in options)
         for text in texts
     ]
-    if "r" in options:
+    if "r" in options or "R" in options:
         rest = [
             path for name in rest or ["."] for path in command.env.list_files(command.path(name))
         ]
@@ -88,28 +94,67 @@ def _search(
     name: str,
     data: bytes,
     patterns: list[re.Pattern[str]],
-    options: dict[str, None],
+    options: dict[str, int],
     several: bool,
 ) -> bool:
-    count = 0
+    lines = data.decode(errors="surrogateescape").splitlines()
+    most = options.get("m", len(lines))
+    matched = [
+        i for i, line in enumerate(lines)
+        if any(_match(p, line, options) for p in patterns) != ("v" in options)
+    ][:most]  # fmt: skip
     shown = f"{name}:" if (several or "H" in options) and "h" not in options else ""
-    for number, line in enumerate(data.decode(errors="surrogateescape").splitlines(), 1):
-        found = next((m for p in patterns if (m := _match(p, line, options))), None)
-        if (found is None) != ("v" in options):
-            continue
-        count += 1
-        if "q" in options or "c" in options or "l" in options:
-            continue
-        where = shown + (f"{number}:" if "n" in options else "")
-        command.out(f"{where}{found[0] if 'o' in options and found else line}\n")
     if "c" in options:
-        command.out(f"{shown}{count}\n")
-    elif "l" in options and count:
-        command.out(f"{name}\n")
-    return count > 0
+        command.out(f"{shown}{len(matched)}\n")
+    elif "l" in options or "L" in options:
+        command.out(f"{name}\n" if bool(matched) == ("l" in options) else "")
+    elif "o" in options:
+        for i in matched:
+            where = shown + (f"{i + 1}:" if "n" in options else "")
+            for piece in _pieces(patterns, lines[i], options):
+                command.out(f"{where}{piece}\n")
+    elif "q" not in options:
+        _show(command, lines, matched, options, shown)
+    return bool(matched)
 
 
-def _match(found: re.Pattern[str], line: str, options: dict[str, None]) -> re.Match[str] | None:
+def _pieces(patterns: list[re.Pattern[str]], line: str, options: dict[str, int]) -> list[str]:
+    """All matches in a line (``-o``), from left to right."""
+    if "w" in options or "x" in options:
+        found = next((m for p in patterns if (m := _match(p, line, options))), None)
+        return [found[0]] if found else []
+    spans = sorted((m.span() for p in patterns for m in p.finditer(line) if m[0]), key=_leftmost)
+    pieces, end = [], 0
+    for start, stop in spans:
+        if start >= end:
+            pieces.append(line[start:stop])
+            end = stop
+    return pieces
+
+
+def _leftmost(span: tuple[int, int]) -> tuple[int, int]:
+    return span[0], -span[1]
+
+
+def _show(
+    command: Command, lines: list[str], matched: list[int], options: dict[str, int], shown: str
+) -> None:
+    """The lines that matched, with those around them (``-A``, ``-B``, ``-C``)."""
+    around = options.get("C", 0)
+    before, after = options.get("B", around), options.get("A", around)
+    hits = dict.fromkeys(matched)
+    wanted = sorted({j: None for i in matched for j in range(i - before, i + after + 1)})
+    last = -1
+    for j in (j for j in wanted if 0 <= j < len(lines)):
+        if (before or after) and last >= 0 and j > last + 1:
+            command.out("--\n")
+        last = j
+        mark = ":" if j in hits else "-"
+        where = shown if mark == ":" or not shown else f"{shown[:-1]}-"
+        command.out(f"{where}{f'{j + 1}{mark}' if 'n' in options else ''}{lines[j]}\n")
+
+
+def _match(found: re.Pattern[str], line: str, options: dict[str, int]) -> re.Match[str] | None:
     if "x" in options:
         return found.fullmatch(line)
     if "w" in options:

@@ -35,7 +35,7 @@ async def run(command: Command) -> int:
             command.write_out(endless)
             return 0
     if names or unit == "c" or n < 0:
-        for _, data in await command.inputs(names):
+        for _, data in await command.inputs(names, "cannot open '{}' for reading"):
             kept = data[:n] if unit == "c" else b"".join(data.splitlines(keepends=True)[:n])
             command.write_out(kept)
         return 0

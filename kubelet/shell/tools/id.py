@@ -15,10 +15,15 @@ async def run(command: Command) -> int:
             command.err(f"whoami: unknown uid {user.uid}\n")
             return 1
         command.out(f"{_ROOT}\n")
-    elif "-u" in command.args:
-        command.out(f"{user.uid}\n")
-    elif "-g" in command.args:
-        command.out(f"{user.gid}\n")
+        return 0
+    letters = "".join(arg[1:] for arg in command.args if arg.startswith("-"))
+    name = "n" in letters
+    if "u" in letters:
+        command.out(f"{_ROOT if name and not user.uid else user.uid}\n")
+    elif "G" in letters:
+        command.out(" ".join(str(gid) for gid in sorted({user.gid, *user.groups})) + "\n")
+    elif "g" in letters:
+        command.out(f"{_ROOT if name and not user.gid else user.gid}\n")
     else:
         groups = ",".join(_named(gid) for gid in sorted({user.gid, *user.groups}))
         command.out(f"uid={_named(user.uid)} gid={_named(user.gid)} groups={groups}\n")

@@ -1,8 +1,11 @@
-"""ls: the files that are known; sizes are real, owners and dates are root's and the epoch's."""
+"""ls: the files that are known, with their modes, owners, sizes and times."""
 
 from __future__ import annotations
 
-from podwire.kubelet.shell import folders
+import stat
+
+from podwire.kubelet.files import Stat
+from podwire.kubelet.shell import folders, stats
 from podwire.kubelet.shell.command import Command
 
 
@@ -14,6 +17,10 @@ def entries(command: Command, path: str) -> dict[str, bool] | None:
         if known.startswith(base):
             name, slash, _ = known[len(base) :].partition("/")
             found[name] = bool(slash) or found.get(name, False)
+    for known in command.env.links(path):
+        name, slash, _ = known[len(base) :].partition("/")
+        if not slash:
+            found.setdefault(name, False)
     return found if found or folders.usual(path) else None
 
 
@@ -24,25 +31,41 @@ async def run(command: Command) -> int:
     status = 0
     for name in names:
         path = command.path(name)
-        found = entries(command, path)
+        inner = path
+        if "l" not in options or name.endswith("/"):
+            inner = stats.resolve(command, path)
+        found = entries(command, inner)
         if found is None or "d" in options:
-            if found is None and path not in command.env.list_files(path):
+            try:
+                told = stats.lstat(command, path)
+            except FileNotFoundError:
                 text = f"cannot access '{name}'" if not command.image.busybox else name
                 status = command.fail(f"{text}: No such file or directory", 2)
                 continue
-            found, path = {name: False}, command.cwd
-        elif len(names) > 1:
+            command.out(_long(told, name) if "l" in options else f"{name}\n")
+            continue
+        if len(names) > 1:
             command.out(f"{name}:\n")
-        shown = sorted(key for key in found if "a" in options or not key.startswith("."))
-        for entry in shown:
-            command.out(
-                _long(command, path, entry, found[entry]) if "l" in options else f"{entry}\n"
-            )
+        _folder(command, inner, found, options)
     return status
 
 
-def _long(command: Command, path: str, name: str, directory: bool) -> str:
-    full = name if name.startswith("/") else f"{path.rstrip('/')}/{name}"
-    size = 4096 if directory else len(command.read_file(full))
-    mode = "drwxr-xr-x" if directory else "-rw-r--r--"
-    return f"{mode}    1 root     root     {size:9} Jan  1 00:00 {name}\n"
+def _folder(command: Command, path: str, found: dict[str, bool], options: str) -> None:
+    shown = sorted(key for key in found if "a" in options or not key.startswith("."))
+    if "a" in options:
+        shown = [".", "..", *shown]
+    if "l" not in options:
+        command.out("".join(f"{entry}\n" for entry in shown))
+        return
+    told = [(stats.lstat(command, command.path(f"{path}/{entry}")), entry) for entry in shown]
+    blocks = sum(-(-each.size_bytes // 4096) * 4 for each, _ in told if not each.target)
+    command.out(f"total {blocks}\n" + "".join(_long(each, entry) for each, entry in told))
+
+
+def _long(told: Stat, name: str) -> str:
+    links = 2 if stat.S_ISDIR(told.mode) else 1
+    arrow = f" -> {told.target}" if told.target else ""
+    return (
+        f"{stat.filemode(told.mode)} {links:4} {stats.owner(told.uid):8} {stats.owner(told.gid):8} "
+        f"{told.size_bytes:9} {stats.day(told.time_ns)} {name}{arrow}\n"
+    )

@@ -9,10 +9,12 @@ MAX_NUMBERS = 100_000
 
 async def run(command: Command) -> int:
     """``seq [-s SEP] [-w] [FIRST [STEP]] LAST``: integers."""
-    args, separator = list(command.args), "\n"
-    while args and args[0] in {"-s", "-w"}:
-        if args.pop(0) == "-s" and args:
-            separator = args.pop(0)
+    args, separator, wide = list(command.args), "\n", False
+    while args and args[0][:2] in {"-s", "-w"}:
+        option = args.pop(0)
+        wide = wide or option == "-w"
+        if option[:2] == "-s":
+            separator = option[2:] or (args.pop(0) if args else "")
     try:
         numbers = [int(arg) for arg in args]
     except ValueError:
@@ -27,5 +29,6 @@ async def run(command: Command) -> int:
     if len(found) > MAX_NUMBERS:
         raise UsageError(f"more than {MAX_NUMBERS} numbers: not modelled")
     if found:
-        command.out(separator.join(map(str, found)) + "\n")
+        width = max(len(str(found[0])), len(str(found[-1]))) if wide else 0
+        command.out(separator.join(f"{number:0{width}d}" for number in found) + "\n")
     return 0

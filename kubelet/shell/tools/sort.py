@@ -58,7 +58,11 @@ async def run(command: Command) -> int:
     """``sort [-nrufVbs] [-t C] [-k FIRST[,LAST][nr]]... [FILE...]``."""
     options = _options(command)
     lines: list[str] = []
-    for _, data in await command.inputs(options.names):
+    try:
+        inputs = await command.inputs(options.names, "cannot read: {}")
+    except UsageError as error:
+        raise UsageError(str(error), 2) from None
+    for _, data in inputs:
         lines += data.decode(errors="surrogateescape").splitlines()
     everywhere = options.letters
     if "s" not in everywhere and "u" not in everywhere:

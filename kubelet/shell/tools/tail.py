@@ -10,7 +10,7 @@ from podwire.kubelet.shell.tools.sleep import FOREVER_S
 async def run(command: Command) -> int:
     """``tail [-n N | -n +N | -c N] [-f] [FILE...]``; following growth is not modelled."""
     number, names, unit = count(command)
-    for _, data in await command.inputs(names):
+    for _, data in await command.inputs(names, "cannot open '{}' for reading"):
         n = abs(int(number))
         from_start = number.startswith("+")
         if unit == "c":

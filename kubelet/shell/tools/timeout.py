@@ -1,4 +1,4 @@
-"""timeout: end a command after a while."""
+"""timeout: end a command after a while; nice, nohup and setsid: run one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ TIMED_OUT = 124
 async def run(command: Command) -> int:
     """``timeout [-s SIGNAL] [-t] SECONDS COMMAND...``: 124 (busybox: 143) when ended."""
     args = list(command.args)
+    if command.name != "timeout":
+        while args and args[0].startswith("-"):
+            if args.pop(0) == "-n" and args:
+                args.pop(0)
+        return await command.runner.run_argv(args, command) if args else 0
     while args and args[0].startswith("-"):
         if args.pop(0) in {"-s", "-k"} and args:
             args.pop(0)

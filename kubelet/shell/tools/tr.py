@@ -25,12 +25,15 @@ def _set(text: str) -> str:
 
 
 async def run(command: Command) -> int:
-    """``tr [-d] [-s] SET1 [SET2]``."""
+    """``tr [-c] [-d] [-s] SET1 [SET2]``."""
     options = "".join(arg[1:] for arg in command.args if arg[:1] == "-" and len(arg) > 1)
     sets = [_set(arg) for arg in command.args if arg[:1] != "-" or len(arg) == 1]
     if not sets:
         return command.fail("missing operand")
     text = (await command.stdin.all()).decode(errors="surrogateescape")
+    if "c" in options.lower():
+        others = "".join(dict.fromkeys(char for char in text if char not in sets[0]))
+        sets = [others, sets[1][-1:] * len(others) if len(sets) > 1 else ""][: len(sets)]
     if "d" in options:
         text = text.translate(dict.fromkeys(map(ord, sets[0])))
     elif len(sets) > 1 and sets[1]:
@@ -38,6 +41,6 @@ async def run(command: Command) -> int:
         text = text.translate(dict(zip(map(ord, sets[0]), target, strict=False)))
     if "s" in options:
         squeezed = re.escape(sets[-1])
-        text = re.sub(f"([{squeezed}])\\1+", r"\1", text)
+        text = re.sub(f"([{squeezed}])\\1+", r"\1", text) if squeezed else text
     command.out(text)
     return 0

@@ -11,5 +11,6 @@ async def run(command: Command) -> int:
     up_min = command.env.clock.monotonic_ns() // (60 * 10**9)
     since = f"{up_min // 60}:{up_min % 60:02}" if up_min >= 60 else f"{up_min} min"
     clock = f"{day_s // 3600:02}:{day_s // 60 % 60:02}:{day_s % 60:02}"
-    command.out(f" {clock} up {since},  0 users,  load average: 0.00, 0.00, 0.00\n")
+    users = "users" if command.image.busybox else "user"
+    command.out(f" {clock} up {since},  0 {users},  load average: 0.00, 0.00, 0.00\n")
     return 0

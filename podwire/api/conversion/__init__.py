@@ -12,6 +12,7 @@ from typing import Any
 
 from podwire.api import kinds, structure
 from podwire.api.conversion import autoscaling, events
+from podwire.api.crd import served
 from podwire.api.kinds import Kind
 from podwire.api.schema import type_of
 from podwire.api.view import JSON
@@ -29,6 +30,8 @@ def to_stored(kind: Kind[Any], obj: JSON) -> JSON:
     """An object of ``kind`` in its stored version; itself when ``kind`` is that."""
     if kinds.stored(kind) is kind:
         return obj
+    if kind.custom is not None:
+        return served.shown(kinds.stored(kind), obj)
     return _in(kinds.stored(kind), _CONVERSIONS[kind][0](obj))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from podwire.api.crd import definitions
 from podwire.api.defaults import (
     autoscaling,
     batch,
@@ -129,6 +130,7 @@ _BY_TYPE: dict[str, Callable[[JSON], None]] = {
     f"{_ADMISSION}/ValidatingAdmissionPolicyBinding": extension.default_policy_binding,
     f"{_ADMISSION}/MutatingAdmissionPolicy": extension.default_admission_policy,
     f"{_ADMISSION}/MutatingAdmissionPolicyBinding": extension.default_policy_binding,
+    "apiextensions.k8s.io/v1/CustomResourceDefinition": definitions.default,
     "apiregistration.k8s.io/v1/APIService": extension.default_api_service,
     "flowcontrol.apiserver.k8s.io/v1/FlowSchema": extension.default_flow_schema,
     "flowcontrol.apiserver.k8s.io/v1/PriorityLevelConfiguration": extension.default_priority_level,

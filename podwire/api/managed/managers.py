@@ -333,9 +333,13 @@ class _Entry(TypedDict, total=False):
     subresource: str
 
 
-@cache
 def stored_decoder(kind: Kind[Any]) -> Callable[[bytes], JSON]:
     """Decodes stored objects of a kind, their sets left encoded."""
+    return _decode_free if kind.custom is not None else _typed_decoder(kind)
+
+
+@cache
+def _typed_decoder(kind: Kind[Any]) -> Callable[[bytes], JSON]:
     struct = type_of(kind)
     if struct is None:
         return _decode_free

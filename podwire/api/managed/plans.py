@@ -9,8 +9,7 @@ kube-openapi pkg/schemaconv for what holds without a mark.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -151,9 +150,10 @@ _LEAF = Step(LEAF)
 _structs: dict[str, Step] = {}
 
 
-@cache
 def plan_of(kind: Kind[Any]) -> Step:
     """The plan of a served kind; one that knows metadata only when the table has no type."""
+    if kind.custom is not None:
+        return kind.custom.plan
     struct = type_of(kind)
     return plan(struct) if struct is not None else schemaless()
 
@@ -190,13 +190,20 @@ def schemaless() -> Step:
     found = _structs.get("")
     if found is None:
         found = _structs[""] = Step(STRUCT)
-        metadata = _copy(plan(type_named("meta.v1.ObjectMeta")))
-        found.table = {"apiVersion": Step(LEAF, "s"), "kind": Step(LEAF, "s"), "metadata": metadata}
-        for name, step in found.table.items():
-            step.key = f"f:{name}"
-        found.leaves = {name: f"f:{name}" for name in ("apiVersion", "kind")}
         found.other = Step(FREE)
+        add_meta(found)
     return found
+
+
+def add_meta(struct: Step) -> None:
+    """Give a struct what every resource has: apiVersion, kind and typed metadata."""
+    metadata = _copy(plan(type_named("meta.v1.ObjectMeta")))
+    added = {"apiVersion": Step(LEAF, "s"), "kind": Step(LEAF, "s"), "metadata": metadata}
+    for name, step in added.items():
+        step.key = f"f:{name}"
+    struct.table = {**added, **{k: v for k, v in struct.table.items() if k not in added}}
+    leaves = {name: f"f:{name}" for name in ("apiVersion", "kind")}
+    struct.leaves = {**leaves, **{k: v for k, v in struct.leaves.items() if k not in added}}
 
 
 def _copy(struct: Step) -> Step:
@@ -256,7 +263,11 @@ def _list(owner: str, field: Field) -> Step:
         return Step(LEAF, field.code)
     found = Step(KEYED, field.code)
     found.item = _message(field.ref)
-    defaults = _KEY_DEFAULTS.get(field.ref, {})
+    return with_keys(found, keys, _KEY_DEFAULTS.get(field.ref, {}))
+
+
+def with_keys(found: Step, keys: Sequence[str], defaults: JSON) -> Step:
+    """The step of a list whose items are told apart by these keys."""
     found.keys = tuple((name, defaults.get(name)) for name in sorted(keys))
     found.getter = itemgetter(*sorted(keys)) if keys else None
     if len(keys) == 1:

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from podwire.api import kinds
+from podwire.api.crd import definitions
 from podwire.api.kinds import Kind
 from podwire.api.status import Cause
 from podwire.api.validation import (
@@ -140,6 +141,7 @@ _BY_TYPE: dict[str, Check] = {
     f"{_ADMISSION}/ValidatingAdmissionPolicyBinding": extension.check_policy_binding,
     f"{_ADMISSION}/MutatingAdmissionPolicy": extension.check_admission_policy,
     f"{_ADMISSION}/MutatingAdmissionPolicyBinding": extension.check_policy_binding,
+    "apiextensions.k8s.io/v1/CustomResourceDefinition": definitions.check,
     "apiregistration.k8s.io/v1/APIService": extension.check_api_service,
     f"{_FLOWCONTROL}/FlowSchema": flowcontrol.check_flow_schema,
     f"{_FLOWCONTROL}/PriorityLevelConfiguration": flowcontrol.check_priority_level,
@@ -150,6 +152,7 @@ _STRICTER: dict[Kind[Any], Check] = {kinds.EVENTS_EVENT: events.check_new_event}
 """What a version demands of objects in their stored form that the stored version does not."""
 
 _STATUS: dict[str, Check] = {
+    "apiextensions.k8s.io/v1/CustomResourceDefinition": definitions.check_status,
     "batch/v1/Job": batch.check_job_status,
     "networking.k8s.io/v1/Ingress": ingress.check_ingress_status,
     "v1/ResourceQuota": quota.check_quota_status,

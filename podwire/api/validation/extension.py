@@ -60,7 +60,7 @@ def _webhooks(errors: Errors, hooks: list[JSON]) -> None:
             errors.invalid(f"{path}.timeoutSeconds", seconds, detail)
         for field in ("namespaceSelector", "objectSelector"):
             meta.label_selector(errors, f"{path}.{field}", hook.get(field))
-        _client(errors, f"{path}.clientConfig", hook["clientConfig"])
+        client_config(errors, f"{path}.clientConfig", hook["clientConfig"])
         _conditions(errors, f"{path}.matchConditions", hook.get("matchConditions") or [])
         _review_versions(errors, path, hook.get("admissionReviewVersions") or [])
         if name and name in seen:
@@ -98,7 +98,8 @@ def _qualified(errors: Errors, path: str, name: str) -> None:
         )
 
 
-def _client(errors: Errors, path: str, client: JSON) -> None:
+def client_config(errors: Errors, path: str, client: JSON) -> None:
+    """How a webhook is reached: by URL or by Service."""
     url, service = client.get("url"), client.get("service")
     if (url is None) == (service is None):
         errors.required(path, "exactly one of url or service is required")

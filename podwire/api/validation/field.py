@@ -45,6 +45,10 @@ class Errors:
         """A value is malformed or out of bounds."""
         self._add("FieldValueInvalid", path, f"Invalid value: {show(value)}", detail)
 
+    def type_invalid(self, path: str, value: Any, detail: str) -> None:
+        """``invalid`` about a value of the wrong type."""
+        self._add("FieldValueTypeInvalid", path, f"Invalid value: {show(value)}", detail)
+
     def omitted(self, path: str, detail: str) -> None:
         """``invalid`` about a value that is not shown."""
         self._add("FieldValueInvalid", path, "Invalid value", detail)

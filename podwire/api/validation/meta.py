@@ -39,9 +39,13 @@ _NAME_CHECKS: dict[tuple[str, str], NameCheck] = {
 """Names that are not DNS subdomains, by group and kind."""
 
 
-@cache
 def name_check(kind: Kind[Any]) -> NameCheck:
     """The syntax of a kind's names."""
+    return names.dns1123_subdomain if kind.custom is not None else _own_name_check(kind)
+
+
+@cache
+def _own_name_check(kind: Kind[Any]) -> NameCheck:
     return _NAME_CHECKS.get((kind.group, kind.kind), names.dns1123_subdomain)
 
 
@@ -83,7 +87,7 @@ def metadata(errors: Errors, kind: Kind[Any], meta: JSON, known: bool = False) -
     if not finalizers:
         return
     _finalizers(errors, finalizers)
-    if kind.group not in _ELSEWHERE:
+    if kind.custom is None and kind.group not in _ELSEWHERE:
         for i, finalizer in enumerate(finalizers):
             finalizer_name(errors, f"metadata.finalizers[{i}]", finalizer)
 

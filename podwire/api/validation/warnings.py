@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from podwire.api import names, quantity
+from podwire.api.crd import definitions
 from podwire.api.kinds import Kind
 from podwire.api.validation.address import cidr_warnings, ip_warnings
 from podwire.api.view import JSON
@@ -57,6 +58,8 @@ _HOSTNAMES = (
 
 def warnings_of(kind: Kind[Any], new: JSON, old: JSON | None) -> list[str]:
     """The warnings of a write that succeeds; of an update only about what it changed."""
+    if kind.custom is not None:
+        return kind.custom.warnings(new, old)
     advise = _advice_of(kind)
     return [] if advise is None else advise(new, old)
 
@@ -372,11 +375,14 @@ _BY_TYPE: dict[str, Callable[[JSON, JSON | None], list[str]]] = {
     "v1/PersistentVolume": _volume,
     "v1/ServiceAccount": _account,
     "v1/Secret": _secret,
+    "apiextensions.k8s.io/v1/CustomResourceDefinition": definitions.advice,
 }
 
 
 def deprecated(kind: Kind[Any]) -> str:
     """What every request for a kind is told, or ''. Source: the types' prerelease lifecycle."""
+    if kind.custom is not None:
+        return kind.custom.deprecation
     return _DEPRECATED_KINDS.get((kind.api_version, kind.kind), "")
 
 

@@ -19,6 +19,7 @@ from podwire.api.views.config import (
     Secret,
     ServiceAccount,
 )
+from podwire.api.views.extension import CustomResourceDefinition
 from podwire.api.views.ingress import (
     Ingress,
     IngressClass,
@@ -55,6 +56,7 @@ from podwire.api.views.pod import (
     EnvVar,
     EnvVarSource,
     ExecAction,
+    GRPCAction,
     HostAlias,
     HostPathVolume,
     HTTPGetAction,
@@ -98,6 +100,7 @@ from podwire.api.views.policy import (
     PodDisruptionBudgetStatus,
 )
 from podwire.api.views.quota import ResourceQuota
+from podwire.api.views.rbac import ClusterRole
 from podwire.api.views.service import (
     ClientIPConfig,
     Endpoint,
@@ -139,6 +142,7 @@ __all__ = [
     "Affinity",
     "CertificateSigningRequest",
     "ClientIPConfig",
+    "ClusterRole",
     "Condition",
     "ConfigMap",
     "ConfigMapVolume",
@@ -150,6 +154,7 @@ __all__ = [
     "ControllerRevision",
     "CronJob",
     "CsrCondition",
+    "CustomResourceDefinition",
     "DNSConfig",
     "DNSConfigOption",
     "DaemonSet",
@@ -170,6 +175,7 @@ __all__ = [
     "EnvVarSource",
     "Event",
     "ExecAction",
+    "GRPCAction",
     "HTTPGetAction",
     "HTTPHeader",
     "HorizontalPodAutoscaler",

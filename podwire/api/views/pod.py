@@ -9,6 +9,7 @@ from podwire.api.views.meta import (
     Condition,
     Labels,
     LabelSelector,
+    LocalObjectReference,
     Object,
     SelectorRequirement,
 )
@@ -94,17 +95,26 @@ class ExecAction(View, frozen=True, kw_only=True):
     command: list[str] = []
 
 
+class GRPCAction(View, frozen=True, kw_only=True):
+    """A probe by grpc.health.v1."""
+
+    port: int = 0
+    service: str = ""
+
+
 class Probe(View, frozen=True, kw_only=True):
     """liveness, readiness and startup probes; zero means the API's default."""
 
     http_get: HTTPGetAction | None = None
     tcp_socket: TCPSocketAction | None = None
     exec: ExecAction | None = None
+    grpc: GRPCAction | None = None
     initial_delay_seconds: int = 0
     timeout_seconds: int = 1
     period_seconds: int = 10
     success_threshold: int = 1
     failure_threshold: int = 3
+    termination_grace_period_seconds: int | None = None
 
 
 class ResourceRequirements(View, frozen=True, kw_only=True):
@@ -135,6 +145,7 @@ class LifecycleHandler(View, frozen=True, kw_only=True):
 class Lifecycle(View, frozen=True, kw_only=True):
     """containers[].lifecycle."""
 
+    stop_signal: str = ""
     pre_stop: LifecycleHandler | None = None
     post_start: LifecycleHandler | None = None
 
@@ -168,12 +179,16 @@ class Container(View, frozen=True, kw_only=True):
     lifecycle: Lifecycle | None = None
     image_pull_policy: str = ""
     restart_policy: str = ""
+    restart_policy_rules: list[JSON] = []
+    resize_policy: list[dict[str, str]] = []
     termination_message_path: str = "/dev/termination-log"
     termination_message_policy: str = "File"
     security_context: SecurityContext | None = None
     tty: bool = False
     stdin: bool = False
     stdin_once: bool = False
+    target_container_name: str = ""
+    """Of an ephemeral container: whose processes it sees."""
 
 
 class KeyToPath(View, frozen=True, kw_only=True):
@@ -181,6 +196,7 @@ class KeyToPath(View, frozen=True, kw_only=True):
 
     key: str = ""
     path: str = ""
+    mode: int | None = None
 
 
 class ConfigMapVolume(View, frozen=True, kw_only=True):
@@ -189,6 +205,7 @@ class ConfigMapVolume(View, frozen=True, kw_only=True):
     name: str = ""
     items: list[KeyToPath] = []
     optional: bool = False
+    default_mode: int = 0o644
 
 
 class SecretVolume(View, frozen=True, kw_only=True):
@@ -197,6 +214,7 @@ class SecretVolume(View, frozen=True, kw_only=True):
     secret_name: str = ""
     items: list[KeyToPath] = []
     optional: bool = False
+    default_mode: int = 0o644
 
 
 class HostPathVolume(View, frozen=True, kw_only=True):
@@ -345,7 +363,9 @@ class PodSpec(View, frozen=True, kw_only=True):
     tolerations: list[Toleration] = []
     topology_spread_constraints: list[TopologySpreadConstraint] = []
     service_account_name: str = ""
+    image_pull_secrets: list[LocalObjectReference] = []
     host_network: bool = False
+    host_pid: bool = msgspec.field(default=False, name="hostPID")
     hostname: str = ""
     subdomain: str = ""
     set_hostname_as_fqdn: bool = msgspec.field(default=False, name="setHostnameAsFQDN")
@@ -373,6 +393,8 @@ class ContainerStatus(View, frozen=True, kw_only=True):
     image: str = ""
     image_id: str = ""
     container_id: str = ""
+    resources: ResourceRequirements | None = None
+    allocated_resources: dict[str, str] = {}
 
 
 class PodIP(View, frozen=True, kw_only=True):

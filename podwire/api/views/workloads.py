@@ -43,6 +43,7 @@ class WorkloadStatus(View, frozen=True, kw_only=True):
     available_replicas: int = 0
     unavailable_replicas: int = 0
     fully_labeled_replicas: int = 0
+    terminating_replicas: int = 0
     current_replicas: int = 0
     current_revision: str = ""
     update_revision: str = ""

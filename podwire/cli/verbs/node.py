@@ -67,10 +67,15 @@ def _on_dump(files: tuple[Path, ...], node: str, words: list[str], stdin: str) -
 
 @command.command("power-off", epilog="Example: podwire node power-off node-3")
 @reach_option
+@click.option("--graceful", is_flag=True, help="First let its kubelet end its pods.")
 @click.argument("node")
-def power_off(name: str, node: str) -> None:
-    """Pull the plug of NODE: kernel and pods are gone, the disk stays."""
-    _switch(name, node, "power", "off")
+def power_off(name: str, node: str, graceful: bool) -> None:
+    """Pull the plug of NODE: kernel and pods are gone, the disk stays.
+
+    With --graceful it is what "systemctl poweroff" does on NODE: its kubelet ends regular, then
+    critical pods (shutdownGracePeriod 30s, shutdownGracePeriodCriticalPods 10s).
+    """
+    _switch(name, node, "power", "off", graceful=graceful)
 
 
 @command.command("power-on", epilog="Example: podwire node power-on node-3")
@@ -97,8 +102,9 @@ def start_kubelet(name: str, node: str) -> None:
     _switch(name, node, "kubelet", "running")
 
 
-def _switch(name: str, node: str, what: str, state: str) -> None:
+def _switch(name: str, node: str, what: str, state: str, *, graceful: bool = False) -> None:
     """Switch, and say what the node is like now."""
     path = f"/apis/podwire.dev/v1alpha1/nodes/{node}/{what}"
-    answer = call(client(name), "POST", path, {what: state})
+    asked = {what: state, **({"graceful": True} if graceful else {})}
+    answer = call(client(name), "POST", path, asked, 90 if graceful else 30)
     click.echo(f"{answer['node']}: power {answer['power']}, kubelet {answer['kubelet']}")

@@ -61,6 +61,16 @@ from podwire.cli.serving import Asked, Report, serve_here, serve_processes, wait
 @click.option("--etcd-cafile", default="", metavar="FILE", help="The CA of an https:// etcd.")
 @click.option("--etcd-certfile", default="", metavar="FILE", help="Client certificate for it.")
 @click.option("--etcd-keyfile", default="", metavar="FILE", help="And its key.")
+@click.option(
+    "--authorization-mode", default="RBAC", show_default=True,
+    help="RBAC; AlwaysAllow lets any identity do everything.",
+)  # fmt: skip
+@click.option(
+    "--audit-policy-file", default="", metavar="FILE", help="Log requests as this policy says.",
+)  # fmt: skip
+@click.option(
+    "--audit-log-path", default="", metavar="FILE", help="Where they are logged (- for stdout)."
+)
 @click.option("--time-profile", default="typical", show_default=True, help="fast, typical, slow.")
 @click.option("--seed", default=None, type=int, help="Seed of randomness (default: drawn).")
 @click.option(
@@ -89,6 +99,9 @@ def command(
     etcd_cafile: str,
     etcd_certfile: str,
     etcd_keyfile: str,
+    authorization_mode: str,
+    audit_policy_file: str,
+    audit_log_path: str,
     time_profile: str,
     seed: int | None,
     processes: bool,
@@ -104,13 +117,7 @@ def command(
     """
     state.directory(name)
     wait_s = _seconds(wait)
-    running = state.load(name)
-    if running is not None:
-        click.echo(f'Cluster "{name}" is running already at {running.server}', err=True)
-        if kubeconfig_file:
-            kubeconfig.copy(state.directory(name) / "kubeconfig", Path(kubeconfig_file))
-        if wait_s is not None:
-            wait_for_running(name, wait_s)
+    if _runs_already(name, kubeconfig_file, wait_s):
         return
     options = {
         "nodes": nodes,
@@ -118,6 +125,9 @@ def command(
         "proxy_mode": proxy_mode,
         "ip_family": ip_family,
         "ingress": ingress,
+        "authorization_mode": authorization_mode,
+        "audit_policy_file": _absolute(audit_policy_file),
+        "audit_log_path": _absolute(audit_log_path),
         "time_profile": time_profile,
         "zones": tuple(zone.strip() for zone in zones.split(",")) if zones else (),
     }
@@ -140,13 +150,34 @@ def command(
         _serve(asked, processes=processes)
 
 
+def _absolute(path: str) -> str:
+    """A path that means the same in every folder; "" and "-" stay."""
+    return str(Path(path).absolute()) if path not in {"", "-"} else path
+
+
+def _runs_already(name: str, kubeconfig_file: str | None, wait_s: float | None) -> bool:
+    """Whether the cluster runs; if so, its kubeconfig is copied and it is waited for."""
+    running = state.load(name)
+    if running is None:
+        return False
+    click.echo(f'Cluster "{name}" is running already at {running.server}', err=True)
+    if kubeconfig_file:
+        kubeconfig.copy(state.directory(name) / "kubeconfig", Path(kubeconfig_file))
+    if wait_s is not None:
+        wait_for_running(name, wait_s)
+    return True
+
+
 def _serve(asked: Asked, *, processes: bool) -> None:
     """Be the cluster, and say why not. Raises Failure."""
     try:
         if processes:
             serve_processes(asked)
         else:
-            asyncio.run(serve_here(asked))
+            from podwire.runtime.memory import fewer_collections  # noqa: PLC0415  as light as this
+
+            with fewer_collections():
+                asyncio.run(serve_here(asked))
     except OSError as error:
         raise Failure(f"cannot listen on port {asked.port}: {error.strerror}") from error
     except kubeconfig.KubeconfigError as error:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from podwire.api.status import ApiError
+from podwire.client import identity
 from podwire.client.counters import Api, Frame, Request, Response, User
 from podwire.client.framed.calls import Items
 from podwire.client.framed.methods import Method, Table
 from podwire.client.framed.session import Connection, Session
-from podwire.client.identity import GROUP, PREFIX
+
+Speaker = Callable[[str, str], User | None]
+"""The user that a room means by a name, None where it may not speak for it."""
 
 _JOINED_BYTES = 256 * 1024
 
@@ -30,17 +33,29 @@ class Head(msgspec.Struct, array_like=True, frozen=True):
 SEND = Method("api.send", tuple[Request], result=Head, item=list[bytes])
 
 
-def serve_api(table: Table, api: Api, session: Session) -> None:
-    """Let a room call the API; a request that names no user is the room's own."""
+def serve_api(
+    table: Table, api: Api, session: Session, speaker: Speaker = identity.speaker
+) -> None:
+    """Let a room call the API; a request that names no user is the room's own.
+
+    A room speaks only for those whose work it does, whatever user its request names.
+    """
 
     async def send(request: Request) -> tuple[Head, AsyncIterator[list[bytes]] | None]:
-        if request.user is None:
-            own = User(f"{PREFIX}{session.peer}", (GROUP, "system:authenticated"))
-            request = replace(request, user=own)
-        response = await api.send(request)
+        user: User | None = identity.room_user(session.peer)
+        if request.user is not None:
+            user = speaker(session.peer, request.user.name)
+            if user is None:
+                raise _foreign(session.peer, request.user)
+        response = await api.send(replace(request, user=user))
         return parted(response)
 
     table.stream(SEND, send)
+
+
+def _foreign(room: str, user: User) -> ApiError:
+    message = f'the room "{room}" may not speak as user "{user.name}"'
+    return ApiError("Forbidden", f"forbidden: {message}")
 
 
 def parted(response: Response) -> tuple[Head, AsyncIterator[list[bytes]] | None]:

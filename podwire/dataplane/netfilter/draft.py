@@ -11,6 +11,7 @@ from podwire.dataplane.netfilter.rule import Rule
 from podwire.dataplane.netfilter.tables import BASE_CHAINS, Chain, Netfilter, Table, fresh_table
 from podwire.dataplane.netfilter.targets import NAMES
 from podwire.dataplane.netfilter.text import RuleError
+from podwire.dataplane.netfilter.transitions import Parts
 
 _ZERO = (0, 0)
 _MANY_JUMPS = 256
@@ -42,6 +43,8 @@ class Draft:
         """Whether the outcome depends on text and base alone: no counters are kept or given, no
         ipset is named.
         """
+        self.whole = False
+        """Whether the input asked which chains there are."""
 
     def has(self, chain: str) -> bool:
         """Whether a chain exists."""
@@ -121,6 +124,7 @@ class Draft:
 
     def names(self) -> list[str]:
         """All chains, the base chains first."""
+        self.whole = True
         kept = [name for name in self._base if name not in self.deleted]
         return kept + [name for name in self.changed if name not in self._base]
 
@@ -328,11 +332,47 @@ class Draft:
 
     # ------------------------------------------------------------ done
 
-    def commit(self) -> Table:
-        """Put the changed table in place; it is returned, too."""
+    def _changes(self) -> dict[str, Any]:
+        """What differs from the base: chains, and ``GONE`` for those that went."""
         delta: dict[str, Any] = dict.fromkeys((n for n in self.deleted if n in self._base), GONE)
         delta.update(self.changed)
-        table = Table(self._base.chains.changed(delta))
+        return delta
+
+    def depends(self) -> dict[str, Chain | None]:
+        """The chains of the base whose being as they are decided what became of the input: those
+        that it changed, those that its new jumps lead to (they exist), and where these lead (no
+        loop). A jump that the changed chain had before leads to what is there in any table.
+        """
+        base = self._base.chains
+        found = {name: base.get(name) for name in (*self.changed, *self.deleted)}
+        todo: list[str] = []
+        for name, draft in self.changed.items():
+            old = found[name]
+            before = old.jumps if old is not None else {}
+            todo += [to for to in map(jump, draft.items) if to and to not in before]
+        seen: dict[str, None] = {}
+        while todo:
+            name = todo.pop()
+            if name in seen:
+                continue
+            seen[name] = None
+            if name not in self.changed:
+                found[name] = base.get(name)
+            todo += [to for to in self._jumps(name) if to not in seen]
+        return found
+
+    def parts(self) -> Parts | None:
+        """The change chain by chain, for tables that are the same in what counts."""
+        if self.whole:
+            return None
+        return Parts(
+            self.depends(), self._changes(),
+            tuple(name for name in self.deleted if name in self._base), self._references,
+        )  # fmt: skip
+
+    def commit(self) -> Table:
+        """Put the changed table in place; it is returned, too."""
+        table = Table(self._base.chains.changed(self._changes()))
         if self._base.counted or self._references is not None:
             table.count(self._base, self._delta())
         self._commit_counters()

@@ -47,12 +47,16 @@ def _load(nf: Netfilter, text: str, *, noflush: bool) -> None:
         tool = TOOL[nf.family]
         raise CommandError(f"{tool}-restore: line {failed.line} failed{why}") from None
     changes = []
+    shared = noflush and all(draft.plain for draft in drafts)
     for draft in drafts:
         base = nf.tables.get(draft.name)
         after = draft.commit()
-        kept = tuple(draft.kept)
-        changes.append(transitions.Change(draft.name, base, after, draft.touched(), kept))
-    if noflush and all(draft.plain for draft in drafts):
+        parts = draft.parts() if shared and base is not None else None
+        change = transitions.Change(
+            draft.name, base, after, draft.touched(), tuple(draft.kept), parts
+        )
+        changes.append(change)
+    if shared:
         transitions.remember(nf, text, tuple(changes))
     nf.replan()
 
@@ -209,9 +213,9 @@ def edit(draft: Draft, verb: str, chain: str, words: tuple[str, ...]) -> None:
         for name in [chain] if chain else draft.names():
             draft.flush(name)
     elif verb in {"-X", "--delete-chain"}:
-        unused = [n for n in draft.names() if n not in BASE_CHAINS[draft.name]]
-        for name in [chain] if chain else unused:
-            draft.delete(name)
+        for name in [chain] if chain else draft.names():
+            if chain or name not in BASE_CHAINS[draft.name]:
+                draft.delete(name)
     elif verb in {"-N", "--new-chain"}:
         draft.new(chain)
     elif verb in {"-P", "--policy"} and words:

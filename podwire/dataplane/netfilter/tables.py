@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.ipset.sets import IpSets
@@ -113,6 +114,7 @@ class Table(Mapping[str, Chain]):
         })  # fmt: skip
 
 
+@cache
 def fresh_table(name: str) -> Table:
     """A table as the kernel makes it: empty base chains that accept."""
     return Table(NONE.changed({c: Chain(c, "ACCEPT", [], "") for c in BASE_CHAINS[name]}))

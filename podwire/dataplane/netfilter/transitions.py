@@ -1,15 +1,22 @@
 """What a restore input made of tables, remembered: kernels that hold the same tables and get the
 same text get the same tables, without reading a line. So equal rules are shared between nodes.
+
+Tables that differ elsewhere (a CNI's chains name the node's own subnet) get the same chains, as
+long as all that the outcome depends on is the same (``Draft.depends``).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
-from podwire.dataplane.netfilter.tables import Netfilter, Table
+from podwire.dataplane.netfilter.lines import read
+from podwire.dataplane.netfilter.tables import Chain, Netfilter, Table
 
 _KEEP = 64
+_TEXTS = 512
+_SHORT = 32
 _KEEP_CHARACTERS = 64 << 20
 
 
@@ -24,12 +31,76 @@ class Change:
     """Chains whose counters begin anew; None: those of the whole table."""
     kept: tuple[str, ...]
     """Chains whose rules keep what they counted: nothing, or the transition is another."""
+    parts: Parts | None = None
+    """The same chain by chain; None: it holds for these tables only."""
 
     def starts_from(self, nf: Netfilter) -> bool:
         """Whether ``nf`` is where this change begins."""
         if nf.tables.get(self.table) is not self.before:
             return False
+        return self._uncounted(nf)
+
+    def holds_in(self, nf: Netfilter) -> bool:
+        """Whether it does the same to the table of ``nf``, which is another one."""
+        table = nf.tables.get(self.table)
+        if table is self.before:
+            return self._uncounted(nf)
+        if table is None or self.before is None or self.parts is None:
+            return False
+        return self.parts.hold_in(table, self.before) and self._uncounted(nf)
+
+    def of(self, table: Table | None) -> Table:
+        """What it makes of a table in which it holds."""
+        if table is self.before or table is None or self.parts is None:
+            return self.after
+        return self.parts.applied(table)
+
+    def _uncounted(self, nf: Netfilter) -> bool:
         return not nf.counters or not any((self.table, c) in nf.counters for c in self.kept)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """A change chain by chain."""
+
+    depends: dict[str, Chain | None]
+    """The chains that decided about it as they were before; None: there must be none."""
+    delta: dict[str, Any]
+    """The chains that it puts, or takes away (``layers.GONE``)."""
+    deleted: tuple[str, ...]
+    """Those must not be referred to from elsewhere."""
+    references: dict[str, int] | None
+    """How many more rules jump to each chain, where it is known."""
+
+    def hold_in(self, table: Table, like: Table) -> bool:
+        """Whether all that counts in ``table`` is as it was in ``like``."""
+        chains = table.chains
+        for name, chain in self.depends.items():
+            found = chains.get(name)
+            if found is not chain and not _equal(found, chain):
+                return False
+        return all(
+            table.references.get(name, 0) == like.references.get(name, 0) for name in self.deleted
+        )
+
+    def applied(self, table: Table) -> Table:
+        """The table afterwards."""
+        after = Table(table.chains.changed(self.delta))
+        if table.counted and self.references is not None:
+            after.count(table, self.references)
+        return after
+
+
+def _equal(one: Chain | None, other: Chain | None) -> bool:
+    """Whether chains that were made apart are the same; of long ones it is not asked."""
+    if one is None or other is None or one.policy != other.policy:
+        return False
+    if len(one.items) != len(other.items) or len(one.items) > _SHORT:
+        return False
+    return all(
+        a == b or read(a, one.family) == read(b, one.family)
+        for a, b in zip(one.items, other.items, strict=True)
+    )
 
 
 class Memory:
@@ -40,9 +111,15 @@ class Memory:
         self._characters = 0
 
     def find(self, nf: Netfilter, text: str) -> tuple[Change, ...] | None:
-        """The transition that starts from the very tables of ``nf``."""
-        for changes in self._known.get((nf.family, text), ()):
+        """The transition that starts from the very tables of ``nf``, or from such as do not
+        differ in what counts.
+        """
+        known = self._known.get((nf.family, text), ())
+        for changes in known:
             if all(change.starts_from(nf) for change in changes):
+                return changes
+        for changes in reversed(known):
+            if all(change.holds_in(nf) for change in changes):
                 return changes
         return None
 
@@ -55,7 +132,7 @@ class Memory:
         self._known[key].append(changes)
         self._known.move_to_end(key)
         while len(self._known) > 1 and (
-            len(self._known) > _KEEP or self._characters > _KEEP_CHARACTERS
+            len(self._known) > _TEXTS or self._characters > _KEEP_CHARACTERS
         ):
             (_, old), _ = self._known.popitem(last=False)
             self._characters -= len(old)
@@ -71,7 +148,7 @@ def replay(nf: Netfilter, text: str) -> bool:
     if changes is None:
         return False
     for change in changes:
-        nf.tables[change.table] = change.after
+        nf.tables[change.table] = change.of(nf.tables.get(change.table))
         _forget(nf, change)
     nf.replan()
     return True

@@ -26,12 +26,16 @@ PATIENCE = 8
 class PathCache:
     """Flows and kinds by what identifies them. Empty, every packet goes the plain road."""
 
-    __slots__ = ("flows", "kinds", "vain")
+    __slots__ = ("flows", "kinds", "met", "vain")
 
     def __init__(self) -> None:
         self.flows: dict[Hashable, Flow] = {}
         self.kinds: dict[Hashable, Node] = {}
         self.vain: dict[Hashable, int] = {}
+        self.met: dict[Hashable, None] = {}
+        """What came once. Most packets of a short connection never come twice as they are: their
+        paths are noted down from the second time on.
+        """
 
     def forget(self) -> None:
         """Forget everything."""
@@ -41,6 +45,8 @@ class PathCache:
             self.kinds.clear()
         if self.vain:
             self.vain.clear()
+        if self.met:
+            self.met.clear()
 
     # ------------------------------------------------------------ the two ways in
 
@@ -117,6 +123,11 @@ class PathCache:
             emits = flow.again(now_ns, recorder, payload)
             if emits is not None:
                 return emits
+        elif kind_key is None and flow_key not in self.met:
+            if len(self.met) >= MOST:
+                self.met.clear()
+            self.met[flow_key] = None
+            return plainly(Run(kernel, now_ns, recorder))
         drawn: list[bool] = []
         root = self.kinds.get(kind_key) if kind_key is not None else None
         if root is not None:

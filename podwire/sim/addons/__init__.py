@@ -1,19 +1,34 @@
 """What every cluster has from birth: the objects that kubeadm's phases would create.
 
-One file per addon; ``objects(settings, ca_pem)`` is the one ordered list.
+One file per addon; ``objects(settings)`` is the one ordered list.
 """
 
 from __future__ import annotations
 
 from podwire.api.view import JSON
-from podwire.sim.addons import base, bootstrap, calico, coredns, flannel, ingress_nginx, kube_proxy
+from podwire.sim.addons import (
+    base,
+    bootstrap,
+    calico,
+    coredns,
+    flannel,
+    ingress_nginx,
+    kube_proxy,
+    rbac,
+)
 from podwire.sim.settings import ClusterSettings
 
 
+def first(settings: ClusterSettings) -> list[JSON]:
+    """What must be there before the API server's own roles and bindings are made."""
+    return base.objects(settings)
+
+
 def objects(settings: ClusterSettings) -> list[JSON]:
-    """Every bootstrap object, in the order in which it is created."""
+    """Everything else, in the order in which it is created."""
     return [
-        *base.objects(settings),
+        *rbac.objects(),
+        *rbac.controllers(),
         *bootstrap.objects(settings),
         *kube_proxy.objects(settings),
         *flannel.objects(settings),

@@ -1,4 +1,4 @@
-"""CoreDNS: ConfigMap, ServiceAccount, Deployment, Service kube-dns.
+"""CoreDNS: ConfigMap, ServiceAccount with its rights, Deployment, Service kube-dns.
 
 Source of the shape: kubeadm phases/addons/dns.
 """
@@ -6,6 +6,7 @@ Source of the shape: kubeadm phases/addons/dns.
 from __future__ import annotations
 
 from podwire.api.view import JSON
+from podwire.sim.addons import rbac
 from podwire.sim.addons.base import config_map, service_account
 from podwire.sim.settings import CLUSTER_DOMAIN, ClusterSettings
 
@@ -43,6 +44,14 @@ def objects(settings: ClusterSettings) -> list[JSON]:
     labels = {"k8s-app": "kube-dns"}
     return [
         service_account("coredns"),
+        rbac.role(
+            "system:coredns",
+            [
+                rbac.rule([""], ["endpoints", "services", "pods", "namespaces"], ["list", "watch"]),
+                rbac.rule(["discovery.k8s.io"], ["endpointslices"], ["list", "watch"]),
+            ],
+        ),
+        rbac.binding("system:coredns", "system:coredns", [rbac.account("coredns")]),
         config_map("coredns", {"Corefile": COREFILE}),
         _deployment(labels),
         {

@@ -1,4 +1,4 @@
-"""Flannel: ConfigMap, ServiceAccount, DaemonSet.
+"""Flannel: ConfigMap, ServiceAccount with its rights, DaemonSet.
 
 Source of the shape: flannel Documentation/kube-flannel.yml (here in kube-system).
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 
 from podwire.api.view import JSON
+from podwire.sim.addons import rbac
 from podwire.sim.addons.base import NODE_NAME_ENV, config_map, daemon_set, service_account
-from podwire.sim.settings import POD_CIDR, POD_CIDR6, ClusterSettings
+from podwire.sim.settings import ClusterSettings
 
 IMAGE = "ghcr.io/flannel-io/flannel:v0.28.9"
 
@@ -21,16 +22,17 @@ _CNI = {
         {"type": "portmap", "capabilities": {"portMappings": True}},
     ],
 }
-_NET: JSON = {"Network": POD_CIDR, "EnableNFTables": False, "Backend": {"Type": "vxlan"}}
-_NET6 = {"EnableIPv6": True, "IPv6Network": POD_CIDR6}
+_BACKEND: JSON = {"Type": "vxlan"}
 
 
 def objects(settings: ClusterSettings) -> list[JSON]:
     """The addon's objects."""
+    four = {"Network": settings.pod_cidr, "EnableNFTables": False, "Backend": _BACKEND}
+    six = {"EnableIPv6": True, "IPv6Network": settings.pod_cidr6}
     net = {
-        "ipv4": _NET,
-        "dual": {**_NET, **_NET6},
-        "ipv6": {"EnableIPv4": False, **_NET6, "Backend": _NET["Backend"]},
+        "ipv4": four,
+        "dual": {**four, **six},
+        "ipv6": {"EnableIPv4": False, **six, "Backend": _BACKEND},
     }[settings.ip_family]
     labels = {"app": "flannel", "k8s-app": "flannel", "tier": "node"}
     data = {
@@ -39,6 +41,15 @@ def objects(settings: ClusterSettings) -> list[JSON]:
     }
     return [
         service_account("flannel"),
+        rbac.role(
+            "flannel",
+            [
+                rbac.rule([""], ["pods"], ["get"]),
+                rbac.rule([""], ["nodes"], ["get", "list", "watch"]),
+                rbac.rule([""], ["nodes/status"], ["patch"]),
+            ],
+        ),
+        rbac.binding("flannel", "flannel", [rbac.account("flannel")]),
         config_map("kube-flannel-cfg", data, labels),
         daemon_set(
             "kube-flannel-ds",

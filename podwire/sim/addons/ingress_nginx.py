@@ -1,7 +1,7 @@
 """ingress-nginx: Namespace, ServiceAccount, IngressClass, Service, Deployment.
 
 Source of the shape: ingress-nginx v1.15.1 deploy/static/provider/baremetal. Ingresses show the
-address of the controller's node; its NodePorts answer there. Left out: RBAC, ConfigMap and the
+address of the controller's node; its NodePorts answer there. Left out: ConfigMap and the
 validating webhook with its Jobs (not modelled), and the readiness probe's ten seconds of delay
 (the model has nothing to warm up).
 """
@@ -9,6 +9,7 @@ validating webhook with its Jobs (not modelled), and the readiness probe's ten s
 from __future__ import annotations
 
 from podwire.api.view import JSON
+from podwire.sim.addons import rbac
 from podwire.sim.settings import ClusterSettings
 
 IMAGE = "registry.k8s.io/ingress-nginx/controller:v1.15.1"
@@ -40,6 +41,7 @@ def objects(settings: ClusterSettings) -> list[JSON]:
             "kind": "ServiceAccount",
             "metadata": {"name": "ingress-nginx", "namespace": NAMESPACE, "labels": _LABELS},
         },
+        *_rights(),
         {
             "apiVersion": "networking.k8s.io/v1",
             "kind": "IngressClass",
@@ -85,6 +87,41 @@ def objects(settings: ClusterSettings) -> list[JSON]:
                 },
             },
         },
+    ]
+
+
+def _rights() -> list[JSON]:
+    """What the controller may do in the cluster, and in its own namespace."""
+    net, slices, leases = "networking.k8s.io", "discovery.k8s.io", "coordination.k8s.io"
+    read, watch = ("get", "list", "watch"), ("list", "watch")
+    everywhere = [
+        rbac.rule(
+            [""], ["configmaps", "endpoints", "nodes", "pods", "secrets", "namespaces"], watch
+        ),
+        rbac.rule([leases], ["leases"], watch),
+        rbac.rule([""], ["nodes"], ["get"]),
+        rbac.rule([""], ["services"], read),
+        rbac.rule([net], ["ingresses", "ingressclasses"], read),
+        rbac.rule(["", "events.k8s.io"], ["events"], ["create", "patch"]),
+        # Upstream updates the status; this one patches it.
+        rbac.rule([net], ["ingresses/status"], ["update", "patch"]),
+        rbac.rule([slices], ["endpointslices"], read),
+    ]
+    own = [
+        rbac.rule([""], ["namespaces"], ["get"]),
+        rbac.rule([""], ["configmaps", "pods", "secrets", "endpoints", "services"], read),
+        rbac.rule([net], ["ingresses", "ingressclasses"], read),
+        rbac.rule([net], ["ingresses/status"], ["update", "patch"]),
+        rbac.rule([leases], ["leases"], ["create", "get", "update"]),
+        rbac.rule(["", "events.k8s.io"], ["events"], ["create", "patch"]),
+        rbac.rule([slices], ["endpointslices"], read),
+    ]
+    name, subjects = "ingress-nginx", [rbac.account("ingress-nginx", NAMESPACE)]
+    return [
+        rbac.role(name, own, NAMESPACE, labels=_LABELS),
+        rbac.role(name, everywhere, labels=_LABELS),
+        rbac.binding(name, name, subjects, NAMESPACE, labels=_LABELS),
+        rbac.binding(name, name, subjects, labels=_LABELS),
     ]
 
 

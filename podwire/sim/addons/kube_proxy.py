@@ -1,4 +1,4 @@
-"""kube-proxy: ConfigMap, ServiceAccount, DaemonSet.
+"""kube-proxy: ConfigMap, ServiceAccount with its rights, DaemonSet.
 
 Source of the shape: kubeadm phases/addons/proxy.
 """
@@ -6,6 +6,7 @@ Source of the shape: kubeadm phases/addons/proxy.
 from __future__ import annotations
 
 from podwire.api.view import JSON
+from podwire.sim.addons import rbac
 from podwire.sim.addons.base import NODE_NAME_ENV, config_map, daemon_set, service_account
 from podwire.sim.settings import KUBERNETES_VERSION, ClusterSettings
 
@@ -45,8 +46,9 @@ nodePortAddresses: null
 def config_text(settings: ClusterSettings) -> str:
     """The KubeProxyConfiguration that the ConfigMap carries."""
     # 0s is kube-proxy's default of one second. With the fast profile pods are Ready within
-    # milliseconds, and so are their rules.
-    min_sync = "10ms" if settings.time_profile == "fast" else "0s"
+    # milliseconds, and so are their rules; many nodes that sync a hundred times a second each
+    # would do nothing else.
+    min_sync = "10ms" if settings.time_profile == "fast" and not settings.wide else "0s"
     return _CONFIG.format(
         bind='"::"' if settings.six else "0.0.0.0",
         pod_cidr=settings.pod_cidrs,
@@ -61,6 +63,7 @@ def objects(settings: ClusterSettings) -> list[JSON]:
     config = config_text(settings)
     return [
         service_account("kube-proxy"),
+        rbac.binding("kubeadm:node-proxier", "system:node-proxier", [rbac.account("kube-proxy")]),
         config_map("kube-proxy", {"config.conf": config}, {"app": "kube-proxy"}),
         daemon_set(
             "kube-proxy",

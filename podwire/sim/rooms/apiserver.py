@@ -21,14 +21,14 @@ from podwire.client.framed.kubelets import FramedKubelets
 from podwire.client.framed.methods import Table
 from podwire.client.framed.session import Session
 from podwire.client.framed.sockets import FramedSockets
-from podwire.client.identity import ROOMS
+from podwire.client.identity import ROOMS, room_user
 from podwire.client.informer import Informers
 from podwire.runtime.usage import process_usage
 from podwire.sim import certs, outside, serving, whatif
 from podwire.sim.readiness import wait_until_up
 from podwire.sim.rooms.machines import FramedMachines
 from podwire.sim.rooms.process import RoomProcess, listens
-from podwire.sim.settings import ADMIN
+from podwire.sim.settings import APISERVER
 from podwire.store import Store, UnavailableError, open_store
 
 ROOM = "apiserver"
@@ -49,11 +49,13 @@ class ApiserverRoom:
         self._store = store
         settings = room.options.settings
         served = Config(
-            service_cidr=settings.service_cidrs, advertise_address=settings.control_plane_address
+            service_cidr=settings.service_cidrs,
+            advertise_address=settings.control_plane_address,
+            authorization_mode=settings.authorization_mode,
         )
         self.server = Apiserver(env, store, config=served, kubelets=self._kubelets)
         self.server.metrics.process = process_usage
-        self.client = Client(DirectApi(self.server, ADMIN))
+        self.client = Client(DirectApi(self.server, APISERVER))
         self._renewals = components.Renewals(env.clock)
         began_ns = env.clock.monotonic_ns()
         tracer = Tracer(
@@ -69,6 +71,7 @@ class ApiserverRoom:
             FramedMachines(self._link, self._kubelets),
         )
         serving.equip(self.server, own, certs.issuer(options.pki))
+        self._end_audit = serving.audit(self.server, settings)
 
     def _kubelet_endpoint(self, node: str) -> str:
         entry = self.server.caches.of(kinds.NODE).get("", node)
@@ -104,7 +107,7 @@ class ApiserverRoom:
         host, _, port = options.secure.rpartition(":")
         with listens("--secure-listen", options.secure):
             await self._http.start(host.strip("[]"), int(port), listening=options.secure_socket)
-        api = DirectApi(self.server, ADMIN)
+        api = DirectApi(self.server, room_user(ROOM))
 
         def serve(session: Session) -> Table:
             table = Table()
@@ -130,7 +133,7 @@ class ApiserverRoom:
         )  # fmt: skip
         server.authenticator.know({token: User("podwire-admin", groups)})
         return HttpServer(
-            DirectApi(server, ADMIN), server.authenticator, Upgrader(server), tls,
+            DirectApi(server, APISERVER), server.authenticator, Upgrader(server), tls,
             replace(self._room.env, log=self._room.log),
         )  # fmt: skip
 
@@ -140,7 +143,7 @@ class ApiserverRoom:
 
         async def answer() -> None:
             listener = await outside.reopen_control_plane(sockets, self._room.env.clock)
-            await outside.serve_control_plane(listener, DirectApi(self.server, ANONYMOUS))
+            await outside.serve_control_plane(listener, self.server)
 
         await self._room.with_fabric(answer, pauses=False)
 
@@ -150,6 +153,7 @@ class ApiserverRoom:
         await self._http.stop()
         await self._kubelets.close()
         await self._store.close()
+        self._end_audit()
 
 
 async def main(room: RoomProcess) -> None:

@@ -25,6 +25,7 @@ async def main(room: RoomProcess) -> None:
     fabric = Fabric(
         env.clock, env.rng.child("fabric"), env.ids, env.trace, env.log,
         link_delay_s=0.0, link_jitter_s=0.0, local_delay_s=0.0,
+        prefix_length=options.settings.node_prefix_length,
     )  # fmt: skip
     outside.add_machines(fabric, options.settings)
     fabric.real_sockets.shown_host = options.publish_shown

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from podwire.api.status import ApiError
-from podwire.apiserver.machines import MachineState
+from podwire.apiserver.machines import POWER_OFF, MachineState
 from podwire.client.framed.kubelets import FramedKubelets
 from podwire.client.framed.machines import POWER
 from podwire.client.framed.session import Connection
@@ -32,8 +32,10 @@ class FramedMachines:
                 raise ConnectionError(f"node {node} has no power")
             return MachineState(node, True, await self._kubelet(node, run=True))
 
-    async def power_off(self, node: str) -> MachineState:
+    async def power_off(self, node: str, *, graceful: bool = False) -> MachineState:
         """See ``apiserver.machines.Machines``; ApiError 503 when a room is away."""
+        if graceful and await self._kubelet(node, run=None):
+            await self._kubelets.run(node, POWER_OFF)
         async with self._busy:
             await self._power(node, on=False)
             return MachineState(node, False, await self._kubelet(node, run=False))

@@ -92,6 +92,7 @@ def parser(room: str, what: str, peers: Sequence[str]) -> argparse.ArgumentParse
     add("--nodes", 3, "how many nodes the cluster has", type=int)
     add("--cni", "flannel", "flannel or calico")
     add("--ingress", "nginx", "nginx or none")
+    add("--authorization-mode", "RBAC", "RBAC or AlwaysAllow")
     add("--zones", "", "zones in which the nodes take turns", metavar="A,B,...")
     add("--time-profile", "typical", "fast, typical or slow")
     add("--log-level", "info", f"what is logged: {', '.join(LEVELS)}")
@@ -122,6 +123,7 @@ def options(room: str, flags: argparse.Namespace, peers: Sequence[str]) -> Optio
             nodes=flags.nodes,
             cni=flags.cni,
             ingress=flags.ingress,
+            authorization_mode=flags.authorization_mode,
             time_profile=flags.time_profile,
             zones=tuple(zone.strip() for zone in flags.zones.split(",") if zone.strip()),
         ),

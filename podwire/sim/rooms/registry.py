@@ -9,6 +9,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,17 @@ def _apiserver(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace,
     add("--etcd-cafile", default="", help="authority of etcd's certificate")
     add("--etcd-certfile", default="", help="client certificate for etcd")
     add("--etcd-keyfile", default="", help="its key")
+    add("--audit-policy-file", default="", help="log requests as this policy says")
+    add("--audit-log-path", default="", help="where they are logged (- for stdout)")
 
     def apply(given: argparse.Namespace, told: Options) -> None:
         told.secure = flags.host_port("--secure-listen", given.secure_listen)
         told.shown_api = given.shown_as and flags.host_port("--shown-as", given.shown_as)
+        told.settings = replace(
+            told.settings,
+            audit_policy_file=given.audit_policy_file,
+            audit_log_path=given.audit_log_path,
+        )
         told.store = StoreOptions(
             data_dir=given.data_dir,
             etcd_servers=tuple(url.strip() for url in given.etcd_servers.split(",") if url.strip()),

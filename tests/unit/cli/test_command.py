@@ -62,7 +62,7 @@ def test_usage_errors_exit_2():
     ("argv", "told"),
     [
         (("up", "--cni", "cilium", "--detach"), "cni: 'cilium' is not modelled"),
-        (("up", "--nodes", "0", "--detach"), "nodes: 0 is not between 1 and 200"),
+        (("up", "--nodes", "0", "--detach"), "nodes: 0 is not between 1 and 1000"),
         (("up", "--name", "No Good"), "use lower case letters"),
         (("up", "--wait=soon", "--detach"), "use a duration such as 60s"),
     ],

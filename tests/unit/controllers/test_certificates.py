@@ -40,7 +40,8 @@ def seen(encoded, signer=csr.CLIENT, usages=("client auth",), conditions=(), **f
 
 def decided(request, now_ns=NOW_NS):
     """What the controllers do, without looking again later."""
-    effects = core.reconcile(request, lambda _: "signed", now_ns)
+    permitted = next(iter(core.recognized(request)), "")
+    effects = core.reconcile(request, lambda _: "signed", now_ns, permitted)
     return [effect for effect in effects if not isinstance(effect, RequeueAfter)]
 
 

@@ -181,7 +181,7 @@ def test_conditions_become_taints_and_strangers_taints_stay():
 
 
 def test_the_shortest_toleration_decides_when_a_pod_must_leave():
-    """Untolerated: now. Tolerated for a time: then. Tolerated for good: never."""
+    """Untolerated: now. Tolerated for a time: then, from now. Tolerated for good: never."""
     since = format_time(NOW - 10 * NS)
     taint = {"key": "k", "effect": "NoExecute", "timeAdded": since}
     node = _node("True", taint)
@@ -189,8 +189,9 @@ def test_the_shortest_toleration_decides_when_a_pod_must_leave():
     short = {**forever, "tolerationSeconds": 30}
     assert eviction.due_ns(pod("a", tolerations=[forever]), node, NOW) is None
     assert eviction.due_ns(pod("a"), node, NOW) == NOW
-    later = NOW + 20 * NS
+    later = NOW + 30 * NS
     patient = pod("a", tolerations=[short])
     assert eviction.due_ns(patient, node, NOW) == later
-    assert eviction.reconcile(patient, later, NOW) == [RequeueAfter(20.0)]
+    assert eviction.due_ns(pod("a", tolerations=[forever, short]), node, NOW) is None, "the first"
+    assert eviction.reconcile(patient, later, NOW) == [RequeueAfter(30.0)]
     assert isinstance(eviction.reconcile(patient, later, later)[-1], Delete)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from podwire.dataplane.commands import CommandError
@@ -96,6 +96,67 @@ def test_remembered_transitions_do_what_reading_the_text_does(story):
         assert not has_loop(one)
         if "filter" in one.tables:
             assert dict(one.tables["filter"].references) == referred(one)
+
+
+def without_memory(nf: Netfilter, rules: str) -> str:
+    memory, transitions.MEMORY = transitions.MEMORY, transitions.Memory()
+    try:
+        return tried(nf, rules)
+    finally:
+        transitions.MEMORY = memory
+
+
+OWN = st.lists(
+    st.one_of(
+        st.just("-A INPUT -j OWN"),
+        st.builds("-A OWN -j {}".format, st.sampled_from(CHAINS)),
+        st.builds("-A {} -j OWN".format, st.sampled_from(CHAINS)),
+        st.builds("-A OWN -s 10.0.{}.0/24 -j RETURN".format, st.integers(1, 3)),
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.tuples(OWN, OWN, OWN), st.lists(LINES, max_size=5))
+@example(([], ["-A OWN -j A"], []), [["-X A"]])
+@example((["-A A -j OWN"], ["-A A -j OWN", "-A OWN -j B"], []), [["-A B -j A"]])
+def test_kernels_that_differ_in_a_chain_of_their_own_are_told_what_is_true_of_them(owns, story):
+    """What one kernel made of a text is taken over by another only where it would come to the
+    same: jumps from a chain of its own make a loop, or keep a chain from being deleted.
+    """
+    kernels = []
+    for own in owns:
+        rules = text([":OWN - [0:0]", *(f":{c} - [0:0]" for c in CHAINS), *own])
+        kernels.append((Netfilter(), Netfilter()))
+        assert tried(kernels[-1][0], rules) == without_memory(kernels[-1][1], rules)
+    for lines in story:
+        rules = text(lines)
+        for one, two in kernels:
+            if "filter" not in one.tables:
+                continue
+            assert tried(one, rules) == without_memory(two, rules)
+            assert plain(one) == plain(two)
+            assert not has_loop(one)
+            assert dict(one.tables["filter"].references) == referred(one)
+
+
+def test_chains_are_shared_by_kernels_that_differ_elsewhere():
+    """A CNI's chain names the node's own subnet; a proxy's chains are the same on all nodes."""
+    one, two = Netfilter(), Netfilter()
+    for number, nf in enumerate((one, two)):
+        own = [":CNI - [0:0]", f"-A CNI -s 10.0.{number}.0/24 -j RETURN", "-A INPUT -j CNI"]
+        restore(nf, text(own), noflush=True)
+    for nf in (one, two):
+        restore(nf, text([":A - [0:0]", "-A A -p tcp -j ACCEPT", "-I INPUT -j A"]), noflush=True)
+    assert one.tables["filter"]["A"] is two.tables["filter"]["A"]
+    assert [rule.text for rule in two.tables["filter"]["CNI"].rules] == ["-s 10.0.1.0/24 -j RETURN"]
+    assert list(two.tables["filter"]["INPUT"].jumps) == ["A", "CNI"]
+    for nf in (one, two):
+        lines = [":B - [0:0]", ":A - [0:0]", "-A B -p udp -j ACCEPT", "-D INPUT -j A", "-X A"]
+        restore(nf, text(lines), noflush=True)
+    assert one.tables["filter"]["B"] is two.tables["filter"]["B"]
+    assert "A" not in two.tables["filter"]
 
 
 def test_two_kernels_with_the_same_history_hold_one_table():

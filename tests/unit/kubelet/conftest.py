@@ -160,6 +160,13 @@ class Node:
         found = [e for e in listed if e.involved_object.name == name]
         return [(e.reason, e.message) for e in found if not reasons or e.reason in reasons]
 
+    async def run(self, *argv, name="p", container="c"):
+        """Run a command in a container: its exit code and output."""
+        session = await self.streams.exec("node-1", "default", name, container, argv, tty=False)
+        await session.send_stdin(b"")
+        output = b"".join([data async for _, data in session.output()])
+        return await session.wait(), output.decode()
+
     async def log(self, name="p", container="c", **options):
         lines = await self.streams.logs("node-1", "default", name, container, LogOptions(**options))
         return b"".join([chunk async for chunk in lines]).decode()

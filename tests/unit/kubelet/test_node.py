@@ -4,7 +4,6 @@ import asyncio
 
 from podwire.api import kinds
 from podwire.api.times import NS, parse_time
-from podwire.kubelet import tables
 
 
 async def node_when(node, wanted):
@@ -103,36 +102,6 @@ def test_a_reboot_is_told_and_the_pods_start_again(simulate):
         ]
         verbs = [verb for verb, _ in node.cni.verbs()]
         assert verbs == ["ADD", "ADD", "DEL", "DEL", "ADD", "ADD"]
-
-    simulate(story)
-
-
-def test_a_nodes_pods_and_containers_print_as_crictl_prints_them(simulate):
-    """State prints itself."""
-
-    async def story(node):
-        await node.pod("web", image="sleeper:v1")
-        pod = await node.ready("web")
-        kubelet = node.streams._kubelets["node-1"]
-        header, row = tables.pods(kubelet).splitlines()
-        assert header.split()[:3] == ["POD", "ID", "STATE"]
-        assert row.split()[1:] == [
-            "Ready",
-            "web",
-            "default",
-            "0",
-            "10.244.0.2",
-            *node.fabric.netns(),
-        ]
-        (row,) = tables.containers(kubelet).splitlines()[1:]
-        container_id = pod.status.container_statuses[0].container_id.removeprefix("containerd://")
-        assert row.split()[:5] == [
-            container_id[:13],
-            "docker.io/library/sleeper:v1",
-            "Running",
-            "c",
-            "0",
-        ]
 
     simulate(story)
 

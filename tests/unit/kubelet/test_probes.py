@@ -9,6 +9,7 @@ READINESS = {
         "failureThreshold": 2,
     }
 }
+EXCEEDED = "context deadline exceeded"
 DEADLINE = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
 WEB = {"name": "c", "image": "web", "ports": [{"name": "http", "containerPort": 8080}]}
 
@@ -122,6 +123,11 @@ def test_a_startup_probe_that_never_succeeds_kills_the_container(simulate):
         ),
         ({"tcpSocket": {"port": 81}}, True, "dial tcp 10.244.0.2:81: i/o timeout"),
         ({"httpGet": {"port": "nope"}}, False, "couldn't find port: nope"),
+        (
+            {"grpc": {"port": 81}, "timeoutSeconds": 2},
+            False,
+            f'timeout: failed to connect service "10.244.0.2:81" within 2s: {EXCEEDED}',
+        ),
     ],
 )
 def test_probe_failures_read_as_they_do_in_life(simulate, probe, silent, message):

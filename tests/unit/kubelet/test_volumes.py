@@ -1,6 +1,7 @@
 """Files, variables and volumes as programs find them."""
 
 import base64
+import re
 
 import pytest
 
@@ -34,7 +35,10 @@ def test_a_config_map_is_a_folder_of_files_and_follows_its_object_after_a_while(
         )
         await node.ready()
         (process,) = node.started
-        assert process.files.list("/etc/app") == ["/etc/app/greeting", "/etc/app/other"]
+        assert [path for path in process.files.list("/etc/app") if "/.." not in path] == [
+            "/etc/app/greeting",
+            "/etc/app/other",
+        ]
         assert process.files.read("/etc/app/greeting") == b"hi"
         await node.client.patch(kinds.CONFIG_MAP, "cm", {"data": {"greeting": "hello"}}, "default")
         await node.env.clock.sleep(0.1)
@@ -238,8 +242,8 @@ def test_every_pod_finds_a_token_unless_it_or_its_account_declines(simulate):
         await node.pod()
         await node.ready()
         (process,) = node.started
-        assert process.files.list(TOKENS) == [
-            f"{TOKENS}/{name}" for name in ("ca.crt", "namespace", "token")
+        assert list(process.files.links(TOKENS)) == [
+            f"{TOKENS}/{name}" for name in ("..data", "ca.crt", "namespace", "token")
         ]
         with pytest.raises(OSError, match="Read-only file system"):
             await process.write_file(f"{TOKENS}/token", b"")
@@ -272,5 +276,133 @@ def test_a_sub_path_may_name_the_pod(simulate):
         (process,) = node.started
         await process.write_file("/own/x", b"1")
         assert process.files.list("/all") == ["/all/p/x"]
+
+    simulate(story)
+
+
+def test_an_update_is_one_link_that_leads_elsewhere(simulate):
+    """..data changes from one folder to the next; ls, stat and readlink tell modes and times."""
+
+    async def story(node):
+        await config_map(node, "cm", greeting="hi", other="x")
+        items = [{"key": "greeting", "path": "a/b", "mode": 0o400}, {"key": "other", "path": "o"}]
+        await node.pod(
+            containers=[
+                container(("v", "/v", {}), ("i", "/i", {}), ("v", "/g", {"subPath": "greeting"}))
+            ],
+            volumes=[
+                {"name": "v", "configMap": {"name": "cm"}},
+                {"name": "i", "configMap": {"name": "cm", "items": items, "defaultMode": 0o640}},
+            ],
+        )
+        await node.ready()
+        _, first = await node.run("readlink", "/v/..data")
+        assert re.fullmatch(r"\.\.\d{4}(_\d\d){5}\.\d+\n", first)
+        _, shown = await node.run("ls", "-la", "/v")
+        lines = [line.split(maxsplit=8) for line in shown.splitlines()]
+        assert lines[0][0] == "total"
+        assert [(line[0], line[8]) for line in lines[1:]] == [
+            ("drwxrwxrwx", "."),
+            ("drwxr-xr-x", ".."),
+            ("drwxr-xr-x", first.strip()),
+            ("lrwxrwxrwx", f"..data -> {first.strip()}"),
+            ("lrwxrwxrwx", "greeting -> ..data/greeting"),
+            ("lrwxrwxrwx", "other -> ..data/other"),
+        ]
+        assert await node.run("ls", "/v") == (0, "greeting\nother\n")
+        assert await node.run("ls", "/v/..data/") == (0, "greeting\nother\n")
+        assert await node.run("cat", "/v/..data/greeting") == (0, "hi")
+        form = "%n %a %F %s"
+        _, told = await node.run("stat", "-c", form, "/g", "/v/greeting", "/i/a/b", "/i/..data/o")
+        assert told.splitlines() == [
+            "/g 644 regular file 2",
+            "/v/greeting 777 symbolic link 15",
+            "/i/a/b 400 regular file 2",
+            "/i/..data/o 640 regular file 1",
+        ]
+        _, real = await node.run("readlink", "-f", "/i/a/b")
+        assert re.fullmatch(r"/i/\.\.2.*/a/b\n", real)
+        await node.client.patch(kinds.CONFIG_MAP, "cm", {"data": {"greeting": "hello"}}, "default")
+        await node.env.clock.sleep(60)
+        _, second = await node.run("readlink", "/v/..data")
+        assert second > first
+        assert await node.run("ls", "-d", f"/v/{first.strip()}") == (
+            2,
+            f"ls: cannot access '/v/{first.strip()}': No such file or directory\n",
+        )
+        assert await node.run("cat", "/v/greeting", "/g") == (0, "hellohi")
+        await node.client.patch(
+            kinds.CONFIG_MAP, "cm", {"metadata": {"labels": {"a": "b"}}}, "default"
+        )
+        await node.env.clock.sleep(60)
+        assert await node.run("readlink", "/v/..data") == (0, second)
+
+    simulate(story)
+
+
+def test_an_fs_group_owns_volumes_and_what_is_written_there(simulate):
+    """Its bits are added; what the user writes is the user's; tokens are not for everybody."""
+
+    async def story(node):
+        node.server.issue_tokens(Issuer(new_signing_key(node.env.secret)))
+        await config_map(node, "kube-root-ca.crt", **{"ca.crt": "PEM"})
+        body = {"metadata": {"name": "s"}, "data": {"k": base64.b64encode(b"1").decode()}}
+        await node.client.create(kinds.SECRET, body, "default")
+        await node.pod(
+            securityContext={"runAsUser": 1000, "runAsGroup": 3000, "fsGroup": 2000},
+            containers=[container(("e", "/e", {}), ("s", "/s", {}))],
+            volumes=[
+                {"name": "e", "emptyDir": {}},
+                {"name": "s", "secret": {"secretName": "s", "defaultMode": 0o400}},
+            ],
+        )
+        await node.ready()
+        await node.run("sh", "-c", "echo 1 > /e/x; echo 1 > /srv/y")
+        paths = ["/e", "/e/x", "/srv/y", "/s", "/s/..data/k", f"{TOKENS}/..data/token"]
+        _, told = await node.run("stat", "-c", "%A %u %g", *paths)
+        assert told.splitlines() == [
+            "drwxrwsrwx 0 2000",
+            "-rw-r--r-- 1000 2000",
+            "-rw-r--r-- 1000 3000",
+            "drwxrwsrwt 0 2000",
+            "-r--r----- 0 2000",
+            "-rw-r----- 1000 2000",
+        ]
+
+    simulate(story)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            {"configMap": {"name": "cm", "items": [{"key": "no", "path": "p"}]}},
+            "configmap references non-existent config key: no",
+        ),
+        (
+            {"secret": {"secretName": "s", "items": [{"key": "no", "path": "p"}]}},
+            "references non-existent secret key: no",
+        ),
+        ({"secret": {"secretName": "none"}}, 'secret "none" not found'),
+    ],
+)
+def test_what_a_volume_lacks_is_said(simulate, source, message):
+    """FailedMount in upstream's words; with optional: true the pod runs without it."""
+
+    async def story(node):
+        await config_map(node, "cm", k="v")
+        await node.client.create(kinds.SECRET, {"metadata": {"name": "s"}}, "default")
+        mount = container(("v", "/v", {}))
+        await node.pod(containers=[mount], volumes=[{"name": "v", **source}])
+        ((kind, detail),) = source.items()
+        optional = {"name": "v", kind: {**detail, "optional": True}}
+        await node.pod("q", containers=[mount], volumes=[optional])
+        await node.ready("q")
+        assert await node.run("ls", "/v", name="q") == (0, "")
+        await node.env.clock.sleep(1)
+        assert (
+            "FailedMount",
+            f'MountVolume.SetUp failed for volume "v" : {message}',
+        ) in await node.events("FailedMount")
 
     simulate(story)

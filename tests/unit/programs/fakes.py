@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
-from podwire.client.counters import CapturedFrame, ContainerSpec, Sockets, ToolResult
+from podwire.client.counters import CapturedFrame, ContainerSpec, NodeInfo, Sockets, ToolResult
+from podwire.kubelet.files import Stat, plain
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.runtime.env import Env
 from tests.unit.programs.flatnet import FlatNet
@@ -35,9 +36,15 @@ class FakeFiles(dict[str, bytes]):
         except KeyError:
             raise FileNotFoundError(path) from None
 
-    def list(self, prefix: str) -> list[str]:
+    def list(self, prefix: str = "/") -> list[str]:
         base = prefix.rstrip("/") + "/"
         return sorted(path for path in self if path == prefix or path.startswith(base))
+
+    def links(self, prefix: str) -> dict[str, str]:
+        return {}
+
+    def lstat(self, path: str) -> Stat:
+        return plain(self, path)
 
 
 class FakeProcess:
@@ -54,7 +61,11 @@ class FakeProcess:
         self.files.setdefault("/etc/hosts", b"127.0.0.1 localhost\n")
         self._news = asyncio.Event()
         self._signals: asyncio.Queue[str] = asyncio.Queue()
+        self.pid = 1
         net.add(of.node, of.netns, of.pod_ip)
+
+    def kill(self, pid: int, name: str) -> None:
+        raise ProcessLookupError(f"{name} to {pid}")
 
     def out(self, line: str) -> None:
         self.lines.append(line)
@@ -110,7 +121,7 @@ class FakeStdio:
 
 
 class FakeFabric:
-    """Answers only ``tool``."""
+    """Answers only ``tool`` and ``node``."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, tuple[str, ...]]] = []
@@ -119,6 +130,11 @@ class FakeFabric:
         """There is no device."""
         raise LookupError(where[-1])
         yield  # a generator, as the real one
+
+    async def node(self, name: str) -> NodeInfo:
+        return NodeInfo(
+            name, "192.168.0.11", "02:00:00:00:00:01", "boot", "machine", 4, 8 << 30, "6.12.0"
+        )
 
     async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
         self.calls.append((node, netns, tuple(argv)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 
+from podwire.kubelet.grpcprobe import grpc_check
 from tests.unit.programs.test_programs import AGNHOST, World, story
 
 
@@ -123,5 +124,29 @@ def test_agnhost_nettest_registers_who_writes() -> None:
         assert (await world.get("/status", 8080)).body == b"running"
         state = json.loads((await world.get("/read", 8080)).body)
         assert (state["Hostname"], state["StillContactingPeers"]) == ("web-1", True)
+
+    story(body)
+
+
+def test_grpc_health_is_served_until_it_is_switched_off() -> None:
+    async def health(world: World, service: str = "") -> tuple[bool, str]:
+        clock = world.env.clock
+        return await grpc_check(world.net, clock, "node-1", "10.244.1.5", 5000, service, 1.0)
+
+    async def body(world: World) -> None:
+        world.net.add("node-1", "", "10.244.1.1")
+        await world.start(AGNHOST, "grpc-health-checking", "--delay-unhealthy-sec=60")
+        assert await health(world) == (True, "")
+        unknown = (
+            "error: health rpc probe failed: rpc error: code = NotFound desc = unknown service"
+        )
+        assert await health(world, "other") == (False, unknown)
+        await world.get("/make-not-serving", 8080)
+        unhealthy = (False, 'service unhealthy (responded with "NOT_SERVING")')
+        assert await health(world) == unhealthy
+        await world.get("/make-serving", 8080)
+        assert await health(world) == (True, "")
+        await world.env.clock.sleep(60)
+        assert await health(world) == unhealthy
 
     story(body)

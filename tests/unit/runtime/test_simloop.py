@@ -222,6 +222,33 @@ def test_cancelling_a_nursery_from_outside_ends_its_children():
     assert sim.run(main) == [True]
 
 
+def test_what_children_start_while_their_nursery_ends_ends_too():
+    """Nobody else would: whoever left the block waits for it."""
+
+    async def main(env):
+        async def late():
+            await env.clock.sleep(100)
+
+        async def child(nursery):
+            try:
+                await env.clock.sleep(100)
+            finally:
+                nursery.start(late(), name="late")
+
+        async def block():
+            async with Nursery() as nursery:
+                nursery.start(child(nursery), name="child")
+
+        task = asyncio.get_running_loop().create_task(block())
+        await env.clock.sleep(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return env.clock.monotonic_ns()
+
+    assert sim.run(main) == 10**9
+
+
 def test_first_returns_the_earliest_and_cancels_the_others():
     """The winner's index and value; losers are gone before it returns."""
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.rotation import some
 from tests.unit.shell.test_language import execute
 
 SCRIPTS = (Path(__file__).parent / "scripts.txt").read_text().rstrip("\n").split("\n----\n")
@@ -44,14 +45,14 @@ def held(script: str) -> str:
 
 @pytest.mark.skipif(not SHELLS, reason="no shell to compare with")
 def test_scripts_print_what_real_shells_print() -> None:
-    wrong = [told for script in SCRIPTS if (told := held(script))]
+    wrong = [told for script in some(SCRIPTS, 250) if (told := held(script))]
     assert not wrong, "\n".join(wrong)
 
 
 def test_most_scripts_are_modelled() -> None:
     """Saying "not modelled" to everything would pass the comparison."""
-    refused = [s for s in SCRIPTS if "not modelled" in execute("sh", "-c", s)[2]]
-    assert len(refused) < len(SCRIPTS) / 15, refused
+    refused = [s for s in some(SCRIPTS, 250) if "not modelled" in execute("sh", "-c", s)[2]]
+    assert len(refused) < 15, refused
 
 
 _WORDS = st.sampled_from(["a", "b c", "*x", "", "7", "-n", "$x", "${x:-d}", "$(echo q)", "'$x'"])

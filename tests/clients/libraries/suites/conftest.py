@@ -47,3 +47,35 @@ def until():
             time.sleep(0.1)
 
     return wait
+
+
+@pytest.fixture
+def gadgets():
+    """A CustomResourceDefinition to create: gadgets.lib.example.com. It is gone afterwards."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "spec": {
+                "type": "object",
+                "required": ["size"],
+                "properties": {"size": {"type": "integer", "minimum": 1}},
+            },
+            "status": {"type": "object", "properties": {"phase": {"type": "string"}}},
+        },
+    }
+    version = {
+        "name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema},
+        "subresources": {"status": {}},
+    }  # fmt: skip
+    yield {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "gadgets.lib.example.com"},
+        "spec": {
+            "group": "lib.example.com",
+            "scope": "Namespaced",
+            "names": {"plural": "gadgets", "kind": "Gadget", "shortNames": ["gg"]},
+            "versions": [version],
+        },
+    }
+    kubectl("delete", "crd", "gadgets.lib.example.com", "--ignore-not-found")

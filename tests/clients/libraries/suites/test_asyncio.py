@@ -116,3 +116,28 @@ async def test_the_dynamic_client_creates_applies_and_watches(k8s, ns):
             assert event["type"] == "ADDED"
             break
         await maps.delete(name="c", namespace=ns)
+
+
+async def test_custom_objects_live(k8s, ns, gadgets):
+    name, where = gadgets["metadata"]["name"], ("lib.example.com", "v1", ns, "gadgets")
+
+    async def established(definitions):
+        selector = {"field_selector": f"metadata.name={name}"}
+        async with asyncio.timeout(60), k8s.watch.Watch() as watching:
+            call = definitions.list_custom_resource_definition
+            async for event in watching.stream(call, **selector):
+                status = event["raw_object"].get("status", {})
+                conditions = [(c["type"], c["status"]) for c in status.get("conditions", ())]
+                if ("Established", "True") in conditions:
+                    return
+
+    async with k8s.client.ApiClient() as api:
+        definitions = k8s.client.ApiextensionsV1Api(api)
+        custom = k8s.client.CustomObjectsApi(api)
+        await definitions.create_custom_resource_definition(gadgets)
+        await established(definitions)
+        body = {"apiVersion": "lib.example.com/v1", "kind": "Gadget", "metadata": {"name": "g"},
+                "spec": {"size": 1}}  # fmt: skip
+        await custom.create_namespaced_custom_object(*where, body)
+        listed = await custom.list_namespaced_custom_object(*where)
+        assert [item["metadata"]["name"] for item in listed["items"]] == ["g"]

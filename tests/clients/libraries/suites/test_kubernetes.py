@@ -267,3 +267,31 @@ def test_one_may_ask_what_one_may(ns):
     ))  # fmt: skip
     told = client.AuthorizationV1Api().create_self_subject_access_review(asked)
     assert told.status.allowed is True
+
+
+def test_a_definition_is_established_and_its_objects_live(ns, until, gadgets):
+    name = gadgets["metadata"]["name"]
+    definitions, custom = client.ApiextensionsV1Api(), client.CustomObjectsApi()
+    definitions.create_custom_resource_definition(gadgets)
+
+    def established():
+        found = definitions.read_custom_resource_definition(name).status.conditions or []
+        return ("Established", "True") in [(c.type, c.status) for c in found]
+
+    until(established)
+    where = ("lib.example.com", "v1", ns, "gadgets")
+    body = {"apiVersion": "lib.example.com/v1", "kind": "Gadget", "metadata": {"name": "g"}}
+    custom.create_namespaced_custom_object(*where, {**body, "spec": {"size": 1}})
+    with pytest.raises(ApiException) as refused:
+        custom.create_namespaced_custom_object(*where, {**body, "spec": {"size": "1"}})
+    assert refused.value.status == 422
+    patched = custom.patch_namespaced_custom_object(*where, "g", {"spec": {"size": 2}})
+    assert patched["metadata"]["generation"] == 2
+    found = custom.list_namespaced_custom_object(*where)["items"]
+    assert [item["spec"] for item in found] == [{"size": 2}]
+    seen = dynamic.DynamicClient(client.ApiClient()).resources.get(
+        api_version="lib.example.com/v1", kind="Gadget"
+    )
+    assert seen.get(name="g", namespace=ns).spec.size == 2
+    custom.delete_namespaced_custom_object(*where, "g")
+    definitions.delete_custom_resource_definition(name)

@@ -9,6 +9,7 @@ from lightkube.models.apps_v1 import DeploymentSpec
 from lightkube.models.core_v1 import Container, PodSpec, PodTemplateSpec
 from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 from lightkube.operators import in_, not_equal
+from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.core_v1 import ConfigMap, Node, Pod
 from lightkube.types import PatchType
@@ -127,3 +128,24 @@ async def test_the_asynchronous_half(ns):
         pods = [p.metadata.name async for p in client.list(Pod, labels={"app": "web"})]
         assert len(pods) == 1
         await client.delete(Deployment, "web")
+
+
+def test_a_definition_is_established_and_its_objects_live(client, gadgets):
+    client.create(CustomResourceDefinition.from_dict(gadgets))
+    name = gadgets["metadata"]["name"]
+    client.wait(CustomResourceDefinition, name, for_conditions=["Established"])
+    gadget = create_namespaced_resource("lib.example.com", "v1", "Gadget", "gadgets")
+    made = client.create(gadget(metadata=ObjectMeta(name="g"), spec={"size": 1}))
+    assert made.metadata.generation == 1
+    with pytest.raises(ApiError) as refused:
+        client.patch(gadget, "g", {"spec": {"size": 0}}, patch_type=PatchType.MERGE)
+    assert "should be greater than or equal to 1" in refused.value.status.message
+    applied = client.apply(gadget(metadata=ObjectMeta(name="g"), spec={"size": 1}), force=True)
+    assert applied.spec == {"size": 1}
+    told = client.patch(
+        gadget.Status, "g", {"status": {"phase": "Ready"}}, patch_type=PatchType.MERGE
+    )
+    assert told.status == {"phase": "Ready"}
+    assert [o.metadata.name for o in client.list(gadget)] == ["g"]
+    client.delete(gadget, "g")
+    client.delete(CustomResourceDefinition, name)

@@ -20,12 +20,13 @@ from podwire.client.counters import ANONYMOUS, User
 from podwire.client.framed.api import FramedApi, serve_api
 from podwire.client.framed.methods import Table
 from podwire.client.framed.pipe import PipeEnd, pipe
-from podwire.client.identity import GROUP
+from podwire.client.identity import GROUP, speaker
 from podwire.runtime import sim
 from podwire.runtime.env import Env
 from podwire.store.embedded import EmbeddedStore
 
 ADMIN = User("admin", ("system:masters", "system:authenticated"))
+MANAGER = User("system:kube-controller-manager")
 CM = kinds.CONFIG_MAP
 
 
@@ -36,7 +37,7 @@ class World:
         self.env, self.server = env, server
         self.admin = Client(DirectApi(server, ADMIN))
         self.near, self.far = self._pipe()
-        self.client = Client(FramedApi(self.near), ADMIN)
+        self.client = Client(FramedApi(self.near), MANAGER)
         self.made = 0
 
     def _pipe(self) -> tuple[PipeEnd, PipeEnd]:
@@ -98,6 +99,44 @@ def test_a_request_without_a_user_is_the_rooms_own():
             await Client(FramedApi(near)).list(CM)
         assert asked == [User("system:podwire:coredns", (GROUP, "system:authenticated"))]
         near.session().close()
+
+    story(body)
+
+
+@pytest.mark.parametrize(
+    ("room", "name", "groups"),
+    [
+        ("kubelet", "system:node:node-1", ("system:nodes", "system:authenticated")),
+        ("kubelet", "system:kube-scheduler", None),
+        ("controllers", "system:kube-controller-manager", ("system:authenticated",)),
+        ("controllers", "system:serviceaccount:shop:default", None),
+        (
+            "kube-proxy",
+            "system:serviceaccount:kube-system:kube-proxy",
+            (
+                "system:serviceaccounts",
+                "system:serviceaccounts:kube-system",
+                "system:authenticated",
+            ),
+        ),
+        ("kube-proxy", "system:serviceaccount:kube-system:deployment-controller", None),
+        ("scheduler", "kubernetes-admin", None),
+        ("fabric", "system:node:node-1", None),
+    ],
+)
+def test_a_room_speaks_only_for_those_whose_work_it_does(room, name, groups):
+    """With the groups that belong to the name: a request cannot bring its own."""
+    found = speaker(room, name)
+    assert (found.groups if found is not None else None) == groups
+
+
+def test_a_room_that_says_to_be_somebody_else_is_refused():
+    """Before the server is asked."""
+
+    async def body(world: World) -> None:
+        client = Client(FramedApi(world.near), ADMIN)
+        with pytest.raises(ApiError, match='room "controllers" may not speak as user "admin"'):
+            await client.list(CM)
 
     story(body)
 

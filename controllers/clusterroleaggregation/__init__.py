@@ -1,0 +1,1 @@
+"""ClusterRole aggregation: an aggregationRule gives a role the rules of those that it selects."""

@@ -1,0 +1,56 @@
+"""Views of CustomResourceDefinition: what clients need to speak of custom objects, no schemas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from podwire.api.view import View
+from podwire.api.views.meta import Condition, Object
+
+
+class DefinitionNames(View, frozen=True, kw_only=True):
+    """spec.names and status.acceptedNames."""
+
+    plural: str = ""
+    singular: str = ""
+    kind: str = ""
+    list_kind: str = ""
+    short_names: list[str] = []
+    categories: list[str] = []
+
+
+class DefinitionVersion(View, frozen=True, kw_only=True):
+    """spec.versions[]."""
+
+    name: str = ""
+    served: bool = False
+    storage: bool = False
+    subresources: dict[str, Any] = {}
+
+
+class DefinitionSpec(View, frozen=True, kw_only=True):
+    """spec of a CustomResourceDefinition."""
+
+    group: str = ""
+    scope: str = ""
+    names: DefinitionNames = DefinitionNames()
+    versions: list[DefinitionVersion] = []
+
+
+class DefinitionStatus(View, frozen=True, kw_only=True):
+    """status of a CustomResourceDefinition."""
+
+    conditions: list[Condition] = []
+    accepted_names: DefinitionNames = DefinitionNames()
+    stored_versions: list[str] = []
+
+
+class CustomResourceDefinition(Object, frozen=True, kw_only=True):
+    """apiextensions.k8s.io/v1 CustomResourceDefinition."""
+
+    spec: DefinitionSpec = DefinitionSpec()
+    status: DefinitionStatus = DefinitionStatus()
+
+    def is_true(self, condition: str) -> bool:
+        """Whether a condition holds."""
+        return any(c.type == condition and c.status == "True" for c in self.status.conditions)
