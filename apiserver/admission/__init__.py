@@ -7,8 +7,8 @@ is one module with a ``PLUGIN``; ``chain`` runs them. docs/admission.md tells wh
 
 from __future__ import annotations
 
-from podwire.apiserver import attachments
 from podwire.apiserver.admission import (
+    attachments,
     default_ingress_class,
     default_storage_class,
     default_tolerations,
