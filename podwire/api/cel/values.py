@@ -88,7 +88,7 @@ class TypeValue:
         return hash(self.name)
 
 
-class Made(dict[str, Any]):
+class Structure(dict[str, Any]):
     """A structure that an expression made, with the name of its type."""
 
     __slots__ = ("type_name",)
