@@ -325,6 +325,13 @@ def rooms() -> dict[str, str]:
     return measured()
 
 
+def cel() -> dict[str, str]:
+    """CEL rules."""
+    from benchmarks.cel import cel as measured  # noqa: PLC0415  it imports the product
+
+    return measured()
+
+
 def apply() -> dict[str, str]:
     """What managedFields add to writes, and server-side apply."""
     from benchmarks.apply import apply as measured  # noqa: PLC0415  it imports the API server
@@ -399,6 +406,7 @@ ALL: dict[str, Callable[[], dict[str, str]]] = {
     "kernelcost": kernelcost,
     "store": store,
     "api": api,
+    "cel": cel,
     "rooms": rooms,
     "demo": demo,
 }

@@ -182,9 +182,12 @@ def no_overload() -> CelError:
     return CelError("no such overload")
 
 
+_SIZED = (str, list, dict, bytes)
+
+
 def size_of(value: Any) -> int:
     """What ``size()`` says of a value, and 1 for those that have none (for costs)."""
-    if isinstance(value, str | list | dict | bytes):
+    if isinstance(value, _SIZED):
         return len(value)
     if type(value) is Optional and value is not NONE:
         return size_of(value.value)
