@@ -14,11 +14,12 @@ import msgspec
 
 from podwire.api import kinds
 from podwire.api.status import ApiError
-from podwire.apiserver import answers
+from podwire.apiserver import answers, attachments
 from podwire.apiserver.calls import Call, Query
 from podwire.apiserver.machines import Machines, kubelet, power
 from podwire.apiserver.routes import Route
 from podwire.apiserver.traces import Tracer, decode_spec
+from podwire.client import attached
 from podwire.client.counters import Fabric, Publication, Request, Response, ToolResult
 
 if TYPE_CHECKING:
@@ -57,12 +58,18 @@ class Own:
         add(Route(f"{PREFIX}/endpoints", self._endpoints))
         add(Route(f"{PREFIX}/components", self._list(self.components)))
         add(Route(f"{PREFIX}/ready", self._ready))
+        add(Route(attached.PATH, self._attachments, methods=("POST", "DELETE")))
         add(Route(f"{PREFIX}/nodes/*", self._node, methods=("POST",)))
 
     async def _endpoints(self, server: Apiserver, _request: Request) -> Response:
         """GET endpoints: the real addresses."""
         body = endpoints(self.api_address(), await self.fabric.publications())
-        return answers.json({**body, "apiModelled": server.config.advertised})
+        body |= {"apiModelled": server.config.advertised, "attached": attachments.listing(server)}
+        return answers.json(body)
+
+    async def _attachments(self, server: Apiserver, request: Request) -> Response:
+        """POST and DELETE attachments: a process outside the model behind a Service."""
+        return await attachments.handle(server, request, self.fabric)
 
     async def _ready(self, _server: Apiserver, request: Request) -> Response:
         """GET ready?timeoutSeconds=N: answers when the cluster is up, or when time is."""

@@ -102,6 +102,8 @@ class Reads:
             return None
         if call is None or call.verb != "get" or call.subresource or call.name != name:
             return None
+        if call.kind.custom is not None and call.kind.custom.by_webhook:
+            return None
         if deprecated(call.kind) or server.routes.verb(call) is not get.handle:
             return None
         cache, series = server.caches.of(call.kind), server.metrics.series(call)

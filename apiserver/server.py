@@ -198,6 +198,8 @@ class Apiserver:
         handler = self.routes.verb(call)
         if handler is None:
             raise calls.method_not_allowed()
+        if call.kind.custom is not None:
+            await self.definitions.prepare(call.kind)
         response = await self.metrics.observed(call, handler(self, call))
         told = deprecated(call.kind)
         if told or call.warnings:

@@ -52,7 +52,9 @@ async def _finished(cluster: VirtualCluster) -> None:
 
 
 def _done(cluster: VirtualCluster) -> bool:
-    view = cluster.cluster.server.caches.of(kinds.DEPLOYMENT).get("default", NAME).view
+    entry = cluster.cluster.server.caches.of(kinds.DEPLOYMENT).get("default", NAME)
+    assert entry is not None, "it was applied"
+    view = entry.view
     status = view.status
     return bool(
         status.observed_generation >= view.metadata.generation

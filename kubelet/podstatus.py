@@ -259,12 +259,21 @@ _MERGED_LISTS = ("podIPs", "hostIPs")
 """Lists that a strategic merge would add to: an address of an earlier sandbox must not stay."""
 
 
-def stored_addresses(pod: Pod) -> JSON:
-    """The part of a stored status that the first patch must know to replace it."""
+def stored(pod: Pod, *, mirror: bool = False) -> JSON:
+    """The part of a stored status that the first patch must know to replace or remove it.
+
+    Others may say of a pod that it is disrupted; of a ``mirror`` only its kubelet does.
+    """
     status = pod.status
     lists = {"podIPs": status.pod_ips, "hostIPs": status.host_ips}
     found: JSON = {key: [{"ip": i.ip} for i in items] for key, items in lists.items() if items}
-    return {**found, "podIP": status.pod_ip} if status.pod_ip else found
+    if status.pod_ip:
+        found["podIP"] = status.pod_ip
+    found |= {k: v for k, v in (("reason", status.reason), ("message", status.message)) if v}
+    passing = ["PodResizePending", "PodResizeInProgress", *(["DisruptionTarget"] if mirror else [])]
+    if left := [c for c in status.conditions if c.type in passing]:
+        found["conditions"] = [{"type": c.type, "status": c.status} for c in left]
+    return found
 
 
 def changes(before: JSON, after: JSON) -> JSON:

@@ -130,7 +130,8 @@ class StaticPods:
                 await worker.run()
             finally:
                 worker.done = True
-                del kubelet.workers[pod.metadata.uid], self._workers[key]
+                del self._workers[key]
+                kubelet.workers.pop(pod.metadata.uid, None)  # two manifests may share a uid
         del self._living[key]
 
     # ------------------------------------------------------------ the mirrors
@@ -175,8 +176,9 @@ class StaticPods:
             try:
                 await self._step(key)
             except (ApiError, ConnectionError) as error:
+                what = "deleting" if key in self._mirrors else "creating"
                 self._kubelet.journal.error_s(
-                    "kubelet.go:3311", "Failed creating a mirror pod", err=str(error), pod=key
+                    "kubelet.go:3311", f"Failed {what} a mirror pod", err=str(error), pod=key
                 )
                 await first(due.wait(), self._kubelet.ctx.clock.sleep(delay_s))
                 delay_s = min(2 * delay_s, RETRY_MAX_S)

@@ -12,7 +12,7 @@ from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.api.views import Pod
 from podwire.client.api import STRATEGIC, Client
-from podwire.kubelet.podstatus import changes, stored_addresses
+from podwire.kubelet.podstatus import changes, stored
 from podwire.runtime.ports import Clock
 from podwire.runtime.tasks import Nursery
 
@@ -62,7 +62,7 @@ class StatusManager:
         if entry.target == target:
             return
         entry.target = target
-        entry.sent = stored_addresses(mirror) if mirror is not None else {}
+        entry.sent = stored(mirror, mirror=True) if mirror is not None else {}
         if not entry.wanted:
             entry.wanted = entry.sent
         self._kick(entry)
@@ -100,8 +100,8 @@ class StatusManager:
         entry = self._entries.get(meta.uid)
         if entry is None:
             entry = _Entry(meta.namespace, meta.name, meta.uid, target=meta.uid)
-            # Until the first write only the addresses matter: they would be merged.
-            entry.wanted = entry.sent = stored_addresses(pod)
+            # Until the first write only what an earlier kubelet left matters: it would be merged.
+            entry.wanted = entry.sent = stored(pod)
             self._entries[meta.uid] = entry
         return entry
 

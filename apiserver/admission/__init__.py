@@ -7,6 +7,7 @@ is one module with a ``PLUGIN``; ``chain`` runs them. docs/admission.md tells wh
 
 from __future__ import annotations
 
+from podwire.apiserver import attachments
 from podwire.apiserver.admission import (
     default_ingress_class,
     default_storage_class,
@@ -41,6 +42,7 @@ PLUGINS: tuple[Plugin, ...] = (
     validating.PLUGIN,
     dispatch.VALIDATE,
     resource_quota.PLUGIN,
+    attachments.PLUGIN,
 )
 """Every plugin, in the one order in which both phases run."""
 

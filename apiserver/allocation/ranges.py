@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from podwire.api.status import ApiError
 from podwire.api.views import ServiceCIDR
@@ -139,12 +139,13 @@ class Ranges:
         """A free address of a family. Raises ApiError when there is none."""
         for one in self._of(family):
             band = _static_band(one.network.num_addresses, 16, 256)
-            offset = self._pick(
-                1, one.size + 1, band, lambda n, of=one: IPS + of.address(n) not in self._taken
-            )
+            offset = self._pick(1, one.size + 1, band, partial(self._free, one))
             if offset is not None:
                 return one.address(offset)
         raise ApiError("InternalError", "failed to allocate a serviceIP: range is full")
+
+    def _free(self, one: Range, offset: int) -> bool:
+        return IPS + one.address(offset) not in self._taken
 
     def free_port(self, chosen: dict[int, None]) -> int:
         """A free node port that is not among ``chosen``. Raises ApiError when there is none."""

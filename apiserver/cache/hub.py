@@ -120,6 +120,15 @@ class Caches:
         loose = self._loose.pop(folder, {})
         return caches[0].stored() if caches else [loose[key] for key in sorted(loose)]
 
+    def follow(self, cache: KindCache) -> None:
+        """Show a version that is made elsewhere."""
+        self._by_kind[cache.kind] = cache
+
+    def unfollow(self, cache: KindCache) -> None:
+        """Show it no longer."""
+        self._by_kind.pop(cache.kind, None)
+        cache.end_watches()
+
     def tell(self, kind: Kind[Any], call: Callable[[], None] | None) -> None:
         """Call after changes of a kind's objects (None: no longer), once for what came at once."""
         if call is None:
@@ -307,7 +316,9 @@ class Caches:
         self, kind: Kind[Any], shape: Representation | None, *, initial_end: bool = False
     ) -> Frame:
         """A BOOKMARK at the cache's revision."""
-        meta: dict[str, Any] = {"resourceVersion": str(self.revision)}
+        complete = self.of(kind).complete
+        revision = self.revision if complete is None else complete
+        meta: dict[str, Any] = {"resourceVersion": str(revision)}
         if initial_end:
             meta["annotations"] = {"k8s.io/initial-events-end": "true"}
         body = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta}

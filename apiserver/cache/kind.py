@@ -109,6 +109,8 @@ class KindCache:
         self.triggers = triggers
         self.floor = 0
         """Watches may resume behind this revision, not before it."""
+        self.complete: int | None = None
+        """Up to which revision it is complete; None: as all caches are."""
         self._window = window
         self._convert = convert
         self._all = _Bucket()
@@ -304,7 +306,12 @@ class KindCache:
 
     def stored(self) -> list[KeyValue]:
         """What the store holds of this kind, in key order."""
-        return [KeyValue(e.key, e.raw or e.value, 0, e.revision, 0) for e in self._all.order()]
+        return [self.pair(entry) for entry in self._all.order()]
+
+    @staticmethod
+    def pair(entry: Entry) -> KeyValue:
+        """What the store holds of an object."""
+        return KeyValue(entry.key, entry.raw or entry.value, 0, entry.revision, 0)
 
     def end_watches(self) -> None:
         """Let every watcher know that there is nothing more to see here."""

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from podwire.api import kinds
-from podwire.api.crd import naming
+from podwire.api import conversion, kinds
+from podwire.api.crd import naming, served
 from podwire.api.crd.served import Definition, is_true
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
+from podwire.apiserver import storage
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.extensions import discovery
-from podwire.apiserver.registry import meta
+from podwire.apiserver.extensions.conversion import Follower, converted, refresh
+from podwire.apiserver.registry import apiservices, meta
 from podwire.apiserver.registry.delete import Options, delete
+from podwire.apiserver.storage import Extra
 from podwire.client.counters import Request, User
 from podwire.store import StoreError
 
@@ -51,7 +54,9 @@ class Definitions:
     def __init__(self, server: Apiserver) -> None:
         self._server = server
         self._known: dict[str, _Known] = {}
+        self._followers: dict[Kind[Any], Follower] = {}
         self._waiting: dict[str, None] = {}
+        self._pumping: dict[Kind[Any], None] = {}
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         server.caches.tell(CRD, self._changed)
@@ -104,15 +109,83 @@ class Definitions:
             known.made.terminating = _is_terminating(obj)
             known.made.established = is_true(obj, "Established")
             return
+        self._unfollow(known)
         known.source = source
         known.made = Definition(obj)
         self._server.caches.adopt(known.made.stored)
+        self._server.caches.tell(known.made.stored, lambda: self._objects_changed(known))
 
     def _drop(self, known: _Known) -> None:
+        self._unfollow(known)
         if known.made is not None:
             self._server.caches.tell(known.made.stored, None)
             self._server.caches.release(known.made.stored)
         known.made = known.source = None
+
+    # ------------------------------------------------------------ versions
+
+    async def prepare(self, kind: Kind[Any]) -> None:
+        """See to it that the cache of a custom kind can be read. Raises ApiError."""
+        if kind.custom is None or not kind.custom.by_webhook:
+            return
+        stored = self._server.caches.of(kind.custom.stored)
+        await refresh(self._server, stored)
+        if kind is not kind.custom.stored:
+            follower = self._followers.get(kind)
+            if follower is None:
+                follower = self._followers[kind] = Follower(self._server, kind, stored)
+                self._server.caches.follow(follower.cache)
+            await follower.catch_up()
+
+    async def write(
+        self, kind: Kind[Any], obj: JSON, old: Entry | None, extra: Extra, *, dry_run: bool
+    ) -> Entry:
+        """``storage.write`` of an object in another version than the stored one."""
+        assert kind.custom is not None, f"{kind} is custom"
+        stored = kind.custom.stored
+        if not kind.custom.by_webhook:
+            made = conversion.to_stored(kind, obj)
+            return await storage.write(self._server, stored, made, old, extra, dry_run=dry_run)
+        (made,) = await converted(self._server, stored, [obj])
+        made = served.shown(stored, made)
+        await self.prepare(kind)
+        follower = self._followers[kind]
+        await follower.learn([storage.encode(stored, made)])
+        entry = await storage.write(self._server, stored, made, old, extra, dry_run=dry_run)
+        await follower.catch_up()
+        return entry
+
+    def _objects_changed(self, known: _Known) -> None:
+        """Objects came or went: a definition may be waiting for that, or somebody is watching."""
+        made = known.made
+        if made is None:
+            return
+        if made.terminating:
+            self._schedule(made.name)
+        for kind in made.kinds.values():
+            follower = self._followers.get(kind)
+            if follower is not None and follower.cache.watchers():
+                self._pumping[kind] = None
+                self._schedule("")
+
+    def _unfollow(self, known: _Known) -> None:
+        for kind in known.made.kinds.values() if known.made is not None else ():
+            follower = self._followers.pop(kind, None)
+            if follower is not None:
+                self._server.caches.unfollow(follower.cache)
+
+    async def _pump(self) -> None:
+        """Let those who watch a converted version see what happened."""
+        while self._pumping:
+            kind = next(iter(self._pumping))
+            del self._pumping[kind]
+            follower = self._followers.get(kind)
+            if follower is not None:
+                try:
+                    await follower.catch_up()
+                except ApiError:
+                    follower.cache.end_watches()  # to be asked for again, and refused
+                    raise
 
     # ------------------------------------------------------------ status
 
@@ -134,12 +207,15 @@ class Definitions:
                 except (ApiError, StoreError) as error:
                     self._server.world.log.info("definition waits", name=name, error=str(error))
                     self._server.world.clock.call_later(_RETRY_S, self._schedule, name)
+                if not self._waiting:
+                    await self._register()
         finally:
             self._task = None
 
     async def _settle(self, name: str) -> None:
         """Write the status that a definition should have; see to its end."""
         server = self._server
+        await self._pump()
         entry = server.caches.of(CRD).get("", name)
         if entry is None:
             return
@@ -158,6 +234,22 @@ class Definitions:
         if status is not None:
             await self._patch(entry, {"status": status})
 
+    async def _register(self) -> None:
+        """Keep an APIService for each group version that definitions serve."""
+        wanted = {f"{k.version}.{k.group}": k for k in self._server.kinds.own}
+        found = [
+            entry.name
+            for entry in self._server.caches.of(apiservices.KIND).entries()
+            if entry.view.metadata.labels.get(apiservices.AUTOMANAGED) == "true"
+        ]
+        for name, kind in wanted.items():
+            if name not in found:
+                body = apiservices.for_group(kind.group, kind.version)
+                await self._send("POST", apiservices.KIND.path(), body)
+        for name in found:
+            if name not in wanted:
+                await self._send("DELETE", apiservices.KIND.path("", name))
+
     async def _finish(self, entry: Entry, obj: JSON) -> None:
         """Delete the objects of a definition; without any left let it go."""
         server = self._server
@@ -165,7 +257,6 @@ class Definitions:
         left = 0
         if known is not None and known.made is not None and is_true(obj, "Established"):
             kind = known.made.stored
-            server.caches.tell(kind, lambda: self._schedule(entry.name))
             cache = server.caches.of(kind)
             for instance in list(cache.entries()):
                 if not instance.view.metadata.deletion_timestamp:
@@ -179,13 +270,16 @@ class Definitions:
     async def _patch(self, entry: Entry, patch: JSON) -> None:
         """Change a definition's status as the API server's own controllers do."""
         metadata = {**patch.get("metadata", {}), "resourceVersion": str(entry.revision)}
-        request = Request(
-            "PATCH", CRD.path("", entry.name, "status"), (),
-            {"content-type": "application/merge-patch+json", "user-agent": "kube-apiserver"},
-            msgspec.json.encode({**patch, "metadata": metadata}), _USER,
-        )  # fmt: skip
-        response = await self._server.handle(request)
-        if response.status not in {200, 404, 409}:  # gone, or changed: it will be told
+        path = CRD.path("", entry.name, "status")
+        await self._send("PATCH", path, {**patch, "metadata": metadata})
+
+    async def _send(self, method: str, path: str, body: JSON | None = None) -> None:
+        """A request of the server's own. Raises ApiError; what is gone or changed will be told."""
+        media = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = {"content-type": media, "user-agent": "kube-apiserver"}
+        data = msgspec.json.encode(body) if body is not None else b""
+        response = await self._server.handle(Request(method, path, (), headers, data, _USER))
+        if response.status not in {200, 201, 404, 409}:
             raise ApiError("InternalError", response.body.decode(errors="replace"))
 
 
@@ -201,7 +295,7 @@ def _in_order(made: list[Definition]) -> list[Kind[Any]]:
 
 async def _delete(server: Apiserver, kind: Kind[Any], instance: Entry) -> None:
     try:
-        await delete(server, kind, instance.namespace, instance.name, Options())
+        await delete(server, None, kind, instance.namespace, instance.name, Options())
     except ApiError as error:
         if error.reason != "NotFound":
             raise

@@ -17,6 +17,8 @@ import enum
 import ssl
 from typing import Any, cast
 
+from podwire.client.http1 import PLAIN_STARTS, PLAIN_TO_TLS
+
 BUFFER_BYTES = 64 * 1024
 """How much is read from a socket at once."""
 RECORD_BYTES = 16 * 1024
@@ -97,8 +99,12 @@ class TlsTransport(asyncio.BufferedProtocol, asyncio.Transport):
         except ssl.SSLWantReadError:
             self._send()
             return False
-        except ssl.SSLError:  # an alert says why
-            self._send()
+        except ssl.SSLError:
+            if bytes(self._room[:5]) in PLAIN_STARTS:  # as Go's server tells it, without TLS
+                self._raw.write(PLAIN_TO_TLS)
+                self._raw.close()
+                return False
+            self._send()  # an alert says why
             self.abort()
             return False
         self._send()

@@ -39,6 +39,8 @@ async def handle(server: Apiserver, call: Call) -> Response:
     config = objects.configuration(call)
 
     async def attempt() -> tuple[tuple[Entry, bool], bool]:
+        if call.kind.custom is not None:
+            await server.definitions.prepare(call.kind)
         current = server.caches.of(call.kind).get(call.namespace, call.name)
         if current is None:
             if call.subresource:

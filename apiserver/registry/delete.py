@@ -123,12 +123,19 @@ def options_of(body: JSON) -> Options:
 
 
 async def delete(
-    server: Apiserver, call: Call, kind: Kind[Any], namespace: str, name: str, options: Options
+    server: Apiserver,
+    call: Call | None,
+    kind: Kind[Any],
+    namespace: str,
+    name: str,
+    options: Options,
 ) -> tuple[Entry, bool]:
     """Start or complete a deletion: the object as it is now, and whether it is gone.
 
     The caller has made the cache fresh. An eviction was admitted as what it is; whatever else
-    leads here is admitted as a deletion. Raises ApiError NotFound, Conflict, a plugin's refusal.
+    leads here is admitted as a deletion, but for what the server itself clears away (no ``call``).
+
+    Raises ApiError NotFound, Conflict, a plugin's refusal.
     """
     stored = kinds.stored(kind)
     for attempt in range(_ATTEMPTS):
@@ -138,7 +145,7 @@ async def delete(
         if current is None:
             raise calls.not_found(kind, name)
         check_preconditions(kind, current, options)
-        if not call.subresource and server.admission.handles(stored, "DELETE"):
+        if call is not None and not call.subresource and server.admission.handles(stored, "DELETE"):
             await _admit(server, call, stored, current, options)
         try:
             entry, gone = await _step(server, stored, current, options)

@@ -70,6 +70,8 @@ async def change(
     """
 
     async def attempt() -> tuple[Entry, bool]:
+        if call.kind.custom is not None:
+            await server.definitions.prepare(call.kind)
         current = server.caches.of(call.kind).get(call.namespace, call.name)
         if current is None:
             raise call.not_found()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from ipaddress import ip_network
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from podwire.api import kinds
 from podwire.api.views import Node
@@ -13,12 +14,17 @@ from podwire.client.effects import Effect, Emit, Patch
 def first_free(cluster_cidr: str, mask_size: int, used: Collection[str]) -> str | None:
     """The lowest subnet that no node has; None when the range is exhausted."""
     network = ip_network(cluster_cidr)
-    step = 1 << (network.max_prefixlen - mask_size)
     for index in range(1 << (mask_size - network.prefixlen)):
-        subnet = f"{network.network_address + index * step}/{mask_size}"
+        subnet = _subnet(network, mask_size, index)
         if subnet not in used:
             return subnet
     return None
+
+
+@lru_cache(maxsize=4096)
+def _subnet(network: IPv4Network | IPv6Network, mask_size: int, index: int) -> str:
+    step = 1 << (network.max_prefixlen - mask_size)
+    return f"{network.network_address + index * step}/{mask_size}"
 
 
 def allocate(

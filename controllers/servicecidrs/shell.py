@@ -64,8 +64,8 @@ class ServiceCidrController:
             if item is None:
                 return []
             others = [other for other in self._cidrs.list() if other is not item]
-            held = [address.metadata.name for address in self._addresses.list()]
-            return core.reconcile_cidr(item, others, held, self._world.now_ns())
+            names = [address.metadata.name for address in self._addresses.list()]
+            return core.reconcile_cidr(item, others, names, self._world.now_ns())
         held = self._addresses.by_index("parent", key)
         return core.reconcile(self._services.by_key(key), held)
 

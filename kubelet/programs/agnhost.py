@@ -97,20 +97,23 @@ async def connect(command: Command, args: list[str]) -> int:
     host, colon, port = (words or [""])[0].rpartition(":")
     host = host.strip("[]")
     if not (colon and port.isdigit() and 0 < int(port) < 65536):
-        command.err(f"OTHER: address {(words or [''])[0]}: missing port in address\n")
+        command.err(f"UNKNOWN: address {(words or [''])[0]}: missing port in address\n")
         return 1
     timeout_s = go_duration_s(given.get("timeout", "0s")) or 127.0
-    protocol = given.get("protocol", "tcp").lower()
+    protocol = given.get("protocol", "tcp") or "tcp"
+    if protocol not in {"tcp", "udp"}:
+        told = "not modelled: sctp\n" if protocol == "sctp" else f"Unsupported protocol\n{protocol}"
+        command.err(told)
+        return 1
     found = await names.lookup(command.env, command.image.libc, host)
     if not found.addresses:
         why = "no such host" if found.error in {"NONAME", "NODATA"} else "i/o timeout"
         command.err(f"DNS: lookup {host}: {why}\n")
         return 1
-    if protocol not in {"tcp", "udp"}:
-        command.err(f"OTHER: protocol {protocol} is not modelled\n")
-        return 1
-    one = _connect_tcp if protocol == "tcp" else _connect_udp
-    return await one(command, found.addresses[0], int(port), timeout_s)
+    if protocol == "udp":
+        data = given.get("udp-data", "hostname")
+        return await _connect_udp(command, found.addresses[0], int(port), timeout_s, data)
+    return await _connect_tcp(command, found.addresses[0], int(port), timeout_s)
 
 
 def _words_and_flags(args: list[str]) -> tuple[list[str], Flags]:
@@ -145,11 +148,12 @@ async def _connect_tcp(command: Command, ip: str, port: int, timeout_s: float) -
     return 0
 
 
-async def _connect_udp(command: Command, ip: str, port: int, timeout_s: float) -> int:
-    answer, why = await ask_udp(command, ip, port, b"hostname\n", timeout_s)
-    if answer is not None:
+async def _connect_udp(command: Command, ip: str, port: int, timeout_s: float, data: str) -> int:
+    answer, word, why = await ask_udp(command, ip, port, f"{data}\n".encode(), timeout_s)
+    if answer:
         return 0
-    command.err(f"{why}\n")
+    silent = "No data received from the server. Cannot guarantee the server received the request."
+    command.err(f"{word}: {why}\n" if answer is None else f"OTHER: {silent}\n")
     return 1
 
 

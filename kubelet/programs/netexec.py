@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
+from email.parser import BytesParser
+from email.policy import HTTP
 from urllib.parse import quote
 
 from podwire.client import http1
@@ -13,6 +16,8 @@ from podwire.kubelet.programs.http_echo import flags
 from podwire.kubelet.programs.serving import TERMINATED, Server, in_use
 from podwire.kubelet.shell.command import Command, Pipe, UsageError, input_of
 from podwire.kubelet.shell.tools.date import render
+from podwire.kubelet.shell.tools.sleep import FOREVER_S, go_duration_s
+from podwire.kubelet.text import go_duration
 from podwire.runtime.tasks import first
 
 DIAL_TIMEOUT_S = 5.0
@@ -21,31 +26,35 @@ MAX_TRIES = 100
 
 async def ask_udp(
     command: Command, ip: str, port: int, data: bytes, timeout_s: float
-) -> tuple[bytes | None, str]:
-    """Send one datagram and wait for an answer: (answer, "") or (None, TIMEOUT | REFUSED ...)."""
+) -> tuple[bytes | None, str, str]:
+    """Send one datagram and wait for an answer: (answer, "", "") or (None, TIMEOUT | REFUSED |
+    UNKNOWN, Go's words for the failed read).
+    """
     spec = command.spec
+    where = ""
     try:
         socket = await command.env.sockets.bind_udp(spec.node, spec.netns)
     except OSError as error:
-        return None, f"OTHER: {error.strerror}"
+        return None, "UNKNOWN", f"dial udp {_joined(ip, port)}: {error.strerror}"
     try:
+        where = f"read udp {_joined(spec.pod_ip, socket.local[1])}->{_joined(ip, port)}"
         await socket.send_to(data, ip, port)
         async with asyncio.timeout(timeout_s):
             answer, _, _ = await socket.recv_from()
     except TimeoutError:
-        return None, "TIMEOUT"
+        return None, "TIMEOUT", f"{where}: i/o timeout"
     except ConnectionRefusedError:
-        return None, "REFUSED"
+        return None, "REFUSED", f"{where}: read: connection refused"
     except OSError as error:
-        return None, f"OTHER: {(error.strerror or str(error)).lower()}"
+        return None, "UNKNOWN", f"{where}: read: {(error.strerror or str(error)).lower()}"
     else:
-        return answer, ""
+        return answer, "", ""
     finally:
         socket.close()
 
 
 class NetExec:
-    """The handlers of one netexec."""
+    """The handlers of one netexec; words and codes as upstream's netexec.go has them."""
 
     def __init__(self, command: Command) -> None:
         self.command = command
@@ -53,62 +62,113 @@ class NetExec:
         self.udp_ready = False
         self.over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
+    def log(self, text: str) -> None:
+        """A line of Go's log package."""
+        now = render(self.command.env.clock.now_ns(), "%Y/%m/%d %H:%M:%S")
+        self.command.err(f"{now} {text}\n")
+
     async def answer(self, request: Request) -> Response:
         """Route by path."""
         routes = {
             "/": self._root, "/clientip": self._client_ip, "/dial": self._dial,
             "/echo": self._echo, "/exit": self._exit, "/healthz": self._healthz,
             "/hostName": self._hostname, "/hostname": self._hostname, "/redirect": self._redirect,
-            "/shell": self._shell, "/shutdown": self._exit, "/header": self._header,
-            "/serverport": self._server_port,
+            "/shell": self._shell, "/shutdown": self._shutdown, "/header": self._header,
+            "/serverport": self._server_port, "/upload": self._upload,
         }  # fmt: skip
-        route = routes.get(request.path, self._root)
-        if request.path != "/healthz":
-            self.command.err(f"{request.method} {request.path}\n")
-        return await route(request)
+        return await routes.get(request.path, self._root)(request)
 
     async def _root(self, _request: Request) -> Response:
+        self.log("GET /")
         now = render(self.command.env.clock.now_ns(), "%Y-%m-%d %H:%M:%S.%N +0000 UTC")
         return http1.text(f"NOW: {now}")
 
     async def _client_ip(self, request: Request) -> Response:
-        address, port = request.peer
-        shown = f"[{address}]" if ":" in address else address
-        return http1.text(f"{shown}:{port}")
+        self.log("GET /clientip")
+        return http1.text(_joined(*request.peer))
 
     async def _server_port(self, request: Request) -> Response:
+        self.log("GET /serverport")
         return http1.text(str(request.local[1]))
 
     async def _header(self, request: Request) -> Response:
-        return http1.text(request.header(request.query.get("key", "")))
+        key = request.query.get("key", "")
+        self.log(f"GET /header?key={key}")
+        return http1.text(request.header(key))
 
-    async def _hostname(self, _request: Request) -> Response:
+    async def _hostname(self, request: Request) -> Response:
+        self.log(f"GET {request.path}")
         return http1.text(self.name)
 
     async def _echo(self, request: Request) -> Response:
-        code = request.query.get("code", "200")
-        if not code.isdigit() or not 100 <= int(code) < 600:
-            return http1.text(f"argument 'code' must be integer or empty, got {code!r}\n", 400)
-        return http1.text(request.query.get("msg", ""), int(code))
+        code, message = request.query.get("code", ""), request.query.get("msg", "")
+        self.log(f"GET /echo?msg={message}&code={code}")
+        if code and not _integer(code):
+            return _not_an_integer(code)
+        if code and not 100 <= int(code) < 1000:
+            raise HttpError(f"invalid WriteHeader code {code}")  # Go's server panics and cuts
+        return http1.text(message, int(code or 200))
 
     async def _redirect(self, request: Request) -> Response:
-        code = request.query.get("code", "302")
-        location = request.query.get("location", "/")
-        if not code.isdigit() or not 300 <= int(code) < 400:
-            return http1.text(f"argument 'code' must be integer or empty, got {code!r}\n", 400)
-        return Response(int(code), b"", [("Location", location)])
+        code, location = request.query.get("code", ""), request.query.get("location", "")
+        self.log(f"{request.method} /redirect?msg={location}&code={code}")
+        if code and not _integer(code):
+            return _not_an_integer(code)
+        return Response(int(code or 302), b"", [("Location", location or "/")])
 
     async def _healthz(self, _request: Request) -> Response:
+        self.log("GET /healthz")
         return Response(200 if self.udp_ready else 412)
 
-    async def _exit(self, request: Request) -> Response:
-        code = request.query.get("code", "0")
+    async def _shutdown(self, _request: Request) -> Response:
+        self.log("GET /shutdown")
+        return await self._end(0)
+
+    async def _end(self, code: int) -> Response:
+        """os.Exit: nobody is answered any more."""
         if not self.over.done():
-            self.over.set_result(int(code) % 256 if code.isdigit() else 0)
+            self.over.set_result(code % 256)
+        await self.command.env.clock.sleep(FOREVER_S)
+        raise AssertionError("the process has ended")
+
+    async def _exit(self, request: Request) -> Response:
+        given = {name: request.query.get(name, "") for name in ("wait", "timeout", "code")}
+        self.log(f"GET /exit?code={given['code']}&timeout={given['timeout']}&wait={given['wait']}")
+        spans: dict[str, float] = {}
+        for name in ("timeout", "wait"):
+            try:
+                spans[name] = go_duration_s(given[name]) if given[name] else 0.0
+            except UsageError:
+                return http1.text(
+                    f"argument '{name}' must be a valid golang duration or empty, "
+                    f"got {json.dumps(given[name])}\n"
+                )
+        if given["code"] and not _integer(given["code"]):
+            return http1.text(
+                "argument 'code' must be an integer [0-127] or empty, "
+                f"got {json.dumps(given['code'])}\n"
+            )
+        code = int(given["code"] or 0)
+        self.log(
+            f"Will begin shutdown in {go_duration(int(spans['wait'] * 1e9))}, allowing "
+            f"{go_duration(int(spans['timeout'] * 1e9))} for connections to close, then will "
+            f"exit with {code}"
+        )
+        await self.command.env.clock.sleep(spans["wait"])
+        if not spans["timeout"]:
+            return await self._end(code)
+        self.command.env.clock.call_later(0.01, lambda: self._shut_down(code))
         return Response(200)
+
+    def _shut_down(self, code: int) -> None:
+        """Connections have closed: that some stay until the timeout is not modelled."""
+        self.log("Graceful shutdown completed with: <nil>")
+        if not self.over.done():
+            self.over.set_result(code % 256)
 
     async def _shell(self, request: Request) -> Response:
         text = request.query.get("shellCommand") or request.query.get("cmd") or ""
+        self.log(f"GET /shell?cmd={text}")
         pipe, command = Pipe(), self.command
         inner = Command(
             ["sh"], command.env, command.image, command.runner, command.variables, input_of(b""),
@@ -116,74 +176,149 @@ class NetExec:
         )  # fmt: skip
         code = await command.runner.run_script(text, "sh", [], inner)
         output = pipe.taken().decode(errors="replace")
-        answer = {"output": output, **({"error": f"exit status {code}"} if code else {})}
-        return http1.text(json.dumps(answer), kind="application/json")
+        answer = {"error": f"exit status {code}"} if code else {}
+        if output:
+            answer["output"] = output
+        pairs = " ".join(f"{key}:{value}" for key, value in answer.items())
+        self.log(f"Output: map[{pairs}]")
+        return http1.text(_go_json(answer))
+
+    async def _upload(self, request: Request) -> Response:
+        self.log("GET /upload")
+        data = uploaded(request.header("content-type"), request.body)
+        if data is None:
+            return http1.text(_go_json({"error": "Unable to upload file."}))
+        path = f"/uploads/upload{self.command.env.rng.below(10**9)}"
+        try:
+            await self.command.env.write_file(path, data)
+        except OSError as error:
+            self.log(f"Unable to open file for write: {error}")
+            return http1.text(_go_json({"error": "Unable to open file for write"}))
+        self.log(f"Wrote upload to {path}")
+        return http1.text(_go_json({"output": path}), 201)
 
     # ------------------------------------------------------------------ /dial
 
     async def _dial(self, request: Request) -> Response:
         query = request.query
         host, port = query.get("host", ""), query.get("port", "")
-        word, protocol = query.get("request", ""), query.get("protocol", "http")
-        tries = query.get("tries", "1")
-        if not host or not word or not (port.isdigit() and tries.isdigit()):
-            return http1.text("host, port, request or tries is malformed\n", 400)
-        if protocol not in {"http", "udp"}:
-            return http1.text(f"unsupported protocol: {protocol}\n", 400)
+        word, protocol = query.get("request", ""), query.get("protocol", "")
+        tries = query.get("tries", "")
+        self.log(
+            f"GET /dial?host={host}&protocol={protocol}&port={port}&request={word}&tries={tries}"
+        )
+        if tries and not _integer(tries):
+            why = f"strconv.Atoi: parsing {json.dumps(tries)}: invalid syntax"
+            return http1.text(f"tries parameter is invalid. {why}\n", 400)
+        if not word:
+            return http1.text("request parameter not specified. <nil>\n", 400)
+        if protocol.lower() not in {"", "http", "udp"}:
+            if protocol.lower() == "sctp":
+                return http1.text("not modelled: sctp\n", 501)
+            return http1.text(f"unsupported protocol. {protocol}\n", 400)
+        ip, why = await self._resolved(host.strip("[]"), port)
+        if why:
+            return http1.text(f"host and/or port param are invalid. {why}\n", 400)
         responses: list[str] = []
         errors: list[str] = []
-        for _ in range(min(int(tries), MAX_TRIES)):
-            text, error = await self._dial_once(protocol, host.strip("[]"), int(port), word)
+        text = ""
+        ask = self._dial_udp if protocol.lower() == "udp" else self._dial_http
+        for _ in range(min(int(tries or 1), MAX_TRIES)):
+            text, error = await ask(ip, int(port), word)
             if error:
                 errors.append(error)
             else:
                 responses.append(text)
-        answer: dict[str, list[str]] = {}
-        if responses:
+        answer: dict[str, list[str]] = {"errors": errors} if errors else {}
+        if text:  # the last one's: upstream tells the answers only then
             answer["responses"] = responses
-        if errors:
-            answer["errors"] = errors
-        return http1.text(json.dumps(answer, separators=(",", ":")))
+        return http1.text(_go_json(answer))
 
-    async def _dial_once(self, protocol: str, host: str, port: int, word: str) -> tuple[str, str]:
-        command = self.command
-        found = await names.lookup(command.env, command.image.libc, host)
+    async def _resolved(self, host: str, port: str) -> tuple[str, str]:
+        """An address, or why there is none."""
+        if not port.isdigit() or not 0 < int(port) < 65536:
+            return "", f"address {_joined(host, port)}: invalid port"
+        found = await names.lookup(self.command.env, self.command.image.libc, host)
         if not found.addresses:
             return "", f"lookup {host}: no such host"
-        ip = found.addresses[0]
-        if protocol == "udp":
-            data, why = await ask_udp(command, ip, port, word.encode(), DIAL_TIMEOUT_S)
-            return (data or b"").decode(errors="replace").strip(), why
-        spec = command.spec
-        url = f"http://{host}:{port}/{word}"
+        return found.addresses[0], ""
+
+    async def _dial_udp(self, ip: str, port: int, word: str) -> tuple[str, str]:
+        data, _, why = await ask_udp(self.command, ip, port, word.encode(), DIAL_TIMEOUT_S)
+        if data:
+            return data.decode(errors="replace"), ""
+        return "", f"reading from udp connection failed. err:'{why or '<nil>'}'"
+
+    async def _dial_http(self, ip: str, port: int, word: str) -> tuple[str, str]:
+        command, spec, place = self.command, self.command.spec, _joined(ip, port)
+        url = f"http://{place}/{word}"
         try:
             async with asyncio.timeout(DIAL_TIMEOUT_S):
                 stream = await command.env.sockets.connect(
                     spec.node, spec.netns, ip, port, DIAL_TIMEOUT_S
                 )
                 target = "/" + quote(word, safe="/?=&%")
-                response = await http1.fetch(stream, "GET", target, f"{host}:{port}")
+                response = await http1.fetch(stream, "GET", target, place)
                 await stream.close()
         except TimeoutError:
-            return "", f'Get "{url}": dial tcp {ip}:{port}: i/o timeout'
+            why = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+            return "", f'Get "{url}": {why}'
         except OSError as error:
             why = (error.strerror or str(error)).lower()
-            return "", f'Get "{url}": dial tcp {ip}:{port}: connect: {why}'
+            return "", f'Get "{url}": dial tcp {place}: connect: {why}'
         except HttpError as error:
             return "", f'Get "{url}": {error}'
-        return response.body.decode(errors="replace").strip(), ""
+        return response.body.decode(errors="replace"), ""
 
     async def datagram(self, data: bytes, address: str, port: int) -> bytes:
-        """UDP: hostname, ``echo TEXT``, clientip."""
-        word, _, rest = data.decode(errors="replace").strip().partition(" ")
-        self.command.err(f"Received datagram {word!r} from {address}:{port}\n")
-        if word.lower() == "hostname":
+        """UDP: hostname, ``echo TEXT``, clientip; in small letters, as upstream reads them."""
+        text = data.decode(errors="replace").strip().lower()
+        client = _joined(address, port)
+        if text == "hostname":
+            self.log("Sending udp hostName response")
             return self.name.encode()
-        if word.lower() == "echo":
-            return rest.encode()
-        if word.lower() == "clientip":
-            return f"{address}:{port}".encode()
-        return b"" if not word else b"unknown command"
+        if text.startswith("echo "):
+            self.log(f"Echoing {text[5:]} to UDP client {client}")
+            return text[5:].encode()
+        if text == "clientip":
+            self.log(f"Sending clientip back to UDP client {client}")
+            return client.encode()
+        if text:
+            self.log(f"Unknown UDP command received from {client}: {text}")
+        return b""
+
+
+def uploaded(kind: str, body: bytes) -> bytes | None:
+    """The content of the form's part ``file``; None when there is none."""
+    if not kind.startswith("multipart/form-data"):
+        return None
+    message = BytesParser(policy=HTTP).parsebytes(
+        b"Content-Type: " + kind.encode(errors="replace") + b"\r\n\r\n" + body
+    )
+    for part in message.walk():
+        if part.get_filename() and part.get_param("name", header="content-disposition") == "file":
+            found = part.get_payload(decode=True)
+            return found if isinstance(found, bytes) else None
+    return None
+
+
+def _joined(host: str, port: int | str) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _integer(text: str) -> bool:
+    return text.isascii() and text.removeprefix("-").removeprefix("+").isdigit() and len(text) < 10
+
+
+def _not_an_integer(code: str) -> Response:
+    got = json.dumps(code)
+    return http1.text(f"argument 'code' must be an integer or empty, got {got}\n")
+
+
+def _go_json(value: Mapping[str, object]) -> str:
+    """As Go's encoding/json writes a map: keys in order, nothing that HTML could read."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 async def netexec(command: Command, args: list[str]) -> int:
@@ -194,6 +329,8 @@ async def netexec(command: Command, args: list[str]) -> int:
     if not all(text.lstrip("-").isdigit() for text in [*ports, delay]):
         raise UsageError(f"invalid argument among {' '.join(args)}")
     http_port, udp_port = map(int, ports)
+    if _integer(given.get("sctp-port", "-1")) and int(given.get("sctp-port", "-1")) >= 0:
+        raise UsageError("not modelled: --sctp-port")
     program = NetExec(command)
     async with Server(command) as server:
         try:
@@ -202,11 +339,11 @@ async def netexec(command: Command, args: list[str]) -> int:
             program.udp_ready = True
             await server.http(http_port, program.answer)
         except OSError as error:
-            command.err(f"listen :{http_port}: bind: {in_use(error)}\n")
+            program.log(f"listen tcp :{http_port}: bind: {in_use(error)}")
             return 1
-        command.err(f"Started HTTP server on port {http_port}\n")
+        program.log(f"Started HTTP server on port {http_port}")
         if udp_port > 0:
-            command.err(f"Started UDP server on port {udp_port}\n")
+            program.log(f"Started UDP server on port  {udp_port}")
 
         async def over() -> int:
             return await program.over

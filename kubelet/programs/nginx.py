@@ -69,6 +69,18 @@ class _Site:
         )
         return response
 
+    def plain(self) -> bytes:
+        """What plain HTTP is told on a port of TLS."""
+        why = "The plain HTTP request was sent to HTTPS port"
+        body = (
+            f"<html>\r\n<head><title>400 {why}</title></head>\r\n<body>\r\n"
+            f"<center><h1>400 Bad Request</h1></center>\r\n<center>{why}</center>\r\n"
+            f"<hr><center>{VERSION}</center>\r\n</body>\r\n</html>\r\n"
+        )
+        date = f"{self.now():%a, %d %b %Y %H:%M:%S} GMT"
+        fields = [("Server", VERSION), ("Date", date), ("Content-Type", "text/html")]
+        return http1.encode_response(http1.Response(400, body.encode(), fields), close=True)
+
     def _find(self, request: http1.Request) -> http1.Response:
         if request.method not in {"GET", "HEAD"}:
             return _error(405)
@@ -130,7 +142,7 @@ async def run(command: Command) -> int:
     async with Server(command) as server:
         for port, tls in site.ports:
             try:
-                await server.http(port, site.answer, tls=tls)
+                await server.http(port, site.answer, tls=tls, plain=site.plain)
             except OSError as error:
                 command.err(f"nginx: [emerg] bind() to 0.0.0.0:{port} failed: {in_use(error)}\n")
                 return 1

@@ -48,9 +48,19 @@ class Server:
         self._open.append(listener)
         return listener
 
-    async def http(self, port: int, handler: http1.Handler, *, tls: bool = False) -> None:
-        """Serve HTTP on a port. Raises OSError."""
-        serving = http1.serve(await self.listen(port), handler, tls=tls)
+    async def http(
+        self,
+        port: int,
+        handler: http1.Handler,
+        *,
+        tls: bool = False,
+        plain: Callable[[], bytes] = http1.go_refusal,
+    ) -> None:
+        """Serve HTTP on a port; ``plain``: what plain HTTP is told where TLS is spoken.
+
+        Raises OSError.
+        """
+        serving = http1.serve(await self.listen(port), handler, tls=tls, plain=plain)
         self.tasks.start(serving, name=f"http :{port}")
 
     async def grpc(self, port: int, handler: grpc.Handler) -> None:

@@ -20,6 +20,8 @@ VERBS = {
     "kubectl": "Run the real kubectl against a cluster.",
     "trace": "Walk a packet hop by hop and say why it arrived or died.",
     "compare": "Compare what could be chosen (proxy modes), in virtual time.",
+    "attach": "Put a process of this machine behind a Service.",
+    "detach": "Take it away again.",
     "node": "Run a command on a modelled node.",
     "load": "Make a modelled node of what a real machine's tools printed.",
     "certs": "Issue certificates for a cluster whose rooms are processes.",

@@ -307,12 +307,35 @@ def encode_response(response: Response, *, head_only: bool = False, close: bool 
     return head if head_only else head + response.body
 
 
-async def serve_connection(stream: Stream, handler: Handler, *, tls: bool = False) -> None:
-    """Answer the requests of one connection until either side ends it."""
+PLAIN_TO_TLS = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+"""What Go's net/http tells whoever speaks plain HTTP to its TLS port, before it hangs up."""
+PLAIN_STARTS = (b"GET /", b"HEAD ", b"POST ", b"PUT /", b"OPTIO")
+"""How Go recognizes that (tlsRecordHeaderLooksLikeHTTP)."""
+
+
+def go_refusal() -> bytes:
+    """``PLAIN_TO_TLS``."""
+    return PLAIN_TO_TLS
+
+
+async def serve_connection(
+    stream: Stream,
+    handler: Handler,
+    *,
+    tls: bool = False,
+    plain: Callable[[], bytes] = go_refusal,
+) -> None:
+    """Answer the requests of one connection until either side ends it; ``plain`` is what plain
+    HTTP is told on a port of TLS.
+    """
     reader = Reader(stream)
     try:
         if tls:
             if not await reader.peek(TLS_PREFIX):
+                for start in PLAIN_STARTS:
+                    if await reader.peek(start):
+                        await _say_and_close(stream, plain())
+                        return
                 stream.abort()
                 return
             await reader.line()
@@ -341,7 +364,13 @@ async def _say_and_close(stream: Stream, data: bytes) -> None:
         stream.abort()
 
 
-async def serve(listener: Listener, handler: Handler, *, tls: bool = False) -> None:
+async def serve(
+    listener: Listener,
+    handler: Handler,
+    *,
+    tls: bool = False,
+    plain: Callable[[], bytes] = go_refusal,
+) -> None:
     """Accept and answer until the listener is closed or this task is cancelled."""
     async with Nursery() as connections:
         while True:
@@ -350,12 +379,14 @@ async def serve(listener: Listener, handler: Handler, *, tls: bool = False) -> N
             except OSError:
                 return
             name = f"http {stream.remote[0]}:{stream.remote[1]}"
-            connections.start(_connection(stream, handler, tls=tls), name=name)
+            connections.start(_connection(stream, handler, tls, plain), name=name)
 
 
-async def _connection(stream: Stream, handler: Handler, *, tls: bool) -> None:
+async def _connection(
+    stream: Stream, handler: Handler, tls: bool, plain: Callable[[], bytes]
+) -> None:
     try:
-        await serve_connection(stream, handler, tls=tls)
+        await serve_connection(stream, handler, tls=tls, plain=plain)
     except BaseException:
         stream.abort()
         raise

@@ -43,6 +43,7 @@ from podwire.fabric.sockets import OwnedSockets, SocketLayer
 from podwire.fabric.streams import TcpListener, TcpSocket
 from podwire.fabric.udp import UdpSocket
 from podwire.fabric.wire import NIC, Wire
+from podwire.runtime.history import NoHistory
 from podwire.runtime.ports import Clock, Ids, Rng, TraceLog
 
 ETHERNET_BYTES = 14
@@ -78,6 +79,7 @@ class Fabric:
         self.rng = rng
         self.ids = ids
         self.trace = trace
+        self._recording = not isinstance(trace, NoHistory)
         self.log = log
         self.hosts: dict[str, Host] = {}
         self.world = World()
@@ -212,7 +214,8 @@ class Fabric:
         for command in commands:
             if isinstance(command, NetnsDel):
                 self.sockets.reset_netns(node, command.name)
-            self.trace.record("node", node, facts.of_command(command))
+            if self._recording:
+                self.trace.record("node", node, facts.of_command(command))
             host.kernel.execute(command, now_ns)
             if isinstance(command, LinkAdd | LinkDel) and not command.netns:
                 host.disk.tell(f"{DEVICES}{command.name}")

@@ -188,13 +188,21 @@ class _TcpRelay:
         stream = await self._owner.sockets.connect(
             node, netns, *self._target, timeout_s=CONNECT_TIMEOUT_S
         )
-        try:
-            async with Nursery() as nursery:
-                nursery.start(_inward(reader, stream), name="publication inward")
-                nursery.start(_outward(stream, writer), name="publication outward")
-        except BaseException:
-            stream.abort()
-            raise
+        await join(reader, writer, stream)
+
+
+async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stream: Stream) -> None:
+    """Carry bytes between a real connection and a modelled one until both directions ended.
+
+    Raises OSError; the modelled side is aborted then.
+    """
+    try:
+        async with Nursery() as nursery:
+            nursery.start(_inward(reader, stream), name="inward")
+            nursery.start(_outward(stream, writer), name="outward")
+    except BaseException:
+        stream.abort()
+        raise
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

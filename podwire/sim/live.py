@@ -10,6 +10,7 @@ from podwire.apiserver.certs import Authority, Pair
 from podwire.apiserver.http.server import HttpServer, tls_context
 from podwire.apiserver.http.upgrade import Upgrader
 from podwire.client.counters import User
+from podwire.fabric.attachments import Attachments
 from podwire.fabric.publisher import Publisher
 from podwire.runtime.files import write_private
 from podwire.runtime.tasks import Nursery
@@ -75,6 +76,8 @@ class LiveCluster:
             self.settings.node_names[0],
         )
         self._nursery.start(publisher.run(), name="publisher")
+        attachments = Attachments(self.cluster.room_ctx("attachments"))
+        self._nursery.start(attachments.run(), name="attachments")
 
     async def _listen(self, http: HttpServer, host: str, port: int) -> None:
         before = self._kept.identity.port

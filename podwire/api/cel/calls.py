@@ -252,7 +252,6 @@ def _equality(compiler: Compiler, node: Call) -> Made:
 
 def _short(run: Any, text: str, *, same: bool) -> Any:
     """Equality with a short text: it costs one, or nothing when the other is empty."""
-
     charged = bool(text)
 
     def work(frame: Frame) -> bool:

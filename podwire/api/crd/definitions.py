@@ -236,7 +236,7 @@ def _deprecation(errors: Errors, version: JSON, path: str) -> None:
 def _before(old: JSON | None, name: str) -> JSON | None:
     """The schema that a version had before an update."""
     versions = old["spec"].get("versions") or () if old is not None else ()
-    found = next((version for version in versions if version["name"] == name), {})
+    found: JSON = next((version for version in versions if version["name"] == name), {})
     schema: JSON | None = (found.get("schema") or {}).get("openAPIV3Schema")
     return schema
 

@@ -31,9 +31,12 @@ class Node:
         "fills",
         "has_default",
         "items",
+        "keys",
+        "list_type",
         "nullable",
         "preserve",
         "properties",
+        "unique",
     )
 
     def __init__(self, schema: JSON) -> None:
@@ -61,6 +64,10 @@ class Node:
         """Whether there are defaults below."""
         self.embeds: bool = self.embedded or any(node.embeds for node in below)
         """Whether there are embedded resources here or below."""
+        self.list_type: str = schema.get("x-kubernetes-list-type", "")
+        self.keys: list[str] = schema.get("x-kubernetes-list-map-keys") or []
+        self.unique: bool = self.list_type in {"set", "map"} or any(n.unique for n in below)
+        """Whether there are lists here or below whose items are unique."""
 
 
 def root(schema: JSON) -> Node:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from podwire.api import names
 from podwire.api.crd.coercion import read_metadata
-from podwire.api.crd.nodes import EMBEDDED
+from podwire.api.crd.nodes import EMBEDDED, Node
 from podwire.api.crd.values import NOTHING
 from podwire.api.kinds import Kind
 from podwire.api.status import Cause
@@ -58,8 +58,8 @@ def complaints(
         return errors.causes
     if subresource != "status" and custom.root.embeds:
         embedded(errors, schema, new, "")
-    if custom.unique and (old is None or not _doubles(schema, old)):
-        errors.causes += _doubles(schema, new)
+    if custom.root.unique and (old is None or not _doubles(custom.root, old)):
+        errors.causes += _doubles(custom.root, new)
     if custom.rules is not None:
         if any(cause.reason in _BLOCKING for cause in errors.causes):
             errors.causes.append(
@@ -188,43 +188,42 @@ def _metadata(errors: Errors, value: Any, path: str) -> None:
 # ------------------------------------------------------------------ sets and maps
 
 
-def _doubles(schema: JSON, obj: JSON) -> list[Cause]:
+def _doubles(root: Node, obj: JSON) -> list[Cause]:
     errors = Errors()
-    _unique(errors, schema, obj, "")
+    _unique(errors, root, obj, "")
     return errors.causes
 
 
-def _unique(errors: Errors, schema: JSON, value: Any, path: str) -> None:
-    if isinstance(value, list):
-        kind = schema.get("x-kubernetes-list-type")
-        if kind == "set":
+def _unique(errors: Errors, node: Node, value: Any, path: str) -> None:
+    if value.__class__ is list:
+        if node.list_type == "set":
             for i in _repeated([_identity(item) for item in value]):
                 errors.duplicate(f"{path}[{i}]", value[i])
-        elif kind == "map":
-            _unique_keys(errors, schema, value, path)
-        items = schema.get("items")
-        if isinstance(items, dict):
+        elif node.list_type == "map":
+            _unique_keys(errors, node.keys, value, path)
+        items = node.items
+        if items is not None and items.unique:
             for i, item in enumerate(value):
                 _unique(errors, items, item, f"{path}[{i}]")
-    elif isinstance(value, dict):
-        properties = schema.get("properties") or {}
-        additional = schema.get("additionalProperties")
+    elif value.__class__ is dict:
+        properties, additional = node.properties, node.additional
         for name, item in value.items():
-            if isinstance(additional, dict) and name not in properties:
+            inner = properties.get(name)
+            if inner is not None:
+                if inner.unique:
+                    _unique(errors, inner, item, f"{path}.{name}".removeprefix("."))
+            elif additional is not None and additional.unique:
                 _unique(errors, additional, item, f"{path}[{name}]")
-            elif name in properties:
-                _unique(errors, properties[name], item, f"{path}.{name}".removeprefix("."))
 
 
-def _unique_keys(errors: Errors, schema: JSON, items: list[Any], path: str) -> None:
+def _unique_keys(errors: Errors, names: list[str], items: list[Any], path: str) -> None:
     for i, item in enumerate(items):
         if item is not None and not isinstance(item, dict):
             why = "must be an object for an array of list-type map"
             errors.invalid(f"{path}[{i}]", item, why)
             return
     keys = [
-        {key: item[key] for key in schema.get("x-kubernetes-list-map-keys") or () if key in item}
-        for item in (item or {} for item in items)
+        {key: item[key] for key in names if key in item} for item in (item or {} for item in items)
     ]
     for i in _repeated([_identity(key) for key in keys]):
         errors.duplicate(f"{path}[{i}]", keys[i])

@@ -50,6 +50,11 @@ class Custom:
         """What tables show of it, once somebody asked (apiserver/tables)."""
 
     @property
+    def by_webhook(self) -> bool:
+        """Whether versions are made by a webhook, which has to be asked."""
+        return self.definition.conversion.get("strategy") == "Webhook"
+
+    @property
     def stored(self) -> Kind[Any]:
         """The kind of the version that objects are stored in."""
         return self.definition.stored
@@ -78,11 +83,6 @@ class Custom:
         from podwire.api.cel.rules import compile_rules  # noqa: PLC0415
 
         return compile_rules(self.schema)
-
-    @cached_property
-    def unique(self) -> bool:
-        """Whether the schema has lists whose items are unique."""
-        return _mentions(self.schema, "x-kubernetes-list-type")
 
     # ------------------------------------------------------------ decoding
 
@@ -141,6 +141,8 @@ class Definition:
         )
         self.established = is_true(obj, "Established")
         self.versions: list[JSON] = spec["versions"]
+        self.converted: dict[bytes, bytes] = {}
+        """What a webhook made of values that are stored in other versions than the present one."""
         stored = next(v["name"] for v in self.versions if v.get("storage"))
         made = [
             self._made(version, names, stored)

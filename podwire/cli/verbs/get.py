@@ -73,6 +73,10 @@ def endpoints(name: str, output: str) -> None:
         (title, entry["protocol"], entry["address"] or "<none>", entry["modelled"])
         for title, entry in named
     ]
+    rows += [
+        (f"attached {entry['service']}", entry["protocol"], entry["address"], entry["modelled"])
+        for entry in answer["attached"]
+    ]
     click.echo(table(rows))
     for title, entry in named:
         if entry.get("message"):

@@ -213,9 +213,9 @@ def edit(draft: Draft, verb: str, chain: str, words: tuple[str, ...]) -> None:
         for name in [chain] if chain else draft.names():
             draft.flush(name)
     elif verb in {"-X", "--delete-chain"}:
-        unused = [n for n in draft.names() if n not in BASE_CHAINS[draft.name]]
-        for name in [chain] if chain else unused:
-            draft.delete(name)
+        for name in [chain] if chain else draft.names():
+            if chain or name not in BASE_CHAINS[draft.name]:
+                draft.delete(name)
     elif verb in {"-N", "--new-chain"}:
         draft.new(chain)
     elif verb in {"-P", "--policy"} and words:

@@ -75,7 +75,12 @@ def controllers() -> list[JSON]:
     """The controllers' service accounts, and what they need beside upstream's roles: where
     upstream's write a whole object (update), these patch it.
     """
-    made: list[JSON] = []
+    manager = [subject("User", "system:kube-controller-manager")]
+    made: list[JSON] = [
+        # The token controller is the manager itself; upstream's updates Secrets.
+        role("podwire:controller-manager", [rule([""], ["secrets"], ["patch"])]),
+        binding("podwire:controller-manager", "podwire:controller-manager", manager),
+    ]
     for name in dict.fromkeys(account_of(name) for name, _ in CONTROLLERS):
         if not name:
             continue

@@ -8,6 +8,7 @@ from podwire.client.framed.machines import serve_power
 from podwire.client.framed.methods import Table
 from podwire.client.framed.session import Session
 from podwire.client.framed.sockets import serve_sockets
+from podwire.fabric.attachments import Attachments
 from podwire.fabric.hardware import Fabric
 from podwire.fabric.publisher import Publisher
 from podwire.sim import outside
@@ -60,3 +61,5 @@ async def main(room: RoomProcess) -> None:
         options.doors,
     )
     room.nursery.start(publisher.run(), name="publisher")
+    attachments = Attachments(room.ctx("attachments", fabric=fabric, sockets=fabric))
+    room.nursery.start(attachments.run(), name="attachments")

@@ -236,6 +236,21 @@ def test_a_body_in_yaml_is_logged_as_json(simulate):
     simulate(story)
 
 
+def test_what_admission_says_of_a_request_stands_in_its_line(simulate):
+    """Here the Pod Security Standard that a namespace only audits."""
+
+    async def story(w):
+        label = {"metadata": {"labels": {"pod-security.kubernetes.io/audit": "restricted"}}}
+        await w.client.patch(kinds.NAMESPACE, "default", label)
+        lines = audited(w, [{"level": "Metadata", "omitStages": ["RequestReceived"]}])
+        pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+        await w.client.create(kinds.POD, pod, "default")
+        told = lines.events[-1]["annotations"]["pod-security.kubernetes.io/audit-violations"]
+        assert "allowPrivilegeEscalation != false" in told
+
+    simulate(story)
+
+
 async def test_the_file_is_its_owners_and_is_appended_to(tmp_path):
     """Mode 0600; lines of an earlier life stay."""
     path = tmp_path / "audit.log"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from podwire.apiserver import discovery, openapi
@@ -13,6 +15,7 @@ from tests.samples_crd import definition, widget
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 ADMIN = User("admin", ("system:masters", "system:authenticated"))
+API_SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
 WIDGETS = "/apis/example.com/v1/namespaces/default/widgets"
 
 
@@ -88,7 +91,7 @@ def test_what_a_schema_does_not_know_is_pruned_or_refused(simulate):
 
 
 _OF_TYPE = "in body must be of type"
-REFUSED: dict[str, tuple[dict, str, str]] = {
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "a type": ({"size": "3"}, "spec.size",
                f'Invalid value: "string": spec.size {_OF_TYPE} integer: "string"'),
     "a bound": ({"size": 11}, "spec.size",
@@ -394,8 +397,11 @@ def test_discovery_and_openapi_follow_at_once(simulate):
         assert spec["properties"]["size"]["type"] == "integer"
         swagger = await w.json("GET", "/openapi/v2")
         assert "com.example.v1.WidgetList" in swagger["definitions"]
+        service = await w.json("GET", f"{API_SERVICES}/v1.example.com")
+        assert service["status"]["conditions"][0]["reason"] == "Local"
         await w.raw("DELETE", f"{CRDS}/widgets.example.com")
         await w.env.clock.sleep(0.1)
+        assert (await w.raw("GET", f"{API_SERVICES}/v1.example.com")).status == 404
         groups = (await w.json("GET", "/apis"))["groups"]
         assert "example.com" not in [group["name"] for group in groups]
         assert (await w.raw("GET", "/apis/example.com/v1")).status == 404

@@ -86,9 +86,20 @@ async def test_who_does_not_shake_hands_is_hung_up_on(site, monkeypatch):
 async def test_what_is_no_tls_is_told_so_and_hung_up_on(site):
     async with asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection(*site.http.address)
-        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+        writer.write(b"SSH-2.0-x\r\n" * 3)
         with suppress(ConnectionError):
             assert (await reader.read())[:1] in {b"", b"\x15"}  # an alert
+        writer.close()
+
+
+async def test_plain_http_is_told_that_here_is_https(site):
+    """In the words of Go's server, which kubectl shows."""
+    async with asyncio.timeout(PATIENCE_S):
+        reader, writer = await asyncio.open_connection(*site.http.address)
+        writer.write(b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
+        told = await reader.read()
+        assert told.startswith(b"HTTP/1.0 400 Bad Request\r\n")
+        assert told.endswith(b"\nClient sent an HTTP request to an HTTPS server.\n")
         writer.close()
 
 

@@ -150,6 +150,31 @@ def test_peers_are_programmed_when_they_announce_and_forgotten_when_they_go():
     story(body)
 
 
+def test_of_many_peers_only_those_that_changed_are_programmed():
+    """One moved, one went, one came: the node is told of these, removals first."""
+
+    async def body(env: Env, api: FakeApi, fabric: FakeFabric) -> None:
+        for number in range(1, 7):
+            api.put(kinds.NODE, node(number, announced=number != 1))
+        await env.clock.sleep(1)
+        count = len(fabric.log)
+        moved = node(3)
+        moved["metadata"]["annotations"][core.PREFIX + "public-ip"] = "192.168.0.99"
+        api.put(kinds.NODE, moved)
+        api.remove(kinds.NODE, "node-5")
+        api.put(kinds.NODE, node(7))
+        await env.clock.sleep(1)
+        told = fabric.log[count:]
+        assert [x.dst for x in told if isinstance(x, c.RouteDel)] == [
+            "10.244.3.0/24", "10.244.5.0/24",
+        ]  # fmt: skip
+        assert [x.dst for x in told if isinstance(x, c.FdbReplace)] == [
+            "192.168.0.99", "192.168.0.17",
+        ]  # fmt: skip
+
+    story(body)
+
+
 def test_the_masquerade_chain_is_flannels_and_is_not_doubled_by_a_restart():
     """FLANNEL-POSTRTG in upstream's order; one jump however often the agent starts."""
 

@@ -152,6 +152,11 @@ def test_chains_are_shared_by_kernels_that_differ_elsewhere():
     assert one.tables["filter"]["A"] is two.tables["filter"]["A"]
     assert [rule.text for rule in two.tables["filter"]["CNI"].rules] == ["-s 10.0.1.0/24 -j RETURN"]
     assert list(two.tables["filter"]["INPUT"].jumps) == ["A", "CNI"]
+    for nf in (one, two):
+        lines = [":B - [0:0]", ":A - [0:0]", "-A B -p udp -j ACCEPT", "-D INPUT -j A", "-X A"]
+        restore(nf, text(lines), noflush=True)
+    assert one.tables["filter"]["B"] is two.tables["filter"]["B"]
+    assert "A" not in two.tables["filter"]
 
 
 def test_two_kernels_with_the_same_history_hold_one_table():

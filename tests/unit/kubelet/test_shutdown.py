@@ -1,5 +1,7 @@
 """A node that is shut down with care ends its pods in order."""
 
+import json
+
 from podwire.api import kinds
 from podwire.kubelet.shutdown import POWER_OFF
 
@@ -71,5 +73,28 @@ def test_a_node_without_pods_goes_down_at_once_and_comes_back(simulate):
         await node.pod("q")
         await node.ready("q")
         assert (await node.client.get(kinds.POD, "p", "default")).status.phase == "Failed"
+
+    simulate(story)
+
+
+def test_a_static_pod_runs_again_after_the_boot_and_its_mirror_tells_no_more_of_the_end(simulate):
+    """Reason, message and condition go; the mirror is the same object."""
+
+    async def story(node):
+        spec = {"containers": [{"name": "c", "image": "sleeper"}]}
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "s"}, "spec": spec}
+        data = json.dumps(body).encode()
+        await node.fabric.write_file("node-1", "/etc/kubernetes/manifests/s.json", data)
+        before = await node.ready("s-node-1")
+        await node.streams.run("node-1", POWER_OFF)
+        ended = await node.client.get(kinds.POD, "s-node-1", "default")
+        assert (ended.status.phase, ended.status.reason) == ("Failed", "Terminated")
+        node.kubelet.cancel()
+        await node.env.clock.sleep(1)
+        node.restart()
+        pod = await node.ready("s-node-1")
+        assert pod.metadata.uid == before.metadata.uid
+        assert (pod.status.phase, pod.status.reason, pod.status.message) == ("Running", "", "")
+        assert pod.condition("DisruptionTarget") is None
 
     simulate(story)

@@ -11,6 +11,7 @@ import pytest
 
 from podwire.client import http1
 from podwire.kubelet.programs.host import ProgramHost
+from podwire.kubelet.programs.netexec import uploaded
 from podwire.kubelet.programs.registry import IMAGES, image_of
 from podwire.kubelet.shell.find import find
 from podwire.runtime import sim
@@ -213,7 +214,14 @@ def test_agnhost_netexec() -> None:
             "/hostname": b"web-1",
             "/hostName": b"web-1",
             "/echo?msg=a%20b": b"a b",
-            "/shell?cmd=echo%20hi": b'{"output": "hi\\n"}',
+            "/echo?code=x": b"argument 'code' must be an integer or empty, got \"x\"\n",
+            "/shell?cmd=exit%203": b'{"error":"exit status 3"}',
+            "/dial?host=10.244.1.5&port=8080": b"request parameter not specified. <nil>\n",
+            "/dial?host=nope&port=1&request=x": (
+                b"host and/or port param are invalid. lookup nope: no such host\n"
+            ),
+            "/dial?host=x&port=1&request=x&protocol=gopher": b"unsupported protocol. gopher\n",
+            "/shell?cmd=echo%20hi": b'{"output":"hi\\n"}',
         }.items():
             assert (await world.get(target, 8080)).body == expected
         assert (await world.get("/clientip", 8080)).body.startswith(b"10.244.1.9:")
@@ -221,15 +229,24 @@ def test_agnhost_netexec() -> None:
         assert (await world.get("/echo?msg=x&code=404", 8080)).status == 404
         assert (await world.get("/redirect?code=301&location=/x", 8080)).header("location") == "/x"
         assert await world.ask(b"hostname\n", 8081) == b"web-1"
-        assert await world.ask(b"echo one two", 8081) == b"one two"
+        assert await world.ask(b"echo One two", 8081) == b"one two"
         dial = "/dial?request=hostname&protocol={}&host=10.244.1.5&port={}&tries=2"
         for protocol, port in (("http", 8080), ("udp", 8081)):
             answer = json.loads((await world.get(dial.format(protocol, port), 8080)).body)
             assert answer == {"responses": ["web-1", "web-1"]}
         answer = json.loads((await world.get(dial.format("http", 9), 8080)).body)
-        assert "connection refused" in answer["errors"][0]
-        await world.get("/exit?code=4", 8080)
+        refused = "dial tcp 10.244.1.5:9: connect: connection refused"
+        assert answer == {"errors": [f'Get "http://10.244.1.5:9/hostname": {refused}'] * 2}
+        answer = json.loads((await world.get(dial.format("udp", 9), 8080)).body)
+        assert answer["errors"][0].startswith(
+            "reading from udp connection failed. err:'read udp 10.244.1.5:"
+        )
+        assert (await world.get("/exit?code=4&timeout=5s&wait=1s", 8080)).status == 200
         assert await container.wait() == 4
+        head = b'Content-Disposition: form-data; name="file"; filename="x"'
+        form = b"--b\r\n" + head + b"\r\n\r\nhi\r\n--b--\r\n"
+        assert uploaded("multipart/form-data; boundary=b", form) == b"hi"
+        assert uploaded("text/plain", form) is None
 
     story(body)
 

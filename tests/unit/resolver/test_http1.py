@@ -94,9 +94,11 @@ async def test_what_is_not_http_is_told_so(data: bytes, status: bytes) -> None:
     assert (await talk(data)).startswith(b"HTTP/1.1 " + status)
 
 
-async def test_a_plain_request_to_a_tls_port_is_cut_off() -> None:
+async def test_a_plain_request_to_a_tls_port_is_told_so() -> None:
     """The model keeps the difference between http and https."""
-    assert await talk(b"GET / HTTP/1.1\r\n\r\n", tls=True) == b""
+    told = await talk(b"GET / HTTP/1.1\r\n\r\n", tls=True)
+    assert told.endswith(b"\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
+    assert await talk(b"SSH-2.0-x\r\n", tls=True) == b""
     hello = http1.encode_request("GET", "/", "h", tls_name="h")
     assert (await talk(hello, tls=True)).startswith(b"PODWIRE-TLS ok\r\nHTTP/1.1 200 OK")
     client, server = pair()

@@ -44,7 +44,7 @@ def test_an_empty_folder_is_an_error(tmp_path):
         ({"cni": "cilium"}, "cni: 'cilium' is not modelled; choose flannel or calico"),
         ({"proxy_mode": "userspace"}, "proxy-mode: 'userspace' is not modelled"),
         ({"time_profile": "warp"}, "time-profile"),
-        ({"nodes": 1000}, "nodes: 1000"),
+        ({"nodes": 1001}, "nodes: 1001"),
     ],
 )
 def test_settings_refuse_what_is_not_modelled(options, told):

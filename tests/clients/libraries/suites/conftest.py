@@ -49,9 +49,9 @@ def until():
     return wait
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def gadgets():
-    """A CustomResourceDefinition for the cases of a library: gadgets.lib.example.com."""
+    """A CustomResourceDefinition to create: gadgets.lib.example.com. It is gone afterwards."""
     schema = {
         "type": "object",
         "properties": {
@@ -67,7 +67,7 @@ def gadgets():
         "name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema},
         "subresources": {"status": {}},
     }  # fmt: skip
-    return {
+    yield {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {"name": "gadgets.lib.example.com"},
@@ -78,3 +78,4 @@ def gadgets():
             "versions": [version],
         },
     }
+    kubectl("delete", "crd", "gadgets.lib.example.com", "--ignore-not-found")

@@ -121,27 +121,23 @@ async def test_the_dynamic_client_creates_applies_and_watches(k8s, ns):
 async def test_custom_objects_live(k8s, ns, gadgets):
     name, where = gadgets["metadata"]["name"], ("lib.example.com", "v1", ns, "gadgets")
 
-    async def seen(definitions, wanted):
-        """Watch the definition until an event is as wanted."""
+    async def established(definitions):
         selector = {"field_selector": f"metadata.name={name}"}
         async with asyncio.timeout(60), k8s.watch.Watch() as watching:
             call = definitions.list_custom_resource_definition
             async for event in watching.stream(call, **selector):
                 status = event["raw_object"].get("status", {})
-                states = [(c["type"], c["status"]) for c in status.get("conditions", ())]
-                if wanted in (event["type"], *states):
+                conditions = [(c["type"], c["status"]) for c in status.get("conditions", ())]
+                if ("Established", "True") in conditions:
                     return
 
     async with k8s.client.ApiClient() as api:
         definitions = k8s.client.ApiextensionsV1Api(api)
         custom = k8s.client.CustomObjectsApi(api)
         await definitions.create_custom_resource_definition(gadgets)
-        await seen(definitions, ("Established", "True"))
+        await established(definitions)
         body = {"apiVersion": "lib.example.com/v1", "kind": "Gadget", "metadata": {"name": "g"},
                 "spec": {"size": 1}}  # fmt: skip
         await custom.create_namespaced_custom_object(*where, body)
         listed = await custom.list_namespaced_custom_object(*where)
         assert [item["metadata"]["name"] for item in listed["items"]] == ["g"]
-        gone = asyncio.create_task(seen(definitions, "DELETED"))
-        await definitions.delete_custom_resource_definition(name)
-        await gone

@@ -295,5 +295,3 @@ def test_a_definition_is_established_and_its_objects_live(ns, until, gadgets):
     assert seen.get(name="g", namespace=ns).spec.size == 2
     custom.delete_namespaced_custom_object(*where, "g")
     definitions.delete_custom_resource_definition(name)
-    until(lambda: not [d for d in definitions.list_custom_resource_definition().items
-                       if d.metadata.name == name])  # fmt: skip
