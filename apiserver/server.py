@@ -31,6 +31,7 @@ from podwire.apiserver import (
 )
 from podwire.apiserver.accounts import ServiceAccounts
 from podwire.apiserver.admission import PLUGINS, Chain
+from podwire.apiserver.admission.policies.definitions import AdmissionPolicies
 from podwire.apiserver.admission.webhooks.dispatch import Webhooks
 from podwire.apiserver.allocation.ranges import FOLDER, Ranges, ready_cidrs
 from podwire.apiserver.cache.entry import Entry, Representation
@@ -87,6 +88,7 @@ class Apiserver:
         )
         self.metrics = metrics.Metrics(world.clock)
         self.webhooks: Webhooks = Webhooks(self)
+        self.policies = AdmissionPolicies()
         self.metrics.more.append(self.webhooks.counted.lines)
         self.authenticator = Authenticator({})
         """Who holders of tokens and certificates are; bindings with a wire ask it."""
