@@ -46,7 +46,8 @@ class Constraints:
         body = {"rules": [rule], "matchPolicy": self._policy}
         namespaces = from_json(self._selectors.get("namespaceSelector") or {})
         objects = from_json(self._selectors.get("objectSelector") or {})
-        hook = Hook(self._name, self._name, self._name, body, namespaces, objects)
+        none = Conditions((), ignore=False)
+        hook = Hook(self._name, self._name, self._name, body, namespaces, objects, none)
         return hook, rule.get("resourceNames") or ()
 
     def match(self, review: Review) -> Kind[Any] | None:
