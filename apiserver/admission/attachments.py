@@ -10,7 +10,7 @@ from podwire.api import kinds
 from podwire.apiserver import authorizer, calls
 from podwire.apiserver.admission.chain import Plugin
 from podwire.apiserver.admission.review import Review
-from podwire.apiserver.authorizer import Attributes
+from podwire.apiserver.authorization.attributes import Attributes
 from podwire.client.attached import ANNOTATION, PATH
 
 
