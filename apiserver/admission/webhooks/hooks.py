@@ -28,6 +28,9 @@ EXEMPT = (
 """Kinds of the group that no hook sees, so that a broken one can be removed."""
 
 
+_ALWAYS = Conditions(())
+
+
 @dataclass(frozen=True, slots=True)
 class Hook:
     """One webhook of a configuration; defaults are filled in."""
@@ -39,7 +42,7 @@ class Hook:
     body: JSON
     namespaces: Selector
     objects: Selector
-    conditions: Conditions
+    conditions: Conditions = _ALWAYS
     """What more must be true, as CEL says it."""
 
     @property
