@@ -207,3 +207,14 @@ def test_without_fairness_two_plain_limits_hold(simulate):
         story, enable_priority_and_fairness=False, max_requests_inflight=2,
         max_mutating_requests_inflight=2,
     )  # fmt: skip
+
+
+def test_what_is_made_when_asked_for_takes_one_seat(simulate):
+    """Metrics and component statuses are listed, but kept in no cache."""
+
+    async def story(w):
+        for kind in kinds.COMPUTED:
+            answer = await w.raw("GET", kind.path("default"), user=user("ada"))
+            assert answer.status in {200, 405}, kind
+
+    simulate(story)
