@@ -51,12 +51,18 @@ class NodeDisk:
         return sorted(p for p in self._files if p.startswith(below))
 
     async def write(self, path: str, data: bytes) -> None:
-        """Write a file; the writer sees it at once, others through their own watches."""
+        """Write a file; the writer sees it at once, others through their own watches. Raises
+        OSError (EISDIR, EEXIST, ENOTDIR).
+        """
+        check_place(path, self._files)
         self._files[path] = data
         await self._fabric.write_file(self._node, path, data)
 
     async def remove(self, path: str) -> None:
-        """Remove a file. Raises FileNotFoundError."""
+        """Remove a file; its folder stays. Raises FileNotFoundError."""
         self.read(path)
         del self._files[path]
         await self._fabric.remove_file(self._node, path)
+        folder = kept(path)
+        if folder and not any(known.startswith(folder) for known in self._files):
+            await self.write(folder, b"")
