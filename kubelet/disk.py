@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Mapping
+
 from podwire.client.counters import Fabric
 from podwire.runtime.tasks import Nursery
+
+
+def kept(rel: str) -> str:
+    """The folder that stays when a file or folder is removed; "" for none."""
+    parent = rel.rstrip("/").rpartition("/")[0]
+    return f"{parent}/" if parent else ""
+
+
+def check_place(rel: str, files: Mapping[str, bytes]) -> None:
+    """Whether a file or a folder may lie there. Raises OSError (EISDIR, EEXIST, ENOTDIR)."""
+    bare = rel.rstrip("/")
+    if bare != rel and bare in files:
+        raise FileExistsError(errno.EEXIST, "File exists", rel)
+    if bare == rel and f"{rel}/" in files:
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", rel)
+    while (bare := bare.rpartition("/")[0]) != "":
+        if bare in files:
+            raise NotADirectoryError(errno.ENOTDIR, "Not a directory", rel)
 
 
 class NodeDisk:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from podwire.client.counters import ContainerUser
-from podwire.kubelet.disk import NodeDisk
+from podwire.kubelet.disk import NodeDisk, check_place, kept
 from podwire.runtime.ports import Clock
 
 DIRECTORY_BYTES = 4096
@@ -43,12 +43,6 @@ class Readable(Protocol):
 
     def list(self) -> Iterable[str]:
         """All files as relative paths, and folders that were made."""
-
-
-def kept(rel: str) -> str:
-    """The folder that stays when a file or folder is removed; "" for none."""
-    parent = rel.rstrip("/").rpartition("/")[0]
-    return f"{parent}/" if parent else ""
 
 
 def plain(source: Readable, rel: str) -> Stat:
@@ -366,26 +360,13 @@ class FileView:
         paths = dict.fromkeys(self._layer.list())
         for mount, source in reversed(self._mounts):
             if mount == wanted or mount.startswith(below) or below.startswith(f"{mount}/"):
-                paths.update(dict.fromkeys(f"{mount}/{r}" if r else mount for r in source.list()))
-                if mount not in paths:
-                    paths[f"{mount}/"] = None
+                shown = [f"{mount}/{r}" if r else mount for r in source.list()]
+                paths.update(dict.fromkeys(shown or [f"{mount}/"]))
         return sorted(path for path in paths if path == wanted or path.startswith(below))
 
 
 def _is_folder(source: Source) -> bool:
     return stat.S_ISDIR(source.lstat("").mode)
-
-
-def check_place(rel: str, files: Mapping[str, bytes]) -> None:
-    """Whether a file or a folder may lie there. Raises OSError (EISDIR, EEXIST, ENOTDIR)."""
-    bare = rel.rstrip("/")
-    if bare != rel and bare in files:
-        raise FileExistsError(errno.EEXIST, "File exists", rel)
-    if bare == rel and f"{rel}/" in files:
-        raise IsADirectoryError(errno.EISDIR, "Is a directory", rel)
-    while (bare := bare.rpartition("/")[0]) != "":
-        if bare in files:
-            raise NotADirectoryError(errno.ENOTDIR, "Not a directory", rel)
 
 
 def read_only(what: str) -> OSError:

@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from podwire.client.counters import CapturedFrame, ContainerSpec, NodeInfo, Sockets, ToolResult
-from podwire.kubelet.files import Stat, check_place, kept, plain
+from podwire.kubelet.disk import check_place, kept
+from podwire.kubelet.files import Stat, plain
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.runtime.env import Env
 from tests.unit.programs.flatnet import FlatNet
