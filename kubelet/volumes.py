@@ -178,7 +178,9 @@ class PodVolumes:
             raise MountError(f"error processing PVC {namespace}/{name}: {error}") from None
         place = found.spec.host_path or found.spec.local
         if place is None:
-            raise MountError(f"the source of PersistentVolume {found.metadata.name} is not modelled")
+            raise MountError(
+                f"the source of PersistentVolume {found.metadata.name} is not modelled"
+            )
         path = str(place.get("path", ""))
         await self._disk.mirror(path)
         files = HostFiles(self._disk, path)

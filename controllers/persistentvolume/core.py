@@ -214,10 +214,8 @@ def volume(
     lost = ref is not None and ref.uid and (
         claimed_by is None or claimed_by.metadata.uid != ref.uid
     )  # fmt: skip
-    if ref is None or not ref.uid:
-        phase = "Available"
-    else:
-        phase = "Released" if lost else "Bound"
+    taken = "Released" if lost else "Bound"
+    phase = taken if ref is not None and ref.uid else "Available"
     if not meta.deletion_timestamp:
         effects += _phase(item, phase)
     if lost and item.spec.persistent_volume_reclaim_policy == "Delete":
@@ -303,9 +301,7 @@ def _provision(item: PersistentVolumeClaim, known: StorageClass, node: str) -> I
         return [*effects, Emit(item, "Warning", "ProvisioningFailed", why)]
     effects.append(Emit(item, "Normal", "Provisioning",
         f"External provisioner is provisioning volume for claim {about}"))  # fmt: skip
-    effects.append(
-        Create(kinds.PERSISTENT_VOLUME, _made(item, known, name, node), exists_ok=True)
-    )
+    effects.append(Create(kinds.PERSISTENT_VOLUME, _made(item, known, name, node), exists_ok=True))
     done = f"Successfully provisioned volume {name}"
     return [*effects, Emit(item, "Normal", "ProvisioningSucceeded", done)]
 

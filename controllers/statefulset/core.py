@@ -23,7 +23,13 @@ from podwire.controllers.common import (
     template_json,
 )
 from podwire.controllers.history import HASH, Revisions, template_of
-from podwire.controllers.statefulset.identity import claim_bodies, ordinal, pod_body, retention, start
+from podwire.controllers.statefulset.identity import (
+    claim_bodies,
+    ordinal,
+    pod_body,
+    retention,
+    start,
+)
 
 
 @dataclass(slots=True)

@@ -397,7 +397,8 @@ class Shell:
             for one, target in wanted:
                 path = self.absolute(target)
                 if one.op in {">", ">>"} and folders.exists(path, self.env.list_files):
-                    raise UsageError(f"can't create {target}: Is a directory")
+                    streams.err(f"{self.name}: can't create {target}: Is a directory\n".encode())
+                    return None
             return redirect(streams, wanted, self.absolute, self.env.read_file)
         except (UsageError, ExpansionError) as error:
             streams.err(f"{self.name}: {error}\n".encode())

@@ -61,7 +61,8 @@ def site():
     """Two nodes."""
     cluster = VirtualCluster(ClusterSettings(nodes=2, time_profile="fast"), 0)
     cluster.boot()
-    return cluster
+    yield cluster
+    cluster.close()
 
 
 def claim(site, name):

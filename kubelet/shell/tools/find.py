@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fnmatch
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -181,11 +180,13 @@ async def _delete(command: Command, group: _Group) -> int:
     for shown in reversed(group.found):  # what lies in a folder before it
         path = command.path(shown)
         inside = entries(command, path)
+        why = "Directory not empty" if inside else ""
         try:
-            if inside:
-                raise OSError(errno.ENOTEMPTY, "Directory not empty")
-            await command.env.remove_file(path if inside is None else f"{path}/")
+            if not inside:
+                await command.env.remove_file(path if inside is None else f"{path}/")
         except OSError as error:
+            why = error.strerror or str(error)
+        if why:
             quoted = shown if command.image.busybox else f"cannot delete '{shown}'"
-            status = command.fail(f"{quoted}: {error.strerror or error}")
+            status = command.fail(f"{quoted}: {why}")
     return status
