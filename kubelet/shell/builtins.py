@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from podwire.kubelet.shell import expand, folders, stats
+from podwire.kubelet.shell.arithmetic import ExpansionError
 from podwire.kubelet.shell.flow import Flow
 from podwire.runtime.tasks import first
 
@@ -187,7 +188,7 @@ async def read(shell: Shell, args: list[str], streams: Streams) -> int:
     names = names or ["REPLY"]
     try:
         shell.variables.check(names)
-    except expand.ExpansionError as error:
+    except ExpansionError as error:
         return _fail(shell, streams, f"read: {error}", 2)
     ifs = shell.variables.get("IFS", expand.BLANKS)
     blanks = "".join(c for c in ifs if c in expand.BLANKS)
@@ -325,8 +326,8 @@ async def readonly(shell: Shell, args: list[str], streams: Streams) -> int:
         shell.variables.readonly[name] = None
     if not args:
         for name in sorted(shell.variables.readonly):
-            value = shell.variables.get(name)
-            _say(streams, f"readonly {name}\n" if value is None else f"readonly {name}='{value}'\n")
+            told = f"='{shell.variables[name]}'" if name in shell.variables else ""
+            _say(streams, f"readonly {name}{told}\n")
     return 0
 
 

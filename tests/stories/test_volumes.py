@@ -113,6 +113,24 @@ def test_a_stateful_sets_pod_finds_its_data_again_where_its_volume_is(site):
     assert run(site, "db-0", "cat /data/log/1") == "kept\n"
 
 
+def test_claims_go_when_their_set_shrinks_if_it_says_so(site):
+    """persistentVolumeClaimRetentionPolicy: whenScaled Delete; whenDeleted Retain keeps the rest."""
+    policy = {"whenScaled": "Delete", "whenDeleted": "Retain"}
+    site.apply({**DB, "metadata": {"name": "two", "namespace": "default"},
+                "spec": {**DB["spec"], "replicas": 2,
+                         "persistentVolumeClaimRetentionPolicy": policy}})  # fmt: skip
+    assert site.converge()
+    client = site.cluster.client
+    site.run(client.patch(kinds.STATEFUL_SET, "two", {"spec": {"replicas": 1}}, "default"))
+    assert site.converge()
+    site.sleep(5)
+    site.run(client.delete(kinds.STATEFUL_SET, "two", "default"))
+    assert site.converge()
+    left = [c.metadata.name for c in site.objects(kinds.PERSISTENT_VOLUME_CLAIM)]
+    assert "data-two-0" in left
+    assert "data-two-1" not in left
+
+
 def test_a_claim_waits_for_its_first_consumer_and_says_so(site):
     """kind's class ``standard`` is the default."""
     site.apply(CLAIM)
@@ -149,7 +167,8 @@ def test_a_claim_in_use_is_not_removed_and_its_volume_goes_with_it(site):
     assert site.run(fabric.list_files(node, path))
     site.run(client.delete(kinds.STATEFUL_SET, "db", "default"))
     assert site.converge()
-    assert site.objects(kinds.PERSISTENT_VOLUME_CLAIM)[0].metadata.name == "data"
+    claims = [c.metadata.name for c in site.objects(kinds.PERSISTENT_VOLUME_CLAIM)]
+    assert "data-db-0" not in claims
     site.sleep(30)
     assert name not in [v.metadata.name for v in site.objects(kinds.PERSISTENT_VOLUME)]
     assert not site.run(fabric.list_files(node, f"{path}/"))
