@@ -114,7 +114,7 @@ def test_a_stateful_sets_pod_finds_its_data_again_where_its_volume_is(site):
 
 
 def test_claims_go_when_their_set_shrinks_if_it_says_so(site):
-    """persistentVolumeClaimRetentionPolicy: whenScaled Delete; whenDeleted Retain keeps the rest."""
+    """persistentVolumeClaimRetentionPolicy: whenScaled Delete, whenDeleted Retain."""
     policy = {"whenScaled": "Delete", "whenDeleted": "Retain"}
     site.apply({**DB, "metadata": {"name": "two", "namespace": "default"},
                 "spec": {**DB["spec"], "replicas": 2,
