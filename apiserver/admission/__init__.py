@@ -20,6 +20,7 @@ from podwire.apiserver.admission import (
     resource_quota,
     runtime_class,
     service_account,
+    storage_protection,
 )
 from podwire.apiserver.admission.chain import Chain, Plugin
 from podwire.apiserver.admission.policies import mutating, validating
@@ -35,6 +36,7 @@ PLUGINS: tuple[Plugin, ...] = (
     priority.PLUGIN,
     default_tolerations.PLUGIN,
     default_storage_class.PLUGIN,
+    storage_protection.PLUGIN,
     runtime_class.PLUGIN,
     default_ingress_class.PLUGIN,
     mutating.PLUGIN,

@@ -110,6 +110,7 @@ class StatefulSetSpec(View, frozen=True, kw_only=True):
     min_ready_seconds: int = 0
     ordinals: dict[str, int] | None = None
     volume_claim_templates: list[JSON] = []
+    persistent_volume_claim_retention_policy: dict[str, str] | None = None
 
 
 class StatefulSet(Object, frozen=True, kw_only=True):
