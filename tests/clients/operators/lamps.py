@@ -15,7 +15,7 @@ PORT = int(os.environ.get("PORT", "0"))
 TLS = Path(os.environ.get("TLS", ""))
 
 
-class ByService(kopf.WebhookServer):
+class ByService(kopf.WebhookServer):  # type: ignore[misc]  # kopf lives in the clients' venv
     """kopf's server, told to the API server by its Service instead of by url."""
 
     async def __call__(self, fn):
