@@ -62,6 +62,11 @@ from podwire.cli.serving import Asked, Report, serve_here, serve_processes, wait
 @click.option("--etcd-certfile", default="", metavar="FILE", help="Client certificate for it.")
 @click.option("--etcd-keyfile", default="", metavar="FILE", help="And its key.")
 @click.option(
+    "--encryption-provider-config", default=None, metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Encrypt resources in the store as this file says.",
+)  # fmt: skip
+@click.option(
     "--authorization-mode", default="RBAC", show_default=True,
     help="RBAC; AlwaysAllow lets any identity do everything.",
 )  # fmt: skip
@@ -99,6 +104,7 @@ def command(
     etcd_cafile: str,
     etcd_certfile: str,
     etcd_keyfile: str,
+    encryption_provider_config: Path | None,
     authorization_mode: str,
     audit_policy_file: str,
     audit_log_path: str,
@@ -138,6 +144,9 @@ def command(
         "etcd_cafile": etcd_cafile,
         "etcd_certfile": etcd_certfile,
         "etcd_keyfile": etcd_keyfile,
+        "encryption_provider_config": (
+            encryption_provider_config.absolute() if encryption_provider_config else None
+        ),
     }
     asked = Asked(
         name, options, keeping, port, kubeconfig.write_target(kubeconfig_file, os.environ), seed,
