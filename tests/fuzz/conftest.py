@@ -61,8 +61,8 @@ async def target(site):  # noqa: F811
     site.issuer = issuer
     site.complaints = complaints
     site.told = io.StringIO()
-    """What the server logs, warnings and worse."""
-    log = logger(site.server.world.clock, "warning", site.told)
+    """All that the server logs."""
+    log = logger(site.server.world.clock, "debug", site.told)
     site.server.world = dataclasses.replace(site.server.world, log=log)
     site.http.log = log
     return site

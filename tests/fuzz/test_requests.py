@@ -5,6 +5,7 @@ import sys
 
 from tests.fuzz.door import Door, resident_bytes, still_sound
 from tests.fuzz.requests import Requests
+from tests.unit.apiserver_http.conftest import TOKEN
 
 COUNT = int(os.environ.get("FUZZ_COUNT") or (100_000 if os.environ.get("PODWIRE_SWEEP") else 1_500))
 GROWTH_BYTES = 200 * 2**20
@@ -12,8 +13,8 @@ GROWTH_BYTES = 200 * 2**20
 
 
 async def test_no_request_hurts(target, seed):
-    """Each is answered, none with a 5xx that is not meant; nobody gets in with a spoilt token;
-    what is stored afterwards decodes in every encoding; memory comes back to its level.
+    """Each is answered, none with a 5xx that is not meant; nobody gets in with a spoilt token,
+    and no token is logged; what is stored afterwards decodes in every encoding; memory comes back to its level.
     """
     token = target.issuer.sign(
         {"sub": "system:serviceaccount:default:default", "aud": [target.issuer.name], "exp": 2**33}
@@ -35,5 +36,7 @@ async def test_no_request_hurts(target, seed):
         str(w)[:700] for w in door.wrong[:40]
     )
     assert not target.complaints
+    assert token not in logged
+    assert TOKEN not in logged
     await still_sound(target)
     assert resident_bytes() - before < GROWTH_BYTES

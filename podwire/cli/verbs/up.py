@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from podwire.cli import kubeconfig, state
+from podwire.cli import kubeconfig, modes, state
 from podwire.cli.cluster import name_option
 from podwire.cli.errors import EXIT_NO, EXIT_USAGE, Failure
 from podwire.cli.serving import Asked, Report, serve_here, serve_processes, wait_for_running
@@ -148,9 +148,11 @@ def command(
             encryption_provider_config.absolute() if encryption_provider_config else None
         ),
     }
+    target = kubeconfig.write_target(kubeconfig_file, os.environ)
+    for line in modes.warnings(data_dir, (target, encryption_provider_config)):
+        click.echo(line, err=True)
     asked = Asked(
-        name, options, keeping, port, kubeconfig.write_target(kubeconfig_file, os.environ), seed,
-        wait_s, log_level, Report(ready_fd),
+        name, options, keeping, port, target, seed, wait_s, log_level, Report(ready_fd),
     )  # fmt: skip
     if detach:
         asked.settings()
