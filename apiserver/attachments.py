@@ -1,9 +1,8 @@
 """``podwire attach``: a process outside the model becomes an endpoint of a Service.
 
 POST makes the EndpointSlice that says so, DELETE removes those of a Service; whoever may do the
-one may do the other. The slice leads to the gateway, where the fabric carries bytes out. Because
-that lets the cluster reach this machine's own ports, such slices are guarded (``PLUGIN``): only
-who may POST here may write them, whatever their rights on EndpointSlices are.
+one may do the other. The slice leads to the gateway, where the fabric carries bytes out.
+``admission/attachments.py`` guards such slices.
 """
 
 from __future__ import annotations
@@ -16,12 +15,9 @@ from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.api.views import Service
-from podwire.apiserver import answers, authorizer, calls
-from podwire.apiserver.admission.chain import Plugin
-from podwire.apiserver.admission.review import Review
-from podwire.apiserver.authorizer import Attributes
-from podwire.client.attached import ANNOTATION, MANAGED_BY, PATH, AddressError, parse
-from podwire.client.counters import ANONYMOUS, Fabric, Request, Response
+from podwire.apiserver import answers, calls
+from podwire.client.attached import ANNOTATION, MANAGED_BY, AddressError, parse
+from podwire.client.counters import Fabric, Request, Response
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
@@ -162,21 +158,3 @@ def listing(server: Apiserver) -> list[JSON]:
                     "address": real, "modelled": f"{host}:{port.port}",
                 })  # fmt: skip
     return found
-
-
-# ---------------------------------------------------------------- the guard
-
-
-def _guard(review: Review) -> None:
-    """Raises ApiError Forbidden."""
-    annotations = review.obj["metadata"].get("annotations")
-    if not annotations or ANNOTATION not in annotations:
-        return
-    asked = Attributes(review.user or ANONYMOUS, "post", path=PATH)
-    if not authorizer.authorize(review.server, asked)[0]:
-        why = f'annotation {ANNOTATION}: user "{review.user.name}" cannot post path "{PATH}"'
-        raise calls.forbidden(review.kind, review.name, why)
-
-
-PLUGIN = Plugin("PodwireAttachments", validate=_guard, kinds=(_SLICE,))
-"""podwire's own; upstream has no such plugin."""

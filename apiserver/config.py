@@ -16,6 +16,10 @@ class Config:
     event_ttl_s: float = 3600.0
     min_request_timeout_s: float = 1800.0
     """A watch without timeoutSeconds ends after this up to twice this (seeded)."""
+    enable_priority_and_fairness: bool = True
+    max_requests_inflight: int = 400
+    max_mutating_requests_inflight: int = 200
+    """Together the seats of priority and fairness; without it a limit each (0: none)."""
     enable_admission_plugins: tuple[str, ...] = ()
     """Plugins that run though they are off by default, by upstream's names."""
     disable_admission_plugins: tuple[str, ...] = ()

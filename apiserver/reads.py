@@ -81,10 +81,15 @@ class Reads:
         )  # fmt: skip
         if not server.authorizer.allows(attributes) or not server.caches.settled():
             return None
+        place = server.flowcontrol.of(request.user, "get", kind, "", namespace)
+        if place is not None and place.state.queues.waiting:
+            return None  # others of its level wait for their turn
         entry = folder.cache.get(namespace, name)
         if entry is None or len(data := entry.data) > GZIP_BYTES:
             return None
         response = answers.raw(data)
+        if place is not None:
+            response.headers.update(place.headers)
         server.metrics.read(folder.series, began_ns, len(data))
         return response
 

@@ -31,6 +31,7 @@ from podwire.apiserver import (
 )
 from podwire.apiserver.accounts import ServiceAccounts
 from podwire.apiserver.admission import PLUGINS, Chain
+from podwire.apiserver.admission.policies.definitions import AdmissionPolicies
 from podwire.apiserver.admission.webhooks.dispatch import Webhooks
 from podwire.apiserver.allocation.ranges import FOLDER, Ranges, ready_cidrs
 from podwire.apiserver.cache.entry import Entry, Representation
@@ -39,11 +40,13 @@ from podwire.apiserver.calls import Call
 from podwire.apiserver.config import Config
 from podwire.apiserver.encodings import Protobuf, ProtobufMetadata, rewritten
 from podwire.apiserver.extensions.definitions import Definitions
+from podwire.apiserver.flowcontrol import dumps
+from podwire.apiserver.flowcontrol.control import FlowControl, Refused
 from podwire.apiserver.http.authn import Authenticator
 from podwire.apiserver.negotiation import Accepted
 from podwire.apiserver.reads import Reads
 from podwire.apiserver.registry import install
-from podwire.apiserver.routes import Routes
+from podwire.apiserver.routes import ResourceHandler, Routes
 from podwire.apiserver.tokens import Issuer
 from podwire.apiserver.world import World
 from podwire.client.counters import ANONYMOUS, KubeletStreams, Request, Response, User
@@ -86,6 +89,7 @@ class Apiserver:
         )
         self.metrics = metrics.Metrics(world.clock)
         self.webhooks: Webhooks = Webhooks(self)
+        self.policies = AdmissionPolicies()
         self.metrics.more.append(self.webhooks.counted.lines)
         self.authenticator = Authenticator({})
         """Who holders of tokens and certificates are; bindings with a wire ask it."""
@@ -117,7 +121,9 @@ class Apiserver:
         self._stopping = False
         self._lease = 0
         self._lease_until_ns = 0
-        for route in (*health.ROUTES, *metrics.ROUTES):
+        self.flowcontrol = FlowControl(self)
+        self.metrics.more.append(self.flowcontrol.lines)
+        for route in (*health.ROUTES, *metrics.ROUTES, *dumps.ROUTES):
             self.routes.add(route)
         install(self)
         self.reads = Reads(self)
@@ -194,13 +200,19 @@ class Apiserver:
                 self._demand_path(request)
             if request.method not in route.methods:
                 raise calls.method_not_allowed()
-            return rewritten(request, await route.handler(self, request))
+            return rewritten(
+                request, await self._seated(request, None, partial(route.handler, self, request))
+            )
         call = self._call(request)
         if call is None:
             return rewritten(request, answers.nobody_serves(request.path))
         handler = self.routes.verb(call)
         if handler is None:
             raise calls.method_not_allowed()
+        response = await self._seated(request, call, partial(self._served, call, handler))
+        return response if call.subresource in _OTHERS else rewritten(request, response)
+
+    async def _served(self, call: Call, handler: ResourceHandler) -> Response:
         if call.kind.custom is not None:
             await self.definitions.prepare(call.kind)
         response = await self.metrics.observed(call, handler(self, call))
@@ -209,7 +221,35 @@ class Apiserver:
             warnings = [told, *call.warnings] if told else call.warnings
             texts = [answers.quoted_warning(text) for text in warnings]
             response.headers["warning"] = ", ".join(texts)
-        return response if call.subresource in _OTHERS else rewritten(request, response)
+        return response
+
+    async def _seated(
+        self, request: Request, call: Call | None, serve: Callable[[], Awaitable[Response]]
+    ) -> Response:
+        """The answer once the request has a seat; 429 when it gets none."""
+        control = self.flowcontrol
+        place = control.place(request, call)
+        try:
+            if place is None:
+                counted = control.begin(request, call)
+                try:
+                    return await serve()
+                finally:
+                    control.end(counted)
+            asked = await control.enter(place, call)
+        except Refused as refused:
+            response = answers.text("Too many requests, please try again later.\n", 429)
+            response.headers["retry-after"] = str(refused.retry_s)
+        else:
+            try:
+                response = await serve()
+            except ApiError as error:
+                response = answers.error(error)
+            finally:
+                control.leave(place, asked)
+        if place is not None:
+            response.headers.update(place.headers)
+        return response
 
     def authorized(self, request: Request) -> Call | None:
         """The resource call that a request makes, None when there is no such resource.

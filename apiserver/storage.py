@@ -25,6 +25,10 @@ ADMISSION_READS = frozenset((
     kinds.named("storage.k8s.io/v1", "StorageClass"),
     kinds.named("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"),
     kinds.named("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"),
+    kinds.named("admissionregistration.k8s.io/v1", "MutatingAdmissionPolicy"),
+    kinds.named("admissionregistration.k8s.io/v1", "MutatingAdmissionPolicyBinding"),
+    kinds.named("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy"),
+    kinds.named("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding"),
 ))  # fmt: skip
 """Kinds whose objects decide about others: see ``Caches.decisive``."""
 

@@ -340,6 +340,10 @@ def rooms() -> dict[str, str]:
     return measured()
 
 
+def cel() -> dict[str, str]:
+    """CEL rules."""
+
+
 def crd() -> dict[str, str]:
     """CustomResourceDefinitions and their objects."""
     from benchmarks.definitions import figures as measured  # noqa: PLC0415  only where asked for
@@ -438,6 +442,7 @@ ALL: dict[str, Callable[[], dict[str, str]]] = {
     "kernelcost": kernelcost,
     "store": store,
     "api": api,
+    "cel": cel,
     "webhook": webhook,
     "rooms": rooms,
     "crd": crd,

@@ -135,7 +135,10 @@ _BODIES: dict[str, dict[str, Any]] = {
             "matchConstraints": {"resourceRules": [RULE]},
             "reinvocationPolicy": "Never",
             "mutations": [
-                {"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}},
+                {
+                    "patchType": "JSONPatch",
+                    "jsonPatch": {"expression": "[JSONPatch{op: 'test', path: '/kind', value: 1}]"},
+                },
             ],
         }
     },

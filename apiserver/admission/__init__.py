@@ -7,8 +7,8 @@ is one module with a ``PLUGIN``; ``chain`` runs them. docs/admission.md tells wh
 
 from __future__ import annotations
 
-from podwire.apiserver import attachments
 from podwire.apiserver.admission import (
+    attachments,
     default_ingress_class,
     default_storage_class,
     default_tolerations,
@@ -22,6 +22,7 @@ from podwire.apiserver.admission import (
     service_account,
 )
 from podwire.apiserver.admission.chain import Chain, Plugin
+from podwire.apiserver.admission.policies import mutating, validating
 from podwire.apiserver.admission.review import Review
 from podwire.apiserver.admission.webhooks import dispatch
 
@@ -36,9 +37,9 @@ PLUGINS: tuple[Plugin, ...] = (
     default_storage_class.PLUGIN,
     runtime_class.PLUGIN,
     default_ingress_class.PLUGIN,
-    # MutatingAdmissionPolicy
+    mutating.PLUGIN,
     dispatch.MUTATE,
-    # ValidatingAdmissionPolicy
+    validating.PLUGIN,
     dispatch.VALIDATE,
     resource_quota.PLUGIN,
     attachments.PLUGIN,

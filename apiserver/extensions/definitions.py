@@ -22,7 +22,7 @@ from podwire.apiserver import storage
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.extensions import discovery
 from podwire.apiserver.extensions.conversion import Follower, converted, refresh
-from podwire.apiserver.registry import meta
+from podwire.apiserver.registry import apiservices, meta
 from podwire.apiserver.registry.delete import Options, delete
 from podwire.apiserver.storage import Extra
 from podwire.client.counters import Request, User
@@ -207,6 +207,8 @@ class Definitions:
                 except (ApiError, StoreError) as error:
                     self._server.world.log.info("definition waits", name=name, error=str(error))
                     self._server.world.clock.call_later(_RETRY_S, self._schedule, name)
+                if not self._waiting:
+                    await self._register()
         finally:
             self._task = None
 
@@ -232,6 +234,22 @@ class Definitions:
         if status is not None:
             await self._patch(entry, {"status": status})
 
+    async def _register(self) -> None:
+        """Keep an APIService for each group version that definitions serve."""
+        wanted = {f"{k.version}.{k.group}": k for k in self._server.kinds.own}
+        found = [
+            entry.name
+            for entry in self._server.caches.of(apiservices.KIND).entries()
+            if entry.view.metadata.labels.get(apiservices.AUTOMANAGED) == "true"
+        ]
+        for name, kind in wanted.items():
+            if name not in found:
+                body = apiservices.for_group(kind.group, kind.version)
+                await self._send("POST", apiservices.KIND.path(), body)
+        for name in found:
+            if name not in wanted:
+                await self._send("DELETE", apiservices.KIND.path("", name))
+
     async def _finish(self, entry: Entry, obj: JSON) -> None:
         """Delete the objects of a definition; without any left let it go."""
         server = self._server
@@ -252,13 +270,16 @@ class Definitions:
     async def _patch(self, entry: Entry, patch: JSON) -> None:
         """Change a definition's status as the API server's own controllers do."""
         metadata = {**patch.get("metadata", {}), "resourceVersion": str(entry.revision)}
-        request = Request(
-            "PATCH", CRD.path("", entry.name, "status"), (),
-            {"content-type": "application/merge-patch+json", "user-agent": "kube-apiserver"},
-            msgspec.json.encode({**patch, "metadata": metadata}), _USER,
-        )  # fmt: skip
-        response = await self._server.handle(request)
-        if response.status not in {200, 404, 409}:  # gone, or changed: it will be told
+        path = CRD.path("", entry.name, "status")
+        await self._send("PATCH", path, {**patch, "metadata": metadata})
+
+    async def _send(self, method: str, path: str, body: JSON | None = None) -> None:
+        """A request of the server's own. Raises ApiError; what is gone or changed will be told."""
+        media = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = {"content-type": media, "user-agent": "kube-apiserver"}
+        data = msgspec.json.encode(body) if body is not None else b""
+        response = await self._server.handle(Request(method, path, (), headers, data, _USER))
+        if response.status not in {200, 201, 404, 409}:
             raise ApiError("InternalError", response.body.decode(errors="replace"))
 
 

@@ -66,7 +66,10 @@ class Upgrader:
         async def start() -> ExecSession:
             if call.subresource == "attach":
                 return await podstreams.attach(server, target, stdin=wanted.stdin)
-            return await podstreams.execute(server, target, argv, tty=wanted.tty)
+            session = await podstreams.execute(server, target, argv, tty=wanted.tty)
+            if not wanted.stdin and not wanted.tty:
+                await session.send_stdin(b"")  # /dev/null, as runtimes give; a terminal stays open
+            return session
 
         if websocket.asked_for(request):
             protocol, headers = websocket.accept(request, remotecommand.WEBSOCKET_PROTOCOLS)

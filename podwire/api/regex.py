@@ -10,10 +10,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-import re2
-
-_OPTIONS = re2.Options()
-_OPTIONS.log_errors = False
 _QUICK_LENGTH = 256
 
 
@@ -51,14 +47,18 @@ class Pattern:
     """Finds the pattern anywhere in a text; the answer is only true or not."""
 
     def __init__(self, text: str) -> None:
+        import re2  # noqa: PLC0415  commands that meet no pattern need not wait for it
+
+        options = re2.Options()
+        options.log_errors = False
         try:
-            self._slow = re2.compile(text, _OPTIONS)
+            self._slow = re2.compile(text, options)
         except re2.error as wrong:
             raise RegexError(_in_go(wrong, text)) from None
         self.search = self._slow.search
         if len(text) <= _QUICK_LENGTH:
             # A set of one pattern answers yes or no in a third of the time that a match takes.
-            only = re2.Set.SearchSet(_OPTIONS)
+            only = re2.Set.SearchSet(options)
             only.Add(text)
             only.Compile()
             self.search = only.Match

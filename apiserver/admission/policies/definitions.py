@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from podwire.api.cel.admission import Compiler, Conditions, Expression
-from podwire.api.cel.types import BOOL, NULL, STRING, Type, list_of, struct
+from podwire.api import kinds
+from podwire.api.cel.admission import MUTATIONS, Compiler, Conditions, Expression
+from podwire.api.cel.types import BOOL, NULL, STRING, Type
 from podwire.api.kinds import Kind
 from podwire.api.selectors import from_json
 from podwire.api.view import JSON
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 _ALL = {
     "operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*", "*/*"],
 }  # fmt: skip
-_MUTATIONS: dict[str, Type] = {
-    "JSONPatch": list_of(struct("JSONPatch", {})), "ApplyConfiguration": struct("Object", {}),
-}  # fmt: skip
-_PARTS = {"JSONPatch": "jsonPatch", "ApplyConfiguration": "applyConfiguration"}
 
 
 class Constraints:
@@ -49,7 +46,8 @@ class Constraints:
         body = {"rules": [rule], "matchPolicy": self._policy}
         namespaces = from_json(self._selectors.get("namespaceSelector") or {})
         objects = from_json(self._selectors.get("objectSelector") or {})
-        hook = Hook(self._name, self._name, self._name, body, namespaces, objects)
+        none = Conditions((), ignore=False)
+        hook = Hook(self._name, self._name, self._name, body, namespaces, objects, none)
         return hook, rule.get("resourceNames") or ()
 
     def match(self, review: Review) -> Kind[Any] | None:
@@ -130,16 +128,11 @@ class Policy:
 
     def _mutation(self, spec: JSON) -> tuple[str, Expression]:
         kind = spec.get("patchType") or ""
-        text = (spec.get(_PARTS.get(kind, "")) or {}).get("expression") or ""
-        return kind, self._expression(text, _MUTATIONS.get(kind, BOOL), asks=True)
-
-    def expressions(self) -> list[Expression]:
-        """Every expression, for whoever wants to know what is wrong with them."""
-        found = list(self.compiler.variables.values())
-        for check in self.checks:
-            found += [check.expression, *([check.message] if check.message else [])]
-        found += [expression for _, expression in self.annotations]
-        return found + [expression for _, expression in self.mutations]
+        for part, (name, wanted) in MUTATIONS.items():
+            if name == kind:
+                text = (spec.get(part) or {}).get("expression") or ""
+                return kind, self._expression(text, wanted, asks=True)
+        return kind, self._expression("", BOOL)
 
 
 class Policies:
@@ -179,3 +172,17 @@ class Policies:
                 constraints = Constraints(entry.name, spec.get("matchResources"))
                 bound.bindings.append(Binding(entry.name, spec, constraints))
         return [policy for policy in by_name.values() if policy.bindings]
+
+
+_GROUP = "admissionregistration.k8s.io/v1"
+
+
+class AdmissionPolicies:
+    """The policies of one server."""
+
+    def __init__(self) -> None:
+        names = ("ValidatingAdmissionPolicy", "MutatingAdmissionPolicy")
+        self.validating, self.mutating = (
+            Policies(kinds.named(_GROUP, name), kinds.named(_GROUP, f"{name}Binding"))
+            for name in names
+        )

@@ -12,10 +12,12 @@ from podwire.api.cel.functions.authz import Ask, Decision
 from podwire.api.cel.functions.authz import Question as Asked
 from podwire.api.kinds import Kind
 from podwire.api.view import JSON
-from podwire.apiserver import authorizer, calls
+from podwire.apiserver import calls
 from podwire.apiserver.admission.review import Review
 from podwire.apiserver.admission.webhooks.hooks import Hook, Match
 from podwire.apiserver.admission.webhooks.reviews import Question
+from podwire.apiserver.authorization.attributes import Attributes
+from podwire.apiserver.authorizer import authorize
 from podwire.client.counters import User
 
 
@@ -60,7 +62,9 @@ def _namespace(review: Review) -> JSON | None:
     entry = review.server.caches.of(kinds.NAMESPACE).get("", review.namespace)
     if entry is None:
         raise calls.not_found(kinds.NAMESPACE, review.namespace)
-    return entry.json()
+    found = entry.json()
+    found["metadata"].pop("managedFields", None)
+    return found
 
 
 def _ask(review: Review) -> Ask:
@@ -70,23 +74,21 @@ def _ask(review: Review) -> Ask:
     def ask(asked: Asked) -> Decision:
         found = answers.get(asked)
         if found is None:
-            allowed, reason = authorizer.authorize(review.server, _attributes(review.user, asked))
+            allowed, reason = authorize(review.server, _attributes(review.user, asked))
             found = answers[asked] = Decision(allowed, reason)
         return found
 
     return ask
 
 
-def _attributes(user: User, asked: Asked) -> authorizer.Attributes:
+def _attributes(user: User, asked: Asked) -> Attributes:
     if asked.service_account is not None:
         namespace, name = asked.service_account
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
-        user = User(
-            f"system:serviceaccount:{namespace}:{name}", (*groups, "system:authenticated")
-        )
+        user = User(f"system:serviceaccount:{namespace}:{name}", (*groups, "system:authenticated"))
     if asked.path:
-        return authorizer.Attributes(user, asked.verb, path=asked.path)
-    return authorizer.Attributes(
+        return Attributes(user, asked.verb, path=asked.path)
+    return Attributes(
         user, asked.verb, asked.group, "*", asked.resource, asked.subresource, asked.namespace,
         asked.name,
     )  # fmt: skip

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from podwire.api import kinds
 from podwire.api.cel.admission import Activation, OutOfBudgetError, ShapeError, plain
 from podwire.api.kinds import Kind
 from podwire.api.managed import typed
@@ -20,7 +19,7 @@ from podwire.api.status import ApiError, Cause
 from podwire.api.view import JSON
 from podwire.apiserver import calls
 from podwire.apiserver.admission.chain import Plugin
-from podwire.apiserver.admission.policies.definitions import Binding, Policies, Policy
+from podwire.apiserver.admission.policies.definitions import Binding, Policy
 from podwire.apiserver.admission.policies.inputs import inputs
 from podwire.apiserver.admission.policies.params import ParamsError, collect
 from podwire.apiserver.admission.review import Review
@@ -28,9 +27,6 @@ from podwire.apiserver.admission.webhooks import hooks, reviews
 from podwire.apiserver.admission.webhooks.reviews import Question
 
 NAME = "MutatingAdmissionPolicy"
-_GROUP = "admissionregistration.k8s.io/v1"
-POLICY = kinds.named(_GROUP, NAME)
-BINDING = kinds.named(_GROUP, f"{NAME}Binding")
 
 
 class _FailedError(Exception):
@@ -104,11 +100,13 @@ def _bound(
             activation = Activation(policy.compiler, inputs(question, kind, param))
             try:
                 value, error = activation.evaluate(expression)
-                if error:
-                    raise _FailedError(error)
-                review.obj = _patched(review, kind, shown, patch, value)
+                error = expression.error or error
+                if not error:
+                    review.obj = _patched(review, kind, shown, patch, value)
             except (_FailedError, OutOfBudgetError) as wrong:
-                failed.append(str(wrong))
+                error = str(wrong)
+            if error:
+                failed.append(error)
             question.forget()
         if review.obj != before:
             memory.require_all()
@@ -165,8 +163,3 @@ PLUGIN = Plugin(
     operations=("CREATE", "UPDATE", "DELETE", "CONNECT"),
     subresources=None,
 )
-
-
-def found() -> Policies:
-    """The mutating policies of a server."""
-    return Policies(POLICY, BINDING)

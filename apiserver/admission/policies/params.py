@@ -5,6 +5,7 @@ Source: apiserver pkg/admission/plugin/policy/generic/policy_dispatcher.go (Coll
 
 from __future__ import annotations
 
+from podwire.api import conversion, kinds
 from podwire.api.selectors import from_json
 from podwire.api.view import JSON
 from podwire.apiserver.admission.policies.definitions import Binding, Policy
@@ -21,7 +22,7 @@ def collect(review: Review, policy: Policy, binding: Binding) -> list[JSON | Non
     if wanted is None or reference is None:
         return [None]
     version, name = wanted.get("apiVersion", ""), wanted.get("kind", "")
-    kind = review.server.kinds.get(version, name)
+    kind = review.server.kinds.by_gvk(version, name)
     if kind is None:
         shown = f"&ParamKind{{APIVersion:{version},Kind:{name},}}"
         raise ParamsError(f"paramKind kind `{shown}` not known")
@@ -34,7 +35,7 @@ def collect(review: Review, policy: Policy, binding: Binding) -> list[JSON | Non
     elif reference.get("namespace"):
         what = "paramRef.namespace must not be provided for a cluster-scoped `paramKind`"
         raise ParamsError(what)
-    cache = review.server.caches.of(kind)
+    cache = review.server.caches.of(kinds.stored(kind))
     if reference.get("name"):
         entry = cache.get(namespace, reference["name"])
         entries = [] if entry is None else [entry]
@@ -48,4 +49,9 @@ def collect(review: Review, policy: Policy, binding: Binding) -> list[JSON | Non
     if not entries and reference.get("parameterNotFoundAction") == "Deny":
         what = "no params found for policy binding with `Deny` parameterNotFoundAction"
         raise ParamsError(what)
-    return [{**entry.json(), "apiVersion": version, "kind": name} for entry in entries]
+    found: list[JSON | None] = []
+    for entry in entries:
+        obj = conversion.from_stored(kind, entry.json())
+        obj["metadata"].pop("managedFields", None)
+        found.append({**obj, "apiVersion": version, "kind": name})
+    return found

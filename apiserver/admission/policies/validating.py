@@ -10,14 +10,13 @@ from typing import Any
 
 import msgspec
 
-from podwire.api import kinds
 from podwire.api.cel.admission import Activation, Inputs, OutOfBudgetError
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError, Cause
 from podwire.api.view import JSON
 from podwire.apiserver import calls
 from podwire.apiserver.admission.chain import Plugin
-from podwire.apiserver.admission.policies.definitions import Binding, Check, Policies, Policy
+from podwire.apiserver.admission.policies.definitions import Binding, Check, Policy
 from podwire.apiserver.admission.policies.inputs import inputs
 from podwire.apiserver.admission.policies.params import ParamsError, collect
 from podwire.apiserver.admission.review import Review
@@ -25,9 +24,6 @@ from podwire.apiserver.admission.webhooks import hooks
 from podwire.apiserver.admission.webhooks.reviews import Question
 
 NAME = "ValidatingAdmissionPolicy"
-_GROUP = "admissionregistration.k8s.io/v1"
-POLICY = kinds.named(_GROUP, NAME)
-BINDING = kinds.named(_GROUP, f"{NAME}Binding")
 _CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413, "Invalid": 422}
 _MAX_FAILURES = 50
 _MAX_MESSAGE_BYTES = 5 * 1024
@@ -187,8 +183,3 @@ PLUGIN = Plugin(
     operations=("CREATE", "UPDATE", "DELETE", "CONNECT"),
     subresources=None,
 )
-
-
-def found() -> Policies:
-    """The validating policies of a server."""
-    return Policies(POLICY, BINDING)

@@ -15,7 +15,9 @@ import msgspec
 from podwire.api.patch import PatchError
 from podwire.api.status import ApiError, Cause
 from podwire.api.view import JSON
+from podwire.apiserver import calls
 from podwire.apiserver.admission.chain import Plugin
+from podwire.apiserver.admission.policies.inputs import inputs
 from podwire.apiserver.admission.review import Review
 from podwire.apiserver.admission.webhooks import hooks, reviews
 from podwire.apiserver.admission.webhooks.counted import Counted
@@ -87,7 +89,7 @@ class Webhooks:
         question = Question(review)
         deadline = asyncio.get_running_loop().time() + REQUEST_TIMEOUT_S
         for index, hook in enumerate(found):
-            match = hooks.match(review, hook)
+            match = _matched(question, hook)
             if match is None or (review.reinvoking and hook.uid not in memory.again):
                 continue
             left_s = deadline - asyncio.get_running_loop().time()
@@ -132,8 +134,8 @@ class Webhooks:
 
     async def _validate(self, review: Review, found: Sequence[Hook]) -> None:
         """Ask all at once; of several refusals the first in order counts. Raises ApiError."""
-        matches = [m for hook in found if (m := hooks.match(review, hook)) is not None]
         question = Question(review)
+        matches = [m for hook in found if (m := _matched(question, hook)) is not None]
         if len(matches) == 1:
             await self._asked(question, matches[0], _VALIDATES, 0, REQUEST_TIMEOUT_S)
             return
@@ -220,6 +222,18 @@ class Webhooks:
         except ReviewError as error:
             why = f"{start}: received invalid webhook response: {error}"
             raise _FailedError(why, 503) from None
+
+
+def _matched(question: Question, hook: Hook) -> Match | None:
+    """Whether a write concerns a hook, its matchConditions included. Raises ApiError."""
+    review = question.review
+    match = hooks.match(review, hook)
+    if match is None or not hook.body.get("matchConditions"):
+        return match
+    met, wrong = hook.conditions.match(inputs(question, match.kind, conditions=True))
+    if wrong:
+        raise calls.forbidden(review.kind, review.name, wrong)
+    return match if met else None
 
 
 def _tell(review: Review, hook: Hook, answer: Answer) -> None:

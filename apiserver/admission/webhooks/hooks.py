@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from podwire.api import kinds
+from podwire.api.cel.admission import Conditions
 from podwire.api.kinds import Kind
 from podwire.api.selectors import Selector, from_json
 from podwire.api.view import JSON
@@ -27,6 +28,9 @@ EXEMPT = (
 """Kinds of the group that no hook sees, so that a broken one can be removed."""
 
 
+_ALWAYS = Conditions(())
+
+
 @dataclass(frozen=True, slots=True)
 class Hook:
     """One webhook of a configuration; defaults are filled in."""
@@ -38,16 +42,13 @@ class Hook:
     body: JSON
     namespaces: Selector
     objects: Selector
+    conditions: Conditions = _ALWAYS
+    """What more must be true, as CEL says it."""
 
     @property
     def ignores_failures(self) -> bool:
         """Whether writes go on when the hook cannot be asked."""
         return bool(self.body.get("failurePolicy") == "Ignore")
-
-    @property
-    def conditions(self) -> Sequence[JSON]:
-        """What more must be true, as CEL says it."""
-        return self.body.get("matchConditions") or ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,9 @@ class Hooks:
         entries = server.caches.of(self._kind).entries()
         if not entries:
             return ()
-        if entries != self._seen:
+        if entries is not self._seen:
             self._hooks = tuple(hook for entry in entries for hook in _read(entry))
-            self._seen = list(entries)
+            self._seen = entries
         return self._hooks
 
 
@@ -88,7 +89,9 @@ def _read(entry: Entry) -> list[Hook]:
         uid = f"{entry.name}/{name}/{number}"
         namespaces = from_json(body.get("namespaceSelector") or {})
         objects = from_json(body.get("objectSelector") or {})
-        found.append(Hook(entry.name, name, uid, body, namespaces, objects))
+        ignore = body.get("failurePolicy") == "Ignore"
+        conditions = Conditions(body.get("matchConditions") or (), ignore=ignore)
+        found.append(Hook(entry.name, name, uid, body, namespaces, objects, conditions))
     return found
 
 

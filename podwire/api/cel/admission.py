@@ -30,7 +30,7 @@ from podwire.api.cel.types import (
     map_of,
     struct,
 )
-from podwire.api.cel.values import CelError, Duration, EvalError, Made, Timestamp, type_name
+from podwire.api.cel.values import CelError, Duration, EvalError, Structure, Timestamp, type_name
 from podwire.api.view import JSON
 
 BUDGET = 10_000_000
@@ -133,6 +133,13 @@ class _Objects(Mapping[str, Type]):
 _OBJECTS = _Objects()
 
 
+MUTATIONS: dict[str, tuple[str, Type]] = {
+    "jsonPatch": ("JSONPatch", list_of(struct("JSONPatch", {}))),
+    "applyConfiguration": ("ApplyConfiguration", struct("Object", {})),
+}
+"""Where a mutation's expression stands, its patchType, and the type that it has to give."""
+
+
 @dataclass(frozen=True, slots=True)
 class Expression:
     """One compiled expression; ``error`` is why there is no program."""
@@ -186,9 +193,7 @@ class Compiler:
             self.variables[name] = made
             self._fields[name] = Field(name, one)
 
-    def compile(
-        self, text: str, *returns: Type, authorizer: bool | None = None
-    ) -> Expression:
+    def compile(self, text: str, *returns: Type, authorizer: bool | None = None) -> Expression:
         """Compile an expression that gives one of some types (any, when none are told).
 
         ``authorizer``: whether it may ask the authorizer, where that differs from the others.
@@ -395,7 +400,7 @@ def plain(value: Any, path: str = "") -> Any:
             return int(value)
         case list():
             return [plain(item, path) for item in value]
-        case Made():
+        case Structure():
             name = value.type_name
             if path and name != path:
                 expected = f'"{path}", which matches field name path from root Object type'

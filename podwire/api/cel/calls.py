@@ -237,7 +237,7 @@ def _equality(compiler: Compiler, node: Call) -> Made:
         return (lambda frame: left(frame) != right(frame)), static + 1
     if kinds == {"string"}:
         for side, run in ((other, left), (one, right)):
-            if isinstance(side, Literal) and 0 < len(side.value) <= 10:
+            if isinstance(side, Literal) and len(side.value) <= 10:
                 return _short(run, side.value, same=same), static
     if kinds & {"opaque"} and not kinds & {"dyn"} and "optional_type" not in one.type.name:
         return (lambda frame: equal(left(frame), right(frame)) is same), static + 1
@@ -252,14 +252,15 @@ def _equality(compiler: Compiler, node: Call) -> Made:
 
 def _short(run: Any, text: str, *, same: bool) -> Any:
     """Equality with a short text: it costs one, or nothing when the other is empty."""
+    charged = bool(text)
 
     def work(frame: Frame) -> bool:
         try:
             value = run(frame)
         except CelError:
-            frame[SPENT] += 1
+            frame[SPENT] += charged
             raise
-        if value:
+        if value and charged:
             frame[SPENT] += 1
         return (value == text) is same
 

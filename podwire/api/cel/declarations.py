@@ -161,7 +161,7 @@ def _object(schema: Mapping[str, Any], name: str) -> Type | None:
 
 def field_of(one: Type, name: str) -> Field | None:
     """A declared field by its name in an expression; keywords need not be escaped there."""
-    fields = one.fields or {}
+    fields: Mapping[str, Field] = {} if one.fields is None else one.fields
     found = fields.get(name)
     return fields.get(f"__{name}__") if found is None and name in _RESERVED else found
 

@@ -37,8 +37,8 @@ from podwire.api.cel.values import (
     CelError,
     CostError,
     EvalError,
-    Made,
     Optional,
+    Structure,
     TypeValue,
     no_overload,
 )
@@ -288,7 +288,7 @@ class Compiler:
                         entries[name] = item.value
                 else:
                     entries[name] = item
-            return Made(entries, node.type.name)
+            return Structure(entries, node.type.name)
 
         return work, static
 

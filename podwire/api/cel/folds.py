@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from podwire.api.cel.evaluator import Compiler, Frame, Made, Run
 
 SPENT, LIMIT = 0, 1
+_ITERABLE = (list, dict)
 _GO_TYPES = {
     str: "types.String", int: "types.Int", float: "types.Double", bool: "types.Bool",
     bytes: "types.Bytes", type(None): "types.Null",
@@ -51,7 +52,7 @@ def compile(compiler: Compiler, node: Fold) -> Made:  # noqa: A001 - the room's 
 
 
 def _over(value: Any) -> Iterable[Any]:
-    if isinstance(value, list | dict):
+    if isinstance(value, _ITERABLE):
         return value
     shown = _GO_TYPES.get(type(value), type(value).__name__)
     raise CelError(f"got '{shown}', expected iterable type")
@@ -72,7 +73,7 @@ def _singles(source: Run, first: int) -> Run:
 def _pairs(source: Run, first: int, second: int) -> Run:
     def rounds(frame: Frame) -> Iterator[bool]:
         value = source(frame)
-        if not isinstance(value, list | dict):
+        if not isinstance(value, _ITERABLE):
             raise CelError(f"unsupported comprehension range type: {type(value).__name__}")
         left = len(value)
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):

@@ -88,7 +88,7 @@ class TypeValue:
         return hash(self.name)
 
 
-class Made(dict[str, Any]):
+class Structure(dict[str, Any]):
     """A structure that an expression made, with the name of its type."""
 
     __slots__ = ("type_name",)
@@ -182,9 +182,12 @@ def no_overload() -> CelError:
     return CelError("no such overload")
 
 
+_SIZED = (str, list, dict, bytes)
+
+
 def size_of(value: Any) -> int:
     """What ``size()`` says of a value, and 1 for those that have none (for costs)."""
-    if isinstance(value, str | list | dict | bytes):
+    if isinstance(value, _SIZED):
         return len(value)
     if type(value) is Optional and value is not NONE:
         return size_of(value.value)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 from podwire.api import names
-from podwire.api.cel import rules
 from podwire.api.crd import defaultrules, naming, schemarules, structural
 from podwire.api.crd.served import is_true
 from podwire.api.validation.extension import client_config
@@ -275,6 +274,9 @@ def _schema(
     if unfit and len(errors.causes) == before:
         errors.invalid(path, "", unfit)
     if len(errors.causes) == before:
+        # CEL imports validation's words, and most who import validation never see a definition
+        from podwire.api.cel import rules  # noqa: PLC0415
+
         rules.check(schema, path, errors, old)
 
 

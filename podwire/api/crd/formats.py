@@ -7,11 +7,9 @@ pkg/validation/strfmt and govalidator (what they mean).
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Callable
 from datetime import date
-from email.utils import parseaddr
 from functools import cache
 from typing import Any
 
@@ -55,10 +53,22 @@ def pattern_error(pattern: str) -> str:
         told = error.args[0]
         why = told.decode(errors="replace") if isinstance(told, bytes) else str(told)
         what, _, where = why.partition(": ")
-        return (
-            f"error parsing regexp: {what}: `{where}`" if where else f"error parsing regexp: {what}"
-        )
+        what = _IN_GO.get(what, what)
+        return f"error parsing regexp: {what}" + (f": `{where}`" if where else "")
     return ""
+
+
+_IN_GO = {
+    "missing ]": "missing closing ]",
+    "missing )": "missing closing )",
+    "no argument for repetition operator": "missing argument to repetition operator",
+    "invalid repetition size": "invalid repeat count",
+    "bad repetition operator": "invalid nested repetition operator",
+    "invalid perl operator": "invalid or unsupported Perl syntax",
+    "invalid named capture group": "invalid named capture",
+    "trailing \\": "trailing backslash at end of expression",
+}
+"""Where the two libraries word an error differently. Source: Go's regexp/syntax (ErrorCode)."""
 
 
 def _matching(pattern: str, flags: int = 0) -> Check:
@@ -124,10 +134,15 @@ def _uri(text: str) -> bool:
     return " " not in authority and re.fullmatch(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?", host) is not None
 
 
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
+_DOTTED = rf"{_ATOM}(\.{_ATOM})*"
+_ADDRESS = rf'({_DOTTED}|"([^"\\\r\n]|\\.)*")@({_DOTTED}|\[[^\]\s]*\])'
+_MAILBOX = re.compile(rf'\s*({_ADDRESS}|("[^"]*"|[^<>@",]*)<{_ADDRESS}>)\s*')
+
+
 def _email(text: str) -> bool:
-    name, address = parseaddr(text, strict=False)
-    local, at, domain = address.rpartition("@")
-    return not name and bool(at and local and domain) and " " not in address
+    """As net/mail.ParseAddress: an address, with a name before it or without."""
+    return _MAILBOX.fullmatch(text) is not None
 
 
 def _mac(text: str) -> bool:
@@ -144,7 +159,7 @@ def _mac(text: str) -> bool:
 def _base64(text: str) -> bool:
     try:
         base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one; so are characters that are no ASCII
         return False
     return bool(text)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from podwire.api.cel.rules import Rules, compile_rules
 from podwire.api.crd import objects, ownership
 from podwire.api.crd.coercion import coerced, fill, read_metadata
 from podwire.api.crd.nodes import Node, root
@@ -19,9 +18,11 @@ from podwire.api.structure import StructureError, check_depth, describe
 from podwire.api.view import JSON
 from podwire.api.views import Object
 
+if TYPE_CHECKING:
+    from podwire.api.cel.rules import Rules
+
 MAX_DEPTH = 100
 """How deep custom objects may nest."""
-_TERMINATING_VERBS = ("delete", "deletecollection", "get", "list", "watch")
 _PART_VERBS = ("get", "patch", "update")
 
 
@@ -77,6 +78,9 @@ class Custom:
         """The schema's rules in CEL, None when it has none."""
         if self.schema is None or not _mentions(self.schema, "x-kubernetes-validations"):
             return None
+        # CEL imports validation's words, which import the rules of definitions
+        from podwire.api.cel.rules import compile_rules  # noqa: PLC0415
+
         return compile_rules(self.schema)
 
     # ------------------------------------------------------------ decoding
@@ -164,7 +168,7 @@ class Definition:
             Object, self.group, custom.version, self.kind, self.plural, names["singular"],
             self.namespaced, tuple(names.get("shortNames") or ()),
             tuple(names.get("categories") or ()),
-            _TERMINATING_VERBS if self.terminating else ALL_VERBS, parts, True, False,
+            ALL_VERBS, parts, True, False,
             f"{self.group}/{stored}/{self.kind}", names["listKind"], custom,
         )  # fmt: skip
 

@@ -388,17 +388,19 @@ def _equal(value: Any, allowed: Any) -> bool:
 
 def go_number(value: float) -> str:
     """A float64 as Go's %v prints it."""
-    if value.__class__ is int:
-        value = float(value)
+    value = float(value)
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else str(value)
-    text = repr(value)
-    exponent = math.floor(math.log10(abs(value)))
-    if -5 < exponent < 21:
-        return f"{value:f}".rstrip("0").rstrip(".") if "e" in text else text.removesuffix(".0")
-    mantissa, _, power = f"{value:e}".partition("e")
-    digits = repr(value).partition("e")[0]
-    return f"{digits if 'e' in text else mantissa}e{power}"
+    digits = power = ""
+    for places in range(17):  # the shortest text that is the same number
+        digits, _, power = f"{value:.{places}e}".partition("e")
+        if float(f"{digits}e{power}") == value:
+            break
+    exponent = int(power)
+    if not -5 < exponent < 6:
+        return f"{digits}e{power}"
+    behind = len(digits.partition(".")[2]) - exponent
+    return f"{value:.{max(0, behind)}f}"
 
 
 def _bound(value: float, bound: float) -> str:

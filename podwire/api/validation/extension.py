@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from podwire.api import names
 from podwire.api.validation import meta
 from podwire.api.validation.field import Errors
+from podwire.api.validation.policies import check_expressions
 from podwire.api.view import JSON
 
 _OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
@@ -207,9 +208,10 @@ def _conditions(errors: Errors, path: str, conditions: list[JSON]) -> None:
         seen[name] = None
 
 
-def check_admission_policy(errors: Errors, new: JSON, _old: JSON | None) -> None:
+def check_admission_policy(errors: Errors, new: JSON, old: JSON | None) -> None:
     """A Validating- or MutatingAdmissionPolicy."""
     spec = new["spec"]
+    check_expressions(errors, new, old)
     if not spec.get("failurePolicy"):
         errors.required("spec.failurePolicy")
     else:

@@ -1,9 +1,9 @@
 """What an API server makes by itself when it starts: priority classes, flow schemas and priority
 levels, the default ServiceCIDR, and an APIService for each group version that it serves.
 
-Requests are not queued by flow schemas here: they are stored and shown. Source: apiserver
-pkg/apis/flowcontrol/bootstrap (default.go), kubernetes pkg/apis/scheduling (helpers.go),
-pkg/controlplane/controller/defaultservicecidr and pkg/controlplane/apiserver/aggregator.go.
+Source: apiserver pkg/apis/flowcontrol/bootstrap (default.go), kubernetes pkg/apis/scheduling
+(helpers.go), pkg/controlplane/controller/defaultservicecidr and
+pkg/controlplane/apiserver/aggregator.go.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -14,6 +16,7 @@ from tests.samples_crd import definition, widget
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 ADMIN = User("admin", ("system:masters", "system:authenticated"))
+API_SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
 WIDGETS = "/apis/example.com/v1/namespaces/default/widgets"
 
 
@@ -395,8 +398,11 @@ def test_discovery_and_openapi_follow_at_once(simulate):
         assert spec["properties"]["size"]["type"] == "integer"
         swagger = await w.json("GET", "/openapi/v2")
         assert "com.example.v1.WidgetList" in swagger["definitions"]
+        service = await w.json("GET", f"{API_SERVICES}/v1.example.com")
+        assert service["status"]["conditions"][0]["reason"] == "Local"
         await w.raw("DELETE", f"{CRDS}/widgets.example.com")
         await w.env.clock.sleep(0.1)
+        assert (await w.raw("GET", f"{API_SERVICES}/v1.example.com")).status == 404
         groups = (await w.json("GET", "/apis"))["groups"]
         assert "example.com" not in [group["name"] for group in groups]
         assert (await w.raw("GET", "/apis/example.com/v1")).status == 404
@@ -443,5 +449,27 @@ def test_a_patch_to_another_type_is_invalid(simulate, wrong):
         await w.raw("POST", WIDGETS, widget(parts=[{"name": "a"}], labels={"a": "b"}))
         answer = await w.raw("PATCH", f"{WIDGETS}/w", wrong, "application/merge-patch+json")
         assert answer.status == 422
+
+    simulate(story)
+
+
+def test_a_server_that_starts_again_goes_on_with_a_definition_s_end(simulate):
+    """Objects of a definition that is going can still be changed, so that they can go."""
+
+    async def story(w):
+        await install(w)
+        held = widget("held")
+        held["metadata"]["finalizers"] = ["example.com/wait"]
+        await w.raw("POST", WIDGETS, held)
+        await w.raw("DELETE", f"{CRDS}/widgets.example.com")
+        await w.env.clock.sleep(0.1)
+        w.server.stop()
+        w.server = Apiserver(w.env, w.store, Config())
+        await w.server.start()
+        patch = {"metadata": {"finalizers": None}}
+        media = "application/merge-patch+json"
+        assert (await w.raw("PATCH", f"{WIDGETS}/held", patch, content_type=media)).status == 200
+        await w.env.clock.sleep(0.1)
+        assert (await w.raw("GET", f"{CRDS}/widgets.example.com")).status == 404
 
     simulate(story)

@@ -425,3 +425,32 @@ def test_a_hook_on_a_service_needs_an_endpoint(simulate):
         assert answer["message"].endswith(f"{url}: dial tcp {at}: connect: connection refused")
 
     simulate(story)
+
+
+def test_match_conditions_say_which_writes_a_hook_is_asked_about(simulate):
+    """One that cannot be evaluated refuses the write, or is no match where failures are ignored."""
+
+    async def story(w):
+        hooks = Hooks(w, a=allow, b=allow)
+        wanted = [
+            {"name": "named", "expression": "object.metadata.name.startsWith('x')"},
+            {"name": "other", "expression": "request.userInfo.username != 'robot'"},
+        ]
+        await hooks.install(VALIDATING, "a", matchConditions=wanted)
+        await w.config_map("y")
+        assert hooks.names == []
+        await w.config_map("x1")
+        assert hooks.names == ["a"]
+        broken = [{"name": "broken", "expression": "object.data.missing == 'x'"}]
+        await hooks.install(VALIDATING, "b", configuration="b", matchConditions=broken)
+        answer = await w.json("POST", CONFIG_MAP.path("default"), {"metadata": {"name": "z"}})
+        assert answer["reason"] == "Forbidden"
+        assert "no such key" in answer["message"]
+        await w.client.delete(VALIDATING, "b", "")
+        await hooks.install(
+            VALIDATING, "b", configuration="b", matchConditions=broken, failurePolicy="Ignore"
+        )
+        await w.config_map("z")
+        assert hooks.names == ["a"]
+
+    simulate(story)

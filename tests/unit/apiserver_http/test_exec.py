@@ -93,11 +93,21 @@ async def test_version_four_knows_no_close(site):
         await received(socket)
 
 
-async def test_without_stdin_nothing_is_passed_on(site):
-    """stdin=true was not asked: channel 0 is ignored, a resize too."""
+async def test_without_stdin_a_command_reads_its_end_at_once(site):
+    """stdin=true was not asked: nothing of channel 0 is passed on, no resize, just the end."""
     async with running(site, V5, "") as (socket, command):
         await socket.send_bytes(b"\x00text")
         await socket.send_bytes(b'\x04{"Width":80,"Height":24}')
+        await socket.ping()
+        command.exit(0)
+        await received(socket)
+    assert command.stdin.get_nowait() == b""
+    assert command.stdin.empty()
+
+
+async def test_a_terminal_nobody_types_into_stays_open(site):
+    """kubectl exec -t without -i: a shell waits for ever at its prompt."""
+    async with running(site, V5, "&tty=true") as (socket, command):
         await socket.ping()
         command.exit(0)
         await received(socket)

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from podwire.api.cel.types import UNBOUNDED
-from podwire.api.cel.values import Optional, SetList, size_of
+from podwire.api.cel.values import Optional, size_of
 
 TENTH = 0.1
 QUARTER = 0.25
@@ -129,6 +129,9 @@ def sets_both(args: tuple[Any, ...], _: Any) -> int:
     return size_of(args[0]) * size_of(args[1]) * 2 + 1
 
 
+_PLAIN = (str, bytes, list, dict, int, float, Optional, type(None))
+
+
 def is_plain(value: Any) -> bool:
     """Whether a value's equality costs what its size says: not those of Kubernetes' own types."""
-    return isinstance(value, str | bytes | list | dict | int | float | Optional | SetList | None)
+    return isinstance(value, _PLAIN)
