@@ -58,7 +58,7 @@ def test_every_cipher_is_authenticated_and_forward_secret(tmp_path, authority):
     "path", ["/debug/pprof/", "/debug/pprof/profile", "/debug/flags/v", "/logs/"]
 )
 async def test_nothing_profiles_the_server_from_outside(site, path):
-    """CIS 1.2.18: there is no profiling endpoint at all."""
+    """CIS 1.2.15: there is no profiling endpoint at all."""
     async with site.admin() as http, http.get(path) as answer:
         assert answer.status == 404
 
