@@ -14,7 +14,8 @@ GROWTH_BYTES = 200 * 2**20
 
 async def test_no_request_hurts(target, seed):
     """Each is answered, none with a 5xx that is not meant; nobody gets in with a spoilt token,
-    and no token is logged; what is stored afterwards decodes in every encoding; memory comes back to its level.
+    and no token is logged; what is stored afterwards decodes in every encoding;
+    memory comes back to its level.
     """
     token = target.issuer.sign(
         {"sub": "system:serviceaccount:default:default", "aud": [target.issuer.name], "exp": 2**33}

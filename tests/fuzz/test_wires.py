@@ -20,7 +20,7 @@ POD = "/api/v1/namespaces/default/pods/web"
 HEADS = (
     f"GET /api/v1/pods HTTP/1.1\r\n{AUTH}\r\n",
     f"POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\n{AUTH}Content-Length: 2\r\n\r\n{{}}",
-    f"POST /api/v1/namespaces HTTP/1.1\r\n{AUTH}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n",
+    f"POST / HTTP/1.1\r\n{AUTH}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n",
     f"PUT / HTTP/1.1\r\n{AUTH}Expect: 100-continue\r\nContent-Length: 5\r\n\r\n12345",
 )
 WEBSOCKET = (
@@ -78,7 +78,8 @@ async def test_spoilt_frames_end_their_conversation_only(target, seed, opening):
     wild = Wild(random.Random(seed))  # noqa: S311  what is tested is no secret
     frames = (
         b"\x82\x85abcd" + bytes(5), b"\x81\xfe\xff\xff", b"\x82\xff" + b"\xff" * 8, b"\x89\x80abcd",
-        b"\x88\x82abcd\x00\x00", b"\x80\x03\x00\x01\x01\x00\x00\x12" + bytes(18), b"\x80\x03\x00\x04",
+        b"\x88\x82abcd\x00\x00", b"\x80\x03\x00\x01\x01\x00\x00\x12" + bytes(18),
+        b"\x80\x03\x00\x04",
         b"\x00\x00\x00\x01\x00\xff\xff\xff", b"\x80\x03\x00\x06\x00\x00\x00\x04\x00\x00\x00\x01",
         base64.b85decode(b"0" * 100),
     )  # fmt: skip

@@ -16,6 +16,10 @@ from podwire.cli.errors import EXIT_NO, EXIT_USAGE, Failure
 from podwire.cli.serving import Asked, Report, serve_here, serve_processes, wait_for_running
 
 
+def _whole(_ctx: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+    return path and path.absolute()
+
+
 @click.command("up", epilog="Example: podwire up --detach --wait && kubectl get nodes")
 @name_option
 @click.option("--nodes", default=3, show_default=True, help="How many nodes.")
@@ -44,6 +48,7 @@ from podwire.cli.serving import Asked, Report, serve_here, serve_processes, wait
     default=None,
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
+    callback=_whole,
     help="Keep the cluster there; a later up goes on with it.",
 )
 @click.option(
@@ -63,7 +68,7 @@ from podwire.cli.serving import Asked, Report, serve_here, serve_processes, wait
 @click.option("--etcd-keyfile", default="", metavar="FILE", help="And its key.")
 @click.option(
     "--encryption-provider-config", default=None, metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False), callback=_whole,
     help="Encrypt resources in the store as this file says.",
 )  # fmt: skip
 @click.option(
@@ -138,19 +143,15 @@ def command(
         "zones": tuple(zone.strip() for zone in zones.split(",")) if zones else (),
     }
     keeping = {
-        "data_dir": data_dir.absolute() if data_dir else None,
+        "data_dir": data_dir,
         "etcd_servers": _urls(etcd),
         "etcd_prefix": etcd_prefix,
         "etcd_cafile": etcd_cafile,
         "etcd_certfile": etcd_certfile,
         "etcd_keyfile": etcd_keyfile,
-        "encryption_provider_config": (
-            encryption_provider_config.absolute() if encryption_provider_config else None
-        ),
+        "encryption_provider_config": encryption_provider_config,
     }
-    target = kubeconfig.write_target(kubeconfig_file, os.environ)
-    for line in modes.warnings(data_dir, (target, encryption_provider_config)):
-        click.echo(line, err=True)
+    target = _target(kubeconfig_file, data_dir, encryption_provider_config)
     asked = Asked(
         name, options, keeping, port, target, seed, wait_s, log_level, Report(ready_fd),
     )  # fmt: skip
@@ -159,6 +160,14 @@ def command(
         _detached(name)
     else:
         _serve(asked, processes=processes)
+
+
+def _target(kubeconfig_file: str | None, data_dir: Path | None, keys: Path | None) -> Path:
+    """The kubeconfig to write; whatever others can read of it and of other keys is told."""
+    target = kubeconfig.write_target(kubeconfig_file, os.environ)
+    for line in modes.warnings(data_dir, (target, keys)):
+        click.echo(line, err=True)
+    return target
 
 
 def _absolute(path: str) -> str:

@@ -207,3 +207,13 @@ def test_without_fairness_two_plain_limits_hold(simulate):
         story, enable_priority_and_fairness=False, max_requests_inflight=2,
         max_mutating_requests_inflight=2,
     )  # fmt: skip
+
+
+def test_lists_of_what_is_never_stored_take_a_seat_too(simulate):
+    """Metrics have no cache whose size could be asked for."""
+
+    async def story(w):
+        answer = await w.raw("GET", "/apis/metrics.k8s.io/v1beta1/nodes")
+        assert answer.status == 200
+
+    simulate(story)

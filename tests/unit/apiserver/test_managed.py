@@ -488,7 +488,7 @@ def test_text_that_speaks_of_managed_fields_is_only_text(simulate):
 
 
 def test_apply_to_an_object_that_fits_no_schema_says_so(simulate):
-    """A list whose items lack their key may be stored; upstream cannot apply to it, and says why."""
+    """A list whose items lack their key may be stored; upstream says why it cannot apply to it."""
 
     async def story(w):
         path = kinds.SERVICE_ACCOUNT.path("default", "s")
