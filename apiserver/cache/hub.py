@@ -79,6 +79,11 @@ class Caches:
             self._by_folder[_folder(kind)].append(cache)
         return cache
 
+    def size(self, kind: Kind[Any]) -> int:
+        """How many objects of a kind there are; 0 of one that is never stored (metrics)."""
+        cache = self._by_kind.get(kind, self._by_kind.get(stored(kind)))
+        return 0 if cache is None else len(cache)
+
     def shown(self, kind: Kind[Any], entry: Entry) -> Entry:
         """An entry of the stored version as another version of its kind."""
         if entry.kind is kind:

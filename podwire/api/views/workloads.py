@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from podwire.api.view import JSON, View
 from podwire.api.views.meta import Condition, Labels, LabelSelector, Object, ObjectMeta
 
@@ -140,5 +142,6 @@ class DaemonSet(Object, frozen=True, kw_only=True):
 class ControllerRevision(Object, frozen=True, kw_only=True):
     """apps/v1 ControllerRevision."""
 
-    data: JSON = {}
+    data: Any = None
+    """Any JSON: what it means is its controller's business."""
     revision: int = 0
