@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from podwire.api.view import JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,8 @@ class Config:
     enable_admission_plugins: tuple[str, ...] = ()
     """Plugins that run though they are off by default, by upstream's names."""
     disable_admission_plugins: tuple[str, ...] = ()
+    admission_configuration: Mapping[str, JSON] = field(default_factory=dict)
+    """What plugins are told by --admission-control-config-file, by their names."""
     advertise_address: str = "192.168.0.10"
     secure_port: int = 6443
     authorization_mode: str = "AlwaysAllow"

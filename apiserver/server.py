@@ -85,8 +85,9 @@ class Apiserver:
         self.config = config or Config()
         self.kubelets = kubelets
         self.admission = Chain(
-            PLUGINS, self.config.enable_admission_plugins, self.config.disable_admission_plugins
-        )
+            PLUGINS, self.config.enable_admission_plugins, self.config.disable_admission_plugins,
+            self.config.admission_configuration, world.clock,
+        )  # fmt: skip
         self.metrics = metrics.Metrics(world.clock)
         self.webhooks: Webhooks = Webhooks(self)
         self.policies = AdmissionPolicies()

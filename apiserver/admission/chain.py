@@ -8,15 +8,20 @@ Source: apiserver pkg/admission (chain.go, reinvocation.go).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Container, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from podwire.api.kinds import Kind
+from podwire.api.view import JSON
 from podwire.apiserver.admission.review import Review
+from podwire.runtime.ports import Clock
 
 Step = Callable[[Review], Awaitable[None] | None]
 """Changes ``review.obj`` (when it mutates) or raises ApiError; may be something to wait for."""
+
+Steps = tuple[Step | None, Step | None]
+"""What a plugin with a configuration does in either phase."""
 
 _REMEMBERED = 4096
 
@@ -37,6 +42,10 @@ class Plugin:
     """The subresources it looks at, "" for none; None for all."""
     on: bool = True
     """Whether it runs unless it is disabled; else it runs if it is enabled."""
+    fixed: bool = False
+    """Whether it is part of the registry, so that it cannot be disabled."""
+    configure: Callable[[JSON, Clock], Steps] | None = None
+    """Makes its steps of its configuration ({} for none) for one server. Raises ValueError."""
 
     def handles(self, kind: Kind[Any], operation: str, subresource: str) -> bool:
         """Whether it has to see such a write."""
@@ -52,27 +61,51 @@ class _Steps(NamedTuple):
     validating: tuple[Step, ...]
 
 
+def choose(
+    plugins: Sequence[Plugin], enabled: Sequence[str], disabled: Sequence[str]
+) -> list[Plugin]:
+    """The plugins that run. Raises ValueError for a name that is unknown, or in both lists."""
+    known = {plugin.name: plugin for plugin in plugins}
+    for flag, names in (("enable", enabled), ("disable", disabled)):
+        for name in names:
+            if name not in known:
+                why = f'{flag}-admission-plugins plugin "{name}" is unknown'
+                raise ValueError(f"{why}; there are {', '.join(sorted(known))}")
+    for name in disabled:
+        if known[name].fixed:
+            raise ValueError(f'disable-admission-plugins plugin "{name}": not modelled without it')
+    for name in enabled:
+        if name in disabled:
+            why = "in both enable-admission-plugins and disable-admission-plugins"
+            raise ValueError(f"{name} {why}")
+    return [p for p in plugins if p.name in enabled or (p.on and p.name not in disabled)]
+
+
+def told(plugins: Sequence[Plugin], given: Mapping[str, JSON], clock: Clock) -> list[Plugin]:
+    """Plugins with the steps that their configuration makes. Raises ValueError."""
+    made: list[Plugin] = []
+    for plugin in plugins:
+        if plugin.configure is not None:
+            admit, validate = plugin.configure(given.get(plugin.name) or {}, clock)
+            plugin = replace(plugin, admit=admit, validate=validate)  # noqa: PLW2901  as told
+        made.append(plugin)
+    return made
+
+
 class Chain:
     """A server's plugins in their order. What need not run for a write is never called for it."""
 
     def __init__(
-        self, plugins: Sequence[Plugin], enabled: Sequence[str] = (), disabled: Sequence[str] = ()
-    ) -> None:
-        """``enabled`` and ``disabled`` are names. Raises ValueError for one that is unknown."""
-        known = [plugin.name for plugin in plugins]
-        for flag, names in (("enable", enabled), ("disable", disabled)):
-            for name in names:
-                if name not in known:
-                    raise ValueError(f'{flag}-admission-plugins plugin "{name}" is unknown')
-        for name in enabled:
-            if name in disabled:
-                why = "in both enable-admission-plugins and disable-admission-plugins"
-                raise ValueError(f"{name} {why}")
-        self.plugins = tuple(
-            plugin
-            for plugin in plugins
-            if plugin.name in enabled or (plugin.on and plugin.name not in disabled)
-        )
+        self, plugins: Sequence[Plugin], enabled: Sequence[str] = (), disabled: Sequence[str] = (),
+        configuration: Mapping[str, JSON] | None = None, clock: Clock | None = None,
+    ) -> None:  # fmt: skip
+        """``enabled`` and ``disabled`` are names, ``configuration`` is by name; ``clock`` is for
+        plugins that are configured.
+
+        Raises ValueError for a name that is unknown and a configuration that is wrong.
+        """
+        chosen = choose(plugins, enabled, disabled)
+        self.plugins = tuple(chosen if clock is None else told(chosen, configuration or {}, clock))
         self._steps: dict[tuple[Kind[Any], str, str], _Steps] = {}
 
     def handles(self, kind: Kind[Any], operation: str, subresource: str = "") -> bool:

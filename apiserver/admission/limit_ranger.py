@@ -21,18 +21,18 @@ _DEFAULTS = (("requests", "defaultRequest", "request"), ("limits", "default", "l
 def admit(review: Review) -> None:
     """Fill the defaults into a new pod's containers."""
     if review.kind is kinds.POD and review.operation == "CREATE" and (items := _items(review)):
-        _fill_pod(review.obj, items)
+        fill(review.obj, items)
 
 
 def validate(review: Review) -> None:
     """Hold the object to every LimitRange. Raises ApiError Forbidden."""
-    if review.kind is kinds.POD and review.operation != "CREATE":
-        return
+    if review.kind is kinds.POD and review.operation != "CREATE" and not review.subresource:
+        return  # nothing that counts can change
     items = _items(review)
     if not items:
         return
     if review.kind is kinds.POD:
-        wrong = _check_pod(review.obj["spec"], items)
+        wrong = complaints(review.obj["spec"], items)
     else:
         requests = (review.obj["spec"].get("resources") or {}).get("requests") or {}
         wrong = _complaints("PersistentVolumeClaim", items, requests, {})
@@ -49,7 +49,8 @@ def _items(review: Review) -> list[JSON]:
     ]
 
 
-def _fill_pod(pod: JSON, items: list[JSON]) -> None:
+def fill(pod: JSON, items: list[JSON]) -> None:
+    """Give a pod's containers the defaults of LimitRanges, and tell of it in an annotation."""
     spec = pod["spec"]
     notes = [
         note
@@ -62,7 +63,8 @@ def _fill_pod(pod: JSON, items: list[JSON]) -> None:
         annotations[_ANNOTATION] = f"LimitRanger plugin set: {'; '.join(notes)}"
 
 
-def _check_pod(spec: JSON, items: list[JSON]) -> list[str]:
+def complaints(spec: JSON, items: list[JSON]) -> list[str]:
+    """What is wrong with a pod's spec by the items of LimitRanges."""
     wrong: list[str] = []
     for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
         resources = container.get("resources") or {}
@@ -160,4 +162,6 @@ def _ratio(kind: str, name: str, bound: str, request: str | None, limit: str | N
     return [f"{start}, but provided ratio is {ratio:f}"] if ratio > _nano(bound) / 10**9 else []
 
 
-PLUGIN = Plugin("LimitRanger", admit, validate, kinds=(kinds.POD, _CLAIM))
+PLUGIN = Plugin(
+    "LimitRanger", admit, validate, kinds=(kinds.POD, _CLAIM), subresources=("", "resize")
+)

@@ -104,4 +104,4 @@ def _body(entry: Entry) -> JSON:
     return entry.json()
 
 
-PLUGIN = Plugin("ResourceQuota", validate=validate)
+PLUGIN = Plugin("ResourceQuota", validate=validate, subresources=("", "resize"))

@@ -73,6 +73,8 @@ def _assign(call: Call, pod: JSON, binding: JSON, now: str) -> None:
     spec["nodeName"] = binding["target"]["name"]
     if given.get("annotations"):
         metadata["annotations"] = {**metadata.get("annotations", {}), **given["annotations"]}
+    if given.get("labels"):
+        metadata["labels"] = {**metadata.get("labels", {}), **given["labels"]}
     status = pod.setdefault("status", {})
     status.pop("nominatedNodeName", None)  # it has served
     others = [c for c in status.get("conditions") or () if c.get("type") != "PodScheduled"]

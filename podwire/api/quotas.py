@@ -94,12 +94,13 @@ def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
 
 
 def _service(found: dict[str, int], spec: JSON) -> None:
-    kind, ports = spec.get("type"), len(spec.get("ports") or ())
+    kind, ports = spec.get("type"), spec.get("ports") or ()
     if kind == "LoadBalancer":
         found["services.loadbalancers"] = NANO
-    allocated = kind == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts", True)
-    if kind == "NodePort" or allocated:
-        found["services.nodeports"] = ports * NANO
+        if spec.get("allocateLoadBalancerNodePorts") is False:
+            ports = [port for port in ports if port.get("nodePort")]
+    if kind in {"NodePort", "LoadBalancer"} and ports:
+        found["services.nodeports"] = len(ports) * NANO
 
 
 def _claim(found: dict[str, int], spec: JSON) -> None:

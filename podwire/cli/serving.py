@@ -67,6 +67,18 @@ class Asked:
                 from podwire.apiserver.audit import policy  # noqa: PLC0415  pydantic, if asked for
 
                 policy.load(Path(settings.audit_policy_file))
+            if (
+                settings.enable_admission_plugins
+                or settings.disable_admission_plugins
+                or settings.admission_control_config_file
+            ):
+                from podwire.apiserver.admission import check  # noqa: PLC0415  heavy, if asked for
+
+                check(
+                    settings.enable_admission_plugins,
+                    settings.disable_admission_plugins,
+                    settings.admission_control_config_file,
+                )
         except (ValueError, OSError) as error:
             raise Failure(str(error), EXIT_USAGE) from error
         return settings

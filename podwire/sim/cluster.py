@@ -91,6 +91,7 @@ class Cluster:
             service_cidr=settings.service_cidrs,
             advertise_address=settings.control_plane_address,
             authorization_mode=settings.authorization_mode,
+            **serving.admission(settings),
         )
         self.server = Apiserver(env, self.store, config=served, kubelets=self.streams)
         self.admin_api = DirectApi(self.server, APISERVER)

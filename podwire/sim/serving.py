@@ -13,6 +13,7 @@ from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
 from podwire.apiserver import discovery, openapi
+from podwire.apiserver.admission import configuration
 from podwire.apiserver.authorization import bootstrap
 from podwire.apiserver.own import Own
 from podwire.apiserver.server import Apiserver
@@ -49,6 +50,19 @@ def audit(server: Apiserver, settings: ClusterSettings) -> Callable[[], None]:
     log = sink.Log(settings.audit_log_path)
     server.auditor = auditor.Auditor(server, found, log)
     return log.close
+
+
+def admission(settings: ClusterSettings) -> dict[str, Any]:
+    """The API server's settings of admission, those that are in a file read.
+
+    Raises ValueError for names and configurations that are wrong, OSError.
+    """
+    file = settings.admission_control_config_file
+    return {
+        "enable_admission_plugins": settings.enable_admission_plugins,
+        "disable_admission_plugins": settings.disable_admission_plugins,
+        "admission_configuration": configuration.load(Path(file)) if file else {},
+    }
 
 
 async def create_addons(client: Client, settings: ClusterSettings) -> None:

@@ -75,6 +75,12 @@ class ClusterSettings:
     """What of requests is logged, as kube-apiserver's flag of that name; "": nothing."""
     audit_log_path: str = ""
     """The file that it is logged to, ``-`` for standard output."""
+    enable_admission_plugins: tuple[str, ...] = ()
+    """Plugins that run besides those that always do, by kube-apiserver's names."""
+    disable_admission_plugins: tuple[str, ...] = ()
+    """Plugins that do not run."""
+    admission_control_config_file: str = ""
+    """An AdmissionConfiguration, for the plugins that have one; "": none."""
     zones: tuple[str, ...] = ()
     """Availability zones; the nodes take turns in them. None: nodes have no zone."""
 

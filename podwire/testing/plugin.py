@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _CLUSTER = pytest.StashKey[Any]()
 _SETTINGS = (
     "nodes", "cni", "proxy_mode", "ip_family", "time_profile", "zones", "ingress",
-    "authorization_mode",
+    "authorization_mode", "enable_admission_plugins", "disable_admission_plugins",
+    "admission_control_config_file",
 )  # fmt: skip
 
 

@@ -81,6 +81,17 @@ def _whole(_ctx: click.Context, _option: click.Parameter, path: Path | None) -> 
 @click.option(
     "--audit-log-path", default="", metavar="FILE", help="Where they are logged (- for stdout)."
 )
+@click.option(
+    "--enable-admission-plugins", default="", metavar="A,B,...",
+    help="Run these besides those that always do (kube-apiserver's names).",
+)  # fmt: skip
+@click.option(
+    "--disable-admission-plugins", default="", metavar="A,B,...", help="Do not run these."
+)
+@click.option(
+    "--admission-control-config-file", default="", metavar="FILE",
+    help="An AdmissionConfiguration, for plugins that have one.",
+)  # fmt: skip
 @click.option("--time-profile", default="typical", show_default=True, help="fast, typical, slow.")
 @click.option("--seed", default=None, type=int, help="Seed of randomness (default: drawn).")
 @click.option(
@@ -113,6 +124,9 @@ def command(
     authorization_mode: str,
     audit_policy_file: str,
     audit_log_path: str,
+    enable_admission_plugins: str,
+    disable_admission_plugins: str,
+    admission_control_config_file: str,
     time_profile: str,
     seed: int | None,
     processes: bool,
@@ -139,6 +153,9 @@ def command(
         "authorization_mode": authorization_mode,
         "audit_policy_file": _absolute(audit_policy_file),
         "audit_log_path": _absolute(audit_log_path),
+        "enable_admission_plugins": _words(enable_admission_plugins),
+        "disable_admission_plugins": _words(disable_admission_plugins),
+        "admission_control_config_file": _absolute(admission_control_config_file),
         "time_profile": time_profile,
         "zones": tuple(zone.strip() for zone in zones.split(",")) if zones else (),
     }
@@ -168,6 +185,11 @@ def _target(kubeconfig_file: str | None, data_dir: Path | None, keys: Path | Non
     for line in modes.warnings(data_dir, (target, keys)):
         click.echo(line, err=True)
     return target
+
+
+def _words(listed: str) -> tuple[str, ...]:
+    """What is between the commas."""
+    return tuple(word.strip() for word in listed.split(",") if word.strip())
 
 
 def _absolute(path: str) -> str:

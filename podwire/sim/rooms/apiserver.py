@@ -53,6 +53,7 @@ class ApiserverRoom:
             service_cidr=settings.service_cidrs,
             advertise_address=settings.control_plane_address,
             authorization_mode=settings.authorization_mode,
+            **serving.admission(settings),
         )
         self.server = Apiserver(env, store, config=served, kubelets=self._kubelets)
         self.server.metrics.process = process_usage

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -56,6 +57,13 @@ def _apiserver(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace,
     add("--encryption-provider-config", type=Path, default=None, help="which resources to encrypt")
     add("--audit-policy-file", default="", help="log requests as this policy says")
     add("--audit-log-path", default="", help="where they are logged (- for stdout)")
+    for flag, what in (
+        ("--enable-admission-plugins", "run besides those that always do"),
+        ("--disable-admission-plugins", "do not run"),
+    ):
+        name = f"PODWIRE_{flag.removeprefix('--').replace('-', '_').upper()}"
+        add(flag, default=os.environ.get(name, ""), metavar="A,B,...", help=f"plugins that {what}")
+    add("--admission-control-config-file", default="", help="what plugins are told")
 
     def apply(given: argparse.Namespace, told: Options) -> None:
         told.secure = flags.host_port("--secure-listen", given.secure_listen)
@@ -64,6 +72,9 @@ def _apiserver(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace,
             told.settings,
             audit_policy_file=given.audit_policy_file,
             audit_log_path=given.audit_log_path,
+            enable_admission_plugins=_words(given.enable_admission_plugins),
+            disable_admission_plugins=_words(given.disable_admission_plugins),
+            admission_control_config_file=given.admission_control_config_file,
         )
         told.store = StoreOptions(
             data_dir=given.data_dir,
@@ -76,6 +87,10 @@ def _apiserver(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace,
         )
 
     return apply
+
+
+def _words(listed: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in listed.split(",") if word.strip())
 
 
 def _kubelet(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace, Options], None]:

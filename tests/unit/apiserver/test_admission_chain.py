@@ -154,6 +154,7 @@ def test_a_write_that_lost_a_race_is_admitted_again(simulate):
     [
         (("Nonsense",), (), 'enable-admission-plugins plugin "Nonsense" is unknown'),
         ((), ("Nonsense",), 'disable-admission-plugins plugin "Nonsense" is unknown'),
+        ((), ("CertificateSigning",), 'plugin "CertificateSigning": not modelled without it'),
         (("Priority",), ("Priority",), "Priority in both enable-admission-plugins and"),
     ],
 )
