@@ -5,11 +5,14 @@ Source: upstream plugin/pkg/admission/storage/storageobjectinuseprotection.
 
 from __future__ import annotations
 
+from typing import Any
+
 from podwire.api import kinds
+from podwire.api.kinds import Kind
 from podwire.apiserver.admission.chain import Plugin
 from podwire.apiserver.admission.review import Review
 
-_FINALIZERS = {
+_FINALIZERS: dict[Kind[Any], str] = {
     kinds.PERSISTENT_VOLUME: "kubernetes.io/pv-protection",
     kinds.PERSISTENT_VOLUME_CLAIM: "kubernetes.io/pvc-protection",
 }
