@@ -140,7 +140,7 @@ def command(
         "audit_policy_file": _absolute(audit_policy_file),
         "audit_log_path": _absolute(audit_log_path),
         "time_profile": time_profile,
-        "zones": tuple(zone.strip() for zone in zones.split(",")) if zones else (),
+        "zones": tuple(zone.strip() for zone in zones.split(",") if zones),
     }
     keeping = {
         "data_dir": data_dir,
@@ -155,9 +155,13 @@ def command(
     asked = Asked(
         name, options, keeping, port, target, seed, wait_s, log_level, Report(ready_fd),
     )  # fmt: skip
+    _started(asked, detach=detach, processes=processes)
+
+
+def _started(asked: Asked, *, detach: bool, processes: bool) -> None:
     if detach:
         asked.settings()
-        _detached(name)
+        _detached(asked.name)
     else:
         _serve(asked, processes=processes)
 
