@@ -7,7 +7,7 @@ from tests.fuzz.door import Door, resident_bytes, still_sound
 from tests.fuzz.requests import Requests
 from tests.unit.apiserver_http.conftest import TOKEN
 
-COUNT = int(os.environ.get("FUZZ_COUNT") or (100_000 if os.environ.get("PODWIRE_SWEEP") else 1_500))
+COUNT = int(os.environ.get("FUZZ_COUNT") or (100_000 if os.environ.get("PODWIRE_SWEEP") else 1_000))
 GROWTH_BYTES = 200 * 2**20
 """Far more than caches of a bounded size take, far less than a leak of 100,000 requests."""
 

@@ -15,7 +15,7 @@ from tests.fuzz.values import Wild
 from tests.unit.apiserver_http.talking import AUTH, statuses, wire
 
 SWEEP = bool(os.environ.get("PODWIRE_SWEEP"))
-CONVERSATIONS = 2_000 if SWEEP else 120
+CONVERSATIONS = 2_000 if SWEEP else 60
 POD = "/api/v1/namespaces/default/pods/web"
 HEADS = (
     f"GET /api/v1/pods HTTP/1.1\r\n{AUTH}\r\n",

@@ -157,7 +157,7 @@ def command(
         "disable_admission_plugins": _words(disable_admission_plugins),
         "admission_control_config_file": _absolute(admission_control_config_file),
         "time_profile": time_profile,
-        "zones": tuple(zone.strip() for zone in zones.split(",")) if zones else (),
+        "zones": tuple(zone.strip() for zone in zones.split(",") if zones),
     }
     keeping = {
         "data_dir": data_dir,
@@ -172,9 +172,13 @@ def command(
     asked = Asked(
         name, options, keeping, port, target, seed, wait_s, log_level, Report(ready_fd),
     )  # fmt: skip
+    _started(asked, detach=detach, processes=processes)
+
+
+def _started(asked: Asked, *, detach: bool, processes: bool) -> None:
     if detach:
         asked.settings()
-        _detached(name)
+        _detached(asked.name)
     else:
         _serve(asked, processes=processes)
 
