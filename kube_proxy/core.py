@@ -39,9 +39,9 @@ class Shared:
 
     def __init__(self, lineup: Any = None, commons: Any = None) -> None:
         self.lineup = lineup
-        """When syncs begin (``lineup.Lineup``); None: each when it wants. The shell's, only held here."""
+        """When syncs begin (``lineup.Lineup``); None: each when it wants."""
         self.commons = commons
-        """What is followed once for all nodes (``client.common.Commons``), likewise; None: nothing is."""
+        """What is followed once for all (``client.common.Commons``); None: nothing is."""
         self._texts: dict[Hashable, tuple[tuple[Any, ...], Any]] = {}
         self._moves: dict[Hashable, tuple[Any, ...]] = {}
         self._turns: dict[Hashable, tuple[Any, tuple[Any, ...]]] = {}
