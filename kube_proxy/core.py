@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from podwire.api.views import EndpointSlice, Object, Service
-from podwire.client.common import Commons
-from podwire.kube_proxy.lineup import Lineup
 from podwire.kube_proxy.mode import Answers, Mode, Sync
 from podwire.kube_proxy.model import ADDRESS_TYPES, Check, NodeFacts, endpoints_of, service_ports
 from podwire.kube_proxy.table import NOTHING, Table
@@ -39,11 +37,11 @@ class Shared:
     what a key names is held as long as the key.
     """
 
-    def __init__(self, lineup: Lineup | None = None, commons: Commons | None = None) -> None:
+    def __init__(self, lineup: Any = None, commons: Any = None) -> None:
         self.lineup = lineup
-        """When syncs begin; None: each when it wants."""
+        """When syncs begin (``lineup.Lineup``); None: each when it wants."""
         self.commons = commons
-        """What is followed once for all nodes; None: each hears of everything itself."""
+        """What is followed once for all (``client.common.Commons``); None: nothing is."""
         self._texts: dict[Hashable, tuple[tuple[Any, ...], Any]] = {}
         self._moves: dict[Hashable, tuple[Any, ...]] = {}
         self._turns: dict[Hashable, tuple[Any, tuple[Any, ...]]] = {}
