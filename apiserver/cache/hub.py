@@ -70,6 +70,10 @@ class Caches:
         self._waiting: dict[tuple[int, asyncio.Future[None]], None] = {}
         self._bookmark_timer: Timer | None = None
 
+    def holds(self, kind: Kind[Any]) -> bool:
+        """Whether there are objects of a kind at all; some are made when they are asked for."""
+        return stored(kind) in self._by_kind
+
     def of(self, kind: Kind[Any]) -> KindCache:
         """The cache of a kind; that of another version is made when it is first asked for."""
         cache = self._by_kind.get(kind)

@@ -207,3 +207,14 @@ def test_without_fairness_two_plain_limits_hold(simulate):
         story, enable_priority_and_fairness=False, max_requests_inflight=2,
         max_mutating_requests_inflight=2,
     )  # fmt: skip
+
+
+def test_a_list_of_what_is_not_stored_takes_one_seat(simulate):
+    """Metrics are asked of kubelets: nobody knows how many there are."""
+
+    async def story(w):
+        path = "/apis/metrics.k8s.io/v1beta1/namespaces/default/pods"
+        user = User("jane", ("system:authenticated",))
+        assert (await w.raw("GET", path, user=user)).status == 200
+
+    simulate(story)
