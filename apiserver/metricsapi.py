@@ -156,7 +156,13 @@ async def _summary(server: Apiserver, node: str) -> _Summary | None:
     except (ConnectionError, TimeoutError, ApiError) as error:
         server.world.log.info("no figures of a node", node=node, error=str(error))
         return None
-    return _decoder.decode(response.body) if response.status == 200 else None
+    if response.status != 200:
+        return None
+    try:
+        return _decoder.decode(response.body)
+    except msgspec.DecodeError as error:  # ValidationError is one
+        server.world.log.info("no figures of a node", node=node, error=str(error))
+        return None
 
 
 def _usage(cpu_nano: int, memory_bytes: int) -> JSON:

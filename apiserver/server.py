@@ -51,6 +51,7 @@ from podwire.apiserver.tokens import Issuer
 from podwire.apiserver.world import World
 from podwire.client.counters import ANONYMOUS, KubeletStreams, Request, Response, User
 from podwire.store import OutcomeUnknownError, Store, UnavailableError
+from podwire.store.encrypted import EncryptedStore
 
 if TYPE_CHECKING:
     from podwire.apiserver.audit.auditor import Auditor
@@ -174,6 +175,10 @@ class Apiserver:
             "store unavailable", method=request.method, path=request.path, error=error.message
         )
         return answers.error(error)
+
+    def stale(self, key: str) -> bool:
+        """Whether an object should be written though nothing of it changes: with a newer key."""
+        return isinstance(self.store, EncryptedStore) and self.store.stale(key)
 
     async def check_store(self, _endpoint: str = "") -> str | None:
         """What is wrong with the store; None when nothing is."""

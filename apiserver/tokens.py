@@ -86,7 +86,9 @@ class Issuer:
             self._verified.move_to_end(digest)
             return known
         claims = _unverified(token)
-        if claims is None or claims.get("iss") not in {self.name, LEGACY_ISSUER}:
+        issuer = None if claims is None else claims.get("iss")
+        # What is not verified yet may be anything: an object, which has no hash.
+        if claims is None or issuer not in (self.name, LEGACY_ISSUER):
             return None
         self._verify(token)
         self._verified[digest] = claims
@@ -99,7 +101,7 @@ class Issuer:
         header = _decoded(head)
         if header is None or header.get("alg") != "ES256":
             raise TokenError("invalid signature, unsupported algorithm")
-        if header.get("kid") not in {None, "", self.key_id}:
+        if header.get("kid") not in (None, "", self.key_id):
             raise TokenError("invalid signature, no keys found")
         raw = _unb64(signature)
         if raw is None or len(raw) != 2 * _PART_BYTES:

@@ -41,7 +41,11 @@ def revision_data(template: JSON) -> JSON:
 
 def template_of(revision: ControllerRevision) -> JSON:
     """The pod template that a revision keeps."""
-    template = revision.data.get("spec", {}).get("template", {})
+    template = revision.data
+    for name in ("spec", "template"):  # anybody may write a revision with any data
+        template = template.get(name) if isinstance(template, dict) else None
+    if not isinstance(template, dict):
+        return {}
     return {name: value for name, value in template.items() if name != "$patch"}
 
 

@@ -19,6 +19,7 @@ from podwire.controllers.job import shell as job
 from podwire.controllers.namespace import shell as namespace
 from podwire.controllers.nodeipam import shell as nodeipam
 from podwire.controllers.nodelifecycle import shell as nodelifecycle
+from podwire.controllers.persistentvolume import shell as persistentvolume
 from podwire.controllers.podautoscaler import shell as podautoscaler
 from podwire.controllers.podgc import shell as podgc
 from podwire.controllers.replicaset import shell as replicaset
@@ -53,6 +54,7 @@ CONTROLLERS: tuple[tuple[str, Build], ...] = (
     ("endpoints-controller", endpoints.build),
     ("endpointslice-controller", endpointslice.build),
     ("endpointslice-mirroring-controller", endpointslicemirroring.build),
+    ("persistentvolume-binder-controller", persistentvolume.build),
     ("resourcequota-controller", resourcequota.build),
     ("service-cidr-controller", servicecidrs.build),
     ("node-lifecycle-controller", nodelifecycle.build),
@@ -79,6 +81,7 @@ ACCOUNTS: dict[str, str] = {
     "taint-eviction-controller": "node-controller",
     "pod-garbage-collector-controller": "pod-garbage-collector",
     "garbage-collector-controller": "generic-garbage-collector",
+    "persistentvolume-binder-controller": "persistent-volume-binder",
     "serviceaccount-token-controller": "",
 }
 """The service account of kube-system as which a controller writes, where it is not called as the

@@ -32,8 +32,10 @@ Kubernetes 1.37 serves, in its order and its words.
 - *as ...*: another version of the same objects, converted on the way in and out.
 
 Of modelled kinds, these parts are not: HorizontalPodAutoscaler's metrics of type Pods, Object and
-External (conditions say so; docs/metrics.md), pods of Jobs as a gang (alpha), IPAddresses that
-people make (they reserve nothing).
+External (conditions say so; docs/metrics.md), PersistentVolumes of other provisioners than
+rancher.io/local-path (a claim waits for them, as it does upstream), their expansion, Recycle, the
+access mode ReadWriteOncePod and generic ephemeral volumes, pods of Jobs as a gang (alpha),
+IPAddresses that people make (they reserve nothing).
 
 Subresources in brackets are told by discovery and answer 405.
 

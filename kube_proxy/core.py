@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from podwire.api.views import EndpointSlice, Object, Service
+from podwire.client.common import Commons
+from podwire.kube_proxy.lineup import Lineup
 from podwire.kube_proxy.mode import Answers, Mode, Sync
 from podwire.kube_proxy.model import ADDRESS_TYPES, Check, NodeFacts, endpoints_of, service_ports
 from podwire.kube_proxy.table import NOTHING, Table
@@ -22,6 +24,7 @@ O = TypeVar("O", bound=Object)  # noqa: E741  reads as "object" beside Table[O]
 T = TypeVar("T")
 _KEEP_TEXTS = 32
 _KEEP_MOVES = 1024
+_KEEP_TURNS = 128
 _FEW = 16
 """A whole state that differs from the latest in less than one entry of so many is made of it."""
 _KEEP_PREPARED = 2
@@ -36,9 +39,14 @@ class Shared:
     what a key names is held as long as the key.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lineup: Lineup | None = None, commons: Commons | None = None) -> None:
+        self.lineup = lineup
+        """When syncs begin; None: each when it wants."""
+        self.commons = commons
+        """What is followed once for all nodes; None: each hears of everything itself."""
         self._texts: dict[Hashable, tuple[tuple[Any, ...], Any]] = {}
         self._moves: dict[Hashable, tuple[Any, ...]] = {}
+        self._turns: dict[Hashable, tuple[Any, tuple[Any, ...]]] = {}
         self._latest: dict[str, Table[Any]] = {}
         self._by_service: dict[tuple[str, int], tuple[Table[Any], Table[Slices]]] = {}
         self._prepared: dict[tuple[str, str], list[Prepared]] = {}
@@ -81,6 +89,18 @@ class Shared:
             if self._latest.get(what) is table:
                 self._latest[what] = after
         made: Table[O] = found[0]
+        return made
+
+    def turn(self, key: Hashable, held: tuple[Any, ...], build: Callable[[], T]) -> T:
+        """What follows from a change: once for all nodes in whose tables it is the same one. The
+        key is made of the identities of what is ``held``.
+        """
+        found = self._turns.get(key)
+        if found is None:
+            if len(self._turns) >= _KEEP_TURNS:
+                self._turns.pop(next(iter(self._turns)))
+            found = self._turns[key] = (build(), held)
+        made: T = found[0]
         return made
 
     def prepared(
@@ -216,6 +236,18 @@ class Proxier:
         """Take over an EndpointSlice; whether a sync is due. Slices of others' families pass."""
         about = new if new is not None else old
         assert about is not None
+        key = ("slice", self.family, id(self.flat_slices), id(self.slices), id(old), id(new))
+        held = (self.flat_slices, self.slices, old, new)
+        self.flat_slices, self.slices, touched = self.shared.turn(
+            key, held, lambda: self._slice_turn(about, old, new)
+        )
+        self.dirty.update(touched)
+        return bool(touched)
+
+    def _slice_turn(
+        self, about: EndpointSlice, old: EndpointSlice | None, new: EndpointSlice | None
+    ) -> tuple[Table[EndpointSlice], Table[Slices], dict[str, None]]:
+        """The tables after an EndpointSlice changed, and the Services whose rules may differ."""
         flat = self.shared.moved("slices", self.flat_slices, about.key, new)
         before, after = self._service_of(old), self._service_of(new)
         name, slices = about.metadata.name, self.slices
@@ -224,13 +256,10 @@ class Proxier:
             table = _move(slices, before, name, None) if before and before != after else slices
             return _move(table, after, name, new) if after else table
 
-        self.flat_slices, self.slices = flat, self.shared.by_service(self.family, flat, moved)
+        own = self.shared.by_service(self.family, flat, moved)
         if before == after and old is not None and new is not None and same_slice(old, new):
-            return False
-        for key in (before, after):
-            if key:
-                self.dirty[key] = None
-        return bool(before or after)
+            return flat, own, {}
+        return flat, own, {key: None for key in (before, after) if key}
 
     def _service_of(self, entry: EndpointSlice | None) -> str:
         """The Service of a slice that concerns this family, "" of others."""

@@ -173,6 +173,7 @@ class KubeProxy:
             lambda: self._sync(made),
             min_interval_s=rules.min_sync_period_s,
             retry_s=rules.sync_period_s,
+            lineup=self.shared.lineup,
         )
         return made
 

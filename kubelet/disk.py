@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Mapping
+
 from podwire.client.counters import Fabric
 from podwire.runtime.tasks import Nursery
+
+
+def kept(rel: str) -> str:
+    """The folder that stays when a file or folder is removed; "" for none."""
+    parent = rel.rstrip("/").rpartition("/")[0]
+    return f"{parent}/" if parent else ""
+
+
+def check_place(rel: str, files: Mapping[str, bytes]) -> None:
+    """Whether a file or a folder may lie there. Raises OSError (EISDIR, EEXIST, ENOTDIR)."""
+    bare = rel.rstrip("/")
+    if bare != rel and bare in files:
+        raise FileExistsError(errno.EEXIST, "File exists", rel)
+    if bare == rel and f"{rel}/" in files:
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", rel)
+    while (bare := bare.rpartition("/")[0]) != "":
+        if bare in files:
+            raise NotADirectoryError(errno.ENOTDIR, "Not a directory", rel)
 
 
 class NodeDisk:
@@ -51,12 +72,18 @@ class NodeDisk:
         return sorted(p for p in self._files if p.startswith(below))
 
     async def write(self, path: str, data: bytes) -> None:
-        """Write a file; the writer sees it at once, others through their own watches."""
+        """Write a file; the writer sees it at once, others through their own watches. Raises
+        OSError (EISDIR, EEXIST, ENOTDIR).
+        """
+        check_place(path, self._files)
         self._files[path] = data
         await self._fabric.write_file(self._node, path, data)
 
     async def remove(self, path: str) -> None:
-        """Remove a file. Raises FileNotFoundError."""
+        """Remove a file; its folder stays. Raises FileNotFoundError."""
         self.read(path)
         del self._files[path]
         await self._fabric.remove_file(self._node, path)
+        folder = kept(path)
+        if folder and not any(known.startswith(folder) for known in self._files):
+            await self.write(folder, b"")

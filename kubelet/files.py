@@ -1,4 +1,8 @@
-"""A container's files: mounts over a writable layer that lives as long as the instance."""
+"""A container's files: mounts over a writable layer that lives as long as the instance.
+
+Folders are where files lie; one that was made, or whose files went, is a path with a slash at its
+end (as archives name them) with no content: so they pass every counter that files pass.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,13 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from podwire.client.counters import ContainerUser
-from podwire.kubelet.disk import NodeDisk
+from podwire.kubelet.disk import NodeDisk, check_place, kept
 from podwire.runtime.ports import Clock
 
 DIRECTORY_BYTES = 4096
+MAX_ENTRIES = 65_536
+"""Files and folders of one volume in memory (ENOSPC beyond)."""
+MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4095
 
 
 class Stat(NamedTuple):
@@ -35,7 +42,7 @@ class Readable(Protocol):
         """One file. Raises FileNotFoundError."""
 
     def list(self) -> Iterable[str]:
-        """All files as relative paths."""
+        """All files as relative paths, and folders that were made."""
 
 
 def plain(source: Readable, rel: str) -> Stat:
@@ -132,8 +139,9 @@ class Writable:
     def lstat(self, rel: str) -> Stat:
         """See ``plain``; with the owner that is known."""
         found = plain(self, rel)
-        if rel in self.files and rel in self._made:
-            uid, gid, time_ns = self._made[rel]
+        made_as = rel if rel in self.files else f"{rel}/"
+        if made_as in self.files and made_as in self._made:
+            uid, gid, time_ns = self._made[made_as]
             return found._replace(uid=uid, gid=gid, time_ns=time_ns)
         group = self._group or 0
         if not rel:
@@ -152,14 +160,19 @@ class Writable:
         return self.files
 
     async def write(self, rel: str, data: bytes) -> None:
-        """Create or replace a file."""
+        """Create or replace a file. Raises OSError (EISDIR, ENOTDIR, ENOSPC)."""
+        check_place(rel, self.files)
+        if rel not in self.files and len(self.files) >= MAX_ENTRIES:
+            raise OSError(errno.ENOSPC, "No space left on device", rel)
         self.files[rel] = data
 
     async def remove(self, rel: str) -> None:
-        """Remove a file. Raises FileNotFoundError."""
+        """Remove a file; its folder stays. Raises FileNotFoundError."""
         self.read(rel)
         del self.files[rel]
         self._made.pop(rel, None)
+        if folder := kept(rel):
+            self.files.setdefault(folder, b"")
 
 
 class HostFiles(_Plain):
@@ -179,7 +192,7 @@ class HostFiles(_Plain):
     def list(self) -> Iterable[str]:
         """All files below the path."""
         cut = len(self._path) + 1
-        return [path[cut:] for path in self._disk.list(self._path)]
+        return [path[cut:] for path in self._disk.list(self._path) if len(path) > cut]
 
     async def write(self, rel: str, data: bytes) -> None:
         """Write through to the node's disk."""
@@ -211,7 +224,7 @@ class SubPath:
         prefix = f"{self._sub}/"
         found = self._source.list()
         return ["" if p == self._sub else p[len(prefix) :] for p in found
-                if p == self._sub or p.startswith(prefix)]  # fmt: skip
+                if p == self._sub or (p.startswith(prefix) and p != prefix)]  # fmt: skip
 
     def links(self) -> Mapping[str, str]:
         """All links below the sub path."""
@@ -220,8 +233,13 @@ class SubPath:
         return {p[len(prefix) :]: found[p] for p in found if p.startswith(prefix)}
 
     def lstat(self, rel: str) -> Stat:
-        """What lies there. Raises FileNotFoundError."""
-        return self._source.lstat(self._inner(rel) if rel else self._real)
+        """What lies there; kubelet makes the folder that is missing. Raises FileNotFoundError."""
+        try:
+            return self._source.lstat(self._inner(rel) if rel else self._real)
+        except FileNotFoundError:
+            if rel:
+                raise
+        return Stat(stat.S_IFDIR | 0o755, size_bytes=DIRECTORY_BYTES)
 
     def made(self, rel: str, uid: int, gid: int, time_ns: int) -> None:
         """See ``Writable``."""
@@ -290,15 +308,31 @@ class FileView:
             raise FileNotFoundError(2, "No such file or directory", path) from None
 
     async def write(self, path: str, data: bytes) -> None:
-        """Create or replace a file. Raises OSError on a read-only mount."""
-        source, rel = self._find(normal(path))
+        """Create or replace a file, or make a folder (a slash at the end). Raises OSError."""
+        source, rel = self._place(path)
         await source.write(rel, data)
         made(source, rel, self._user.uid, self._user.gid, self._clock.now_ns())
 
     async def remove(self, path: str) -> None:
-        """Remove a file. Raises FileNotFoundError, OSError on a read-only mount."""
-        source, rel = self._find(normal(path))
+        """Remove a file, or the note of a folder. Raises FileNotFoundError, OSError."""
+        source, rel = self._place(path)
         await source.remove(rel)
+
+    def _place(self, path: str) -> tuple[Source, str]:
+        """Where a change goes. Raises OSError (EBUSY for a mount, EISDIR, ENAMETOOLONG)."""
+        where = normal(path)
+        if len(where.encode(errors="surrogateescape")) > MAX_PATH_BYTES or any(
+            len(name.encode(errors="surrogateescape")) > MAX_NAME_BYTES for name in where.split("/")
+        ):
+            raise OSError(errno.ENAMETOOLONG, "File name too long", path)
+        source, rel = self._find(where)
+        if not path.endswith("/"):
+            if not rel and _is_folder(source):
+                raise IsADirectoryError(errno.EISDIR, "Is a directory", path)
+            return source, rel
+        if where == "/" or not rel:
+            raise OSError(errno.EBUSY, "Device or resource busy", path)
+        return source, f"{rel}/"
 
     def lstat(self, path: str) -> Stat:
         """What lies at a path, links not followed. Raises FileNotFoundError."""
@@ -326,8 +360,13 @@ class FileView:
         paths = dict.fromkeys(self._layer.list())
         for mount, source in reversed(self._mounts):
             if mount == wanted or mount.startswith(below) or below.startswith(f"{mount}/"):
-                paths.update(dict.fromkeys(f"{mount}/{r}" if r else mount for r in source.list()))
+                shown = [f"{mount}/{r}" if r else mount for r in source.list()]
+                paths.update(dict.fromkeys(shown or [f"{mount}/"]))
         return sorted(path for path in paths if path == wanted or path.startswith(below))
+
+
+def _is_folder(source: Source) -> bool:
+    return stat.S_ISDIR(source.lstat("").mode)
 
 
 def read_only(what: str) -> OSError:

@@ -258,7 +258,8 @@ def _error_message(stdout: bytes) -> str:
 
 async def collect_garbage(fabric: Fabric, cni: Cni, node: str) -> int:
     """Undo the attachments of sandboxes that no kubelet holds any more; how many there were."""
-    paths = await fabric.list_files(node, RESULTS_DIR)
+    found = await fabric.list_files(node, RESULTS_DIR)
+    paths = [path for path in found if not path.endswith("/")]
     for path in paths:
         cached = msgspec.json.decode(await fabric.read_file(node, path))
         await Sandbox.from_cache(fabric, cni, node, cached).tear_down()

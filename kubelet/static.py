@@ -69,7 +69,7 @@ class StaticPods:
 
     async def _changed(self, path: str) -> None:
         name = path.removeprefix(f"{FOLDER}/")
-        if name.startswith("."):
+        if not name or name.startswith("."):
             return
         kubelet = self._kubelet
         if "/" in name:

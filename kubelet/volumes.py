@@ -10,9 +10,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from podwire.api import kinds
+from podwire.api.status import ApiError
 from podwire.api.times import format_time
 from podwire.api.view import JSON
 from podwire.api.views import Container, KeyToPath, Pod, Volume
+from podwire.client.api import Client
 from podwire.kubelet.atomic import DISK_MODE, MEMORY_MODE, AtomicFiles, Item, Payload
 from podwire.kubelet.disk import NodeDisk
 from podwire.kubelet.env import (
@@ -90,6 +93,7 @@ class PodVolumes:
         pod: Callable[[], Pod],
         lookups: Lookups,
         disk: NodeDisk,
+        client: Client,
         tokens: PodTokens,
         addresses: Callable[[], tuple[tuple[str, ...], tuple[str, ...]]],
         allocatable: Mapping[str, str],
@@ -99,6 +103,7 @@ class PodVolumes:
         self._pod = pod
         self._lookups = lookups
         self._disk = disk
+        self._client = client
         self._tokens = tokens
         self._addresses = addresses
         self._allocatable = allocatable
@@ -149,7 +154,9 @@ class PodVolumes:
         if volume.host_path is not None:
             await self._disk.mirror(volume.host_path.path)
             return HostFiles(self._disk, volume.host_path.path)
-        for name in ("persistent_volume_claim", "csi", "nfs", "ephemeral"):
+        if volume.persistent_volume_claim is not None:
+            return await self._persistent(volume.persistent_volume_claim)
+        for name in ("csi", "nfs", "ephemeral"):
             if getattr(volume, name) is not None:
                 raise MountError(f"volume source {name} is not modelled")
         await self._tokens.fetch(_sources(volume))
@@ -158,6 +165,26 @@ class PodVolumes:
             mode = DISK_MODE if volume.config_map else MEMORY_MODE
             return AtomicFiles(self._render(volume), mode, group, self._stamp)
         return Writable(0o777, group)
+
+    async def _persistent(self, asked: JSON) -> Source:
+        """A bound claim's volume: a folder of this node's disk."""
+        name, namespace = asked.get("claimName", ""), self._pod().metadata.namespace
+        try:
+            claim = await self._client.get(kinds.PERSISTENT_VOLUME_CLAIM, name, namespace)
+            if claim.status.phase != "Bound" or not claim.spec.volume_name:
+                raise MountError(f"error processing PVC {namespace}/{name}: PVC is not bound")
+            found = await self._client.get(kinds.PERSISTENT_VOLUME, claim.spec.volume_name)
+        except (ApiError, ConnectionError) as error:
+            raise MountError(f"error processing PVC {namespace}/{name}: {error}") from None
+        place = found.spec.host_path or found.spec.local
+        if place is None:
+            raise MountError(
+                f"the source of PersistentVolume {found.metadata.name} is not modelled"
+            )
+        path = str(place.get("path", ""))
+        await self._disk.mirror(path)
+        files = HostFiles(self._disk, path)
+        return Guarded(files) if asked.get("readOnly") else files
 
     def _stamp(self) -> tuple[str, int]:
         """A folder's name (Go's MkdirTemp after the time of day) and the time."""

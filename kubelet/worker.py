@@ -66,6 +66,7 @@ class PodWorker:
             lambda: self.pod,
             kubelet.lookups,
             kubelet.disk,
+            kubelet.client,
             PodTokens(lambda: self.pod, kubelet.client, kubelet.ctx.clock),
             lambda: (self.facts.host_ips, self.facts.pod_ips),
             kubelet.capacity,

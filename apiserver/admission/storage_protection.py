@@ -1,28 +1,31 @@
-"""StorageObjectInUseProtection: claims and volumes in use stay until nobody uses them.
+"""StorageObjectInUseProtection: claims and volumes that are in use are not removed.
 
 Source: upstream plugin/pkg/admission/storage/storageobjectinuseprotection.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from podwire.api import kinds
+from podwire.api.kinds import Kind
 from podwire.apiserver.admission.chain import Plugin
 from podwire.apiserver.admission.review import Review
 
-_CLAIM = kinds.named("v1", "PersistentVolumeClaim")
-_VOLUME = kinds.named("v1", "PersistentVolume")
-_FINALIZERS = {_CLAIM: "kubernetes.io/pvc-protection", _VOLUME: "kubernetes.io/pv-protection"}
+_FINALIZERS: dict[Kind[Any], str] = {
+    kinds.PERSISTENT_VOLUME: "kubernetes.io/pv-protection",
+    kinds.PERSISTENT_VOLUME_CLAIM: "kubernetes.io/pvc-protection",
+}
 
 
 def admit(review: Review) -> None:
-    """Add the finalizer that a controller takes away."""
-    metadata = review.obj["metadata"]
-    finalizers, own = metadata.get("finalizers") or [], _FINALIZERS[review.kind]
-    if own not in finalizers:
-        metadata["finalizers"] = [*finalizers, own]
+    """A new object gets the finalizer that the controller takes away."""
+    found = review.obj["metadata"].setdefault("finalizers", [])
+    name = _FINALIZERS[review.kind]
+    if name not in found:
+        found.append(name)
 
 
 PLUGIN = Plugin(
-    "StorageObjectInUseProtection", admit, kinds=(_CLAIM, _VOLUME), operations=("CREATE",), on=False
+    "StorageObjectInUseProtection", admit, kinds=tuple(_FINALIZERS), operations=("CREATE",)
 )
-"""Off, other than upstream: there is no controller that would take the finalizers away."""

@@ -70,10 +70,6 @@ class Caches:
         self._waiting: dict[tuple[int, asyncio.Future[None]], None] = {}
         self._bookmark_timer: Timer | None = None
 
-    def holds(self, kind: Kind[Any]) -> bool:
-        """Whether there are objects of a kind at all; some are made when they are asked for."""
-        return stored(kind) in self._by_kind
-
     def of(self, kind: Kind[Any]) -> KindCache:
         """The cache of a kind; that of another version is made when it is first asked for."""
         cache = self._by_kind.get(kind)
@@ -82,6 +78,11 @@ class Caches:
             self._by_kind[kind] = cache
             self._by_folder[_folder(kind)].append(cache)
         return cache
+
+    def size(self, kind: Kind[Any]) -> int:
+        """How many objects of a kind there are; 0 of one that is never stored (metrics)."""
+        cache = self._by_kind.get(kind, self._by_kind.get(stored(kind)))
+        return 0 if cache is None else len(cache)
 
     def shown(self, kind: Kind[Any], entry: Entry) -> Entry:
         """An entry of the stored version as another version of its kind."""

@@ -241,9 +241,7 @@ class FlowControl:
             call.query.flag("sendInitialEvents") or call.query.get("resourceVersion") in {"", "0"}
         ):
             return 1
-        if not self._server.caches.holds(call.kind):
-            return 1  # as upstream of what it cannot count
-        count = len(self._server.caches.of(call.kind))
+        count = self._server.caches.size(call.kind)
         most = min(place.state.widest, _MOST_SEATS)
         return max(1, min(math.ceil(count / _OBJECTS_PER_SEAT), most))
 

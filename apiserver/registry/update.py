@@ -169,7 +169,12 @@ async def _write(
     await server.admission.validate(review)
     if finished(new):
         return await allocation.delete(server, current, dry_run=dry_run)
-    if new == old and same_but_times(managed, stored.managed) and current.raw is None:
+    if (
+        new == old
+        and same_but_times(managed, stored.managed)
+        and current.raw is None
+        and not server.stale(current.key)
+    ):
         return current
     ownership.store(new["metadata"], managed)
     try:

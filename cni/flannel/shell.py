@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from ipaddress import ip_interface
 
 from podwire.api import kinds
@@ -13,6 +14,7 @@ from podwire.api.times import format_time
 from podwire.api.views import Node
 from podwire.client.accounts import service_account
 from podwire.client.api import STRATEGIC, Client
+from podwire.client.common import Commons
 from podwire.client.counters import Process
 from podwire.client.ctx import Ctx
 from podwire.client.hosting import Program
@@ -36,8 +38,9 @@ RETRY_S = 1.0
 class Agent:
     """One running agent."""
 
-    def __init__(self, ctx: Ctx, process: Process) -> None:
+    def __init__(self, ctx: Ctx, process: Process, commons: Commons | None = None) -> None:
         self.ctx = ctx
+        self.commons = commons
         self.process = process
         self.node = process.spec.env.get("NODE_NAME") or process.spec.node
         self.klog = Klog(process, ctx.clock)
@@ -72,8 +75,13 @@ class Agent:
             await self.ctx.fabric.write_file(self.node, path, data)
 
     async def _serve(self, conf: core.NetConf) -> None:
-        factory = Informers(self.client, self.ctx)
-        nodes = factory.informer(kinds.NODE)
+        if self.commons is None:
+            factory = Informers(self.client, self.ctx)
+            nodes, following = factory.informer(kinds.NODE), factory.run()
+        else:
+            common = self.commons.of(kinds.NODE)
+            nodes = common.informer(self.ctx)
+            following = common.follow(self.client, self.ctx)
         wake = asyncio.Event()
         changed: dict[str, None] = {}
         """The nodes whose leases are to be looked at."""
@@ -85,9 +93,11 @@ class Agent:
                 wake.set()
 
         nodes.on_change(notice)
-        async with Nursery() as nursery:
-            nursery.start(factory.run(), name=f"flannel {self.node} informers")
-            await factory.wait_synced()
+        async with AsyncExitStack() as stack:
+            stack.callback(nodes.off_change, notice)
+            nursery = await stack.enter_async_context(Nursery())
+            nursery.start(following, name=f"flannel {self.node} informers")
+            await nodes.synced.wait()
             self.klog.info(
                 "main.go:232", f"Created subnet manager: Kubernetes Subnet Manager - {self.node}"
             )
@@ -247,10 +257,21 @@ class Agent:
                 raise
 
 
+_told: tuple[Node | None, Node | None, bool] = (None, None, True)
+"""The latest answer of ``_matters``: all nodes' agents ask about the same change in turn."""
+
+
 def _matters(old: Node | None, new: Node | None) -> bool:
     """Heartbeats change Nodes all the time; only leases matter here."""
+    global _told  # noqa: PLW0603  what it holds follows from its own first two alone
     if old is None or new is None:
         return True
+    if _told[0] is not old or _told[1] is not new:
+        _told = (old, new, _lease_changed(old, new))
+    return _told[2]
+
+
+def _lease_changed(old: Node, new: Node) -> bool:
     if old.metadata.annotations == new.metadata.annotations and old.spec == new.spec:
         return False
     if old.spec.pod_cidr != new.spec.pod_cidr or old.spec.pod_cidrs != new.spec.pod_cidrs:
@@ -258,14 +279,16 @@ def _matters(old: Node | None, new: Node | None) -> bool:
     return any(core.peer_of(old, version) != core.peer_of(new, version) for version in (4, 6))
 
 
-def program(ctx: Ctx) -> Program:
-    """The image's entrypoint: the agent, or ``cp`` as its init container calls it."""
+def program(ctx: Ctx, commons: Commons | None = None) -> Program:
+    """The image's entrypoint: the agent, or ``cp`` as its init container calls it. Agents of
+    nodes with the same ``commons`` follow Nodes together.
+    """
 
     async def main(process: Process) -> int:
         argv = process.spec.argv
         if argv and argv[0].rpartition("/")[2] == "cp":
             return await _cp(process, argv[1:])
-        return await Agent(ctx, process).run()
+        return await Agent(ctx, process, commons).run()
 
     return main
 

@@ -5,13 +5,13 @@ OrderedReady makes one step per pass and waits for it to show; Parallel makes al
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from podwire.api import kinds, selectors
 from podwire.api.view import JSON, to_json
 from podwire.api.views import ControllerRevision, Pod, StatefulSet
-from podwire.client.effects import Announce, Create, Delete, Effect, Emit, Patch, RequeueAfter
+from podwire.client.effects import Announce, Create, Delete, Effect, Patch, RequeueAfter
 from podwire.controllers import history
 from podwire.controllers.common import (
     claim,
@@ -23,9 +23,13 @@ from podwire.controllers.common import (
     template_json,
 )
 from podwire.controllers.history import HASH, Revisions, template_of
-from podwire.controllers.statefulset.identity import ordinal, pod_body, start
-
-_CLAIMS = "spec.volumeClaimTemplates: persistent volumes are not modelled, each is an emptyDir"
+from podwire.controllers.statefulset.identity import (
+    claim_bodies,
+    ordinal,
+    pod_body,
+    retention,
+    start,
+)
 
 
 @dataclass(slots=True)
@@ -39,6 +43,8 @@ class _Set:
     update: str
     templates: Mapping[str, JSON]
     now_ns: int
+    claims: Container[str]
+    """The keys of the claims that are there."""
 
     @property
     def ordered(self) -> bool:
@@ -72,13 +78,33 @@ class _Set:
             keeps = number < first + self.partition
         return self.current if keeps else self.update
 
-    def create(self, number: int) -> Create:
+    def create(self, number: int) -> list[Effect]:
+        """The pod, and before it the claims that are not there yet."""
         revision = self.revision_of(number)
         template = self.templates.get(revision) or self.templates[self.update]
         body = pod_body(self.sts, number, template, revision)
-        return Create(
-            kinds.POD, body, self.sts.metadata.namespace, announce=_words(self.sts, "create", body)
-        )
+        namespace = self.sts.metadata.namespace
+        pod = Create(kinds.POD, body, namespace, announce=_words(self.sts, "create", body))
+        claims = [
+            Create(kinds.PERSISTENT_VOLUME_CLAIM, claim, namespace, exists_ok=True,
+                   announce=_claim_words(self.sts, body, claim))
+            for claim in claim_bodies(self.sts, number)
+            if f"{namespace}/{claim['metadata']['name']}" not in self.claims
+        ]  # fmt: skip
+        return [*claims, pod]
+
+    def scale_down(self, pod: Pod) -> list[Effect]:
+        """Delete a condemned pod; its claims become its own if they are to go with it."""
+        effects: list[Effect] = []
+        meta = pod.metadata
+        if retention(self.sts, "whenScaled") == "Delete":
+            owner = {"apiVersion": "v1", "kind": "Pod", "name": meta.name, "uid": meta.uid}
+            for claim in claim_bodies(self.sts, ordinal(self.sts.metadata.name, pod)):
+                patch = {"metadata": {"ownerReferences": [owner]}}
+                name = claim["metadata"]["name"]
+                kind = kinds.PERSISTENT_VOLUME_CLAIM
+                effects.append(Patch(kind, name, patch, meta.namespace, missing_ok=True))
+        return [*effects, self.delete(pod)]
 
     def delete(self, pod: Pod) -> Delete:
         meta = pod.metadata
@@ -99,6 +125,18 @@ def _words(sts: StatefulSet, verb: str, body: JSON) -> Announce:
     )
 
 
+def _claim_words(sts: StatefulSet, pod: JSON, claim: JSON) -> Announce:
+    what = (
+        f"create Claim {claim['metadata']['name']} Pod {pod['metadata']['name']} in "
+        f"StatefulSet {sts.metadata.name}"
+    )
+    return Announce(
+        sts,
+        ("SuccessfulCreate", f"{what} success"),
+        ("FailedCreate", f"{what} failed error: {{error}}"),
+    )
+
+
 def _healthy(pod: Pod) -> bool:
     """Running, Ready, and not going away."""
     return pod.status.phase == "Running" and pod.ready and not pod.metadata.deletion_timestamp
@@ -109,6 +147,7 @@ def reconcile(
     candidates: Sequence[Pod],
     revisions: Sequence[ControllerRevision],
     now_ns: int,
+    claims: Container[str] = (),
 ) -> list[Effect]:
     """One pass. ``candidates``: pods of this StatefulSet and orphans of its namespace."""
     selector = selectors.compile(sts.spec.selector)
@@ -123,8 +162,9 @@ def reconcile(
         return [_status_write(sts, status)]
     pods = {ordinal(sts.metadata.name, pod): pod for pod in claimed.items}
     step = _Set(
-        sts, pods, _current(sts, mine, update), update.name, _templates(sts, mine, update), now_ns
-    )
+        sts, pods, _current(sts, mine, update), update.name, _templates(sts, mine, update), now_ns,
+        claims,
+    )  # fmt: skip
     effects = [*claimed.effects, *update.effects, *_status(step)]
     if not sts.metadata.deletion_timestamp:
         effects += _advance(step)
@@ -158,9 +198,7 @@ def _advance(step: _Set) -> list[Effect]:
     for number in step.wanted:
         pod = step.pods.get(number)
         if pod is None:
-            effects.append(step.create(number))
-            if step.sts.spec.volume_claim_templates:
-                effects.append(Emit(step.sts, "Warning", "NotModelled", _CLAIMS))
+            effects += step.create(number)
             if step.ordered:
                 return effects
         elif pod.metadata.deletion_timestamp:
@@ -181,7 +219,7 @@ def _advance(step: _Set) -> list[Effect]:
             continue
         if step.ordered and not _healthy(pod) and pod is not unhealthy:
             return effects
-        effects.append(step.delete(pod))
+        effects += step.scale_down(pod)
         if step.ordered:
             return effects
     return effects or _update(step)

@@ -1,7 +1,6 @@
 """Names, labels and bodies of a StatefulSet's pods (pure).
 
-Source: kubernetes pkg/controller/statefulset/stateful_set_utils.go. Not modelled: persistent
-volumes; a claim of volumeClaimTemplates becomes an emptyDir of the same name (an event says so).
+Source: kubernetes pkg/controller/statefulset/stateful_set_utils.go.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 from podwire.api import kinds
 from podwire.api.view import JSON
 from podwire.api.views import Pod, StatefulSet
-from podwire.controllers.common import pod_from_template
+from podwire.controllers.common import owner_json, pod_from_template
 from podwire.controllers.history import HASH
 
 POD_NAME = "statefulset.kubernetes.io/pod-name"
@@ -46,5 +45,37 @@ def pod_body(sts: StatefulSet, number: int, template: JSON, revision: str) -> JS
     claims = [t.get("metadata", {}).get("name", "") for t in sts.spec.volume_claim_templates]
     if claims:
         own = [v for v in spec.get("volumes") or [] if v.get("name") not in claims]
-        spec["volumes"] = [*({"name": claim, "emptyDir": {}} for claim in claims), *own]
+        spec["volumes"] = [
+            *(
+                {"name": claim, "persistentVolumeClaim": {"claimName": f"{claim}-{name}"}}
+                for claim in claims
+            ),
+            *own,
+        ]
     return {"metadata": meta, "spec": spec}
+
+
+def claim_bodies(sts: StatefulSet, number: int) -> list[JSON]:
+    """The claims of one ordinal, by the templates; they go with the set if it says so."""
+    found: list[JSON] = []
+    for template in sts.spec.volume_claim_templates:
+        told = template.get("metadata") or {}
+        labels = {**(told.get("labels") or {}), **sts.spec.selector.match_labels}
+        meta: JSON = {
+            "name": f"{told.get('name', '')}-{sts.metadata.name}-{number}",
+            "namespace": sts.metadata.namespace,
+            "labels": labels,
+        }
+        if told.get("annotations"):
+            meta["annotations"] = told["annotations"]
+        if retention(sts, "whenDeleted") == "Delete":
+            own = owner_json(sts, kinds.STATEFUL_SET)
+            del own["blockOwnerDeletion"]
+            meta["ownerReferences"] = [own]
+        found.append({"metadata": meta, "spec": template.get("spec") or {}})
+    return found
+
+
+def retention(sts: StatefulSet, when: str) -> str:
+    """Delete or Retain: what becomes of claims ``whenDeleted`` or ``whenScaled``."""
+    return (sts.spec.persistent_volume_claim_retention_policy or {}).get(when, "Retain")

@@ -20,6 +20,7 @@ class StatefulSetController:
         self._sets = world.informers.informer(kinds.STATEFUL_SET)
         self._pods = world.informers.informer(kinds.POD)
         self._revisions = world.informers.informer(kinds.CONTROLLER_REVISION)
+        self._claims = world.informers.informer(kinds.PERSISTENT_VOLUME_CLAIM)
         self._pods.add_index("owner", owner_index)
         self.driver = world.driver(
             "statefulset",
@@ -66,7 +67,8 @@ class StatefulSetController:
         namespace = split_key(key)[0]
         candidates = own_and_orphans(self._pods, item)
         revisions = self._revisions.list(namespace)
-        return core.reconcile(item, candidates, revisions, self._world.now_ns())
+        claims = [claim.key for claim in self._claims.list(namespace)]
+        return core.reconcile(item, candidates, revisions, self._world.now_ns(), claims)
 
 
 def build(world: World) -> Driver:

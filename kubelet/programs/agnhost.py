@@ -171,7 +171,9 @@ async def test_webserver(command: Command, args: list[str]) -> int:
         if not below:
             return http1.text("404 page not found\n", 404)
         base = path.rstrip("/") + "/"
-        shown = dict.fromkeys(name.removeprefix(base).partition("/")[0] for name in below)
+        shown = dict.fromkeys(
+            name.removeprefix(base).partition("/")[0] for name in below if name != base
+        )
         rows = "".join(f'<a href="{name}">{name}</a>\n' for name in shown)
         return http1.text(f"<pre>\n{rows}</pre>\n", kind="text/html; charset=utf-8")
 

@@ -10,7 +10,7 @@ from podwire.kubelet.shell.command import ClosedPipeError, Command, Input, Usage
 from podwire.kubelet.shell.executor import SIGPIPE, Shell
 from podwire.kubelet.shell.find import find
 from podwire.kubelet.shell.flow import Flow
-from podwire.kubelet.shell.state import Budget, State
+from podwire.kubelet.shell.state import Budget, State, Variables
 from podwire.kubelet.shell.tty import Tty
 from podwire.runtime.tasks import Nursery
 
@@ -39,7 +39,9 @@ async def execute(
         variables["TERM"] = "xterm"
     variables |= env.spec.env
     async with Nursery() as jobs:
-        state = State(variables, dict.fromkeys(variables), [], {}, env.spec.working_dir or "/")
+        state = State(
+            Variables(variables), dict.fromkeys(variables), [], {}, env.spec.working_dir or "/"
+        )
         shell = Shell(
             env, image, state, "sh", Budget(env.clock, signals is not None), jobs, signals
         )

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from podwire.kubelet.shell import expand, folders
+from podwire.kubelet.shell import expand, folders, stats
+from podwire.kubelet.shell.arithmetic import ExpansionError
 from podwire.kubelet.shell.flow import Flow
 from podwire.runtime.tasks import first
 
@@ -36,12 +37,16 @@ async def colon(_shell: Shell, _args: list[str], _streams: Streams) -> int:
 
 
 async def cd(shell: Shell, args: list[str], streams: Streams) -> int:
-    """``cd [DIR]``: directories exist when a file lies below them."""
+    """``cd [DIR]``."""
     target = args[0] if args else shell.variables.get("HOME", "/root")
     if target == "-":
         target = shell.variables.get("OLDPWD", shell.cwd)
     path = _normal(shell.absolute(target))
-    if not folders.exists(path, shell.env.list_files):
+    try:
+        real = stats.resolve(shell.env, path)
+    except OSError:
+        real = path
+    if not folders.exists(real, shell.env.list_files):
         return _fail(shell, streams, f"cd: can't cd to {target}: No such file or directory", 2)
     shell.variables["OLDPWD"], shell.state.cwd = shell.cwd, path
     shell.variables["PWD"] = path
@@ -113,6 +118,8 @@ async def local(shell: Shell, args: list[str], streams: Streams) -> int:
         return _fail(shell, streams, "local: not in a function", 2)
     for arg in args:
         name, equals, value = arg.partition("=")
+        if equals:
+            shell.variables.check((name,))
         shell.locals[-1].setdefault(name, shell.variables.get(name))
         if equals:
             shell.variables[name] = value
@@ -179,6 +186,10 @@ async def read(shell: Shell, args: list[str], streams: Streams) -> int:
     line = await streams.stdin.line()
     text = line.decode(errors="surrogateescape").rstrip("\n")
     names = names or ["REPLY"]
+    try:
+        shell.variables.check(names)
+    except ExpansionError as error:
+        return _fail(shell, streams, f"read: {error}", 2)
     ifs = shell.variables.get("IFS", expand.BLANKS)
     blanks = "".join(c for c in ifs if c in expand.BLANKS)
     rest = text.strip(blanks) if blanks else text
@@ -305,13 +316,18 @@ async def _woken(shell: Shell) -> int:
 
 
 async def readonly(shell: Shell, args: list[str], streams: Streams) -> int:
-    """``readonly NAME[=VALUE]...``: sets; that it cannot change afterwards is not modelled."""
+    """``readonly NAME[=VALUE]...``."""
     for arg in args:
         name, equals, value = arg.partition("=")
         if not name.isidentifier():
             return _fail(shell, streams, f"readonly: {arg}: bad variable name", 2)
         if equals:
             shell.variables[name] = value
+        shell.variables.readonly[name] = None
+    if not args:
+        for name in sorted(shell.variables.readonly):
+            told = f"='{shell.variables[name]}'" if name in shell.variables else ""
+            _say(streams, f"readonly {name}{told}\n")
     return 0
 
 

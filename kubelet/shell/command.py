@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from podwire.client.counters import ContainerSpec
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
+from podwire.kubelet.shell import folders
 
 if TYPE_CHECKING:
     from podwire.kubelet.shell.streams import Streams
@@ -222,6 +223,8 @@ class Command:
         try:
             return b"" if self.path(name) == "/dev/null" else self.env.read_file(self.path(name))
         except FileNotFoundError:
+            if folders.exists(self.path(name), self.env.list_files):
+                raise UsageError(f"{name}: Is a directory") from None
             raise UsageError(f"{name}: No such file or directory") from None
         except IsADirectoryError:
             raise UsageError(f"{name}: Is a directory") from None

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
-from podwire.kubelet.shell import expand, syntax
+from podwire.kubelet.shell import expand, folders, syntax
 from podwire.kubelet.shell.arithmetic import ExpansionError
 from podwire.kubelet.shell.builtins import BUILTINS
 from podwire.kubelet.shell.command import (
@@ -22,7 +22,7 @@ from podwire.kubelet.shell.find import find
 from podwire.kubelet.shell.flow import Flow
 from podwire.kubelet.shell.lexer import ShellSyntaxError
 from podwire.kubelet.shell.parser import parse
-from podwire.kubelet.shell.state import MAX_NESTING, Budget, State
+from podwire.kubelet.shell.state import MAX_NESTING, Budget, State, Variables
 from podwire.kubelet.shell.streams import Redirected, Streams, redirect
 from podwire.kubelet.shell.syntax import Node
 from podwire.kubelet.shell.tools import UNMODELLED
@@ -73,7 +73,7 @@ class Shell:
     # ------------------------------------------------------------------ expand.Scope
 
     @property
-    def variables(self) -> dict[str, str]:
+    def variables(self) -> Variables:
         """All variables."""
         return self.state.variables
 
@@ -301,7 +301,10 @@ class Shell:
         items = list(self.args) if node.words is None else await expand.fields(self, node.words)
         status = 0
         for item in items:
-            self.variables[node.name] = item
+            try:
+                self.variables[node.name] = item
+            except ExpansionError as error:
+                return self._wrong(error, streams)
             go_on, status = await self._iteration(node.body, streams)
             if not go_on:
                 break
@@ -347,11 +350,9 @@ class Shell:
         try:
             words = await expand.fields(self, node.words)
             assigned = [(name, await expand.text(self, word)) for name, word in node.assignments]
+            self.variables.check(name for name, _ in assigned)
         except ExpansionError as error:
-            streams.err(f"{self.name}: {error}\n".encode())
-            if self.tty is not None:
-                return 2
-            raise Flow("exit", 2) from None  # as dash and ash do
+            return self._wrong(error, streams)
         if self.state.xtrace:
             shown = [f"{name}={value}" for name, value in assigned] + words
             streams.err(f"+ {' '.join(shown)}\n".encode(errors="surrogateescape"))
@@ -366,8 +367,17 @@ class Shell:
             if words == ["exec"] and node.redirects:
                 return self._move(streams, inner)
             return await self._call(words, dict(assigned), inner.streams, signals)
+        except ExpansionError as error:  # a builtin would change what is read-only
+            return self._wrong(f"{words[0]}: {error}", inner.streams)
         finally:
             await inner.flush(self.env.write_file)
+
+    def _wrong(self, why: ExpansionError | str, streams: Streams) -> int:
+        """Tell, and end the shell as dash and ash do; one with a terminal goes on."""
+        streams.err(f"{self.name}: {why}\n".encode())
+        if self.tty is not None:
+            return 2
+        raise Flow("exit", 2) from None
 
     def _move(self, streams: Streams, inner: Redirected) -> int:
         """``exec > FILE``: the shell itself reads and writes elsewhere from now on."""
@@ -384,6 +394,11 @@ class Shell:
         self._streams = streams
         try:
             wanted = [(one, await expand.text(self, tuple(one.target))) for one in redirects]
+            for one, target in wanted:
+                path = self.absolute(target)
+                if one.op in {">", ">>"} and folders.exists(path, self.env.list_files):
+                    streams.err(f"{self.name}: can't create {target}: Is a directory\n".encode())
+                    return None
             return redirect(streams, wanted, self.absolute, self.env.read_file)
         except (UsageError, ExpansionError) as error:
             streams.err(f"{self.name}: {error}\n".encode())
@@ -488,7 +503,7 @@ class Shell:
 
     def fresh_shell(self, name: str, args: Sequence[str], command: Command) -> Shell:
         """A new shell process with the environment of a command."""
-        variables = dict(command.variables)
+        variables = Variables(command.variables)
         state = State(variables, dict.fromkeys(variables), list(args), {}, command.cwd)
         signals = command.signals
         shell = Shell(self.env, self.image, state, name, self.budget, self.jobs, signals)

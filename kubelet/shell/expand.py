@@ -250,7 +250,7 @@ def _globbed(scope: Scope, runs: list[tuple[str, bool]]) -> list[str]:
     names: dict[str, None] = {}
     depth = (base + wanted).count("/")
     for path in scope.list_files():
-        parts = path.split("/")
+        parts = path.rstrip("/").split("/")
         for n in range(2, len(parts) + 1):
             known = "/".join(parts[:n])
             if known.count("/") == depth and fnmatch.fnmatchcase(known, base + wanted):

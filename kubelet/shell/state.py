@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from podwire.kubelet.shell.arithmetic import ExpansionError
 from podwire.kubelet.shell.command import UsageError
 from podwire.kubelet.shell.syntax import Node
 from podwire.runtime.ports import Clock
@@ -34,11 +37,44 @@ class Budget:
             raise UsageError(f"more than {MAX_STEPS} commands in one second: not modelled")
 
 
+class Variables(dict[str, str]):
+    """A shell's variables. Whatever changes one that is ``readonly`` raises ExpansionError."""
+
+    def __init__(self, values: Mapping[str, str], readonly: Iterable[str] = ()) -> None:
+        super().__init__(values)
+        self.readonly = dict.fromkeys(readonly)
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raises ExpansionError if one of them is read-only."""
+        for name in names:
+            if name in self.readonly:
+                raise ExpansionError(f"{name}: is read only")
+
+    def __setitem__(self, name: str, value: str) -> None:
+        self.check((name,))
+        super().__setitem__(name, value)
+
+    def update(self, values: Any = (), /, **more: str) -> None:
+        """Set several, or none of them."""
+        new = dict(values, **more)
+        self.check(new)
+        super().update(new)
+
+    def pop(self, name: str, default: Any = None) -> Any:
+        """Unset one."""
+        self.check((name,))
+        return super().pop(name, default)
+
+    def copy(self) -> Variables:
+        """What a subshell has."""
+        return Variables(self, self.readonly)
+
+
 @dataclass(slots=True)
 class State:
     """What subshells copy."""
 
-    variables: dict[str, str]
+    variables: Variables
     exported: dict[str, None]
     args: list[str]
     functions: dict[str, Node]
@@ -52,6 +88,6 @@ class State:
     def copy(self) -> State:
         """An independent copy."""
         return State(
-            dict(self.variables), dict(self.exported), list(self.args), dict(self.functions),
+            self.variables.copy(), dict(self.exported), list(self.args), dict(self.functions),
             self.cwd, self.errexit, self.xtrace, self.status, self.nounset, self.pipefail,
         )  # fmt: skip

@@ -6,6 +6,7 @@ import errno
 import stat
 
 from podwire.kubelet.files import DIRECTORY_BYTES, Stat
+from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.shell import folders
 from podwire.kubelet.shell.command import Command
 from podwire.runtime.civil import date_time
@@ -33,7 +34,7 @@ def lstat(command: Command, path: str) -> Stat:
     return Stat(stat.S_IFDIR | 0o755, size_bytes=DIRECTORY_BYTES)
 
 
-def resolve(command: Command, path: str) -> str:
+def resolve(env: ExecEnv, path: str) -> str:
     """An absolute path without links. Raises OSError (ELOOP)."""
     done = ""
     rest = [part for part in path.split("/") if part]
@@ -44,7 +45,7 @@ def resolve(command: Command, path: str) -> str:
         if part == "..":
             done = done.rpartition("/")[0]
             continue
-        target = command.env.links(done or "/").get(f"{done}/{part}")
+        target = env.links(done or "/").get(f"{done}/{part}")
         if target is None:
             done = f"{done}/{part}"
             continue

@@ -195,11 +195,9 @@ HORIZONTAL_POD_AUTOSCALER = _kind(
 )
 HORIZONTAL_POD_AUTOSCALER_V1 = _idle("autoscaling/v1", "HorizontalPodAutoscaler")
 EVENTS_EVENT = _kind("events.k8s.io/v1", "Event", views.Object)
-PERSISTENT_VOLUME_CLAIM = _kind(
-    "v1", "PersistentVolumeClaim", views.PersistentVolumeClaim, behaves=False
-)
-PERSISTENT_VOLUME = _kind("v1", "PersistentVolume", views.PersistentVolume, behaves=False)
-STORAGE_CLASS = _kind("storage.k8s.io/v1", "StorageClass", views.StorageClass, behaves=False)
+PERSISTENT_VOLUME_CLAIM = _kind("v1", "PersistentVolumeClaim", views.PersistentVolumeClaim)
+PERSISTENT_VOLUME = _kind("v1", "PersistentVolume", views.PersistentVolume)
+STORAGE_CLASS = _kind("storage.k8s.io/v1", "StorageClass", views.StorageClass)
 TRACE = Kind(
     views.Object, "podwire.dev", "v1alpha1", "Trace", "traces", "trace", False, verbs=("create",)
 )

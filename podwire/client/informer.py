@@ -97,6 +97,10 @@ class Informer(Generic[O]):
         for item in tuple(self.list()):
             self._tell(handler, None, item)
 
+    def off_change(self, handler: OnChange[O]) -> None:
+        """Call ``handler`` no more."""
+        self._handlers.remove(handler)
+
     def on_progress(self, call: Callable[[], None]) -> None:
         """Call after the cache moved to a new revision by a relist or a bookmark."""
         self._progress.append(call)

@@ -50,7 +50,7 @@ def _cat(host: Host, netns: str, paths: Sequence[str], stdin: str) -> ToolResult
         text = stdin if path == "-" else _read(host, netns, path)
         if text is not None:
             out.append(text)
-        elif host.disk.entries(path):
+        elif host.disk.is_folder(path):
             err.append(f"cat: {path}: Is a directory\n")
         else:
             err.append(f"cat: {path}: No such file or directory\n")
@@ -64,7 +64,8 @@ def _ls(host: Host, netns: str, argv: Sequence[str], _stdin: str) -> ToolResult:
     for path in paths:
         if _read(host, netns, path) is not None:
             out.append(f"{path}\n")
-        elif names := host.disk.entries(path):
+        elif host.disk.is_folder(path):
+            names = host.disk.entries(path)
             heading = f"{path}:\n" if len(paths) > 1 else ""
             out.append(heading + "".join(f"{name}\n" for name in names))
         else:

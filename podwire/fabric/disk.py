@@ -20,7 +20,9 @@ class _Watcher:
 
 
 class Disk:
-    """One node's files. Directories exist as far as files lie in them."""
+    """One node's files. Folders are where files lie; one that was made is a file without content
+    whose path ends with a slash.
+    """
 
     def __init__(self) -> None:
         self._files: dict[str, bytes] = {}
@@ -50,7 +52,12 @@ class Disk:
     def entries(self, directory: str) -> list[str]:
         """Sorted names directly inside a directory (what ``ls`` shows)."""
         root = directory.rstrip("/") + "/"
-        return sorted({p[len(root) :].partition("/")[0]: None for p in self.paths(root)})
+        inside = [path[len(root) :] for path in self.paths(root) if path != root]
+        return sorted({path.partition("/")[0]: None for path in inside})
+
+    def is_folder(self, path: str) -> bool:
+        """Whether a path is a folder."""
+        return bool(self.paths(path.rstrip("/") + "/"))
 
     async def watch(self, prefix: str) -> AsyncIterator[str]:
         """Existing paths first, then each path that is written, removed or told to have changed.

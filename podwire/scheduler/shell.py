@@ -7,6 +7,8 @@ and framework/preemption/executor.go (preemption runs beside the next decisions)
 
 from __future__ import annotations
 
+import asyncio
+
 from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.api.views import Namespace, Node, Object, Pod
@@ -28,6 +30,8 @@ from podwire.scheduler.volumes import Claims
 from podwire.scheduler.writing import NAME, Writer
 
 USER = User("system:kube-scheduler")
+BIND_TIMEOUT_S = 600.0
+"""How long a pod's claims may take (VolumeBindingArgs.bindTimeoutSeconds)."""
 
 
 async def run(ctx: Ctx) -> None:
@@ -54,8 +58,15 @@ class SchedulerShell:
             self._cluster,
             ctx.rng.child("scheduler"),
             Defaults(informers).constraints,
-            Claims(claims.get, lambda name: volumes.get("", name), lambda n: classes.get("", n)),
+            Claims(
+                claims.get,
+                lambda name: volumes.get("", name),
+                lambda name: classes.get("", name),
+                volumes.list,
+            ),
         )
+        self._storage_moved = asyncio.Event()
+        """Set when claims changed or a pod is assumed no more: bindings that wait look again."""
         self._assumed: dict[str, None] = {}
         """Uids of pods whose binding is on its way."""
         for storage in (claims, volumes, classes):
@@ -78,8 +89,13 @@ class SchedulerShell:
     # ------------------------------------------------------------ what happens
 
     def _storage_changed(self, _old: Object | None, new: Object | None) -> None:
+        self._moved()
         if new is not None:
             self._queue.changed(Change(What.STORAGE))
+
+    def _moved(self) -> None:
+        self._storage_moved.set()
+        self._storage_moved = asyncio.Event()
 
     def _namespace_changed(self, old: Namespace | None, new: Namespace | None) -> None:
         namespace = new or old
@@ -114,7 +130,8 @@ class SchedulerShell:
 
     def _forget(self, uid: str) -> None:
         self._queue.remove(uid)
-        self._assumed.pop(uid, None)
+        if self._assumed.pop(uid, "") is None:
+            self._moved()
         self._cluster.forget_nomination(uid)
 
     def _gone(self, pod: Pod) -> None:
@@ -182,11 +199,33 @@ class SchedulerShell:
         self._queue.changed(change)
 
     async def _bind(self, pod: PodInfo, node: str) -> None:
-        error = await self._writer.bind(pod.pod, node)
+        error = await self._volumes_bound(pod, node) or await self._writer.bind(pod.pod, node)
         if error is None:
             self._queue.remove(pod.uid)
         else:
             self._unassume(pod, error)
+
+    async def _volumes_bound(self, pod: PodInfo, node: str) -> ApiError | ConnectionError | None:
+        """PreBind of VolumeBinding: tell the claims the node, and wait until they are bound."""
+        claims = self._scheduler.claims
+        waiting = claims.delayed(pod.pod)
+        if not waiting:
+            return None
+        found = self._cluster.nodes.get(node)
+        for claim in waiting:
+            volume = claims.match(claim, found.node) if found is not None else None
+            error = await self._writer.select(claim, volume, node)
+            if error is not None:
+                return error
+        try:
+            async with asyncio.timeout(BIND_TIMEOUT_S):
+                while claims.delayed(pod.pod):
+                    if pod.uid not in self._assumed:
+                        return ApiError("NotFound", f"pod {pod.pod.key} is gone")
+                    await self._storage_moved.wait()
+        except TimeoutError:
+            return ApiError("Timeout", "binding volumes: context deadline exceeded")
+        return None
 
     def _unassume(self, pod: PodInfo, error: ApiError | ConnectionError) -> None:
         """The binding failed: free the place; unless an event told meanwhile where the pod is."""

@@ -39,6 +39,9 @@ PORTS_TAKEN = Refusal(
 OTHER_VOLUME_NODE = Refusal(
     VOLUME_BINDING, ("node(s) didn't match PersistentVolume's node affinity",), True
 )
+NO_MATCH = Refusal(
+    VOLUME_BINDING, ("node(s) didn't find available persistent volumes to bind",), True
+)
 NO_VOLUME = Refusal(
     VOLUME_BINDING, ("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)",),
     True,

@@ -9,10 +9,9 @@ allowed topologies, storage capacity, VolumeZone, NodeVolumeLimits, VolumeRestri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from podwire.api import selectors
 from podwire.api.views import (
     Node,
     PersistentVolume,
@@ -21,10 +20,10 @@ from podwire.api.views import (
     StorageClass,
     Volume,
 )
+from podwire.api.volumes import DELAYED, NO_PROVISIONER, find, is_bound, reachable
 from podwire.scheduler.cluster import Cluster
-from podwire.scheduler.verdicts import NO_VOLUME, OTHER_VOLUME_NODE, Refusal
+from podwire.scheduler.verdicts import NO_MATCH, NO_VOLUME, OTHER_VOLUME_NODE, Refusal
 
-_BOUND = "pv.kubernetes.io/bind-completed"
 _UNBOUND = "pod has unbound immediate PersistentVolumeClaims"
 
 
@@ -35,6 +34,8 @@ class Claims:
     claim: Callable[[str, str], PersistentVolumeClaim | None]
     volume: Callable[[str], PersistentVolume | None]
     storage_class: Callable[[str], StorageClass | None]
+    volumes: Callable[[], Sequence[PersistentVolume]] = tuple
+    """All volumes."""
 
     def problem(self, pod: Pod) -> str:
         """Why no node at all will do, as PreFilter says it; "" if some may."""
@@ -44,29 +45,48 @@ class Claims:
                 return f'persistentvolumeclaim "{name}" not found'
             if claim.metadata.deletion_timestamp:
                 return f'persistentvolumeclaim "{name}" is being deleted'
-            if not _bound(claim) and not self._waits(claim):
+            if not is_bound(claim) and not self._waits(claim):
                 return _UNBOUND
         return ""
 
     def _waits(self, claim: PersistentVolumeClaim) -> bool:
         found = self.storage_class(claim.spec.storage_class_name or "")
-        return found is not None and found.volume_binding_mode == "WaitForFirstConsumer"
+        return found is not None and found.volume_binding_mode == DELAYED
+
+    def delayed(self, pod: Pod) -> list[PersistentVolumeClaim]:
+        """The claims that are bound once the pod has a node."""
+        found = (self.claim(pod.metadata.namespace, name) for name in _claims(pod))
+        return [claim for claim in found if claim is not None and not is_bound(claim)]
+
+    def match(self, claim: PersistentVolumeClaim, node: Node) -> PersistentVolume | None:
+        """A free volume that the node reaches, for a claim that waits."""
+        meta = node.metadata
+        near = (v for v in self.volumes() if reachable(v, meta.labels, meta.name))
+        return find(claim, near)
+
+    def _unmatched(self, claim: PersistentVolumeClaim, node: Node) -> bool:
+        """Whether nobody will make a volume and none that is there fits."""
+        known = self.storage_class(claim.spec.storage_class_name or "")
+        return (
+            known is not None
+            and known.provisioner == NO_PROVISIONER
+            and self.match(claim, node) is None
+        )
 
     def refusal(self, pod: Pod, node: Node) -> Refusal | None:
         """Why the pod's bound claims keep it off the node."""
         for name in _claims(pod):
             claim = self.claim(pod.metadata.namespace, name)
-            if claim is None or not _bound(claim):
+            if claim is None:
+                continue
+            if not is_bound(claim):
+                if self._unmatched(claim, node):
+                    return NO_MATCH
                 continue
             volume = self.volume(claim.spec.volume_name)
             if volume is None:
                 return NO_VOLUME
-            affinity = volume.spec.node_affinity
-            if affinity is None or affinity.required is None:
-                continue
-            fields = {"metadata.name": node.metadata.name}
-            labels = node.metadata.labels
-            if not selectors.node_selector_matches(affinity.required, labels, fields):
+            if not reachable(volume, node.metadata.labels, node.metadata.name):
                 return OTHER_VOLUME_NODE
         return None
 
@@ -90,10 +110,6 @@ class Claims:
             if refused is not None:
                 found[refused] = found.get(refused, 0) | 1 << state.slot
         return list(found.items())
-
-
-def _bound(claim: PersistentVolumeClaim) -> bool:
-    return bool(claim.spec.volume_name) and _BOUND in claim.metadata.annotations
 
 
 def _claims(pod: Pod) -> Iterator[str]:

@@ -11,7 +11,8 @@ from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.api.times import format_time
 from podwire.api.view import JSON
-from podwire.api.views import Pod
+from podwire.api.views import PersistentVolume, PersistentVolumeClaim, Pod
+from podwire.api.volumes import BOUND_BY_CONTROLLER, SELECTED_NODE
 from podwire.client.api import STRATEGIC, Client
 from podwire.client.recorder import Recorder
 from podwire.runtime.ports import Clock
@@ -51,6 +52,32 @@ class Writer:
         self._log.debug("bound", pod=pod.key, node=node)
         message = f"Successfully assigned {pod.key} to {node}"
         self._recorder.emit(pod, "Normal", "Scheduled", message)
+        return None
+
+    async def select(
+        self, claim: PersistentVolumeClaim, volume: PersistentVolume | None, node: str
+    ) -> ApiError | ConnectionError | None:
+        """Reserve a volume for a claim, or have one provisioned for a node; the error if any."""
+        meta = claim.metadata
+        try:
+            if volume is not None:
+                held = volume.metadata
+                reference = {
+                    "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                    "namespace": meta.namespace, "name": meta.name, "uid": meta.uid,
+                }  # fmt: skip
+                guard = {"uid": held.uid, "resourceVersion": held.resource_version}
+                marks = {BOUND_BY_CONTROLLER: "yes"}
+                patch: JSON = {
+                    "metadata": {**guard, "annotations": marks}, "spec": {"claimRef": reference},
+                }  # fmt: skip
+                await self._client.patch(kinds.PERSISTENT_VOLUME, held.name, patch)
+            else:
+                patch = {"metadata": {"uid": meta.uid, "annotations": {SELECTED_NODE: node}}}
+                kind = kinds.PERSISTENT_VOLUME_CLAIM
+                await self._client.patch(kind, meta.name, patch, meta.namespace)
+        except (ApiError, ConnectionError) as error:
+            return error
         return None
 
     def binding_rejected(self, pod: Pod, error: ApiError | ConnectionError) -> None:

@@ -22,6 +22,7 @@ from podwire.apiserver.tokens import Issuer, new_signing_key
 from podwire.apiserver.traces import Tracer
 from podwire.client import leases
 from podwire.client.api import Client
+from podwire.client.common import Commons
 from podwire.client.counters import Api, ContainerHost
 from podwire.client.ctx import Ctx
 from podwire.client.identity import room_user
@@ -31,6 +32,7 @@ from podwire.controllers.config import ControllersConfig
 from podwire.controllers.shell import run as run_controllers
 from podwire.fabric.hardware import Fabric
 from podwire.kube_proxy.core import Shared
+from podwire.kube_proxy.lineup import Lineup
 from podwire.kube_proxy.shell import host as kube_proxy_host
 from podwire.kubelet.daemon import run as run_kubelet
 from podwire.kubelet.programs.host import ProgramHost
@@ -110,7 +112,9 @@ class Cluster:
         self.rooms: dict[str, Room] = {}
         self.machines = Machines(self)
         self._cni = CniPlugins(self.fabric, env.rng)
-        self._rendered = Shared()
+        # In virtual time nodes hear of things, and act, at moments of their own.
+        self._commons = None if env.virtual else Commons()
+        self._rendered = Shared(None if env.virtual else Lineup(env.clock), self._commons)
         self._serve()
 
     def elapsed_s(self) -> float:
@@ -196,7 +200,7 @@ class Cluster:
         agents = self.room_ctx(f"agents/{node}", node=node)
         hosts: tuple[ContainerHost, ...] = (
             kube_proxy_host(agents, self._rendered),
-            *cni_hosts(agents),
+            *cni_hosts(agents, self._commons),
             coredns.host(agents),
             ingress.host(agents),
             ProgramHost(self.room_ctx(f"programs/{node}", node=node)),

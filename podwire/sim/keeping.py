@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from podwire.apiserver.certs import Authority, Pair
+from podwire.apiserver.encryption import open_encrypted
 from podwire.apiserver.tokens import new_signing_key
 from podwire.runtime.env import Env
 from podwire.runtime.files import write_private
@@ -26,7 +27,6 @@ from podwire.store import (
     StoreError,
     StoreOpenError,
     StoreOptions,
-    open_store,
 )
 
 __all__ = ["Identity", "Kept", "StoreError", "StoreOptions", "open_kept"]
@@ -92,7 +92,7 @@ async def open_kept(env: Env, settings: ClusterSettings, options: StoreOptions) 
 
     Raises StoreOpenError.
     """
-    store = await open_store(options, env.clock, env.trace, env.log)
+    store = await open_encrypted(options, env.clock, env.trace, env.log, env.secret)
     try:
         if not options.keeps:
             authority = Authority(env.secret, env.clock.now_ns())

@@ -17,6 +17,8 @@ class StoreOptions:
     etcd_cafile: str = ""
     etcd_certfile: str = ""
     etcd_keyfile: str = ""
+    encryption_provider_config: Path | None = None
+    """An EncryptionConfiguration: which resources are encrypted, with which keys."""
 
     @property
     def keeps(self) -> bool:

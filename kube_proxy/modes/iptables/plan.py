@@ -9,7 +9,7 @@ Source: kubernetes pkg/proxy/iptables/proxier.go (syncProxyRules).
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from podwire.kube_proxy.model import Endpoint, ServicePort
 from podwire.kube_proxy.modes.iptables.rules import Piece, render
 from podwire.kube_proxy.modes.iptables.settings import Settings
 from podwire.kube_proxy.modes.iptables.text import OWN_PREFIXES, fixed_rules, restore_text
-from podwire.kube_proxy.pieces import Prepared, base, no_local_gauges, prepared, udp_wanted
+from podwire.kube_proxy.pieces import Base, Prepared, base, no_local_gauges, prepared, udp_wanted
 
 LARGE_CLUSTER_ENDPOINTS = 1000
 SECOND_NS = 1_000_000_000
@@ -136,15 +136,24 @@ def plan_restore(
     large = step.after.tally.endpoints > LARGE_CLUSTER_ENDPOINTS
     stale = _stale(held, step, nat, full=full)
     clean = not large or full or waited_s > state.sync_period_s
-    command = _command(state, step, stale if clean else (), node_port_ips, full=full)
-    gauges, written = _count(state.settings, step, node_port_ips)
+    deleted = stale if clean else ()
+    settings = state.settings
+    command, (gauges, written), udp = state.shared.turn(
+        ("iptables input", id(step), full, deleted, settings, node_port_ips),
+        (step,),
+        lambda: (
+            _command(state, step, deleted, node_port_ips, full=full),
+            _count(settings, step, node_port_ips),
+            udp_wanted(step.changed),
+        ),
+    )
     cleaned_ns = now_ns if clean else held.cleaned_ns
     return Sync(
         commands=(*before, command),
         changes=written,
         full=full,
         programmed=Programmed(step.after, () if clean else stale, cleaned_ns),
-        udp=udp_wanted(step.changed),
+        udp=udp,
         again_s=None if clean or not stale else state.sync_period_s,
         gauges=gauges,
     )
@@ -168,6 +177,13 @@ def _rendered(state: Proxier, one: Prepared | None, *, comments: bool) -> Pieces
 def _all(state: Proxier) -> Step:
     """Everything, on a full sync."""
     found = base(state)
+    if found.by_node:
+        return _whole(state, found)
+    key = ("iptables whole", id(found), state.settings.of_pieces)
+    return state.shared.turn(key, (found,), lambda: _whole(state, found))
+
+
+def _whole(state: Proxier, found: Base) -> Step:
     comments = found.n_endpoints <= LARGE_CLUSTER_ENDPOINTS
 
     def same_on_all() -> Common:
@@ -183,8 +199,31 @@ def _all(state: Proxier) -> Step:
 
 
 def _partial(state: Proxier, start: Account) -> Step | None:
-    """What the Services that changed come to; None when it is nothing."""
-    found = {key: prepared(state, key) for key in sorted(state.dirty)}
+    """What the Services that changed come to; None when it is nothing. Nodes that hold one account
+    of rules and one state of the tables make one step.
+    """
+    dirty = tuple(sorted(state.dirty))
+
+    def found() -> dict[str, Prepared | None]:
+        return {key: prepared(state, key) for key in dirty}
+
+    def shared() -> tuple[bool, Step | None]:
+        changed = found()
+        if any(one is not None and one.by_node for one in changed.values()):
+            return False, None
+        return True, _stepped(state, start, changed)
+
+    if not start.own:
+        services, slices = state.services, state.slices
+        shaping = state.settings.of_pieces
+        key = ("iptables step", id(start), id(services), id(slices), dirty, shaping)
+        same, step = state.shared.turn(key, (start, services, slices), shared)
+        if same:
+            return step
+    return _stepped(state, start, found())
+
+
+def _stepped(state: Proxier, start: Account, found: Mapping[str, Prepared | None]) -> Step | None:
     total = start.tally.endpoints
     for key, one in found.items():
         total -= sum(len(piece.endpoints) for piece in start.of(key))

@@ -24,11 +24,11 @@ _ALIASES = {
     "dash": "sh", "printenv": "env", "whoami": "id", "egrep": "grep", "fgrep": "grep",
     "netcat": "nc", "ping6": "ping", "traceroute6": "traceroute", "tracepath6": "tracepath",
     "which": "which", "readlink": "stat",
-    "nproc": "uname", "rm": "rm", "mkdir": "touch", "mv": "cp", "tput": "stty",
+    "nproc": "uname", "rm": "rm", "mkdir": "mkdir", "mv": "cp", "tput": "stty",
     "gawk": "awk", "mawk": "awk", "tac": "lines", "rev": "lines", "nl": "lines",
     "busybox": "busybox", "basename": "names", "dirname": "names", "free": "memory",
     "nice": "timeout", "nohup": "timeout", "setsid": "timeout", "stdbuf": "timeout",
-    "realpath": "names", "rmdir": "touch", "mktemp": "touch", "paste": "lines", "fold": "lines",
+    "realpath": "names", "rmdir": "mkdir", "mktemp": "touch", "paste": "lines", "fold": "lines",
     "top": "memory", "df": "disks", "du": "disks",
 }  # fmt: skip
 

@@ -1,9 +1,10 @@
-"""cp and mv: files of the container. A directory is the files below it."""
+"""cp and mv: files and folders of the container."""
 
 from __future__ import annotations
 
 from podwire.kubelet.shell import folders
 from podwire.kubelet.shell.command import Command
+from podwire.kubelet.shell.tools.rm import remove
 
 
 async def run(command: Command) -> int:
@@ -39,9 +40,15 @@ async def _copy(command: Command, files: list[str], path: str, base: str, *, mov
         if goal == file:
             return command.fail(f"'{file}' and '{goal}' are the same file")
         try:
-            await command.env.write_file(goal, command.env.read_file(file))
-            if moves:
-                await command.env.remove_file(file)
+            if not file.endswith("/"):
+                await command.env.write_file(goal, command.env.read_file(file))
+            elif not folders.exists(goal, command.env.list_files):
+                await command.env.write_file(goal, b"")
         except OSError as error:
             return command.fail(f"cannot create regular file '{goal}': {error.strerror or error}")
+    if moves:
+        try:
+            await remove(command, path)
+        except OSError as error:
+            return command.fail(f"cannot remove '{path}': {error.strerror or error}")
     return 0

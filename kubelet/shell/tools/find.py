@@ -163,9 +163,7 @@ async def _act(command: Command, group: _Group) -> int:
         end = "\0" if group.action == "print0" else "\n"
         command.out("".join(f"{path}{end}" for path in group.found))
     elif group.action == "delete":
-        for path in group.found:
-            if entries(command, command.path(path)) is None:
-                await command.env.remove_file(command.path(path))
+        return await _delete(command, group)
     elif group.together:
         words = [word for word in group.words if word != "{}"]
         if group.found and await command.runner.run_argv([*words, *group.found], command):
@@ -175,3 +173,20 @@ async def _act(command: Command, group: _Group) -> int:
             words = [word.replace("{}", path) for word in group.words]
             await command.runner.run_argv(words, command)
     return 0
+
+
+async def _delete(command: Command, group: _Group) -> int:
+    status = 0
+    for shown in reversed(group.found):  # what lies in a folder before it
+        path = command.path(shown)
+        inside = entries(command, path)
+        why = "Directory not empty" if inside else ""
+        try:
+            if not inside:
+                await command.env.remove_file(path if inside is None else f"{path}/")
+        except OSError as error:
+            why = error.strerror or str(error)
+        if why:
+            quoted = shown if command.image.busybox else f"cannot delete '{shown}'"
+            status = command.fail(f"{quoted}: {why}")
+    return status

@@ -77,7 +77,10 @@ async def run(command: Command) -> int:
     ]
     if "r" in options or "R" in options:
         rest = [
-            path for name in rest or ["."] for path in command.env.list_files(command.path(name))
+            path
+            for name in rest or ["."]
+            for path in command.env.list_files(command.path(name))
+            if not path.endswith("/")
         ]
     try:
         inputs = await command.inputs(rest)

@@ -13,15 +13,18 @@ def entries(command: Command, path: str) -> dict[str, bool] | None:
     """Names directly below a directory (True: a directory itself); None when there is none."""
     base = path.rstrip("/") + "/"
     found: dict[str, bool] = dict.fromkeys(folders.NAMES, True) if path == "/" else {}
+    there = folders.usual(path)
     for known in command.env.list_files(path):
         if known.startswith(base):
+            there = True
             name, slash, _ = known[len(base) :].partition("/")
-            found[name] = bool(slash) or found.get(name, False)
+            if name:
+                found[name] = bool(slash) or found.get(name, False)
     for known in command.env.links(path):
         name, slash, _ = known[len(base) :].partition("/")
         if not slash:
             found.setdefault(name, False)
-    return found if found or folders.usual(path) else None
+    return found if found or there else None
 
 
 async def run(command: Command) -> int:
@@ -33,7 +36,7 @@ async def run(command: Command) -> int:
         path = command.path(name)
         inner = path
         if "l" not in options or name.endswith("/"):
-            inner = stats.resolve(command, path)
+            inner = stats.resolve(command.env, path)
         found = entries(command, inner)
         if found is None or "d" in options:
             try:

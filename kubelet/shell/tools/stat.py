@@ -46,7 +46,7 @@ async def run(command: Command) -> int:
     for name in args:
         path = command.path(name)
         try:
-            told = stats.lstat(command, stats.resolve(command, path) if follow else path)
+            told = stats.lstat(command, stats.resolve(command.env, path) if follow else path)
         except FileNotFoundError:
             quoted = f"can't stat '{name}'" if command.image.busybox else f"cannot stat '{name}'"
             status = command.fail(f"{quoted}: No such file or directory")
@@ -72,7 +72,7 @@ def _readlink(command: Command) -> int:
         try:
             told = stats.lstat(command, path)
             if "-f" in command.args:
-                command.out(f"{stats.resolve(command, path)}\n")
+                command.out(f"{stats.resolve(command.env, path)}\n")
             elif told.target:
                 command.out(f"{told.target}\n")
             else:

@@ -1,6 +1,6 @@
 """tar: ustar archives with GNU and pax long names, to and from files and stdio (``kubectl cp``).
 
-Directories exist by their files, so an archive's empty ones leave nothing; links are not modelled.
+Links are not modelled.
 """
 
 from __future__ import annotations
@@ -120,6 +120,8 @@ def _members(command: Command, name: str) -> list[tuple[str, bytes | None]]:
         parts = file[cut:].split("/")
         for depth in range(1, len(parts)):
             found.setdefault(f"{shown}/{'/'.join(parts[:depth])}/", None)
+        if not parts[-1]:
+            continue  # a folder
         found[f"{shown}/{file[cut:]}"] = command.env.read_file(file)
     return list(found.items())
 
@@ -246,15 +248,19 @@ async def _read(command: Command, wanted: _Wanted, source: Input) -> int:
             continue
         if wanted.verbose or wanted.mode == "t":
             command.out(f"{name}{'/' if info.isdir() else ''}\n")
-        if wanted.mode == "t" or info.isdir():
+        if wanted.mode == "t":
             continue
         if ".." in name.split("/"):
             code = command.fail(f"{name}: Member name contains '..', skipping", 2)
-        elif not info.isreg():
+        elif not info.isreg() and not info.isdir():
             code = command.fail(f"{name}: links and devices are not modelled", 2)
         else:
+            path = command.path(name.lstrip("/"))
             try:
-                await command.env.write_file(command.path(name.lstrip("/")), data)
+                if not info.isdir():
+                    await command.env.write_file(path, data)
+                elif not _is_folder(command, path):
+                    await command.env.write_file(f"{path}/", b"")
             except OSError as error:
                 code = command.fail(f"{name}: Cannot open: {error.strerror or error}", 2)
     await blocks.rest()

@@ -1,4 +1,4 @@
-"""touch, mkdir, rmdir, mktemp: files of the container."""
+"""touch and mktemp: new files of the container."""
 
 from __future__ import annotations
 
@@ -7,28 +7,22 @@ from podwire.kubelet.shell.command import Command, UsageError
 
 
 async def run(command: Command) -> int:
-    """``touch FILE...``; ``mkdir [-p] DIR...``, ``rmdir DIR...`` (directories exist by
-    their files); ``mktemp [-d]``.
-    """
+    """``touch FILE...``; ``mktemp [-d]``."""
     names = [arg for arg in command.args if not arg.startswith("-")]
-    if command.name == "rmdir":
-        return 0
-    if command.name == "mkdir":
-        for name in names:
-            exists = folders.exists(command.path(name), command.env.list_files)
-            if exists and not any(arg.startswith("-") and "p" in arg for arg in command.args):
-                quoted = f"'{name}'"
-                return command.fail(f"cannot create directory {quoted}: File exists")
-        return 0
     if command.name == "mktemp":
         path = f"/tmp/tmp.{command.env.rng.bytes(5).hex()}"  # noqa: S108  the container's
-        if "-d" not in command.args:
-            await command.env.write_file(path, b"")
+        await command.env.write_file(f"{path}/" if "-d" in command.args else path, b"")
         command.out(f"{path}\n")
         return 0
+    code = 0
     for name in names:
+        path = command.path(name)
         try:
-            command.read_file(name)
+            if not folders.exists(path, command.env.list_files):
+                command.read_file(name)
         except UsageError:
-            await command.env.write_file(command.path(name), b"")
-    return 0
+            try:
+                await command.env.write_file(path, b"")
+            except OSError as error:
+                code = command.fail(f"cannot touch '{name}': {error.strerror or error}")
+    return code

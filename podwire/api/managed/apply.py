@@ -28,7 +28,7 @@ from podwire.api.managed.managers import (
     owned_by,
     touched_and_removed,
 )
-from podwire.api.managed.plans import Step
+from podwire.api.managed.plans import KeysError, Step
 from podwire.api.managed.typed import complaints, ensure_named, field_set, merge, remove
 from podwire.api.status import ApiError, Cause
 from podwire.api.view import JSON
@@ -62,10 +62,21 @@ def apply(
 
     ``ignored`` are the fields that the endpoint resets; ``zero`` what Go prints of an unset object;
     ``new`` whether the object is only about to be created.
-    Raises ApiError Conflict with all causes; 500 for a configuration that does not fit the schema,
-    as upstream does.
+    Raises ApiError Conflict with all causes; 500 for a configuration or a live object that does
+    not fit the schema, as upstream does.
     """
     check_schema(step, config)
+    try:
+        return _typed(step, live, config, entries, by, now, ignored, zero, force=force, new=new)
+    except KeysError as error:  # validation lets such lists be stored
+        check_schema(step, live, "live")
+        raise ApiError("", f"failed to create typed live object: {error}", 500) from error
+
+
+def _typed(
+    step: Step, live: JSON, config: JSON, entries: Entries, by: Manager, now: str,
+    ignored: Fields, zero: JSON, *, force: bool, new: bool,
+) -> Applied:  # fmt: skip
     if not entries and not new:
         before = Manager(BEFORE_FIRST_APPLY, UPDATE, by.api_version, by.subresource)
         entries = created(step, zero, live, before, now, ignored)
@@ -201,8 +212,11 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 # ------------------------------------------------------------------ errors
 
 
-def check_schema(step: Step, config: JSON) -> None:
-    """Refuse a configuration that does not fit its type. Raises ApiError 500, as upstream does."""
+def check_schema(step: Step, config: JSON, word: str = "patch") -> None:
+    """Refuse a configuration (``word`` "live": an object) that does not fit its type.
+
+    Raises ApiError 500, as upstream does.
+    """
     wrong = complaints(step, config)
     if not wrong:
         return
@@ -213,7 +227,7 @@ def check_schema(step: Step, config: JSON) -> None:
         f"{group}/{version}, Kind={config.get('kind', '')}"
     )
     listed = wrong[0] if len(wrong) == 1 else "\n  ".join(["errors:", *wrong])
-    message = f"failed to create typed patch object ({where}): {listed}"
+    message = f"failed to create typed {word} object ({where}): {listed}"
     raise ApiError("", message, 500)
 
 

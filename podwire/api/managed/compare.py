@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from podwire.api.managed.fields import MEMBER, SELF, Fields
-from podwire.api.managed.plans import FREE, LEAF, LISTS, MAPS, STRUCT, Step
+from podwire.api.managed.plans import FREE, LEAF, LISTS, MAPS, STRUCT, KeysError, Step
 from podwire.api.view import JSON
 
 ABSENT: Any = type("Absent", (), {"__repr__": lambda _self: "ABSENT", "__slots__": ()})()
@@ -131,6 +131,10 @@ def _pair(step: Step, key: str, before: Any, after: Any, touched: Fields, remove
 
 def _inside(step: Step, before: Any, after: Any, touched: Fields, removed: Fields) -> None:
     shape = step.shape
+    fit = list if shape in LISTS else dict
+    for value in (before, after):
+        if value and value.__class__ is not fit:  # a custom object is judged later
+            raise KeysError(f"expected {'list' if fit is list else 'map'}")
     if shape == STRUCT:
         _struct(step, before or {}, after or {}, touched, removed)
     elif shape in LISTS:

@@ -56,7 +56,9 @@ _INLINE_TWINS = {"core.v1.EphemeralContainerCommon": "core.v1.Container"}
 
 
 class KeysError(ValueError):
-    """A list item that has none of its list's keys; the message is upstream's."""
+    """A list item that has none of its list's keys, or a value that is no list or map where the
+    schema wants one; the message is upstream's.
+    """
 
 
 class Step:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from podwire.api.view import JSON, View
 from podwire.api.views.meta import Condition, Labels, LabelSelector, Object, ObjectMeta
 
@@ -110,6 +112,7 @@ class StatefulSetSpec(View, frozen=True, kw_only=True):
     min_ready_seconds: int = 0
     ordinals: dict[str, int] | None = None
     volume_claim_templates: list[JSON] = []
+    persistent_volume_claim_retention_policy: dict[str, str] | None = None
 
 
 class StatefulSet(Object, frozen=True, kw_only=True):
@@ -139,5 +142,6 @@ class DaemonSet(Object, frozen=True, kw_only=True):
 class ControllerRevision(Object, frozen=True, kw_only=True):
     """apps/v1 ControllerRevision."""
 
-    data: JSON = {}
+    data: Any = None
+    """Any JSON: what it means is its controller's business."""
     revision: int = 0

@@ -10,10 +10,14 @@ from pathlib import Path
 
 import click
 
-from podwire.cli import kubeconfig, state
+from podwire.cli import kubeconfig, modes, state
 from podwire.cli.cluster import name_option
 from podwire.cli.errors import EXIT_NO, EXIT_USAGE, Failure
 from podwire.cli.serving import Asked, Report, serve_here, serve_processes, wait_for_running
+
+
+def _whole(_ctx: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+    return path and path.absolute()
 
 
 @click.command("up", epilog="Example: podwire up --detach --wait && kubectl get nodes")
@@ -44,6 +48,7 @@ from podwire.cli.serving import Asked, Report, serve_here, serve_processes, wait
     default=None,
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
+    callback=_whole,
     help="Keep the cluster there; a later up goes on with it.",
 )
 @click.option(
@@ -61,6 +66,11 @@ from podwire.cli.serving import Asked, Report, serve_here, serve_processes, wait
 @click.option("--etcd-cafile", default="", metavar="FILE", help="The CA of an https:// etcd.")
 @click.option("--etcd-certfile", default="", metavar="FILE", help="Client certificate for it.")
 @click.option("--etcd-keyfile", default="", metavar="FILE", help="And its key.")
+@click.option(
+    "--encryption-provider-config", default=None, metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False), callback=_whole,
+    help="Encrypt resources in the store as this file says.",
+)  # fmt: skip
 @click.option(
     "--authorization-mode", default="RBAC", show_default=True,
     help="RBAC; AlwaysAllow lets any identity do everything.",
@@ -107,6 +117,7 @@ def command(
     data_dir: Path | None,
     etcd: str | None,
     etcd_prefix: str, etcd_cafile: str, etcd_certfile: str, etcd_keyfile: str,
+    encryption_provider_config: Path | None,
     authorization_mode: str,
     audit_policy_file: str, audit_log_path: str,
     enable_admission_plugins: str, disable_admission_plugins: str,
@@ -140,25 +151,38 @@ def command(
         "disable_admission_plugins": _words(disable_admission_plugins),
         "admission_control_config_file": _absolute(admission_control_config_file),
         "time_profile": time_profile,
-        "zones": tuple(zone.strip() for zone in zones.split(",")) if zones else (),
+        "zones": tuple(zone.strip() for zone in zones.split(",") if zones),
     }
     keeping = {
-        "data_dir": data_dir.absolute() if data_dir else None,
+        "data_dir": data_dir,
         "etcd_servers": _urls(etcd),
         "etcd_prefix": etcd_prefix,
         "etcd_cafile": etcd_cafile,
         "etcd_certfile": etcd_certfile,
         "etcd_keyfile": etcd_keyfile,
+        "encryption_provider_config": encryption_provider_config,
     }
+    target = _target(kubeconfig_file, data_dir, encryption_provider_config)
     asked = Asked(
-        name, options, keeping, port, kubeconfig.write_target(kubeconfig_file, os.environ), seed,
-        wait_s, log_level, Report(ready_fd),
+        name, options, keeping, port, target, seed, wait_s, log_level, Report(ready_fd),
     )  # fmt: skip
+    _started(asked, detach=detach, processes=processes)
+
+
+def _started(asked: Asked, *, detach: bool, processes: bool) -> None:
     if detach:
         asked.settings()
-        _detached(name)
+        _detached(asked.name)
     else:
         _serve(asked, processes=processes)
+
+
+def _target(kubeconfig_file: str | None, data_dir: Path | None, keys: Path | None) -> Path:
+    """The kubeconfig to write; whatever others can read of it and of other keys is told."""
+    target = kubeconfig.write_target(kubeconfig_file, os.environ)
+    for line in modes.warnings(data_dir, (target, keys)):
+        click.echo(line, err=True)
+    return target
 
 
 def _words(listed: str) -> tuple[str, ...]:

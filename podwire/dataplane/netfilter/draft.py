@@ -30,6 +30,8 @@ class Draft:
         self._fresh = empty or name not in nf.tables
         self.changed: dict[str, Chain] = {}
         self.deleted: dict[str, None] = {}
+        self._unlinked: dict[str, None] = {}
+        """Chains that nothing could jump to when they were deleted; some may be there anew."""
         self.counts: dict[str, list[tuple[int, int]]] = {}
         """What the first rules of a chain counted; the others counted nothing."""
         self.policies: dict[str, tuple[int, int]] = {}
@@ -120,7 +122,7 @@ class Draft:
         if self.references(name):
             raise RuleError("Too many links.")
         del self.changed[name]
-        self.deleted[name] = None
+        self.deleted[name] = self._unlinked[name] = None
 
     def names(self) -> list[str]:
         """All chains, the base chains first."""
@@ -367,7 +369,7 @@ class Draft:
             return None
         return Parts(
             self.depends(), self._changes(),
-            tuple(name for name in self.deleted if name in self._base), self._references,
+            tuple(name for name in self._unlinked if name in self._base), self._references,
         )  # fmt: skip
 
     def commit(self) -> Table:

@@ -67,8 +67,8 @@ class Parts:
     """The chains that decided about it as they were before; None: there must be none."""
     delta: dict[str, Any]
     """The chains that it puts, or takes away (``layers.GONE``)."""
-    deleted: tuple[str, ...]
-    """Those must not be referred to from elsewhere."""
+    unlinked: tuple[str, ...]
+    """Those were deleted (and maybe made anew), so other tables' rules must not jump to them."""
     references: dict[str, int] | None
     """How many more rules jump to each chain, where it is known."""
 
@@ -80,7 +80,7 @@ class Parts:
             if found is not chain and not _equal(found, chain):
                 return False
         return all(
-            table.references.get(name, 0) == like.references.get(name, 0) for name in self.deleted
+            table.references.get(name, 0) == like.references.get(name, 0) for name in self.unlinked
         )
 
     def applied(self, table: Table) -> Table:

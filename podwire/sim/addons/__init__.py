@@ -15,6 +15,7 @@ from podwire.sim.addons import (
     ingress_nginx,
     kube_proxy,
     rbac,
+    storage,
 )
 from podwire.sim.settings import ClusterSettings
 
@@ -30,6 +31,7 @@ def objects(settings: ClusterSettings) -> list[JSON]:
         *rbac.objects(),
         *rbac.controllers(),
         *bootstrap.objects(settings),
+        *storage.objects(),
         *kube_proxy.objects(settings),
         *flannel.objects(settings),
         *(calico.objects() if settings.cni == "calico" else ()),

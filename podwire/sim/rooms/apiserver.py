@@ -8,6 +8,7 @@ from functools import partial
 from podwire.api import kinds
 from podwire.apiserver import components
 from podwire.apiserver.config import Config
+from podwire.apiserver.encryption import open_encrypted
 from podwire.apiserver.http.server import HttpServer, tls_context
 from podwire.apiserver.http.upgrade import Upgrader
 from podwire.apiserver.own import Own
@@ -29,7 +30,7 @@ from podwire.sim.readiness import wait_until_up
 from podwire.sim.rooms.machines import FramedMachines
 from podwire.sim.rooms.process import RoomProcess, listens
 from podwire.sim.settings import APISERVER
-from podwire.store import Store, UnavailableError, open_store
+from podwire.store import Store, UnavailableError
 
 ROOM = "apiserver"
 PEERS = ("fabric",)
@@ -160,7 +161,8 @@ class ApiserverRoom:
 async def main(room: RoomProcess) -> None:
     """Serve the API."""
     env = room.env
-    store = await open_store(room.options.store, env.clock, env.trace, room.log)
+    options = room.options.store
+    store = await open_encrypted(options, env.clock, env.trace, room.log, env.secret)
     apiserver = ApiserverRoom(room, store)
     await apiserver.start()
     room.at_end(apiserver.stop)

@@ -54,6 +54,7 @@ def _apiserver(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace,
     add("--etcd-cafile", default="", help="authority of etcd's certificate")
     add("--etcd-certfile", default="", help="client certificate for etcd")
     add("--etcd-keyfile", default="", help="its key")
+    add("--encryption-provider-config", type=Path, default=None, help="which resources to encrypt")
     add("--audit-policy-file", default="", help="log requests as this policy says")
     add("--audit-log-path", default="", help="where they are logged (- for stdout)")
     for flag, what in (
@@ -82,6 +83,7 @@ def _apiserver(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace,
             etcd_cafile=given.etcd_cafile,
             etcd_certfile=given.etcd_certfile,
             etcd_keyfile=given.etcd_keyfile,
+            encryption_provider_config=given.encryption_provider_config,
         )
 
     return apply

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
 from podwire.apiserver import discovery, openapi
 from podwire.apiserver.config import Config
@@ -435,6 +436,19 @@ def test_a_server_that_starts_again_serves_what_was_defined(simulate):
         found = await server.handle(Request("GET", f"{WIDGETS}/w", (), {}, b"", ADMIN))
         assert msgspec.json.decode(found.body)["spec"]["size"] == 3
         server.stop()
+
+    simulate(story)
+
+
+@pytest.mark.parametrize("wrong", [{"spec": 7}, {"spec": {"parts": 7}}, {"spec": {"labels": [1]}}])
+def test_a_patch_to_another_type_is_invalid(simulate, wrong):
+    """What is owned is asked before the schema judges: neither may stumble over it."""
+
+    async def story(w):
+        await install(w)
+        await w.raw("POST", WIDGETS, widget(parts=[{"name": "a"}], labels={"a": "b"}))
+        answer = await w.raw("PATCH", f"{WIDGETS}/w", wrong, "application/merge-patch+json")
+        assert answer.status == 422
 
     simulate(story)
 

@@ -355,3 +355,16 @@ def test_a_dry_run_deletes_nothing(simulate):
         assert await w.store.revision() == revision
 
     simulate(story)
+
+
+def test_a_revision_with_any_data_can_be_read_and_deleted(simulate):
+    """Upstream asks only that there is some: no object of its controller has to be in it."""
+
+    async def story(w):
+        body = {"metadata": {"name": "r"}, "data": [1, "two"], "revision": 1}
+        await w.client.create(kinds.CONTROLLER_REVISION, body, "default")
+        found = await w.client.get(kinds.CONTROLLER_REVISION, "r", "default")
+        assert found.data == [1, "two"]
+        await w.client.delete(kinds.CONTROLLER_REVISION, "r", "default")
+
+    simulate(story)

@@ -485,3 +485,19 @@ def test_text_that_speaks_of_managed_fields_is_only_text(simulate):
         assert (await w.raw("POST", path, body, codec.PROTOBUF_TYPE)).status == 201
 
     simulate(story)
+
+
+def test_apply_to_an_object_that_fits_no_schema_says_so(simulate):
+    """A list whose items lack their key may be stored; upstream says why it cannot apply to it."""
+
+    async def story(w):
+        path = kinds.SERVICE_ACCOUNT.path("default", "s")
+        made = {"metadata": {"name": "s", "managedFields": [{}]}, "secrets": [{"namespace": "x"}]}
+        await w.json("POST", kinds.SERVICE_ACCOUNT.path("default"), made)
+        body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "s"}}
+        status, answer = await apply(w, path, body)
+        assert status == 500
+        assert answer["message"].startswith("failed to create typed live object (")
+        assert "omits all key fields" in answer["message"]
+
+    simulate(story)

@@ -285,3 +285,19 @@ def test_without_a_key_there_are_no_tokens(simulate):
         assert answer["code"] == 404
 
     simulate(story)
+
+
+@pytest.mark.parametrize("part", ["iss", "kid"])
+def test_a_token_whose_issuer_or_key_is_no_string_is_refused(simulate, part):
+    """It is not verified yet, so it may be anything: an object, too, is an answer, not a crash."""
+
+    async def story(w):
+        text = await token(w)
+        head, _, signature = text.split(".")
+        body = {**claims(text), **({"iss": {}} if part == "iss" else {})}
+        if part == "kid":
+            head = base64.urlsafe_b64encode(b'{"alg":"ES256","kid":{}}').rstrip(b"=").decode()
+        made = base64.urlsafe_b64encode(msgspec.json.encode(body)).rstrip(b"=").decode()
+        assert "invalid" in refused(w, f"{head}.{made}.{signature}")
+
+    simulate(issuing(story))

@@ -261,3 +261,16 @@ async def site(tmp_path):
     server.stop()
     await http.stop()
     await store.close()
+
+
+@pytest.fixture
+def in_thread():
+    """Calls what blocks while the server goes on in this loop."""
+    return asyncio.to_thread
+
+
+@pytest.fixture
+def authority():
+    """A certificate authority."""
+    env = real(7, "off")
+    return Authority(env.secret, env.clock.now_ns())

@@ -196,7 +196,8 @@ async def test_services_pick_a_ready_endpoint_of_the_named_port(site):
         async with http.get(f"{SERVICES}/https:web:http/proxy/x") as answer:
             assert await answer.text() == "GET /x"
         async with http.get(f"{SERVICES}/http:web:http/proxy/x") as answer:
-            assert answer.status == 503
+            assert answer.status == 400
+            assert await answer.text() == "Client sent an HTTP request to an HTTPS server.\n"
     assert site.kubelets.asked[0] == ("node-2", "10.244.1.9", 80)
 
 

@@ -120,6 +120,7 @@ OWN = st.lists(
 @settings(max_examples=50, deadline=None)
 @given(st.tuples(OWN, OWN, OWN), st.lists(LINES, max_size=5))
 @example(([], ["-A OWN -j A"], []), [["-X A"]])
+@example(([], [], ["-A OWN -j A"]), [["-X A", ":A - [0:0]"]])
 @example((["-A A -j OWN"], ["-A A -j OWN", "-A OWN -j B"], []), [["-A B -j A"]])
 def test_kernels_that_differ_in_a_chain_of_their_own_are_told_what_is_true_of_them(owns, story):
     """What one kernel made of a text is taken over by another only where it would come to the

@@ -14,6 +14,7 @@ from podwire.dataplane import commands as c
 from podwire.kube_proxy.core import Shared
 from podwire.kube_proxy.health import Health
 from podwire.kube_proxy.healthcheck import HealthChecks
+from podwire.kube_proxy.lineup import Lineup
 from podwire.kube_proxy.model import Check
 from podwire.kube_proxy.modes import MODES
 from podwire.kube_proxy.runner import Runner
@@ -319,6 +320,36 @@ def test_the_runner_holds_two_runs_and_refills_one_per_interval():
         moments = [round(t - start, 1) for t in at]
         assert moments[:2] == [0.0, 0.1]
         assert moments[2:] == [1.0, 2.0, 3.0]
+
+    sim.run(main)
+
+
+def test_many_runners_of_a_process_begin_together_and_keep_their_rate():
+    """Forty that are asked at forty moments run at few; none more often than its tokens allow."""
+
+    async def main(env: Env) -> None:
+        lineup = Lineup(env.clock)
+        at: dict[int, list[float]] = {number: [] for number in range(40)}
+
+        def runner(number: int) -> Runner:
+            async def run() -> bool:
+                at[number].append(env.clock.monotonic_ns() / 1e9)
+                return True
+
+            return Runner(env.clock, run, min_interval_s=1.0, retry_s=30, lineup=lineup)
+
+        runners = [runner(number) for number in at]
+        async with Nursery() as nursery:
+            for one in runners:
+                nursery.start(one.loop(), name="runner")
+            for _ in range(200):
+                for one in runners:
+                    one.request()
+                    await env.clock.sleep(0.001)
+            nursery.cancel()
+        later = {round(t, 3) for moments in at.values() for t in moments[3:]}
+        assert len(later) <= 8, "a common moment each second of eight"
+        assert all(8 <= len(moments) <= 10 for moments in at.values())
 
     sim.run(main)
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from podwire.client.counters import CapturedFrame, ContainerSpec, NodeInfo, Sockets, ToolResult
+from podwire.kubelet.disk import check_place, kept
 from podwire.kubelet.files import Stat, plain
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.runtime.env import Env
@@ -87,12 +88,15 @@ class FakeProcess:
         return self.files.list(prefix)
 
     async def write_file(self, path: str, data: bytes) -> None:
+        check_place(path, self.files)
         self.files[path] = data
 
     async def remove_file(self, path: str) -> None:
         if path not in self.files:
             raise FileNotFoundError(path)
         del self.files[path]
+        if kept(path):
+            self.files.setdefault(kept(path), b"")
 
     async def terminated(self) -> str:
         return await self._signals.get()

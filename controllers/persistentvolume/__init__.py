@@ -1,0 +1,1 @@
+"""PersistentVolumes: binder, reclaimer, protection, and the local-path provisioner."""

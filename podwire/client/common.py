@@ -1,0 +1,99 @@
+"""One collection, followed once for all components of a process that would each follow it.
+
+A thousand nodes' agents that watch one API server from one process are told every event a thousand
+times, by as many streams. Where nothing lies between them and the server (a live cluster in one
+process), one of them reads for all. A simulation, whose nodes hear at times of their own,
+and agents in processes of their own follow each for themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Generic, TypeVar
+
+from podwire.api.kinds import Kind
+from podwire.api.views import Object
+from podwire.client.api import Client
+from podwire.client.ctx import Ctx
+from podwire.client.informer import Informer
+from podwire.client.reflector import Reflector, Sink
+
+O = TypeVar("O", bound=Object)  # noqa: E741  reads as "object" beside Kind[O]
+
+
+class Common(Generic[O]):
+    """A collection as its sinks are told of it; whoever ends, the others hear on."""
+
+    def __init__(self, kind: Kind[O]) -> None:
+        self._kind = kind
+        self._sinks: list[Sink[O]] = []
+        self._turn = asyncio.Lock()
+        self._informer: Informer[O] | None = None
+        self._items: dict[str, O] = {}
+        self._version = ""
+        """The revision of what is known; "" before the first whole state."""
+
+    def informer(self, ctx: Ctx) -> Informer[O]:
+        """The one informer of all who ask; true as long as somebody follows."""
+        if self._informer is None:
+            self._informer = Informer(ctx, self._kind)
+            self._join(self._informer)
+        return self._informer
+
+    async def follow(self, client: Client, ctx: Ctx, sink: Sink[O] | None = None) -> None:
+        """Read, or stand by to read, until cancelled; tell ``sink`` of the collection, from what
+        is known already on. All who follow must be allowed the same: the first one's client
+        reads, then the next one's.
+        """
+        if sink is not None:
+            self._join(sink)
+        try:
+            async with self._turn:
+                await Reflector(client, ctx, self._kind, self).run()
+        finally:
+            if sink is not None:
+                self._sinks.remove(sink)
+
+    def _join(self, sink: Sink[O]) -> None:
+        self._sinks.append(sink)
+        if self._version:
+            sink.replace(list(self._items.values()), self._version)
+
+    # ------------------------------------------------------------ the reflector's sink
+
+    def replace(self, items: list[O], resource_version: str) -> None:
+        """A whole state, for all."""
+        self._items = {item.key: item for item in items}
+        self._version = resource_version
+        for sink in tuple(self._sinks):
+            sink.replace(items, resource_version)
+
+    def apply(self, event_type: str, item: O) -> None:
+        """One event, for all."""
+        if event_type == "DELETED":
+            self._items.pop(item.key, None)
+        else:
+            self._items[item.key] = item
+        self._version = item.metadata.resource_version
+        for sink in tuple(self._sinks):
+            sink.apply(event_type, item)
+
+    def progress(self, resource_version: str) -> None:
+        """A bookmark, for all."""
+        self._version = resource_version
+        for sink in tuple(self._sinks):
+            sink.progress(resource_version)
+
+
+class Commons:
+    """The collections that components of one process follow together, by kind."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, Common[Any]] = {}
+
+    def of(self, kind: Kind[O]) -> Common[O]:
+        """A kind's."""
+        found = self._of.get(kind.resource)
+        if found is None:
+            found = self._of[kind.resource] = Common(kind)
+        return found

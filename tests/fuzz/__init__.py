@@ -1,0 +1,1 @@
+"""Input that nobody in his right mind sends: see docs/security.md."""
