@@ -116,25 +116,19 @@ def command(
     kubeconfig_file: str | None,
     data_dir: Path | None,
     etcd: str | None,
-    etcd_prefix: str,
-    etcd_cafile: str,
-    etcd_certfile: str,
-    etcd_keyfile: str,
+    etcd_prefix: str, etcd_cafile: str, etcd_certfile: str, etcd_keyfile: str,
     encryption_provider_config: Path | None,
     authorization_mode: str,
-    audit_policy_file: str,
-    audit_log_path: str,
-    enable_admission_plugins: str,
-    disable_admission_plugins: str,
+    audit_policy_file: str, audit_log_path: str,
+    enable_admission_plugins: str, disable_admission_plugins: str,
     admission_control_config_file: str,
-    time_profile: str,
-    seed: int | None,
+    time_profile: str, seed: int | None,
     processes: bool,
     detach: bool,
     wait: str | None,
     log_level: str,
     ready_fd: int,
-) -> None:
+) -> None:  # fmt: skip
     """Start a cluster.
 
     Runs in the foreground until Ctrl-C, or in the background with --detach. Starting a cluster
