@@ -25,9 +25,9 @@ demo: $(STAMP) ## demo: boot three nodes, apply the article, trace packets, run 
 demo-compose: $(STAMP) ## demo-compose: the same tour against the services that compose runs with calico
 	@$(BIN)/python examples/demo.py --kubeconfig .podwire/kubeconfig
 
-# Three workers on two cores: those with a client's suite wait for their cluster most of the time.
+# Four workers on two cores: those with a client's suite wait for their cluster most of the time.
 test: $(STAMP) ## test: all tests that need neither root nor a container engine
-	@$(BIN)/python -m pytest -n 3 --dist loadgroup tests --ignore tests/system
+	@$(BIN)/python -m pytest -n 4 --dist loadgroup tests --ignore tests/system
 
 install-clients: $(STAMP) ## install-clients: kubectl, helm, client libraries and a client-go program into .venv-clients
 	@$(BIN)/python tests/clients/install.py

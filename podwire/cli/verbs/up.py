@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,6 +19,18 @@ from podwire.cli.serving import Asked, Report, serve_here, serve_processes, wait
 
 def _whole(_ctx: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
     return path and path.absolute()
+
+
+_AS_GIVEN = (
+    "nodes", "cni", "proxy_mode", "ip_family", "ingress", "authorization_mode", "time_profile",
+)  # fmt: skip
+_FILES = ("audit_policy_file", "audit_log_path", "admission_control_config_file")
+_LISTS = ("zones", "enable_admission_plugins", "disable_admission_plugins")
+"""Options that become settings of the cluster: as they are, as absolute paths, as words."""
+_KEEPING = (
+    "etcd_prefix", "etcd_cafile", "etcd_certfile", "etcd_keyfile", "encryption_provider_config",
+)  # fmt: skip
+"""Options that say how the store is kept."""
 
 
 @click.command("up", epilog="Example: podwire up --detach --wait && kubectl get nodes")
@@ -106,29 +119,18 @@ def _whole(_ctx: click.Context, _option: click.Parameter, path: Path | None) -> 
 @click.option("--ready-fd", default=-1, hidden=True)
 def command(
     name: str,
-    nodes: int,
-    cni: str,
-    proxy_mode: str,
-    ip_family: str,
-    ingress: str,
-    zones: str,
     port: int,
     kubeconfig_file: str | None,
     data_dir: Path | None,
     etcd: str | None,
-    etcd_prefix: str, etcd_cafile: str, etcd_certfile: str, etcd_keyfile: str,
-    encryption_provider_config: Path | None,
-    authorization_mode: str,
-    audit_policy_file: str, audit_log_path: str,
-    enable_admission_plugins: str, disable_admission_plugins: str,
-    admission_control_config_file: str,
-    time_profile: str, seed: int | None,
+    seed: int | None,
     processes: bool,
     detach: bool,
     wait: str | None,
     log_level: str,
     ready_fd: int,
-) -> None:  # fmt: skip
+    **given: Any,
+) -> None:
     """Start a cluster.
 
     Runs in the foreground until Ctrl-C, or in the background with --detach. Starting a cluster
@@ -139,30 +141,13 @@ def command(
     if _runs_already(name, kubeconfig_file, wait_s):
         return
     options = {
-        "nodes": nodes,
-        "cni": cni,
-        "proxy_mode": proxy_mode,
-        "ip_family": ip_family,
-        "ingress": ingress,
-        "authorization_mode": authorization_mode,
-        "audit_policy_file": _absolute(audit_policy_file),
-        "audit_log_path": _absolute(audit_log_path),
-        "enable_admission_plugins": _words(enable_admission_plugins),
-        "disable_admission_plugins": _words(disable_admission_plugins),
-        "admission_control_config_file": _absolute(admission_control_config_file),
-        "time_profile": time_profile,
-        "zones": tuple(zone.strip() for zone in zones.split(",") if zones),
+        **{option: given[option] for option in _AS_GIVEN},
+        **{option: _absolute(given[option]) for option in _FILES},
+        **{option: _words(given[option]) for option in _LISTS},
     }
-    keeping = {
-        "data_dir": data_dir,
-        "etcd_servers": _urls(etcd),
-        "etcd_prefix": etcd_prefix,
-        "etcd_cafile": etcd_cafile,
-        "etcd_certfile": etcd_certfile,
-        "etcd_keyfile": etcd_keyfile,
-        "encryption_provider_config": encryption_provider_config,
-    }
-    target = _target(kubeconfig_file, data_dir, encryption_provider_config)
+    keeping = {option: given[option] for option in _KEEPING}
+    keeping |= {"data_dir": data_dir, "etcd_servers": _urls(etcd)}
+    target = _target(kubeconfig_file, data_dir, given["encryption_provider_config"])
     asked = Asked(
         name, options, keeping, port, target, seed, wait_s, log_level, Report(ready_fd),
     )  # fmt: skip

@@ -267,8 +267,8 @@ def test_a_surging_daemon_set_never_leaves_a_node_without_a_ready_pod():
     play(story)
 
 
-def test_what_is_not_modelled_is_said_and_does_not_stop_the_workload():
-    """volumeClaimTemplates become emptyDirs."""
+def test_a_claim_template_becomes_a_claim_of_each_pod():
+    """Which is what the pod mounts, under the template's name."""
 
     async def story(c: Cluster) -> None:
         c.node("node-1")
@@ -276,7 +276,8 @@ def test_what_is_not_modelled_is_said_and_does_not_stop_the_workload():
         c.api.put(kinds.STATEFUL_SET, workload("db", 1, volumeClaimTemplates=claims))
         await c.env.clock.sleep(20)
         spec = c.api.get(kinds.POD, "default/db-0")["spec"]
-        assert spec["volumes"] == [{"name": "data", "emptyDir": {}}]
-        assert any(e.startswith("NotModelled: ") for e in c.events("db"))
+        claim = {"claimName": "data-db-0"}
+        assert spec["volumes"] == [{"name": "data", "persistentVolumeClaim": claim}]
+        assert c.api.get(kinds.PERSISTENT_VOLUME_CLAIM, "default/data-db-0")
 
     play(story)
