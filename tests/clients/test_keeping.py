@@ -99,7 +99,8 @@ def test_a_cluster_that_cannot_be_kept_does_not_start_and_says_why(tmp_path):
     """One line, exit code 3, in the foreground and detached; nothing is left behind."""
     cluster = Live(tmp_path)
     (tmp_path / "file").write_text("")
-    (tmp_path / "foreign/store").mkdir(parents=True)
+    (tmp_path / "foreign").mkdir(mode=0o700)
+    (tmp_path / "foreign/store").mkdir(mode=0o700)
     (tmp_path / "foreign/store/log-00000000000000000001").write_text("not ours")
     for options, told in (
         (("--etcd", "http://127.0.0.1:1"), "http://127.0.0.1:1: nothing listens there; start etcd"),

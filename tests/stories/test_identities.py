@@ -11,6 +11,8 @@ from podwire.client.api import Client
 from podwire.sim.settings import ClusterSettings
 from podwire.sim.virtual import VirtualCluster
 
+pytestmark = pytest.mark.xdist_group("identities")
+
 TEMPLATE = """
     metadata: {labels: {app: %(name)s}}
     spec:
@@ -159,13 +161,14 @@ def refusals():
 
         server.answer = spied
         cluster.boot()
+        cluster.apply(WORK)
+        cluster.converge()
         yield cluster, refused
 
 
 def test_no_room_asks_for_what_it_may_not(refusals):
     """While each controller and agent has something to do, a node dies and a namespace goes."""
     cluster, refused = refusals
-    cluster.apply(WORK)
     cluster.apply(
         '{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "short"}}'
     )

@@ -8,6 +8,8 @@ from podwire.api import kinds
 from podwire.sim.settings import ClusterSettings
 from podwire.sim.virtual import VirtualCluster
 
+pytestmark = pytest.mark.xdist_group("volumes")
+
 CLAIM = {
     "apiVersion": "v1",
     "kind": "PersistentVolumeClaim",
@@ -58,9 +60,11 @@ def volume(name, size, **spec):
 
 @pytest.fixture(scope="module")
 def site():
-    """Two nodes."""
+    """Two nodes, and a set of one pod that keeps data."""
     cluster = VirtualCluster(ClusterSettings(nodes=2, time_profile="fast"), 0)
     cluster.boot()
+    cluster.apply(DB)
+    cluster.converge()
     yield cluster
     cluster.close()
 
@@ -95,8 +99,6 @@ def run(site, pod, script):
 
 def test_a_stateful_sets_pod_finds_its_data_again_where_its_volume_is(site):
     """The claim waits for the pod, the volume for the node; the pod's next life reads the file."""
-    site.apply(DB)
-    assert site.converge()
     first = site.get(kinds.POD, "db-0", "default")
     bound = claim(site, "data-db-0")
     made = site.get(kinds.PERSISTENT_VOLUME, bound.spec.volume_name)
@@ -158,6 +160,7 @@ def test_a_volume_of_an_administrator_is_bound_at_once_and_kept(site):
 def test_a_claim_in_use_is_not_removed_and_its_volume_goes_with_it(site):
     """pvc-protection holds it until the pod is gone; then Delete empties the folder."""
     name = claim(site, "data-db-0").spec.volume_name
+    run(site, "db-0", "echo kept > /data/file")
     path = site.get(kinds.PERSISTENT_VOLUME, name).spec.host_path["path"]
     node = site.get(kinds.POD, "db-0", "default").spec.node_name
     client, fabric = site.cluster.client, site.cluster.fabric

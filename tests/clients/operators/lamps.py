@@ -20,9 +20,9 @@ class ByService(kopf.WebhookServer):  # type: ignore[misc]  # kopf lives in the 
 
     async def __call__(self, fn):
         async for told in super().__call__(fn):
-            path = told.pop("url").split("/", 3)[3:]
+            path = "".join(f"/{part}" for part in told.pop("url").split("/")[3:] if part)
             where = {"name": SERVICE, "namespace": os.environ["NAMESPACE"], "port": 443}
-            yield {**told, "service": {**where, "path": "/" + "".join(path)}}
+            yield {**told, "service": {**where, "path": path}}
 
 
 @kopf.on.startup()
