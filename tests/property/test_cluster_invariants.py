@@ -15,6 +15,7 @@ from podwire.kube_proxy.model import service_port_name
 from podwire.kube_proxy.modes.iptables.names import port_hash
 from podwire.netpol.evaluator import Evaluator
 from tests.property.turmoil import CLIENT, PORT, Turmoil, front, workload
+from tests.rotation import some
 
 SEEDS = range(int(os.environ.get("PODWIRE_SWEEP_SEEDS", "60"))
               if os.environ.get("PODWIRE_SWEEP") else 3)  # fmt: skip
@@ -50,7 +51,9 @@ def _agree_after_steps(world):
 
 
 @pytest.mark.parametrize("seed", SEEDS[: max(1, len(SEEDS) // 10)])
-@pytest.mark.parametrize("lose", [Turmoil.lose_link, Turmoil.lose_power, Turmoil.lose_kubelet])
+@pytest.mark.parametrize(
+    "lose", some([Turmoil.lose_link, Turmoil.lose_power, Turmoil.lose_kubelet], 1)
+)
 def test_a_node_that_was_lost_for_long_comes_back(lose, seed):
     """Its pods are evicted after five minutes; then it returns and nothing is left of them."""
     world = Turmoil(seed)

@@ -14,6 +14,7 @@ from podwire.dataplane.netfilter.restore import restore
 from podwire.dataplane.packet import Packet
 from podwire.dataplane.skb import Skb
 from podwire.runtime.rng import SeededRng
+from tests.rotation import examples
 
 ADDRESSES = [f"10.{a}.0.{b}" for a in (0, 1) for b in range(1, 5)]
 NETWORKS = [*ADDRESSES, "10.0.0.0/16", "10.1.0.0/24", "0.0.0.0/0", "10.0.0.0/30"]
@@ -175,7 +176,9 @@ def run_all(walk, text, traffic):
     return outcomes, ns.netfilter.facts()
 
 
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 @FEW

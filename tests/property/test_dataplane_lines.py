@@ -17,6 +17,7 @@ from podwire.dataplane.netfilter.tables import Netfilter
 from podwire.dataplane.netfilter.targets import NAMES
 from podwire.dataplane.netfilter.targets import parse as parse_target
 from podwire.dataplane.netfilter.text import RuleError
+from tests.rotation import examples
 
 CHAINS = ["KUBE-SERVICES", "KUBE-SVC-ABC", "KUBE-SEP-X", "A", "INPUT"]
 FAMILIES = ["ipv4", "ipv6"]
@@ -97,7 +98,7 @@ def mutated(line, at, cut, put):
     return f"{line[:at]}{put}{line[at + cut :]}"
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=examples(800), deadline=None)
 @given(st.sampled_from(FAMILIES).flatmap(lambda f: st.tuples(st.just(f), rule_lines(f))))
 @example(("ipv4", f'-A A -m comment --comment "{"x" * 256}" -j A'))
 @example(("ipv4", f"-A A -m comment --comment {'x' * 256} -j A"))
@@ -174,7 +175,7 @@ def inputs(family):
     )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     st.sampled_from(FAMILIES).flatmap(
         lambda f: st.tuples(st.just(f), st.lists(inputs(f), min_size=1, max_size=3))

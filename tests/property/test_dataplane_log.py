@@ -10,6 +10,7 @@ from podwire.dataplane import commands as c
 from podwire.dataplane.log import CommandLog
 from podwire.runtime.rng import SeededRng
 from tests.property.test_dataplane_paths import Side, story
+from tests.rotation import examples
 from tests.unit.dataplane.lab import SECOND, Lab, syn
 
 
@@ -24,7 +25,7 @@ class LoggedLab(Lab):
         return self.log.kernel(name, partial(SeededRng, seed, f"{seed}/{name}"))
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 1 << 32))
 def test_replaying_up_to_any_point_gives_equal_state_hashes(seed):
     """Rules that draw, NAT that picks ports, conntrack, neighbours, tools, sockets, forks."""

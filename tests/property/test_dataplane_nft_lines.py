@@ -12,6 +12,7 @@ from podwire.dataplane.nft.show import listing
 from podwire.dataplane.nft.state import Nft
 from podwire.dataplane.nft.templates import Templates
 from podwire.dataplane.nft.text import NftError, Words
+from tests.rotation import examples
 
 CHAINS = ["a", "svc-AB/tcp/http", "ep-1__10.0.0.1/80", "nope"]
 ADDRESSES = ["10.0.0.1", "10.0.0.2", "10.0.0.256", "010.0.0.1", "10.0.0.0/16", "fd00::1", "$x"]
@@ -84,7 +85,7 @@ def outcome(text, *, by_line):
             patch.stop()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(lines, max_size=10))
 @example(["add element ip t ports { 10.0.0.1 . tcp . 99999 : goto a }"])
 @example(["add element ip t m { 10.0.0.256 : drop }"])
@@ -113,7 +114,7 @@ def told(rule):
     )  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(spelled(BODIES), min_size=2, max_size=12))
 def test_rules_of_an_expected_shape_are_what_the_grammar_reads(bodies):
     """Whatever came before; twice, so that every shape was met."""

@@ -9,6 +9,7 @@ from podwire.dataplane import commands as c
 from podwire.dataplane.emit import Deliver, Drop, Recorder
 from podwire.dataplane.kernel import Kernel
 from podwire.dataplane.packet import ACK, FIN, PSH, RST, SYN, Packet, answer_to, replace
+from tests.rotation import examples
 from tests.unit.dataplane.lab import Lab, syn, udp
 from tests.unit.dataplane.services import ruleset, service
 
@@ -188,7 +189,7 @@ class Side:
         ]  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 1 << 32))
 def test_kept_paths_change_nothing_that_can_be_seen(seed):
     """The same story in two laboratories, one without kept paths: equal after every event."""

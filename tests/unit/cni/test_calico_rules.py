@@ -14,6 +14,7 @@ from podwire.api.views import IPBlock, NetworkPolicy, Pod
 from podwire.cni.calico import core, ipvs
 from podwire.cni.calico.peers import without, workloads
 from podwire.netpol.evaluator import Evaluator
+from tests.rotation import examples
 from tests.unit.kube_proxy.walker import Packet, Tables
 from tests.unit.netpol.conftest import API, FAR, SPACES, WEB, namespace, pod, policy
 
@@ -234,7 +235,7 @@ def clusters(draw: st.DrawFn) -> tuple[list[Pod], list[Any], list[NetworkPolicy]
     return pods, spaces, policies
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(clusters())
 def test_rules_and_objects_agree_on_every_connection(cluster):
     """Every pair of addresses of a random cluster, three ports: the same verdict on both roads,
@@ -280,7 +281,7 @@ def test_a_named_port_of_egress_stays_within_the_rules_peers():
 VIRTUAL = ("10.96.0.10", 80)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(clusters())
 def test_what_ipvs_sends_on_meets_the_same_policies(cluster):
     """By a cluster IP from every pod, by a NodePort of both nodes from everywhere: the verdict of

@@ -11,6 +11,7 @@ from podwire.api.managed import managers, shapes
 from podwire.api.managed.managers import STRIPPED, UPDATE, Manager
 from podwire.api.managed.plans import KEYED, LEAF, MAP, SET, STRUCT, KeysError, Step, plan, plan_of
 from podwire.api.schema import type_named, type_of
+from tests.rotation import examples
 
 KINDS = (
     kinds.POD, kinds.DEPLOYMENT, kinds.SERVICE, kinds.CONFIG_MAP, kinds.NODE, kinds.NETWORK_POLICY,
@@ -83,7 +84,7 @@ def plainly(step: Step, zero: Any, obj: Any) -> bytes | None:
     return bytes(entries[0]["fieldsV1"]) if entries else b""
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(data=st.data())
 def test_one_pass_writes_what_the_comparison_writes(data):
     """For objects of many kinds, also such as no decoder lets through; what it cannot it leaves."""
@@ -100,7 +101,7 @@ def test_one_pass_writes_what_the_comparison_writes(data):
         assert shapes.written(step, struct.always, obj, IGNORED, STRIPPED) == found  # remembered
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(data=st.data())
 def test_a_pod_is_always_written_in_one_pass(data):
     """Nothing that a pod may hold makes it fall back: ports with numbers, strange names, orders."""
