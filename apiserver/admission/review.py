@@ -16,6 +16,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
+class Round:
+    """What the hooks or policies of one write remember for its second round."""
+
+    output: bytes = b""
+    reinvocable: list[str] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
+
+    def require_all(self) -> None:
+        """All so far that want to be asked again will be."""
+        self.again += self.reinvocable
+        self.reinvocable = []
+
+
+@dataclass(slots=True)
 class Review:
     """One object on its way in (admission.Attributes of upstream).
 

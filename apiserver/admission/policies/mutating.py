@@ -5,7 +5,6 @@ Source: apiserver pkg/admission/plugin/policy/mutating (dispatcher.go, patch/).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -22,7 +21,7 @@ from podwire.apiserver.admission.chain import Plugin
 from podwire.apiserver.admission.policies.definitions import Binding, Policy
 from podwire.apiserver.admission.policies.inputs import inputs
 from podwire.apiserver.admission.policies.params import ParamsError, collect
-from podwire.apiserver.admission.review import Review
+from podwire.apiserver.admission.review import Review, Round
 from podwire.apiserver.admission.webhooks import hooks, reviews
 from podwire.apiserver.admission.webhooks.reviews import Question
 
@@ -33,26 +32,12 @@ class _FailedError(Exception):
     """A mutation could not be made."""
 
 
-@dataclass(slots=True)
-class _Round:
-    """What one write's policies remember for the second round."""
-
-    output: bytes = b""
-    reinvocable: list[str] = field(default_factory=list)
-    again: list[str] = field(default_factory=list)
-
-    def require_all(self) -> None:
-        """Every policy so far that wants to be asked again will be."""
-        self.again += self.reinvocable
-        self.reinvocable = []
-
-
 def mutate(review: Review) -> None:
     """The plugin's step. Raises ApiError."""
     active = review.server.policies.mutating.active(review.server)
     if not active or hooks.exempt(review):
         return
-    memory: _Round = review.memory.setdefault(NAME, _Round())
+    memory: Round = review.memory.setdefault(NAME, Round())
     if review.reinvoking and memory.output != msgspec.json.encode(review.obj):
         memory.require_all()
     errors: list[str] = []
@@ -76,7 +61,7 @@ def mutate(review: Review) -> None:
 
 
 def _bound(
-    question: Question, kind: Kind[Any], policy: Policy, binding: Binding, memory: _Round
+    question: Question, kind: Kind[Any], policy: Policy, binding: Binding, memory: Round
 ) -> list[str]:
     """Apply a policy for each of a binding's params; what went wrong is the answer."""
     review = question.review

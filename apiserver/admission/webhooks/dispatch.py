@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,7 +17,7 @@ from podwire.api.view import JSON
 from podwire.apiserver import calls
 from podwire.apiserver.admission.chain import Plugin
 from podwire.apiserver.admission.policies.inputs import inputs
-from podwire.apiserver.admission.review import Review
+from podwire.apiserver.admission.review import Review, Round
 from podwire.apiserver.admission.webhooks import hooks, reviews
 from podwire.apiserver.admission.webhooks.counted import Counted
 from podwire.apiserver.admission.webhooks.hooks import MUTATING, VALIDATING, Hook, Hooks, Match
@@ -35,20 +34,6 @@ _NAME = "MutatingAdmissionWebhook"
 _MUTATES, _VALIDATES = "admit", "validating"
 """The two types as metrics name them."""
 _EVERY = ("CREATE", "UPDATE", "DELETE", "CONNECT")
-
-
-@dataclass(slots=True)
-class _Round:
-    """What one write's hooks remember for the second round."""
-
-    output: bytes = b""
-    reinvocable: list[str] = field(default_factory=list)
-    again: list[str] = field(default_factory=list)
-
-    def require_all(self) -> None:
-        """Every hook so far that wants to be asked again will be."""
-        self.again += self.reinvocable
-        self.reinvocable = []
 
 
 class _FailedError(Exception):
@@ -83,7 +68,7 @@ class Webhooks:
 
     async def _mutate(self, review: Review, found: Sequence[Hook]) -> None:
         """Ask one after the other; each sees what those before it made. Raises ApiError."""
-        memory: _Round = review.memory.setdefault(_NAME, _Round())
+        memory: Round = review.memory.setdefault(_NAME, Round())
         if review.reinvoking and memory.output != msgspec.json.encode(review.obj):
             memory.require_all()
         question = Question(review)
