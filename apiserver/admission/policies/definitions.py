@@ -5,7 +5,7 @@ Source: apiserver pkg/admission/plugin/policy/{generic,matching}.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +133,23 @@ class Policy:
                 text = (spec.get(part) or {}).get("expression") or ""
                 return kind, self._expression(text, wanted, asks=True)
         return kind, self._expression("", BOOL)
+
+
+def concerned(
+    active: Sequence[Policy], review: Review
+) -> Iterator[tuple[Policy, Kind[Any], Binding]]:
+    """The policies that a write concerns, in which version of its resource, by which bindings.
+
+    A step may change the object: what follows is asked of it as it is then. Raises ApiError
+    NotFound for a namespace that is missing.
+    """
+    for policy in active:
+        kind = policy.constraints.match(review)
+        if kind is None:
+            continue
+        for binding in policy.bindings:
+            if binding.constraints.match(review) is not None:
+                yield policy, kind, binding
 
 
 class Policies:

@@ -18,7 +18,7 @@ from podwire.api.status import ApiError, Cause
 from podwire.api.view import JSON
 from podwire.apiserver import calls
 from podwire.apiserver.admission.chain import Plugin
-from podwire.apiserver.admission.policies.definitions import Binding, Policy
+from podwire.apiserver.admission.policies.definitions import Binding, Policy, concerned
 from podwire.apiserver.admission.policies.inputs import inputs
 from podwire.apiserver.admission.policies.params import ParamsError, collect
 from podwire.apiserver.admission.review import Review, Round
@@ -42,16 +42,11 @@ def mutate(review: Review) -> None:
         memory.require_all()
     errors: list[str] = []
     question = Question(review)
-    for policy in active:
-        kind = policy.constraints.match(review)
-        if kind is None:
-            continue
-        for binding in policy.bindings:
-            if binding.constraints.match(review) is not None:
-                wrong = _bound(question, kind, policy, binding, memory)
-                if not policy.ignores_failures:
-                    start = f"policy '{policy.name}' with binding '{binding.name}' denied request"
-                    errors += [f"{start}: {one}" for one in wrong]
+    for policy, kind, binding in concerned(active, review):
+        wrong = _bound(question, kind, policy, binding, memory)
+        if not policy.ignores_failures:
+            start = f"policy '{policy.name}' with binding '{binding.name}' denied request"
+            errors += [f"{start}: {one}" for one in wrong]
     if review.reinvoke or memory.reinvocable:
         memory.output = msgspec.json.encode(review.obj)
     if errors:

@@ -16,7 +16,7 @@ from podwire.api.status import ApiError, Cause
 from podwire.api.view import JSON
 from podwire.apiserver import calls
 from podwire.apiserver.admission.chain import Plugin
-from podwire.apiserver.admission.policies.definitions import Binding, Check, Policy
+from podwire.apiserver.admission.policies.definitions import Binding, Check, Policy, concerned
 from podwire.apiserver.admission.policies.inputs import inputs
 from podwire.apiserver.admission.policies.params import ParamsError, collect
 from podwire.apiserver.admission.review import Review
@@ -57,13 +57,8 @@ def validate(review: Review) -> None:
         return
     question = Question(review)
     outcome = _Outcome()
-    for policy in active:
-        kind = policy.constraints.match(review)
-        if kind is None:
-            continue
-        for binding in policy.bindings:
-            if binding.constraints.match(review) is not None:
-                _bound(question, kind, policy, binding, outcome)
+    for policy, kind, binding in concerned(active, review):
+        _bound(question, kind, policy, binding, outcome)
     _tell(review, outcome)
 
 
