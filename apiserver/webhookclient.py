@@ -130,7 +130,12 @@ class WebhookClient:
             return await self._outgoing.post(peer, path, target.host, body)
         if self._server.kubelets is None:
             raise ConnectionError("no kubelet counter")
-        stream = await self._server.kubelets.dial(node, address, port, _DIAL_S)
+        try:
+            stream = await self._server.kubelets.dial(node, address, port, _DIAL_S)
+        except OSError as error:
+            # upstream dials the Service's own address and never learns of the endpoint's
+            own = f"{self._service(target).spec.cluster_ip}:{target.port}"
+            raise OSError(str(error).replace(f"{address}:{port}", own)) from None
         try:
             headers = {"Content-Type": "application/json", "Connection": "close"}
             return await http1.fetch(
@@ -144,11 +149,7 @@ class WebhookClient:
 
         Raises ConnectionError.
         """
-        caches = self._server.caches
-        entry = caches.of(kinds.SERVICE).get(target.namespace, target.service)
-        if entry is None:
-            raise ConnectionError(f'service "{target.service}" not found')
-        service: Service = entry.view
+        caches, service = self._server.caches, self._service(target)
         name = next((p.name for p in service.spec.ports if p.port == target.port), None)
         if name is None:
             why = f'no service port {target.port} found for service "{target.service}"'
@@ -168,6 +169,15 @@ class WebhookClient:
             at = f"{service.spec.cluster_ip}:{target.port}"
             raise ConnectionError(f"dial tcp {at}: connect: connection refused")
         return found[self._rng.below(len(found))] if len(found) > 1 else found[0]
+
+    def _service(self, target: Target) -> Service:
+        """Raises ConnectionError."""
+        caches = self._server.caches
+        entry = caches.of(kinds.SERVICE).get(target.namespace, target.service)
+        if entry is None:
+            raise ConnectionError(f'service "{target.service}" not found')
+        found: Service = entry.view
+        return found
 
     def _any_node(self) -> str:
         entries = self._server.caches.of(kinds.NODE).entries()
