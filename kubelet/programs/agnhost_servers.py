@@ -54,9 +54,7 @@ async def logs_generator(command: Command, args: list[str]) -> int:
     for number in range(total):
         pod = "".join(rng.choice(_LETTERS) for _ in range(3 + rng.below(2)))
         url = f"/api/v1/namespaces/{rng.choice(('kube-system', 'default', 'ns'))}/pods/{pod}"
-        klog(
-            command, f"{number} {rng.choice(('GET', 'POST', 'PUT'))} {url} {200 + rng.below(400)}"
-        )
+        klog(command, f"{number} {rng.choice(('GET', 'POST', 'PUT'))} {url} {200 + rng.below(400)}")
         await command.env.drained()
         await command.env.clock.sleep(duration_s / total)
     return 0
