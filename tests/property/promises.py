@@ -20,6 +20,7 @@ REFUSING_NS = 3_000_000_000
 EndpointSlice follows."""
 LOST_NS = 65_000_000_000
 """The same on a node that fell silent: --node-monitor-grace-period, and the pass after it."""
+LEASES = "/registry/leases/kube-node-lease/"
 HASH = "controller-revision-hash"
 FOLLOWED = (kinds.POD, kinds.REPLICA_SET, kinds.DEPLOYMENT, kinds.STATEFUL_SET, kinds.DAEMON_SET)
 
@@ -45,9 +46,17 @@ class Promises:
         self.lost = {}
         """Nodes that are lost, and since when."""
         self._folders = {f"/registry/{kind.plural}/default/": kind for kind in FOLLOWED}
+        self._serves = (
+            "/registry/pods/default/", "/registry/endpointslices/default/", LEASES,
+        )  # fmt: skip
+        """What is written when who serves changes, and as time passes."""
         store = self.cluster.cluster.store
         revision = self.cluster.run(store.range("/registry/namespaces/")).revision
-        self.cluster.run(store.watch("/registry/", revision + 1, self._written))
+        self._watch = self.cluster.run(store.watch("/registry/", revision + 1, self._written))
+
+    def stop(self):
+        """What is written from now on is nobody's promise."""
+        self._watch.cancel()
 
     @property
     def now_ns(self):
@@ -69,8 +78,11 @@ class Promises:
             self._break(traceback.format_exc())
 
     def _check(self, events):
+        self._look_at_nodes()
+        served = False
         for event in events:
             folder = event.key[: event.key.rfind("/") + 1]
+            served |= folder in self._serves
             kind = self._folders.get(folder)
             if kind is None:
                 continue
@@ -83,7 +95,8 @@ class Promises:
                 self._replica_set(old, new)
             elif new is not None:
                 self._note(self.wanted, new.metadata.name, new)
-        self._serving()
+        if served:
+            self._serving()
 
     def _note(self, known, key, what):
         known.setdefault(key, []).append((self.now_ns, what))
@@ -317,9 +330,7 @@ class Promises:
         if pod.ready and healthy + self._lost_lately(app) - 1 < min(wanted, healthy):
             self._break(f"{pod.metadata.name} was evicted: {healthy} healthy, wanted {wanted}")
 
-    def _serving(self):
-        """Every ready endpoint is listened on, soon."""
-        self.twins()
+    def _look_at_nodes(self):
         kubelets = self.cluster.cluster.streams._kubelets
         for node in self.cluster.cluster.settings.node_names:
             if node in kubelets:
@@ -327,6 +338,10 @@ class Promises:
                     self.refusing.clear()  # it has to look around first
             else:
                 self.lost.setdefault(node, self.now_ns)
+
+    def _serving(self):
+        """Every ready endpoint is listened on, soon."""
+        self.twins()
         refused = {}
         for entry in self.caches.of(kinds.ENDPOINT_SLICE).entries("default"):
             for endpoint in entry.view.endpoints:
