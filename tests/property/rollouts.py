@@ -126,14 +126,17 @@ class Rollouts:
             )
             shown = {k: v for k, v in spec.items() if k not in {"template", "selector"}}
             self.told.append(f"{app}: {shown}")
-        self.budget = rng.below(2)
+        self.budget = rng.below(3) > 0
         if self.budget:
-            budget = {"selector": {"matchLabels": {"app": "web"}}, "maxUnavailable": amount(rng)}
+            budget = rng.choice([
+                {"maxUnavailable": amount(rng, 1)}, {"minAvailable": rng.choice([1, 2, "50%"])},
+            ])  # fmt: skip
+            budget["selector"] = {"matchLabels": {"app": "web"}}
             self.cluster.apply({
                 "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
                 "metadata": {"name": "web"}, "spec": budget,
             })  # fmt: skip
-            self.told.append(f"budget: {budget['maxUnavailable']}")
+            self.told.append(f"budget: {budget}")
         self.cluster.converge()
 
     def _template(self, app, flavour):
@@ -356,7 +359,7 @@ ACTS = (
     Rollouts.change_strategy,
     *[Rollouts.delete_pod] * 2,
     *[Rollouts.crash] * 2,
-    *[Rollouts.drain] * 2,
+    *[Rollouts.drain] * 3,
     *[Rollouts.uncordon] * 2,
     Rollouts.lose_node,
     *[Rollouts.find_node] * 2,
