@@ -321,7 +321,9 @@ class PodWorker:
         self.ended(
             name, code, f"containerd://{id}", finished, reason, said, instance.started_ns, lost=lost
         )
-        self.publish()
+        # The end of a terminating pod's last container is told with the pod's (syncTerminatingPod).
+        if self.stopper is None or self.instances:
+            self.publish()
         self.wake.set()
 
     async def quiet(self) -> None:
