@@ -106,4 +106,6 @@ def _body(entry: Entry) -> JSON:
     return entry.json()
 
 
-PLUGIN = Plugin("ResourceQuota", validate=validate, subresources=("", "resize"))
+PLUGIN = Plugin(
+    "ResourceQuota", validate=validate, subresources=("", "resize"), moot_without=_QUOTA
+)

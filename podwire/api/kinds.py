@@ -307,5 +307,9 @@ class Registry:
         )
         self._by_plural = {**{(k.group, k.version, k.plural): k for k in self.own}, **_BY_PLURAL}
         self._by_gvk = {**{(k.api_version, k.kind): k for k in self.own}, **_BY_GVK}
+        self.changed()
+
+    def changed(self) -> None:
+        """Paths mean something else than before."""
         self.generation += 1
         self.meanings = {}

@@ -124,9 +124,9 @@ def test_a_zone_without_a_name_is_told_with_its_path():
         run(broken, ROOT, 0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster():
-    """Three nodes in two zones."""
+    """Three nodes in two zones; who changes them undoes it."""
     with VirtualCluster(ClusterSettings(time_profile="fast", zones=("a", "b"))) as made:
         made.boot()
         yield made
