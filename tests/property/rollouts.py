@@ -129,7 +129,8 @@ class Rollouts:
         self.budget = rng.below(3) > 0
         if self.budget:
             budget = rng.choice([
-                {"maxUnavailable": amount(rng, 1)}, {"minAvailable": rng.choice([1, 2, "50%"])},
+                {"maxUnavailable": rng.choice([0, 1, "25%"])},
+                {"minAvailable": rng.choice([1, 2, "50%", "100%"])},
             ])  # fmt: skip
             budget["selector"] = {"matchLabels": {"app": "web"}}
             self.cluster.apply({
