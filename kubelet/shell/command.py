@@ -238,7 +238,7 @@ class Command:
         path = self.path(name).replace("/proc/self/", f"/proc/{self.env.pid}/")
         if path.startswith("/proc/") and path in self.env.list_files("/proc"):
             return self.env.read_file(path)
-        if not path.startswith("/proc/"):
+        if not path.startswith(("/proc/", "/sys/class/net/")):
             return self.read_file(name)
         spec = self.spec
         result = await self.env.fabric.tool(spec.node, spec.netns, ["cat", path])

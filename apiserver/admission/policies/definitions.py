@@ -192,14 +192,16 @@ class Policies:
 
 
 _GROUP = "admissionregistration.k8s.io/v1"
+VALIDATING, MUTATING, VALIDATING_BINDING, MUTATING_BINDING = (
+    kinds.named(_GROUP, f"{name}AdmissionPolicy{part}")
+    for part in ("", "Binding")
+    for name in ("Validating", "Mutating")
+)
 
 
 class AdmissionPolicies:
     """The policies of one server."""
 
     def __init__(self) -> None:
-        names = ("ValidatingAdmissionPolicy", "MutatingAdmissionPolicy")
-        self.validating, self.mutating = (
-            Policies(kinds.named(_GROUP, name), kinds.named(_GROUP, f"{name}Binding"))
-            for name in names
-        )
+        self.validating = Policies(VALIDATING, VALIDATING_BINDING)
+        self.mutating = Policies(MUTATING, MUTATING_BINDING)

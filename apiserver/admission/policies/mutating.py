@@ -18,6 +18,7 @@ from podwire.api.status import ApiError, Cause
 from podwire.api.view import JSON
 from podwire.apiserver import calls
 from podwire.apiserver.admission.chain import Plugin
+from podwire.apiserver.admission.policies import definitions
 from podwire.apiserver.admission.policies.definitions import Binding, Policy, concerned
 from podwire.apiserver.admission.policies.inputs import inputs
 from podwire.apiserver.admission.policies.params import ParamsError, collect
@@ -149,4 +150,5 @@ PLUGIN = Plugin(
     admit=mutate,
     operations=("CREATE", "UPDATE", "CONNECT"),
     subresources=None,
+    moot_without=definitions.MUTATING_BINDING,
 )
