@@ -129,7 +129,8 @@ class Rollouts:
         self.budget = rng.below(3) > 0
         if self.budget:
             budget = rng.choice([
-                {"maxUnavailable": amount(rng, 1)}, {"minAvailable": rng.choice([1, 2, "50%"])},
+                {"maxUnavailable": rng.choice([0, 1, "25%"])},
+                {"minAvailable": rng.choice([1, 2, "50%", "100%"])},
             ])  # fmt: skip
             budget["selector"] = {"matchLabels": {"app": "web"}}
             self.cluster.apply({
@@ -304,10 +305,17 @@ class Rollouts:
         for them, are the user's to delete (documentation, "Forced rollback").
         """
         self.cluster.sleep(LAG_NS / 1e9)  # some are being made
-        for pod in self._pods():
-            if pod.metadata.annotations.get("is") == "broken":
-                self.promises.excuse(pod)
-                self.cluster.delete(kinds.POD, pod.metadata.name)
+        broken = [p for p in self._pods() if p.metadata.annotations.get("is") == "broken"]
+        rolling = self.cluster.get(kinds.STATEFUL_SET, "db").spec.update_strategy
+        if rolling.get("type") == "RollingUpdate" and any(
+            pod.metadata.labels["app"] == "db" for pod in broken
+        ):
+            # Below a partition they come again from currentRevision, which is the broken one when
+            # the StatefulSet was scaled to nothing meanwhile (completeRollingUpdate).
+            self.patch("db", {"updateStrategy": {"rollingUpdate": {"partition": 0}}})
+        for pod in broken:
+            self.promises.excuse(pod)
+            self.cluster.delete(kinds.POD, pod.metadata.name)
 
     def clear(self):
         """Delete everything, so that other rollouts may follow."""
