@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from podwire.api import kinds
+from podwire.apiserver import calls
 from podwire.apiserver.calls import Call
 from podwire.apiserver.flowcontrol import matching
 from podwire.apiserver.flowcontrol.matching import Digest, Level, Schema
@@ -140,7 +141,12 @@ class FlowControl:
             return None
         user = request.user or ANONYMOUS
         if call is None:
-            return self._placed(Digest(user, request.method.lower(), path=request.path))
+            asked = calls.asked(request, user)
+            if asked.subresource in LONG_RUNNING:
+                return None
+            return self._placed(
+                Digest(user, asked.verb, asked.group, asked.combined, asked.namespace, asked.path)
+            )
         return self.of(user, call.verb, call.kind, call.subresource, call.namespace)
 
     def of(

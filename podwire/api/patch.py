@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from podwire.api import codec, strategic, typed
+from podwire.api import codec, kinds, strategic, typed
 from podwire.api.codec import Decoded
 from podwire.api.gotext import go_quoted, go_value
 from podwire.api.kinds import Kind
@@ -68,7 +68,8 @@ def apply_patch(
     except PatchError as error:
         raise ApiError("Invalid", _REJECTED) from error
     except strategic.StrategicError as error:
-        raise ApiError("BadRequest", str(error)) from None
+        told_of = str(error).partition(" in map: ")[0] if kind is kinds.SECRET else str(error)
+        raise ApiError("BadRequest", told_of) from None
     except RecursionError:
         raise ApiError("BadRequest", "error decoding patch: exceeded max depth") from None
 
@@ -170,11 +171,11 @@ def _checked(
         why = error.message.partition(": ")[2] or error.message
         if media == STRATEGIC_PATCH_TYPE:
             why = _as_converter(why)
-        raise _bad_outcome(patched, media, change, why) from None
+        raise _bad_outcome(kind, patched, media, change, why) from None
     warnings = told + found.warnings
     if validation == codec.STRICT and warnings:
         why = f"strict decoding error: {', '.join(warnings)}"
-        raise _bad_outcome(patched, media, change, why)
+        raise _bad_outcome(kind, patched, media, change, why)
     return Decoded(found.obj, warnings)
 
 
@@ -208,10 +209,17 @@ _GO_KINDS = {
 _PLAIN = ("string", "bool", "int32", "int64", "float64")
 
 
-def _bad_outcome(patched: Any, media: str, change: Any, why: str) -> ApiError:
-    """422 that shows the outcome, or the patch itself where it was strategic."""
-    strategic_patch = media == STRATEGIC_PATCH_TYPE
-    shown = go_value(change) if strategic_patch else msgspec.json.encode(patched).decode()
+def _bad_outcome(kind: Kind[Any], patched: Any, media: str, change: Any, why: str) -> ApiError:
+    """422 that shows the outcome, or the patch itself where it was strategic.
+
+    Not of a Secret, though upstream does: the message goes to audit logs and terminals.
+    """
+    if kind is kinds.SECRET:
+        shown = "(a Secret is not shown)"
+    elif media == STRATEGIC_PATCH_TYPE:
+        shown = go_value(change)
+    else:
+        shown = msgspec.json.encode(patched).decode()
     text = f"Invalid value: {go_quoted(shown)}: {why}"
     cause = Cause("FieldValueInvalid", text, "patch")
     return ApiError("Invalid", f' "" is invalid: patch: {text}', causes=(cause,))

@@ -108,14 +108,14 @@ class Policy:
         )
         self.checks = [self._check(one) for one in spec.get("validations") or ()]
         self.annotations = [
-            (one["key"], self._expression(one["valueExpression"], STRING, NULL))
+            (one["key"], self._expression(one["valueExpression"], STRING, NULL, asks=True))
             for one in spec.get("auditAnnotations") or ()
         ]
         self.mutations = [self._mutation(one) for one in spec.get("mutations") or ()]
         self.bindings: list[Binding] = []
 
     def _expression(self, text: str, *returns: Type, asks: bool = False) -> Expression:
-        """Messages and annotations may not ask the authorizer."""
+        """Messages may not ask the authorizer."""
         return self.compiler.compile(text, *returns, authorizer=asks)
 
     def _check(self, spec: JSON) -> Check:
