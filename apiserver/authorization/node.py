@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+import msgspec
+
 from podwire.api import kinds
 from podwire.api.podrefs import MIRROR, references
 from podwire.apiserver.authorization import rules
@@ -39,6 +41,24 @@ def node_of(user: User) -> str | None:
 
 
 _REMEMBERED = 1024
+
+
+class _Spec(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    node_name: str = ""
+
+
+class _Pod(msgspec.Struct, frozen=True, gc=False):
+    """All that is read of each pod that is written."""
+
+    spec: _Spec = _Spec()
+
+
+_read = msgspec.json.Decoder(_Pod).decode
+
+
+def _placed_on(pod: Entry) -> str:
+    """The node of a pod, "" for none yet; its view is not made for that alone."""
+    return _read(pod.value).spec.node_name if b'"nodeName"' in pod.value else ""
 
 
 class _Check(Protocol):
@@ -74,8 +94,8 @@ class NodeAuthorizer:
         }
 
     def _pod_changed(self, old: Entry | None, new: Entry | None) -> None:
-        before = old.view.spec.node_name if old is not None else ""
-        after = new.view.spec.node_name if new is not None else ""
+        before = _placed_on(old) if old is not None else ""
+        after = _placed_on(new) if new is not None else ""
         if old is not None and before and before != after:
             pods = self._pods.get(before)
             if pods is not None and pods.pop(old.key, None) is not None and not pods:

@@ -79,6 +79,8 @@ def validate_metadata(kind: Kind[Any], new: JSON, old: JSON | None = None) -> li
 
 
 def _metadata(errors: Errors, kind: Kind[Any], new: JSON, old: JSON | None) -> None:
+    if old is not None and new["metadata"] == old["metadata"]:
+        return  # it was right when it was stored
     meta.metadata(errors, kind, new["metadata"], old is not None)
     if old is not None:
         meta.metadata_update(errors, new["metadata"], old["metadata"])
