@@ -16,13 +16,7 @@ if TYPE_CHECKING:
     from podwire.apiserver.calls import Call
 
 
-def _kind() -> Kind[Any]:
-    found = kinds.by_gvk("apiregistration.k8s.io/v1", "APIService")
-    assert found is not None, "APIService is served"
-    return found
-
-
-KIND = _kind()
+KIND = kinds.API_SERVICE
 
 
 def on_create(_call: Call, obj: JSON) -> None:
