@@ -3,12 +3,18 @@
 import base64
 import json
 import ssl
+import subprocess
 import urllib.error
 import urllib.request
 
 import jwt
 import pytest
-from conftest import kubectl
+
+
+def kubectl(*argv):
+    """What kubectl printed."""
+    done = subprocess.run(["kubectl", *argv], capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 @pytest.fixture
