@@ -325,7 +325,7 @@ class Apiserver:
     def one(self, entry: Entry, shape: Representation | None, status: int = 200) -> Response:
         """An answer with one object."""
         if shape is None:
-            return answers.raw(entry.data, status)
+            return answers.OneObject(entry, status)
         return answers.raw(shape.one(entry), status, shape.content_type)
 
     def many(

@@ -127,9 +127,14 @@ class WebhookClient:
             return await self._outgoing.post(peer, path, target.host, body)
         if self._server.kubelets is None:
             raise ConnectionError("no kubelet counter")
-        stream = await self._server.kubelets.dial(
-            backend.node, backend.address, backend.port, backends.DIAL_S
-        )
+        try:
+            stream = await self._server.kubelets.dial(
+                backend.node, backend.address, backend.port, backends.DIAL_S
+            )
+        except OSError as error:
+            # upstream dials the Service's own address and never learns of the endpoint's
+            own = backends.shown(self._server, target.namespace, target.service, target.port)
+            raise OSError(str(error).replace(f"{backend.address}:{backend.port}", own)) from None
         try:
             headers = {"Content-Type": "application/json", "Connection": "close"}
             return await http1.fetch(

@@ -263,20 +263,19 @@ class FlowControl:
         if now_s - self._lent_s >= PERIOD_S:
             self._lend(now_s)
         asked = Asked(place.schema, self.seats(place, call))
-        turn: asyncio.Future[None] | None = None
-
-        def begin() -> None:
-            if turn is not None and not turn.done():
-                turn.set_result(None)
-
-        asked.begin = begin
         outcome = queues.arrive(now_s, asked, place.flow)
         state.demand.set(now_s, queues.demand)
         if outcome == EXECUTE:
             return asked
         if outcome != WAIT:
             raise Refused(outcome, state.retry.dropped(now_s))
-        turn = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def begin() -> None:
+            if not turn.done():
+                turn.set_result(None)
+
+        asked.begin = begin
         try:
             async with asyncio.timeout(WAIT_S):
                 await turn

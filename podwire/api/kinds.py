@@ -186,6 +186,9 @@ CERTIFICATE_SIGNING_REQUEST = _kind(
 CUSTOM_RESOURCE_DEFINITION = _kind(
     "apiextensions.k8s.io/v1", "CustomResourceDefinition", views.CustomResourceDefinition
 )
+VALIDATING_ADMISSION_POLICY = _kind(
+    "admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", views.ValidatingAdmissionPolicy
+)
 ROLE = _kind("rbac.authorization.k8s.io/v1", "Role", views.Object)
 ROLE_BINDING = _kind("rbac.authorization.k8s.io/v1", "RoleBinding", views.Object)
 CLUSTER_ROLE = _kind("rbac.authorization.k8s.io/v1", "ClusterRole", views.ClusterRole)

@@ -97,6 +97,13 @@ class Response:
         """Replace it."""
         self._body, self.chunks = body, None
 
+    @property
+    def view(self) -> Any:
+        """The one object of the answer as its kind's frozen view, if it is at hand in this process;
+        else None.
+        """
+        return None
+
 
 class Api(Protocol):
     """Counter 1. Never raises for an API failure: that is a Response with a Status body.
