@@ -43,6 +43,7 @@ from podwire.apiserver.encodings import Protobuf, ProtobufMetadata, rewritten
 from podwire.apiserver.extensions.definitions import Definitions
 from podwire.apiserver.flowcontrol import dumps
 from podwire.apiserver.flowcontrol.control import FlowControl, Refused
+from podwire.apiserver.flowcontrol.ensurer import Ensurer
 from podwire.apiserver.http.authn import Authenticator
 from podwire.apiserver.negotiation import Accepted
 from podwire.apiserver.reads import Reads
@@ -133,6 +134,7 @@ class Apiserver:
         self.definitions = Definitions(self)
         self.aggregator = Aggregator(self)
         self.trust = Trust(self)
+        self.ensurer = Ensurer(self)
 
     def issue_tokens(self, issuer: Issuer) -> None:
         """Give service accounts tokens of ``issuer``, and let their holders in."""
@@ -150,6 +152,7 @@ class Apiserver:
         self.definitions.stop()
         self.aggregator.stop()
         self.trust.stop()
+        self.ensurer.stop()
         self.caches.stop()
 
     # ------------------------------------------------------------ the way of a request

@@ -46,11 +46,16 @@ class Aggregator:
         if not self._by_group_version:
             return None
         parts = path.split("/", 4)
+        remote = None
         if len(parts) > 3 and parts[1] == "apis":
-            return self._by_group_version.get((parts[2], parts[3]))
-        if len(parts) > 2 and parts[1] == "api":
-            return self._by_group_version.get(("", parts[2]))
-        return None
+            remote = self._by_group_version.get((parts[2], parts[3]))
+        elif len(parts) > 2 and parts[1] == "api":
+            remote = self._by_group_version.get(("", parts[2]))
+        if remote is not None and remote.available:
+            served = self.served.get(remote.name)
+            if served is not None and served.ours:
+                return None  # the modelled server leaves it to us
+        return remote
 
     def remotes(self) -> list[Remote]:
         """All of them, by name."""

@@ -23,6 +23,7 @@ from podwire.apiserver.aggregation.merging import Served
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.registry import apiservices, meta
 from podwire.client import http1
+from podwire.client.attached import STANDS_IN
 from podwire.client.counters import Request, User
 from podwire.runtime.ports import Timer
 from podwire.runtime.tasks import Nursery
@@ -250,6 +251,8 @@ class Checks:
         except (ConnectionError, ValueError) as error:
             self._server.world.log.info("no discovery", name=remote.name, error=str(error))
             return Served()
+        if answer.header(STANDS_IN):
+            return Served(resources, fresh=True, ours=True)
         return Served(resources, await self._openapi(remote), fresh=True)
 
     async def _openapi(self, remote: Remote) -> str:

@@ -28,6 +28,8 @@ class Served:
     openapi: str = ""
     """Where its OpenAPI v3 document lies, with its hash; "" when it has none."""
     fresh: bool = False
+    ours: bool = False
+    """Whether it is a modelled server that leaves its answers to this one."""
 
     @property
     def freshness(self) -> str:
@@ -109,8 +111,9 @@ class Elsewhere:
     """Of all group versions, this server's own too; () when no other server has any."""
 
     def served(self, group: str, version: str) -> Served | None:
-        """What is known of a group version, None when it is this server's."""
-        return next((s for known, s in self.versions if known == (group, version)), None)
+        """What is known of a group version, None when it is this server's to tell."""
+        found = next((s for known, s in self.versions if known == (group, version)), None)
+        return None if found is not None and found.ours and found.fresh else found
 
 
 NOTHING = Elsewhere()

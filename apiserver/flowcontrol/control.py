@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from podwire.apiserver.cache.entry import Entry
     from podwire.apiserver.server import Apiserver
 
-FLOW_SCHEMA = kinds.named("flowcontrol.apiserver.k8s.io/v1", "FlowSchema")
-LEVEL = kinds.named("flowcontrol.apiserver.k8s.io/v1", "PriorityLevelConfiguration")
+FLOW_SCHEMA, LEVEL = kinds.FLOW_SCHEMA, kinds.PRIORITY_LEVEL_CONFIGURATION
 SCHEMA_HEADER = "x-kubernetes-pf-flowschema-uid"
 LEVEL_HEADER = "x-kubernetes-pf-prioritylevel-uid"
 LONG_RUNNING = ("exec", "attach", "portforward", "proxy", "log")

@@ -5,10 +5,9 @@ Source: kube-aggregator pkg/registry/apiservice (strategy.go).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from podwire.api import kinds
-from podwire.api.kinds import Kind
 from podwire.apiserver.aggregation import core
 
 if TYPE_CHECKING:
@@ -16,13 +15,7 @@ if TYPE_CHECKING:
     from podwire.apiserver.calls import Call
 
 
-def _kind() -> Kind[Any]:
-    found = kinds.by_gvk("apiregistration.k8s.io/v1", "APIService")
-    assert found is not None, "APIService is served"
-    return found
-
-
-KIND = _kind()
+KIND = kinds.API_SERVICE
 
 
 def on_create(_call: Call, obj: JSON) -> None:

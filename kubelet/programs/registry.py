@@ -39,6 +39,10 @@ IMAGES: tuple[Image, ...] = (
         programs={"whoami": "whoami"}, tools=(),
     ),
     Image(
+        "metrics-server", ("metrics-server/metrics-server",), entrypoint=("/metrics-server",),
+        programs={"metrics-server": "metrics_server"}, tools=(),
+    ),
+    Image(
         "echo-basic", ("echo-basic", "gateway-api/echo-basic"), entrypoint=("/echo-basic",),
         programs={"echo-basic": "echo_basic"}, tools=(),
     ),

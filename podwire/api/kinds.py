@@ -196,6 +196,11 @@ CLUSTER_ROLE_BINDING = _kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding
 HORIZONTAL_POD_AUTOSCALER = _kind(
     "autoscaling/v2", "HorizontalPodAutoscaler", views.HorizontalPodAutoscaler
 )
+API_SERVICE = _kind("apiregistration.k8s.io/v1", "APIService", views.Object)
+FLOW_SCHEMA = _kind("flowcontrol.apiserver.k8s.io/v1", "FlowSchema", views.Object)
+PRIORITY_LEVEL_CONFIGURATION = _kind(
+    "flowcontrol.apiserver.k8s.io/v1", "PriorityLevelConfiguration", views.Object
+)
 HORIZONTAL_POD_AUTOSCALER_V1 = _idle("autoscaling/v1", "HorizontalPodAutoscaler")
 EVENTS_EVENT = _kind("events.k8s.io/v1", "Event", views.Object)
 PERSISTENT_VOLUME_CLAIM = _kind("v1", "PersistentVolumeClaim", views.PersistentVolumeClaim)

@@ -14,6 +14,11 @@ MANAGED_BY = "podwire-attach"
 PATH = "/apis/podwire.dev/v1alpha1/attachments"
 """Who may POST there (a non-resource URL) may attach."""
 
+STANDS_IN = "X-Podwire-Stands-In"
+"""Header of a modelled extension server's discovery: the API server itself has what it would
+serve, and answers for it.
+"""
+
 
 class AddressError(ValueError):
     """The text is no ``host:port``."""

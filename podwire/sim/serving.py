@@ -77,6 +77,7 @@ async def create_addons(server: Apiserver, client: Client, settings: ClusterSett
     await _ensure_policy(client)
     for body in addons.objects(settings):
         await _create(client, body)
+    await server.ensurer.begin()
 
 
 async def _ensure_policy(client: Client) -> None:

@@ -14,7 +14,8 @@ from podwire.apiserver import discovery, frontproxy, openapi
 from podwire.apiserver.certs import Authority
 from podwire.apiserver.frontproxy import FrontProxy
 from podwire.apiserver.registry import apiservices
-from podwire.client.attached import ANNOTATION
+from podwire.client import http1
+from podwire.client.attached import ANNOTATION, STANDS_IN
 from podwire.client.counters import ANONYMOUS, Request, User
 
 GROUP_VERSION = "wardle.example.com/v1alpha1"
@@ -109,11 +110,11 @@ async def install(site, extension, port, **spec):
     await create(apiservices.KIND, {"metadata": {"name": NAME}, "spec": body})
 
 
-async def condition(site, *reasons):
+async def condition(site, *reasons, name=NAME):
     """The APIService's condition, once its reason is one of these."""
     async with asyncio.timeout(20):
         while True:
-            entry = site.server.caches.of(apiservices.KIND).get("", NAME)
+            entry = site.server.caches.of(apiservices.KIND).get("", name)
             found = (entry.json().get("status") or {}).get("conditions") or [{}]
             if found[0].get("reason") in reasons:
                 return found[0]
@@ -266,3 +267,34 @@ async def test_only_the_front_proxy_may_speak_for_others(site, extension, tmp_pa
     assert (await asked(extension.front.client("mallory", ()), headers))[0] == 401
     client = site.authority.client("dave", ("ops",))
     assert (await asked(client, headers))[1]["userInfo"]["username"] == "dave"
+
+
+async def test_a_modelled_metrics_server_leaves_the_answers_to_us(site, extension, tmp_path):
+    """Its discovery says so; once it is not there, nobody answers."""
+
+    async def listed(_request):
+        body = {"groupVersion": "metrics.k8s.io/v1beta1", "resources": []}
+        return http1.Response(200, json.dumps(body).encode(), [(STANDS_IN, "true")])
+
+    async def serve(stream):
+        await http1.serve_connection(stream, listed, tls=True)
+
+    site.kubelets.pods[40000] = serve
+    await install(site, extension, 0)
+    labels = {"kubernetes.io/service-name": "wardle"}
+    await site.client.create(kinds.ENDPOINT_SLICE, {
+        "metadata": {"name": "w", "labels": labels}, "addressType": "IPv4",
+        "ports": [{"name": "", "port": 40000}],
+        "endpoints": [{"addresses": ["10.244.1.2"], "nodeName": "node-1"}],
+    }, "default")  # fmt: skip
+    spec = {"group": "metrics.k8s.io", "version": "v1beta1", "groupPriorityMinimum": 100,
+            "versionPriority": 100, "service": {"namespace": "default", "name": "wardle"},
+            "insecureSkipTLSVerify": True}  # fmt: skip
+    name = "v1beta1.metrics.k8s.io"
+    await site.client.create(apiservices.KIND, {"metadata": {"name": name}, "spec": spec})
+    await condition(site, "Passed", name=name)
+    path = "/apis/metrics.k8s.io/v1beta1/nodes"
+    assert (await ask(site, path, MASTER)).status == 200
+    await site.client.delete(kinds.ENDPOINT_SLICE, "w", "default")
+    await condition(site, "EndpointsNotFound", name=name)
+    assert (await ask(site, path, MASTER)).status == 503
