@@ -7,13 +7,15 @@ one that a packet takes (``Route.leg``) by the hash of its flow.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from podwire.dataplane.addr import Prefix, ip_int
 
 if TYPE_CHECKING:
+    from podwire.dataplane.layers import Overlay
     from podwire.dataplane.packet import Packet
 
 NAMED_TABLES = {"255": "local", "254": "main", "253": "default"}
@@ -178,13 +180,14 @@ class Table:
 
     def __init__(self, bits: int = 32) -> None:
         self._bits = bits
-        self._by_length: dict[int, dict[int, tuple[Route, ...]]] = {}
+        self._by_length: dict[int, Any] = {}
+        """Routes by network, by length of the prefix."""
         self._lengths: tuple[int, ...] = ()
 
     def clone(self) -> Table:
         """An independent copy (routes are immutable and shared)."""
         copy = Table(self._bits)
-        copy._by_length = {length: dict(nets) for length, nets in self._by_length.items()}
+        copy._by_length = {length: nets.copy() for length, nets in self._by_length.items()}
         copy._lengths = self._lengths
         return copy
 
@@ -234,6 +237,12 @@ class Table:
         ]
         nets[route.prefix.network] = tuple(sorted([*kept, route], key=lambda r: r.metric))
         self._lengths = tuple(sorted(self._by_length, reverse=True))
+
+    def overlaid(self, length: int, over: Callable[[Any], Overlay]) -> Overlay:
+        """The routes of a length by network, as ``over`` makes them, to add to; never left empty."""
+        nets = self._by_length[length] = over(self._by_length.get(length, {}))
+        self._lengths = tuple(sorted(self._by_length, reverse=True))
+        return nets
 
     def remove(self, route: Route) -> None:
         """Remove a route that ``at`` or ``routes`` gave."""
@@ -303,6 +312,10 @@ class Fib:
     def remove(self, route: Route) -> None:
         """``ip route del`` of a route that exists."""
         self.tables[route.table].remove(route)
+        self._cache.clear()
+
+    def forget(self) -> None:
+        """Routes changed in ``tables``: look again."""
         self._cache.clear()
 
     def routes(self, table: str = "main") -> list[Route]:

@@ -104,7 +104,7 @@ class Netns:
         copy.plans = {}
         copy.conntrack, entries = self.conntrack.clone()
         copy.neighbours = self.neighbours.clone(lambda skb: _twin(skb, entries))
-        copy.fdb = {dev: dict(entries) for dev, entries in self.fdb.items()}
+        copy.fdb = {dev: entries.copy() for dev, entries in self.fdb.items()}
         copy.sysctls = self.sysctls.clone()
         copy.sockets = self.sockets.clone()
         copy.local = dict(self.local)
