@@ -239,7 +239,7 @@ class Table:
         self._lengths = tuple(sorted(self._by_length, reverse=True))
 
     def overlaid(self, length: int, over: Callable[[Any], Overlay]) -> Overlay:
-        """The routes of a length by network, as ``over`` makes them, to add to; never left empty."""
+        """The routes of a length, as ``over`` makes them, to add to; never to be left empty."""
         nets = self._by_length[length] = over(self._by_length.get(length, {}))
         self._lengths = tuple(sorted(self._by_length, reverse=True))
         return nets
