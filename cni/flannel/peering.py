@@ -124,9 +124,9 @@ class Peering:
         peers = self._peers[version]
         was: dict[str, core.Peer | None] = {}
         if point:
-            for of, name, before in self._log[point - self._first :]:
+            for of, name, earlier in self._log[point - self._first :]:
                 if of == version:
-                    was.setdefault(name, before)
+                    was.setdefault(name, earlier)
         else:
             was = dict.fromkeys(peers)
         moved = [name for name in sorted(was) if was[name] != peers.get(name)]

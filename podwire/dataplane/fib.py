@@ -7,15 +7,15 @@ one that a packet takes (``Route.leg``) by the hash of its flow.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from podwire.dataplane.addr import Prefix, ip_int
+from podwire.dataplane.layers import Overlay
 
 if TYPE_CHECKING:
-    from podwire.dataplane.layers import Overlay
     from podwire.dataplane.packet import Packet
 
 NAMED_TABLES = {"255": "local", "254": "main", "253": "default"}
@@ -180,14 +180,14 @@ class Table:
 
     def __init__(self, bits: int = 32) -> None:
         self._bits = bits
-        self._by_length: dict[int, Any] = {}
+        self._by_length: dict[int, MutableMapping[int, tuple[Route, ...]]] = {}
         """Routes by network, by length of the prefix."""
         self._lengths: tuple[int, ...] = ()
 
     def clone(self) -> Table:
         """An independent copy (routes are immutable and shared)."""
         copy = Table(self._bits)
-        copy._by_length = {length: nets.copy() for length, nets in self._by_length.items()}
+        copy._by_length = {length: _copied(nets) for length, nets in self._by_length.items()}
         copy._lengths = self._lengths
         return copy
 
@@ -255,6 +255,10 @@ class Table:
         if not nets:
             del self._by_length[route.prefix.length]
             self._lengths = tuple(sorted(self._by_length, reverse=True))
+
+
+def _copied(nets: MutableMapping[int, tuple[Route, ...]]) -> MutableMapping[int, Any]:
+    return nets.copy() if isinstance(nets, Overlay) else dict(nets)
 
 
 class Fib:

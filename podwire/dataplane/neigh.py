@@ -7,8 +7,7 @@ PROBE with randomised times; the outcome for packets is the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
 import msgspec
 
@@ -64,14 +63,14 @@ class NeighbourTable:
     __slots__ = ("entries", "moving")
 
     def __init__(self) -> None:
-        self.entries: Any = {}
+        self.entries: MutableMapping[tuple[str, str], Neighbour] = {}
         self.moving: dict[tuple[str, str], Neighbour] = {}
         """Those that time may change: a tunnel's device has a settled one for each other node."""
 
     def clone(self, fresh: Callable[[Skb], Skb]) -> NeighbourTable:
         """An independent copy; ``fresh`` maps a queued skb to its copy."""
         copy = NeighbourTable()
-        own = self.entries
+        own: Mapping[tuple[str, str], Neighbour] = self.entries
         if isinstance(own, Overlay):  # what others rest on too is settled, and never changes
             copy.entries = own.copy()
             own = {key: entry for key, entry in own.own.items() if entry is not GONE}

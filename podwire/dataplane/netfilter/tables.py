@@ -140,7 +140,7 @@ class Table(Mapping[str, Chain]):
         self._more = more
 
     def __getitem__(self, name: str) -> Chain:
-        found = self.get(name)
+        found: Chain | None = self.get(name)
         if found is None:
             raise KeyError(name)
         return found
