@@ -28,6 +28,8 @@ from podwire.dataplane.commands import (
     RouteDel,
     RouteReplace,
     RulesRestore,
+    TunnelPeer,
+    TunnelPeers,
 )
 
 PREFIX = "flannel.alpha.coreos.com/"
@@ -223,6 +225,29 @@ def program(
     for name, peer in wanted.items():
         if programmed.get(name) != peer:
             commands.extend(_reach(conf, me, peer))
+    return commands
+
+
+def join(
+    conf: NetConf,
+    me: Me,
+    before: Mapping[str, Peer],
+    after: Mapping[str, Peer],
+    tunnel: tuple[TunnelPeer, ...],
+) -> list[Command]:
+    """``program`` for agents of one process, each of which is told of its own node too; ``tunnel``
+    is ``after`` as kernels are told of it. Where all peers are reached by the tunnel, what is
+    added is one command.
+    """
+    known = {name: peer for name, peer in before.items() if name != me.node}
+    if conf.backend == "host-gw" or conf.direct_routing:
+        wanted = {name: peer for name, peer in after.items() if name != me.node}
+        return program(conf, me, known, wanted)
+    own = after.get(me.node)
+    commands = [command for peer in known.values() for command in _forget(conf, me, peer)]
+    if len(tunnel) > (own is not None):
+        skip = "" if own is None else str(own.subnet)
+        commands.append(TunnelPeers(dev=me.device(conf), peers=tunnel, skip=skip))
     return commands
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from ipaddress import ip_interface
+from typing import NoReturn
 
 from podwire.api import kinds
 from podwire.api.status import ApiError
@@ -22,6 +23,7 @@ from podwire.client.informer import Informer, Informers
 from podwire.client.klog import Klog
 from podwire.cni.call import ABSENT, EXISTS, mac_of
 from podwire.cni.flannel import core
+from podwire.cni.flannel.peering import Peering, Place
 from podwire.cni.iptables import saved_rules
 from podwire.dataplane.commands import Command, CommandError
 from podwire.runtime.tasks import Nursery, first
@@ -38,9 +40,16 @@ RETRY_S = 1.0
 class Agent:
     """One running agent."""
 
-    def __init__(self, ctx: Ctx, process: Process, commons: Commons | None = None) -> None:
+    def __init__(
+        self,
+        ctx: Ctx,
+        process: Process,
+        commons: Commons | None = None,
+        peering: Peering | None = None,
+    ) -> None:
         self.ctx = ctx
         self.commons = commons
+        self.peering = peering
         self.process = process
         self.node = process.spec.env.get("NODE_NAME") or process.spec.node
         self.klog = Klog(process, ctx.clock)
@@ -85,16 +94,21 @@ class Agent:
         wake = asyncio.Event()
         changed: dict[str, None] = {}
         """The nodes whose leases are to be looked at."""
+        peering = self.peering
 
         def notice(old: Node | None, new: Node | None) -> None:
             about = new or old
-            if about is not None and _matters(old, new):
+            if peering is not None:
+                if about is not None and about.metadata.name == self.node:
+                    wake.set()
+            elif about is not None and _matters(old, new):
                 changed[about.metadata.name] = None
                 wake.set()
 
         nodes.on_change(notice)
         async with AsyncExitStack() as stack:
-            stack.callback(nodes.off_change, notice)
+            hearing = stack.enter_context(ExitStack())
+            hearing.callback(nodes.off_change, notice)
             nursery = await stack.enter_async_context(Nursery())
             nursery.start(following, name=f"flannel {self.node} informers")
             await nodes.synced.wait()
@@ -109,6 +123,11 @@ class Agent:
             await self._set_up(conf, leases)
             await self._announce(conf, leases)
             self.klog.info("main.go:482", "Running backend.")
+            if peering is not None:
+                hearing.close()
+                place = peering.join()
+                stack.callback(place.leave)
+                await self._together(conf, leases, place)
             while True:
                 wake.clear()
                 names = sorted(name for name in changed if name != self.node)
@@ -116,6 +135,23 @@ class Agent:
                 for one in leases:
                     await self._program(conf, one, names, nodes)
                 await wake.wait()
+
+    async def _together(
+        self, conf: core.NetConf, leases: Sequence[core.Me], place: Place
+    ) -> NoReturn:
+        """Keep the kernel up to date about the leases that all agents of the process know."""
+        while True:
+            told = place.now
+            turns = [(me, place.turn(me.subnet.version)) for me in leases]
+            for me, turn in turns:
+                for name, gone in turn.before.items():
+                    if name not in turn.after:
+                        self._removed(name, gone)
+                await self._run(*core.join(conf, me, turn.before, turn.after, turn.tunnel))
+            await place.next(told)
+
+    def _removed(self, name: str, gone: core.Peer) -> None:
+        self.klog.info("vxlan_network.go:218", f"Subnet removed: {gone.subnet} of {name}")
 
     async def _lease(
         self, conf: core.NetConf, nodes: Informer[Node], wake: asyncio.Event, version: int
@@ -236,7 +272,7 @@ class Agent:
                 known[name] = programmed[name]
         for name, gone in known.items():
             if name not in wanted:
-                self.klog.info("vxlan_network.go:218", f"Subnet removed: {gone.subnet} of {name}")
+                self._removed(name, gone)
         await self._run(*core.program(conf, me, known, wanted))
         for name in known:
             del programmed[name]
@@ -283,12 +319,13 @@ def program(ctx: Ctx, commons: Commons | None = None) -> Program:
     """The image's entrypoint: the agent, or ``cp`` as its init container calls it. Agents of
     nodes with the same ``commons`` follow Nodes together.
     """
+    peering = Peering(ctx, commons) if commons is not None else None
 
     async def main(process: Process) -> int:
         argv = process.spec.argv
         if argv and argv[0].rpartition("/")[2] == "cp":
             return await _cp(process, argv[1:])
-        return await Agent(ctx, process, commons).run()
+        return await Agent(ctx, process, commons, peering).run()
 
     return main
 

@@ -220,6 +220,26 @@ class FdbDel(Command, frozen=True, kw_only=True):
     mac: str
 
 
+class TunnelPeer(msgspec.Struct, frozen=True):
+    """The far end of a VXLAN and the pods' network behind it."""
+
+    subnet: str
+    """``10.244.3.0/24``; its network address is the next hop."""
+    mac: str
+    address: str
+
+
+class TunnelPeers(Command, frozen=True, kw_only=True):
+    """For each peer in turn but the one of the subnet ``skip`` what NeighReplace, FdbReplace and
+    an onlink RouteReplace do, all or nothing. Kernels that are given the very same ``peers`` in
+    the same order share what comes of it.
+    """
+
+    dev: str
+    peers: tuple[TunnelPeer, ...]
+    skip: str = ""
+
+
 class RulesRestore(Command, frozen=True, kw_only=True):
     """``iptables-restore [--noflush]`` of real text; all tables in it commit together or not.
 
@@ -323,6 +343,7 @@ AnyCommand = (
     | NeighDel
     | FdbReplace
     | FdbDel
+    | TunnelPeers
     | RulesRestore
     | NftApply
     | IpsetRestore

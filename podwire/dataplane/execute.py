@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from podwire.dataplane import commands as c
 from podwire.dataplane import execute_links as links
+from podwire.dataplane import execute_peers as peers
 from podwire.dataplane import execute_routes as routes
 from podwire.dataplane.commands import CommandError
 from podwire.dataplane.ebpf import text as ebpf
@@ -208,6 +209,7 @@ _VERBS: dict[type[c.Command], Callable[[Kernel, Any, int], None]] = {
     c.NeighDel: _neigh_del,
     c.FdbReplace: _fdb_replace,
     c.FdbDel: _fdb_del,
+    c.TunnelPeers: peers.replace,
     c.RulesRestore: _rules_restore,
     c.NftApply: _nft_apply,
     c.IpsetRestore: _ipset_restore,

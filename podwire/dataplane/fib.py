@@ -7,11 +7,13 @@ one that a packet takes (``Route.leg``) by the hash of its flow.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from podwire.dataplane.addr import Prefix, ip_int
+from podwire.dataplane.layers import Overlay
 
 if TYPE_CHECKING:
     from podwire.dataplane.packet import Packet
@@ -178,13 +180,14 @@ class Table:
 
     def __init__(self, bits: int = 32) -> None:
         self._bits = bits
-        self._by_length: dict[int, dict[int, tuple[Route, ...]]] = {}
+        self._by_length: dict[int, MutableMapping[int, tuple[Route, ...]]] = {}
+        """Routes by network, by length of the prefix."""
         self._lengths: tuple[int, ...] = ()
 
     def clone(self) -> Table:
         """An independent copy (routes are immutable and shared)."""
         copy = Table(self._bits)
-        copy._by_length = {length: dict(nets) for length, nets in self._by_length.items()}
+        copy._by_length = {length: _copied(nets) for length, nets in self._by_length.items()}
         copy._lengths = self._lengths
         return copy
 
@@ -235,6 +238,12 @@ class Table:
         nets[route.prefix.network] = tuple(sorted([*kept, route], key=lambda r: r.metric))
         self._lengths = tuple(sorted(self._by_length, reverse=True))
 
+    def overlaid(self, length: int, over: Callable[[Any], Overlay]) -> Overlay:
+        """The routes of a length, as ``over`` makes them, to add to; never to be left empty."""
+        nets = self._by_length[length] = over(self._by_length.get(length, {}))
+        self._lengths = tuple(sorted(self._by_length, reverse=True))
+        return nets
+
     def remove(self, route: Route) -> None:
         """Remove a route that ``at`` or ``routes`` gave."""
         nets = self._by_length[route.prefix.length]
@@ -246,6 +255,10 @@ class Table:
         if not nets:
             del self._by_length[route.prefix.length]
             self._lengths = tuple(sorted(self._by_length, reverse=True))
+
+
+def _copied(nets: MutableMapping[int, tuple[Route, ...]]) -> MutableMapping[int, Any]:
+    return nets.copy() if isinstance(nets, Overlay) else dict(nets)
 
 
 class Fib:
@@ -303,6 +316,10 @@ class Fib:
     def remove(self, route: Route) -> None:
         """``ip route del`` of a route that exists."""
         self.tables[route.table].remove(route)
+        self._cache.clear()
+
+    def forget(self) -> None:
+        """Routes changed in ``tables``: look again."""
         self._cache.clear()
 
     def routes(self, table: str = "main") -> list[Route]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
 GONE = object()
@@ -58,7 +58,7 @@ class Layers(Mapping[Any, Any]):
         if not delta:
             return self
         gone = [key for key, value in delta.items() if value is GONE]
-        if len(self.over) + len(delta) >= 64 + len(self.base) // 2:
+        if len(self.over) + len(delta) >= 64 + len(self.base) // 8:
             merged = {key: self[key] for key in self} if self.over else dict(self.base)
             merged.update(delta)
             for key in gone:
@@ -71,3 +71,76 @@ class Layers(Mapping[Any, Any]):
 
 
 NONE: Layers = Layers({}, {}, 0)
+
+
+class Overlay(MutableMapping[Any, Any]):
+    """A dict of one's own over one that others rest on too. Whoever changes it changes its own
+    part; ``rest_on`` is the only way to another base. No entry is None.
+    """
+
+    __slots__ = ("base", "own")
+
+    def __init__(self, base: dict[Any, Any], own: dict[Any, Any]) -> None:
+        self.base, self.own = base, own
+
+    def __getitem__(self, key: Any) -> Any:
+        found = self.own.get(key)
+        if found is None:
+            return self.base[key]
+        if found is GONE:
+            raise KeyError(key)
+        return found
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The entry of a key, or ``default``."""
+        found = self.own.get(key)
+        if found is None:
+            return self.base.get(key, default)
+        return default if found is GONE else found
+
+    def __contains__(self, key: object) -> bool:
+        return self.get(key) is not None
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.own[key] = value
+
+    def __delitem__(self, key: Any) -> None:
+        self[key]
+        if key in self.base:
+            self.own[key] = GONE
+        else:
+            del self.own[key]
+
+    def __iter__(self) -> Iterator[Any]:
+        """What is one's own first; then the base."""
+        for key, value in self.own.items():
+            if value is not GONE:
+                yield key
+        for key in self.base:
+            if key not in self.own:
+                yield key
+
+    def __len__(self) -> int:
+        hidden = sum(1 for key in self.own if key in self.base)
+        gone = sum(1 for value in self.own.values() if value is GONE)
+        return len(self.base) - hidden + len(self.own) - gone
+
+    def copy(self) -> Overlay:
+        """An independent one over the same base."""
+        return Overlay(self.base, dict(self.own))
+
+    def rest_on(
+        self, base: dict[Any, Any], replaced: Mapping[Any, Any], skipped: tuple[Any, ...]
+    ) -> None:
+        """Go over to a base that is the old one with ``replaced`` put into it, as if they had been
+        put here, but those ``skipped``, which stay as they are.
+        """
+        own, before = self.own, self.base
+        kept = {key: self.get(key, GONE) for key in skipped if key in replaced}
+        few, many = (own, replaced) if len(own) < len(replaced) else (replaced, own)
+        for key in [key for key in few if key in many]:
+            del own[key]
+        self.base = base
+        for key, value in kept.items():
+            if value is not GONE or key in before or key in base:
+                own[key] = value

@@ -7,10 +7,11 @@ PROBE with randomised times; the outcome for packets is the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
 import msgspec
 
+from podwire.dataplane.layers import GONE, Overlay
 from podwire.dataplane.skb import Skb
 
 SECOND_NS = 1_000_000_000
@@ -59,17 +60,21 @@ class NeighbourTable:
     ``remove``.
     """
 
-    __slots__ = ("_moving", "entries")
+    __slots__ = ("entries", "moving")
 
     def __init__(self) -> None:
-        self.entries: dict[tuple[str, str], Neighbour] = {}
-        self._moving: dict[tuple[str, str], Neighbour] = {}
+        self.entries: MutableMapping[tuple[str, str], Neighbour] = {}
+        self.moving: dict[tuple[str, str], Neighbour] = {}
         """Those that time may change: a tunnel's device has a settled one for each other node."""
 
     def clone(self, fresh: Callable[[Skb], Skb]) -> NeighbourTable:
         """An independent copy; ``fresh`` maps a queued skb to its copy."""
         copy = NeighbourTable()
-        for entry in self.entries.values():
+        own: Mapping[tuple[str, str], Neighbour] = self.entries
+        if isinstance(own, Overlay):  # what others rest on too is settled, and never changes
+            copy.entries = own.copy()
+            own = {key: entry for key, entry in own.own.items() if entry is not GONE}
+        for entry in own.values():
             twin = msgspec.structs.replace(entry)
             if entry.waiting:
                 twin.waiting = tuple(
@@ -87,13 +92,13 @@ class NeighbourTable:
         key = (entry.dev, entry.ip)
         self.entries[key] = entry
         if entry.state == "PERMANENT" and not entry.waiting:
-            self._moving.pop(key, None)
+            self.moving.pop(key, None)
         else:
-            self._moving[key] = entry
+            self.moving[key] = entry
 
     def remove(self, key: tuple[str, str]) -> bool:
         """Forget an entry; whether there was one."""
-        self._moving.pop(key, None)
+        self.moving.pop(key, None)
         return self.entries.pop(key, None) is not None
 
     def remove_device(self, dev: str) -> None:
@@ -126,8 +131,8 @@ class NeighbourTable:
 
     def pending(self) -> Iterator[Neighbour]:
         """Entries that wait for an answer or hold packets, in the order they were made."""
-        held = [e for e in self._moving.values() if e.probes or e.waiting]
-        if len(held) > 1:  # ``_moving`` may be in another order
+        held = [e for e in self.moving.values() if e.probes or e.waiting]
+        if len(held) > 1:  # ``moving`` may be in another order
             held = [e for e in self.entries.values() if e.probes or e.waiting]
         return iter(held)
 
@@ -136,5 +141,5 @@ class NeighbourTable:
 
         At once (0) for packets whose neighbour was set by command while they waited.
         """
-        dues = (e.probe_due_ns for e in self._moving.values() if e.probes or e.waiting)
+        dues = (e.probe_due_ns for e in self.moving.values() if e.probes or e.waiting)
         return min(dues, default=None)

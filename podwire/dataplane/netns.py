@@ -23,7 +23,7 @@ from podwire.dataplane.fib import Fib, Route
 from podwire.dataplane.ipset.sets import IpSets
 from podwire.dataplane.ipvs.model import ConnKey
 from podwire.dataplane.ipvs.table import Ipvs
-from podwire.dataplane.link import Address, FdbEntry, Link
+from podwire.dataplane.link import Address, Link
 from podwire.dataplane.neigh import NeighbourTable
 from podwire.dataplane.netfilter.tables import Netfilter
 from podwire.dataplane.nft.state import Nft
@@ -63,7 +63,8 @@ class Netns:
         self.fib = Fib("ipv4")
         self.fib6 = Fib("ipv6")
         self.neighbours = NeighbourTable()
-        self.fdb: dict[str, dict[str, FdbEntry]] = {}
+        self.fdb: dict[str, Any] = {}
+        """FdbEntry by MAC, by bridge or tunnel's device: a dict, or a ``layers.Overlay``."""
         self.sysctls = Sysctls()
         self.sockets = SocketTable()
         self.local: dict[str, str] = {}
@@ -105,7 +106,7 @@ class Netns:
         copy.plans = {}
         copy.conntrack, entries = self.conntrack.clone()
         copy.neighbours = self.neighbours.clone(lambda skb: _twin(skb, entries))
-        copy.fdb = {dev: dict(entries) for dev, entries in self.fdb.items()}
+        copy.fdb = {dev: entries.copy() for dev, entries in self.fdb.items()}
         copy.sysctls = self.sysctls.clone()
         copy.sockets = self.sockets.clone()
         copy.local = dict(self.local)

@@ -247,7 +247,7 @@ class Draft:
             for chain in self.deleted:
                 self._refer(self._old(chain), -1)
         more = self._references.get(name, 0)
-        return int(self._base.references.get(name, 0)) + more
+        return self._base.referred(name) + more
 
     def _old(self, name: str) -> list[Item]:
         return self._base[name].items if name in self._base else []
@@ -345,7 +345,7 @@ class Draft:
         that it changed, those that its new jumps lead to (they exist), and where these lead (no
         loop). A jump that the changed chain had before leads to what is there in any table.
         """
-        base = self._base.chains
+        base = self._base
         found = {name: base.get(name) for name in (*self.changed, *self.deleted)}
         todo: list[str] = []
         for name, draft in self.changed.items():
@@ -374,9 +374,8 @@ class Draft:
 
     def commit(self) -> Table:
         """Put the changed table in place; it is returned, too."""
-        table = Table(self._base.chains.changed(self._changes()))
-        if self._base.counted or self._references is not None:
-            table.count(self._base, self._delta())
+        known = self._base.counted or self._references is not None
+        table = self._base.changed(self._changes(), self._delta() if known else None)
         self._commit_counters()
         self.nf.tables[self.name] = table
         return table

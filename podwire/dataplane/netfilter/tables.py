@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from podwire.dataplane.ipset.sets import IpSets
 from podwire.dataplane.layers import GONE, NONE, Layers
@@ -66,58 +66,174 @@ class Chain:
         return self._jumps
 
 
+class Chains:
+    """Chains by name that tables rest on together, and who jumps to whom in them."""
+
+    __slots__ = ("layers", "references")
+
+    def __init__(self, layers: Layers) -> None:
+        self.layers = layers
+        self.references: Layers | None = None
+        """How many of the rules jump to a chain, once somebody asked."""
+
+    def counted(self) -> Layers:
+        """``references``, counted if they are not known."""
+        if self.references is None:
+            found = Counter(
+                name for chain in self.layers.values() for name in map(jump, chain.items) if name
+            )
+            self.references = NONE.changed(found)
+        return self.references
+
+    def changed(
+        self, delta: Mapping[str, Any], more: Mapping[str, int] | None, own: Mapping[str, Any]
+    ) -> Chains:
+        """With chains put or taken away. ``more``: how many more rules jump to each chain in a
+        table that had ``own`` instead of some of these chains; None when nobody knows.
+        """
+        after = Chains(self.layers.changed(delta))
+        if self.references is not None and more is not None:
+            hidden = _jumps_of({name: own[name] for name in own if name in delta}, self.layers)
+            total = dict(more)
+            for name, number in hidden.items():
+                total[name] = total.get(name, 0) + number
+            after.references = _added(self.references, total)
+        return after
+
+
+def _added(known: Layers, more: Mapping[str, int]) -> Layers:
+    totals = {name: known.get(name, 0) + number for name, number in more.items() if number}
+    return known.changed({
+        name: total or GONE for name, total in totals.items() if total or name in known
+    })  # fmt: skip
+
+
+def _jumps_of(own: Mapping[str, Any], instead_of: Mapping[str, Chain]) -> dict[str, int]:
+    """How many more rules of ``own`` jump to each chain than of the chains they stand for."""
+    found: dict[str, int] = {}
+    for name, chain in own.items():
+        before = instead_of.get(name)
+        for items, by in ((getattr(chain, "items", ()), 1), (before.items if before else (), -1)):
+            for target in map(jump, items):
+                if target:
+                    found[target] = found.get(target, 0) + by
+    return found
+
+
+_NO_CHAINS: dict[str, Any] = {}
+
+
 class Table(Mapping[str, Chain]):
-    """The chains of a table by name. Replaced, never changed; shared by namespaces."""
+    """The chains of a table by name: ``common``, but those of ``own`` (``GONE``: there is none).
+    Replaced, never changed; shared by namespaces.
+    """
 
-    __slots__ = ("_references", "chains")
+    __slots__ = ("_more", "common", "own")
 
-    def __init__(self, chains: Layers) -> None:
-        self.chains = chains
-        self._references: Layers | None = None
+    def __init__(
+        self,
+        common: Chains,
+        own: dict[str, Any] = _NO_CHAINS,
+        more: Mapping[str, int] | None = None,
+    ) -> None:
+        self.common, self.own = common, own
+        self._more = more
 
     def __getitem__(self, name: str) -> Chain:
-        found: Chain = self.chains[name]
+        found: Chain | None = self.get(name)
+        if found is None:
+            raise KeyError(name)
         return found
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.chains)
-
-    def __len__(self) -> int:
-        return len(self.chains)
+    def get(self, name: str, default: Any = None) -> Any:
+        """A chain, or ``default``."""
+        found = self.own.get(name)
+        if found is None:
+            return self.common.layers.get(name, default)
+        return default if found is GONE else found
 
     def __contains__(self, name: object) -> bool:
-        return name in self.chains
+        return self.get(name) is not None  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[str]:
+        own, layers = self.own, self.common.layers
+        if not own:
+            yield from layers
+            return
+        for name in layers:
+            if own.get(name) is not GONE:
+                yield name
+        for name, chain in own.items():
+            if chain is not GONE and name not in layers:
+                yield name
+
+    def __len__(self) -> int:
+        layers = self.common.layers
+        return len(layers) + sum(
+            (chain is not GONE) - (name in layers) for name, chain in self.own.items()
+        )
+
+    @property
+    def more(self) -> Mapping[str, int]:
+        """How many more rules jump to each chain than in ``common``."""
+        if self._more is None:
+            self._more = _jumps_of(self.own, self.common.layers)
+        return self._more
 
     @property
     def counted(self) -> bool:
         """Whether ``references`` are known already."""
-        return self._references is not None
+        return self.common.references is not None
 
     @property
     def references(self) -> Layers:
         """How many rules of the table jump to a chain; chains that none leads to are left out."""
-        if self._references is None:
-            found = Counter(
-                name for chain in self.values() for name in map(jump, chain.items) if name
-            )
-            self._references = NONE.changed(found)
-        return self._references
+        known = self.common.counted()
+        return _added(known, self.more) if self.own else known
 
-    def count(self, before: Table, more: Mapping[str, int]) -> None:
-        """Tell its references from those of the table that it was made of."""
-        known = before.references
-        totals = {name: known.get(name, 0) + number for name, number in more.items() if number}
-        self._references = known.changed({
-            name: total or GONE
-            for name, total in totals.items()
-            if total or name in known
-        })  # fmt: skip
+    def referred(self, name: str) -> int:
+        """How many rules jump to one chain."""
+        return int(self.common.counted().get(name, 0)) + self.more.get(name, 0)
+
+    def changed(self, delta: Mapping[str, Any], more: Mapping[str, int] | None) -> Table:
+        """With chains put or taken away, and how many more rules jump to each, if that is known."""
+        return self.over(self.common.changed(delta, more, self.own), delta)
+
+    def over(self, common: Chains, delta: Mapping[str, Any]) -> Table:
+        """What is one's own over other chains, which differ from one's common ones by ``delta``."""
+        own = self.own
+        if not own or own.keys().isdisjoint(delta):
+            return Table(common, own, self._more)
+        return Table(common, {name: chain for name, chain in own.items() if name not in delta})
+
+    def resting_on(self, common: Chains) -> Table | None:
+        """The same table told by what it has besides ``common``; None when that is much."""
+        if common is self.common:
+            return self
+        mine, others = self.common.layers, common.layers
+        if mine.base is others.base:
+            names = {**mine.over, **others.over, **self.own}
+        elif abs(len(self) - len(others)) > _FEW_CHAINS:
+            return None
+        else:
+            names = {**dict.fromkeys(others), **dict.fromkeys(self)}
+        own: dict[str, Any] = {}
+        for name in names:
+            chain = self.get(name)
+            if chain is not others.get(name):
+                own[name] = GONE if chain is None else chain
+                if len(own) > _FEW_CHAINS:
+                    return None
+        return Table(common, own)
+
+
+_FEW_CHAINS = 64
 
 
 @cache
 def fresh_table(name: str) -> Table:
     """A table as the kernel makes it: empty base chains that accept."""
-    return Table(NONE.changed({c: Chain(c, "ACCEPT", [], "") for c in BASE_CHAINS[name]}))
+    return Table(Chains(NONE.changed({c: Chain(c, "ACCEPT", [], "") for c in BASE_CHAINS[name]})))
 
 
 class Netfilter:

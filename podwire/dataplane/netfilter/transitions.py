@@ -8,6 +8,7 @@ long as all that the outcome depends on is the same (``Draft.depends``).
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +54,8 @@ class Change:
         """What it makes of a table in which it holds."""
         if table is self.before or table is None or self.parts is None:
             return self.after
-        return self.parts.applied(table)
+        assert self.before is not None
+        return self.parts.applied(table, self.before, self.after)
 
     def _uncounted(self, nf: Netfilter) -> bool:
         return not nf.counters or not any((self.table, c) in nf.counters for c in self.kept)
@@ -74,21 +76,27 @@ class Parts:
 
     def hold_in(self, table: Table, like: Table) -> bool:
         """Whether all that counts in ``table`` is as it was in ``like``."""
-        chains = table.chains
-        for name, chain in self.depends.items():
-            found = chains.get(name)
+        names: Iterable[str] = self.depends
+        same = table.common is like.common
+        if same:  # they differ in what is their own only
+            names = [name for name in (*table.own, *like.own) if name in self.depends]
+        for name in names:
+            found, chain = table.get(name), self.depends[name]
             if found is not chain and not _equal(found, chain):
                 return False
-        return all(
-            table.references.get(name, 0) == like.references.get(name, 0) for name in self.unlinked
-        )
+        if same:
+            one, other = table.more, like.more
+            return one is other or all(one.get(n, 0) == other.get(n, 0) for n in self.unlinked)
+        return all(table.referred(name) == like.referred(name) for name in self.unlinked)
 
-    def applied(self, table: Table) -> Table:
-        """The table afterwards."""
-        after = Table(table.chains.changed(self.delta))
-        if table.counted and self.references is not None:
-            after.count(table, self.references)
-        return after
+    def applied(self, table: Table, before: Table, after: Table) -> Table:
+        """The table afterwards. What it has in common with ``before`` it has in common with
+        ``after``: kernels that differ in a few chains rest on the same ones.
+        """
+        resting = table.resting_on(before.common)
+        if resting is None:
+            return table.changed(self.delta, self.references)
+        return resting.over(after.common, self.delta)
 
 
 def _equal(one: Chain | None, other: Chain | None) -> bool:
