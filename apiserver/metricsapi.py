@@ -3,8 +3,8 @@
 In a real cluster the metrics-server serves this group behind an APIService; here the API server
 answers itself, until such an APIService is made (``aggregation``). Source of the form:
 k8s.io/metrics pkg/apis/metrics/v1beta1; of behaviour and columns: kubernetes-sigs/metrics-server
-pkg/api. Every answer is JSON (or a Table), never protobuf. A kubelet that does not answer has no figures, as
-when a scrape fails.
+pkg/api. Every answer is JSON (or a Table), never protobuf. A kubelet that does not answer has no
+figures, as when a scrape fails.
 """
 
 from __future__ import annotations
