@@ -25,6 +25,7 @@ from podwire.kubelet.core import (
     initialized,
     is_sidecar,
     plan,
+    starts_anew,
 )
 from podwire.kubelet.env import ConfigError
 from podwire.kubelet.hooks import run_hook
@@ -34,6 +35,7 @@ from podwire.kubelet.network import Sandbox
 from podwire.kubelet.podstatus import PodFacts, adopt, debuggers, gates, new_records, pod_status
 from podwire.kubelet.process import ContainerProcess
 from podwire.kubelet.profile import image_id
+from podwire.kubelet.restarting import restart_all
 from podwire.kubelet.state import Instance, Kubelet
 from podwire.kubelet.text import go_duration
 from podwire.kubelet.tokens import PodTokens
@@ -222,6 +224,8 @@ class PodWorker:
         await sandbox.ensure(self)
         while True:
             self._wake.clear()
+            if starts_anew(self.pod.spec, self.records):
+                await self.uninterrupted(restart_all(self), "restart all")
             spec, facts = self.pod.spec, self.facts
             if not facts.was_initialized and initialized(spec, self.records):
                 facts.was_initialized = True
@@ -285,7 +289,7 @@ class PodWorker:
     def _held_back(self, name: str) -> int | None:
         """The rest of a crash loop's delay; notes the attempt when there is none."""
         record, kubelet = self.records[name], self.kubelet
-        if record.exit is None or record.exit.lost:
+        if record.exit is None or record.exit.lost or record.exit.reset:
             return None
         meta = self.pod.metadata
         key, now = f"{meta.uid}/{name}", kubelet.now_ns()
