@@ -38,6 +38,9 @@ def node_of(user: User) -> str | None:
     return user.name.removeprefix(PREFIX)
 
 
+_REMEMBERED = 1024
+
+
 class _Check(Protocol):
     def __call__(self, node: str, asked: Attributes) -> Verdict: ...
 
@@ -48,6 +51,10 @@ class NodeAuthorizer:
     def __init__(self, caches: Caches, fixed: Sequence[Rule]) -> None:
         self._caches = caches
         self._fixed = tuple(fixed)
+        self._named = any(rule.names for rule in fixed)
+        """Whether the fixed rules look at names, too."""
+        self._known: dict[tuple[str, str, str, str], bool] = {}
+        """What they allow, by verb, group, resource and subresource."""
         self._pods: dict[str, dict[str, Entry]] = {}
         """Node -> key -> pod."""
         caches.of(kinds.POD).listeners.append(self._pod_changed)
@@ -83,7 +90,15 @@ class NodeAuthorizer:
         check = None if asked.path else self._checks.get((asked.group, asked.resource))
         if check is not None:
             return check(node, asked)
-        return any(rules.allows(rule, asked) for rule in self._fixed), ""
+        if asked.path or self._named:
+            return any(rules.allows(rule, asked) for rule in self._fixed), ""
+        key = (asked.verb, asked.group, asked.resource, asked.subresource)
+        allowed = self._known.get(key)
+        if allowed is None:
+            allowed = any(rules.allows(rule, asked) for rule in self._fixed)
+            if len(self._known) < _REMEMBERED:
+                self._known[key] = allowed
+        return allowed, ""
 
     # ------------------------------------------------------------ what leads to a node
 

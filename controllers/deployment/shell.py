@@ -24,7 +24,7 @@ class DeploymentController:
         self.driver = world.driver(
             "deployment",
             self._reconcile,
-            expect=(self._sets,),
+            expect=(self._sets, self._deployments),
             component="deployment-controller",
             workers=5,
         )

@@ -6,7 +6,7 @@ wraps them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from podwire.api import kinds, selectors
@@ -53,13 +53,14 @@ def adapted(rc: ReplicationController) -> ReplicaSet:
 def reconcile(
     rs: ReplicaSet,
     candidates: Sequence[Pod],
-    related: Sequence[Pod],
+    related: Callable[[], Sequence[Pod]],
     now_ns: int,
     failure: tuple[str, ApiError] | None = None,
     kind: Kind[Any] = kinds.REPLICA_SET,
 ) -> list[Effect]:
     """One pass. ``candidates``: pods owned by this ReplicaSet and orphans of its namespace.
 
+    ``related``: asked for the active pods of all ReplicaSets with the same owner, if pods must go.
     ``failure``: (reason, error) of the previous pass' refused request; it becomes condition
     ReplicaFailure.
     """
@@ -67,7 +68,9 @@ def reconcile(
     alive = [pod for pod in candidates if pod_active(pod)]
     claimed = claim(rs, kind, kinds.POD, selector, alive)
     pods: list[Pod] = claimed.items
-    leaving = sum(_leaving(rs, pod) for pod in candidates)
+    leaving = 0
+    if len(alive) != len(candidates):
+        leaving = sum(_leaving(rs, pod) for pod in candidates)
     status = _status(rs, kind, pods, leaving, now_ns, failure)
     scale = [] if rs.metadata.deletion_timestamp else _scale(rs, kind, pods, related, now_ns)
     # Pods first: a Deployment that shrank this ReplicaSet lets another grow meanwhile. But what
@@ -89,7 +92,11 @@ def _leaving(rs: ReplicaSet, pod: Pod) -> bool:
 
 
 def _scale(
-    rs: ReplicaSet, kind: Kind[Any], pods: Sequence[Pod], related: Sequence[Pod], now_ns: int
+    rs: ReplicaSet,
+    kind: Kind[Any],
+    pods: Sequence[Pod],
+    related: Callable[[], Sequence[Pod]],
+    now_ns: int,
 ) -> list[Effect]:
     missing = rs.spec.replicas - len(pods)
     namespace = rs.metadata.namespace
@@ -107,7 +114,7 @@ def _scale(
                     Delete(
                         kinds.POD, pod.metadata.name, namespace, pod.metadata.uid, announce=words
                     )
-                    for pod in to_delete(pods, related, count, now_ns)
+                    for pod in to_delete(pods, related(), count, now_ns)
                 )
             )
         ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cmp_to_key
+from typing import NamedTuple
 
 from podwire.api.views import Pod
 from podwire.controllers.common import pod_ready_ns, since_epoch
@@ -29,37 +30,43 @@ def to_delete(pods: Sequence[Pod], related: Sequence[Pod], count: int, now_ns: i
         node = pod.spec.node_name
         on_node[node] = on_node.get(node, 0) + 1
 
-    def compare(a: Pod, b: Pod) -> int:
-        return _compare(a, b, on_node, now_ns)
+    def compare(a: _Ranked, b: _Ranked) -> int:
+        return _compare(a, b, now_ns)
 
-    return sorted(pods, key=cmp_to_key(compare))[:count]
+    ranked = [_ranked(pod, on_node) for pod in pods]
+    return [found.pod for found in sorted(ranked, key=cmp_to_key(compare))[:count]]
 
 
-def _compare(a: Pod, b: Pod, on_node: Mapping[str, int], now_ns: int) -> int:
+class _Ranked(NamedTuple):
+    """What decides about a pod, most important first."""
+
+    first: tuple[int, ...]
+    """Assigned, phase, readiness, cost, company on the node: the lower goes first."""
+    ready_ns: int
+    """0 unless it is ready."""
+    restarts: int
+    created_ns: int
+    pod: Pod
+
+
+def _ranked(pod: Pod, on_node: Mapping[str, int]) -> _Ranked:
+    node, ready_ns = pod.spec.node_name, pod_ready_ns(pod)
+    phase = _PHASES.get(pod.status.phase, 0)
+    first = (bool(node), phase, ready_ns is not None, _cost(pod), -on_node.get(node, 0))
+    created_ns = since_epoch(pod.metadata.creation_timestamp)
+    return _Ranked(first, ready_ns or 0, _restarts(pod), created_ns, pod)
+
+
+def _compare(a: _Ranked, b: _Ranked, now_ns: int) -> int:
     """Negative when ``a`` is deleted before ``b``."""
-    unassigned = bool(a.spec.node_name) - bool(b.spec.node_name)
-    if unassigned:
-        return unassigned
-    phase = _PHASES.get(a.status.phase, 0) - _PHASES.get(b.status.phase, 0)
-    if phase:
-        return phase
-    if a.ready != b.ready:
-        return a.ready - b.ready
-    cost = _cost(a) - _cost(b)
-    if cost:
-        return cost
-    crowded = on_node.get(b.spec.node_name, 0) - on_node.get(a.spec.node_name, 0)
-    if crowded:
-        return crowded
-    times = [(pod_ready_ns(a) or 0, pod_ready_ns(b) or 0)] if a.ready else []
-    if times and times[0][0] != times[0][1]:
-        return _younger_first(*times[0], a, b, now_ns)
-    restarts = _restarts(b) - _restarts(a)
-    if restarts:
-        return restarts
-    created = [since_epoch(pod.metadata.creation_timestamp) for pod in (a, b)]
-    if created[0] != created[1]:
-        return _younger_first(created[0], created[1], a, b, now_ns)
+    if a.first != b.first:
+        return -1 if a.first < b.first else 1
+    if a.ready_ns != b.ready_ns:
+        return _younger_first(a.ready_ns, b.ready_ns, a.pod, b.pod, now_ns)
+    if a.restarts != b.restarts:
+        return b.restarts - a.restarts
+    if a.created_ns != b.created_ns:
+        return _younger_first(a.created_ns, b.created_ns, a.pod, b.pod, now_ns)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from podwire.api import kinds, selectors
@@ -37,7 +38,7 @@ class ReplicaSetController:
         self.driver = world.driver(
             kind.singular,
             self._reconcile,
-            expect=(self._pods,),
+            expect=(self._pods, self._sets),
             on_failure=self._failed,
             component=component,
             workers=5,
@@ -51,6 +52,8 @@ class ReplicaSetController:
         self.driver.add(item.key)
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
+        if old is not None and new is not None and _counts(old) == _counts(new):
+            return
         mine = [self._owner(pod) for pod in (old, new)]
         for key in dict.fromkeys(key for key in mine if key):
             self.driver.add(key)
@@ -75,9 +78,10 @@ class ReplicaSetController:
             return []
         item = self._shape(found)
         candidates = own_and_orphans(self._pods, item)
-        related = self._related(item) if len(candidates) > item.spec.replicas else []
         now_ns = self._world.now_ns()
-        return core.reconcile(item, candidates, related, now_ns, failure, self._kind)
+        return core.reconcile(
+            item, candidates, partial(self._related, item), now_ns, failure, self._kind
+        )
 
     def _related(self, item: ReplicaSet) -> list[Pod]:
         """Active pods of all ReplicaSets with the same owner."""
@@ -91,6 +95,15 @@ class ReplicaSetController:
             for pod in self._pods.by_index("owner", member.metadata.uid)
             if pod_active(pod)
         ]
+
+
+def _counts(pod: Pod) -> tuple[Any, ...]:
+    """What a set's decisions depend on; the rest matters only once it scales (``ranking``)."""
+    meta, ready = pod.metadata, pod.condition("Ready")
+    return (
+        meta.uid, meta.labels, meta.owner_references, meta.deletion_timestamp, pod.status.phase,
+        ready is not None and (ready.status, ready.last_transition_time),
+    )  # fmt: skip
 
 
 def build(world: World) -> Driver:

@@ -22,8 +22,12 @@ Tool = Callable[["Command"], Awaitable[int]]
 """A command: runs until it returns its exit code."""
 
 
+SIGPIPE = 141
+"""The exit code of a command that wrote to a pipe which nobody reads."""
+
+
 class ClosedPipeError(Exception):
-    """The reader of a pipe is gone (SIGPIPE): the writing command ends with 141."""
+    """The reader of a pipe is gone: the writing command ends with ``SIGPIPE``."""
 
 
 class UsageError(Exception):

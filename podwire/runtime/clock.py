@@ -63,4 +63,18 @@ class SimClock:
 
     async def sleep(self, delay_s: float) -> None:
         """Suspend the calling task for virtual seconds."""
-        await asyncio.sleep(delay_s)
+        if delay_s <= 0:
+            await asyncio.sleep(0)
+            return
+        due: asyncio.Future[None] = self._loop.create_future()
+        timer = self.call_later(delay_s, _wake, due)
+        try:
+            await due
+        except BaseException:
+            timer.cancel()  # one that fired is no work for the loop: most do
+            raise
+
+
+def _wake(due: asyncio.Future[None]) -> None:
+    if not due.done():
+        due.set_result(None)

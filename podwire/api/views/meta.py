@@ -37,7 +37,10 @@ class ObjectMeta(View, frozen=True, kw_only=True):
 
     def controller(self) -> OwnerReference | None:
         """The owner reference whose ``controller`` is true, if any."""
-        return next((o for o in self.owner_references if o.controller), None)
+        for reference in self.owner_references:
+            if reference.controller:
+                return reference
+        return None
 
 
 class Object(View, frozen=True, kw_only=True):

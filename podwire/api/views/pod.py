@@ -430,10 +430,15 @@ class Pod(Object, frozen=True, kw_only=True):
 
     def condition(self, type: str) -> Condition | None:
         """The condition of that type, if present."""
-        return next((c for c in self.status.conditions if c.type == type), None)
+        for condition in self.status.conditions:
+            if condition.type == type:
+                return condition
+        return None
 
     @property
     def ready(self) -> bool:
         """Whether condition Ready is True."""
-        condition = self.condition("Ready")
-        return condition is not None and condition.status == "True"
+        for condition in self.status.conditions:
+            if condition.type == "Ready":
+                return condition.status == "True"
+        return False
