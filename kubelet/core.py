@@ -30,6 +30,8 @@ class Exit:
     container_id: str = ""
     lost: bool = False
     """The room that ran it is gone: no fault of the program, so no crash loop."""
+    reset: bool = False
+    """All containers of the pod were started anew: it counts as one that never ran."""
 
 
 @dataclass(slots=True)
@@ -67,6 +69,7 @@ class Record:
 
 
 Records = dict[str, Record]
+RESTART_ALL = "RestartAllContainers"
 
 
 def is_sidecar(container: Container) -> bool:
@@ -91,15 +94,42 @@ def should_restart(container: Container, record: Record, pod_policy: str) -> boo
     Its own rules come first, then its own policy, then the pod's (api/v1/pod,
     ContainerShouldRestart); rules count only where it has a policy.
     """
-    if record.exit is None:
+    if record.exit is None or record.exit.reset:
         return True
     code = record.exit.exit_code
+    action = _ruled(container, code)
+    if action:
+        return action in {"Restart", RESTART_ALL}
+    policy = container.restart_policy or pod_policy
+    return policy == "Always" or (policy == "OnFailure" and code != 0)
+
+
+def _ruled(container: Container, code: int) -> str:
+    """What the first rule that fits an exit code wants; "" without one."""
     for rule in container.restart_policy_rules if container.restart_policy else ():
         codes = rule.get("exitCodes") or {}
         if (code in codes.get("values", ())) == (codes.get("operator") == "In"):
-            return rule.get("action") == "Restart"
-    policy = container.restart_policy or pod_policy
-    return policy == "Always" or (policy == "OnFailure" and code != 0)
+            return str(rule.get("action"))
+    return ""
+
+
+def may_start_anew(spec: PodSpec) -> bool:
+    """Whether a rule of a container may start all of the pod's anew."""
+    return any(
+        rule.get("action") == RESTART_ALL
+        for container in (*spec.init_containers, *spec.containers)
+        for rule in container.restart_policy_rules
+    )
+
+
+def starts_anew(spec: PodSpec, records: Records) -> bool:
+    """Whether a container ended as one of its rules says that all are to start anew."""
+    for container in (*spec.init_containers, *spec.containers):
+        record = records[container.name]
+        ended = record.exit if record.state == TERMINATED else None
+        if ended is not None and _ruled(container, ended.exit_code) == RESTART_ALL:
+            return True
+    return False
 
 
 def initialized(spec: PodSpec, records: Records) -> bool:

@@ -17,6 +17,7 @@ from podwire.kubelet.core import (
     Truth,
     conditions,
     is_sidecar,
+    may_start_anew,
     phase,
     qos_class,
 )
@@ -45,6 +46,8 @@ class PodFacts:
     """Condition DisruptionTarget, once the kubelet ends the pod for the node's sake."""
     resize: Truth | None = None
     """The condition of a resize that is not complete."""
+    restarting: Truth | None = None
+    """Condition AllContainersRestarting while it is true."""
 
 
 def _terminated(end: Exit) -> JSON:
@@ -231,6 +234,8 @@ def _conditions(
     )  # fmt: skip
     if facts.disrupted is not None:
         truths.insert(0, facts.disrupted)
+    if may_start_anew(pod.spec):
+        truths.append(facts.restarting or Truth("AllContainersRestarting", False))
     if facts.resize is not None:
         truths.insert(0, facts.resize)
     rendered = []

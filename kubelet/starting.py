@@ -47,7 +47,7 @@ async def start_all(worker: PodWorker, names: tuple[str, ...]) -> int | None:
 def _held_back(worker: PodWorker, name: str) -> int | None:
     """The rest of a crash loop's delay; notes the attempt when there is none."""
     record, kubelet = worker.records[name], worker.kubelet
-    if record.exit is None or record.exit.lost:
+    if record.exit is None or record.exit.lost or record.exit.reset:
         return None
     meta = worker.pod.metadata
     key, now = f"{meta.uid}/{name}", kubelet.now_ns()

@@ -23,12 +23,14 @@ from podwire.kubelet.core import (
     initialized,
     is_sidecar,
     plan,
+    starts_anew,
 )
 from podwire.kubelet.launch import LOST, LOST_MESSAGE
 from podwire.kubelet.logs import ContainerLog
 from podwire.kubelet.network import Sandbox
 from podwire.kubelet.podstatus import PodFacts, adopt, debuggers, gates, new_records, pod_status
 from podwire.kubelet.process import ContainerProcess
+from podwire.kubelet.restarting import restart_all
 from podwire.kubelet.state import Instance, Kubelet
 from podwire.kubelet.tokens import PodTokens
 from podwire.kubelet.volumes import PodVolumes
@@ -211,6 +213,8 @@ class PodWorker:
         await sandbox.ensure(self)
         while True:
             self.wake.clear()
+            if starts_anew(self.pod.spec, self.records):
+                await self.uninterrupted(restart_all(self), "restart all")
             spec, facts = self.pod.spec, self.facts
             if not facts.was_initialized and initialized(spec, self.records):
                 facts.was_initialized = True

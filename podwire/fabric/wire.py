@@ -21,7 +21,7 @@ NIC = "eth0"
 
 @dataclass(slots=True)
 class Counters:
-    """What a port has seen (``ip -s link``)."""
+    """What a port has seen."""
 
     tx_packets: int = 0
     tx_bytes: int = 0

@@ -310,31 +310,49 @@ def _narrower(new: JSON, old: JSON) -> bool:
 
 
 def check_pod_status(errors: Errors, new: JSON, old: JSON | None) -> None:
-    """What a kubelet reports: terminated containers stay so when the pod does not restart them."""
-    policy = new["spec"].get("restartPolicy")
-    if old is None or policy == "Always":
+    """What a kubelet reports: terminated containers stay so when the pod does not restart them.
+
+    Source: ValidateContainerStateTransition. Where a rule may start all containers anew, any may.
+    """
+    spec = new["spec"]
+    if old is None or spec.get("restartPolicy") == "Always" or _may_start_anew(spec):
         return
-    for name in ("containerStatuses", "initContainerStatuses"):
+    for name, group in (
+        ("containerStatuses", "containers"), ("initContainerStatuses", "initContainers"),
+    ):  # fmt: skip
         now = {c.get("name"): c for c in (new.get("status") or {}).get(name) or ()}
+        known = {c.get("name"): c for c in spec.get(group) or ()}
         for i, before in enumerate((old.get("status") or {}).get(name) or ()):
             ended = (before.get("state") or {}).get("terminated")
-            if ended is None or (ended.get("exitCode") and policy == "OnFailure"):
+            after, container = now.get(before.get("name")), known.get(before.get("name"))
+            if ended is None or after is None:
                 continue
-            after = now.get(before.get("name"))
-            if after is None or _restarts(new["spec"], before.get("name"), name):
+            code = ended.get("exitCode") or 0
+            if container is not None and _restarts(spec, container, code):
                 continue
             if "terminated" not in (after.get("state") or {}):
                 detail = "may not be transitioned to non-terminated state"
                 errors.forbidden(f"status.{name}[{i}].state", detail)
 
 
-def _restarts(spec: JSON, container: str, statuses: str) -> bool:
-    """Whether a container has a restart policy (or rules) of its own."""
-    group = "containers" if statuses == "containerStatuses" else "initContainers"
+def _may_start_anew(spec: JSON) -> bool:
     return any(
-        c.get("name") == container and c.get("restartPolicy") not in {None, "Never"}
-        for c in spec.get(group) or ()
+        rule.get("action") == "RestartAllContainers"
+        for group in ("containers", "initContainers")
+        for container in spec.get(group) or ()
+        for rule in container.get("restartPolicyRules") or ()
     )
+
+
+def _restarts(spec: JSON, container: JSON, code: int) -> bool:
+    """Whether a container that ended is started again: by its rules, its policy, or the pod's."""
+    own = container.get("restartPolicy")
+    for rule in (container.get("restartPolicyRules") or ()) if own else ():
+        codes = rule.get("exitCodes") or {}
+        if (code in (codes.get("values") or ())) == (codes.get("operator") == "In"):
+            return bool(rule.get("action") == "Restart")
+    policy = own or spec.get("restartPolicy")
+    return bool(policy == "Always" or (policy == "OnFailure" and code != 0))
 
 
 def _without_seconds(toleration: JSON) -> tuple[tuple[str, str], ...]:

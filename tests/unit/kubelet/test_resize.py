@@ -140,6 +140,41 @@ def test_rules_decide_by_exit_code_whether_a_container_restarts(simulate):
     simulate(story)
 
 
+def statuses(pod):
+    return pod.status.container_statuses
+
+
+def test_a_rule_may_start_all_containers_anew(simulate):
+    """RestartAllContainers: the others end, init containers run again, nothing waits; the pod, its
+    address and its phase stay, and the status says why each of them ended.
+    """
+
+    async def story(node):
+        codes = {"operator": "In", "values": [88]}
+        rule = {"action": "RestartAllContainers", "exitCodes": codes}
+        watcher = {"name": "c", "image": "batch", "restartPolicy": "Never"}
+        node.exits = {"c": [88, 0], "i": [0, 0]}
+        await node.pod(
+            initContainers=[{"name": "i", "image": "batch"}],
+            containers=[running(name="main"), {**watcher, "restartPolicyRules": [rule]}],
+            restartPolicy="Never",
+        )
+        first = await node.until(lambda p: p.status.pod_ip)
+        pod = await node.until(lambda p: [s.restart_count for s in statuses(p)] == [1, 1])
+        (init,) = pod.status.init_container_statuses
+        ends = [s.last_state["terminated"] for s in (init, *pod.status.container_statuses)]
+        assert {(e["exitCode"], e["reason"]) for e in ends} == {(137, "RestartingAllContainers")}
+        assert init.restart_count == 1
+        assert (pod.status.pod_ip, pod.status.phase) == (first.status.pod_ip, "Running")
+        pod = await node.until(lambda p: "terminated" in p.status.container_statuses[1].state)
+        told = {c.type: c.status for c in pod.status.conditions}
+        assert told["AllContainersRestarting"] == "False"
+        assert [s.restart_count for s in pod.status.container_statuses] == [1, 1]
+        assert pod.status.phase == "Running"
+
+    simulate(story)
+
+
 def test_a_probe_may_shorten_the_end_and_an_image_may_stop_by_another_signal(simulate):
     """terminationGracePeriodSeconds of a probe, stopSignal of a container."""
 
