@@ -23,7 +23,7 @@ class _Counted:
         return self.found
 
     def __exit__(self, *_: object) -> None:
-        del self.server.handle  # type: ignore[method-assign]
+        del self.server.handle
 
     async def _counted(self, request: Request) -> Response:
         parts = request.path.partition("/namespaces/")[2].split("/")[1:]
