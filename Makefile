@@ -59,6 +59,7 @@ bench: $(STAMP) ## bench: print the figures of docs/benchmarks.md
 	@$(BIN)/python -m benchmarks
 
 sweep: $(STAMP) ## sweep: many seeds of every scenario, full counts of property tests
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
 	@PODWIRE_SWEEP=1 $(BIN)/python -m pytest -n 2 --dist loadgroup tests --ignore tests/system
 
 goldens: $(STAMP) ## goldens: write the golden files anew (review the diff)

@@ -10,6 +10,7 @@ import msgspec
 from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
+from podwire.apiserver.cache.entry import Entry
 from podwire.client.counters import Response
 
 JSON_TYPE = "application/json"
@@ -21,6 +22,37 @@ _GROUPS = frozenset(kind.group for kind in kinds.ALL)
 def raw(body: bytes, status: int = 200, content_type: str = JSON_TYPE) -> Response:
     """Bytes that are encoded already."""
     return Response(status, body, {"content-type": content_type})
+
+
+class OneObject(Response):
+    """An answer with a cache's entry: bytes for those who send it on, the entry's own view for
+    clients in this process; each is made when it is first asked for.
+    """
+
+    __slots__ = ("_entry",)
+
+    def __init__(self, entry: Entry, status: int) -> None:
+        super().__init__(status, b"", {"content-type": JSON_TYPE})
+        self._entry: Entry | None = entry
+
+    @property
+    def body(self) -> bytes:
+        """The body, whole."""
+        if self.chunks is not None:
+            self._body, self.chunks = b"".join(self.chunks), None
+        elif not self._body and self._entry is not None:
+            self._body = self._entry.data
+        return self._body
+
+    @body.setter
+    def body(self, body: bytes) -> None:
+        """Replace it."""
+        self._body, self.chunks, self._entry = body, None, None
+
+    @property
+    def view(self) -> Any:
+        """The entry's view."""
+        return None if self._entry is None or self.chunks is not None else self._entry.view
 
 
 def chunked(chunks: Iterator[bytes], content_type: str = JSON_TYPE) -> Response:

@@ -146,15 +146,16 @@ class Authority:
 
     def still_good(self, pair: Pair, names: Sequence[str], days: int = _RENEW_DAYS) -> bool:
         """Whether a certificate is of this authority, names these, and lasts some ``days``."""
+        known: dict[str, None] = {}
         try:
             certificate = x509.load_pem_x509_certificate(pair.certificate)
             certificate.verify_directly_issued_by(self._certificate)
             has = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+            known = {str(name.value): None for name in has.value}
         except (ValueError, TypeError, InvalidSignature):
             return False
         except x509.ExtensionNotFound:
-            return not names
-        known = {str(name.value): None for name in has.value}
+            pass  # a client's: it names nobody
         until = certificate.not_valid_after_utc - dt.timedelta(days=days)
         return self._now < until and all(name in known for name in names)
 

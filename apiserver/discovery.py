@@ -1,4 +1,5 @@
-"""Discovery: what is served. Aggregated (apidiscovery.k8s.io/v2) and legacy, from kinds.ALL.
+"""Discovery: what is served. Aggregated (apidiscovery.k8s.io/v2) and legacy, from kinds.ALL, the
+kinds of definitions, and what extension servers tell (``aggregation/merging.py``).
 
 Source of the forms: KEP-3352, apiserver pkg/endpoints/discovery, kubernetes api/discovery.
 """
@@ -16,6 +17,7 @@ from podwire.api import kinds
 from podwire.api.kinds import Kind, Subresource
 from podwire.api.view import JSON
 from podwire.apiserver import answers
+from podwire.apiserver.aggregation.merging import NOTHING, Elsewhere
 from podwire.apiserver.negotiation import clauses
 from podwire.apiserver.routes import Route
 from podwire.client.counters import Request, Response
@@ -41,8 +43,15 @@ def established(server: Apiserver) -> Kinds:
     )
 
 
-def group_versions(own: Kinds = ()) -> list[tuple[str, str]]:
-    """(group, version) pairs in the order of kinds.ALL."""
+def elsewhere(server: Apiserver) -> Elsewhere:
+    """What extension servers serve."""
+    return server.aggregator.elsewhere(lambda: group_versions(established(server)))
+
+
+def group_versions(own: Kinds = (), others: Elsewhere = NOTHING) -> list[tuple[str, str]]:
+    """(group, version) pairs in the order of kinds.ALL, or as APIServices say."""
+    if others.order:
+        return list(others.order)
     return list(dict.fromkeys((kind.group, kind.version) for kind in (*kinds.ALL, *own)))
 
 
@@ -94,25 +103,31 @@ def _response_kind(kind: str, group_version: str = "") -> JSON:
     return {"group": group_name, "version": version, "kind": kind}
 
 
-def aggregated(core: bool, version: str, own: Kinds = ()) -> tuple[bytes, str]:
+def aggregated(
+    core: bool, version: str, own: Kinds = (), others: Elsewhere = NOTHING
+) -> tuple[bytes, str]:
     """The APIGroupDiscoveryList of /api or /apis, and its ETag."""
     if core:
         own = ()
     told = tuple(k.custom is not None and k.custom.definition.terminating for k in own)
-    return _aggregated(core, version, own, told)
+    return _aggregated(core, version, own, told, others)
 
 
 @lru_cache(maxsize=16)
 def _aggregated(
-    core: bool, version: str, own: Kinds, _terminating: tuple[bool, ...]
+    core: bool, version: str, own: Kinds, _terminating: tuple[bool, ...], others: Elsewhere
 ) -> tuple[bytes, str]:
     groups: dict[str, list[JSON]] = {}
-    for group, group_version in group_versions(own):
-        if (group == "") is core:
-            resources = [_resource(kind) for kind in kinds_of(group, group_version, own)]
-            groups.setdefault(group, []).append(
-                {"version": group_version, "freshness": "Current", "resources": resources}
-            )
+    for group, group_version in group_versions(own, others):
+        if (group == "") is not core:
+            continue
+        told: JSON = {"version": group_version, "freshness": "Current"}
+        served = others.served(group, group_version)
+        if served is None:
+            told["resources"] = [_resource(kind) for kind in kinds_of(group, group_version, own)]
+        else:
+            told |= {"freshness": served.freshness, "resources": msgspec.Raw(served.resources)}
+        groups.setdefault(group, []).append(told)
     items = [
         {"metadata": {"name": group} if group else {}, "versions": versions}
         for group, versions in groups.items()
@@ -144,7 +159,7 @@ def _wants_aggregated(request: Request) -> str:
 def _answer_aggregated(
     server: Apiserver, request: Request, version: str, *, core: bool
 ) -> Response:
-    body, etag = aggregated(core, version, established(server))
+    body, etag = aggregated(core, version, established(server), elsewhere(server))
     headers = {
         "content-type": _AGGREGATED.format(version),
         "etag": etag,
@@ -179,16 +194,16 @@ async def groups_root(server: Apiserver, request: Request) -> Response:
     version = _wants_aggregated(request)
     if version:
         return _answer_aggregated(server, request, version, core=False)
-    own = established(server)
-    names = dict.fromkeys(group for group, _ in group_versions(own) if group)
-    groups = [_group(name, own) for name in names]
+    served = group_versions(established(server), elsewhere(server))
+    names = dict.fromkeys(group for group, _ in served if group)
+    groups = [_group(name, served) for name in names]
     return answers.json({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 
 
-def _group(name: str, own: Kinds) -> JSON:
+def _group(name: str, served: list[tuple[str, str]]) -> JSON:
     versions = [
         {"groupVersion": f"{group}/{version}", "version": version}
-        for group, version in group_versions(own)
+        for group, version in served
         if group == name
     ]
     return {"name": name, "versions": versions, "preferredVersion": versions[0]}
@@ -197,7 +212,7 @@ def _group(name: str, own: Kinds) -> JSON:
 async def group(server: Apiserver, request: Request) -> Response:
     """GET /apis/GROUP."""
     name = request.path.rstrip("/").rpartition("/")[2]
-    told = _group(name, established(server))
+    told = _group(name, group_versions(established(server), elsewhere(server)))
     return answers.json({"kind": "APIGroup", "apiVersion": "v1", **told})
 
 

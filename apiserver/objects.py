@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from podwire.api import codec, structure, yamldoc
+from podwire.api import codec, kinds, structure, yamldoc
 from podwire.api import objects as api
 from podwire.api.kinds import Kind
 from podwire.api.managed.apply import check_config
@@ -117,6 +117,10 @@ def _read_configuration(body: bytes) -> Any:
     return yamldoc.load(body)
 
 
+_STATUS_TAKES = ("apiVersion", "kind", "metadata", "status")
+"""What of an object /status looks at; the registry takes the rest from what is stored."""
+
+
 def patched(call: Call, current: JSON, kind: Kind[Any] | None = None) -> JSON:
     """``current`` with the request's patch applied; ``kind`` when it is not the call's own.
 
@@ -124,7 +128,12 @@ def patched(call: Call, current: JSON, kind: Kind[Any] | None = None) -> JSON:
     """
     body = call.request.body
     validation = field_validation(call)
-    found = api.apply_patch(kind or call.kind, call.content_type, current, body, validation)
+    taken = None
+    if call.subresource == "status" and kind is None and kinds.judged(call.kind) is call.kind:
+        taken = _STATUS_TAKES
+    found = api.apply_patch(
+        kind or call.kind, call.content_type, current, body, validation, taken=taken
+    )
     call.warnings[:] = found.warnings
     found.obj.setdefault("metadata", {})
     return found.obj

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,9 @@ import msgspec
 
 from podwire.api.crd import documents
 from podwire.apiserver import answers, openapi_gnostic
+from podwire.apiserver.aggregation.checks import AGGREGATOR
 from podwire.apiserver.calls import Query
-from podwire.apiserver.discovery import Kinds, established, group_versions
+from podwire.apiserver.discovery import Kinds, elsewhere, established, group_versions
 from podwire.apiserver.negotiation import clauses
 from podwire.apiserver.openapi_documents import Definitions, ingredients
 from podwire.apiserver.routes import Route
@@ -97,18 +99,29 @@ def _answer(
 
 async def index(server: Apiserver, request: Request) -> Response:
     """GET /openapi/v3."""
-    own = established(server)
+    own, others = established(server), elsewhere(server)
     paths = {
-        path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={_digest(path, own)}"}
-        for path in _paths(own)
+        path: f"/openapi/v3/{path}?hash={_digest(path, own)}"
+        for path, group_version in _paths(own).items()
+        if others.served(*group_version) is None
     }
-    return _answer(request, lambda _: msgspec.json.encode({"paths": paths}), _digest("", own))
+    digest = _digest("", own)
+    for (group, version), served in others.versions:
+        if served.openapi:
+            paths[f"apis/{group}/{version}" if group else f"api/{version}"] = served.openapi
+    if others.versions:
+        digest = hashlib.sha512(f"{digest} {paths}".encode()).hexdigest().upper()
+    told = {path: {"serverRelativeURL": url} for path, url in paths.items()}
+    return _answer(request, lambda _: msgspec.json.encode({"paths": told}), digest)
 
 
 async def serve(server: Apiserver, request: Request) -> Response:
     """GET /openapi/v3/..."""
     own = established(server)
     wanted = request.path.removeprefix("/openapi/v3/").strip("/")
+    remote = server.aggregator.of(f"/{wanted}")
+    if remote is not None:
+        return await server.aggregator.handle(replace(request, user=AGGREGATOR), remote)
     if wanted not in _paths(own):
         return answers.page_not_found()
     digest = _digest(wanted, own)

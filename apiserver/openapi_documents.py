@@ -33,7 +33,6 @@ _PATCHES = (
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
 )
 _WRITE = ("dryRun", "fieldManager", "fieldValidation")
 _LIST = (
@@ -43,6 +42,13 @@ _LIST = (
 _DELETE = ("dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy")
 _INTEGERS = frozenset(("limit", "timeoutSeconds", "gracePeriodSeconds"))
 _BOOLEANS = frozenset(("allowWatchBookmarks", "sendInitialEvents", "watch", "orphanDependents"))
+_STATUSES = {
+    "post": ("200", "201", "202"), "put": ("200", "201"), "patch": ("200", "201"),
+    "delete": ("200", "202"),
+}  # fmt: skip
+"""What an action may succeed with beside 200, as upstream documents it."""
+_DESCRIPTIONS = {"200": "OK", "201": "Created", "202": "Accepted"}
+_TEXT = {"type": "string", "uniqueItems": True}
 _METHODS = {
     "create": "post", "get": "get", "update": "put", "patch": "patch", "delete": "delete",
 }  # fmt: skip
@@ -82,11 +88,14 @@ class Definitions:
                 continue
             listed = self._listed(kind, name)
             roots += [name, *([listed] if listed in self.schemas else [])]
-            paths |= self._paths(kind, name)
+            found = self._paths(kind, name)
             for part in kind.parts.values():
                 own = self._part_name(kind, part)
                 roots += [own] if own else []
-                paths |= self._part_paths(kind, part, own)
+                found |= self._part_paths(kind, part, own)
+            for path, item in found.items():
+                item["parameters"] = _path_parameters(kind, path)
+            paths |= found
         roots.append(f"{_META}.Patch")
         return {
             "openapi": "3.0.0",
@@ -218,7 +227,10 @@ def _operation(
         "operationId": f"{verb}{where}{kind.kind}{suffix}",
         "parameters": [_parameter(parameter) for parameter in parameters],
         "responses": {
-            "200": {"description": "OK", "content": dict.fromkeys(media, answer)},
+            **{
+                code: {"description": _DESCRIPTIONS[code], "content": dict.fromkeys(media, answer)}
+                for code in _STATUSES.get(action, ("200",))
+            },
             "401": {"description": "Unauthorized"},
         },
         "tags": [f"{kind.group.partition('.')[0] or 'core'}_{kind.version}"],
@@ -231,6 +243,17 @@ def _operation(
 def _parameter(name: str) -> JSON:
     type_ = "integer" if name in _INTEGERS else "boolean" if name in _BOOLEANS else "string"
     return {"name": name, "in": "query", "schema": {"type": type_, "uniqueItems": True}}
+
+
+def _path_parameters(kind: Kind[Any], path: str) -> list[JSON]:
+    """What stands in braces in a path, which every operation there needs, and ``pretty``."""
+    told = {"{name}": f"name of the {kind.kind}", "{namespace}": "object name and auth scope"}
+    required = {"in": "path", "required": True}
+    return [
+        {"name": part[1:-1], "description": told[part], **required, "schema": _TEXT}
+        for part in path.split("/")
+        if part in told
+    ] + [_parameter("pretty")]
 
 
 def _body(name: str) -> JSON:

@@ -7,48 +7,27 @@ connection begins at a node, as a konnectivity agent's does (``KubeletStreams.di
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from podwire.api import kinds
 from podwire.api.status import ApiError
-from podwire.apiserver import answers
+from podwire.apiserver import answers, passing
 from podwire.apiserver.admission import connect
 from podwire.apiserver.calls import Call, not_found
-from podwire.apiserver.http.duplex import Duplex, Switch
-from podwire.apiserver.http.headers import combined
-from podwire.apiserver.rewriting import MAX_HTML_BYTES, REWRITTEN_ENCODINGS, Links
+from podwire.apiserver.http.duplex import Switch
+from podwire.apiserver.rewriting import Links
 from podwire.client import http1
-from podwire.client.counters import Frame, KubeletStreams, Request, Response, Stream
-from podwire.runtime.tasks import first
+from podwire.client.counters import KubeletStreams, Request, Response
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
 
 KUBELET_PORT = 10250
 DIAL_TIMEOUT_S = 30.0
-WHOLE_BYTES = 64 * 1024
-"""Answers up to this size keep their Content-Length; longer ones are streamed."""
-PATH_SAFE = "%/:@!$&'()*+,;=-._~"
 METHODS = {"get": "GET", "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
-
-FORWARDED_FOR = "x-forwarded-for"
-_HOP_BY_HOP = (
-    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
-    "te", "trailer", "transfer-encoding", "upgrade",
-)  # fmt: skip
-_OWN = ("authorization", "content-length", "expect")
-"""The API server's own business with its client: credentials end here."""
-_CORS = (
-    "access-control-allow-credentials", "access-control-allow-headers",
-    "access-control-allow-methods", "access-control-allow-origin",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,111 +167,26 @@ async def handle(server: Apiserver, call: Call) -> Response:
         try:
             return await kubelets.http(place.node, asked)
         except ConnectionError as error:
-            raise _unreachable(error) from None
+            raise passing.unreachable(error) from None
     try:
         stream = await kubelets.dial(place.node, place.address, place.port, DIAL_TIMEOUT_S)
     except ConnectionError as error:
-        raise _unreachable(error) from None
-    with _or_aborted(stream):
-        reader, head = await _ask(stream, call, place, _headers(call))
-        return await _answer(stream, reader, head, request.method, _links(call, place))
+        raise passing.unreachable(error) from None
+    with passing.or_aborted(stream):
+        reader, head = await passing.ask(stream, _onward(call, place))
+        return await passing.answer(stream, reader, head, request.method, _links(call, place))
 
 
-@contextmanager
-def _or_aborted(stream: Stream) -> Iterator[None]:
-    """An exchange with a backend: its connection does not outlive a failure. Raises ApiError."""
-    try:
-        yield
-    except (http1.HttpError, OSError) as error:
-        stream.abort()
-        raise _unreachable(_broken(error)) from None
-    except BaseException:
-        stream.abort()
-        raise
-
-
-async def _ask(
-    stream: Stream, call: Call, place: Location, headers: http1.Headers
-) -> tuple[http1.Reader, http1.Response]:
-    """Send the request; the head of the answer. Raises HttpError, OSError."""
+def _onward(call: Call, place: Location, more: http1.Headers | None = None) -> passing.Onward:
     request = call.request
-    target = quote(call.tail or "/", safe=PATH_SAFE)
-    if request.query:
-        target += f"?{urlencode(request.query)}"
-    host = request.headers.get("host", place.host)
-    reader = http1.Reader(stream)
-    await stream.send(
-        http1.encode_request(
-            request.method, target, host, headers, request.body,
-            tls_name=place.address if place.tls else "",
-        )
-    )  # fmt: skip
-    if place.tls:
-        await http1.read_tls(reader)
-    return reader, await http1.read_response_head(reader)
-
-
-async def _answer(
-    stream: Stream, reader: http1.Reader, head: http1.Response, method: str, links: Links
-) -> Response:
-    """The backend's answer as the client gets it. Raises HttpError, OSError."""
-    headers = _returned(head, links)
-    if method == "HEAD" or head.status in {204, 304}:
-        await stream.close()
-        return Response(head.status, b"", headers)
-    body = http1.Body(reader, head.headers, until_end=True)
-    kind = headers.get("content-type", "").partition(";")[0].strip()
-    encoding = headers.get("content-encoding", "")
-    if kind == "text/html" and "location" not in headers and encoding in REWRITTEN_ENCODINGS:
-        page = await _whole(body, MAX_HTML_BYTES)
-        await stream.close()
-        try:
-            return Response(head.status, links.body(page, encoding), headers)
-        except ValueError as error:
-            raise http1.HttpError(str(error), 502) from None
-    if body.length is not None and body.length <= WHOLE_BYTES:
-        whole = await _whole(body, WHOLE_BYTES)
-        await stream.close()
-        return Response(head.status, whole, headers)
-    answer = Response(head.status, b"", headers)
-    answer.stream = _Pieces(stream, body)
-    return answer
-
-
-async def _whole(body: http1.Body, limit_bytes: int) -> bytes:
-    whole = bytearray()
-    while piece := await body.piece():
-        whole += piece
-        if len(whole) > limit_bytes:
-            raise http1.HttpError(f"more than {limit_bytes} bytes of HTML", 502)
-    return bytes(whole)
-
-
-class _Pieces:
-    """A long answer as frames; closing it ends the backend's connection."""
-
-    def __init__(self, stream: Stream, body: http1.Body) -> None:
-        self._stream = stream
-        self._body = body
-
-    def __aiter__(self) -> AsyncIterator[Frame]:
-        return self
-
-    async def __anext__(self) -> Frame:
-        try:
-            piece = await self._body.piece()
-        except (http1.HttpError, OSError):
-            self._stream.abort()
-            # The client must not take half an answer for a whole one.
-            raise ConnectionResetError("the backend broke off") from None
-        if not piece:
-            await self._stream.close()
-            raise StopAsyncIteration
-        return Frame(piece)
-
-    async def aclose(self) -> None:
-        """The client has all, or went away."""
-        self._stream.abort()
+    return passing.Onward(
+        request.method,
+        passing.target(call.tail, request.query),
+        request.headers.get("host", place.host),
+        [*passing.headers(request), *(more or ())],
+        request.body,
+        place.address if place.tls else "",
+    )
 
 
 def _links(call: Call, place: Location) -> Links:
@@ -301,50 +195,10 @@ def _links(call: Call, place: Location) -> Links:
     return Links(prepend.rstrip("/"), place.host, call.request.headers.get("host", ""))
 
 
-def _headers(call: Call) -> http1.Headers:
-    """The client's headers without those that end here, and whom they came from."""
-    given = call.request.headers
-    listed = [name.strip().lower() for name in given.get("connection", "").split(",")]
-    drop = {*_HOP_BY_HOP, *_OWN, "host", FORWARDED_FOR, *listed}
-    headers = [
-        (name.title(), value)
-        for name, value in given.items()
-        if name not in drop and not name.startswith("impersonate-")
-    ]
-    forwarded = quote(call.request.path, safe=PATH_SAFE)
-    way = [hop for hop in (given.get(FORWARDED_FOR), call.request.client) if hop]
-    if way:
-        headers.append((FORWARDED_FOR.title(), ", ".join(way)))
-    return [*headers, ("X-Forwarded-Uri", forwarded)]
-
-
-def _returned(head: http1.Response, links: Links) -> dict[str, str]:
-    listed = [name.strip().lower() for name in head.header("connection").split(",")]
-    drop = {*_HOP_BY_HOP, *_CORS, "content-length", "date", *listed}  # the server dates answers
-    headers = {k: v for k, v in combined(head.headers).items() if k not in drop}
-    if "location" in headers:
-        headers["location"] = links.url(headers["location"])
-    return headers
-
-
 def _kubelets(server: Apiserver) -> KubeletStreams:
     if server.kubelets is None:
-        raise _unreachable(ConnectionError("no kubelet counter"))
+        raise passing.unreachable(ConnectionError("no kubelet counter"))
     return server.kubelets
-
-
-def _unreachable(error: Exception) -> ApiError:
-    return ApiError("ServiceUnavailable", f"error trying to reach service: {error}")
-
-
-def _broken(error: Exception) -> Exception:
-    """What happened to a connection that was there, in Go's words."""
-    if isinstance(error, http1.HttpError):
-        words = {0: "EOF", 2: "tls: first record does not look like a TLS handshake"}
-        return ConnectionError(words.get(error.status, f"malformed HTTP response: {error}"))
-    if isinstance(error, ConnectionResetError):
-        return ConnectionError("read: connection reset by peer")
-    return error
 
 
 # ---------------------------------------------------------------- upgrades
@@ -359,44 +213,11 @@ async def upgrade(server: Apiserver, call: Call) -> Switch | Response:
         stream = await _kubelets(server).dial(place.node, place.address, place.port, DIAL_TIMEOUT_S)
     except ConnectionError as error:
         return answers.error(ApiError("", str(error), 500))
-    given = call.request.headers
-    headers = _headers(call)
-    headers += [("Connection", "Upgrade"), ("Upgrade", given.get("upgrade", ""))]
-    with _or_aborted(stream):
-        reader, head = await _ask(stream, call, place, headers)
-        if head.status == 101:
-            names = {name.title(): value for name, value in combined(head.headers).items()}
-            return Switch(names, partial(_joined, stream=stream, early=reader.unread()))
-        if head.status < 400:
-            stream.abort()
-            why = f"invalid upgrade response: status code {head.status}"
-            return answers.error(ApiError("", why, 500))
-        return await _answer(stream, reader, head, call.request.method, _links(call, place))
-
-
-async def _joined(duplex: Duplex, stream: Stream, early: bytes) -> None:
-    """Carry bytes both ways until one side ends."""
-
-    async def inward() -> None:
-        while data := await duplex.read():
-            await stream.send(data)
-
-    async def outward() -> None:
-        if early:
-            await duplex.write(early)
-        while data := await stream.recv():
-            await duplex.write(data)
-
-    try:
-        await first(inward(), outward())
-        await stream.close()
-    except OSError:
-        stream.abort()
-    except asyncio.CancelledError:
-        stream.abort()
-        raise
-    finally:
-        duplex.close()
+    request = call.request
+    with passing.or_aborted(stream):
+        onward = _onward(call, place, passing.upgrading(request))
+        reader, head = await passing.ask(stream, onward)
+        return await passing.switched(stream, reader, head, request.method, _links(call, place))
 
 
 HANDLERS = tuple((verb, "proxy", handle) for verb in METHODS)

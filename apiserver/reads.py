@@ -100,6 +100,8 @@ class Reads:
             return None
         if server.routes.path(request.path) is not None:
             return None
+        if server.aggregator.of(request.path) is not None:
+            return None
         assert request.user is not None
         try:
             call = calls.parse(request, request.user, server.kinds)

@@ -33,6 +33,7 @@ from podwire.apiserver.accounts import ServiceAccounts
 from podwire.apiserver.admission import PLUGINS, Chain
 from podwire.apiserver.admission.policies.definitions import AdmissionPolicies
 from podwire.apiserver.admission.webhooks.dispatch import Webhooks
+from podwire.apiserver.aggregation.aggregator import Aggregator
 from podwire.apiserver.allocation.ranges import FOLDER, Ranges, ready_cidrs
 from podwire.apiserver.cache.entry import Entry, Representation
 from podwire.apiserver.cache.hub import Caches
@@ -48,6 +49,7 @@ from podwire.apiserver.reads import Reads
 from podwire.apiserver.registry import install
 from podwire.apiserver.routes import ResourceHandler, Routes
 from podwire.apiserver.tokens import Issuer
+from podwire.apiserver.trust import Trust
 from podwire.apiserver.world import World
 from podwire.client.counters import ANONYMOUS, KubeletStreams, Request, Response, User
 from podwire.store import OutcomeUnknownError, Store, UnavailableError
@@ -129,6 +131,8 @@ class Apiserver:
         install(self)
         self.reads = Reads(self)
         self.definitions = Definitions(self)
+        self.aggregator = Aggregator(self)
+        self.trust = Trust(self)
 
     def issue_tokens(self, issuer: Issuer) -> None:
         """Give service accounts tokens of ``issuer``, and let their holders in."""
@@ -144,6 +148,8 @@ class Apiserver:
         self._stopping = True
         self.webhooks.client.close()
         self.definitions.stop()
+        self.aggregator.stop()
+        self.trust.stop()
         self.caches.stop()
 
     # ------------------------------------------------------------ the way of a request
@@ -195,6 +201,12 @@ class Apiserver:
         if len(request.body) > MAX_BODY_BYTES:
             raise ApiError("RequestEntityTooLarge", TOO_LARGE)
         request = impersonation.applied(self, request)
+        remote = self.aggregator.of(request.path)
+        if remote is not None:
+            self._demand_path(request)
+            return await self._seated(
+                request, None, partial(self.aggregator.handle, request, remote)
+            )
         route = self.routes.path(request.path)
         if route is not None:
             if not route.open or self.authorizer.enforces:
@@ -259,6 +271,12 @@ class Apiserver:
         """
         return self._call(impersonation.applied(self, request))
 
+    def permitted(self, request: Request) -> Request:
+        """A request on what is not served here, as whom it is made. Raises ApiError."""
+        request = impersonation.applied(self, request)
+        self._demand_path(request)
+        return request
+
     def _call(self, request: Request) -> Call | None:
         user = request.user or ANONYMOUS
         try:
@@ -304,7 +322,7 @@ class Apiserver:
     def one(self, entry: Entry, shape: Representation | None, status: int = 200) -> Response:
         """An answer with one object."""
         if shape is None:
-            return answers.raw(entry.data, status)
+            return answers.OneObject(entry, status)
         return answers.raw(shape.one(entry), status, shape.content_type)
 
     def many(

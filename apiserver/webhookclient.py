@@ -1,10 +1,9 @@
 """Calling a webhook: by URL, or by a Service whose endpoints are modelled or attached.
 
 A ``clientConfig`` of an admission webhook or of a CRD's conversion says where. A URL leads to the
-real world. A Service leads to one of its ready endpoints: a modelled one is dialled from its node,
-as konnectivity does it (its TLS is modelled, so certificates are not looked at); one that ``podwire
-attach`` put there is a process of the developer's, reached directly, with real TLS.
-Source: apiserver pkg/util/webhook (client.go), kube-apiserver's service resolver.
+real world. A Service leads to one of its ready endpoints (``backends.py``): the TLS of a modelled
+one is modelled, so that certificates are not looked at; that of an attached one is real.
+Source: apiserver pkg/util/webhook (client.go).
 """
 
 from __future__ import annotations
@@ -17,17 +16,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from podwire.api import kinds
 from podwire.api.view import JSON
-from podwire.api.views import Service
+from podwire.apiserver import backends
 from podwire.apiserver.http.outgoing import Outgoing, Peer
 from podwire.client import http1
-from podwire.client.attached import address_of
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
-
-_DIAL_S = 30.0
 
 
 class CallError(Exception):
@@ -124,13 +119,22 @@ class WebhookClient:
         if not target.service:
             peer = Peer(target.server_name, target.port, target.server_name, target.ca)
             return await self._outgoing.post(peer, path, target.host, body)
-        node, address, port, real = self._endpoint(target)
-        if real is not None:
-            peer = Peer(*real, target.server_name, target.ca)
+        backend = backends.locate(
+            self._server, self._rng, target.namespace, target.service, target.port
+        )
+        if backend.real is not None:
+            peer = Peer(*backend.real, target.server_name, target.ca)
             return await self._outgoing.post(peer, path, target.host, body)
         if self._server.kubelets is None:
             raise ConnectionError("no kubelet counter")
-        stream = await self._server.kubelets.dial(node, address, port, _DIAL_S)
+        try:
+            stream = await self._server.kubelets.dial(
+                backend.node, backend.address, backend.port, backends.DIAL_S
+            )
+        except OSError as error:
+            # upstream dials the Service's own address and never learns of the endpoint's
+            own = backends.shown(self._server, target.namespace, target.service, target.port)
+            raise OSError(str(error).replace(f"{backend.address}:{backend.port}", own)) from None
         try:
             headers = {"Content-Type": "application/json", "Connection": "close"}
             return await http1.fetch(
@@ -138,40 +142,6 @@ class WebhookClient:
             )
         finally:
             stream.abort()
-
-    def _endpoint(self, target: Target) -> tuple[str, str, int, tuple[str, int] | None]:
-        """Node, address, port and (of an attached one) the real address of an endpoint, drawn.
-
-        Raises ConnectionError.
-        """
-        caches = self._server.caches
-        entry = caches.of(kinds.SERVICE).get(target.namespace, target.service)
-        if entry is None:
-            raise ConnectionError(f'service "{target.service}" not found')
-        service: Service = entry.view
-        name = next((p.name for p in service.spec.ports if p.port == target.port), None)
-        if name is None:
-            why = f'no service port {target.port} found for service "{target.service}"'
-            raise ConnectionError(why)
-        found: list[tuple[str, str, int, tuple[str, int] | None]] = []
-        for piece in caches.of(kinds.ENDPOINT_SLICE).entries(target.namespace):
-            view = piece.view
-            if view.service_name != target.service:
-                continue
-            real = address_of(view.metadata.annotations)
-            ports = [p.port for p in view.ports if p.name == name and p.port]
-            for endpoint in view.endpoints:
-                if ports and endpoint.addresses and endpoint.conditions.ready is not False:
-                    node = endpoint.node_name or self._any_node()
-                    found.append((node, endpoint.addresses[0], ports[0], real))
-        if not found:
-            at = f"{service.spec.cluster_ip}:{target.port}"
-            raise ConnectionError(f"dial tcp {at}: connect: connection refused")
-        return found[self._rng.below(len(found))] if len(found) > 1 else found[0]
-
-    def _any_node(self) -> str:
-        entries = self._server.caches.of(kinds.NODE).entries()
-        return entries[0].name if entries else ""
 
 
 _REFUSALS = {

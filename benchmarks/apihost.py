@@ -155,7 +155,7 @@ async def serve(folder: Path, objects: int, size: int, engine: str) -> None:
     told["full_collection_ms"] = (env.clock.monotonic_ns() - began) / 1e6
     told["longest_collection_ms"] = longest() / 1e6
     keep_what_lives()
-    told |= {"port": address[1], "revision": server.caches.revision}
+    told["port"] = address[1]
     print(json.dumps(told), flush=True)
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()

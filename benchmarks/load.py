@@ -256,9 +256,23 @@ def lists(asked: Json) -> Json:
     }  # fmt: skip
 
 
+def _revision(asked: Json) -> int:
+    """That of the present: from an earlier one on, events of an earlier figure would come, too."""
+    (tls,) = connected(asked, 1)
+    tls.sendall(get(f"{POD_PATH}?limit=1"))
+    data, mark = b"", b'"metadata":{"resourceVersion":"'
+    while (at := data.find(mark)) < 0 or b'"' not in data[at + len(mark) :]:
+        piece = tls.recv(_RECEIVE)
+        if not piece:
+            raise RuntimeError(data.decode())
+        data += piece
+    tls.close()
+    return int(data[at + len(mark) :].partition(b'"')[0])
+
+
 def _watchers(asked: Json) -> dict[int, ssl.SSLSocket]:
     """Watchers of all pods from now on, their heads read."""
-    path = f"{POD_PATH}?watch=1&resourceVersion={asked['revision']}"
+    path = f"{POD_PATH}?watch=1&resourceVersion={_revision(asked)}"
     made = {}
     for tls in connected(asked, asked["watchers"]):
         tls.sendall(get(path))
@@ -333,28 +347,41 @@ def write_to_watch(asked: Json) -> Json:
                 if writers[fd].hear():
                     idle.append(writers[fd])
                 continue
-            data = tails[fd]
+            latest = -1
             try:
-                while True:
-                    piece = watchers[fd].recv(_RECEIVE)
-                    data = data[-20:] + piece if len(piece) < 6000 else piece
+                while piece := watchers[fd].recv(_RECEIVE):
+                    found, tails[fd] = sequence(tails[fd] + piece)
+                    latest = max(latest, found)
+                raise RuntimeError("a watch ended")
             except ssl.SSLWantReadError:
                 pass
-            at = data.rfind(b'"sequence":"', 0, -20)
-            tails[fd] = data
-            if at < 0:
-                continue
-            latest, now = int(data[at + 12 : at + 20]), time.perf_counter()
+            if tails[fd].endswith(_LAST_CHUNK):
+                raise RuntimeError("a watch ended: its reader was too slow")
+            now = time.perf_counter()
             for number in range(seen[fd] + 1, latest + 1):
                 left[number] -= 1
                 if left[number] == 0:
                     latencies.append(now - due[number])
-            seen[fd] = latest
+            seen[fd] = max(seen[fd], latest)
     latencies.sort()
     return {
         "p50_ms": latencies[total // 2] * 1e3, "p99_ms": latencies[int(total * 0.99)] * 1e3,
         "server_share": (_cpu(asked["pid"]) - used) / (time.perf_counter() - began),
     }  # fmt: skip
+
+
+_MARK = b'"sequence":"'
+_MARKED = len(_MARK) + 8
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
+
+
+def sequence(data: bytes) -> tuple[int, bytes]:
+    """The number in the last whole label of a piece of a watch, -1 for none; and the end of the
+    piece, in which one may have begun.
+    """
+    at = data.rfind(_MARK, 0, len(data) - 8)
+    tail = data[-_MARKED:]
+    return (int(data[at + len(_MARK) : at + _MARKED]) if at >= 0 else -1), tail
 
 
 def _patch(number: int) -> bytes:

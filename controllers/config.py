@@ -37,3 +37,5 @@ class ControllersConfig:
     """Share of nodes that are not Ready (three at least) which disrupts a zone partially."""
     large_cluster_size_threshold: int = 50
     """A zone with more nodes is large."""
+    terminated_pod_gc_threshold: int = 12_500
+    """So many pods that have ended are kept; 0 keeps all."""

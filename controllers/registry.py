@@ -31,6 +31,9 @@ from podwire.controllers.servicecidrs import shell as servicecidrs
 from podwire.controllers.statefulset import shell as statefulset
 from podwire.controllers.tainteviction import shell as tainteviction
 from podwire.controllers.ttlafterfinished import shell as ttlafterfinished
+from podwire.controllers.validatingadmissionpolicystatus import (
+    shell as validatingadmissionpolicystatus,
+)
 from podwire.controllers.world import World
 
 Build = Callable[[World], Driver]
@@ -62,6 +65,7 @@ CONTROLLERS: tuple[tuple[str, Build], ...] = (
     ("pod-garbage-collector-controller", podgc.build),
     ("namespace-controller", namespace.build),
     ("clusterrole-aggregation-controller", clusterroleaggregation.build),
+    ("validatingadmissionpolicy-status-controller", validatingadmissionpolicystatus.build),
     ("garbage-collector-controller", garbagecollector.build),
 )
 """Name and builder, in order of start."""

@@ -25,8 +25,7 @@ Kubernetes 1.37 serves, in its order and its words.
 - *admission*: stored, and heeded when other objects are written: LimitRanges fill in and bound,
   a RuntimeClass gives pods its overhead and placement, a claim without class gets the default
   StorageClass and grows only if its own allows it, webhook configurations name who is asked
-  (docs/admission.md), admission policies refuse, warn of, audit and change what is written
-  (their status.typeChecking is not modelled).
+  (docs/admission.md), admission policies refuse, warn of, audit and change what is written.
 - *refused*: told by discovery; its one verb answers 405, because there is nothing to store and no
   answer is made up.
 - *as ...*: another version of the same objects, converted on the way in and out.

@@ -27,6 +27,9 @@ MESSAGE_PATH = "/dev/termination-log"
 MESSAGE_BYTES = 4096
 LOG_LINES, LOG_BYTES = 80, 2048
 """Limits of termination messages (pkg/kubelet/container, MaxContainerTerminationMessage*)."""
+LOST = "ContainerStatusUnknown"
+LOST_MESSAGE = "The container could not be located when the pod was terminated"
+"""Upstream's words (kuberuntime) for a container that its runtime no longer knows."""
 
 
 @runtime_checkable

@@ -27,7 +27,7 @@ def admit(review: Review) -> None:
 
 
 def validate(review: Review) -> None:
-    """Whether nobody changed it since. Raises ApiError Forbidden."""
+    """Whether nobody changed it since. Raises ApiError."""
     if not _new_images(review):
         return
     wrong = [
@@ -41,11 +41,14 @@ def validate(review: Review) -> None:
 
 def _refusal(review: Review, wrong: list[tuple[str, str | None]]) -> ApiError:
     listed = [
-        f'{field}: Unsupported value: "{value or ""}": supported values: "Always"'
+        calls.forbidden(
+            kinds.POD, review.name,
+            f'{field}: Unsupported value: "{value or ""}": supported values: "Always"',
+        ).message
         for field, value in wrong
-    ]
+    ]  # fmt: skip
     why = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"
-    return calls.forbidden(kinds.POD, review.name, why)
+    return ApiError("", why, 500)  # several errors are no Status upstream
 
 
 def _new_images(review: Review) -> bool:

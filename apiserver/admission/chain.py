@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from podwire.api.kinds import Kind
 from podwire.api.view import JSON
 from podwire.apiserver.admission.review import Review
 from podwire.runtime.ports import Clock
+
+if TYPE_CHECKING:
+    from podwire.apiserver.cache.hub import Caches
 
 Step = Callable[[Review], Awaitable[None] | None]
 """Changes ``review.obj`` (when it mutates) or raises ApiError; may be something to wait for."""
@@ -44,6 +47,10 @@ class Plugin:
     """Whether it runs unless it is disabled; else it runs if it is enabled."""
     fixed: bool = False
     """Whether it is part of the registry, so that it cannot be disabled."""
+    moot_without: Kind[Any] | None = None
+    """It has nothing to say while there is no object of this kind (one of
+    ``storage.ADMISSION_READS``), so it is not called then.
+    """
     configure: Callable[[JSON, Clock], Steps] | None = None
     """Makes its steps of its configuration ({} for none) for one server. Raises ValueError."""
 
@@ -107,15 +114,17 @@ class Chain:
         chosen = choose(plugins, enabled, disabled)
         self.plugins = tuple(chosen if clock is None else told(chosen, configuration or {}, clock))
         self._steps: dict[tuple[Kind[Any], str, str], _Steps] = {}
+        self._seen = -1
+        """``Caches.deciders`` when the steps were chosen."""
 
     def handles(self, kind: Kind[Any], operation: str, subresource: str = "") -> bool:
         """Whether any plugin has to see such a write."""
-        mutating, validating = self._of(kind, operation, subresource)
-        return bool(mutating or validating)
+        seeing = (p for p in self.plugins if p.handles(kind, operation, subresource))
+        return any(plugin.admit or plugin.validate for plugin in seeing)
 
     async def mutate(self, review: Review) -> None:
         """The first phase, which may change ``review.obj``. Raises ApiError."""
-        steps = self._of(review.kind, review.operation, review.subresource).mutating
+        steps = self._of(review).mutating
         await _run(steps, review)
         if review.reinvoke:
             review.reinvoking = True
@@ -123,25 +132,31 @@ class Chain:
 
     async def validate(self, review: Review) -> None:
         """The second phase, which sees the object as it would be stored. Raises ApiError."""
-        steps = self._of(review.kind, review.operation, review.subresource).validating
-        await _run(steps, review)
+        await _run(self._of(review).validating, review)
 
     async def admit(self, review: Review) -> None:
         """Both, for what has no validation between them. Raises ApiError."""
         await self.mutate(review)
         await self.validate(review)
 
-    def _of(self, kind: Kind[Any], operation: str, subresource: str) -> _Steps:
-        found = self._steps.get((kind, operation, subresource))
+    def _of(self, review: Review) -> _Steps:
+        caches = review.server.caches
+        if caches.deciders != self._seen or len(self._steps) >= _REMEMBERED:
+            self._steps.clear()
+            self._seen = caches.deciders
+        key = (review.kind, review.operation, review.subresource)
+        found = self._steps.get(key)
         if found is None:
-            found = self._chosen(kind, operation, subresource)
-            if len(self._steps) >= _REMEMBERED:
-                self._steps.clear()
-            self._steps[kind, operation, subresource] = found
+            found = self._steps[key] = self._chosen(caches, *key)
         return found
 
-    def _chosen(self, kind: Kind[Any], operation: str, subresource: str) -> _Steps:
-        seeing = [p for p in self.plugins if p.handles(kind, operation, subresource)]
+    def _chosen(self, caches: Caches, kind: Kind[Any], operation: str, subresource: str) -> _Steps:
+        seeing = [
+            p
+            for p in self.plugins
+            if p.handles(kind, operation, subresource)
+            and (p.moot_without is None or len(caches.of(p.moot_without)))
+        ]
         return _Steps(
             tuple(p.admit for p in seeing if p.admit is not None),
             tuple(p.validate for p in seeing if p.validate is not None),

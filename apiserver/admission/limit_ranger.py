@@ -163,5 +163,10 @@ def _ratio(kind: str, name: str, bound: str, request: str | None, limit: str | N
 
 
 PLUGIN = Plugin(
-    "LimitRanger", admit, validate, kinds=(kinds.POD, _CLAIM), subresources=("", "resize")
+    "LimitRanger",
+    admit,
+    validate,
+    kinds=(kinds.POD, _CLAIM),
+    subresources=("", "resize"),
+    moot_without=_LIMIT_RANGE,
 )

@@ -28,8 +28,12 @@ def validate(review: Review) -> None:
         )  # fmt: skip
         _demand(review, asked, "cannot set an ownerRef on a resource you can't delete")
     blocked = [ref.get("uid") for ref in old if ref.get("blockOwnerDeletion")]
-    for ref in new:
-        if ref.get("blockOwnerDeletion") and ref.get("uid") not in blocked:
+    blocking = [
+        ref for ref in new if ref.get("blockOwnerDeletion") and ref.get("uid") not in blocked
+    ]
+    anything = Attributes(review.user, "update", "*", "*", "*", "finalizers", name="*")
+    if blocking and not review.server.authorizer.decide(anything)[0]:
+        for ref in blocking:
             _demand_finalizers(review, ref)
 
 

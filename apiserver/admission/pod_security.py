@@ -25,6 +25,7 @@ _WORKLOADS = (
 _MAX_PODS = 3000
 """How many pods of a namespace are looked at when its labels change."""
 _AUDIT = "pod-security.kubernetes.io/"
+_UNLABELLED = str(Policy().enforce)
 _CONTAINERS = ("containers", "initContainers")
 
 
@@ -40,7 +41,7 @@ def validate(review: Review) -> None:
     labels = entry.view.metadata.labels if entry is not None else {}
     if not any(label.startswith(_AUDIT) for label in labels):
         if review.kind is kinds.POD:
-            review.annotate(f"{_AUDIT}enforce-policy", str(Policy().enforce))
+            review.annotate(f"{_AUDIT}enforce-policy", _UNLABELLED)
         return
     policy, wrong = podsecurity.policy_of(labels)
     if wrong:

@@ -13,7 +13,6 @@ from podwire.api import kinds
 from podwire.api.qos import qos_class
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
-from podwire.apiserver import calls
 from podwire.apiserver.admission.chain import Plugin, Steps
 from podwire.apiserver.admission.review import Review
 from podwire.runtime.ports import Clock
@@ -40,30 +39,31 @@ def _tolerations(found: Any) -> bool:
 def _admit(given: JSON, review: Review) -> None:
     """Merge the defaults into a new pod's tolerations."""
     spec = review.obj["spec"]
+    more: list[JSON] = []
     if review.operation == "CREATE":
         defaults = _of_namespace(review, _DEFAULTS)
-        if defaults is None:
-            defaults = given.get("default") or []
-        merged = _merged(spec.get("tolerations") or [], defaults)
-        if qos_class(spec) != "BestEffort":
-            merged = _merged(merged, [_MEMORY_PRESSURE])
-        if merged:
-            spec["tolerations"] = merged
+        more += (given.get("default") or []) if defaults is None else defaults
+    if qos_class(spec) != "BestEffort":
+        more.append(_MEMORY_PRESSURE)
+    if more:
+        spec["tolerations"] = merged(spec.get("tolerations") or [], more)
     _validate(given, review)
 
 
 def _validate(given: JSON, review: Review) -> None:
-    """Hold tolerations to the whitelist. Raises ApiError Forbidden."""
+    """Hold tolerations to the whitelist. Raises ApiError."""
     own = review.obj["spec"].get("tolerations") or []
-    allowed = _of_namespace(review, _WHITELIST) if own else None
-    if own and allowed is None:
-        allowed = given.get("whitelist") or []
-    if allowed and not all(any(_covers(wide, each) for wide in allowed) for each in own):
+    if not own:
+        return
+    scope, allowed = "namespace", _of_namespace(review, _WHITELIST)
+    if allowed is None:
+        scope, allowed = "cluster", given.get("whitelist") or []
+    if allowed and not all(any(covers(wide, each) for wide in allowed) for each in own):
         why = (
             "pod tolerations (possibly merged with namespace default tolerations) conflict with "
-            "its namespace whitelist"
+            f"its {scope} whitelist"
         )
-        raise calls.forbidden(kinds.POD, review.name, why)
+        raise ApiError("", why, 500)  # upstream's is no Status either
 
 
 def _of_namespace(review: Review, key: str) -> list[JSON] | None:
@@ -81,29 +81,23 @@ def _of_namespace(review: Review, key: str) -> list[JSON] | None:
     return list(found)
 
 
-def _merged(first: list[JSON], second: list[JSON]) -> list[JSON]:
-    """Both, without what another of them covers."""
+def merged(first: list[JSON], second: list[JSON]) -> list[JSON]:
+    """Both, without what another of them covers. Source: pkg/util/tolerations MergeTolerations."""
     every = [*first, *second]
     kept: list[JSON] = []
     for index, each in enumerate(every):
-        wider = (
-            other
-            for at, other in enumerate(every)
-            if at != index and _covers(other, each) and (at < index or not _covers(each, other))
-        )
-        if next(wider, None) is None:
+        later = (other for other in every[index + 1 :] if other != each)
+        if not any(covers(wide, each) for wide in (*kept, *later)):
             kept.append(each)
     return kept
 
 
-def _covers(wide: JSON, narrow: JSON) -> bool:
-    """Whether one toleration tolerates all that another does (isSuperset)."""
+def covers(wide: JSON, narrow: JSON) -> bool:
+    """Whether one toleration tolerates all that another does. Source: isSuperset, beside it."""
     if wide == narrow:
         return True
-    if wide.get("key", "") != narrow.get("key", "") and wide.get("key"):
-        return False
     operator = wide.get("operator") or "Equal"
-    if not wide.get("key") and operator != "Exists":
+    if narrow.get("key", "") != wide.get("key", "") and (wide.get("key") or operator != "Exists"):
         return False
     if wide.get("effect") and wide["effect"] != narrow.get("effect"):
         return False
@@ -113,7 +107,7 @@ def _covers(wide: JSON, narrow: JSON) -> bool:
             return False
     if operator == "Exists":
         return True
-    same = (narrow.get("operator") or "Equal") == operator
+    same = operator == "Equal" and narrow.get("operator") == "Equal"
     return same and (wide.get("value") or "") == (narrow.get("value") or "")
 
 

@@ -63,15 +63,15 @@ def _check(review: Review, name: str, quota: JSON, asked: dict[str, int]) -> Non
 
 
 def _demand(review: Review, name: str, hard: JSON) -> None:
-    """Every container must name what a quota bounds."""
-    missing: dict[str, list[str]] = {}
+    """Every container must name what a quota bounds. Raises ApiError Forbidden."""
+    missing: dict[str, dict[str, None]] = {}
     spec = review.obj.get("spec") or {}
     for resource in sorted(set(hard) & set(_COMPUTE)):
         group, _, bare = resource.rpartition(".")
         for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
             amounts = (container.get("resources") or {}).get(group or "requests") or {}
             if bare not in amounts:
-                missing.setdefault(resource, []).append(container.get("name", ""))
+                missing.setdefault(resource, {})[container.get("name", "")] = None
     if missing:
         listed = "; ".join(f"{r} for: {','.join(sorted(who))}" for r, who in missing.items())
         why = f"failed quota: {name}: must specify {listed}"
@@ -85,8 +85,10 @@ def _listed(amounts: dict[str, int]) -> str:
 def _used(review: Review, quota: JSON, resources: list[str]) -> dict[str, int]:
     """What the objects of the request's kind use already."""
     total = dict.fromkeys(resources, 0)
+    now_ns = review.server.world.clock.now_ns()
     for entry in review.server.caches.of(review.kind).entries(review.namespace):
-        uses = _usage(entry)
+        dying = bool(entry.view.metadata.deletion_timestamp)
+        uses = quotas.usage(entry.kind, _body(entry), now_ns) if dying else _usage(entry)
         if not uses.keys().isdisjoint(resources) and quotas.counts(quota, entry.kind, _body(entry)):
             for name in resources:
                 total[name] += uses.get(name, 0)
@@ -104,4 +106,6 @@ def _body(entry: Entry) -> JSON:
     return entry.json()
 
 
-PLUGIN = Plugin("ResourceQuota", validate=validate, subresources=("", "resize"))
+PLUGIN = Plugin(
+    "ResourceQuota", validate=validate, subresources=("", "resize"), moot_without=_QUOTA
+)

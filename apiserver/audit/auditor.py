@@ -56,6 +56,7 @@ class Auditor:
         """Answer a request by ``handle`` and log it. Raises what that raises."""
         asked = self._attributes(request)
         decision = self._policy.decide(asked)
+        _NOTES.set({})
         if decision.level == "None":
             return await handle(request)
         server = self._server
@@ -63,7 +64,6 @@ class Auditor:
             request, asked, decision.level, server.world.ids.uid(), url(request), self._now()
         )
         self._log(decision, event)
-        _NOTES.set({})
         try:
             answer = await handle(request)
         except ApiError as error:

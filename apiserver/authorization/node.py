@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+import msgspec
+
 from podwire.api import kinds
 from podwire.api.podrefs import MIRROR, references
 from podwire.apiserver.authorization import rules
@@ -38,6 +40,27 @@ def node_of(user: User) -> str | None:
     return user.name.removeprefix(PREFIX)
 
 
+_REMEMBERED = 1024
+
+
+class _Spec(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    node_name: str = ""
+
+
+class _Pod(msgspec.Struct, frozen=True, gc=False):
+    """All that is read of each pod that is written."""
+
+    spec: _Spec = _Spec()
+
+
+_read = msgspec.json.Decoder(_Pod).decode
+
+
+def _placed_on(pod: Entry) -> str:
+    """The node of a pod, "" for none yet; its view is not made for that alone."""
+    return _read(pod.value).spec.node_name if b'"nodeName"' in pod.value else ""
+
+
 class _Check(Protocol):
     def __call__(self, node: str, asked: Attributes) -> Verdict: ...
 
@@ -48,6 +71,10 @@ class NodeAuthorizer:
     def __init__(self, caches: Caches, fixed: Sequence[Rule]) -> None:
         self._caches = caches
         self._fixed = tuple(fixed)
+        self._named = any(rule.names for rule in fixed)
+        """Whether the fixed rules look at names, too."""
+        self._known: dict[tuple[str, str, str, str], bool] = {}
+        """What they allow, by verb, group, resource and subresource."""
         self._pods: dict[str, dict[str, Entry]] = {}
         """Node -> key -> pod."""
         caches.of(kinds.POD).listeners.append(self._pod_changed)
@@ -67,8 +94,8 @@ class NodeAuthorizer:
         }
 
     def _pod_changed(self, old: Entry | None, new: Entry | None) -> None:
-        before = old.view.spec.node_name if old is not None else ""
-        after = new.view.spec.node_name if new is not None else ""
+        before = _placed_on(old) if old is not None else ""
+        after = _placed_on(new) if new is not None else ""
         if old is not None and before and before != after:
             pods = self._pods.get(before)
             if pods is not None and pods.pop(old.key, None) is not None and not pods:
@@ -83,7 +110,15 @@ class NodeAuthorizer:
         check = None if asked.path else self._checks.get((asked.group, asked.resource))
         if check is not None:
             return check(node, asked)
-        return any(rules.allows(rule, asked) for rule in self._fixed), ""
+        if asked.path or self._named:
+            return any(rules.allows(rule, asked) for rule in self._fixed), ""
+        key = (asked.verb, asked.group, asked.resource, asked.subresource)
+        allowed = self._known.get(key)
+        if allowed is None:
+            allowed = any(rules.allows(rule, asked) for rule in self._fixed)
+            if len(self._known) < _REMEMBERED:
+                self._known[key] = allowed
+        return allowed, ""
 
     # ------------------------------------------------------------ what leads to a node
 

@@ -14,7 +14,7 @@ from podwire.apiserver.cache.entry import Entry, Representation
 from podwire.apiserver.cache.fields import Selection, triggers
 from podwire.apiserver.cache.kind import KindCache
 from podwire.apiserver.cache.watcher import Watcher
-from podwire.apiserver.storage import converter
+from podwire.apiserver.storage import ADMISSION_READS, converter
 from podwire.client.counters import Frame
 from podwire.runtime.ports import Clock, Rng, Timer
 from podwire.store import Event, KeyValue, Page, Store, StoreError, UnavailableError, Watch
@@ -52,12 +52,16 @@ class Caches:
         self._clock = clock
         self._log = log
         self._rng = rng.child("bookmarks")
+        self.deciders = 0
+        """Counts up when an object of a kind that admission looks at comes or goes."""
         self._by_kind: dict[Kind[Any], KindCache] = {}
         self._by_folder: dict[str, list[KindCache]] = {}
         for kind in kinds:
             cache = KindCache(kind, f"{ROOT}{kind.plural}/", triggers(kind))
             self._by_kind[kind] = cache
             self._by_folder[_folder(kind)] = [cache]
+            if kind in ADMISSION_READS:
+                cache.listeners.append(self._decider_changed)
         self._loose: dict[str, dict[str, KeyValue]] = {}
         """Custom objects that no definition claims (yet), by folder and key."""
         self._told: dict[str, Callable[[], None]] = {}
@@ -69,6 +73,10 @@ class Caches:
         self._watch: Watch | None = None
         self._waiting: dict[tuple[int, asyncio.Future[None]], None] = {}
         self._bookmark_timer: Timer | None = None
+
+    def _decider_changed(self, old: Entry | None, new: Entry | None) -> None:
+        if old is None or new is None:
+            self.deciders += 1
 
     def of(self, kind: Kind[Any]) -> KindCache:
         """The cache of a kind; that of another version is made when it is first asked for."""

@@ -117,6 +117,8 @@ class KindCache:
         self._by_namespace: dict[str, _Bucket] = {}
         self._history: deque[Change] = deque()
         self._watchers: dict[Scope, dict[Watcher, None]] = {}
+        self._narrow: dict[str, int] = {}
+        """How many scopes with watchers have a value of a field."""
         self.listeners: list[Listener] = []
         """Told of every change, before watchers are; add to it before the cache is loaded."""
 
@@ -268,6 +270,8 @@ class KindCache:
         subject = change.subject
         narrow = [("", "")]
         for field, value_of in self.triggers.items():
+            if not self._narrow.get(field):
+                continue  # nobody asks, so nobody need look
             seen = None
             for entry in (change.old, change.new):
                 if entry is not None:
@@ -294,7 +298,10 @@ class KindCache:
 
     def join(self, scope: Scope, watcher: Watcher) -> None:
         """Register a watcher; it sees every later change in its scope."""
-        self._watchers.setdefault(scope, {})[watcher] = None
+        if scope not in self._watchers:
+            self._watchers[scope] = {}
+            self._narrow[scope[1]] = self._narrow.get(scope[1], 0) + 1
+        self._watchers[scope][watcher] = None
 
     def leave(self, scope: Scope, watcher: Watcher) -> None:
         """Forget a watcher."""
@@ -303,6 +310,7 @@ class KindCache:
             watchers.pop(watcher, None)
             if not watchers:
                 del self._watchers[scope]
+                self._narrow[scope[1]] -= 1
 
     def stored(self) -> list[KeyValue]:
         """What the store holds of this kind, in key order."""

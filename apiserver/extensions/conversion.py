@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from podwire.api import codec
 from podwire.api.crd import served
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
@@ -160,8 +161,8 @@ class _AnswerError(ValueError):
 def _answered(raw: bytes, api_version: str, uid: str) -> list[Any]:
     """The objects of an answer. Raises _AnswerError."""
     try:
-        review = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+        review = codec.load_json(raw)
+    except codec.JsonError as error:
         raise _AnswerError(f"couldn't get version/kind; json parse error: {error}") from None
     if not isinstance(review, dict):
         raise _AnswerError("the answer is no object")
@@ -178,6 +179,8 @@ def _answered(raw: bytes, api_version: str, uid: str) -> list[Any]:
     if api_version.endswith("/v1") and response.get("uid") != uid:
         raise _AnswerError(f'expected response.uid="{uid}", got "{response.get("uid", "")}"')
     result = response.get("result") or {}
+    if not isinstance(result, dict):
+        raise _AnswerError("response.result is no object")
     if result.get("status") != "Success":
         status = result.get("status", "")
         why = f"response.result.status was '{status}', not 'Success'"

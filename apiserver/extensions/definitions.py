@@ -18,21 +18,19 @@ from podwire.api.crd.served import Definition, is_true
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.api.view import JSON
-from podwire.apiserver import storage
+from podwire.apiserver import loopback, storage
 from podwire.apiserver.cache.entry import Entry
 from podwire.apiserver.extensions import discovery
 from podwire.apiserver.extensions.conversion import Follower, converted, refresh
 from podwire.apiserver.registry import apiservices, meta
 from podwire.apiserver.registry.delete import Options, delete
 from podwire.apiserver.storage import Extra
-from podwire.client.counters import Request, User
 from podwire.store import StoreError
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
 
 CRD = kinds.CUSTOM_RESOURCE_DEFINITION
-_USER = User("system:apiserver", ("system:masters", "system:authenticated"))
 _RETRY_S = 1.0
 
 
@@ -92,7 +90,12 @@ class Definitions:
         made = [known.made for known in self._known.values() if known.made is not None]
         made.sort(key=lambda definition: (definition.group, definition.plural))
         server.kinds.replace(_in_order(made))
-        server.routes.replace(discovery.routes(server.kinds))
+        self.reroute()
+
+    def reroute(self) -> None:
+        """Serve the discovery of all groups that come and go."""
+        server = self._server
+        server.routes.replace(discovery.routes(server.kinds, server.aggregator.remotes()))
 
     def _is_known(self, name: str, entry: Entry) -> bool:
         known = self._known.get(name)
@@ -245,10 +248,10 @@ class Definitions:
         for name, kind in wanted.items():
             if name not in found:
                 body = apiservices.for_group(kind.group, kind.version)
-                await self._send("POST", apiservices.KIND.path(), body)
+                await loopback.send(self._server, "POST", apiservices.KIND.path(), body)
         for name in found:
             if name not in wanted:
-                await self._send("DELETE", apiservices.KIND.path("", name))
+                await loopback.send(self._server, "DELETE", apiservices.KIND.path("", name))
 
     async def _finish(self, entry: Entry, obj: JSON) -> None:
         """Delete the objects of a definition; without any left let it go."""
@@ -271,16 +274,7 @@ class Definitions:
         """Change a definition's status as the API server's own controllers do."""
         metadata = {**patch.get("metadata", {}), "resourceVersion": str(entry.revision)}
         path = CRD.path("", entry.name, "status")
-        await self._send("PATCH", path, {**patch, "metadata": metadata})
-
-    async def _send(self, method: str, path: str, body: JSON | None = None) -> None:
-        """A request of the server's own. Raises ApiError; what is gone or changed will be told."""
-        media = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        headers = {"content-type": media, "user-agent": "kube-apiserver"}
-        data = msgspec.json.encode(body) if body is not None else b""
-        response = await self._server.handle(Request(method, path, (), headers, data, _USER))
-        if response.status not in {200, 201, 404, 409}:
-            raise ApiError("InternalError", response.body.decode(errors="replace"))
+        await loopback.send(self._server, "PATCH", path, {**patch, "metadata": metadata})
 
 
 def _is_terminating(obj: JSON) -> bool:

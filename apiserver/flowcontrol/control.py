@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from podwire.api import kinds
+from podwire.apiserver import calls
 from podwire.apiserver.calls import Call
 from podwire.apiserver.flowcontrol import matching
 from podwire.apiserver.flowcontrol.matching import Digest, Level, Schema
@@ -140,7 +141,12 @@ class FlowControl:
             return None
         user = request.user or ANONYMOUS
         if call is None:
-            return self._placed(Digest(user, request.method.lower(), path=request.path))
+            asked = calls.asked(request, user)
+            if asked.subresource in LONG_RUNNING:
+                return None
+            return self._placed(
+                Digest(user, asked.verb, asked.group, asked.combined, asked.namespace, asked.path)
+            )
         return self.of(user, call.verb, call.kind, call.subresource, call.namespace)
 
     def of(
@@ -258,20 +264,19 @@ class FlowControl:
         if now_s - self._lent_s >= PERIOD_S:
             self._lend(now_s)
         asked = Asked(place.schema, self.seats(place, call))
-        turn: asyncio.Future[None] | None = None
-
-        def begin() -> None:
-            if turn is not None and not turn.done():
-                turn.set_result(None)
-
-        asked.begin = begin
         outcome = queues.arrive(now_s, asked, place.flow)
         state.demand.set(now_s, queues.demand)
         if outcome == EXECUTE:
             return asked
         if outcome != WAIT:
             raise Refused(outcome, state.retry.dropped(now_s))
-        turn = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def begin() -> None:
+            if not turn.done():
+                turn.set_result(None)
+
+        asked.begin = begin
         try:
             async with asyncio.timeout(WAIT_S):
                 await turn

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 
 SERVICE_S = 0.003
@@ -27,7 +28,8 @@ def flow_hash(schema: str, distinguisher: str) -> int:
     return int.from_bytes(digest[:8], "little")
 
 
-def deal(flow: int, deck: int, hand: int) -> list[int]:
+@lru_cache(maxsize=4096)
+def deal(flow: int, deck: int, hand: int) -> tuple[int, ...]:
     """``hand`` different cards of ``deck``, drawn by a flow's hash."""
     cards: list[int] = []
     remainders: list[int] = []
@@ -39,7 +41,7 @@ def deal(flow: int, deck: int, hand: int) -> list[int]:
                 card += 1
         remainders.append(remainder)
         cards.append(card)
-    return cards
+    return tuple(cards)
 
 
 @dataclass(slots=True, eq=False)
@@ -119,6 +121,9 @@ class QueueSet:
         if not self.desired:
             return self.reject(asked.schema, CONCURRENCY_LIMIT)
         self._sync(now_s)
+        if not self.waiting and self.seats < self.limit and self._fits(asked.seats):
+            self._seat(now_s, asked, flow)
+            return EXECUTE
         queue = self._chosen(flow)
         if self.seats >= self.limit and len(queue.waiting) >= self.length_limit:
             return self.reject(asked.schema, QUEUE_FULL)
@@ -135,6 +140,22 @@ class QueueSet:
         self.dispatch(now_s)
         asked.begin = begin
         return EXECUTE if asked.executing else WAIT
+
+    def _seat(self, now_s: float, asked: Asked, flow: int) -> None:
+        """The same where nobody waits and there is a seat: no queue has less work than others."""
+        hand = deal(flow, self.desired, self.hand)
+        queue = self.queues[hand[self._enqueued % len(hand)]]
+        self._enqueued += 1
+        r = self.r
+        asked.queue, asked.arrival_r = queue, r
+        if not queue.executing or queue.next_r < r:
+            queue.next_r = r
+        self._active[queue.index] = queue
+        self._robin = queue.index
+        queue.executing += 1
+        queue.seats += asked.seats
+        queue.next_r += asked.seats * SERVICE_S
+        self._execute(now_s, asked)
 
     def finish(self, now_s: float, asked: Asked) -> None:
         """A request that executed ended; others may begin."""

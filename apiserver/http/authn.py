@@ -1,4 +1,4 @@
-"""Who is asking: client certificate, bearer token, or nobody.
+"""Who is asking: whom a front proxy names, client certificate, bearer token, or nobody.
 
 Source of the order and the groups: apiserver pkg/authentication (x509: CN is the user, O the
 groups; token; anonymous).
@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from podwire.api.status import ApiError
+from podwire.apiserver import frontproxy
 from podwire.apiserver.accounts import AUTHENTICATED, Authenticated, ServiceAccounts
+from podwire.apiserver.frontproxy import FrontProxy
 from podwire.apiserver.tokens import TokenError
 from podwire.client.counters import ANONYMOUS, User
 
@@ -23,6 +25,8 @@ BEARER_PROTOCOL = "base64url.bearer.authorization.k8s.io."
 _PROTOCOLS = "sec-websocket-protocol"
 FINGERPRINT = "sha256"
 """Where ``peer_certificate`` puts the certificate's digest."""
+DER = "der"
+"""Where it puts the certificate itself."""
 _UID_OID = "1.3.6.1.4.1.57683.2"
 """The subject attribute that holds a user's uid (apiserver pkg/apis/asn1)."""
 
@@ -30,17 +34,34 @@ _UID_OID = "1.3.6.1.4.1.57683.2"
 class Authenticator:
     """Maps certificates and tokens to users. ``tokens`` maps a bearer token to its user.
 
-    ``accounts`` (None: there are none) knows the tokens of service accounts.
+    ``accounts`` (None: there are none) knows the tokens of service accounts, ``front_proxy``
+    who may speak for others.
     """
 
     def __init__(self, tokens: Mapping[str, User]) -> None:
         self._tokens: dict[bytes, User] = {}
         self.know(tokens)
         self.accounts: ServiceAccounts | None = None
+        self.front_proxy: FrontProxy | None = None
 
     def know(self, tokens: Mapping[str, User]) -> None:
         """Accept these tokens too."""
         self._tokens |= {_digest(token): user for token, user in tokens.items()}
+
+    def requester(
+        self, peer_certificate: Mapping[str, Any] | None, headers: dict[str, str]
+    ) -> User:
+        """The user of a request; headers that are about that are taken out. Raises ApiError
+        Unauthorized.
+        """
+        proxy = self.front_proxy
+        if proxy is not None and peer_certificate and proxy.issued(peer_certificate.get(DER, b"")):
+            name = frontproxy.common_name(peer_certificate)
+            user = frontproxy.speaks_for(headers, name, AUTHENTICATED)
+            if user is None:
+                raise ApiError("Unauthorized", "Unauthorized")
+            return user
+        return self.user(peer_certificate, authorization(headers))
 
     def user(self, peer_certificate: Mapping[str, Any] | None, authorization: str) -> User:
         """The user of a request. Raises ApiError Unauthorized for a token nobody issued."""
@@ -107,7 +128,7 @@ def peer_certificate(tls: ssl.SSLObject | ssl.SSLSocket) -> dict[str, Any] | Non
     raw = tls.getpeercert(binary_form=True) if found else None
     if not found or raw is None:
         return None
-    return {**found, FINGERPRINT: hashlib.sha256(raw).hexdigest()}
+    return {**found, FINGERPRINT: hashlib.sha256(raw).hexdigest(), DER: raw}
 
 
 def _of_certificate(certificate: Mapping[str, Any]) -> User:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from podwire.api.status import ApiError
 from podwire.apiserver.http import writing
-from podwire.apiserver.http.authn import authorization, peer_certificate
+from podwire.apiserver.http.authn import peer_certificate
 from podwire.apiserver.http.duplex import Switch
 from podwire.apiserver.http.heads import CONTINUE, plain
 from podwire.apiserver.http.parser import Incoming, MalformedError, RequestParser
@@ -171,9 +171,7 @@ class Connection(asyncio.Protocol):
         if has_body:
             self._patience(BODY_S)
         try:
-            incoming.user = self.server.authenticator.user(
-                self._certificate, authorization(incoming.headers)
-            )
+            incoming.user = self.server.authenticator.requester(self._certificate, incoming.headers)
         except ApiError as error:
             incoming.refusal = error
         if has_body and "100-continue" in incoming.headers.get("expect", "").lower():

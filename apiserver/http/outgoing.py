@@ -1,8 +1,9 @@
 """HTTPS to the real world: what the API server itself asks others (webhooks by URL, attached ones).
 
-One request at a time on a connection, connections kept for the next request, bodies bounded, the
-server's certificate always verified. In virtual time there is no real world: asking raises. It
-shares HTTP's framing with the modelled network (``podwire/client/http1.py``).
+One request at a time on a connection, webhooks' connections kept for the next request, bodies
+bounded, the server's certificate verified (but where an APIService says insecureSkipTLSVerify).
+In virtual time there is no real world: asking raises. It shares HTTP's framing with the modelled
+network (``podwire/client/http1.py``).
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 
+from podwire.apiserver.certs import Pair
 from podwire.client import http1
+from podwire.runtime.files import private_file
 from podwire.runtime.ports import Clock
 from podwire.runtime.simloop import SimLoop
 
@@ -30,12 +33,15 @@ _HOSTNAME = (62, 64)
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A server and how it proves who it is; ``ca`` is PEM, b"" for the system's authorities."""
+    """A server and how it proves who it is; ``ca`` is PEM, b"" for the system's authorities, None
+    when anybody will do. ``own`` is the certificate that proves who asks.
+    """
 
     host: str
     port: int
     server_name: str
-    ca: bytes
+    ca: bytes | None
+    own: Pair | None = None
 
     @property
     def address(self) -> str:
@@ -95,7 +101,7 @@ class Outgoing:
                 # The server may close what is idle at any time: nothing came, so ask anew.
                 if isinstance(error, http1.HttpError) and error.status:
                     raise
-        return await self._exchange(peer, await _connect(peer), message)
+        return await self._exchange(peer, await connect(peer), message)
 
     async def _exchange(
         self, peer: Peer, connection: _Connection, message: bytes
@@ -133,12 +139,14 @@ class Outgoing:
         self._idle.clear()
 
 
-async def _connect(peer: Peer) -> _Connection:
-    """Raises ConnectionError in Go's words."""
+async def connect(peer: Peer) -> _Connection:
+    """A new connection. Raises ConnectionError in Go's words, ValueError for a ``ca`` or an ``own``
+    that is no PEM.
+    """
     if isinstance(asyncio.get_running_loop(), SimLoop):
         raise ConnectionError(f"dial tcp {peer.address}: the real world is not modelled")
     try:
-        context = _context(peer.ca)
+        context = _context(peer.ca, peer.own)
         reader, writer = await asyncio.open_connection(
             peer.host, peer.port, ssl=context, server_hostname=peer.server_name
         )
@@ -155,15 +163,21 @@ async def _connect(peer: Peer) -> _Connection:
 
 
 @lru_cache(maxsize=64)
-def _context(ca: bytes) -> ssl.SSLContext:
+def _context(ca: bytes | None, own: Pair | None) -> ssl.SSLContext:
     """Verifies as Go does: any certificate of the bundle is a root, also one that is no CA."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if ca:
+    if ca is None:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif ca:
         context.load_verify_locations(cadata=ca.decode("ascii", "replace"))
         context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     else:
         context.load_default_certs()
+    if own is not None:
+        with private_file(own.certificate + own.key) as path:
+            context.load_cert_chain(path)
     return context
 
 

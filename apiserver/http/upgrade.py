@@ -34,7 +34,8 @@ class Upgrader:
         as HTTP wants it.
         """
         server = self._server
-        if not _is_upgrade(request) or server.routes.path(request.path) is not None:
+        ours = server.aggregator.of(request.path) is None
+        if not _is_upgrade(request) or (ours and server.routes.path(request.path) is not None):
             return await server.handle(request)
         if server.auditor is not None:
             return await server.auditor.observed(request, self._upgraded)
@@ -42,6 +43,9 @@ class Upgrader:
 
     async def _upgraded(self, request: Request) -> Switch | Response:
         server = self._server
+        remote = server.aggregator.of(request.path)
+        if remote is not None:
+            return await server.aggregator.upgrade(server.permitted(request), remote)
         call = server.authorized(request)
         if call is None:
             return await server.answer(request)

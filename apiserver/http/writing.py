@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -242,17 +243,15 @@ class Pump:
     async def run(self) -> None:
         """Until the stream is over. Raises ConnectionError when the client goes away."""
         connection = self._connection
-        connection.on_writable = self._wake
-        self._frames.attach(self._wake)
-        self._wake()
+        wake = partial(connection.server.flusher.want, self)
+        connection.on_writable = wake
+        self._frames.attach(wake)
+        wake()
         try:
             await self._done
         finally:
             connection.on_writable = None
             self._frames.attach(None)
-
-    def _wake(self) -> None:
-        self._connection.server.flusher.want(self)
 
     def turn(self) -> bool:
         """``flush``; a stream that fails ends its own connection and no other one's turn."""

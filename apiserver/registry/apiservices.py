@@ -1,5 +1,4 @@
-"""APIServices: those without a Service are this server's own. No other server is asked (aggregation
-is not modelled), and their APIServices say so.
+"""APIServices as objects: what they say at birth. Those with a Service are ``aggregation``'s.
 
 Source: kube-aggregator pkg/registry/apiservice (strategy.go).
 """
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from podwire.api import kinds
 from podwire.api.kinds import Kind
+from podwire.apiserver.aggregation import core
 
 if TYPE_CHECKING:
     from podwire.api.view import JSON
@@ -26,19 +26,11 @@ KIND = _kind()
 
 
 def on_create(_call: Call, obj: JSON) -> None:
-    """A local one is available from birth, any other is not."""
-    local = (obj.get("spec") or {}).get("service") is None
-    words = ("True", "Local", "Local APIServices are always available")
-    if not local:
-        words = ("False", "NotModelled", "podwire asks no other API server (aggregation)")
-    condition = {
-        "type": "Available",
-        "status": words[0],
-        "lastTransitionTime": obj["metadata"]["creationTimestamp"],
-        "reason": words[1],
-        "message": words[2],
-    }
-    obj["status"] = {"conditions": [condition]}
+    """A local one is available from birth; of any other nobody knows."""
+    obj["status"] = {}
+    if core.remote_of(obj) is None:
+        since = obj["metadata"]["creationTimestamp"]
+        obj["status"]["conditions"] = core.patched(obj, core.LOCAL, since)
 
 
 AUTOMANAGED = "kube-aggregator.kubernetes.io/automanaged"

@@ -5,6 +5,7 @@ Source: apiserver pkg/endpoints/handlers/patch.go (applyPatcher), registry/gener
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from podwire.api import codec
@@ -49,7 +50,7 @@ async def handle(server: Apiserver, call: Call) -> Response:
         entry = await _changed(server, call, current, config, by, dry_run=dry_run)
         return (entry, False), entry is not current
 
-    conflict = calls.conflict(call.kind, call.name, calls.MODIFIED)
+    conflict = partial(calls.conflict, call.kind, call.name, calls.MODIFIED)
     entry, new = await attempts.settle(server, attempt, conflict, fresh=dry_run)
     if new and dry_run:
         return answers.raw(entry.value, 201)

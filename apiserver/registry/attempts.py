@@ -37,13 +37,13 @@ async def judged(server: Apiserver, decide: Callable[[], Awaitable[T]]) -> T:
 async def settle(
     server: Apiserver,
     attempt: Callable[[], Awaitable[tuple[T, bool]]],
-    conflict: ApiError,
+    conflict: Callable[[], ApiError],
     *,
     fresh: bool = False,
 ) -> T:
     """``attempt()`` (a result, and whether it wrote) until it can stand. ``fresh``: from the start.
 
-    Raises ApiError: the attempt's refusal, or ``conflict`` when other writers always come between.
+    Raises ApiError: the attempt's refusal, or ``conflict()`` when others always come between.
     """
     caches = server.caches
     if fresh:
@@ -68,4 +68,4 @@ async def settle(
                 raise refusal
             return result
         fresh = True
-    raise conflict
+    raise conflict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from podwire.api import kinds
@@ -45,7 +46,7 @@ async def handle(server: Apiserver, call: Call) -> Response:
         await write(server, call.kind, pod, current, dry_run=dry_run)
         return None, True
 
-    conflict = calls.conflict(call.kind, call.name, calls.MODIFIED, "binding")
+    conflict = partial(calls.conflict, call.kind, call.name, calls.MODIFIED, "binding")
     await attempts.settle(server, attempt, conflict, fresh=dry_run)
     success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
     return answers.json({**success, "code": 201}, 201)

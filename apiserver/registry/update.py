@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from podwire.api import conversion, kinds
@@ -87,7 +88,7 @@ async def change(
         return entry, entry is not current
 
     # A body that names its revision is refused on the second round.
-    conflict = calls.conflict(call.kind, call.name, calls.MODIFIED)
+    conflict = partial(calls.conflict, call.kind, call.name, calls.MODIFIED)
     return await attempts.settle(server, attempt, conflict, fresh=dry_run)
 
 

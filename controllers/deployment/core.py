@@ -18,7 +18,7 @@ from podwire.controllers.deployment.revisions import DESIRED, MAXIMUM, REVISION
 _FAILED = ("ReplicaSetCreateError", "Failed to create new replica set: {error}")
 
 
-class _Pass:
+class Pass:
     """One pass over one Deployment; collects effects in order."""
 
     def __init__(
@@ -183,7 +183,7 @@ def reconcile(
     claimed = claim(deployment, kinds.DEPLOYMENT, kinds.REPLICA_SET, selector, candidates)
     mine = {item.metadata.uid for item in claimed.items}
     taken = {i.metadata.name: i for i in candidates if i.metadata.uid not in mine}
-    step = _Pass(deployment, claimed.items, taken, now_ns)
+    step = Pass(deployment, claimed.items, taken, now_ns)
     if deployment.metadata.deletion_timestamp:
         step.status(rollout=False)
         return step.effects
@@ -197,7 +197,7 @@ def reconcile(
     return [*claimed.effects, *step.effects]
 
 
-def _sync(step: _Pass) -> None:
+def _sync(step: Pass) -> None:
     """Scale only: paused, or spec.replicas changed."""
     written = step.sync_revision(create=False)
     if not written:
@@ -208,7 +208,7 @@ def _sync(step: _Pass) -> None:
     step.status(rollout=False)
 
 
-def _roll(step: _Pass) -> None:
+def _roll(step: Pass) -> None:
     written = step.sync_revision(create=True)
     if not written and step.new is not None:
         resized = step.resize(sizes.roll_new(step.d, step.sets, step.new))
@@ -219,7 +219,7 @@ def _roll(step: _Pass) -> None:
     step.status(rollout=True)
 
 
-def _recreate(step: _Pass, pods: Mapping[str, Sequence[Pod]]) -> None:
+def _recreate(step: Pass, pods: Mapping[str, Sequence[Pod]]) -> None:
     """All old pods go before the first new one comes."""
     if step.new is not None and step.sync_revision(create=False):
         step.status(rollout=True)
@@ -235,7 +235,7 @@ def _recreate(step: _Pass, pods: Mapping[str, Sequence[Pod]]) -> None:
     step.status(rollout=True)
 
 
-def _old_pods_running(step: _Pass, pods: Mapping[str, Sequence[Pod]]) -> bool:
+def _old_pods_running(step: Pass, pods: Mapping[str, Sequence[Pod]]) -> bool:
     new_uid = step.new.metadata.uid if step.new else ""
     return any(
         pod.status.phase not in {"Failed", "Succeeded"}

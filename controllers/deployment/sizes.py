@@ -154,16 +154,17 @@ def _proportional(deployment: Deployment, sets: list[ReplicaSet]) -> Sizes:
     sizes: Sizes = {}
     added = 0
     for item in ordered:
-        share = _share(deployment, item, to_add, added) if to_add else 0
-        sizes[item.metadata.name] = item.spec.replicas + share
-        added += share
+        part = share(deployment, item, to_add, added) if to_add else 0
+        sizes[item.metadata.name] = item.spec.replicas + part
+        added += part
     if to_add and ordered:
         first = ordered[0].metadata.name
         sizes[first] = max(0, sizes[first] + to_add - added)
     return {i.metadata.name: sizes[i.metadata.name] for i in ordered if _differs(i, sizes)}
 
 
-def _share(deployment: Deployment, item: ReplicaSet, to_add: int, added: int) -> int:
+def share(deployment: Deployment, item: ReplicaSet, to_add: int, added: int) -> int:
+    """A ReplicaSet's part of a change of size of which ``added`` is given away already."""
     if not item.spec.replicas or to_add == added:
         return 0
     wanted = deployment.spec.replicas
@@ -172,7 +173,8 @@ def _share(deployment: Deployment, item: ReplicaSet, to_add: int, added: int) ->
     else:
         text = item.metadata.annotations.get(MAXIMUM, "")
         before = int(text) if text.isdigit() and int(text) else deployment.status.replicas
-        before = before or item.spec.replicas
+        if not before:
+            return 0  # nobody knows how large it was: the annotation is gone, and so are its pods
         size = item.spec.replicas * (wanted + max_surge(deployment)) / before
         fraction = math.floor(size + 0.5) - item.spec.replicas
     left = to_add - added

@@ -1,7 +1,6 @@
 """Changes few slices, and only where they differ (pure).
 
 Source: kubernetes staging endpointslice/reconciler.go (Reconcile, reconcileByPortMapping).
-Not modelled: the annotation service.kubernetes.io/topology-mode (hints by share of CPUs).
 """
 
 from __future__ import annotations
@@ -12,8 +11,9 @@ from dataclasses import dataclass
 from podwire.api import kinds
 from podwire.api.view import JSON, to_json
 from podwire.api.views import EndpointSlice, Node, Pod, Service
-from podwire.client.effects import Create, Delete, Effect, Patch
+from podwire.client.effects import Create, Delete, Effect, Emit, Patch
 from podwire.controllers.common import owner_json
+from podwire.controllers.endpointslice import topology as hinting
 from podwire.controllers.endpointslice.desired import (
     CONTROLLER,
     MANAGED_BY,
@@ -24,6 +24,7 @@ from podwire.controllers.endpointslice.desired import (
     port_json,
     slice_labels,
 )
+from podwire.controllers.endpointslice.topology import Topology
 
 MAX_ENDPOINTS = 100
 """Endpoints per slice (--max-endpoints-per-slice)."""
@@ -46,21 +47,45 @@ def reconcile(
     slices: Sequence[EndpointSlice],
     nodes: Mapping[str, Node],
     trigger_time: str,
+    topology: Topology | None = None,
 ) -> list[Effect]:
     """One pass. ``slices``: those labelled with the Service's name; ``pods``: those it selects.
 
-    ``trigger_time``: when the change that caused this pass happened ("" unknown).
+    ``trigger_time``: when the change that caused this pass happened ("" unknown). ``topology``
+    remembers which Services have hints by share of CPUs; None: none has.
     """
     if service.metadata.deletion_timestamp:
         return []
     mine = [s for s in slices if s.metadata.labels.get(MANAGED_BY) == CONTROLLER]
     wanted_families = families(service)
     effects: list[Effect] = []
+    hints = _Hints(service, nodes, Topology() if topology is None else topology)
     for family in wanted_families:
         own = [s for s in mine if s.address_type == family]
-        effects += _family(service, groups(service, pods, nodes, family), own, family, trigger_time)
+        wanted = groups(service, pods, nodes, family)
+        effects += _family(service, wanted, own, family, trigger_time, hints)
     foreign = [s for s in mine if s.address_type not in wanted_families]
     return effects + [_delete(s) for s in foreign if not s.metadata.deletion_timestamp]
+
+
+class _Hints:
+    """Hints by share of CPUs, for one Service."""
+
+    def __init__(self, service: Service, nodes: Mapping[str, Node], topology: Topology) -> None:
+        self.wanted = hinting.enabled(service)
+        self._service = service
+        self._shares = hinting.shares(nodes.values()) if self.wanted else {}
+        self._topology = topology
+
+    def write(self, family: str, drafts: Sequence[_Draft]) -> list[Effect]:
+        """Put them into the slices of a family; what there is to tell."""
+        key, event = self._service.key, None
+        if self.wanted:
+            event = self._topology.hint(key, family, drafts, self._shares)
+        elif self._topology.forget(key, family):
+            told = f"Topology Aware Hints has been disabled, addressType: {family}"
+            event = "Warning", "TopologyAwareHintsDisabled", told
+        return [Emit(self._service, *event)] if event is not None else []
 
 
 def _family(
@@ -69,6 +94,7 @@ def _family(
     mine: Sequence[EndpointSlice],
     family: str,
     trigger_time: str,
+    hints: _Hints,
 ) -> list[Effect]:
     """One pass over the slices of one address type."""
     usable: dict[Ports, list[EndpointSlice]] = {}
@@ -83,7 +109,7 @@ def _family(
             doomed.append(item)
     drafts: list[_Draft] = []
     for ports, group in wanted.items():
-        drafts += _distribute(group, usable.get(ports, []))
+        drafts += _distribute(group, usable.get(ports, []), hinted=hints.wanted)
     keep = [draft for draft in drafts if draft.endpoints]
     doomed += [d.stored for d in drafts if not d.endpoints and d.stored is not None]
     for draft in keep:
@@ -97,7 +123,9 @@ def _family(
             placeholder = doomed[0]
         keep = [_Draft(placeholder, (), {}, changed=placeholder is not None)]
         doomed = [s for s in doomed if s is not placeholder]
+    events = hints.write(family, keep)
     return [
+        *events,
         *(effect for draft in keep for effect in _write(service, draft, family, trigger_time)),
         *(_delete(item) for item in doomed),
     ]
@@ -107,8 +135,11 @@ def _ports(item: EndpointSlice) -> Ports:
     return tuple((p.name, p.protocol, p.port or 0, p.app_protocol) for p in item.ports)
 
 
-def _distribute(group: PortGroup, stored: Sequence[EndpointSlice]) -> list[_Draft]:
-    """Keep endpoints where they are; put new ones first into slices that change anyway."""
+def _distribute(group: PortGroup, stored: Sequence[EndpointSlice], *, hinted: bool) -> list[_Draft]:
+    """Keep endpoints where they are; put new ones first into slices that change anyway.
+
+    ``hinted``: hints are given afterwards, slice by slice; those that are there stay till then.
+    """
     left = dict(group.endpoints)
     drafts: list[_Draft] = []
     for item in stored:
@@ -119,8 +150,11 @@ def _distribute(group: PortGroup, stored: Sequence[EndpointSlice]) -> list[_Draf
             if wanted is None:
                 draft.changed = True
                 continue
+            have = to_json(found)
+            if hinted and "hints" in have:
+                wanted = {**wanted, "hints": have["hints"]}
             draft.endpoints[uid] = wanted
-            draft.changed = draft.changed or wanted != to_json(found)
+            draft.changed = draft.changed or wanted != have
         drafts.append(draft)
     # Fill slices that are written anyway, fullest first; then one with room; then new ones.
     for draft in sorted((d for d in drafts if d.changed), key=lambda d: -len(d.endpoints)):

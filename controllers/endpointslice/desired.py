@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from podwire.api.podports import target_port
 from podwire.api.view import JSON
 from podwire.api.views import Node, Pod, Service
+from podwire.controllers.endpointslice import topology
+from podwire.controllers.endpointslice.topology import ZONE
 
-ZONE = "topology.kubernetes.io/zone"
 HEADLESS = "service.kubernetes.io/headless"
 SERVICE_NAME = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 CONTROLLER = "endpointslice-controller.k8s.io"
+_DISTRIBUTIONS = {"PreferClose", "PreferSameZone", "PreferSameNode"}
 
 Ports = tuple[tuple[str, str, int, str], ...]
 """(name, protocol, port, appProtocol) of each port."""
@@ -76,7 +78,7 @@ def hints(service: Service, made: JSON) -> JSON:
     the nodes that have no endpoint of their own.
     """
     wanted = service.spec.traffic_distribution
-    if not wanted or not made["conditions"]["ready"]:
+    if wanted not in _DISTRIBUTIONS or topology.enabled(service) or not made["conditions"]["ready"]:
         return {}
     found: JSON = {}
     if wanted == "PreferSameNode" and made.get("nodeName"):

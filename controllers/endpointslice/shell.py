@@ -7,7 +7,8 @@ from podwire.api.views import EndpointSlice, Node, Service
 from podwire.client.driver import Driver
 from podwire.client.effects import Effect
 from podwire.controllers.endpointslice import core
-from podwire.controllers.endpointslice.desired import CONTROLLER, MANAGED_BY, SERVICE_NAME, ZONE
+from podwire.controllers.endpointslice.desired import CONTROLLER, MANAGED_BY, SERVICE_NAME
+from podwire.controllers.endpointslice.topology import ZONE, Topology, facts, shares
 from podwire.controllers.endpointslice.trigger import TriggerTimes
 from podwire.controllers.services import ServicesOfPods
 from podwire.controllers.world import World
@@ -23,6 +24,7 @@ class EndpointSliceController:
         self._nodes = world.informers.informer(kinds.NODE)
         self._slices.add_index("service", lambda s: (f"{s.metadata.namespace}/{s.service_name}",))
         self._triggers = TriggerTimes()
+        self._topology = Topology()
         self.driver = world.driver(
             "endpointslice",
             self._reconcile,
@@ -40,6 +42,7 @@ class EndpointSliceController:
         assert item is not None
         if new is None:
             self._triggers.forget(item.key)
+            self._topology.forget(item.key)
         self.driver.add(item.key)
 
     def _slice_changed(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
@@ -49,7 +52,10 @@ class EndpointSliceController:
             self.driver.add(f"{item.metadata.namespace}/{name}")
 
     def _node_changed(self, old: Node | None, new: Node | None) -> None:
-        """A node's zone is copied into its endpoints."""
+        """A node's zone is copied into its endpoints; its CPUs give the zone its share of hints."""
+        if self._topology.given and facts(old) != facts(new):
+            for key in self._topology.overloaded(shares(self._nodes.list())):
+                self.driver.add(key)
         zones = [n.metadata.labels.get(ZONE, "") if n is not None else "" for n in (old, new)]
         if zones[0] != zones[1]:
             for item in self._services.list():
@@ -62,7 +68,8 @@ class EndpointSliceController:
         pods = self._members.pods_of(service)
         nodes = {node.metadata.name: node for node in self._nodes.list()}
         slices = self._slices.by_index("service", key)
-        return core.reconcile(service, pods, slices, nodes, self._triggers.compute(service, pods))
+        triggered = self._triggers.compute(service, pods)
+        return core.reconcile(service, pods, slices, nodes, triggered, self._topology)
 
 
 def build(world: World) -> Driver:

@@ -1,10 +1,11 @@
 """Which pods nobody will ever end, and how they are removed (pure).
 
-Source: kubernetes pkg/controller/podgc. Not modelled: the threshold of finished pods
-(--terminated-pod-gc-threshold, 12500 by default).
+Source: kubernetes pkg/controller/podgc.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from podwire.api import kinds
 from podwire.api.times import format_time
@@ -26,6 +27,22 @@ def is_out_of_service(node: Node) -> bool:
     return not node.ready and any(t.key == OUT_OF_SERVICE for t in node.spec.taints)
 
 
+def is_over(pod: Pod) -> bool:
+    """Whether the pod has ended, and is kept only to be looked at."""
+    return pod.status.phase in {"Succeeded", "Failed"}
+
+
+def surplus(ended: Iterable[Pod], threshold: int) -> list[Pod]:
+    """Ended pods beyond ``threshold``: evicted ones first, then the oldest (gcTerminated)."""
+    pods = sorted(ended, key=_rank)
+    return pods[: max(0, len(pods) - threshold)]
+
+
+def _rank(pod: Pod) -> tuple[bool, str, str]:
+    evicted = pod.status.phase == "Failed" and pod.status.reason == "Evicted"
+    return not evicted, pod.metadata.creation_timestamp, pod.metadata.name
+
+
 def is_lost(pod: Pod, node: Node | None) -> bool:
     """Whether a terminating pod has nobody to end it: no node, or one that is out of service.
 
@@ -42,7 +59,7 @@ def remove(pod: Pod, now_ns: int, message: str = "") -> list[Effect]:
     """Mark a pod as failed and delete it without grace; ``message`` adds DisruptionTarget."""
     meta = pod.metadata
     effects: list[Effect] = []
-    if pod.status.phase not in {"Succeeded", "Failed"}:
+    if not is_over(pod):
         status: JSON = {"phase": "Failed"}
         if message:
             condition: JSON = {

@@ -16,6 +16,8 @@ from podwire.controllers.podgc import core
 from podwire.controllers.world import World
 
 _PERIOD_NS = round(core.CHECK_PERIOD_S * NS)
+_ENDED = "ended pods"
+"""The queue's key of ended pods as a whole: no pod's, for those have a namespace."""
 
 
 class PodGarbageCollector:
@@ -31,6 +33,8 @@ class PodGarbageCollector:
         """Nodes that pods name and no cache holds, and at which tick that was noticed."""
         self._due_ns: dict[str, int] = {}
         """Terminating pods that nobody ends, and the tick at which they go."""
+        self._ended: dict[str, None] = {}
+        self._threshold = world.config.terminated_pod_gc_threshold
         self.driver = world.driver("podgc", self._reconcile, component="pod-garbage-collector")
         self._nodes.on_change(self._node_changed)
         self._pods.on_change(self._pod_changed)
@@ -49,12 +53,19 @@ class PodGarbageCollector:
         if new is None:
             assert old is not None
             self._due_ns.pop(old.key, None)
+            self._ended.pop(old.key, None)
             return
+        if core.is_over(new):
+            self._ended[new.key] = None
+            if len(self._ended) > self._threshold > 0:
+                self.driver.add(_ENDED)
         node = self._nodes.by_key(new.spec.node_name) if new.spec.node_name else None
         if core.is_lost(new, node) or (new.spec.node_name and node is None):
             self.driver.add(new.key)
 
     async def _reconcile(self, key: str) -> list[Effect]:
+        if key == _ENDED:
+            return self._too_many()
         pod = self._pods.by_key(key)
         if pod is None:
             return []
@@ -70,6 +81,20 @@ class PodGarbageCollector:
         if due_ns > now_ns:
             return [RequeueAfter((due_ns - now_ns) / NS)]
         return core.remove(pod, now_ns)
+
+    def _too_many(self) -> list[Effect]:
+        """Ended pods beyond the threshold go, at a tick."""
+        if len(self._ended) <= self._threshold:
+            self._due_ns.pop(_ENDED, None)
+            return []
+        now_ns = self._world.now_ns()
+        due_ns = self._due_ns.setdefault(_ENDED, self._tick(now_ns))
+        if due_ns > now_ns:
+            return [RequeueAfter((due_ns - now_ns) / NS)]
+        del self._due_ns[_ENDED]
+        found = [pod for pod in map(self._pods.by_key, self._ended) if pod is not None]
+        gone = core.surplus(found, self._threshold)
+        return [effect for pod in gone for effect in core.remove(pod, now_ns)]
 
     def _tick(self, now_ns: int) -> int:
         return next_tick(self._origin_ns, _PERIOD_NS, now_ns)

@@ -56,12 +56,14 @@ def matters(kind: Kind[Any], old: Object | None, new: Object | None) -> bool:
     return kind is kinds.SERVICE or kind.plural == "persistentvolumeclaims"
 
 
-def used(quota: ResourceQuota, objects: Iterable[tuple[Kind[Any], JSON]]) -> dict[str, int]:
+def used(
+    quota: ResourceQuota, objects: Iterable[tuple[Kind[Any], JSON]], now_ns: int
+) -> dict[str, int]:
     """What the objects use of everything that is bounded, in nano units."""
     total = dict.fromkeys(sorted(hard(quota)), 0)
     body = {"spec": quota.spec}
     for kind, item in objects:
-        uses = quotas.usage(kind, item)
+        uses = quotas.usage(kind, item, now_ns)
         names = [name for name in total if name in uses]
         if names and quotas.counts(body, kind, item):
             for name in names:

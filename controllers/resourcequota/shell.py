@@ -67,7 +67,7 @@ class QuotaController:
             if core.concerns(quota, kind):
                 answer = await self._world.client.send("GET", kind.path(quota.metadata.namespace))
                 objects += [(kind, item) for item in msgspec.json.decode(answer.body)["items"]]
-        return core.reconcile(quota, core.used(quota, objects))
+        return core.reconcile(quota, core.used(quota, objects, self._world.now_ns()))
 
 
 def build(world: World) -> Driver:

@@ -18,6 +18,7 @@ from podwire.kubelet.programs.agnhost_servers import (
     logs_generator,
     nettest,
 )
+from podwire.kubelet.programs.agnhost_webhook import webhook
 from podwire.kubelet.programs.http_echo import flags
 from podwire.kubelet.programs.netexec import ask_udp, netexec
 from podwire.kubelet.programs.serving import TERMINATED, Server, in_use
@@ -248,7 +249,7 @@ COMMANDS: dict[str, Sub] = {
     "connect": connect, "dns-server-list": dns_server_list, "dns-suffix": dns_suffix,
     "grpc-health-checking": grpc_health_checking,
     "etc-hosts": etc_hosts, "netexec": netexec, "pause": pause, "porter": porter,
-    "serve-hostname": serve_hostname, "test-webserver": test_webserver,
+    "serve-hostname": serve_hostname, "test-webserver": test_webserver, "webhook": webhook,
 }  # fmt: skip
 """The subcommands that are modelled."""
 

@@ -22,7 +22,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
-def _klog(command: Command, text: str, level: str = "I") -> None:
+def klog(command: Command, text: str, level: str = "I") -> None:
     """A line as klog writes it."""
     now = _EPOCH + timedelta(microseconds=command.env.clock.now_ns() // 1000)
     command.err(f"{level}{now:%m%d %H:%M:%S.%f}       1 agnhost.go:1] {text}\n")
@@ -48,15 +48,13 @@ async def logs_generator(command: Command, args: list[str]) -> int:
     duration_s = go_duration_s(given.get("run-duration", given.get("d", "0s")))
     if total <= 0 or duration_s <= 0:
         what = f"total number of lines: {total}" if total <= 0 else "duration: 0s"
-        _klog(command, f"Invalid {what}", "F")
+        klog(command, f"Invalid {what}", "F")
         return 255
     rng = command.env.rng
     for number in range(total):
         pod = "".join(rng.choice(_LETTERS) for _ in range(3 + rng.below(2)))
         url = f"/api/v1/namespaces/{rng.choice(('kube-system', 'default', 'ns'))}/pods/{pod}"
-        _klog(
-            command, f"{number} {rng.choice(('GET', 'POST', 'PUT'))} {url} {200 + rng.below(400)}"
-        )
+        klog(command, f"{number} {rng.choice(('GET', 'POST', 'PUT'))} {url} {200 + rng.below(400)}")
         await command.env.drained()
         await command.env.clock.sleep(duration_s / total)
     return 0
@@ -120,26 +118,26 @@ async def _ask(command: Command, path: str, *, body: bytes = b"", place: str = "
 async def inclusterclient(command: Command, args: list[str]) -> int:
     """``inclusterclient [--poll-interval 30]``: asks the API server's /healthz again and again."""
     pause_s = _number(flags(args), "poll-interval", "30")
-    _klog(command, "started")
+    klog(command, "started")
     if not command.variables.get("KUBERNETES_SERVICE_HOST"):
         why = "unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and "
         command.err(f"err: {why}KUBERNETES_SERVICE_PORT must be defined\n")
         return 1
     while True:
         await command.env.clock.sleep(max(pause_s, 1))
-        _klog(command, "calling /healthz")
+        klog(command, "calling /healthz")
         try:
             token = command.env.read_file(TOKEN).decode().strip()
             digest = hashlib.sha256(f"salt|Bearer {token}".encode()).digest()
             shown = base64.urlsafe_b64encode(digest).decode().rstrip("=")
-            _klog(command, f"authz_header={shown}")
+            klog(command, f"authz_header={shown}")
             response = await _ask(command, "/healthz")
             failed = "" if response.status == 200 else response.body.decode(errors="replace")
         except (OSError, HttpError) as error:
             failed = str(error)
         if failed:
-            _klog(command, "status=failed", "E")
-            _klog(command, f"error checking /healthz: {failed}", "E")
+            klog(command, "status=failed", "E")
+            klog(command, f"error checking /healthz: {failed}", "E")
 
 
 class _NetTest:

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
-from podwire.kubelet.shell.command import ClosedPipeError, Command, Input, UsageError
-from podwire.kubelet.shell.executor import SIGPIPE, Shell
+from podwire.kubelet.shell.command import SIGPIPE, ClosedPipeError, Command, Input, UsageError
+from podwire.kubelet.shell.executor import Shell
 from podwire.kubelet.shell.find import find
 from podwire.kubelet.shell.flow import Flow
 from podwire.kubelet.shell.state import Budget, State, Variables

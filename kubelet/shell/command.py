@@ -22,8 +22,12 @@ Tool = Callable[["Command"], Awaitable[int]]
 """A command: runs until it returns its exit code."""
 
 
+SIGPIPE = 141
+"""The exit code of a command that wrote to a pipe which nobody reads."""
+
+
 class ClosedPipeError(Exception):
-    """The reader of a pipe is gone (SIGPIPE): the writing command ends with 141."""
+    """The reader of a pipe is gone: the writing command ends with ``SIGPIPE``."""
 
 
 class UsageError(Exception):
@@ -234,7 +238,7 @@ class Command:
         path = self.path(name).replace("/proc/self/", f"/proc/{self.env.pid}/")
         if path.startswith("/proc/") and path in self.env.list_files("/proc"):
             return self.env.read_file(path)
-        if not path.startswith("/proc/"):
+        if not path.startswith(("/proc/", "/sys/class/net/")):
             return self.read_file(name)
         spec = self.spec
         result = await self.env.fabric.tool(spec.node, spec.netns, ["cat", path])

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 from collections.abc import Awaitable, Callable, Sequence
 
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
-from podwire.kubelet.shell import expand, folders, syntax
+from podwire.kubelet.shell import compound, expand, folders, syntax
 from podwire.kubelet.shell.arithmetic import ExpansionError
 from podwire.kubelet.shell.builtins import BUILTINS
 from podwire.kubelet.shell.command import (
-    ClosedPipeError,
     Command,
-    Input,
     Pipe,
     UsageError,
 )
@@ -28,8 +25,6 @@ from podwire.kubelet.shell.syntax import Node
 from podwire.kubelet.shell.tools import UNMODELLED
 from podwire.kubelet.shell.tty import Tty
 from podwire.runtime.tasks import Nursery
-
-SIGPIPE = 141
 
 
 class Shell:
@@ -58,13 +53,13 @@ class Shell:
         self.listening: asyncio.Task[None] | None = None
         self.background: dict[str, asyncio.Task[int]] = {}
         """Jobs by what ``$!`` says of them."""
-        self._last_job = 1
+        self.last_job = 1
         self.state.variables.setdefault("$", str(env.pid))
-        self._streams: Streams | None = None
-        self._tested = 0
+        self.streams: Streams | None = None
+        self.tested = 0
         self._captured = 0
         self._only: Node | None = None
-        self._moved: tuple[Streams, Redirected] | None = None
+        self.moved: tuple[Streams, Redirected] | None = None
         """The shell's streams and what ``exec > FILE`` made of them."""
         self.tty: Tty | None = None
         self.locals: list[dict[str, str | None]] = []
@@ -103,9 +98,9 @@ class Shell:
 
     async def capture(self, body: Node) -> str:
         """The output of ``$(body)``; its status becomes the command's when nothing else runs."""
-        assert self._streams is not None, "expansion happens inside a command"
+        assert self.streams is not None, "expansion happens inside a command"
         pipe = Pipe()
-        streams = Streams(self._streams.stdin, pipe.write, self._streams.err)
+        streams = Streams(self.streams.stdin, pipe.write, self.streams.err)
         self._captured = await self.subshell().finish(body, streams)
         self.state.status = self._captured
         return pipe.taken().decode(errors="surrogateescape").replace("\0", "")
@@ -115,7 +110,7 @@ class Shell:
     def subshell(self) -> Shell:
         """A copy with its own state. Raises UsageError when nested too deep."""
         shell = Shell(self.env, self.image, self.state.copy(), self.name, self.budget, self.jobs)
-        shell._tested = self._tested
+        shell.tested = self.tested
         return shell
 
     async def finish(self, node: Node, streams: Streams) -> int:
@@ -158,8 +153,8 @@ class Shell:
 
     async def run(self, node: Node, streams: Streams) -> int:
         """Run a node; its status."""
-        if self._moved is not None and streams is self._moved[0]:
-            streams = self._moved[1].streams
+        if self.moved is not None and streams is self.moved[0]:
+            streams = self.moved[1].streams
         try:
             status = await self._dispatch(node, streams)
         except RecursionError:
@@ -174,189 +169,52 @@ class Shell:
             case syntax.Simple():
                 return await self._simple(node, streams)
             case syntax.Sequence():
-                return await self._sequence(node, streams)
+                return await compound.sequence(self, node, streams)
             case syntax.AndOr():
-                return await self._and_or(node, streams)
+                return await compound.and_or(self, node, streams)
             case syntax.Pipeline():
-                return await self._pipeline(node, streams)
+                return await compound.pipeline(self, node, streams)
             case syntax.Group():
-                return await self._group(node, streams)
+                return await compound.group(self, node, streams)
             case syntax.If():
                 for condition, body in node.branches:
-                    if await self._test(condition, streams) == 0:
+                    if await self.test(condition, streams) == 0:
                         return await self.run(body, streams)
                 return await self.run(node.otherwise, streams)
             case syntax.For():
-                return await self._for(node, streams)
+                return await compound.for_each(self, node, streams)
             case syntax.While():
-                return await self._while(node, streams)
+                return await compound.while_true(self, node, streams)
             case syntax.Case():
-                return await self._case(node, streams)
+                return await compound.case(self, node, streams)
             case syntax.Function():
                 self.state.functions[node.name] = node.body
                 return 0
 
-    async def _test(self, node: Node, streams: Streams) -> int:
+    async def test(self, node: Node, streams: Streams) -> int:
         """Run a condition: ``set -e`` does not act inside."""
-        self._tested += 1
+        self.tested += 1
         try:
             return await self.run(node, streams)
         finally:
-            self._tested -= 1
-
-    async def _sequence(self, node: syntax.Sequence, streams: Streams) -> int:
-        status = 0
-        for item, background in node.items:
-            if background:
-                self._start(item, streams)
-                status = 0
-                continue
-            status = await self.run(item, streams)
-            if self._moved is not None:
-                await self._moved[1].flush(self.env.write_file)
-            checked = isinstance(item, (syntax.Simple, syntax.Pipeline, syntax.Group))
-            if isinstance(item, syntax.Pipeline) and item.negated:
-                checked = False
-            if status and self.state.errexit and not self._tested and checked:
-                raise Flow("exit", status)
-        return status
-
-    def _start(self, node: Node, streams: Streams) -> None:
-        shell = self.subshell()
-
-        async def job() -> int:
-            try:
-                return await shell.finish(node, streams)
-            except (UsageError, ClosedPipeError) as error:
-                streams.err(f"{self.name}: {error}\n".encode())
-                return 1
-
-        task = self.jobs.start(job(), name=f"job of {self.name}")
-        self._last_job += 1
-        self.background[str(self._last_job)] = task
-        self.state.variables["!"] = str(self._last_job)
-
-    async def _and_or(self, node: syntax.AndOr, streams: Streams) -> int:
-        status = await self._test(node.first, streams)
-        for i, (op, item) in enumerate(node.rest):
-            if (op == "&&") != (status == 0):
-                continue
-            last = i == len(node.rest) - 1
-            status = await (self.run if last else self._test)(item, streams)
-            if last and status and self.state.errexit and not self._tested:
-                raise Flow("exit", status)
-        return status
-
-    async def _pipeline(self, node: syntax.Pipeline, streams: Streams) -> int:
-        if len(node.commands) == 1:
-            status = await self._test(node.commands[0], streams)
-        else:
-            status = await self._piped(node.commands, streams)
-        return int(status == 0) if node.negated else status
-
-    async def _piped(self, commands: Sequence[Node], streams: Streams) -> int:
-        pipes = [Pipe() for _ in commands[1:]]
-        tasks: list[asyncio.Task[int]] = []
-        async with Nursery() as stages:
-            for i, command in enumerate(commands):
-                source = pipes[i - 1] if i else None
-                sink = pipes[i] if i < len(pipes) else None
-                stdin = Input(source.read) if source is not None else streams.stdin
-                own = Streams(stdin, sink.write if sink is not None else streams.out, streams.err)
-                stage = self._stage(self.subshell(), command, own, source, sink)
-                tasks.append(stages.start(stage, name=f"pipe stage {i}"))
-        if self.state.pipefail:
-            return next((code for task in reversed(tasks) if (code := task.result())), 0)
-        return tasks[-1].result()
-
-    async def _stage(
-        self, shell: Shell, node: Node, streams: Streams, source: Pipe | None, sink: Pipe | None
-    ) -> int:
-        try:
-            return await shell.finish(node, streams)
-        except ClosedPipeError:
-            return SIGPIPE
-        except UsageError as error:
-            streams.err(f"{self.name}: {error}\n".encode())
-            return error.code
-        finally:
-            if sink is not None:
-                sink.end()
-            if source is not None:
-                source.leave()
-
-    async def _group(self, node: syntax.Group, streams: Streams) -> int:
-        inner = await self._redirected(node.redirects, streams)
-        if inner is None:
-            return 1
-        try:
-            if node.subshell:
-                return await self.subshell().finish(node.body, inner.streams)
-            return await self.run(node.body, inner.streams)
-        finally:
-            await inner.flush(self.env.write_file)
-
-    async def _for(self, node: syntax.For, streams: Streams) -> int:
-        self._streams = streams
-        items = list(self.args) if node.words is None else await expand.fields(self, node.words)
-        status = 0
-        for item in items:
-            try:
-                self.variables[node.name] = item
-            except ExpansionError as error:
-                return self._wrong(error, streams)
-            go_on, status = await self._iteration(node.body, streams)
-            if not go_on:
-                break
-        return status
-
-    async def _while(self, node: syntax.While, streams: Streams) -> int:
-        status = 0
-        while (await self._test(node.condition, streams) == 0) != node.until:
-            go_on, status = await self._iteration(node.body, streams)
-            if not go_on:
-                break
-        return status
-
-    async def _iteration(self, body: Node, streams: Streams) -> tuple[bool, int]:
-        """Run a loop's body once: whether to go on, and the status."""
-        self.budget.step()
-        await asyncio.sleep(0)  # a loop that never waits must let others run
-        await self.env.drained()
-        try:
-            return True, await self.run(body, streams)
-        except Flow as flow:
-            if flow.kind not in {"break", "continue"}:
-                raise
-            if flow.value > 1:
-                raise Flow(flow.kind, flow.value - 1) from None
-            return flow.kind == "continue", 0
-
-    async def _case(self, node: syntax.Case, streams: Streams) -> int:
-        self._streams = streams
-        word = await expand.text(self, node.word)
-        for patterns, body in node.arms:
-            for wanted in patterns:
-                if fnmatch.fnmatchcase(word, await expand.pattern(self, wanted)):
-                    return await self.run(body, streams)
-        return 0
+            self.tested -= 1
 
     # ------------------------------------------------------------------ simple commands
 
     async def _simple(self, node: syntax.Simple, streams: Streams) -> int:
         self.budget.step()
-        self._streams = streams
+        self.streams = streams
         self._captured = 0
         try:
             words = await expand.fields(self, node.words)
             assigned = [(name, await expand.text(self, word)) for name, word in node.assignments]
             self.variables.check(name for name, _ in assigned)
         except ExpansionError as error:
-            return self._wrong(error, streams)
+            return self.wrong(error, streams)
         if self.state.xtrace:
             shown = [f"{name}={value}" for name, value in assigned] + words
             streams.err(f"+ {' '.join(shown)}\n".encode(errors="surrogateescape"))
-        inner = await self._redirected(node.redirects, streams)
+        inner = await self.redirected(node.redirects, streams)
         if inner is None:
             return 1
         try:
@@ -368,11 +226,11 @@ class Shell:
                 return self._move(streams, inner)
             return await self._call(words, dict(assigned), inner.streams, signals)
         except ExpansionError as error:  # a builtin would change what is read-only
-            return self._wrong(f"{words[0]}: {error}", inner.streams)
+            return self.wrong(f"{words[0]}: {error}", inner.streams)
         finally:
             await inner.flush(self.env.write_file)
 
-    def _wrong(self, why: ExpansionError | str, streams: Streams) -> int:
+    def wrong(self, why: ExpansionError | str, streams: Streams) -> int:
         """Tell, and end the shell as dash and ash do; one with a terminal goes on."""
         streams.err(f"{self.name}: {why}\n".encode())
         if self.tty is not None:
@@ -382,16 +240,17 @@ class Shell:
     def _move(self, streams: Streams, inner: Redirected) -> int:
         """``exec > FILE``: the shell itself reads and writes elsewhere from now on."""
         base = streams
-        if self._moved is not None and streams is self._moved[1].streams:
-            base = self._moved[0]
-            inner.files += self._moved[1].files
-        self._moved = (base, inner)
+        if self.moved is not None and streams is self.moved[1].streams:
+            base = self.moved[0]
+            inner.files += self.moved[1].files
+        self.moved = (base, inner)
         return 0
 
-    async def _redirected(
+    async def redirected(
         self, redirects: Sequence[syntax.Redirect], streams: Streams
     ) -> Redirected | None:
-        self._streams = streams
+        """What the redirections make of the streams; None after a message on stderr."""
+        self.streams = streams
         try:
             wanted = [(one, await expand.text(self, tuple(one.target))) for one in redirects]
             for one, target in wanted:

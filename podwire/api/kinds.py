@@ -186,6 +186,9 @@ CERTIFICATE_SIGNING_REQUEST = _kind(
 CUSTOM_RESOURCE_DEFINITION = _kind(
     "apiextensions.k8s.io/v1", "CustomResourceDefinition", views.CustomResourceDefinition
 )
+VALIDATING_ADMISSION_POLICY = _kind(
+    "admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", views.ValidatingAdmissionPolicy
+)
 ROLE = _kind("rbac.authorization.k8s.io/v1", "Role", views.Object)
 ROLE_BINDING = _kind("rbac.authorization.k8s.io/v1", "RoleBinding", views.Object)
 CLUSTER_ROLE = _kind("rbac.authorization.k8s.io/v1", "ClusterRole", views.ClusterRole)
@@ -304,5 +307,9 @@ class Registry:
         )
         self._by_plural = {**{(k.group, k.version, k.plural): k for k in self.own}, **_BY_PLURAL}
         self._by_gvk = {**{(k.api_version, k.kind): k for k in self.own}, **_BY_GVK}
+        self.changed()
+
+    def changed(self) -> None:
+        """Paths mean something else than before."""
         self.generation += 1
         self.meanings = {}

@@ -22,6 +22,7 @@ from typing import Any
 
 from podwire.api import defaults, kinds, validation
 from podwire.api.codec import Decoded, check, decode, decode_as
+from podwire.api.defaults.pod import default_pod_status
 from podwire.api.defaults.service import keep_allocated
 from podwire.api.kinds import Kind
 from podwire.api.patch import apply_patch, check_patch_type
@@ -52,6 +53,8 @@ def default(kind: Kind[Any], new: JSON, old: JSON | None = None, subresource: st
         keep_allocated(new, old)
     if kind.custom is not None:
         kind.custom.fill(new)
+    elif kind is kinds.POD and old is not None and new["spec"] is old["spec"]:
+        default_pod_status(new["status"])
     else:
         defaults.apply(kind, new)
 

@@ -9,12 +9,12 @@ Source: RFC 6902, RFC 7386, apiserver endpoints/handlers/patch.go for errors and
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import msgspec
 
-from podwire.api import codec, strategic
+from podwire.api import codec, kinds, strategic, typed
 from podwire.api.codec import Decoded
 from podwire.api.gotext import go_quoted, go_value
 from podwire.api.kinds import Kind
@@ -43,8 +43,13 @@ def apply_patch(
     original: JSON,
     patch: bytes,
     field_validation: str = codec.WARN,
+    *,
+    taken: Container[str] | None = None,
 ) -> Decoded:
     """The patched object, structurally checked; ``original`` is left alone.
+
+    ``taken`` are the fields that the endpoint takes at all (None: all): those that it does not, and
+    that the patch does not name, are the original's own, neither copied nor checked again.
 
     Raises ApiError: 400 for a malformed patch, 413, 415 for another content type, 422 when it does
     not apply or its outcome is no object of the kind.
@@ -59,18 +64,19 @@ def apply_patch(
         raise ApiError("BadRequest", f"error decoding patch: {error}") from None
     told = _doubtful(media, patch, change) if field_validation != codec.IGNORE else []
     try:
-        return _applied(kind, struct, media, original, change, field_validation, told)
+        return _applied(kind, struct, media, original, change, field_validation, told, taken)
     except PatchError as error:
         raise ApiError("Invalid", _REJECTED) from error
     except strategic.StrategicError as error:
-        raise ApiError("BadRequest", str(error)) from None
+        told_of = str(error).partition(" in map: ")[0] if kind is kinds.SECRET else str(error)
+        raise ApiError("BadRequest", told_of) from None
     except RecursionError:
         raise ApiError("BadRequest", "error decoding patch: exceeded max depth") from None
 
 
 def _applied(
     kind: Kind[Any], struct: Type | None, media: str, original: JSON, change: Any,
-    validation: str, told: list[str],
+    validation: str, told: list[str], taken: Container[str] | None,
 ) -> Decoded:  # fmt: skip
     if media == JSON_PATCH_TYPE:
         patched = json_patch(original, change)
@@ -78,10 +84,32 @@ def _applied(
         patched = merge_patch(original, _need_map(change))
     else:
         patched = strategic.merge(struct, original, _need_map(change))
+    if struct is not None and patched.__class__ is dict and (not told or validation == codec.WARN):
+        named = patched.get("apiVersion"), patched.get("kind")
+        if named == (kind.api_version, kind.kind):
+            obj = _quickly(struct, original, patched, change, taken)
+            if obj is not None:  # there is nothing to report
+                return Decoded(obj, told)
     found = _checked(kind, patched, validation, told, media, change)
     if _emptied(patched):  # to forget all managers, which decoding drops like any empty list
         found.obj["metadata"]["managedFields"] = []
     return found
+
+
+def _quickly(
+    struct: Type, original: JSON, patched: JSON, change: Any, taken: Container[str] | None
+) -> JSON | None:
+    """The checked object, None when in doubt."""
+    if _emptied(patched):
+        return None
+    if taken is None or change.__class__ is not dict:
+        return typed.remade(struct, patched)
+    kept = {n: v for n, v in original.items() if n not in taken and n not in change}
+    made = typed.remade(struct, {n: v for n, v in patched.items() if n not in kept})
+    if made is None:
+        return None
+    named = {n: kept[n] if n in kept else made.get(n) for n in patched}
+    return {n: v for n, v in {**named, **made, **kept}.items() if v is not None}
 
 
 def _emptied(patched: Any) -> bool:
@@ -143,11 +171,11 @@ def _checked(
         why = error.message.partition(": ")[2] or error.message
         if media == STRATEGIC_PATCH_TYPE:
             why = _as_converter(why)
-        raise _bad_outcome(patched, media, change, why) from None
+        raise _bad_outcome(kind, patched, media, change, why) from None
     warnings = told + found.warnings
     if validation == codec.STRICT and warnings:
         why = f"strict decoding error: {', '.join(warnings)}"
-        raise _bad_outcome(patched, media, change, why)
+        raise _bad_outcome(kind, patched, media, change, why)
     return Decoded(found.obj, warnings)
 
 
@@ -181,10 +209,17 @@ _GO_KINDS = {
 _PLAIN = ("string", "bool", "int32", "int64", "float64")
 
 
-def _bad_outcome(patched: Any, media: str, change: Any, why: str) -> ApiError:
-    """422 that shows the outcome, or the patch itself where it was strategic."""
-    strategic_patch = media == STRATEGIC_PATCH_TYPE
-    shown = go_value(change) if strategic_patch else msgspec.json.encode(patched).decode()
+def _bad_outcome(kind: Kind[Any], patched: Any, media: str, change: Any, why: str) -> ApiError:
+    """422 that shows the outcome, or the patch itself where it was strategic.
+
+    Not of a Secret, though upstream does: the message goes to audit logs and terminals.
+    """
+    if kind is kinds.SECRET:
+        shown = "(a Secret is not shown)"
+    elif media == STRATEGIC_PATCH_TYPE:
+        shown = go_value(change)
+    else:
+        shown = msgspec.json.encode(patched).decode()
     text = f"Invalid value: {go_quoted(shown)}: {why}"
     cause = Cause("FieldValueInvalid", text, "patch")
     return ApiError("Invalid", f' "" is invalid: patch: {text}', causes=(cause,))

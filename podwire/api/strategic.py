@@ -7,12 +7,11 @@ Source of the behaviour: apimachinery pkg/util/strategicpatch (apply direction).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from podwire.api.gotext import go_value
 from podwire.api.schema import Field, Type, type_named
-from podwire.api.structure import fresh
 from podwire.api.view import JSON
 
 DIRECTIVE = "$patch"
@@ -56,22 +55,11 @@ def _merge_map(original: JSON, patch: JSON, type: Type | None) -> JSON:
     if directive is not None:
         raise StrategicError(f"unknown patch type: {directive} in map: {go_value(patch)}")
     found = dict(original)
-    _retain_keys(found, patch)
-    for name, items in patch.items():
-        if name.startswith(DELETE_ITEMS):
-            target = name.removeprefix(DELETE_ITEMS)
-            unwanted = _need_list(_BAD_PRIMITIVES, items)
-            if isinstance(found.get(target), list):
-                found[target] = _without(found[target], unwanted)
-    ordered = {
-        name.removeprefix(SET_ORDER): v for name, v in patch.items() if name.startswith(SET_ORDER)
-    }
-    for name, order in ordered.items():
-        _merge_ordered(found, patch, name, _need_list(_BAD_ORDER, order), type)
+    done: Container[str] = ()
+    if any(name[:1] == "$" for name in patch):
+        done = _direct(found, patch, type)
     for name, value in patch.items():
-        if name in ordered or name in {DIRECTIVE, RETAIN_KEYS}:
-            continue
-        if name.startswith((SET_ORDER, DELETE_ITEMS)):
+        if name in done:
             continue
         if value is None:
             found.pop(name, None)
@@ -84,7 +72,31 @@ def _merge_map(original: JSON, patch: JSON, type: Type | None) -> JSON:
     return found
 
 
+def _direct(found: JSON, patch: JSON, type: Type | None) -> Container[str]:
+    """Do what the directives of a map say; the names that need no merging any more."""
+    _retain_keys(found, patch)
+    for name, items in patch.items():
+        if name.startswith(DELETE_ITEMS):
+            target = name.removeprefix(DELETE_ITEMS)
+            unwanted = _need_list(_BAD_PRIMITIVES, items)
+            if isinstance(found.get(target), list):
+                found[target] = _without(found[target], unwanted)
+    ordered = {
+        name.removeprefix(SET_ORDER): v for name, v in patch.items() if name.startswith(SET_ORDER)
+    }
+    for name, order in ordered.items():
+        _merge_ordered(found, patch, name, _need_list(_BAD_ORDER, order), type)
+    told = (name for name in patch if _is_directive(name))
+    return dict.fromkeys((*ordered, *told))
+
+
+def _is_directive(name: str) -> bool:
+    return name in {DIRECTIVE, RETAIN_KEYS} or name.startswith((SET_ORDER, DELETE_ITEMS))
+
+
 def _merge_value(original: Any, value: Any, field: Field | None) -> Any:
+    if value.__class__ is str:
+        return value
     if isinstance(original, dict) and isinstance(value, dict) and not _replaces(field):
         if field is not None and field.shape == "{":
             return _merge_free_map(original, value, _inner(field))
@@ -260,6 +272,11 @@ def _in_order(
     """
     order = _positions(patch, key)
     stood = _positions(server, key)
+    if len(merged) == len(stood):  # mostly nothing comes and nothing goes, in the same order
+        places = [stood.get(name, -1) for name in order]
+        as_it_was = [stood.get(key(item)) for item in merged] == [*range(len(merged))]
+        if as_it_was and places == sorted(places) and places[:1] != [-1]:
+            return merged
     ours = sorted((i for i in merged if key(i) in order), key=lambda i: order[key(i)])
     theirs = deque(item for item in merged if key(item) not in order)
     found: list[Any] = []
@@ -283,7 +300,9 @@ _DROPPED = object()
 
 
 def _plain(value: Any) -> Any:
-    """A patch value that meets no original: nulls and directives have nothing to act on."""
+    """A patch value that meets no original, copied: nulls and directives have nothing to act on."""
+    if value.__class__ is str:
+        return value
     if isinstance(value, dict):
         return _DROPPED if value.get(DIRECTIVE) == "delete" else _plain_map(value)
     if isinstance(value, list):
@@ -294,11 +313,9 @@ def _plain(value: Any) -> Any:
 def _plain_map(value: JSON) -> JSON:
     found = {}
     for name, item in value.items():
-        if item is None or name in {DIRECTIVE, RETAIN_KEYS}:
-            continue
-        if name.startswith((SET_ORDER, DELETE_ITEMS)):
+        if item is None or (name[:1] == "$" and _is_directive(name)):
             continue
         plain = _plain(item)
         if plain is not _DROPPED:
-            found[name] = fresh(plain)
+            found[name] = plain
     return found

@@ -120,6 +120,15 @@ def read(type: Type, body: bytes) -> JSON | None:
     return None if walk.unknown else obj
 
 
+def remade(type: Type, value: JSON) -> JSON | None:
+    """``read`` of a value that was made of decoded JSON: a patched object."""
+    try:
+        body = msgspec.json.encode(value)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return read(type, body)
+
+
 def _vanishing(written: bytes, plan: _Plan, empties: tuple[bytes, ...]) -> set[bytes]:
     """Names of optional fields that seem to be empty somewhere: strings may look like that."""
     found: set[bytes] = set()

@@ -12,7 +12,8 @@ from typing import Any
 
 MAX_DEPTH = 100
 MAX_ALIASED_NODES = 100_000
-"""How many nodes aliases may add to a document in all."""
+"""How many nodes aliases may add to a document in all; long text weighs as several nodes."""
+_NODE_CHARACTERS = 64
 
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 _BOOLS = {
@@ -80,10 +81,10 @@ class _Builder:
         for event in events:
             name = type(event).__name__
             if name == "ScalarEvent":
-                value = _scalar(event)
+                value, nodes = _scalar(event), 1 + len(event.value) // _NODE_CHARACTERS
                 if event.anchor:
-                    self._anchors[event.anchor] = (value, 1)
-                self._add(value, 1, event)
+                    self._anchors[event.anchor] = (value, nodes)
+                self._add(value, nodes, event)
             elif name in {"MappingStartEvent", "SequenceStartEvent"}:
                 if len(self._stack) >= MAX_DEPTH:
                     raise YamlError(f"error converting YAML to JSON: deeper than {MAX_DEPTH}")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_OF_DATA = ("", "token", "pki", "pki/ca.key", "pki/sa.key", "store")
+_OF_DATA = ("", "token", "pki", "pki/ca.key", "pki/sa.key", "pki/front-proxy-ca.key", "store")
 
 
 def open_to_others(path: Path) -> str:

@@ -91,6 +91,14 @@ def check(response: Response) -> Response:
     raise from_status(response.status, body)
 
 
+def viewed(response: Response, kind: Kind[V]) -> V:
+    """The object of an answer: the view that the answer brought, or one made of its body."""
+    view = response.view
+    if view.__class__ is kind.view:
+        return view
+    return decoder(kind.view).decode(response.body)
+
+
 class Client:
     """Typed API calls under one identity. All calls raise ApiError or ConnectionError."""
 
@@ -118,7 +126,7 @@ class Client:
     async def get(self, kind: Kind[V], name: str, namespace: str = "") -> V:
         """One object."""
         response = await self.send("GET", kind.path(namespace, name))
-        return decoder(kind.view).decode(response.body)
+        return viewed(response, kind)
 
     async def get_json(self, kind: Kind[Any], name: str, namespace: str = "") -> JSON:
         """One object, whole."""
@@ -157,7 +165,7 @@ class Client:
         """Create an object; ``body`` may omit apiVersion and kind."""
         full = _complete(kind, body)
         response = await self.send("POST", kind.path(namespace or _namespace(full)), body=full)
-        return decoder(kind.view).decode(response.body)
+        return viewed(response, kind)
 
     async def update(self, kind: Kind[V], body: JSON, subresource: str = "") -> V:
         """Replace an object (metadata.resourceVersion in ``body`` makes it conditional)."""
@@ -165,7 +173,7 @@ class Client:
         meta = full["metadata"]
         path = kind.path(meta.get("namespace", ""), meta["name"], subresource)
         response = await self.send("PUT", path, body=full)
-        return decoder(kind.view).decode(response.body)
+        return viewed(response, kind)
 
     async def patch(
         self,
@@ -180,7 +188,7 @@ class Client:
         """Patch an object or a subresource."""
         path = kind.path(namespace, name, subresource)
         response = await self.send("PATCH", path, body=patch, content_type=content_type)
-        return decoder(kind.view).decode(response.body)
+        return viewed(response, kind)
 
     async def delete(
         self,

@@ -62,6 +62,23 @@ class Beyond(msgspec.Struct, frozen=True):
     medium: str = "ether"
 
 
+class Stats(msgspec.Struct):
+    """What a device has counted (rtnl_link_stats64), as far as there is a cause in the model.
+
+    Bytes as its driver counts them: with the Ethernet header at a card and a veth, and at a bridge
+    that sends; without it at a bridge that receives, a loopback and a tunnel. A veth drops what its
+    peer does not take, a VXLAN device what its FDB names no end for; what rules, routes and
+    queues drop no device counts. No error is modelled: those counters are 0.
+    """
+
+    rx_packets: int = 0
+    rx_bytes: int = 0
+    tx_packets: int = 0
+    tx_bytes: int = 0
+    tx_dropped: int = 0
+    multicast: int = 0
+
+
 class Link(msgspec.Struct):
     """A device. ``kind``: loopback | phys | veth | bridge | dummy, or a tunnel: vxlan | geneve |
     ipip | wireguard. One with a ``beyond`` may be of any kind that Linux has.
@@ -98,6 +115,7 @@ class Link(msgspec.Struct):
     ageing_s: int = 300
     qdisc: Netem | None = None
     beyond: Beyond | None = None
+    stats: Stats = msgspec.field(default_factory=Stats)
 
 
 class FdbEntry(msgspec.Struct, frozen=True):

@@ -91,7 +91,8 @@ class Netns:
         """An independent copy: nothing mutable is shared."""
         copy = Netns.__new__(Netns)
         copy.name = self.name
-        copy.links = {name: msgspec.structs.replace(link) for name, link in self.links.items()}
+        twin = msgspec.structs.replace
+        copy.links = {n: twin(link, stats=twin(link.stats)) for n, link in self.links.items()}
         copy.fib = self.fib.clone()
         copy.ipvs = self.ipvs.clone()
         copy.ebpf = self.ebpf.clone()
@@ -343,10 +344,13 @@ class Netns:
         return found
 
     def facts(self) -> list[object]:
-        """All state as plain ordered values, for hashing."""
+        """All state as plain ordered values, for hashing: but what devices counted."""
+        links = msgspec.to_builtins(list(self.links.values()))
+        for link in links:
+            del link["stats"]
         return [
             self.name,
-            sorted(msgspec.to_builtins(list(self.links.values())), key=lambda d: d["name"]),
+            sorted(links, key=lambda d: d["name"]),
             [
                 sorted(str(msgspec.structs.astuple(r)) for r in table.routes())
                 for fib in (self.fib, self.fib6)

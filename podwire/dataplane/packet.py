@@ -149,6 +149,9 @@ class Discovery(msgspec.Struct, frozen=True):
     override: bool = True
 
 
+ETHERNET_BYTES, ARP_BYTES = 14, 28
+
+
 class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
     """An Ethernet frame holding a packet or an ARP message.
 
@@ -167,6 +170,11 @@ class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
             return self.arp.target_ip if self.arp.op == 1 else ""
         payload = self.packet.payload if self.packet is not None else None
         return payload.target if isinstance(payload, Discovery) and not payload.solicited else ""
+
+    @property
+    def size_bytes(self) -> int:
+        """Its length without the Ethernet header."""
+        return self.packet.size_bytes if self.packet is not None else ARP_BYTES
 
     @property
     def carries(self) -> bool:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
+from podwire.dataplane.packet import ETHERNET_BYTES
 from podwire.runtime.ports import Rng
 
 SECOND_NS = 1_000_000_000
-ETHERNET_BYTES = 14
 
 
 class Netem(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.emit import Deliver, Drop, Emit, Recorder, ToWire
+from podwire.dataplane.link import Link
 from podwire.dataplane.packet import Frame, Packet
 from podwire.dataplane.verdict import Fate
 
@@ -66,6 +67,22 @@ class Run:
             yield
         finally:
             self.recorder = before
+
+    def sent(self, link: Link, size_bytes: int) -> None:
+        """A device counts a frame that it has sent."""
+        stats = link.stats
+        stats.tx_packets += 1
+        stats.tx_bytes += size_bytes
+        if self.notes is not None:
+            self.notes.frames.append((stats, True, size_bytes))
+
+    def came(self, link: Link, size_bytes: int) -> None:
+        """A device counts a frame that it has received."""
+        stats = link.stats
+        stats.rx_packets += 1
+        stats.rx_bytes += size_bytes
+        if self.notes is not None:
+            self.notes.frames.append((stats, False, size_bytes))
 
     def enqueue(self, netns: str, dev: str, frame: Frame, skb: Skb | None = None) -> None:
         """A frame arrives at a device of a namespace of this node."""

@@ -31,7 +31,7 @@ def _proc(host: Host) -> dict[str, str]:
 
 def _read(host: Host, netns: str, path: str) -> str | None:
     """A file's text, from /proc or the disk; None when there is none."""
-    if path.startswith("/proc/"):
+    if path.startswith(("/proc/", "/sys/class/net/")):
         from podwire.dataplane.tools import procfs  # noqa: PLC0415  loaded on first use
 
         return _proc(host).get(path) or procfs.read(host.kernel, netns, path)

@@ -19,7 +19,6 @@ from podwire.dataplane.packet import (
 )
 from podwire.fabric.segment import Segment
 
-ETHERNET_BYTES = 14
 IPV4, IPV6, ARP = 0x0800, 0x86DD, 0x0806
 IPIP = 4
 WIREGUARD_PORT_BYTES = 32

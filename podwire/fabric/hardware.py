@@ -29,7 +29,7 @@ from podwire.dataplane.commands import (
 )
 from podwire.dataplane.emit import Deliver, Drop, Emit, ToWire
 from podwire.dataplane.kernel import Kernel
-from podwire.dataplane.packet import ACK, SYN, Frame, Packet
+from podwire.dataplane.packet import ACK, ETHERNET_BYTES, SYN, Frame, Packet
 from podwire.dataplane.verdict import WalkAnswer, WalkRequest
 from podwire.dataplane.world import World
 from podwire.fabric import captures, facts
@@ -46,7 +46,6 @@ from podwire.fabric.wire import NIC, Wire
 from podwire.runtime.history import NoHistory
 from podwire.runtime.ports import Clock, Ids, Rng, TraceLog
 
-ETHERNET_BYTES = 14
 DEVICES = "/sys/class/net/"
 """Whoever watches files below it hears of each device of a node that comes or goes, as netlink
 tells of them.
@@ -247,7 +246,7 @@ class Fabric:
     def _about_sockets(self, host: Host, netns: str, argv: list[str]) -> ToolResult | None:
         """``ss`` and ``netstat``, whose answers the sockets know; None for other tools."""
         # Loaded on first use, as all tools.
-        from podwire.dataplane.tools import net_tools  # noqa: PLC0415
+        from podwire.dataplane.tools import net_tools, statistics  # noqa: PLC0415
         from podwire.fabric import netstat, ss, tables  # noqa: PLC0415
 
         busybox = argv[:1] == ["busybox"]
@@ -262,6 +261,8 @@ class Fabric:
         if "r" in letters:
             routes = net_tools.netstat_routes(host.kernel, netns, numeric="n" in letters)
             return ToolResult(*routes)
+        if "i" in letters and not busybox and not letters.strip("ian"):
+            return ToolResult(statistics.netstat(host.kernel, netns, every="a" in letters))
         return netstat.run(tables.rows(space), words[1:], busybox=busybox)
 
     async def capture(
@@ -476,7 +477,7 @@ class Fabric:
 
     def _to_wire(self, host: Host, emit: ToWire) -> None:
         frame = emit.frame
-        size_bytes = (frame.packet.size_bytes if frame.packet else 28) + ETHERNET_BYTES
+        size_bytes = frame.size_bytes + ETHERNET_BYTES
         if emit.device == NIC:
             self.wire.transmit(host.info.name, frame.dst, frame, size_bytes)
         elif frame.packet is not None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from podwire.apiserver import frontproxy
 from podwire.apiserver.certs import Authority, Pair
+from podwire.apiserver.frontproxy import FrontProxy
 from podwire.apiserver.tokens import Issuer, new_signing_key
 from podwire.client.identity import ROOMS, IdentityError
 from podwire.runtime.env import Env
@@ -17,6 +19,7 @@ from podwire.runtime.files import write_private
 from podwire.sim.settings import ADMIN, LOOPBACK, SERVER_NAMES
 
 CA, ADMIN_FILE, SERVING = "ca", "admin", "serving"
+FRONT_PROXY_CA, FRONT_PROXY_CLIENT = frontproxy.AUTHORITY, frontproxy.CLIENT
 NOT_FOR_ROOMS = (f"{CA}.key", f"{ADMIN_FILE}.key")
 """Whoever reads them is everybody: no room needs them."""
 ETCD = "etcd"
@@ -68,7 +71,23 @@ def install(
     if not (directory / ACCOUNTS_KEY).exists():
         write_private(directory / ACCOUNTS_KEY, new_signing_key(env.secret))
         told(ACCOUNTS_KEY)
+    front = _read(directory, FRONT_PROXY_CA)
+    if front is None:
+        front = Authority(env.secret, env.clock.now_ns(), name=frontproxy.AUTHORITY).pair
+        _write(directory, FRONT_PROXY_CA, front)
+        told(f"{FRONT_PROXY_CA}.crt")
+    issuing = Authority(env.secret, env.clock.now_ns(), front)
+    held = _read(directory, FRONT_PROXY_CLIENT)
+    if held is None or not issuing.still_good(held, ()):
+        _write(directory, FRONT_PROXY_CLIENT, issuing.client(frontproxy.CLIENT, ()))
+        told(f"{FRONT_PROXY_CLIENT}.crt")
     return authority
+
+
+def front_proxy(directory: Path, client_ca: bytes) -> FrontProxy:
+    """Who may speak for others. Raises IdentityError when it is not there."""
+    ca = pair(directory, FRONT_PROXY_CA).certificate
+    return FrontProxy(ca, pair(directory, FRONT_PROXY_CLIENT), client_ca)
 
 
 def pair(directory: Path, name: str) -> Pair:

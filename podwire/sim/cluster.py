@@ -13,9 +13,10 @@ from typing import Any
 
 from podwire import coredns, ingress
 from podwire.api import kinds
-from podwire.apiserver import components
+from podwire.apiserver import components, frontproxy
 from podwire.apiserver.certs import Authority
 from podwire.apiserver.config import Config as ApiserverConfig
+from podwire.apiserver.frontproxy import FrontProxy
 from podwire.apiserver.own import Own
 from podwire.apiserver.server import Apiserver, DirectApi
 from podwire.apiserver.tokens import Issuer, new_signing_key
@@ -42,7 +43,7 @@ from podwire.runtime.env import Env
 from podwire.runtime.tasks import Nursery
 from podwire.scheduler.shell import run as run_scheduler
 from podwire.sim import outside, serving, whatif
-from podwire.sim.keeping import Kept
+from podwire.sim.keeping import Kept, new_front_proxy
 from podwire.sim.link import LinkedApi
 from podwire.sim.machines import Machines
 from podwire.sim.readiness import life_ids, wait_until_up
@@ -134,7 +135,12 @@ class Cluster:
         kept = self._kept
         key = kept.identity.accounts_key if kept else new_signing_key(self.env.secret)
         self._issuer = Issuer(key)
-        serving.equip(self.server, own, self._issuer)
+        pair = kept.identity.front_proxy if kept else new_front_proxy(self.env)
+        front = Authority(self.env.secret, self.env.clock.now_ns(), pair)
+        self.front_proxy = FrontProxy(
+            front.pem, front.client(frontproxy.CLIENT, ()), self.authority.pem
+        )
+        serving.equip(self.server, own, self._issuer, self.front_proxy)
         self._end_audit = serving.audit(self.server, self.settings)
 
     # -- what the API server shows of the composition
@@ -166,7 +172,7 @@ class Cluster:
             outside.serve_control_plane(await outside.open_control_plane(self.fabric), self.server),
             name="control plane",
         )
-        await serving.create_addons(self.client, self.settings)
+        await serving.create_addons(self.server, self.client, self.settings)
         config = ControllersConfig(
             sign=self.authority.sign,
             sign_token=self._issuer.sign_for_secret,

@@ -1,9 +1,9 @@
 """What of a cluster outlives its process besides its objects: its name, keys, token, port.
 
-In a data directory they are files for their owner only (``pki/ca.crt``, ``pki/ca.key``,
-``pki/sa.key``, ``token``, ``cluster.json``); without one, in etcd, a key beside the objects.
-Whoever reads that etcd reads the cluster's Secrets as well, so the key adds nobody to those who can
-rule the cluster.
+In a data directory they are files for their owner only (``pki/{ca,front-proxy-ca}.{crt,key}``,
+``pki/sa.key``, ``token``, ``cluster.json``); without one, in etcd, a key beside the objects. Who
+reads that etcd reads the cluster's Secrets as well, so the key adds nobody to those who can rule
+the cluster.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
+from podwire.apiserver import frontproxy
 from podwire.apiserver.certs import Authority, Pair
 from podwire.apiserver.encryption import open_encrypted
 from podwire.apiserver.tokens import new_signing_key
@@ -32,6 +33,7 @@ from podwire.store import (
 __all__ = ["Identity", "Kept", "StoreError", "StoreOptions", "open_kept"]
 
 _KEY = "/podwire/cluster"
+_FRONT_PROXY = "pki/front-proxy-ca"
 
 T = TypeVar("T")
 
@@ -48,6 +50,14 @@ class Identity(msgspec.Struct):
     """Where the API server listened last."""
     accounts_key: bytes = b""
     """The key that signs service accounts' tokens."""
+    front_proxy_certificate: bytes = b""
+    front_proxy_key: bytes = b""
+    """The authority that vouches for front proxies."""
+
+    @property
+    def front_proxy(self) -> Pair:
+        """That authority."""
+        return Pair(self.front_proxy_certificate, self.front_proxy_key)
 
     def machine_id(self, node: str) -> str:
         """The machine-id of a node, which survives reboots as on a real disk."""
@@ -105,8 +115,10 @@ async def open_kept(env: Env, settings: ClusterSettings, options: StoreOptions) 
             authority = Authority(env.secret, env.clock.now_ns())
             found = _new(env, settings, authority)
             await _save(options, store, found, new=True)
-        elif not found.accounts_key:  # kept by a podwire that issued no tokens
-            found.accounts_key = new_signing_key(env.secret)
+        elif not found.accounts_key or not found.front_proxy_key:  # an older podwire's
+            found.accounts_key = found.accounts_key or new_signing_key(env.secret)
+            pair = new_front_proxy(env)
+            found.front_proxy_certificate, found.front_proxy_key = pair.certificate, pair.key
             await _save(options, store, found)
         _fit(found, settings, options)
         try:
@@ -125,10 +137,16 @@ async def open_kept(env: Env, settings: ClusterSettings, options: StoreOptions) 
 def _new(env: Env, settings: ClusterSettings, authority: Authority) -> Identity:
     pair = authority.pair
     token = env.secret(32).hex()
+    accounts_key, front_proxy = new_signing_key(env.secret), new_front_proxy(env)
     return Identity(
-        settings.name, settings.cni, pair.certificate, pair.key, token,
-        accounts_key=new_signing_key(env.secret),
+        settings.name, settings.cni, pair.certificate, pair.key, token, accounts_key=accounts_key,
+        front_proxy_certificate=front_proxy.certificate, front_proxy_key=front_proxy.key,
     )  # fmt: skip
+
+
+def new_front_proxy(env: Env) -> Pair:
+    """A new authority for front proxies."""
+    return Authority(env.secret, env.clock.now_ns(), name=frontproxy.AUTHORITY).pair
 
 
 def _place(options: StoreOptions) -> str:
@@ -175,7 +193,8 @@ def _load_files(root: Path) -> Identity | None:
             f"{root / missing[0]} is missing; restore it from a copy, or remove "
             f"{', '.join(there)} to have new ones made (kubeconfigs then change)"
         )
-    accounts_key = root / "pki/sa.key"
+    added = ("pki/sa.key", f"{_FRONT_PROXY}.crt", f"{_FRONT_PROXY}.key")
+    later = [(root / name).read_bytes() if (root / name).exists() else b"" for name in added]
     card = _decoded(files["cluster.json"].read_bytes(), _Card, str(files["cluster.json"]))
     return Identity(
         card.name,
@@ -184,7 +203,7 @@ def _load_files(root: Path) -> Identity | None:
         files["pki/ca.key"].read_bytes(),
         files["token"].read_text().strip(),
         card.port,
-        accounts_key.read_bytes() if accounts_key.exists() else b"",
+        *later,
     )
 
 
@@ -222,6 +241,11 @@ def _save_files(root: Path, identity: Identity, *, new: bool) -> None:
         write_private(root / "pki/ca.crt", identity.certificate, durable=True)
         write_private(root / "pki/ca.key", identity.key, durable=True)
         write_private(root / "token", f"{identity.token}\n".encode(), durable=True)
-    if new or not (root / "pki/sa.key").exists():
-        write_private(root / "pki/sa.key", identity.accounts_key, durable=True)
+    for name, data in (
+        ("pki/sa.key", identity.accounts_key),
+        (f"{_FRONT_PROXY}.key", identity.front_proxy_key),  # before what would be kept without it
+        (f"{_FRONT_PROXY}.crt", identity.front_proxy_certificate),
+    ):
+        if new or not (root / name).exists():
+            write_private(root / name, data, durable=True)
     write_private(root / "cluster.json", card, durable=True)

@@ -98,7 +98,8 @@ class LiveCluster:
         certificate, key = self._directory / "apiserver.crt", self._directory / "apiserver.key"
         certificate.write_bytes(pair.certificate)
         write_private(key, pair.key)
-        return tls_context(str(certificate), str(key), self.cluster.authority.pem)
+        trusted = self.cluster.authority.pem + self.cluster.front_proxy.ca
+        return tls_context(str(certificate), str(key), trusted)
 
     async def stop(self) -> None:
         """Stop listening, end the rooms."""

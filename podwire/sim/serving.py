@@ -15,6 +15,7 @@ from podwire.api.view import JSON
 from podwire.apiserver import discovery, openapi
 from podwire.apiserver.admission import configuration
 from podwire.apiserver.authorization import bootstrap
+from podwire.apiserver.frontproxy import FrontProxy
 from podwire.apiserver.own import Own
 from podwire.apiserver.server import Apiserver
 from podwire.apiserver.tables.shapes import chooser
@@ -26,11 +27,12 @@ from podwire.sim.settings import ClusterSettings
 _POLICY = (kinds.CLUSTER_ROLE, kinds.CLUSTER_ROLE_BINDING, kinds.ROLE, kinds.ROLE_BINDING)
 
 
-def equip(server: Apiserver, own: Own, issuer: Issuer) -> None:
-    """Everything the API server answers beside its registry, the shapes it answers in, and who
-    signs service accounts' tokens.
+def equip(server: Apiserver, own: Own, issuer: Issuer, front_proxy: FrontProxy) -> None:
+    """Everything the API server answers beside its registry, the shapes it answers in, who signs
+    service accounts' tokens, and who may speak for others.
     """
     server.issue_tokens(issuer)
+    server.authenticator.front_proxy = front_proxy
     for route in (*discovery.routes(), *openapi.ROUTES):
         server.routes.add(route)
     server.shapes.append(chooser(server.world.clock.now_ns))
@@ -65,12 +67,13 @@ def admission(settings: ClusterSettings) -> dict[str, Any]:
     }
 
 
-async def create_addons(client: Client, settings: ClusterSettings) -> None:
+async def create_addons(server: Apiserver, client: Client, settings: ClusterSettings) -> None:
     """Make the addons' objects. What an earlier life of the cluster made (it may have been edited
     since) is left as it is. Raises ApiError.
     """
     for body in addons.first(settings):
         await _create(client, body)
+    await server.trust.begin()
     await _ensure_policy(client)
     for body in addons.objects(settings):
         await _create(client, body)

@@ -66,6 +66,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     """Add the cluster's state and the replay facts to a failing test's report."""
     report = yield
     made, seed = item.stash.get(_CLUSTER, (None, 0))
+    if made is not None and report.when == "teardown":
+        del item.stash[_CLUSTER]  # the session keeps its items, and would keep every cluster
     if made is not None and report.when == "call" and report.failed:
         text = (
             f"seed {seed}  t+{made.now_s:.3f}s  trace-hash {made.trace_hash}\n{made.summary()}\n"

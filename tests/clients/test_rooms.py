@@ -18,6 +18,7 @@ from podwire.client.framed import messages
 from podwire.client.framed.transport import FramedServer
 from podwire.runtime.env import real
 from podwire.sim import certs
+from tests.clients import outside
 from tests.clients.conftest import BIN, ROOT, Live
 from tests.waiting import until
 
@@ -98,6 +99,18 @@ def test_rooms_as_processes_are_a_cluster(forked):
     assert set(rooms_of(parent_of(forked)).values()) == COMPONENTS - {"etcd"}
     assert "CoreDNS" in forked.kubectl("logs", "-n", "kube-system", "deploy/coredns")
     assert "3 of 3 DELIVERED" in forked.podwire("trace", "deploy/frontend", "svc/backend:80")
+
+
+@pytest.mark.xdist_group("forked rooms")
+def test_a_process_is_attached_to_a_service_of_rooms(forked):
+    """The fabric, a process of its own, opens its door and shuts it."""
+    curl = ("exec", "deploy/frontend", "--", "curl", "-sS", "-m", "5", "http://outside/")
+    forked.kubectl("create", "service", "clusterip", "outside", "--tcp=80:80")
+    with outside.server("127.0.0.1") as port:
+        forked.podwire("attach", "--detach", "svc/outside", f"127.0.0.1:{port}")
+        until("reached", lambda: forked.kubectl(*curl) == outside.TEXT)
+        forked.podwire("detach", "svc/outside")
+        until("refused", lambda: forked.run(str(BIN / "kubectl"), *curl, code=7))
 
 
 @pytest.mark.xdist_group("forked rooms")

@@ -16,6 +16,7 @@ from podwire.runtime.log import logger
 from tests.samples_crd import definition
 from tests.unit.apiserver_http.conftest import _short_linger, site  # noqa: F401  fixtures
 
+SWEEP = bool(os.environ.get("PODWIRE_SWEEP"))
 RULES = (
     "self.size >= oldSelf.size || self.size < 5",
     "!has(self.tags) || self.tags.all(t, self.tags.exists_one(u, u == t))",

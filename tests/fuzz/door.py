@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from podwire.api import kinds
-from tests.fuzz.requests import Asked
+from tests.fuzz.drawing import Asked
 from tests.unit.apiserver_http.conftest import TOKEN, Site
 from tests.unit.apiserver_http.talking import answered
 

@@ -10,7 +10,7 @@ import pytest
 
 from podwire.apiserver.http import connection
 from tests.fuzz.door import Door, resident_bytes
-from tests.fuzz.requests import Asked
+from tests.fuzz.drawing import Asked
 from tests.fuzz.values import Wild
 from tests.unit.apiserver_http.talking import AUTH, statuses, wire
 

@@ -129,6 +129,7 @@ _SHAPES = (
     (re.compile(r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun),? "), "DAY "),
     (re.compile(r"\b(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b"), "MON"),
     (re.compile(r"\b[KMGT]?(?=Bytes|bits/sec)"), "unit-"),
+    (re.compile(r"(?<=\(N )[KMGT]?i?B(?=\))"), "unit"),
     (re.compile(r"[ \t]+"), " "),
 )
 

@@ -7,6 +7,7 @@ moment: what was wanted, and what others (users, crashes, lost nodes) took meanw
 import traceback
 
 from podwire.api import kinds
+from podwire.api.times import NS
 from podwire.client.placement import target_node
 from podwire.controllers.common import pod_active, pod_available, scaled
 from podwire.controllers.deployment import sizes
@@ -20,8 +21,12 @@ REFUSING_NS = 3_000_000_000
 EndpointSlice follows."""
 LOST_NS = 65_000_000_000
 """The same on a node that fell silent: --node-monitor-grace-period, and the pass after it."""
+LEASES = "/registry/leases/kube-node-lease/"
 HASH = "controller-revision-hash"
-FOLLOWED = (kinds.POD, kinds.REPLICA_SET, kinds.DEPLOYMENT, kinds.STATEFUL_SET, kinds.DAEMON_SET)
+FOLLOWED = (
+    kinds.POD, kinds.REPLICA_SET, kinds.DEPLOYMENT, kinds.STATEFUL_SET, kinds.DAEMON_SET,
+    kinds.POD_DISRUPTION_BUDGET,
+)  # fmt: skip
 
 
 class Promises:
@@ -36,18 +41,32 @@ class Promises:
         """Pods (uid) that somebody else deletes."""
         self.losses = []
         """(time, app) of each available pod that was lost to others."""
+        self.fewer = []
+        """(time, pod) of each available pod that is no more, whoever did it."""
+        self.granted = {}
+        """Pods (uid) whose eviction was granted."""
+        self.budgets = {}
+        """App -> [(time, status.desiredHealthy)] of its budget."""
         self.wanted = {}
         """App -> [(time, view)] of its workload."""
         self.sizes = {}
         """ReplicaSet (uid) -> [(time, replicas)]."""
         self.refusing = {}
-        """Ready endpoints (pod uid) that nobody serves, and since when."""
+        """Ready endpoints (pod uid, what it is not), and since when."""
         self.lost = {}
         """Nodes that are lost, and since when."""
         self._folders = {f"/registry/{kind.plural}/default/": kind for kind in FOLLOWED}
+        self._serves = (
+            "/registry/pods/default/", "/registry/endpointslices/default/", LEASES,
+        )  # fmt: skip
+        """What is written when who serves changes, and as time passes."""
         store = self.cluster.cluster.store
         revision = self.cluster.run(store.range("/registry/namespaces/")).revision
-        self.cluster.run(store.watch("/registry/", revision + 1, self._written))
+        self._watch = self.cluster.run(store.watch("/registry/", revision + 1, self._written))
+
+    def stop(self):
+        """What is written from now on is nobody's promise."""
+        self._watch.cancel()
 
     @property
     def now_ns(self):
@@ -69,8 +88,11 @@ class Promises:
             self._break(traceback.format_exc())
 
     def _check(self, events):
+        self._look_at_nodes()
+        served = False
         for event in events:
             folder = event.key[: event.key.rfind("/") + 1]
+            served |= folder in self._serves
             kind = self._folders.get(folder)
             if kind is None:
                 continue
@@ -81,9 +103,13 @@ class Promises:
                 self._pod(old, new)
             elif kind is kinds.REPLICA_SET:
                 self._replica_set(old, new)
+            elif kind is kinds.POD_DISRUPTION_BUDGET:
+                if new is not None:
+                    self._note(self.budgets, new.metadata.name, new.status.desired_healthy)
             elif new is not None:
                 self._note(self.wanted, new.metadata.name, new)
-        self._serving()
+        if served:
+            self._serving()
 
     def _note(self, known, key, what):
         known.setdefault(key, []).append((self.now_ns, what))
@@ -124,6 +150,7 @@ class Promises:
         marked = new is not None and new.metadata.deletion_timestamp
         if not was or is_now:
             return
+        self.fewer.append((self.now_ns, old))
         if not marked or self._by_others(new):
             self.losses.append((self.now_ns, app))
         elif self._available(old, min_ready_s):
@@ -281,8 +308,10 @@ class Promises:
             self._break(f"{[p.metadata.name for p in there]} share a node without a surge")
         if len({p.metadata.labels.get(HASH) for p in alive}) != len(alive):
             self._break(f"{[p.metadata.name for p in alive]} of one revision share a node")
+        # Who is not available (yet) is replaced at no cost.
+        long_s = max(view.spec.min_ready_seconds for view in views) + LAG_NS // NS
         doubled = sum(
-            len([p for p in pods if self._available(p, 0)]) and
+            any(self._available(p, long_s) for p in pods) and
             len([p for p in pods if not p.metadata.deletion_timestamp]) > 1
             for pods in nodes.values()
         )  # fmt: skip
@@ -307,19 +336,25 @@ class Promises:
     # ------------------------------------------------------------ budgets and endpoints
 
     def evicted(self, pod):
-        """An eviction was granted: the budget holds afterwards."""
+        """An eviction was granted: the budget holds afterwards. What the disruption controller has
+        not seen yet is excused; other evictions are not, each was taken from what it allowed.
+        """
         app = pod.metadata.labels["app"]
-        found = self.caches.of(kinds.POD_DISRUPTION_BUDGET).get("default", app)
-        if found is None:
+        self.granted[pod.metadata.uid] = None
+        wanted = self._lately(self.budgets, app)
+        if not wanted or not pod.ready:
             return
         healthy = sum(p.ready and not p.metadata.deletion_timestamp for p in self._pods(app))
-        wanted = found.view.status.desired_healthy
-        if pod.ready and healthy + self._lost_lately(app) - 1 < min(wanted, healthy):
+        since_ns = self.now_ns - LAG_NS
+        unseen = sum(
+            at_ns >= since_ns and p.metadata.labels.get("app") == app
+            and p.metadata.uid not in self.granted
+            for at_ns, p in self.fewer
+        )  # fmt: skip
+        if healthy + unseen < min(wanted):
             self._break(f"{pod.metadata.name} was evicted: {healthy} healthy, wanted {wanted}")
 
-    def _serving(self):
-        """Every ready endpoint is listened on, soon."""
-        self.twins()
+    def _look_at_nodes(self):
         kubelets = self.cluster.cluster.streams._kubelets
         for node in self.cluster.cluster.settings.node_names:
             if node in kubelets:
@@ -327,22 +362,29 @@ class Promises:
                     self.refusing.clear()  # it has to look around first
             else:
                 self.lost.setdefault(node, self.now_ns)
-        refused = {}
+
+    def _serving(self):
+        """Every ready endpoint is a pod that is Ready and listened on, soon."""
+        self.twins()
+        pods, refused = self.caches.of(kinds.POD), {}
         for entry in self.caches.of(kinds.ENDPOINT_SLICE).entries("default"):
             for endpoint in entry.view.endpoints:
                 target = endpoint.target_ref
                 if not endpoint.conditions.ready or target is None:
                     continue
+                pod = pods.get("default", target.name)
+                if pod is None or pod.view.metadata.uid != target.uid or not pod.view.ready:
+                    refused[target.uid, "Ready"] = (target.name, "")
                 if not self._listens(endpoint.node_name, target.uid):
-                    refused[target.uid] = (target.name, endpoint.node_name)
-        for uid in [uid for uid in self.refusing if uid not in refused]:
-            del self.refusing[uid]
-        for uid, (name, node) in refused.items():
-            since_ns = self.refusing.setdefault(uid, self.now_ns)
+                    refused[target.uid, "served"] = (target.name, endpoint.node_name)
+        for key in [key for key in self.refusing if key not in refused]:
+            del self.refusing[key]
+        for key, (name, node) in refused.items():
+            since_ns = self.refusing.setdefault(key, self.now_ns)
             patience_ns = LOST_NS if node in self.lost else REFUSING_NS
             if self.now_ns - since_ns > patience_ns:
-                self._break(f"{name} on {node} is a ready endpoint that nobody serves")
-                self.refusing[uid] = self.now_ns + 10**15
+                self._break(f"{name} is a ready endpoint that is not {key[1]} (node: {node})")
+                self.refusing[key] = self.now_ns + 10**15
 
     def _listens(self, node, uid):
         kubelet = self.cluster.cluster.streams._kubelets.get(node)

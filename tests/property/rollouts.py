@@ -9,10 +9,11 @@ from podwire.api.status import ApiError
 from podwire.runtime.rng import SeededRng
 from podwire.sim.settings import ClusterSettings
 from podwire.sim.virtual import VirtualCluster
-from tests.property.promises import Promises
+from tests.property.promises import LAG_NS, Promises
 from tests.property.turmoil import AGNHOST, CLIENT, CLIENT_POD, PORT, front
 
 SETTLE_S = 600.0
+GONE_S = 120.0
 KINDS = {"web": kinds.DEPLOYMENT, "db": kinds.STATEFUL_SET, "agent": kinds.DAEMON_SET}
 LOST_FOR_S = 20
 """How long pods tolerate a lost node."""
@@ -21,7 +22,7 @@ LOST_FOR_S = 20
 def template(app, version, flavour, rng):
     """A pod template. ``flavour``: slow ones are Ready late, broken ones never."""
     probe = {"tcpSocket": {"port": 1 if flavour == "broken" else PORT}}
-    probe |= {"periodSeconds": rng.choice([1, 2, 3]), "failureThreshold": rng.choice([1, 3])}
+    probe |= {"periodSeconds": rng.choice([1, 3, 5]), "failureThreshold": rng.choice([1, 3])}
     if flavour == "slow":
         probe["initialDelaySeconds"] = rng.choice([2, 5])
     server = {
@@ -51,7 +52,7 @@ def amount(rng, most=3):
 def strategy(kind, rng):
     """A strategy that the API takes."""
     if kind is kinds.DEPLOYMENT:
-        if rng.below(5) == 0:
+        if rng.below(4) == 0:
             return {"strategy": {"type": "Recreate", "rollingUpdate": None}}
         surge, down = amount(rng), amount(rng)
         if surge == 0 and down == 0:
@@ -71,19 +72,30 @@ def strategy(kind, rng):
     return {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": rolling}}
 
 
-class Rollouts:
-    """One cluster with a Deployment ``web``, a StatefulSet ``db`` and a DaemonSet ``agent``."""
+def booted(seed):
+    """A cluster that rollouts can follow each other on."""
+    profile = SeededRng(seed, f"{seed}/cluster").choice(["fast", "typical"])
+    cluster = VirtualCluster(ClusterSettings(time_profile=profile), seed)
+    try:
+        cluster.apply(CLIENT_POD)
+        cluster.boot()
+    except BaseException:
+        cluster.close()
+        raise
+    return cluster
 
-    def __init__(self, seed):
+
+class Rollouts:
+    """A Deployment ``web``, a StatefulSet ``db`` and a DaemonSet ``agent`` on one cluster."""
+
+    def __init__(self, cluster, seed):
         self.rng = SeededRng(seed, f"{seed}/rollouts")
-        profile = self.rng.choice(["fast", "typical"])
-        self.cluster = VirtualCluster(ClusterSettings(time_profile=profile), seed)
-        self.told = []
+        self.cluster = cluster
+        self.told = [f"seed {seed}"]
         self.down = {}
         self.versions = dict.fromkeys(KINDS, 0)
         self.before = {}
         """Templates that each workload had, oldest first."""
-        self.cluster.boot()
         self.promises = Promises(self)
         self._create()
 
@@ -94,13 +106,12 @@ class Rollouts:
 
     def _create(self):
         rng = self.rng
-        self.cluster.apply(CLIENT_POD)
         for app, kind in KINDS.items():
             made = self._template(app, "good")
             spec = {"selector": {"matchLabels": {"app": app}}, "template": made}
             spec |= strategy(kind, rng) | {"minReadySeconds": rng.choice([0, 0, 2])}
             if kind is not kinds.DAEMON_SET:
-                spec["replicas"] = rng.choice([1, 2, 3, 4, 6])
+                spec["replicas"] = rng.choice([1, 2, 3, 4, 5])
             if kind is kinds.STATEFUL_SET:
                 spec["serviceName"] = app
                 spec["podManagementPolicy"] = rng.choice(["OrderedReady", "Parallel"])
@@ -115,13 +126,18 @@ class Rollouts:
             )
             shown = {k: v for k, v in spec.items() if k not in {"template", "selector"}}
             self.told.append(f"{app}: {shown}")
-        if rng.below(2):
-            budget = {"selector": {"matchLabels": {"app": "web"}}, "maxUnavailable": amount(rng)}
+        self.budget = rng.below(3) > 0
+        if self.budget:
+            budget = rng.choice([
+                {"maxUnavailable": rng.choice([0, 1, "25%"])},
+                {"minAvailable": rng.choice([1, 2, "50%", "100%"])},
+            ])  # fmt: skip
+            budget["selector"] = {"matchLabels": {"app": "web"}}
             self.cluster.apply({
                 "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
                 "metadata": {"name": "web"}, "spec": budget,
             })  # fmt: skip
-            self.told.append(f"budget: {budget['maxUnavailable']}")
+            self.told.append(f"budget: {budget}")
         self.cluster.converge()
 
     def _template(self, app, flavour):
@@ -146,8 +162,8 @@ class Rollouts:
             self.cluster.sleep(self.rng.choice([0.0, 0.02, 0.5, 1.5, 4.0, 9.0]))
 
     def app(self):
-        """Any of the three."""
-        return self.rng.choice(list(KINDS))
+        """Any of the three; Deployments have most to do."""
+        return self.rng.choice(["web", *KINDS])
 
     def patch(self, app, spec):
         """Merge into the spec of a workload."""
@@ -171,7 +187,7 @@ class Rollouts:
 
     def scale(self):
         app = self.rng.choice(["web", "db"])
-        replicas = self.rng.choice([0, 1, 2, 3, 5, 7])
+        replicas = self.rng.choice([0, 1, 2, 3, 5, 6])
         self.patch(app, {"replicas": replicas})
         return f"{app} {replicas}"
 
@@ -288,11 +304,28 @@ class Rollouts:
         """Broken pods below a partition, under OnDelete, or of an ordered StatefulSet that waits
         for them, are the user's to delete (documentation, "Forced rollback").
         """
-        self.cluster.sleep(10.0)
-        for pod in self._pods():
-            if pod.metadata.annotations.get("is") == "broken":
-                self.promises.excuse(pod)
-                self.cluster.delete(kinds.POD, pod.metadata.name)
+        self.cluster.sleep(LAG_NS / 1e9)  # some are being made
+        broken = [p for p in self._pods() if p.metadata.annotations.get("is") == "broken"]
+        rolling = self.cluster.get(kinds.STATEFUL_SET, "db").spec.update_strategy
+        if rolling.get("type") == "RollingUpdate" and any(
+            pod.metadata.labels["app"] == "db" for pod in broken
+        ):
+            # Below a partition they come again from currentRevision, which is the broken one when
+            # the StatefulSet was scaled to nothing meanwhile (completeRollingUpdate).
+            self.patch("db", {"updateStrategy": {"rollingUpdate": {"partition": 0}}})
+        for pod in broken:
+            self.promises.excuse(pod)
+            self.cluster.delete(kinds.POD, pod.metadata.name)
+
+    def clear(self):
+        """Delete everything, so that other rollouts may follow."""
+        self.promises.stop()
+        for app, kind in KINDS.items():
+            self.cluster.delete(kind, app)
+            self.cluster.delete(kinds.SERVICE, app)
+        if self.budget:
+            self.cluster.delete(kinds.POD_DISRUPTION_BUDGET, "web")
+        self.cluster.until(lambda: not self._pods(), GONE_S, "the end of all pods")
 
     def _all_rolled_out(self):
         for app, kind in KINDS.items():
@@ -334,7 +367,7 @@ ACTS = (
     Rollouts.change_strategy,
     *[Rollouts.delete_pod] * 2,
     *[Rollouts.crash] * 2,
-    *[Rollouts.drain] * 2,
+    *[Rollouts.drain] * 3,
     *[Rollouts.uncordon] * 2,
     Rollouts.lose_node,
     *[Rollouts.find_node] * 2,

@@ -4,6 +4,7 @@ import random
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from podwire.dataplane import commands as c
 from podwire.dataplane.emit import Deliver, Drop, Recorder
@@ -175,6 +176,13 @@ class Side:
         twin = self.lab.world.fork()
         self.forks.append((twin, twin.state_hash()))
 
+    def counted(self, kernel):
+        """What devices counted, kept paths' packets included."""
+        if kernel.paths is not None:
+            kernel.paths.settle()
+        spaces = [kernel.peek(name) for name in kernel.namespaces()]
+        return [astuple(link.stats) for ns in spaces for link in ns.links.values()]
+
     def states(self):
         return [
             (
@@ -184,6 +192,7 @@ class Side:
                      ns.conntrack.insert_failed, ns.conntrack.inserted)
                     for ns in map(kernel.peek, kernel.namespaces())
                 ],
+                self.counted(kernel),
             )
             for kernel in self.lab.world.kernels.values()
         ]  # fmt: skip

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podwire.l7.route import decide
+from tests.rotation import examples
 from tests.unit.l7.objects import ingress, path, rule, table
 
 HOSTS = ["", "a.x", "b.x", "*.x", "*.a.x"]
@@ -45,7 +46,7 @@ def naive(entries, host, asked):
     return entries.index(best[1]) if best is not None else None
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(items, min_size=1, max_size=8, unique=True), st.sampled_from(ASKED), paths)
 def test_the_table_serves_as_the_reference_says(entries, host, asked):
     """Longest path, exact before prefix, elements and not letters, one label for a wildcard."""

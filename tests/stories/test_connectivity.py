@@ -6,6 +6,8 @@ import pytest
 
 from podwire.api import kinds
 from podwire.explain.table import render
+from podwire.sim.settings import ClusterSettings
+from podwire.sim.virtual import VirtualCluster
 
 ARTICLE = Path(__file__).resolve().parents[2] / "examples/article"
 
@@ -16,21 +18,28 @@ def apply_pair(cluster):
     assert cluster.converge()
 
 
-def test_a_pod_gets_its_address_because_kubelet_called_cni(cluster):
+@pytest.fixture(scope="module")
+def pair():
+    """They, on a cluster that is only asked, and given Services with names of their own."""
+    with VirtualCluster(ClusterSettings(time_profile="fast")) as cluster:
+        cluster.boot()
+        apply_pair(cluster)
+        yield cluster
+
+
+def test_a_pod_gets_its_address_because_kubelet_called_cni(pair):
     """Each pod's address comes from its node's range and is on the node's bridge."""
-    apply_pair(cluster)
-    nodes = {n.metadata.name: n.spec.pod_cidr for n in cluster.objects(kinds.NODE)}
-    for pod in cluster.pods("default"):
+    nodes = {n.metadata.name: n.spec.pod_cidr for n in pair.objects(kinds.NODE)}
+    for pod in pair.pods("default"):
         prefix = nodes[pod.spec.node_name].rpartition(".")[0]
         assert pod.status.pod_ip.startswith(f"{prefix}.")
         lease = f"/var/lib/cni/networks/cbr0/{pod.status.pod_ip}"
-        assert cluster.run(cluster.cluster.fabric.read_file(pod.spec.node_name, lease))
+        assert pair.run(pair.cluster.fabric.read_file(pod.spec.node_name, lease))
 
 
-def test_a_service_works_because_its_rules_are_interpreted(cluster):
+def test_a_service_works_because_its_rules_are_interpreted(pair):
     """All three branches arrive, each with a third of the probability, through DNAT."""
-    apply_pair(cluster)
-    report = cluster.trace("deploy/frontend", "svc/backend:80")
+    report = pair.trace("deploy/frontend", "svc/backend:80")
     assert report.fate == "DELIVERED"
     assert len(report.branches) == 3
     assert [round(b.probability, 3) for b in report.branches] == [0.333, 0.333, 0.333]
@@ -40,46 +49,42 @@ def test_a_service_works_because_its_rules_are_interpreted(cluster):
     assert report.exit_code == 0
 
 
-def test_the_replay_line_draws_the_same_branch(cluster):
+def test_the_replay_line_draws_the_same_branch(pair):
     """--sport and --draw give the same walk again."""
-    apply_pair(cluster)
-    first = cluster.trace("deploy/frontend", "svc/backend:80")
-    again = cluster.trace(
+    first = pair.trace("deploy/frontend", "svc/backend:80")
+    again = pair.trace(
         "deploy/frontend", "svc/backend:80", source_port=first.flow.src_port, draw=first.draw
     )
     assert again.hops == first.hops
     assert f"--sport {first.flow.src_port}" in first.replay
 
 
-def test_every_branch_can_be_drawn(cluster):
+def test_every_branch_can_be_drawn(pair):
     """Draws over [0, 1) reach each backend."""
-    apply_pair(cluster)
     drawn = set()
     for draw in (0.1, 0.5, 0.9):
-        report = cluster.trace("deploy/frontend", "svc/backend:80", draw=draw)
+        report = pair.trace("deploy/frontend", "svc/backend:80", draw=draw)
         drawn |= {b.destination for b in report.branches if b.drawn}
     assert len(drawn) == 3
 
 
-def test_a_name_resolves_because_a_dns_message_reached_coredns(cluster):
+def test_a_name_resolves_because_a_dns_message_reached_coredns(pair):
     """The lookup is printed first: the search list in order, answered by a CoreDNS pod."""
-    apply_pair(cluster)
-    report = cluster.trace("deploy/frontend", "backend:80")
+    report = pair.trace("deploy/frontend", "backend:80")
     assert report.fate == "DELIVERED"
     first = report.lookup.asked[0]
     assert first.name == "backend.default.svc.cluster.local."
     assert first.server == "10.96.0.10"
-    dns = {p.status.pod_ip for p in cluster.pods("kube-system") if "coredns" in p.metadata.name}
+    dns = {p.status.pod_ip for p in pair.pods("kube-system") if "coredns" in p.metadata.name}
     assert first.answered_by in dns
     assert [a.type for a in report.lookup.asked] == ["A", "AAAA"]
     assert len({a.answered_by for a in report.lookup.asked}) == 1  # one socket asks both
     assert render(report).splitlines()[1].startswith("lookup backend")
 
 
-def test_ndots_costs_what_the_article_says(cluster):
+def test_ndots_costs_what_the_article_says(pair):
     """An external name passes the whole search list first; each name is asked for A and AAAA."""
-    apply_pair(cluster)
-    report = cluster.trace("deploy/frontend", "api.external.com:443")
+    report = pair.trace("deploy/frontend", "api.external.com:443")
     names = [a.name for a in report.lookup.asked if a.type == "A"]
     assert names == [
         "api.external.com.default.svc.cluster.local.",
@@ -90,34 +95,31 @@ def test_ndots_costs_what_the_article_says(cluster):
     assert len(report.lookup.asked) == 8
 
 
-def test_a_missing_name_is_the_fate(cluster):
+def test_a_missing_name_is_the_fate(pair):
     """NAME_UNRESOLVED, exit code 1."""
-    apply_pair(cluster)
-    report = cluster.trace("deploy/frontend", "nosuch:80")
+    report = pair.trace("deploy/frontend", "nosuch:80")
     assert report.fate == "NAME_UNRESOLVED"
     assert "NXDOMAIN" in report.cause.summary
     assert report.exit_code == 1
 
 
-def test_a_trace_leaves_no_mark(cluster):
+def test_a_trace_leaves_no_mark(pair):
     """Kernels' state hashes and history are as before."""
-    apply_pair(cluster)
-    hosts = cluster.cluster.fabric.hosts.values()
+    hosts = pair.cluster.fabric.hosts.values()
     before = [host.kernel.state_hash() for host in hosts]
-    cluster.trace("deploy/frontend", "backend:80")
-    cluster.trace("deploy/frontend", "svc/backend:80")
+    pair.trace("deploy/frontend", "backend:80")
+    pair.trace("deploy/frontend", "svc/backend:80")
     assert [host.kernel.state_hash() for host in hosts] == before
 
 
-def test_packets_between_nodes_are_encapsulated(cluster):
+def test_packets_between_nodes_are_encapsulated(pair):
     """Cross-node traffic passes flannel.1; same-node traffic does not."""
-    apply_pair(cluster)
-    pods = cluster.pods("default")
+    pods = pair.pods("default")
     source = next(p for p in pods if p.metadata.labels["app"] == "frontend")
     for pod in pods:
         if pod.metadata.labels["app"] != "backend":
             continue
-        report = cluster.trace(f"pod/{source.metadata.name}", f"pod/{pod.metadata.name}:8080")
+        report = pair.trace(f"pod/{source.metadata.name}", f"pod/{pod.metadata.name}:8080")
         assert report.fate == "DELIVERED"
         stages = {step.stage for hop in report.hops for step in hop.steps}
         across = pod.spec.node_name != source.spec.node_name
@@ -125,10 +127,9 @@ def test_packets_between_nodes_are_encapsulated(cluster):
         assert ("decap" in stages) is across
 
 
-def test_a_service_without_endpoints_is_refused_and_says_why(cluster):
+def test_a_service_without_endpoints_is_refused_and_says_why(pair):
     """NO_ENDPOINTS names the Service and its selector; the nearest change was tried."""
-    apply_pair(cluster)
-    cluster.apply(
+    pair.apply(
         """
 apiVersion: v1
 kind: Service
@@ -138,18 +139,17 @@ spec:
   ports: [{port: 80, targetPort: 8080}]
 """
     )
-    cluster.until_quiet()
-    report = cluster.trace("deploy/frontend", "svc/typo:80")
+    pair.until_quiet()
+    report = pair.trace("deploy/frontend", "svc/typo:80")
     assert report.fate == "NO_ENDPOINTS"
     assert "selects app=bakcend; no pod has these labels" in report.cause.summary
     assert report.nearest.change == "set the selector of Service default/typo to {app: backend}"
     assert report.nearest.fate == "DELIVERED"
 
 
-def test_a_wrong_target_port_is_found(cluster):
+def test_a_wrong_target_port_is_found(pair):
     """REFUSED at the pod; the declared port is the nearest change."""
-    apply_pair(cluster)
-    cluster.apply(
+    pair.apply(
         """
 apiVersion: v1
 kind: Service
@@ -159,8 +159,8 @@ spec:
   ports: [{port: 80, targetPort: 9090}]
 """
     )
-    cluster.converge()
-    report = cluster.trace("deploy/frontend", "svc/wrong:80")
+    pair.converge()
+    report = pair.trace("deploy/frontend", "svc/wrong:80")
     assert report.fate == "REFUSED"
     assert "nothing listens on TCP/9090" in report.cause.summary
     assert "it declares TCP/8080" in report.cause.summary
@@ -249,10 +249,9 @@ def test_a_cut_link_is_named(cluster):
     assert report.nearest.change == f"bring the link between {a} and {b} up"
 
 
-def test_addresses_outside_exit_the_cluster(cluster):
+def test_addresses_outside_exit_the_cluster(pair):
     """EXITS_CLUSTER is a good end."""
-    apply_pair(cluster)
-    report = cluster.trace("deploy/frontend", "198.51.100.7:443")
+    report = pair.trace("deploy/frontend", "198.51.100.7:443")
     assert report.fate == "EXITS_CLUSTER"
     assert report.exit_code == 0
 
@@ -271,14 +270,13 @@ def test_an_external_name_and_a_headless_service_live_in_dns_only(cluster):
 
 
 @pytest.mark.parametrize("protocol", ["udp", "tcp"])
-def test_the_replay_line_replays_as_it_stands(cluster, protocol):
+def test_the_replay_line_replays_as_it_stands(pair, protocol):
     """Its words, given to the command line's parser, ask the same question."""
-    apply_pair(cluster)
-    report = cluster.trace("deploy/frontend", "10.96.0.10:53", protocol=protocol)
+    report = pair.trace("deploy/frontend", "10.96.0.10:53", protocol=protocol)
     words = report.replay.split()
     assert words[:4] == ["podwire", "trace", "deploy/frontend", "10.96.0.10:53"]
     options = dict(zip(words[4::2], words[5::2], strict=True))
-    again = cluster.trace(
+    again = pair.trace(
         "deploy/frontend",
         "10.96.0.10:53",
         protocol=options.get("--protocol", "tcp"),

@@ -1,5 +1,7 @@
 """Eviction by the API: what ``kubectl drain`` asks for, and what budgets say to it."""
 
+from contextlib import contextmanager
+
 import pytest
 
 from podwire.api import kinds
@@ -9,13 +11,27 @@ from podwire.sim.virtual import VirtualCluster
 from tests.property.turmoil import workload
 
 
-@pytest.fixture
-def cluster():
+@contextmanager
+def booted():
     """Three nodes, a pod of ``web`` on each."""
     with VirtualCluster(ClusterSettings(time_profile="fast")) as made:
         made.boot()
         made.apply(workload("Deployment", "web", 3))
         made.converge()
+        yield made
+
+
+@pytest.fixture
+def cluster():
+    """A cluster whose pods may be evicted."""
+    with booted() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def kept():
+    """One that keeps its pods."""
+    with booted() as made:
         yield made
 
 
@@ -71,10 +87,11 @@ def test_without_a_budget_an_eviction_is_a_graceful_deletion(cluster):
         ({"minAvailable": 5}, (0, 3, 5)),
     ],
 )
-def test_a_budget_says_how_many_may_go(cluster, spec, allowed):
+def test_a_budget_says_how_many_may_go(kept, spec, allowed):
     """By the number of pods, or by what their Deployment wants; percentages round up."""
-    cluster.apply(budget(**spec))
-    cluster.until(lambda: status(cluster) == allowed, 10, f"{spec} allows {allowed}")
+    kept.apply(budget(**spec))
+    kept.until(lambda: status(kept) == allowed, 10, f"{spec} allows {allowed}")
+    kept.delete(kinds.POD_DISRUPTION_BUDGET, "web")
 
 
 def test_a_spent_budget_refuses_until_the_replacement_is_ready(cluster):
@@ -123,15 +140,15 @@ def test_a_dry_run_evicts_nobody_and_spends_nothing(cluster):
     assert status(cluster) == (1, 3, 2)
 
 
-def test_who_is_not_there_is_not_evicted(cluster):
+def test_who_is_not_there_is_not_evicted(kept):
     """404."""
     with pytest.raises(ApiError) as refused:
-        evict(cluster, "nosuch")
+        evict(kept, "nosuch")
     assert (refused.value.code, refused.value.message) == (404, 'pods "nosuch" not found')
 
 
-def test_a_budget_with_a_selector_that_cannot_be_read_is_refused(cluster):
+def test_a_budget_with_a_selector_that_cannot_be_read_is_refused(kept):
     """422 with the field's path."""
     near = {"matchExpressions": [{"key": "a", "operator": "Near"}]}
     with pytest.raises(ApiError, match=r"spec\.selector\.matchExpressions\[0\]\.operator"):
-        cluster.apply(budget(selector=near))
+        kept.apply(budget(selector=near))

@@ -5,10 +5,10 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from podwire.api import kinds
+from podwire.sim.settings import ClusterSettings
+from podwire.sim.virtual import VirtualCluster
 from tests.stories.test_connectivity import ARTICLE
 from tests.stories.test_proxy_modes import tool
-
-pytestmark = pytest.mark.podwire(ip_family="dual", nodes=2)
 
 SERVICE = """
 apiVersion: v1
@@ -22,12 +22,17 @@ spec:
 """
 
 
-@pytest.fixture
-def both(cluster):
-    """Backend and frontend of the article, and a Service of both families."""
-    cluster.apply(ARTICLE / "backend.yaml", ARTICLE / "frontend.yaml", SERVICE)
-    assert cluster.converge()
-    return cluster
+@pytest.fixture(scope="module")
+def both():
+    """Backend and frontend of the article, and a Service of both families; who breaks something
+    mends it.
+    """
+    settings = ClusterSettings(time_profile="fast", ip_family="dual", nodes=2)
+    with VirtualCluster(settings) as cluster:
+        cluster.boot()
+        cluster.apply(ARTICLE / "backend.yaml", ARTICLE / "frontend.yaml", SERVICE)
+        assert cluster.converge()
+        yield cluster
 
 
 def frontend(cluster):

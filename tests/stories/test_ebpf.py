@@ -3,6 +3,8 @@
 import pytest
 
 from podwire.api import kinds
+from podwire.sim.settings import ClusterSettings
+from podwire.sim.virtual import VirtualCluster
 from tests.stories.test_explanations import ARTICLE, SERVICES, because
 from tests.stories.test_node_commands import ask
 from tests.stories.test_proxy_modes import switch
@@ -19,12 +21,19 @@ spec:
 pytestmark = pytest.mark.podwire(proxy_mode="ebpf")
 
 
-@pytest.fixture
-def article(cluster):
-    """The article's pair, and Services with mistakes."""
+def furnished(cluster):
+    """With the article's pair, and Services with mistakes."""
     cluster.apply(ARTICLE / "backend.yaml", ARTICLE / "frontend.yaml", SERVICES, NODE_PORT)
     assert cluster.converge()
     return cluster
+
+
+@pytest.fixture(scope="module")
+def article():
+    """A furnished cluster that is only asked."""
+    with VirtualCluster(ClusterSettings(time_profile="fast", proxy_mode="ebpf")) as cluster:
+        cluster.boot()
+        yield furnished(cluster)
 
 
 def steps_of(report):
@@ -101,19 +110,20 @@ def configure(cluster, text):
     assert cluster.converge()
 
 
-def test_a_backend_elsewhere_answers_the_client_itself(article):
+def test_a_backend_elsewhere_answers_the_client_itself(cluster):
     """DSR: the backend sees the client, and its node answers in the Service's name; TCP and UDP.
     In hybrid mode UDP is masqueraded as before.
     """
-    node = article.get(kinds.NODE, "node-1", "")
+    furnished(cluster)
+    node = cluster.get(kinds.NODE, "node-1", "")
     address = node.internal_ip
-    configure(article, "bpf-lb-mode: dsr")
-    report = article.trace("external", f"{address}:30099", draw=0.0)
+    configure(cluster, "bpf-lb-mode: dsr")
+    report = cluster.trace("external", f"{address}:30099", draw=0.0)
     fates = {(b.fate, b.destination) for b in report.branches}
     assert {fate for fate, _ in fates} == {"DELIVERED"}
     seen = set()
     for draw in (0.1, 0.5, 0.9):
-        report = article.trace("external", f"{address}:30099", draw=draw)
+        report = cluster.trace("external", f"{address}:30099", draw=draw)
         drawn = next(b for b in report.branches if b.drawn)
         seen.add(drawn.node)
         last = report.hops[-1].steps[-1]
@@ -128,24 +138,25 @@ def test_a_backend_elsewhere_answers_the_client_itself(article):
     assert len(seen) > 1
     fates = {}
     for size in (1442, 1443):
-        report = article.trace("external", f"{address}:30099", size_bytes=size)
+        report = cluster.trace("external", f"{address}:30099", size_bytes=size)
         fates[size] = {b.fate for b in report.branches}
     assert fates == {1442: {"DELIVERED"}, 1443: {"DELIVERED", "MTU_EXCEEDED"}}
-    configure(article, "bpf-lb-mode: hybrid, bpf-lb-algorithm: maglev")
-    report = article.trace("external", f"{address}:30099")
+    configure(cluster, "bpf-lb-mode: hybrid, bpf-lb-algorithm: maglev")
+    report = cluster.trace("external", f"{address}:30099")
     assert {branch.fate for branch in report.branches} == {"DELIVERED"}
-    dump = ask(article, "cilium-dbg", "bpf", "lb", "dump")[0]
+    dump = ask(cluster, "cilium-dbg", "bpf", "lb", "dump")[0]
     assert "MAGLEV: ID=" in dump
     assert "FLAGS=NodePort+dsr" in dump
 
 
-def test_only_the_nodes_own_sockets_are_translated_if_asked_so(article):
+def test_only_the_nodes_own_sockets_are_translated_if_asked_so(cluster):
     """bpf-lb-sock-hostns-only: a pod's packets are translated at its device, one by one."""
-    configure(article, 'bpf-lb-sock-hostns-only: "true"')
-    report = article.trace("deploy/frontend", "svc/backend")
+    furnished(cluster)
+    configure(cluster, 'bpf-lb-sock-hostns-only: "true"')
+    report = cluster.trace("deploy/frontend", "svc/backend")
     assert report.fate == "DELIVERED"
     assert "cil_from_container" in [s.object for s in steps_of(report)]
-    assert [s.object for s in steps_of(article.trace("node/node-1", "svc/backend"))] == [
+    assert [s.object for s in steps_of(cluster.trace("node/node-1", "svc/backend"))] == [
         "cil_sock4_connect"
     ]
 

@@ -41,12 +41,14 @@ spec:
 """
 
 
-@pytest.fixture
-def mistakes(cluster):
-    """One pod on node-1 behind Services with mistakes, and the article's pair."""
-    cluster.apply(ARTICLE / "backend.yaml", ARTICLE / "frontend.yaml", SERVICES)
-    assert cluster.converge()
-    return cluster
+@pytest.fixture(scope="module")
+def mistakes():
+    """One pod on node-1 behind Services with mistakes, and the article's pair; only asked."""
+    with VirtualCluster(ClusterSettings(time_profile="fast")) as cluster:
+        cluster.boot()
+        cluster.apply(ARTICLE / "backend.yaml", ARTICLE / "frontend.yaml", SERVICES)
+        assert cluster.converge()
+        yield cluster
 
 
 def because(report):

@@ -28,14 +28,20 @@ def run(path, seed, hash_seed, *options):
     return done.stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize("path", some(SCENARIOS, 3), ids=lambda p: p.stem)
+DRAWN = some(SCENARIOS, 2)
+
+
+@pytest.mark.parametrize("path", DRAWN, ids=lambda p: p.stem)
 def test_a_scenario_has_one_hash(path):
-    """PYTHONHASHSEED 0, 1 and random agree; another seed tells another story."""
+    """PYTHONHASHSEED 0, 1 and random agree; another seed (one of a run's is asked) tells another
+    story.
+    """
     hashes = {run(path, 7, hash_seed) for hash_seed in ("0", "1", "random")}
     assert len(hashes) == 1
     (told,) = hashes
     assert told.startswith("trace-hash: ")
-    assert run(path, 8, "0") != told
+    if path == DRAWN[0] or len(DRAWN) == len(SCENARIOS):
+        assert run(path, 8, "0") != told
 
 
 SEEDS = range(100 if os.environ.get("PODWIRE_SWEEP") else 2)
@@ -43,7 +49,7 @@ CASES = [(path, seed) for path in SCENARIOS for seed in SEEDS]
 
 
 @pytest.mark.parametrize(
-    ("path", "seed"), [pytest.param(p, s, id=f"{p.stem}-{s}") for p, s in some(CASES, 8)]
+    ("path", "seed"), [pytest.param(p, s, id=f"{p.stem}-{s}") for p, s in some(CASES, 6)]
 )
 def test_scenarios_pass_under_many_seeds(path, seed):
     """Whatever the interleaving, the symptoms and the recovery are as the file says."""

@@ -9,6 +9,8 @@ from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.dataplane import commands as c
 from podwire.explain.table import render
+from podwire.sim.settings import ClusterSettings
+from podwire.sim.virtual import VirtualCluster
 
 ARTICLE = Path(__file__).resolve().parents[2] / "examples/article"
 POD = """
@@ -42,12 +44,25 @@ spec:
 """
 
 
-@pytest.fixture
-def pair(cluster):
+def paired(cluster):
     """Pod a on node-1, pod b on node-2, and a Service with two ports before b."""
     cluster.apply(POD % ("a", "a", "node-1"), POD % ("b", "b", "node-2"), SERVICE)
     assert cluster.converge()
     return cluster
+
+
+@pytest.fixture
+def pair(cluster):
+    """A pair to break something of."""
+    return paired(cluster)
+
+
+@pytest.fixture(scope="module")
+def healthy():
+    """A pair that is only asked."""
+    with VirtualCluster(ClusterSettings(time_profile="fast")) as cluster:
+        cluster.boot()
+        yield paired(cluster)
 
 
 def run(cluster, node, *commands):
@@ -153,10 +168,10 @@ def test_what_is_not_modelled_is_unknown_and_names_the_rule(pair):
     assert "chain FORWARD of node-2: -A FORWARD -m geoip" in report.cause.summary
 
 
-def test_a_packet_that_is_too_large_is_sent_smaller_on_trial(pair):
+def test_a_packet_that_is_too_large_is_sent_smaller_on_trial(healthy):
     """flannel's pods have an MTU of 1450."""
-    assert pair.trace("pod/a", "pod/b:8080", size_bytes=1450).fate == "DELIVERED"
-    report = pair.trace("pod/a", "pod/b:8080", size_bytes=1451)
+    assert healthy.trace("pod/a", "pod/b:8080", size_bytes=1450).fate == "DELIVERED"
+    report = healthy.trace("pod/a", "pod/b:8080", size_bytes=1451)
     assert report.fate == "MTU_EXCEEDED"
     assert report.nearest.change == "send at most 1450 bytes"
     assert "--size 1451" in report.replay
@@ -199,24 +214,24 @@ def test_two_ends_that_both_deny_need_an_edit_each(pair):
     assert inward.startswith("add {from: [{podSelector: {matchLabels: {app: a}}}]")
 
 
-def test_a_name_that_belongs_to_another_namespace_is_suggested(pair):
+def test_a_name_that_belongs_to_another_namespace_is_suggested(healthy):
     """Looked up and walked to before it is printed."""
-    report = pair.trace("pod/a", "kube-dns:53", protocol="udp")
+    report = healthy.trace("pod/a", "kube-dns:53", protocol="udp")
     assert report.fate == "NAME_UNRESOLVED"
     assert report.nearest.change == "ask kube-dns.kube-system:53"
 
 
-def test_several_ports_must_be_told_apart(pair):
+def test_several_ports_must_be_told_apart(healthy):
     """The usage error lists what can be written instead."""
     with pytest.raises(ApiError, match=r"several TCP ports: svc/b:80 \(http\), svc/b:81 \(admin\)"):
-        pair.trace("pod/a", "svc/b")
+        healthy.trace("pod/a", "svc/b")
     with pytest.raises(ApiError, match=r"no UDP port \(it has 80/TCP, 81/TCP\)"):
-        pair.trace("pod/a", "svc/b", protocol="udp")
+        healthy.trace("pod/a", "svc/b", protocol="udp")
 
 
-def test_pods_reach_themselves_through_their_own_service(pair):
+def test_pods_reach_themselves_through_their_own_service(healthy):
     """Hairpin: masqueraded to the bridge's address."""
-    assert pair.trace("pod/b", "svc/b:80").fate == "DELIVERED"
+    assert healthy.trace("pod/b", "svc/b:80").fate == "DELIVERED"
 
 
 def test_a_kubelet_that_is_gone_takes_its_programs_along(pair):
@@ -230,9 +245,9 @@ def test_a_kubelet_that_is_gone_takes_its_programs_along(pair):
     assert why.endswith("which declares it: its program does not run, or listens elsewhere")
 
 
-def test_the_table_names_places_and_its_ascii_form_is_ascii(pair):
+def test_the_table_names_places_and_its_ascii_form_is_ascii(healthy):
     """Pod and node namespaces apart; 110 columns at most with short names."""
-    report = pair.trace("pod/a", "svc/b:80")
+    report = healthy.trace("pod/a", "svc/b:80")
     lines = render(report).splitlines()
     assert "node-1  pod default/a" in lines
     assert "node-2  pod default/b" in lines

@@ -7,6 +7,8 @@ import pytest
 from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.explain.table import render
+from podwire.sim.settings import ClusterSettings
+from podwire.sim.virtual import VirtualCluster
 
 pytestmark = pytest.mark.podwire(ingress="nginx", cni="calico")
 
@@ -32,6 +34,15 @@ def town(cluster, *more):
     return cluster
 
 
+@pytest.fixture(scope="module")
+def article():
+    """The article's Ingress with all that it leads to, on a cluster that is only asked."""
+    settings = ClusterSettings(time_profile="fast", ingress="nginx", cni="calico")
+    with VirtualCluster(settings) as cluster:
+        cluster.boot()
+        yield town(cluster, ARTICLE / "ingress.yaml", ARTICLE / "ingress-backends.yaml")
+
+
 def told(report):
     """Fate, cause, nearest change."""
     return report.fate, report.cause.summary, report.nearest and report.nearest.change
@@ -47,37 +58,35 @@ def l7(report):
     ]
 
 
-def test_the_articles_url_is_followed_from_outside_to_each_endpoint(cluster):
+def test_the_articles_url_is_followed_from_outside_to_each_endpoint(article):
     """Through the NodePort, the rule is named, both pods are branches, the answer comes back."""
-    town(cluster, ARTICLE / "ingress.yaml", ARTICLE / "ingress-backends.yaml")
-    report = cluster.trace("external", "ingress/app-ingress", url="https://app.example.com/api")
+    report = article.trace("external", "ingress/app-ingress", url="https://app.example.com/api")
     assert (report.fate, report.exit_code) == ("DELIVERED", 0)
     rule = "rule app.example.com /api (Prefix)"
     assert l7(report) == [
         ("tls", "terminate", "fake certificate"),
         ("l7", "proxy", f"ingress default/app-ingress {rule} → service api-service:80"),
     ]
-    pods = {p.status.pod_ip for p in cluster.pods("default") if p.metadata.labels["app"] == "api"}
+    pods = {p.status.pod_ip for p in article.pods("default") if p.metadata.labels["app"] == "api"}
     assert {b.destination for b in report.branches} == {f"{ip}:8443" for ip in pods}
     assert [b.probability for b in report.branches] == [0.5, 0.5]
     assert report.reply_hops[-1].node == "gateway"
-    (controller,) = cluster.pods("ingress-nginx")
+    (controller,) = article.pods("ingress-nginx")
     assert f"pod {controller.key}" in report.places.values()
     text = render(report, ascii_only=True)
     assert f"{controller.spec.node_name}  pod {controller.key}" in text
     assert "-> service api-service:80" in text
 
 
-def test_every_endpoint_can_be_drawn_and_drawn_again(cluster):
+def test_every_endpoint_can_be_drawn_and_drawn_again(article):
     """--draw reaches each branch; the replay line gives the same walk."""
-    town(cluster, ARTICLE / "ingress.yaml", ARTICLE / "ingress-backends.yaml")
     url = "https://app.example.com/"
     ends = {}
     for draw in (0.2, 0.8):
-        report = cluster.trace("external", "ingress/app-ingress", url=url, draw=draw)
+        report = article.trace("external", "ingress/app-ingress", url=url, draw=draw)
         (drawn,) = [b.destination for b in report.branches if b.drawn]
         ends[drawn] = report
-        again = cluster.trace(
+        again = article.trace(
             "external", "ingress/app-ingress", url=url, draw=draw,
             source_port=report.flow.src_port,
         )  # fmt: skip
@@ -87,17 +96,15 @@ def test_every_endpoint_can_be_drawn_and_drawn_again(cluster):
     assert f"--url {url} --sport" in report.replay
 
 
-def test_without_url_the_first_rule_is_asked(cluster):
+def test_without_url_the_first_rule_is_asked(article):
     """By https when the Ingress has TLS."""
-    town(cluster, ARTICLE / "ingress.yaml", ARTICLE / "ingress-backends.yaml")
-    report = cluster.trace("deploy/frontend", "ingress/app-ingress")
+    report = article.trace("deploy/frontend", "ingress/app-ingress")
     assert (report.fate, report.url) == ("DELIVERED", "https://app.example.com/api")
 
 
-def test_a_redirect_is_told_with_where_it_leads(cluster):
+def test_a_redirect_is_told_with_where_it_leads(article):
     """308 is no arrival; the https URL is tried and arrives."""
-    town(cluster, ARTICLE / "ingress.yaml", ARTICLE / "ingress-backends.yaml")
-    report = cluster.trace("external", "ingress/app-ingress", url="http://app.example.com/api")
+    report = article.trace("external", "ingress/app-ingress", url="http://app.example.com/api")
     where = "https://app.example.com/api"
     why = f"the controller answers 308 to {where}: ssl-redirect, and the host has TLS"
     assert told(report) == ("L7_DENIED", why, f"ask {where}")
@@ -214,31 +221,27 @@ def test_the_controllers_service_is_traced_as_any_service(cluster):
     assert inside.fate == "DELIVERED"
 
 
-def test_a_trace_through_an_ingress_leaves_no_mark(cluster):
+def test_a_trace_through_an_ingress_leaves_no_mark(article):
     """Kernels' state hashes are as before, whatever was tried."""
-    town(cluster, ARTICLE / "ingress.yaml")
-    hosts = cluster.cluster.fabric.hosts.values()
+    hosts = article.cluster.fabric.hosts.values()
     before = [host.kernel.state_hash() for host in hosts]
-    cluster.trace("external", "ingress/app-ingress", url="http://app.example.com/api")
+    article.trace("external", "ingress/app-ingress", url="http://app.example.com/api")
     assert [host.kernel.state_hash() for host in hosts] == before
 
 
-@pytest.mark.parametrize(
-    ("source", "destination", "options", "message"),
-    [
+def test_what_cannot_be_asked_says_what_can(cluster):
+    """400 and 404 with words."""
+    cluster.apply(INGRESS % ("i", "nginx", "a.example", "frontend"))
+    for source, destination, options, message in (
         ("external", "ingress/nosuch", {}, 'ingresses.networking.k8s.io "nosuch" not found'),
         ("external", "ingress/i:80", {}, "an Ingress has no ports; give --url"),
         ("ingress/i", "svc/frontend", {}, "an Ingress sends nothing"),
         ("external", "svc/frontend", {"url": "http://x"}, "a url is asked of ingress/NAME only"),
         ("external", "ingress/i", {"url": "ftp://x"}, "use http://HOST/PATH"),
         ("external", "ingress/i", {"protocol": "udp"}, "asked by tcp"),
-    ],
-)
-def test_what_cannot_be_asked_says_what_can(cluster, source, destination, options, message):
-    """400 and 404 with words."""
-    cluster.apply(INGRESS % ("i", "nginx", "a.example", "frontend"))
-    with pytest.raises(ApiError, match=message):
-        cluster.trace(source, destination, **options)
+    ):
+        with pytest.raises(ApiError, match=message):
+            cluster.trace(source, destination, **options)
 
 
 @pytest.mark.podwire(ingress="none")

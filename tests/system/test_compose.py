@@ -15,6 +15,7 @@ import dns.message
 import dns.query
 import pytest
 
+from tests.clients import outside
 from tests.conftest import SWEEP
 from tests.system.compose import BIN, OWNER, ROOMS, ROOT, WAYS, Project, why_not
 from tests.waiting import until
@@ -166,6 +167,17 @@ def test_curl_comes_in_by_the_ingress_and_by_a_node_port(toured):
     assert toured.run("curl", "-s", "-m", "10", f"http://{address}/hostname").stdout.startswith(
         "backend-"
     )
+
+
+def test_a_process_of_this_machine_is_attached_to_a_service(toured):
+    """Containers know the machine under them by a name."""
+    curl = ("exec", "deploy/frontend", "--", "curl", "-sS", "-m", "5", "http://outside/")
+    toured.kubectl("create", "service", "clusterip", "outside", "--tcp=80:80")
+    with outside.server("0.0.0.0") as port:
+        toured.podwire("attach", "--detach", "svc/outside", f"host.docker.internal:{port}")
+        until("reached", lambda: toured.kubectl(*curl) == outside.TEXT)
+    toured.podwire("detach", "svc/outside")
+    toured.kubectl("delete", "service", "outside")
 
 
 @pytest.mark.parametrize("ask", [dns.query.udp, dns.query.tcp])

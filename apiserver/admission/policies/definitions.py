@@ -108,14 +108,14 @@ class Policy:
         )
         self.checks = [self._check(one) for one in spec.get("validations") or ()]
         self.annotations = [
-            (one["key"], self._expression(one["valueExpression"], STRING, NULL))
+            (one["key"], self._expression(one["valueExpression"], STRING, NULL, asks=True))
             for one in spec.get("auditAnnotations") or ()
         ]
         self.mutations = [self._mutation(one) for one in spec.get("mutations") or ()]
         self.bindings: list[Binding] = []
 
     def _expression(self, text: str, *returns: Type, asks: bool = False) -> Expression:
-        """Messages and annotations may not ask the authorizer."""
+        """Messages may not ask the authorizer."""
         return self.compiler.compile(text, *returns, authorizer=asks)
 
     def _check(self, spec: JSON) -> Check:
@@ -192,14 +192,16 @@ class Policies:
 
 
 _GROUP = "admissionregistration.k8s.io/v1"
+VALIDATING, MUTATING, VALIDATING_BINDING, MUTATING_BINDING = (
+    kinds.named(_GROUP, f"{name}AdmissionPolicy{part}")
+    for part in ("", "Binding")
+    for name in ("Validating", "Mutating")
+)
 
 
 class AdmissionPolicies:
     """The policies of one server."""
 
     def __init__(self) -> None:
-        names = ("ValidatingAdmissionPolicy", "MutatingAdmissionPolicy")
-        self.validating, self.mutating = (
-            Policies(kinds.named(_GROUP, name), kinds.named(_GROUP, f"{name}Binding"))
-            for name in names
-        )
+        self.validating = Policies(VALIDATING, VALIDATING_BINDING)
+        self.mutating = Policies(MUTATING, MUTATING_BINDING)

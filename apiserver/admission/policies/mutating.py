@@ -18,6 +18,7 @@ from podwire.api.status import ApiError, Cause
 from podwire.api.view import JSON
 from podwire.apiserver import calls
 from podwire.apiserver.admission.chain import Plugin
+from podwire.apiserver.admission.policies import definitions
 from podwire.apiserver.admission.policies.definitions import Binding, Policy, concerned
 from podwire.apiserver.admission.policies.inputs import inputs
 from podwire.apiserver.admission.policies.params import ParamsError, collect
@@ -40,30 +41,37 @@ def mutate(review: Review) -> None:
     memory: Round = review.memory.setdefault(NAME, Round())
     if review.reinvoking and memory.output != msgspec.json.encode(review.obj):
         memory.require_all()
-    errors: list[str] = []
+    missing: list[str] = []
+    failed: list[str] = []
     question = Question(review)
     for policy, kind, binding in concerned(active, review):
-        wrong = _bound(question, kind, policy, binding, memory)
+        start = f"policy '{policy.name}' with binding '{binding.name}' denied request"
+        try:
+            wrong = _bound(question, kind, policy, binding, memory)
+        except ParamsError as why:
+            if not policy.ignores_failures:
+                missing.append(f"{start}: failed to configure binding: {why}")
+            continue
         if not policy.ignores_failures:
-            start = f"policy '{policy.name}' with binding '{binding.name}' denied request"
-            errors += [f"{start}: {one}" for one in wrong]
+            failed += [f"{start}: {one}" for one in wrong]
     if review.reinvoke or memory.reinvocable:
         memory.output = msgspec.json.encode(review.obj)
-    if errors:
+    if errors := missing + failed:
         error = calls.forbidden(review.kind, review.name, "")
         causes = tuple(Cause("", one) for one in errors)
-        raise ApiError("Invalid", errors[0], 403, error.details, causes)
+        reason = "Forbidden" if missing else "Invalid"
+        raise ApiError(reason, errors[0], 403, error.details, causes)
 
 
 def _bound(
     question: Question, kind: Kind[Any], policy: Policy, binding: Binding, memory: Round
 ) -> list[str]:
-    """Apply a policy for each of a binding's params; what went wrong is the answer."""
+    """Apply a policy for each of a binding's params; what went wrong is the answer.
+
+    Raises ParamsError.
+    """
     review = question.review
-    try:
-        params = collect(review, policy, binding)
-    except ParamsError as wrong:
-        return [f"failed to configure binding: {wrong}"]
+    params = collect(review, policy, binding)
     failed: list[str] = []
     for number, param in enumerate(params):
         matched, error = policy.conditions.match(inputs(question, kind, param, conditions=True))
@@ -140,6 +148,7 @@ def _merged(kind: Kind[Any], shown: JSON, value: Any) -> JSON:
 PLUGIN = Plugin(
     NAME,
     admit=mutate,
-    operations=("CREATE", "UPDATE", "DELETE", "CONNECT"),
+    operations=("CREATE", "UPDATE", "CONNECT"),
     subresources=None,
+    moot_without=definitions.MUTATING_BINDING,
 )

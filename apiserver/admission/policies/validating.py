@@ -16,6 +16,7 @@ from podwire.api.status import ApiError, Cause
 from podwire.api.view import JSON
 from podwire.apiserver import calls
 from podwire.apiserver.admission.chain import Plugin
+from podwire.apiserver.admission.policies import definitions
 from podwire.apiserver.admission.policies.definitions import Binding, Check, Policy, concerned
 from podwire.apiserver.admission.policies.inputs import inputs
 from podwire.apiserver.admission.policies.params import ParamsError, collect
@@ -177,4 +178,5 @@ PLUGIN = Plugin(
     validate=validate,
     operations=("CREATE", "UPDATE", "DELETE", "CONNECT"),
     subresources=None,
+    moot_without=definitions.VALIDATING_BINDING,
 )

@@ -262,10 +262,12 @@ MUTATE = Plugin(
     admit=_mutate,
     operations=_EVERY,
     subresources=None,
+    moot_without=MUTATING,
 )
 VALIDATE = Plugin(
     "ValidatingAdmissionWebhook",
     validate=_validate,
     operations=_EVERY,
     subresources=None,
+    moot_without=VALIDATING,
 )

@@ -6,7 +6,6 @@ Source: apiserver pkg/admission/plugin/webhook/request, k8s.io/api/admission/v1.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from podwire.api import codec, conversion, defaults, kinds
 from podwire.api.kinds import Kind
 from podwire.api.managed.managers import plain
 from podwire.api.patch import json_patch
+from podwire.api.structure import describe
 from podwire.api.view import JSON
 from podwire.api.views import Object
 from podwire.apiserver.admission.review import Review
@@ -188,13 +188,14 @@ def _options(review: Review) -> JSON | None:
 def read(body: bytes, version: str, uid: str, *, mutating: bool) -> Answer:
     """What a hook answered. Raises ReviewError."""
     try:
-        found = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+        found = codec.load_json(body)
+    except codec.JsonError as error:
         why = f"couldn't get version/kind; json parse error: {error}"
         raise ReviewError(why) from None
     if not isinstance(found, dict) or not isinstance(found.get("response"), dict):
         raise ReviewError("webhook response was absent")
     response: JSON = found["response"]
+    _check_shape(response)
     if version == "v1":
         _check_identity(found, response, uid)
     raw, kind = response.get("patch"), response.get("patchType")
@@ -214,6 +215,22 @@ def read(body: bytes, version: str, uid: str, *, mutating: bool) -> Answer:
     )  # fmt: skip
 
 
+_SHAPES = {
+    "uid": (str, "types.UID"), "allowed": (bool, "bool"), "status": (dict, "v1.Status"),
+    "patch": (str, "[]uint8"), "patchType": (str, "v1.PatchType"),
+    "auditAnnotations": (dict, "map[string]string"), "warnings": (list, "[]string"),
+}  # fmt: skip
+"""The fields of an AdmissionResponse: how Python sees them in JSON, and Go's types of them."""
+
+
+def _check_shape(response: JSON) -> None:
+    for name, (shape, go_type) in _SHAPES.items():
+        value = response.get(name)
+        if value is not None and not isinstance(value, shape):
+            what = f"Go struct field AdmissionResponse.response.{name} of type {go_type}"
+            raise ReviewError(f"json: cannot unmarshal {describe(value)} into {what}")
+
+
 def _check_identity(found: JSON, response: JSON, uid: str) -> None:
     said = response.get("uid") or ""
     if said != uid:
@@ -230,8 +247,8 @@ def _operations(raw: Any, kind: Any, version: str) -> list[JSON]:
     if version == "v1" and kind != "JSONPatch":
         raise ReviewError(f'unsupported patch type "{kind}"')
     try:
-        found = msgspec.json.decode(base64.b64decode(raw, validate=True))
-    except (binascii.Error, TypeError, msgspec.DecodeError) as error:
+        found = codec.load_json(base64.b64decode(raw, validate=True))
+    except ValueError as error:  # of base64, or of what is in it
         raise ReviewError(f"received undecodable patch in webhook response: {error}") from None
     if not isinstance(found, list):
         raise ReviewError("received undecodable patch in webhook response: it is no list")

@@ -178,14 +178,18 @@ class Compiler:
         authorizer: bool = True,
         patches: bool = False,
         variables: Sequence[tuple[str, str]] = (),
+        object_type: Type = DYN,
+        params_type: Type = DYN,
     ) -> None:
+        """``object_type`` and ``params_type``: what is known of the objects (``complaint``)."""
         self._declared: dict[str, Type] = {
-            "object": DYN, "oldObject": DYN, "namespaceObject": _NAMESPACE, "request": _REQUEST,
+            "object": object_type, "oldObject": object_type, "namespaceObject": _NAMESPACE,
+            "request": _REQUEST,
         }  # fmt: skip
         self._authorizer = authorizer
         self._patches = patches
         if params:
-            self._declared["params"] = DYN
+            self._declared["params"] = params_type
         self._fields: dict[str, Field] = {}
         self.variables: dict[str, Expression] = {}
         for name, text in variables:
@@ -201,11 +205,26 @@ class Compiler:
         may_ask = self._authorizer if authorizer is None else authorizer
         return self._compile(text, returns, authorizer=may_ask)[0]
 
+    def complaint(self, text: str) -> str:
+        """What is wrong with an expression, '' for nothing; it may give any type.
+
+        Of the authorizer no shortcut is known here, as upstream's type checker knows none.
+        """
+        declared = self._seen()
+        declared["authorizer"] = AUTHORIZER
+        try:
+            Environment(declared, {}, self._patches, _PLACES).check(text)
+        except CompileError as wrong:
+            return str(wrong)
+        return ""
+
+    def _seen(self) -> dict[str, Type]:
+        return {**self._declared, "variables": struct("kubernetes.variables", dict(self._fields))}
+
     def _compile(
         self, text: str, returns: tuple[Type, ...], *, authorizer: bool
     ) -> tuple[Expression, Type]:
-        declared = dict(self._declared)
-        declared["variables"] = struct("kubernetes.variables", dict(self._fields))
+        declared = self._seen()
         if authorizer:
             declared["authorizer"] = AUTHORIZER
             declared["authorizer.requestResource"] = RESOURCE

@@ -107,7 +107,9 @@ def general(compiler: Compiler, node: Call) -> Made:
         charge = overload.charge
         if _certain(nodes, overload):
             if isinstance(charge, int):
-                return _direct(overload.work, runs), static + charge
+                pairs = zip(runs, nodes, strict=True)
+                fixed = {run: node.value for run, node in pairs if isinstance(node, Literal)}
+                return _direct(overload.work, runs, fixed), static + charge
             return _charging(overload.work, runs, charge), static
     operator = node.function.startswith(("_", "@", "!", "-"))
     several = len(node.overloads) > 1
@@ -130,12 +132,15 @@ def general(compiler: Compiler, node: Call) -> Made:
     return work, static
 
 
-def _direct(work: Callable[..., Any], runs: list[Any]) -> Any:
+def _direct(work: Callable[..., Any], runs: list[Any], fixed: dict[Any, Any]) -> Any:
     match runs:
         case []:
             return lambda _: work()
         case [one]:
             return lambda frame: work(one(frame))
+        case [one, other] if other in fixed:
+            value = fixed[other]
+            return lambda frame: work(one(frame), value)
         case [one, other]:
             return lambda frame: work(one(frame), other(frame))
     return lambda frame: work(*[run(frame) for run in runs])
@@ -288,6 +293,15 @@ def _in(compiler: Compiler, node: Call) -> Made | None:
     return (lambda frame: any(equal(item, run(frame)) for item in items)), static
 
 
+def _size(compiler: Compiler, node: Call) -> Made | None:
+    """A list or a map that is only counted is left as JSON."""
+    counted = node.args[0] if node.target is None else node.target
+    if counted.type.kind not in {"list", "map"} or not syntax.is_attribute(counted):
+        return None
+    run, static = compiler.raw(counted)
+    return (lambda frame: len(run(frame))), static + 1
+
+
 def _matches(compiler: Compiler, node: Call) -> Made | None:
     """``text.matches(pattern)`` with a pattern that is known."""
     args = [node.target, *node.args] if node.target is not None else node.args
@@ -347,5 +361,6 @@ SPECIAL: dict[str, Special] = {
     "matches": _matches,
     "or": _or,
     "orValue": _or,
+    "size": _size,
 }
 """What is compiled by hand; None of it leaves a call to ``general``."""

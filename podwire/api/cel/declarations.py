@@ -26,13 +26,15 @@ MAX_REQUEST_BYTES = 3 * 1024 * 1024
 """The largest request that costs are estimated for."""
 
 _MAX_TEXT = MAX_REQUEST_BYTES - 2
-_RESERVED = frozenset(
+RESERVED = frozenset(
     (
         "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for",
         "function", "if", "import", "let", "loop", "package", "namespace", "return", "var",
         "void", "while",
     )
 )  # fmt: skip
+"""Words that are no names."""
+
 _PLAIN = re.compile(r"[A-Za-z_](?:_?[A-Za-z0-9])*_?")
 _ALLOWED = re.compile(r"[A-Za-z_./-][A-Za-z0-9_./-]*")
 _SPECIAL = re.compile(r"__|[-./]")
@@ -42,7 +44,7 @@ _MAX_NAME = 253
 
 def escape(name: str) -> str | None:
     """A property's name as an identifier (``a-b`` -> ``a__dash__b``); None when there is none."""
-    if name in _RESERVED:
+    if name in RESERVED:
         return f"__{name}__"
     if _PLAIN.fullmatch(name):
         return name
@@ -163,7 +165,7 @@ def field_of(one: Type, name: str) -> Field | None:
     """A declared field by its name in an expression; keywords need not be escaped there."""
     fields: Mapping[str, Field] = {} if one.fields is None else one.fields
     found = fields.get(name)
-    return fields.get(f"__{name}__") if found is None and name in _RESERVED else found
+    return fields.get(f"__{name}__") if found is None and name in RESERVED else found
 
 
 def _string(schema: Mapping[str, Any]) -> Type:

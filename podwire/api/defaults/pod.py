@@ -25,7 +25,11 @@ def default_pod(obj: JSON) -> None:
         if spec.get("hostNetwork"):
             for port in container.get("ports") or ():
                 port["hostPort"] = port.get("hostPort") or port["containerPort"]
-    status = obj["status"]
+    default_pod_status(obj["status"])
+
+
+def default_pod_status(status: JSON) -> None:
+    """What a kubelet reports of a pod."""
     if status.get("podIP") and not status.get("podIPs"):
         status["podIPs"] = [{"ip": status["podIP"]}]
     if status.get("hostIP") and not status.get("hostIPs"):

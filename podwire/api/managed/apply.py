@@ -215,11 +215,13 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 def check_schema(step: Step, config: JSON, word: str = "patch") -> None:
     """Refuse a configuration (``word`` "live": an object) that does not fit its type.
 
-    Raises ApiError 500, as upstream does.
+    Raises ApiError 500, as upstream does; of a Secret it does not show what was given.
     """
     wrong = complaints(step, config)
     if not wrong:
         return
+    if (config.get("apiVersion"), config.get("kind")) == ("v1", "Secret"):
+        wrong = [why.partition(", got ")[0] for why in wrong]
     metadata = config.get("metadata") if isinstance(config.get("metadata"), dict) else {}
     group, _, version = str(config.get("apiVersion", "")).rpartition("/")
     where = (

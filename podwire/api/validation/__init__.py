@@ -28,6 +28,7 @@ from podwire.api.validation import (
     meta,
     network,
     pod,
+    policies,
     quota,
     rbac,
     service,
@@ -78,6 +79,8 @@ def validate_metadata(kind: Kind[Any], new: JSON, old: JSON | None = None) -> li
 
 
 def _metadata(errors: Errors, kind: Kind[Any], new: JSON, old: JSON | None) -> None:
+    if old is not None and new["metadata"] == old["metadata"]:
+        return  # it was right when it was stored
     meta.metadata(errors, kind, new["metadata"], old is not None)
     if old is not None:
         meta.metadata_update(errors, new["metadata"], old["metadata"])
@@ -137,10 +140,10 @@ _BY_TYPE: dict[str, Check] = {
     "storage.k8s.io/v1/CSIStorageCapacity": storage.check_storage_capacity,
     f"{_ADMISSION}/ValidatingWebhookConfiguration": extension.check_validating_webhooks,
     f"{_ADMISSION}/MutatingWebhookConfiguration": extension.check_mutating_webhooks,
-    f"{_ADMISSION}/ValidatingAdmissionPolicy": extension.check_admission_policy,
-    f"{_ADMISSION}/ValidatingAdmissionPolicyBinding": extension.check_policy_binding,
-    f"{_ADMISSION}/MutatingAdmissionPolicy": extension.check_admission_policy,
-    f"{_ADMISSION}/MutatingAdmissionPolicyBinding": extension.check_policy_binding,
+    f"{_ADMISSION}/ValidatingAdmissionPolicy": policies.check_admission_policy,
+    f"{_ADMISSION}/ValidatingAdmissionPolicyBinding": policies.check_policy_binding,
+    f"{_ADMISSION}/MutatingAdmissionPolicy": policies.check_admission_policy,
+    f"{_ADMISSION}/MutatingAdmissionPolicyBinding": policies.check_policy_binding,
     "apiextensions.k8s.io/v1/CustomResourceDefinition": definitions.check,
     "apiregistration.k8s.io/v1/APIService": extension.check_api_service,
     f"{_FLOWCONTROL}/FlowSchema": flowcontrol.check_flow_schema,

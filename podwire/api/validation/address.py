@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Container
+from functools import lru_cache
 
 from podwire.api.validation.field import Errors
 
@@ -84,12 +85,18 @@ def check_usable_ip(
 
     Of a family if ``version`` is 4 or 6.
     """
+    if usable_as(text) in _FAMILIES[version]:
+        return
     found = check_ip(errors, path, text, old=old)
     if found is None:
         return
     if version and found.version != version:
         errors.invalid(path, text, f"must be an IPv{version} address")
         return
+    _check_range(errors, path, text, found)
+
+
+def _check_range(errors: Errors, path: str, text: str, found: Address) -> None:
     if found.is_unspecified:
         errors.invalid(path, text, f"may not be unspecified ({text})")
     if found.is_loopback:
@@ -100,6 +107,22 @@ def check_usable_ip(
     if found in _MULTICAST_4 or found in _MULTICAST_6:
         detail = "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"
         errors.invalid(path, text, detail)
+
+
+_FAMILIES = {0: (4, 6), 4: (4,), 6: (6,)}
+
+
+@lru_cache(maxsize=16384)
+def usable_as(text: str) -> int:
+    """4 or 6 for an address of that family with which nothing is wrong, else 0; remembered, since
+    the endpoints of a Service are written whenever one of them changes.
+    """
+    errors = Errors()
+    found = check_ip(errors, "", text)
+    if found is None or errors.causes:
+        return 0
+    _check_range(errors, "", text, found)
+    return 0 if errors.causes else found.version
 
 
 _MULTICAST_4 = ipaddress.ip_network("224.0.0.0/24")

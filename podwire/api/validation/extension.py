@@ -1,4 +1,4 @@
-"""Validation of webhook configurations, admission policies and APIServices: the form of things.
+"""Validation of webhook configurations and APIServices: the form of things.
 
 Expressions (CEL) are not compiled here. Source: kubernetes
 pkg/apis/admissionregistration/validation and kube-aggregator pkg/apis/apiregistration/validation.
@@ -11,16 +11,14 @@ from urllib.parse import urlsplit
 from podwire.api import names
 from podwire.api.validation import meta
 from podwire.api.validation.field import Errors
-from podwire.api.validation.policies import check_expressions
 from podwire.api.view import JSON
 
 _OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 _SCOPES = ("*", "Cluster", "Namespaced")
-_FAILURE = ("Fail", "Ignore")
-_MATCH = ("Equivalent", "Exact")
-_REINVOCATION = ("IfNeeded", "Never")
+FAILURE = ("Fail", "Ignore")
+MATCH = ("Equivalent", "Exact")
+REINVOCATION = ("IfNeeded", "Never")
 _SIDE_EFFECTS = ("None", "NoneOnDryRun")
-_ACTIONS = ("Audit", "Deny", "Warn")
 _REVIEW_VERSIONS = ("v1", "v1beta1")
 
 
@@ -36,7 +34,7 @@ def check_mutating_webhooks(errors: Errors, new: JSON, _old: JSON | None) -> Non
     for i, hook in enumerate(hooks):
         if "reinvocationPolicy" in hook:
             where = f"webhooks[{i}].reinvocationPolicy"
-            errors.one_of(where, hook["reinvocationPolicy"], _REINVOCATION)
+            errors.one_of(where, hook["reinvocationPolicy"], REINVOCATION)
 
 
 def _webhooks(errors: Errors, hooks: list[JSON]) -> None:
@@ -45,9 +43,9 @@ def _webhooks(errors: Errors, hooks: list[JSON]) -> None:
         path, name = f"webhooks[{i}]", hook.get("name", "")
         _qualified(errors, f"{path}.name", name)
         for j, rule in enumerate(hook.get("rules") or ()):
-            _rule(errors, f"{path}.rules[{j}]", rule)
+            check_rule(errors, f"{path}.rules[{j}]", rule)
         for field, supported in (
-            ("failurePolicy", _FAILURE), ("matchPolicy", _MATCH), ("sideEffects", _SIDE_EFFECTS),
+            ("failurePolicy", FAILURE), ("matchPolicy", MATCH), ("sideEffects", _SIDE_EFFECTS),
         ):  # fmt: skip
             value = hook.get(field)
             if value is not None:
@@ -62,7 +60,7 @@ def _webhooks(errors: Errors, hooks: list[JSON]) -> None:
         for field in ("namespaceSelector", "objectSelector"):
             meta.label_selector(errors, f"{path}.{field}", hook.get(field))
         client_config(errors, f"{path}.clientConfig", hook["clientConfig"])
-        _conditions(errors, f"{path}.matchConditions", hook.get("matchConditions") or [])
+        check_conditions(errors, f"{path}.matchConditions", hook.get("matchConditions") or [])
         _review_versions(errors, path, hook.get("admissionReviewVersions") or [])
         if name and name in seen:
             errors.duplicate(f"{path}.name", name)
@@ -139,7 +137,8 @@ def _url(errors: Errors, path: str, url: str) -> None:
         errors.invalid(path, parts.query, "query parameters are not permitted in the URL")
 
 
-def _rule(errors: Errors, path: str, rule: JSON) -> None:
+def check_rule(errors: Errors, path: str, rule: JSON) -> None:
+    """Which operations on which resources something is about."""
     for field in ("operations", "apiGroups", "apiVersions", "resources"):
         values = rule.get(field) or []
         if not values:
@@ -191,7 +190,8 @@ def _resources(errors: Errors, path: str, values: list[str]) -> None:
         errors.invalid(path, values, detail)
 
 
-def _conditions(errors: Errors, path: str, conditions: list[JSON]) -> None:
+def check_conditions(errors: Errors, path: str, conditions: list[JSON]) -> None:
+    """The form of matchConditions."""
     if len(conditions) > 64:
         errors.too_many(path, len(conditions), 64)
     seen: dict[str, None] = {}
@@ -206,91 +206,6 @@ def _conditions(errors: Errors, path: str, conditions: list[JSON]) -> None:
         else:
             errors.complaints(f"{path}[{i}].name", name, names.label_key(name))
         seen[name] = None
-
-
-def check_admission_policy(errors: Errors, new: JSON, old: JSON | None) -> None:
-    """A Validating- or MutatingAdmissionPolicy."""
-    spec = new["spec"]
-    check_expressions(errors, new, old)
-    if not spec.get("failurePolicy"):
-        errors.required("spec.failurePolicy")
-    else:
-        errors.one_of("spec.failurePolicy", spec["failurePolicy"], _FAILURE)
-    kind = spec.get("paramKind")
-    if kind is not None:
-        if not kind.get("apiVersion"):
-            errors.required("spec.paramKind.apiVersion")
-        if not kind.get("kind"):
-            errors.required("spec.paramKind.kind")
-    match = spec.get("matchConstraints")
-    if match is None:
-        errors.required("spec.matchConstraints")
-    else:
-        _match(errors, "spec.matchConstraints", match)
-        if not match.get("resourceRules"):
-            errors.required("spec.matchConstraints.resourceRules")
-    _conditions(errors, "spec.matchConditions", spec.get("matchConditions") or [])
-    if new.get("kind") == "MutatingAdmissionPolicy":
-        if not spec.get("mutations"):
-            errors.required("spec.mutations", "mutations must contain at least one item")
-        errors.one_of("spec.reinvocationPolicy", spec.get("reinvocationPolicy"), _REINVOCATION)
-        return
-    if not spec.get("validations") and not spec.get("auditAnnotations"):
-        either = "must specify at least one of validations or auditAnnotations"
-        errors.required("spec.validations", f"validations or auditAnnotations {either}")
-    for i, check in enumerate(spec.get("validations") or ()):
-        if not check.get("expression", "").strip():
-            errors.required(f"spec.validations[{i}].expression", "expression is not specified")
-
-
-def _match(errors: Errors, path: str, match: JSON) -> None:
-    for field in ("namespaceSelector", "objectSelector"):
-        if field not in match:
-            errors.required(f"{path}.{field}")
-        meta.label_selector(errors, f"{path}.{field}", match.get(field))
-    for field in ("resourceRules", "excludeResourceRules"):
-        for i, rule in enumerate(match.get(field) or ()):
-            _rule(errors, f"{path}.{field}[{i}]", rule)
-    errors.one_of(f"{path}.matchPolicy", match.get("matchPolicy", ""), _MATCH)
-
-
-def check_policy_binding(errors: Errors, new: JSON, _old: JSON | None) -> None:
-    """A binding of an admission policy."""
-    spec = new["spec"]
-    name = spec.get("policyName", "")
-    if not name:
-        errors.required("spec.policyName")
-    else:
-        errors.complaints("spec.policyName", name, names.dns1123_subdomain(name))
-    reference = spec.get("paramRef")
-    if reference is not None:
-        if not reference.get("name") and reference.get("selector") is None:
-            errors.required("spec.paramRef", "one of name or selector must be specified")
-        action = reference.get("parameterNotFoundAction")
-        if not action:
-            errors.required("spec.paramRef.parameterNotFoundAction")
-        else:
-            errors.one_of("spec.paramRef.parameterNotFoundAction", action, ("Allow", "Deny"))
-    if "matchResources" in spec:
-        _match(errors, "spec.matchResources", spec["matchResources"])
-    if new.get("kind") == "MutatingAdmissionPolicyBinding":
-        return
-    actions = spec.get("validationActions") or []
-    if not actions:
-        errors.required("spec.validationActions", "at least one validation action is required")
-    seen: dict[str, None] = {}
-    for i, action in enumerate(actions):
-        errors.one_of(f"spec.validationActions[{i}]", action, _ACTIONS)
-        if action in seen:
-            errors.duplicate(f"spec.validationActions[{i}]", action)
-        seen[action] = None
-    if {"Deny", "Warn"} <= set(actions):
-        detail = "must not contain both Deny and Warn (repeating the same validation failure "
-        errors.invalid(
-            "spec.validationActions",
-            actions,
-            f"{detail}information in the API response and headers serves no purpose)",
-        )
 
 
 def check_api_service(errors: Errors, new: JSON, _old: JSON | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from podwire.api import names
 from podwire.api.validation import meta
-from podwire.api.validation.address import check_cidr, check_usable_ip
+from podwire.api.validation.address import check_cidr, check_usable_ip, usable_as
 from podwire.api.validation.containers import PROTOCOLS
 from podwire.api.validation.field import Errors
 from podwire.api.view import JSON
@@ -102,11 +102,29 @@ def check_endpoint_slice(errors: Errors, new: JSON, old: JSON | None) -> None:
     if len(endpoints) > _MAX_ENDPOINTS:
         errors.too_many("endpoints", len(endpoints), _MAX_ENDPOINTS)
         endpoints = []
+    family = {"IPv4": 4, "IPv6": 6}.get(kind, -1)
     for i, endpoint in enumerate(endpoints):
-        _endpoint(errors, f"endpoints[{i}]", endpoint, kind)
+        if not _plainly_good(endpoint, family):
+            _endpoint(errors, f"endpoints[{i}]", endpoint, kind)
     _slice_ports(errors, new.get("ports") or [])
     if old is not None:
         errors.immutable("addressType", kind, old.get("addressType"))
+
+
+def _plainly_good(endpoint: JSON, family: int) -> bool:
+    """Whether it is what nearly all endpoints are, and nothing is wrong with it: one address on a
+    node, no hints.
+    """
+    addresses = endpoint.get("addresses")
+    if not addresses or len(addresses) > 1 or usable_as(addresses[0]) != family:
+        return False
+    node = endpoint.get("nodeName")
+    if node is not None and names.dns1123_subdomain(node):
+        return False
+    return endpoint.keys().isdisjoint(_SELDOM)
+
+
+_SELDOM = ("deprecatedTopology", "hostname", "hints")
 
 
 def _endpoint(errors: Errors, path: str, endpoint: JSON, kind: str) -> None:

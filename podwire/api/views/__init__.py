@@ -19,7 +19,7 @@ from podwire.api.views.config import (
     Secret,
     ServiceAccount,
 )
-from podwire.api.views.extension import CustomResourceDefinition
+from podwire.api.views.extension import CustomResourceDefinition, ValidatingAdmissionPolicy
 from podwire.api.views.ingress import (
     Ingress,
     IngressClass,
@@ -258,6 +258,7 @@ __all__ = [
     "Taint",
     "Toleration",
     "TopologySpreadConstraint",
+    "ValidatingAdmissionPolicy",
     "Volume",
     "VolumeMount",
     "WeightedPodAffinityTerm",

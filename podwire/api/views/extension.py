@@ -1,4 +1,4 @@
-"""Views of CustomResourceDefinition: what clients need to speak of custom objects, no schemas."""
+"""Views of what extends the API. Of a CustomResourceDefinition no schemas: what clients need."""
 
 from __future__ import annotations
 
@@ -54,3 +54,16 @@ class CustomResourceDefinition(Object, frozen=True, kw_only=True):
     def is_true(self, condition: str) -> bool:
         """Whether a condition holds."""
         return any(c.type == condition and c.status == "True" for c in self.status.conditions)
+
+
+class PolicyStatus(View, frozen=True, kw_only=True):
+    """status of a ValidatingAdmissionPolicy."""
+
+    observed_generation: int = 0
+
+
+class ValidatingAdmissionPolicy(Object, frozen=True, kw_only=True):
+    """admissionregistration.k8s.io/v1 ValidatingAdmissionPolicy."""
+
+    spec: dict[str, Any] = {}
+    status: PolicyStatus = PolicyStatus()

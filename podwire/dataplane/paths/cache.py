@@ -9,7 +9,7 @@ from podwire.dataplane.packet import SYN, Frame, Packet, Vxlan, replace
 from podwire.dataplane.paths import fill
 from podwire.dataplane.paths.flows import Flow, flow_of
 from podwire.dataplane.paths.kinds import Holes, Node, Walk, graft, leaf_of
-from podwire.dataplane.paths.notes import Drawn, Notes, Noting
+from podwire.dataplane.paths.notes import Drawn, Notes, Noting, Traffic
 from podwire.dataplane.run import Run
 
 if TYPE_CHECKING:
@@ -26,11 +26,13 @@ PATIENCE = 8
 class PathCache:
     """Flows and kinds by what identifies them. Empty, every packet goes the plain road."""
 
-    __slots__ = ("flows", "kinds", "met", "vain")
+    __slots__ = ("flows", "kinds", "met", "owed", "vain")
 
     def __init__(self) -> None:
         self.flows: dict[Hashable, Flow] = {}
         self.kinds: dict[Hashable, Node] = {}
+        self.owed: list[Traffic] = []
+        """Paths whose devices have not counted yet what went them."""
         self.vain: dict[Hashable, int] = {}
         self.met: dict[Hashable, None] = {}
         """What came once. Most packets of a short connection never come twice as they are: their
@@ -38,7 +40,8 @@ class PathCache:
         """
 
     def forget(self) -> None:
-        """Forget everything."""
+        """Forget everything, once it is counted."""
+        self.settle()
         if self.flows:
             self.flows.clear()
         if self.kinds:
@@ -47,6 +50,12 @@ class PathCache:
             self.vain.clear()
         if self.met:
             self.met.clear()
+
+    def settle(self) -> None:
+        """Bring the counters of devices up to date."""
+        for traffic in self.owed:
+            traffic.settle()
+        self.owed.clear()
 
     # ------------------------------------------------------------ the two ways in
 
@@ -161,7 +170,7 @@ class PathCache:
     ) -> list[Emit]:
         """The plain road, noting down what mattered. What was drawn already is drawn again."""
         hopeless = kind_key if kind_key is not None else flow_key
-        notes = None if self.vain.get(hopeless, 0) >= PATIENCE else Notes(run.now_ns)
+        notes = None if self.vain.get(hopeless, 0) >= PATIENCE else Notes(run.now_ns, self.owed)
         recorder = run.recorder
         began = len(recorder.steps) if recorder is not None else 0
         chance = kernel.chance

@@ -8,7 +8,7 @@ from podwire.dataplane.conntrack import Conntrack, Entry, Tuple
 from podwire.dataplane.emit import Deliver, Emit, Recorder
 from podwire.dataplane.packet import Packet
 from podwire.dataplane.paths import fill
-from podwire.dataplane.paths.notes import Notes, Tally, Track, tallies
+from podwire.dataplane.paths.notes import Notes, Track, tallies
 
 if TYPE_CHECKING:
     from podwire.dataplane.netns import Netns
@@ -60,7 +60,7 @@ class Flow:
     ) -> None:
         self._until_ns = notes.until_ns
         self._known = [_Known(t, t.entry) for t in notes.tracks if t.entry is not None]
-        self._tallies: list[Tally] = tallies(notes.hits)
+        self._tallies = tallies(notes)
         self._emits = emits
         self._sockets = sockets
         self._steps = steps

@@ -104,8 +104,11 @@ class Leaf:
         self._made = made
         self._blanks = blanks
         self._steps = steps
-        self._tallies = tallies(notes.hits)
-        self.counted = sorted((id(hit[0]), *hit[1:]) for hit in notes.hits)
+        self._tallies = tallies(notes)
+        self.counted = (
+            sorted((id(hit[0]), *hit[1:]) for hit in notes.hits),
+            [(id(stats), sent, size_bytes) for stats, sent, size_bytes in notes.frames],
+        )
         self._first = holes
         self.proved = False
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from podwire.dataplane import conntrack_tables as states
 from podwire.dataplane.conntrack import UDP_STREAM_AFTER_NS, Entry, Found, Tuple, tuple_of
+from podwire.dataplane.link import Stats
 from podwire.dataplane.netfilter import matches as m
 from podwire.dataplane.netfilter.targets import Nat, Plain, SetMark
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 FOREVER_NS = 1 << 62
 Hit = tuple["Netfilter", str, str, int, int]
 """Whose counter rose: tables, table, chain, index of the rule (-1: the policy), bytes."""
+
+
+Counted = tuple[Stats, bool, int]
+"""A device's counters, whether it sent the frame (else: received), bytes."""
 
 
 class Track:
@@ -57,14 +62,20 @@ def standing(entry: Entry) -> tuple[object, ...]:
 class Notes:
     """The notes of one run. ``fit``: they can vouch for the next packet."""
 
-    __slots__ = ("_bases", "confirmed", "events", "fit", "hits", "now_ns", "until_ns", "watched")
+    __slots__ = (
+        "_bases", "confirmed", "events", "fit", "frames", "hits", "now_ns",
+        "owed", "until_ns", "watched",
+    )  # fmt: skip
 
-    def __init__(self, now_ns: int) -> None:
+    def __init__(self, now_ns: int, owed: list[Traffic]) -> None:
         self.now_ns = now_ns
+        self.owed = owed
+        """Where paths leave what devices have not counted yet."""
         self.fit = True
         self.until_ns = FOREVER_NS
         self.events: list[Track | Draw] = []
         self.hits: list[Hit] = []
+        self.frames: list[Counted] = []
         self.confirmed: list[Entry] = []
         self.watched: dict[int, Netfilter] = {}
         self._bases: list[tuple[Netfilter, str, str]] = []
@@ -275,9 +286,38 @@ class Tally:
             self._nf.add(table, chain, index, packets * times, size_bytes * times)
 
 
-def tallies(hits: list[Hit]) -> list[Tally]:
-    """One per namespace and family."""
+class Traffic:
+    """How much a path adds to the counters of devices; added up when somebody looks."""
+
+    __slots__ = ("_frames", "_owed", "times")
+
+    def __init__(self, notes: Notes) -> None:
+        self._frames = notes.frames
+        self._owed = notes.owed
+        self.times = 0
+
+    def add(self) -> None:
+        """Once more."""
+        if not self.times:
+            self._owed.append(self)
+        self.times += 1
+
+    def settle(self) -> None:
+        """Write the sums down (``PathCache.settle`` calls this)."""
+        times, self.times = self.times, 0
+        for stats, sent, size_bytes in self._frames:
+            if sent:
+                stats.tx_packets += times
+                stats.tx_bytes += size_bytes * times
+            else:
+                stats.rx_packets += times
+                stats.rx_bytes += size_bytes * times
+
+
+def tallies(notes: Notes) -> list[Tally | Traffic]:
+    """What a path adds to counters: of rules, per namespace and family, and of devices."""
     by_nf: dict[int, list[Hit]] = {}
-    for hit in hits:
+    for hit in notes.hits:
         by_nf.setdefault(id(hit[0]), []).append(hit)
-    return [Tally(found[0][0], found) for found in by_nf.values()]
+    rules = [Tally(found[0][0], found) for found in by_nf.values()]
+    return [*rules, Traffic(notes)] if notes.frames else [*rules]

@@ -7,7 +7,7 @@ so same-node Service traffic is translated and un-translated although nothing ro
 
 from __future__ import annotations
 
-from podwire.dataplane.addr import is_broadcast_mac
+from podwire.dataplane.addr import BROADCAST_MAC, is_broadcast_mac
 from podwire.dataplane.link import FdbEntry, Link
 from podwire.dataplane.neigh import SECOND_NS, Waiting
 from podwire.dataplane.netfilter import hooks
@@ -137,6 +137,10 @@ def lookup(run: Run, ns: Netns, bridge: Link, mac: str) -> FdbEntry | None:
 def _up(run: Run, ns: Netns, bridge: Link, frame: Frame, skb: Skb | None) -> None:
     from podwire.dataplane.stack import arp, ip  # noqa: PLC0415
 
+    run.came(bridge, frame.size_bytes)
+    if is_broadcast_mac(frame.dst) and frame.dst != BROADCAST_MAC:
+        run.unfit()
+        bridge.stats.multicast += 1
     if frame.arp is not None:
         arp.receive(run, ns, bridge, frame.arp)
     elif skb is not None:

@@ -8,7 +8,7 @@ from podwire.dataplane.addr import is_broadcast_mac
 from podwire.dataplane.ebpf import netdev
 from podwire.dataplane.link import Beyond, Link
 from podwire.dataplane.netns import Netns
-from podwire.dataplane.packet import NO_PACKET, Frame, replace
+from podwire.dataplane.packet import ETHERNET_BYTES, NO_PACKET, Frame, replace
 from podwire.dataplane.qdisc import Netem
 from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
@@ -52,9 +52,8 @@ def _queue(run: Run, ns: Netns, link: Link, netem: Netem, frame: Frame, skb: Skb
     if ideal and netem.loss < 1:
         _depart(run, ns, link, frame, skb)
         return
-    size_bytes = frame.packet.size_bytes if frame.packet is not None else vxlan.ARP_BYTES
     queue = run.kernel.queue(ns.name, link.name)
-    due, why = queue.schedule(netem, size_bytes, run.now_ns)
+    due, why = queue.schedule(netem, frame.size_bytes, run.now_ns)
     if why:
         run.drop(ns, Fate.LOST, frame.packet or NO_PACKET, why, stage="qdisc", object=link.name)
     for at_ns in due:
@@ -109,6 +108,7 @@ def _leave(run: Run, ns: Netns, link: Link, beyond: Beyond, frame: Frame) -> Non
 def _veth(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:
     found = run.kernel.peer_of(link)
     if found is None or not found[1].up:
+        link.stats.tx_dropped += 1
         run.drop(
             ns,
             Fate.LINK_DOWN,
@@ -119,6 +119,7 @@ def _veth(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> No
         )
         return
     peer_ns, peer = found
+    run.sent(link, frame.size_bytes + ETHERNET_BYTES)
     if run.recorder is not None and frame.packet is not None:
         run.recorder.step("link", link.name, peer.name, "veth", netns=ns.name)
     if peer_ns is not ns and frame.packet is not None and frame.packet.mark:
@@ -127,6 +128,7 @@ def _veth(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> No
 
 
 def _phys(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:
+    run.sent(link, frame.size_bytes + ETHERNET_BYTES)
     if frame.packet is not None and frame.packet.mark:
         frame = replace(frame, packet=replace(frame.packet, mark=0))
     if ns.ebpf.attached:
@@ -135,10 +137,12 @@ def _phys(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> No
 
 
 def _loopback(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None) -> None:
+    run.sent(link, frame.size_bytes)
     run.enqueue(ns.name, link.name, frame, skb)
 
 
 def _bridge(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:
+    run.sent(link, frame.size_bytes + ETHERNET_BYTES)
     bridge.transmit(run, ns, link, frame)
 
 
@@ -147,6 +151,7 @@ def _vxlan(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None) -> No
 
 
 def _dummy(run: Run, ns: Netns, link: Link, frame: Frame, _skb: Skb | None) -> None:
+    run.sent(link, frame.size_bytes + ETHERNET_BYTES)
     run.drop(
         ns,
         Fate.LOST,
@@ -180,11 +185,17 @@ _TRANSMIT: dict[str, Callable[[Run, Netns, Link, Frame, Skb | None], None]] = {
 }
 
 
+_HEADER_BYTES = {"phys": ETHERNET_BYTES, "veth": ETHERNET_BYTES}
+"""What a device that receives a frame counts beside what is in it."""
+
+
 def receive(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = None) -> None:
     """A frame arrived at a device: to its bridge, or up the stack."""
     if not link.up:
         _down(run, ns, link, frame)
         return
+    if link.kind != "wireguard":  # which counts what it unwraps (tunnel)
+        run.came(link, frame.size_bytes + _HEADER_BYTES.get(link.kind, 0))
     if run.kernel.taps:
         for tap in run.kernel.taps.get(ns.name, ()):
             tap(link.name, "In", frame)

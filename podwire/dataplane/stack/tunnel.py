@@ -21,6 +21,8 @@ from podwire.dataplane.verdict import Fate
 IPIP_BYTES = 20
 WIREGUARD_BYTES = {"ipv4": 60, "ipv6": 80}
 """Outer IP (20 or 40), UDP 8, WireGuard's header and tag 32."""
+TAG_BYTES, DATA_BYTES = 16, 32
+"""What the device counts beside the padded packet: sending, receiving (update_rx_stats)."""
 
 
 def ipip(run: Run, ns: Netns, link: Link, packet: Packet, hop: str) -> None:
@@ -39,7 +41,7 @@ def ipip(run: Run, ns: Netns, link: Link, packet: Packet, hop: str) -> None:
         mark=packet.mark,
         payload=Encapsulated(packet=replace(packet, mark=0)),
     )
-    _send(run, ns, link, packet, outer)
+    _send(run, ns, link, packet, outer, packet.size_bytes)
 
 
 def wireguard(run: Run, ns: Netns, link: Link, packet: Packet) -> None:
@@ -76,7 +78,7 @@ def wireguard(run: Run, ns: Netns, link: Link, packet: Packet) -> None:
         mark=link.fwmark,
         payload=Encapsulated(packet=replace(packet, mark=0), key=link.key, to=peer.key),
     )
-    _send(run, ns, link, packet, outer)
+    _send(run, ns, link, packet, outer, padded + TAG_BYTES)
 
 
 def _peer_of(link: Link, address: str) -> Peer | None:
@@ -90,7 +92,9 @@ def _peer_of(link: Link, address: str) -> Peer | None:
     return best
 
 
-def _send(run: Run, ns: Netns, link: Link, inner: Packet, outer: Packet) -> None:
+def _send(
+    run: Run, ns: Netns, link: Link, inner: Packet, outer: Packet, counted_bytes: int
+) -> None:
     from podwire.dataplane.stack import ip  # noqa: PLC0415  # the layers call each other
 
     route = ns.fib_of(outer.dst).route(outer)
@@ -98,6 +102,7 @@ def _send(run: Run, ns: Netns, link: Link, inner: Packet, outer: Packet) -> None
         end = f"the tunnel endpoint {outer.dst} is routed into the tunnel"
         run.drop(ns, Fate.LOOP, inner, end, stage="encap", object=link.name)
         return
+    run.sent(link, counted_bytes)
     if run.recorder is not None:
         run.recorder.meter.wrapped(outer.size_bytes - inner.size_bytes)
         detail = f"{outer.src or link.dev or 'routed'} -> {outer.dst} {outer.protocol}"
@@ -125,6 +130,7 @@ def receive(run: Run, ns: Netns, outer: Packet, payload: Encapsulated) -> bool:
                 why = f"{inner.src} is not among the AllowedIPs of peer {payload.key}"
                 run.drop(ns, Fate.MARTIAN, inner, why, stage="decap", object=link.name)
                 return True
+            run.came(link, outer.size_bytes - WIREGUARD_BYTES[family_of(outer.dst)] + DATA_BYTES)
         if run.recorder is not None:
             run.recorder.step(
                 "decap",

@@ -15,7 +15,6 @@ from podwire.dataplane.run import Run
 from podwire.dataplane.skb import Skb
 from podwire.dataplane.verdict import Fate, Flow
 
-ARP_BYTES = 28
 FIRST_PORT, PORTS = 32768, 28232
 
 
@@ -30,6 +29,7 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
     inner = frame.packet
     remote = _remote(ns, link, frame)
     if not remote:
+        link.stats.tx_dropped += 1
         if inner is not None:
             run.drop(
                 ns,
@@ -52,6 +52,7 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
                 object=link.name,
             )
         return
+    run.sent(link, frame.size_bytes)
     overhead = VXLAN_BYTES[family_of(remote)]
     outer = Packet(
         src=link.local,
@@ -59,7 +60,7 @@ def transmit(run: Run, ns: Netns, link: Link, frame: Frame, skb: Skb | None = No
         protocol="udp",
         src_port=source_port(frame),
         dst_port=link.dst_port,
-        size_bytes=(inner.size_bytes if inner else ARP_BYTES) + overhead,
+        size_bytes=frame.size_bytes + overhead,
         gso_bytes=inner.gso_bytes + overhead if inner and inner.gso_bytes else 0,
         dont_fragment=False,
         mark=inner.mark if inner else 0,

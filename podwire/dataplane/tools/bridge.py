@@ -31,6 +31,8 @@ def run(kernel: Kernel, netns: str, argv: list[str], _stdin: str, now_ns: int) -
     try:
         while words.peek().startswith("-"):
             options.take(words.next())
+        if options.statistics:
+            raise not_modelled("option -s")
         name = words.next() if words else "help"
         found = abbreviates(name, "link", "fdb", "vlan", "mdb")
         ns = kernel.netns(netns)

@@ -84,6 +84,8 @@ def _object(
         return _namespaces(kernel, words, now_ns)
     if options.json and name in {"rule", "neighbour", "neighbor"}:
         raise not_modelled(f"ip -j {name}")
+    if options.statistics and name not in {"address", "link"}:
+        raise not_modelled(f"ip -s {name}")
     ns = kernel.netns(netns)
     if name == "tunnel":
         verb = words.next() if words else "show"

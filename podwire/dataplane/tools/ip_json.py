@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from podwire.dataplane.fib import Route
 from podwire.dataplane.link import Address, Link
-from podwire.dataplane.tools import ip_link
+from podwire.dataplane.tools import ip_link, statistics
 from podwire.dataplane.tools.options import Options
 
 if TYPE_CHECKING:
@@ -49,6 +49,13 @@ def link(kernel: Kernel, ns: Netns, of: Link, *, mode: bool) -> dict[str, Any]:
     if "link_index" in shown:
         shown |= {"link_netns": of.peer_netns} if of.peer_netns else {"link_netnsid": 0}
     return shown
+
+
+def counted(kernel: Kernel, ns: Netns, of: Link, options: Options) -> dict[str, Any]:
+    """What ``-s`` adds to a device."""
+    if not options.statistics:
+        return {}
+    return {"stats64": statistics.json(kernel, ns, of, options.statistics)}
 
 
 def _address(of: Address, dev: str) -> dict[str, Any]:

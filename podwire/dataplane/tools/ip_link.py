@@ -206,7 +206,7 @@ def _text(blocks: list[list[str]], options: Options) -> str:
 
 def links(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: int) -> str:
     """``ip link [show ...]`` or ``ip link set ...``."""
-    from podwire.dataplane.tools import ip_json  # noqa: PLC0415  # it needs what is above
+    from podwire.dataplane.tools import ip_json, statistics  # noqa: PLC0415  # they need this
 
     verb = verb_of(words, "show", "list", "lst", "set", "delete", "add")
     if verb == "set":
@@ -224,7 +224,11 @@ def links(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: int
     wanted = _Filter(ns, words)
     shown = [link for link in ns.links.values() if wanted.keeps(link)]
     if options.json:
-        return ip_json.text([ip_json.link(kernel, ns, x, mode=True) for x in shown], options)
+        told = [
+            ip_json.link(kernel, ns, x, mode=True) | ip_json.counted(kernel, ns, x, options)
+            for x in shown
+        ]
+        return ip_json.text(told, options)
     if options.brief:
         return "".join(
             f"{full_name(kernel, ns, x):<16} {state(kernel, ns, x):<14} {x.mac} "
@@ -237,7 +241,10 @@ def links(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: int
         if options.details:
             ether += " promiscuity 0  allmulti 0 minmtu 68 maxmtu 65535 "
         lines = [_head(kernel, ns, link, mode="mode DEFAULT "), ether]
-        blocks.append(lines + (_details(link) if options.details else []))
+        lines += _details(link) if options.details else []
+        if options.statistics:
+            lines += statistics.lines(kernel, ns, link, options.statistics)
+        blocks.append(lines)
     return _text(blocks, options)
 
 
@@ -263,7 +270,7 @@ def _link_set(ns: Netns, words: Words) -> c.LinkSet:
 
 def addresses(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: int) -> str:
     """``ip addr [show ...]``, ``ip addr add|del CIDR dev DEV``."""
-    from podwire.dataplane.tools import ip_json  # noqa: PLC0415  # it needs what is above
+    from podwire.dataplane.tools import ip_json, statistics  # noqa: PLC0415  # they need this
 
     verb = verb_of(words, "show", "list", "lst", "add", "delete", "replace", "flush")
     if verb in {"add", "delete"}:
@@ -283,7 +290,9 @@ def addresses(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns:
     shown = [link for link in ns.links.values() if wanted.keeps(link)]
     if options.json:
         told = [
-            ip_json.link(kernel, ns, x, mode=False) | {"addr_info": ip_json.addresses(x, options)}
+            ip_json.link(kernel, ns, x, mode=False)
+            | {"addr_info": ip_json.addresses(x, options)}
+            | ip_json.counted(kernel, ns, x, options)
             for x in shown
         ]
         return ip_json.text([x for x in told if x["addr_info"] or not options.family], options)
@@ -297,6 +306,8 @@ def addresses(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns:
         elif inet or not options.family:
             ether = [] if options.family else [_ether(ns, link)]
             body = [line for pair in inet for line in pair]
+            if options.statistics:
+                body += statistics.lines(kernel, ns, link, options.statistics)
             end = _elsewhere(ns, link) if options.family else ""
             blocks.append([_head(kernel, ns, link, mode="") + end, *ether, *body])
     return _text(blocks, options)

@@ -1,7 +1,4 @@
-"""``route``, ``ifconfig``, ``arp`` of net-tools 2.10, and busybox's where they differ.
-
-Devices' counters are not modelled: where the real tools print some, ours say so.
-"""
+"""``route``, ``ifconfig``, ``arp`` of net-tools 2.10, and busybox's where they differ."""
 
 from __future__ import annotations
 
@@ -9,8 +6,8 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.link import Link
-from podwire.dataplane.tools import ip_link
-from podwire.dataplane.tools.words import Result
+from podwire.dataplane.tools import ip_link, statistics
+from podwire.dataplane.tools.words import Result, UsageError
 
 if TYPE_CHECKING:
     from podwire.dataplane.fib import Route
@@ -94,7 +91,7 @@ def arp(
 def ifconfig(
     kernel: Kernel, netns: str, argv: list[str], _stdin: str, _now_ns: int, *, busybox: bool = False
 ) -> Result:
-    """``ifconfig [-a] [DEV]``: addresses and flags; counters are not modelled."""
+    """``ifconfig [-a] [DEV]``: addresses, flags and counters."""
     names = [word for word in argv if not word.startswith("-")]
     if len(names) > 1 or set(argv) - set(names) - {"-a"}:
         return "", f"ifconfig: not modelled: {' '.join(argv)}\n", 1
@@ -108,8 +105,11 @@ def ifconfig(
         if link.name in names or (not names and (link.up or "-a" in argv))
     ]
     block = _block_busybox if busybox else _block
-    text = "".join(f"{block(kernel, ns, link)}\n" for link in shown)
-    return text, "ifconfig: not modelled: counters of devices\n", 0
+    try:
+        text = "".join(f"{block(kernel, ns, link)}\n" for link in shown)
+    except UsageError as error:
+        return "", f"ifconfig: {error.text}", error.code
+    return text, "", 0
 
 
 def _words(kernel: Kernel, ns: Netns, link: Link) -> list[str]:
@@ -134,6 +134,7 @@ def _block(kernel: Kernel, ns: Netns, link: Link) -> str:
         lines.append("        loop  txqueuelen 1000  (Local Loopback)")
     else:
         lines.append(f"        ether {link.mac}  txqueuelen 1000  (Ethernet)")
+    lines += statistics.ifconfig(link)
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -149,5 +150,5 @@ def _block_busybox(kernel: Kernel, ns: Netns, link: Link) -> str:
         lines.append(f"          inet6 addr: {a.cidr} Scope:{scope}")
     words = " ".join(_words(kernel, ns, link))
     lines.append(f"          {words}  MTU:{link.mtu_bytes}  Metric:1")
-    lines.append("          collisions:0 txqueuelen:1000 ")
+    lines += statistics.ifconfig_busybox(link)
     return "".join(f"{line}\n" for line in lines)

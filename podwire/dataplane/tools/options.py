@@ -6,7 +6,7 @@ from podwire.dataplane.tools.words import UsageError, not_modelled
 
 
 class Options:
-    """``-4 -6 -br -d -o -c -j -p``; statistics are not modelled."""
+    """``-4 -6 -br -d -o -c -j -p -s``. ``statistics``: how often -s was said."""
 
     def __init__(self) -> None:
         self.family = ""
@@ -15,6 +15,7 @@ class Options:
         self.oneline = False
         self.json = False
         self.pretty = False
+        self.statistics = 0
 
     def take(self, option: str) -> None:
         """One option word. Raises UsageError."""
@@ -31,9 +32,11 @@ class Options:
             self.json = True
         elif name and "pretty".startswith(name):
             self.pretty = True
+        elif name and ("statistics".startswith(name) or "stats".startswith(name)):
+            self.statistics += 1
         elif name.startswith("c") or name in {"N", "Numeric"}:
             return
-        elif name[:1] in {"s", "r", "f"}:
+        elif name[:1] in {"r", "f"}:
             raise not_modelled(f"option -{name}")
         else:
             raise UsageError(f'Option "{option}" is unknown, try "ip -help".')

@@ -1,9 +1,13 @@
-"""Files of /proc that show a namespace's network: /proc/sys/net, /proc/net/route and arp."""
+"""Files of /proc that show a namespace's network: /proc/sys/net, /proc/net/route, arp
+and dev; and of /sys/class/net.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 from typing import TYPE_CHECKING
+
+from podwire.dataplane.tools import statistics
 
 if TYPE_CHECKING:
     from podwire.dataplane.kernel import Kernel
@@ -11,10 +15,12 @@ if TYPE_CHECKING:
 
 
 def read(kernel: Kernel, netns: str, path: str) -> str | None:
-    """A file's text; None when the model has no such file. What it would show of devices'
-    counters is not modelled.
+    """A file's text; None when the model has no such file. Raises UsageError for what a dump does
+    not tell.
     """
     ns = kernel.netns(netns)
+    if path.startswith(statistics.SYS):
+        return statistics.sys(kernel, ns, path)
     if path.startswith("/proc/sys/"):
         try:
             return f"{ns.sysctls.get(path.removeprefix('/proc/sys/').replace('/', '.'))}\n"
@@ -22,7 +28,7 @@ def read(kernel: Kernel, netns: str, path: str) -> str | None:
             return None
     name = path.removeprefix("/proc/self").removeprefix("/proc/thread-self")
     name = name.removeprefix("/proc").removeprefix("/net/")
-    return {"route": _route, "arp": _arp}.get(name, lambda _: None)(ns)
+    return {"route": _route, "arp": _arp, "dev": statistics.proc}.get(name, lambda _: None)(ns)
 
 
 def _hex(address: str) -> str:

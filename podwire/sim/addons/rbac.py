@@ -127,7 +127,13 @@ def objects() -> list[JSON]:
             "kube-system",
         ),
         binding("podwire:rooms", "podwire:rooms", [subject("Group", _ROOMS)], "kube-system"),
-        role("podwire:publisher", [rule([""], ["services"], ["list", "watch"])]),
+        role(
+            "podwire:publisher",
+            [
+                rule([""], ["services"], ["list", "watch"]),
+                rule(["discovery.k8s.io"], ["endpointslices"], ["list", "watch"]),  # attachments
+            ],
+        ),
         binding(
             "podwire:publisher", "podwire:publisher",
             [subject("User", f"system:podwire:{room}") for room in ("fabric", "publisher")],

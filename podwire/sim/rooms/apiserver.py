@@ -72,7 +72,10 @@ class ApiserverRoom:
             self._wait_ready,
             FramedMachines(self._link, self._kubelets),
         )
-        serving.equip(self.server, own, certs.issuer(options.pki))
+        trusted = room.identity.ca_file.read_bytes()
+        trusted += certs.pair(options.pki, certs.SIGNER).certificate
+        self._front_proxy = certs.front_proxy(options.pki, trusted)
+        serving.equip(self.server, own, certs.issuer(options.pki), self._front_proxy)
         self._end_audit = serving.audit(self.server, settings)
 
     def _kubelet_endpoint(self, node: str) -> str:
@@ -104,7 +107,7 @@ class ApiserverRoom:
         """Load the store, make the addons' objects, listen."""
         room, options = self._room, self._room.options
         await self.server.start()
-        await serving.create_addons(self.client, self._settings)
+        await serving.create_addons(self.server, self.client, self._settings)
         self._http = self._https()
         host, _, port = options.secure.rpartition(":")
         with listens("--secure-listen", options.secure):
@@ -130,8 +133,7 @@ class ApiserverRoom:
         groups = ("system:masters", "system:authenticated")
         tls = tls_context(
             str(options.pki / f"{certs.SERVING}.crt"), str(options.pki / f"{certs.SERVING}.key"),
-            self._room.identity.ca_file.read_bytes()
-            + certs.pair(options.pki, certs.SIGNER).certificate,
+            self._front_proxy.client_ca + self._front_proxy.ca,
         )  # fmt: skip
         server.authenticator.know({token: User("podwire-admin", groups)})
         return HttpServer(

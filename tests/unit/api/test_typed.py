@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from podwire.api import codec, schema, structure, typed
+from podwire.api import codec, kinds, patch, schema, structure, typed
 from podwire.api.schema import Field, Type
 from podwire.api.status import ApiError
 
@@ -204,3 +204,40 @@ def test_all_kinds_go_the_short_way(path: Path, monkeypatch: pytest.MonkeyPatch)
     name = f"{version if group == 'core' else f'{group}/{version}'}/{kind}"
     if schema.type_of_gvk(*name.rsplit("/", 1)) is not None:
         both_ways(name, path.read_bytes(), monkeypatch)
+
+
+@pytest.mark.parametrize("media", [patch.MERGE_PATCH_TYPE, patch.STRATEGIC_PATCH_TYPE])
+@given(st.integers(0, 2**32), st.sampled_from((0.0, 0.01, 0.05)), st.booleans())
+@settings(max_examples=30)
+def test_both_ways_through_patching_say_the_same(
+    media: str, seed: int, odd: float, status: bool
+) -> None:
+    """The outcome of a patch, or why there is none; also where /status takes only a part of it:
+    what it does not take is what there is.
+    """
+    random = Random(seed)  # noqa: S311  bodies, no secrets
+    struct = schema.type_of(kinds.POD)
+    assert struct is not None
+    names = {"apiVersion": "v1", "kind": "Pod"}
+    change = message_of(random, struct, 2, odd) | names
+    if status:
+        change = {name: change[name] for name in ("metadata", "status") if name in change}
+    text = text_of(random, change).encode()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(typed, "USES_BEFORE", 0)
+        body = json.dumps(message_of(random, struct, 1, 0.0) | names).encode()
+        original = codec.decode("application/json", body, kinds.POD, codec.IGNORE).obj
+
+        def outcome(validation: str, taken: tuple[str, ...] | None = None) -> Any:
+            try:
+                found = patch.apply_patch(kinds.POD, media, original, text, validation, taken=taken)
+            except ApiError as error:
+                return error.status()
+            return json.dumps(found.obj), found.warnings
+
+        for validation in (codec.STRICT, codec.WARN, codec.IGNORE):
+            found = outcome(validation)
+            part = outcome(validation, ("apiVersion", "kind", "metadata", "status"))
+            with monkeypatch.context() as blind:
+                blind.setattr(typed, "read", lambda _type, _body: None)
+                assert found == part == outcome(validation)

@@ -9,6 +9,7 @@ import pytest
 from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.apiserver.admission import PLUGINS, Chain, Plugin
+from podwire.apiserver.storage import ADMISSION_READS
 
 POD, CONFIG_MAP = kinds.POD, kinds.CONFIG_MAP
 EVERYTHING = ("CREATE", "UPDATE", "DELETE", "CONNECT")
@@ -180,3 +181,26 @@ def test_a_refusal_of_either_phase_leaves_nothing_behind(simulate):
             assert w.server.caches.of(kinds.SERVICE).get("default", "s") is None
 
     simulate(story)
+
+
+def test_a_plugin_that_looks_at_objects_is_not_called_while_there_are_none(simulate):
+    """It is as soon as there is one, in whichever namespace, and no longer when the last went."""
+    told: list[str] = []
+    quota = kinds.named("v1", "ResourceQuota")
+    seldom = Plugin("s", lambda review: told.append(review.name), moot_without=quota)
+
+    async def story(w):
+        seen(w, seldom)
+        await w.config_map("a")
+        await w.client.create(quota, {"metadata": {"name": "q"}}, "kube-system")
+        await w.config_map("b")
+        await w.client.delete(quota, "q", "kube-system")
+        await w.config_map("c")
+        assert told == ["b"]
+
+    simulate(story)
+
+
+def test_only_kinds_whose_coming_and_going_is_counted_make_a_plugin_moot():
+    """Else nobody would notice that there is something to say."""
+    assert {p.moot_without for p in PLUGINS} - {None} <= ADMISSION_READS

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextvars import Context
+
 import msgspec
 import pytest
 
@@ -247,6 +250,18 @@ def test_what_admission_says_of_a_request_stands_in_its_line(simulate):
         await w.client.create(kinds.POD, pod, "default")
         told = lines.events[-1]["annotations"]["pod-security.kubernetes.io/audit-violations"]
         assert "allowPrivilegeEscalation != false" in told
+
+    simulate(story)
+
+
+def test_what_no_rule_wants_is_answered_without_a_line(simulate):
+    """Level None: admission may say what it likes, nobody writes it down."""
+
+    async def story(w):
+        lines = audited(w, [{"level": "None"}])
+        for name in ("a", "b"):
+            await asyncio.create_task(w.config_map(name), context=Context())
+        assert lines.events == []
 
     simulate(story)
 

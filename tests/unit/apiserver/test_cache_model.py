@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from podwire.api import kinds
+from tests.rotation import examples
 
 CM = kinds.CONFIG_MAP
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -61,7 +62,9 @@ async def listed(w: Any, selection: dict[str, str], **query: str) -> dict[str, A
 
 
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(80),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(STEPS, max_size=25))
 def test_every_replayed_watch_equals_the_list(simulate, steps):

@@ -9,6 +9,7 @@ from podwire.api import kinds
 from podwire.apiserver.cache import entry as entries
 from podwire.apiserver.cache.kind import KindCache
 from podwire.store import Event, KeyValue
+from tests.rotation import examples
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(["put", "delete", "list"]), st.integers(0, 400)), max_size=200
@@ -24,7 +25,7 @@ def changed(
     return Event(revision, key, kv, None)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(STEPS, st.integers(0, 300))
 def test_a_list_is_in_key_order_and_stays_as_it_was(steps, there):
     """Few changes are worked into the last list, many sort anew: nobody can tell."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from podwire.api import kinds
+from podwire.client.api import decoder
 
 CM = kinds.CONFIG_MAP
 
@@ -109,5 +110,19 @@ def test_dry_run_answers_like_a_write_and_writes_nothing(simulate):
         assert (await w.raw("DELETE", path, dryRun="All")).status == 200
         assert await w.store.revision() == before
         assert (await w.client.get(CM, "a", "default")).data == {"k": "a"}
+
+    simulate(story)
+
+
+def test_clients_in_this_process_share_the_view_of_what_they_wrote(simulate):
+    """It is what the answer's bytes say, made once for all who read the object."""
+
+    async def story(w):
+        made = await w.config_map("a", labels={"x": "y"})
+        entry = w.server.caches.of(kinds.CONFIG_MAP).get("default", "a")
+        assert made is entry.view
+        answer = await w.raw("GET", kinds.CONFIG_MAP.path("default", "a"))
+        assert answer.view is made
+        assert decoder(kinds.CONFIG_MAP.view).decode(answer.body) == made
 
     simulate(story)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from podwire.api import kinds
 from podwire.client.counters import Request, User
+from tests.rotation import examples
 
 CM, POD = kinds.CONFIG_MAP, kinds.POD
 COLLECTION, OBJECT = CM.path("default"), CM.path("default", "a")
@@ -203,7 +204,9 @@ QUERIES = st.lists(
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(150),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     st.lists(

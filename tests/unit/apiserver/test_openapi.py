@@ -41,7 +41,7 @@ def test_kubectl_finds_what_it_looks_for_of_every_kind(documents, kind):
         (method, operation)
         for item in document["paths"].values()
         for method, operation in item.items()
-        if operation["x-kubernetes-group-version-kind"] == gvk
+        if method != "parameters" and operation["x-kubernetes-group-version-kind"] == gvk
     ]
     if "create" in kind.verbs:
         post = next(operation for method, operation in operations if method == "post")
@@ -67,8 +67,37 @@ def test_no_reference_dangles_in_any_document(documents):
 def test_no_operation_has_the_id_of_another(documents):
     """Generators make methods of them."""
     for document in documents.values():
-        ids = [o["operationId"] for item in document["paths"].values() for o in item.values()]
+        ids = [
+            operation["operationId"]
+            for item in document["paths"].values()
+            for method, operation in item.items()
+            if method != "parameters"
+        ]
         assert len(ids) == len(set(ids))
+
+
+def test_what_stands_in_braces_in_a_path_is_a_parameter_of_it(documents):
+    """Whoever makes requests of a document, generator or fuzzer, has to be told."""
+    for document in documents.values():
+        for path, item in document["paths"].items():
+            told = [p["name"] for p in item["parameters"] if p["in"] == "path"]
+            assert told == [part[1:-1] for part in path.split("/") if part.startswith("{")], path
+
+
+def test_what_a_write_may_succeed_with_is_told(documents):
+    """As upstream's documents do: created by POST, PUT and PATCH, accepted by POST and DELETE."""
+    paths = documents["apps", "v1"]["paths"]
+    item = paths["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]
+    collection = paths["/apis/apps/v1/namespaces/{namespace}/deployments"]
+    for operation, told in (
+        (collection["post"], {"200", "201", "202", "401"}),
+        (collection["delete"], {"200", "401"}),
+        (item["get"], {"200", "401"}),
+        (item["put"], {"200", "201", "401"}),
+        (item["patch"], {"200", "201", "401"}),
+        (item["delete"], {"200", "202", "401"}),
+    ):
+        assert operation["responses"].keys() == told
 
 
 def test_a_document_is_immutable_under_its_hash(simulate):

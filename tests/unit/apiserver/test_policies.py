@@ -237,3 +237,98 @@ def test_a_broken_expression_is_refused_when_the_policy_is_made(simulate):
         )
 
     simulate(story)
+
+
+EITHER = "Required value: validations or auditAnnotations must contain at least one item"
+PATCH = {"expression": "[JSONPatch{op: 'remove', path: '/data'}]"}
+MISTAKES: list[tuple[str, bool, dict[str, Any], str]] = [
+    ("nothing", False, {}, f"spec.validations: {EITHER}\nspec.auditAnnotations: {EITHER}"),
+    ("names", False, {
+        "paramKind": {"apiVersion": "a/b/c"},
+        "variables": [{"name": "for", "expression": " "}],
+        "validations": [{"expression": "true", "message": "a\nb", "reason": "Unauthorized"}],
+        "auditAnnotations": [{"key": "k", "valueExpression": "'a'"}] * 2,
+    }, """\
+spec.paramKind.apiVersion: Invalid value: "a/b/c": unexpected GroupVersion string: a/b/c
+spec.paramKind.kind: Required value
+spec.variables[0].name: Invalid value: "for": name is not a valid CEL identifier
+spec.variables[0].expression: Required value: expression is not specified
+spec.validations[0].message: Invalid value: "a\\nb": message must not contain line breaks
+spec.validations[0].reason: Unsupported value: "Unauthorized": supported values: "Forbidden", \
+"Invalid", "RequestEntityTooLarge"
+spec.auditAnnotations[1].key: Duplicate value: "k\""""),
+    ("mutations", True, {
+        "matchConstraints": {"resourceRules": [{**RULE, "operations": ["DELETE"]}]},
+        "mutations": [
+            {"patchType": "JSONPatch", "applyConfiguration": {"expression": "Object{}"}},
+            {"patchType": "Merge", "jsonPatch": PATCH}, {"jsonPatch": PATCH},
+        ],
+    }, """\
+spec.matchConstraints.resourceRules.operations: Unsupported value: "DELETE": supported values: \
+"*", "CONNECT", "CREATE", "UPDATE"
+spec.mutations[0].jsonPatch: Required value: must be specified when patchType is JSONPatch
+spec.mutations[0].applyConfiguration: Invalid value: "{applyConfiguration}": must not be \
+specified when patchType is JSONPatch
+spec.mutations[1].patchType: Unsupported value: "Merge": supported values: \
+"ApplyConfiguration", "JSONPatch"
+spec.mutations[2].patchType: Required value
+spec.reinvocationPolicy: Required value"""),
+]  # fmt: skip
+
+
+async def mistakes(w, of: Any, spec: dict[str, Any]) -> str:
+    """What is wrong with an object, a line each."""
+    with pytest.raises(ApiError) as caught:
+        await w.client.create(of, {"metadata": {"name": "bad"}, "spec": spec})
+    return "\n".join(f"{one.field}: {one.message}" for one in caught.value.causes)
+
+
+def test_a_policy_that_is_badly_made_is_told_field_by_field(simulate):
+    """The form of things, as upstream's validation words it."""
+
+    async def story(w):
+        for about, mutating, spec, told in MISTAKES:
+            whole = {"matchConstraints": {"resourceRules": [RULE]}, **spec}
+            assert await mistakes(w, kind(mutating), whole) == told, about
+        rule = {**RULE, "resourceNames": ["a/b", "c", "c"]}
+        names = "spec.matchResouces.resourceRules[0].resourceNames"
+        both = "Forbidden: name and selector are mutually exclusive"
+        reference = {"name": "a", "selector": {}, "parameterNotFoundAction": "Ask"}
+        spec = {"policyName": "p", "paramRef": reference,
+                "matchResources": {"resourceRules": [rule]}}  # fmt: skip
+        assert (
+            await mistakes(w, kind(False, "Binding"), spec)
+            == f"""\
+spec.paramRef.name: {both}
+spec.paramRef.selector: {both}
+spec.paramRef.parameterNotFoundAction: Unsupported value: "Ask": supported values: "Deny", "Allow"
+{names}[0]: Invalid value: "a/b": may not contain '/'
+{names}[2]: Duplicate value: "c"
+spec.validationActions: Required value: at least one validation action is required"""
+        )
+
+    simulate(story)
+
+
+def test_a_mutating_policy_without_its_params_forbids_creation_and_no_deletion(simulate):
+    """What is deleted cannot be changed; missing params are told before wrong mutations."""
+
+    async def story(w):
+        await w.client.create(CONFIG_MAP, config_map("there"))
+        await policy(
+            w, "labels",
+            {"paramRef": {"name": "gone", "parameterNotFoundAction": "Deny"}},
+            paramKind={"apiVersion": "v1", "kind": "ConfigMap"},
+            matchConstraints={"resourceRules": [{**RULE, "operations": ["*"]}]},
+            mutations=[{"patchType": "JSONPatch", "jsonPatch": {"expression":
+                "[JSONPatch{op: 'remove', path: '/data'}]"}}],
+        )  # fmt: skip
+        error = await refused(w, config_map("new"))
+        assert (error.code, error.reason) == (403, "Forbidden")
+        assert error.message == (
+            "policy 'labels' with binding 'labels-bind' denied request: failed to configure "
+            "binding: no params found for policy binding with `Deny` parameterNotFoundAction"
+        )
+        await w.client.delete(CONFIG_MAP, "there", "default")
+
+    simulate(story)

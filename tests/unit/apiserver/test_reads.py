@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from podwire.api import kinds
 from podwire.apiserver.server import DirectApi
 from podwire.client.counters import ANONYMOUS, Request, User
+from tests.rotation import examples
 from tests.unit.apiserver.conftest import ADMIN
 
 COLLECTIONS = (
@@ -59,7 +60,7 @@ async def held_together(w, asked):
             )  # fmt: skip
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=st.lists(requests(), min_size=20, max_size=60))
 def test_an_answer_given_at_once_is_the_answer(simulate, asked):
     async def story(w):

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podwire.apiserver.http.parser import MalformedError, RequestParser
+from tests.rotation import examples
 
 LINES = (
     "GET / HTTP/1.1", "GET /a?b=c%20d HTTP/1.1", "GET /a/../b HTTP/1.1", "GET /a  HTTP/1.1",
@@ -53,7 +54,7 @@ def told(pieces, *, remembering):
     return found
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(conversations)
 def test_headers_that_came_before_mean_the_same(sent):
     """llhttp reads everything in one parser and only what is new in the other."""
@@ -93,7 +94,7 @@ odd_writes = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(st.lists(plain_writes | plain_writes | odd_writes, min_size=2, max_size=10))
 def test_writes_whose_headers_came_before_mean_the_same(sent):
     """Whatever their length says, and wherever it stands."""

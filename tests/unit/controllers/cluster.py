@@ -28,8 +28,9 @@ class Cluster:
 
     def __init__(self, env: Env, nursery: Nursery, **options: Any) -> None:
         self.env = env
+        config = options.pop("config", CONFIG)
         self.api = FakeApi(env, **options)
-        self.ctx = make_ctx(env, self.api, CONFIG)
+        self.ctx = make_ctx(env, self.api, config)
         self.start_s = 1.0
         self.stop_s = 1.0
         self.broken: Callable[[Pod], bool] = lambda _: False

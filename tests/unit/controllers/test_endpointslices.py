@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from podwire.api import kinds
 from podwire.api.view import JSON, to_json
 from podwire.api.views import Endpoints, EndpointSlice, Node, Pod, Service
-from podwire.client.effects import Create, Delete, Effect, Patch
+from podwire.client.effects import Create, Delete, Effect, Emit, Patch
 from podwire.controllers.endpoints import core as endpoints
 from podwire.controllers.endpointslice import core
+from podwire.controllers.endpointslice.topology import Topology
 from podwire.controllers.endpointslice.trigger import TriggerTimes
 from tests.unit.client.fake_api import merge
 from tests.unit.controllers.cluster import Cluster, play, workload
@@ -332,3 +333,40 @@ def test_traffic_distribution_becomes_hints_of_ready_endpoints():
     }
     assert hints("PreferSameNode", ready=False) is None
     assert hints("") is None
+
+
+def test_topology_mode_shares_endpoints_out_by_cpus():
+    """Two zones of one CPU each, both pods in one: one serves the other zone. What is shared out
+    well stays as it is; without the annotation the hints go. Both are told.
+    """
+    nodes = {}
+    for name, zone in (("node-1", "a"), ("node-2", "b")):
+        ready = {"type": "Ready", "status": "True"}
+        status = {"allocatable": {"cpu": "1"}, "conditions": [ready]}
+        meta = {"name": name, "labels": {"topology.kubernetes.io/zone": zone}}
+        nodes[name] = msgspec.convert({"metadata": meta, "status": status}, Node)
+    plain = service(trafficDistribution="PreferClose")
+    asked = to_json(plain)
+    asked["metadata"]["annotations"] = {"service.kubernetes.io/topology-mode": "Auto"}
+    hinted, topology, store = msgspec.convert(asked, Service), Topology(), Store()
+    pods = [pod(1), pod(2)]
+
+    def go(of: Service) -> list[str]:
+        effects = core.reconcile(of, pods, store.slices, nodes, "", topology)
+        store.perform(effects)
+        return [e.message if isinstance(e, Emit) else type(e).__name__ for e in effects]
+
+    def zones() -> list[str]:
+        hints = [to_json(e).get("hints", {}) for s in store.slices for e in s.endpoints]
+        return sorted(zone["name"] for hint in hints for zone in hint.get("forZones", ()))
+
+    enabled = "Topology Aware Hints has been enabled, addressType: IPv4"
+    assert go(hinted) == [enabled, "Create"]
+    assert zones() == ["a", "b"]
+    assert go(hinted) == []
+    pods.append(pod(3, ready=False))
+    assert go(hinted) == ["Patch"]
+    assert zones() == ["a", "b"]
+    disabled = "Topology Aware Hints has been disabled, addressType: IPv4"
+    assert go(plain) == [disabled, "Patch"]
+    assert zones() == ["a", "a"]

@@ -55,7 +55,7 @@ def test_used_is_the_sum_over_what_still_runs():
     """A pod that has ended uses its place in the store only."""
     item = bounds({"pods": "5", "requests.cpu": "2", "count/pods": "9"})
     pods = [(kinds.POD, pod("250m")), (kinds.POD, pod("1")), (kinds.POD, pod("1", "Succeeded"))]
-    total = quota.used(item, pods)
+    total = quota.used(item, pods, 0)
     assert total == {"pods": 2 * NANO, "requests.cpu": 1_250_000_000, "count/pods": 3 * NANO}
     (patch,) = quota.reconcile(item, total)
     assert isinstance(patch, Patch)

@@ -12,10 +12,13 @@ from podwire.runtime.memory import fewer_collections, keep_what_lives
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
-    before = gc.get_threshold()
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
     yield
     gc.set_threshold(*before)
     gc.unfreeze()
+    if frozen:  # the session's own
+        gc.collect()
+        gc.freeze()
 
 
 def test_the_threshold_is_raised_within_the_block_and_restored_after_an_error() -> None:

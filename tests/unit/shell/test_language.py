@@ -20,6 +20,7 @@ from podwire.kubelet.shell.tty import MAX_LINE_BYTES, MAX_LINES, Tty
 from podwire.runtime import sim
 from podwire.runtime.env import Env
 from podwire.runtime.tasks import Nursery
+from tests.rotation import examples
 from tests.unit.programs.fakes import Captured, FakeProcess, spec
 from tests.unit.programs.flatnet import FlatNet
 
@@ -190,7 +191,7 @@ def test_network_tools_are_the_kernels() -> None:
     assert execute("ip", "addr")[:2] == (0, "ran ip addr\n")
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.text(max_size=60))
 def test_any_text_parses_or_is_a_clean_error(text: str) -> None:
     """No script breaks the parser."""
@@ -207,7 +208,7 @@ WORDS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(WORDS, max_size=14))
 def test_any_words_of_the_language_end_cleanly(words: list[str]) -> None:
     """Whatever order they come in: an exit code and bounded output."""
@@ -248,7 +249,7 @@ OFFLINE = sorted(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.sampled_from([name for name in OFFLINE if name != "httpd"]), ARGS)
 def test_any_arguments_get_an_answer_in_the_tools_own_words(name: str, args: list[str]) -> None:
     """No option, number, pattern or name breaks a tool: never a Python traceback."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from podwire.store import StoreOpenError, records
 from podwire.store.journal import Journal
 from podwire.store.records import Granted, Txn
+from tests.rotation import examples
 
 KEYS = st.sampled_from(["a", "b", "c"])
 CHANGES = st.dictionaries(KEYS, st.none() | st.binary(max_size=40), min_size=1, max_size=3)
@@ -58,7 +59,7 @@ def reopened(root):
         journal.close()
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.too_slow])
 @given(BATCHES, st.data())
 def test_a_log_cut_anywhere_gives_the_longest_whole_prefix(batches, data):
     """A crash in the middle of a write; and the log can be written again from there."""
@@ -80,7 +81,7 @@ def test_a_log_cut_anywhere_gives_the_longest_whole_prefix(batches, data):
         assert kvs == {**wanted[0][1], "z": (b"after", revision)}
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow])
 @given(BATCHES, st.data())
 def test_a_damaged_byte_is_refused_or_costs_a_torn_tail_only(batches, data):
     """Damage in the last batch is a torn tail; before it, whole later batches tell."""
@@ -102,7 +103,7 @@ def test_a_damaged_byte_is_refused_or_costs_a_torn_tail_only(batches, data):
             assert reopened(root) == sound[0]
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.too_slow])
 @given(BATCHES, st.binary(max_size=200), st.booleans())
 def test_bytes_behind_the_end_are_cut_off(batches, rest, zeros):
     """Zeros that a file system left, or noise."""

@@ -21,6 +21,7 @@ CIDR = opaque("net.CIDR")
 URL = opaque("kubernetes.URL")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_SIGNS = frozenset("0123456789abcdefABCDEF:.")
 
 
 class Cidr:
@@ -161,6 +162,11 @@ def _parse_prefix(text: str) -> Cidr:
     return Cidr(parsed, int(bits))
 
 
+def _is_ip(text: str) -> bool:
+    """Whether ``address`` takes a text; most texts that it does not take are no digits at all."""
+    return _SIGNS.issuperset(text) and _holds(address, text)
+
+
 def _holds(make: Any, text: str) -> bool:
     try:
         make(text)
@@ -241,7 +247,7 @@ for _name, _id, _test in (
     ("isGlobalUnicast", "ip_is_global_unicast", _global_unicast),
 ):
     method(_name, _id, (IP,), BOOL, _test)
-function("isIP", "is_ip", (STRING,), BOOL, lambda text: _holds(address, text), costs.traversal)
+function("isIP", "is_ip", (STRING,), BOOL, _is_ip, costs.traversal)
 function("string", "ip_to_string", (IP,), STRING, str)
 function("cidr", "string_to_cidr", (STRING,), CIDR, cidr, costs.traversal)
 method(

@@ -7,6 +7,7 @@ Source: cel-go common/stdlib/standard.go, common/types (int.go, uint.go, double.
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 from podwire.api.cel.functions import costs
@@ -186,10 +187,10 @@ def _declare_arithmetic() -> None:
 
 def _declare_order() -> None:
     words = (
-        ("_<_", "less", lambda x, y: x < y),
-        ("_<=_", "less_equals", lambda x, y: x <= y),
-        ("_>_", "greater", lambda x, y: x > y),
-        ("_>=_", "greater_equals", lambda x, y: x >= y),
+        ("_<_", "less", operator.lt),
+        ("_<=_", "less_equals", operator.le),
+        ("_>_", "greater", operator.gt),
+        ("_>=_", "greater_equals", operator.ge),
     )
     kinds = (
         ("bool", BOOL, BOOL), ("int64", INT, INT), ("int64_double", INT, DOUBLE),

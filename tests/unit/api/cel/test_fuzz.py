@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from podwire.api.cel.environment import PER_CALL_LIMIT, CompileError, Environment
 from podwire.api.cel.types import DYN
 from podwire.api.cel.values import EvalError
+from tests.rotation import examples
 
 ENVIRONMENT = Environment({"self": DYN, "oldSelf": DYN})
 
@@ -69,14 +70,14 @@ def answer(text, values, limit=PER_CALL_LIMIT):
         return error
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(WORDS, max_size=20).map("".join) | st.text(max_size=40))
 def test_any_text_compiles_or_is_refused(text):
     """Whatever is written, the answer is a program or where the mistake is."""
     answer(text, [{"a": [1, "x"]}, None])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(EXPRESSIONS, VALUES, VALUES)
 def test_any_expression_takes_any_values(text, new, old):
     """Whatever the values are, the answer is a value or an error of CEL's own."""

@@ -22,6 +22,7 @@ from podwire.api.managed.managers import APPLY, UPDATE, Manager
 from podwire.api.managed.plans import plan_of
 from podwire.api.managed.typed import field_set, merge
 from podwire.api.status import ApiError
+from tests.rotation import examples
 
 STEP = plan_of(kinds.DEPLOYMENT)
 ZERO: Any = {"metadata": {}, "spec": {"template": {"metadata": {}, "spec": {}}}}
@@ -190,7 +191,7 @@ def owners(entries: Any) -> dict[tuple[str, str], set[tuple[str, ...]]]:
     return {(e["manager"], e["operation"]): set(sets.paths(managers.owned_by(e))) for e in entries}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(STEPS)
 def test_random_histories_of_three_managers_end_as_the_model_says(steps):
     """Values, owners and conflicts after every create, update and apply."""

@@ -1,0 +1,1 @@
+"""What the types of ValidatingAdmissionPolicies' objects say of their expressions."""
