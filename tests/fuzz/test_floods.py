@@ -113,7 +113,7 @@ async def test_commands_that_never_end_are_let_go_with_their_clients(target):
         command.exit(137)  # as the kubelet's does, once it is cancelled
     await gone(target)
     await sane(target)
-    del commands[:]
+    del connections, writer, _, command, commands[:]
     after = told(f"{COMMANDS} commands", before, during)
     assert after - before < 64 * MIB
     assert "Traceback" not in target.told.getvalue()
