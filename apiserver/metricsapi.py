@@ -1,9 +1,10 @@
 """metrics.k8s.io: what pods and nodes use, asked of their kubelets when somebody asks.
 
 In a real cluster the metrics-server serves this group behind an APIService; here the API server
-answers itself, until such an APIService is made (``aggregation``). Source of the form: k8s.io/metrics pkg/apis/metrics/v1beta1; of the behaviour and
-the columns: kubernetes-sigs/metrics-server pkg/api. Every answer is JSON (or a Table), never
-protobuf. A kubelet that does not answer has no figures, as when a scrape fails.
+answers itself, until such an APIService is made (``aggregation``). Source of the form:
+k8s.io/metrics pkg/apis/metrics/v1beta1; of behaviour and columns: kubernetes-sigs/metrics-server
+pkg/api. Every answer is JSON (or a Table), never protobuf. A kubelet that does not answer has no
+figures, as when a scrape fails.
 """
 
 from __future__ import annotations

@@ -5,10 +5,9 @@ Source: kube-aggregator pkg/registry/apiservice (strategy.go).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from podwire.api import kinds
-from podwire.api.kinds import Kind
 from podwire.apiserver.aggregation import core
 
 if TYPE_CHECKING:
