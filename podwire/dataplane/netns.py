@@ -23,7 +23,8 @@ from podwire.dataplane.fib import Fib, Route
 from podwire.dataplane.ipset.sets import IpSets
 from podwire.dataplane.ipvs.model import ConnKey
 from podwire.dataplane.ipvs.table import Ipvs
-from podwire.dataplane.link import Address, Link
+from podwire.dataplane.layers import Overlay
+from podwire.dataplane.link import Address, FdbEntry, Link
 from podwire.dataplane.neigh import NeighbourTable
 from podwire.dataplane.netfilter.tables import Netfilter
 from podwire.dataplane.nft.state import Nft
@@ -63,8 +64,8 @@ class Netns:
         self.fib = Fib("ipv4")
         self.fib6 = Fib("ipv6")
         self.neighbours = NeighbourTable()
-        self.fdb: dict[str, Any] = {}
-        """FdbEntry by MAC, by bridge or tunnel's device: a dict, or a ``layers.Overlay``."""
+        self.fdb: dict[str, dict[str, FdbEntry] | Overlay] = {}
+        """By MAC, by bridge or tunnel's device."""
         self.sysctls = Sysctls()
         self.sockets = SocketTable()
         self.local: dict[str, str] = {}
