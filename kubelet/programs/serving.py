@@ -81,6 +81,18 @@ class Server:
         self._open.append(socket)
         self.tasks.start(_datagrams(socket, answer), name=f"udp :{port}")
 
+    async def listen_sctp(self, port: int) -> Listener:
+        """An SCTP port. Raises OSError."""
+        spec = self.command.spec
+        listener = await self.command.env.sockets.listen_sctp(spec.node, spec.netns, "", port)
+        self._open.append(listener)
+        return listener
+
+    async def sctp(self, port: int, talk: Callable[[Stream], Awaitable[None]]) -> None:
+        """Talk on each association with a port, then shut it down. Raises OSError."""
+        listener = await self.listen_sctp(port)
+        self.tasks.start(_connections(self.tasks, listener, talk), name=f"sctp :{port}")
+
     async def until_signal(self, *names: str) -> str:
         """Wait for one of some signals (TERM, INT, QUIT by default); for ever without signals."""
         wanted = names or ("TERM", "INT", "QUIT")
@@ -100,7 +112,7 @@ async def _connections(
             stream = await listener.accept()
         except OSError:
             return
-        tasks.start(_connection(stream, talk), name=f"tcp from {stream.remote[0]}")
+        tasks.start(_connection(stream, talk), name=f"talk with {stream.remote[0]}")
 
 
 async def _connection(stream: Stream, talk: Callable[[Stream], Awaitable[None]]) -> None:
