@@ -8,7 +8,7 @@ import re
 
 from podwire.client import grpc, http1
 from podwire.kubelet.programs.agnhost_grpc import Ask, health_service
-from podwire.kubelet.programs.http_echo import flags
+from podwire.kubelet.programs.go import flags
 from podwire.kubelet.programs.serving import Server, in_use
 from podwire.kubelet.shell.command import Command
 from podwire.runtime.tasks import first

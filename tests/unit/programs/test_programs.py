@@ -129,15 +129,17 @@ def test_http_echo_needs_a_text_and_whoami_tells_the_request() -> None:
     async def body(world: World) -> None:
         _, echo = await world.start("hashicorp/http-echo", "-text=hi", "-listen=:8080")
         assert (await world.get("/any", 8080)).body == b"hi\n"
-        process, silent = await world.start("hashicorp/http-echo", ip="10.244.1.6")
+        process, silent = await world.start(
+            "hashicorp/http-echo", ip="10.244.1.6", env={"ECHO_TEXT": ""}
+        )
         assert await silent.wait() == 127
-        assert process.errors == ["Missing -text option!"]
+        assert process.errors == ["Missing -text option or ECHO_TEXT env var!"]
         await world.start("traefik/whoami", ip="10.244.1.7")
         body = (await world.get("/x?y", ip="10.244.1.7")).body.decode()
         assert "Hostname: web-1\n" in body
-        assert "\nGET /x?y HTTP/1.1\nHost: web\n" in body
+        assert "\nGET /x?y HTTP/1.1\r\nHost: web\r\n" in body
         echo.signal("TERM")
-        assert await echo.wait() == 0
+        assert await echo.wait() == 2
 
     story(body)
 

@@ -1,0 +1,156 @@
+"""Web servers of images, held against their sources: answers, headers, log lines, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from podwire.client import http1
+from podwire.kubelet.programs.agnhost import COMMANDS
+from tests.unit.programs.test_programs import World, story
+
+DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
+
+
+async def ask(
+    world: World, port: int, line: str, headers: http1.Headers | None = None, body: bytes = b""
+) -> http1.Response:
+    """``METHOD TARGET`` on a fresh connection."""
+    method, target = line.split()
+    stream = await world.net.connect("node-1", "client", "10.244.1.5", port, 1)
+    async with asyncio.timeout(100):
+        return await http1.fetch(stream, method, target, "web", headers or [], body)
+
+
+Row = tuple[str, int, str, str]
+"""``METHOD TARGET``, status, a pattern that the body fits whole, one header as it is sent."""
+
+
+async def hold(world: World, port: int, rows: list[Row]) -> None:
+    """Ask every row and compare."""
+    for line, status, pattern, wanted in rows:
+        told = await ask(world, port, line)
+        assert told.status == status, line
+        assert re.fullmatch(pattern, told.body.decode(), re.DOTALL), (line, told.body)
+        assert wanted in ["", *(": ".join(field) for field in told.headers)], (line, told.headers)
+
+
+@pytest.mark.parametrize(
+    ("image", "argv", "code", "said"),
+    [
+        ("hashicorp/http-echo", ("-text=",), 0, ""),
+        ("hashicorp/http-echo", ("-text=a", "b"), 127, "Too many arguments!"),
+        ("hashicorp/http-echo", ("-txt=a",), 2, "flag provided but not defined: -txt"),
+        ("traefik/whoami", ("--prot", "8080"), 2, "flag provided but not defined: -prot"),
+    ],
+)
+def test_go_programs_end_on_flags_that_they_do_not_know(
+    image: str, argv: tuple[str, ...], code: int, said: str
+) -> None:
+    """Code 0 in the table: it goes on, with the text that the image brings."""
+
+    async def body(world: World) -> None:
+        process, container = await world.start(image, *argv)
+        if code:
+            assert await container.wait() == code
+            assert process.errors[0] == said
+        else:
+            assert (await world.get("/", 5678)).body == b"hello-world\n"
+
+    story(body)
+
+
+def test_http_echo_as_its_source_has_it() -> None:
+    """Headers in the order of net/http, HTML recognized, /health not logged, 2 after TERM."""
+
+    async def body(world: World) -> None:
+        argv = ("-text=<h1>a</h1>", "-status-code", "503")
+        process, container = await world.start("hashicorp/http-echo", *argv)
+        told = await world.get("/x?y=1", 5678)
+        assert told.status == 503
+        assert told.headers == [
+            ("X-App-Name", "http-echo"), ("X-App-Version", "1.0.0"), ("Date", DATE),
+            ("Content-Length", "11"), ("Content-Type", "text/html; charset=utf-8"),
+        ]  # fmt: skip
+        await hold(world, 5678, [("GET /health", 200, '{"status":"ok"}\n', "")])
+        assert len(process.lines) == 1
+        logged = r'2026/01/01 00:00:00 web 10.244.1.9:\d+ "GET /x HTTP/1.1" 503 11 "" 0s'
+        assert re.fullmatch(logged, process.lines[0])
+        assert process.errors == ["2026/01/01 00:00:00 [INFO] server is listening on :5678"]
+        container.signal("TERM")
+        assert await container.wait() == 2
+
+    story(body)
+
+
+def test_whoami_as_its_source_has_it() -> None:
+    """All endpoints, the request with CRLF, state of /health, 2 after TERM."""
+
+    async def body(world: World) -> None:
+        env = {"WHOAMI_NAME": "me", "A": "b"}
+        process, container = await world.start("traefik/whoami", "-verbose", env=env)
+        began_ns = world.env.clock.monotonic_ns()
+        told = await ask(world, 80, "POST /x?env=1&wait=2s", [("x-b", "1")], b"hi")
+        assert world.env.clock.monotonic_ns() - began_ns >= 2 * 10**9
+        assert re.fullmatch(
+            "Name: me\nHostname: web-1\nIP: 127.0.0.1\nIP: ::1\nIP: 10.244.1.5\n"
+            "RemoteAddr: 10.244.1.9:\\d+\nPOST /x\\?env=1&wait=2s HTTP/1.1\r\nHost: web\r\n"
+            "User-Agent: Go-http-client/1.1\r\nContent-Length: 2\r\nX-B: 1\r\n\r\nhi.*A=b\n",
+            told.body.decode(),
+            re.DOTALL,
+        )
+        rows: list[Row] = [
+            ("GET /bench", 200, "1", "Connection: keep-alive"),
+            (
+                "GET /data?size=5&attachment=true",
+                200,
+                r"\|ABC\|",
+                "Content-Disposition: Attachment",
+            ),
+            ("GET /api", 200, '{"hostname":"web-1","ip":.*}\n', "Content-Type: application/json"),
+            ("GET /health", 200, "", "Content-Length: 0"),
+        ]
+        await hold(world, 80, rows)
+        await ask(world, 80, "POST /health", body=b"503")
+        await hold(world, 80, [("GET /health", 503, "", "")])
+        assert process.lines == ["Update health check status code [503]"]
+        assert process.errors[0] == "2026/01/01 00:00:00 Starting up on port 80"
+        assert process.errors[1].endswith('"POST /x HTTP/1.1" - -')
+        container.signal("TERM")
+        assert await container.wait() == 2
+
+    story(body)
+
+
+def test_echo_basic_as_its_source_has_it() -> None:
+    """Statuses of three digits, headers that one asks for, delays that are none."""
+
+    async def body(world: World) -> None:
+        _, container = await world.start("gcr.io/k8s-staging-gateway-api/echo-basic:v1")
+        invalid = r'{"message":"time: invalid duration \\"x\\""}'
+        rows: list[Row] = [
+            ("GET /health", 200, "OK", "Content-Type: text/plain; charset=utf-8"),
+            ("GET /status/999", 999, "", ""),
+            ("GET /status/20", 400, "", ""),
+            ("GET /?delay=x", 500, invalid, "Content-Type: application/json"),
+        ]
+        await hold(world, 3000, rows)
+        told = await ask(world, 3000, "GET /", [("X-Echo-Set-Header", "b:1, A:2,b: 3")])
+        assert told.headers[:2] == [("A", "2"), ("Content-Type", "application/json")]
+        assert ("b", "1,3") in told.headers
+        assert json.loads(told.body)["headers"] == {"X-Echo-Set-Header": ["b:1, A:2,b: 3"]}
+        container.signal("TERM")
+        assert await container.wait() == 2
+
+    story(body)
+
+
+def test_the_docs_list_every_subcommand_of_agnhost() -> None:
+    """A subcommand that nobody finds is not there."""
+    told = Path("docs/programs.md").read_text().partition("has the subcommands ")[2]
+    listed = re.split(r",\s|\sand\s", told.partition(";")[0])
+    assert [name.strip() for name in listed] == sorted(COMMANDS)
