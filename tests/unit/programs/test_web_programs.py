@@ -149,6 +149,66 @@ def test_echo_basic_as_its_source_has_it() -> None:
     story(body)
 
 
+def test_nginx_as_its_source_has_it() -> None:
+    """Paths, methods, validators, ranges; the version is the tag's; both logs; QUIT."""
+
+    async def body(world: World) -> None:
+        root = "/usr/share/nginx/html"
+        files = {f"{root}/a/b.js": b"0123456789", f"{root}/c/index.htm": b"c"}
+        conf = {"/etc/nginx/conf.d/default.conf": b"server { listen 8080; }"}
+        process, container = await world.start("nginx:1.25.3-alpine", files=files | conf)
+        page = r"<html>\r\n<head><title>%s</title></head>.*<center>nginx/1.25.3</center>.*"
+        rows: list[Row] = [
+            ("GET /a/b.js", 200, "0123456789", "Content-Type: application/javascript"),
+            ("GET //a/./x/../b.js", 200, "0123456789", "Accept-Ranges: bytes"),
+            ("HEAD /a/b.js", 200, "", "Content-Length: 10"),
+            ("POST /a/b.js", 405, page % "405 Not Allowed", "Connection: keep-alive"),
+            ("PUT /no", 405, page % "405 Not Allowed", ""),
+            ("POST /no", 404, page % "404 Not Found", "Content-Type: text/html"),
+            ("GET /a", 301, page % "301 Moved Permanently", "Location: http://web:8080/a/"),
+            ("GET /a/", 403, page % "403 Forbidden", ""),
+            ("GET /c/", 200, "c", "Server: nginx/1.25.3"),
+            ("GET /no/", 404, page % "404 Not Found", ""),
+            ("GET /../a", 400, page % "400 Bad Request", ""),
+        ]
+        await hold(world, 8080, rows)
+        told = await ask(world, 8080, "GET /a/b.js")
+        assert [name for name, _ in told.headers] == [
+            "Server", "Date", "Content-Type", "Content-Length", "Last-Modified", "Connection",
+            "ETag", "Accept-Ranges",
+        ]  # fmt: skip
+        etag, date = told.header("etag"), told.header("last-modified")
+        for fields, status, sent in (
+            ([("If-None-Match", f'"x", {etag}')], 304, b""),
+            ([("If-Modified-Since", date)], 304, b""),
+            ([("If-None-Match", '"x"')], 200, b"0123456789"),
+            ([("Range", "bytes=2-3")], 206, b"23"),
+            ([("Range", "bytes=-2")], 206, b"89"),
+            ([("Range", "bytes=10-")], 416, None),
+            ([("Connection", "close")], 200, b"0123456789"),
+        ):
+            told = await ask(world, 8080, "GET /a/b.js", fields)
+            assert (told.status, told.body) == (status, told.body if sent is None else sent)
+            assert sum(name == "Connection" for name, _ in told.headers) == 1
+        logged = process.lines[9:]
+        assert logged[2].endswith('"HEAD /a/b.js HTTP/1.1" 200 0 "-" "-" "-"')
+        assert any(
+            re.fullmatch(
+                rf'.* \[error\] 29#29: \*8 directory index of "{root}/a/" is forbidden, '
+                r'client: 10.244.1.9, server: localhost, request: "GET /a/ HTTP/1.1", host: "web"',
+                line,
+            )
+            for line in process.errors
+        )
+        container.signal("QUIT")
+        assert await container.wait() == 0
+        stop = "2026/01/01 00:00:00 [notice] 1#1: signal 3 (SIGQUIT) received, shutting down"
+        assert stop in process.errors
+        assert process.errors[-1].endswith("1#1: exit")
+
+    story(body)
+
+
 def test_the_docs_list_every_subcommand_of_agnhost() -> None:
     """A subcommand that nobody finds is not there."""
     told = Path("docs/programs.md").read_text().partition("has the subcommands ")[2]
