@@ -209,6 +209,49 @@ def test_nginx_as_its_source_has_it() -> None:
     story(body)
 
 
+def test_podinfo_as_its_source_has_it() -> None:
+    """Methods of gorilla/mux, PODINFO_*, the log of zap, three unready seconds after TERM."""
+
+    async def body(world: World) -> None:
+        image, env = "ghcr.io/stefanprodan/podinfo:6.9.2", {"PODINFO_UI_COLOR": "red"}
+        argv = ("./podinfo", "--port=8080", "--port-metrics", "9797", "--unready")
+        process, container = await world.start(image, *argv, env=env)
+        rows: list[Row] = [
+            ("GET /version", 200, r'{\n  "commit": .*}', "X-Content-Type-Options: nosniff"),
+            ("HEAD /version", 405, "", "Content-Length: 0"),
+            ("GET /no", 404, "404 page not found\n", "Content-Type: text/plain; charset=utf-8"),
+            ("GET /readyz", 503, "", ""),
+            ("GET /readyz/enable", 405, "", ""),
+            ("POST /readyz/enable", 202, "", ""),
+            ("GET /readyz", 200, r'{\n  "status": "OK"\n}', ""),
+            ("GET /api/info", 200, '.*"color": "red".*', ""),
+            ("PUT /status/418", 418, r'{\n  "status": 418\n}', ""),
+            ("GET /configs", 200, "{}", ""),
+            ("GET /echo/a", 202, "", "X-Color: red"),
+            ("POST /token", 501, "not modelled: /token\n", ""),
+        ]
+        await hold(world, 8080, rows)
+        await hold(world, 9797, [("GET /healthz", 200, "OK", "")])
+        told = await ask(world, 8080, "GET /headers", [("x-a", "<")])
+        assert json.loads(told.body) == {
+            "X-A": ["<"], "X-Api-Revision": ["unknown"], "X-Api-Version": ["6.9.2"],
+        }  # fmt: skip
+        assert b"\\u003c" in told.body
+        assert json.loads(process.errors[1]) == {
+            "level": "info", "ts": "2026-01-01T00:00:00.000Z", "caller": "http/server.go:224",
+            "msg": "Starting HTTP Server.", "addr": ":8080",
+        }  # fmt: skip
+        container.signal("TERM")
+        await asyncio.sleep(2)
+        await hold(world, 8080, [("GET /healthz", 503, "", ""), ("GET /readyz", 503, "", "")])
+        assert await container.wait() == 0
+        process, container = await world.start(image, "./podinfo", "--prot=1", ip="10.244.1.6")
+        assert await container.wait() == 2
+        assert process.errors[0] == "Error: unknown flag: --prot"
+
+    story(body)
+
+
 def test_the_docs_list_every_subcommand_of_agnhost() -> None:
     """A subcommand that nobody finds is not there."""
     told = Path("docs/programs.md").read_text().partition("has the subcommands ")[2]
