@@ -176,7 +176,7 @@ class _Site:
             more = ("Content-Range", f"bytes {first}-{last}/{size}")
         kind = _TYPES.get(name.rpartition(".")[2], "application/octet-stream")
         fields = [("Content-Type", kind), ("Content-Length", str(len(body))), *marks, more]
-        return http1.Response(status, body, fields)
+        return http1.Response(status, body, fields, _REASONS.get(status, ""))
 
 
 def _version(command: Command) -> str:

@@ -45,8 +45,8 @@ _ROUTES = {
 
 async def run(command: Command) -> int:
     """``podinfo`` with its flags, also as PODINFO_*: / /version /env /headers /echo /healthz
-    /readyz /status/N /delay/N /panic /configs, gRPC's health; metrics, other gRPC, store, cache, tokens,
-    TLS, streams and the page that browsers get (they get JSON) are not modelled (501).
+    /readyz /status/N /delay/N /panic /configs, gRPC's health; metrics, other gRPC, store, cache,
+    tokens, TLS, streams and the page for browsers (they get JSON) are not modelled (501).
     """
     try:
         given, _ = go.parse(command.args, _DEFAULTS, _SWITCHES)

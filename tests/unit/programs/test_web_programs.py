@@ -252,6 +252,46 @@ def test_podinfo_as_its_source_has_it() -> None:
     story(body)
 
 
+def test_httpd_as_its_source_has_it() -> None:
+    """Listings, methods, error pages, validators, the common log format, both ways to end."""
+
+    async def body(world: World) -> None:
+        root = "/usr/local/apache2/htdocs"
+        files = {f"{root}/a/b.txt": b"0123456789", f"{root}/a/c": b"", f"{root}/d/e/f": b""}
+        process, container = await world.start("httpd:2.4.62-alpine", files=files)
+        page = r'<!DOCTYPE HTML PUBLIC "-//IETF.*<title>%s</title>.*'
+        rows: list[Row] = [
+            ("GET /a/b.txt", 200, "0123456789", "Server: Apache/2.4.62 (Unix)"),
+            ("POST /a/b.txt", 200, "0123456789", "Content-Type: text/plain"),
+            ("HEAD /a/b.txt", 200, "", "Content-Length: 10"),
+            ("GET /a", 301, page % "301 Moved Permanently", "Location: http://web/a/"),
+            ("GET /a/", 200, '.*<a href="/"> Parent Directory<.*<a href="b.txt"> b.txt<.*', ""),
+            ("GET /", 200, '.*<title>Index of /</title>.*<a href="a/"> a/</a>.*', ""),
+            ("GET /no", 404, page % "404 Not Found", "Content-Type: text/html; charset=iso-8859-1"),
+            ("PUT /a/b.txt", 405, page % "405 Method Not Allowed",
+             "Allow: HEAD,GET,POST,OPTIONS,TRACE"),
+            ("OPTIONS /", 200, "", "Allow: HEAD,GET,POST,OPTIONS,TRACE"),
+            ("TRACE /x", 200, "TRACE /x HTTP/1.1\r\nHost: web\r\n\r\n",
+             "Content-Type: message/http"),
+            ("GET /a/../../b", 400, page % "400 Bad Request", ""),
+        ]  # fmt: skip
+        await hold(world, 80, rows)
+        told = await ask(world, 80, "GET /a/b.txt", [("Range", "bytes=2-3")])
+        assert (told.status, told.reason, told.body) == (206, "Partial Content", b"23")
+        fields = [("If-None-Match", told.header("etag"))]
+        assert (await ask(world, 80, "GET /a/b.txt", fields)).status == 304
+        assert process.lines[2].endswith('"HEAD /a/b.txt HTTP/1.1" 200 -')
+        assert process.errors[2] == (
+            "[Thu Jan 01 00:00:00.000000 2026] [mpm_event:notice] [pid 1:tid 1] "
+            "AH00489: Apache/2.4.62 (Unix) configured -- resuming normal operations"
+        )
+        container.signal("WINCH")
+        assert await container.wait() == 0
+        assert process.errors[-1].endswith("AH00492: caught SIGWINCH, shutting down gracefully")
+
+    story(body)
+
+
 def test_the_docs_list_every_subcommand_of_agnhost() -> None:
     """A subcommand that nobody finds is not there."""
     told = Path("docs/programs.md").read_text().partition("has the subcommands ")[2]
