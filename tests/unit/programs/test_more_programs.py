@@ -46,8 +46,8 @@ def test_httpbin_answers_what_it_models_and_says_what_it_does_not() -> None:
         told = json.loads((await world.get("/get?a=1")).body)
         assert (told["args"], told["origin"]) == ({"a": "1"}, "10.244.1.9")
         assert (await world.get("/status/503")).status == 503
-        assert (await world.get("/redirect/2")).header("location") == "/redirect/1"
-        assert (await world.get("/cookies")).status == 501
+        assert (await world.get("/redirect/2")).header("location") == "/relative-redirect/1"
+        assert (await world.get("/image")).status == 501
 
     story(body)
 

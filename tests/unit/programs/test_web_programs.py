@@ -292,6 +292,49 @@ def test_httpd_as_its_source_has_it() -> None:
     story(body)
 
 
+def test_httpbin_as_its_source_has_it() -> None:
+    """Methods, what bodies become, statuses with their headers, gunicorn's log and end."""
+
+    async def body(world: World) -> None:
+        process, container = await world.start("kennethreitz/httpbin")
+        basic = 'WWW-Authenticate: Basic realm="Fake Realm"'
+        rows: list[Row] = [
+            ("GET /ip", 200, '{\n  "origin": "10.244.1.9"\n}\n', "Server: gunicorn/19.9.0"),
+            ("HEAD /get", 200, "", "Connection: keep-alive"),
+            ("POST /get", 405, ".*<title>405 Method Not Allowed.*", "Allow: GET, HEAD, OPTIONS"),
+            ("OPTIONS /post", 200, "", "Access-Control-Max-Age: 3600"),
+            ("GET /no", 404, ".*<title>404 Not Found.*", "Content-Type: text/html"),
+            ("GET /stream/3", 501, "not modelled: /stream/3\n", ""),
+            ("GET /status/401", 401, "", basic),
+            ("GET /status/x", 400, "Invalid status code", "Access-Control-Allow-Origin: *"),
+            ("PUT /status/503:1,503:2", 503, "", ""),
+            ("GET /absolute-redirect/2", 302, "", "Location: http://web/absolute-redirect/1"),
+            ("GET /redirect-to?url=/a&status_code=307", 307, "", "Location: /a"),
+            ("GET /basic-auth/u/p", 401, "", basic),
+        ]
+        await hold(world, 80, rows)
+        form = [("Content-Type", "application/x-www-form-urlencoded")]
+        for headers, sent, wanted in (
+            (form, b"a=1&a=2&b=3", {"data": "", "form": {"a": ["1", "2"], "b": "3"}, "json": None}),
+            ([], b'{"a": 1}', {"data": '{"a": 1}', "form": {}, "json": {"a": 1}}),
+        ):
+            told = json.loads((await ask(world, 80, "POST /post", headers, sent)).body)
+            assert wanted.items() <= told.items()
+        told = await ask(world, 80, "GET /basic-auth/u/p", [("Authorization", "Basic dTpw")])
+        assert json.loads(told.body) == {"authenticated": True, "user": "u"}
+        assert process.lines == []
+        assert process.errors[1:2] == [
+            "[2026-01-01 00:00:00 +0000] [1] [INFO] Listening at: http://0.0.0.0:80 (1)"
+        ]
+        container.signal("TERM")
+        assert await container.wait() == 0
+        await world.start("mccutchen/go-httpbin", ip="10.244.1.5")
+        told = await ask(world, 8080, "GET /get?a=1")
+        assert json.loads(told.body)["args"] == {"a": ["1"]}
+
+    story(body)
+
+
 def test_the_docs_list_every_subcommand_of_agnhost() -> None:
     """A subcommand that nobody finds is not there."""
     told = Path("docs/programs.md").read_text().partition("has the subcommands ")[2]
