@@ -21,7 +21,7 @@ from podwire.kubelet.programs.agnhost_servers import (
     nettest,
 )
 from podwire.kubelet.programs.agnhost_webhook import webhook
-from podwire.kubelet.programs.http_echo import flags
+from podwire.kubelet.programs.go import flags
 from podwire.kubelet.programs.netexec import ask_sctp, ask_udp, netexec
 from podwire.kubelet.programs.serving import TERMINATED, Server, in_use
 from podwire.kubelet.shell.command import Command, UsageError

@@ -13,7 +13,7 @@ from podwire.client import http1
 from podwire.client.counters import Listener
 from podwire.client.http1 import HttpError, Request, Response
 from podwire.kubelet.programs import names
-from podwire.kubelet.programs.http_echo import flags
+from podwire.kubelet.programs.go import flags
 from podwire.kubelet.programs.serving import TERMINATED, Server, in_use
 from podwire.kubelet.shell.command import Command, Pipe, UsageError, input_of
 from podwire.kubelet.shell.tools.date import render

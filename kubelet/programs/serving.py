@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -14,8 +15,14 @@ from podwire.kubelet.shell.tools.sleep import FOREVER_S
 from podwire.runtime.tasks import Nursery
 
 TERMINATED = 143
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Answer = Callable[[bytes, str, int], Awaitable[bytes]]
 """(datagram, source address, source port) -> reply; b"" for none."""
+
+
+def now(command: Command) -> datetime:
+    """The wall time of the program's clock."""
+    return _EPOCH + timedelta(microseconds=command.env.clock.now_ns() // 1000)
 
 
 class Server:
