@@ -101,45 +101,44 @@ def test_the_answer_lists_every_cause() -> None:
     )
 
 
-_IN = {"operator": "In", "values": [42]}
+def _rule(action: str = "Restart", operator: str = "In", codes: int = 1) -> Object:
+    return {"action": action, "exitCodes": {"operator": operator, "values": [42] * codes}}
 
 
+@pytest.mark.parametrize("group", ["containers", "initContainers"])
 @pytest.mark.parametrize(
-    ("container", "complaint"),
+    ("policy", "rules", "field", "message"),
     [
-        ({"restartPolicy": "Sometimes"}, '.restartPolicy: Unsupported value: "Sometimes": supported'
-         ' values: "Always", "Never", "OnFailure"'),
-        ({"restartPolicyRules": [{"action": "Restart", "exitCodes": _IN}]},
-         ".restartPolicy: Required value: must specify restartPolicy when restart rules are used"),
-        ({"restartPolicy": "Never", "restartPolicyRules": [{"action": "Stop", "exitCodes": _IN}]},
-         '.restartPolicyRules[0].action: Unsupported value: "Stop": supported values: "Restart", '
-         '"RestartAllContainers"'),
-        ({"restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart"}]},
-         ".restartPolicyRules[0].exitCodes: Required value: must be specified"),
-        ({"restartPolicy": "Never", "restartPolicyRules": [
-            {"action": "Restart", "exitCodes": {"operator": "Equals", "values": [0] * 256}}]},
-         '.restartPolicyRules[0].exitCodes.operator: Unsupported value: "Equals": supported values:'
-         ' "In", "NotIn", BASE.restartPolicyRules[0].exitCodes.values: Too many: 256: '
-         "must have at most 255 items"),
-        ({"restartPolicy": "Never",
-          "restartPolicyRules": [{"action": "Restart", "exitCodes": _IN}] * 21},
-         ".restartPolicyRules: Too many: 21: must have at most 20 items"),
+        ("Sometimes", [], "restartPolicy", 'Unsupported value: "Sometimes": supported values: '),
+        (None, [_rule()], "restartPolicy",
+         "Required value: must specify restartPolicy when restart rules are used"),
+        ("Never", [_rule("Stop")], "restartPolicyRules[0].action",
+         'Unsupported value: "Stop": supported values: "Restart", "RestartAllContainers"'),
+        ("Never", [{"action": "Restart"}], "restartPolicyRules[0].exitCodes",
+         "Required value: must be specified"),
+        ("Never", [_rule(operator="Is")], "restartPolicyRules[0].exitCodes.operator",
+         'Unsupported value: "Is": supported values: "In", "NotIn"'),
+        ("Never", [_rule(codes=256)], "restartPolicyRules[0].exitCodes.values",
+         "Too many: 256: must have at most 255 items"),
+        ("Never", [_rule()] * 21, "restartPolicyRules",
+         "Too many: 21: must have at most 20 items"),
     ],
 )  # fmt: skip
 def test_restart_rules_of_containers_are_checked_as_upstream_does(
-    container: Object, complaint: str
+    group: str, policy: str | None, rules: list[Object], field: str, message: str
 ) -> None:
-    """Of regular and init containers; ephemeral ones may have none."""
-    for group in ("containers", "initContainers"):
-        with pytest.raises(ApiError) as caught:
-            prepare_create(kinds.POD, make(kinds.POD, lambda b: _more(b, group, container)))
-        base = f"spec.{group}[{0 if group == 'initContainers' else 1}]"
-        expected = base + complaint.replace("BASE", base)
-        assert expected in caught.value.message
+    """Of regular and of init containers."""
+    container: Object = {"name": "more", "image": "busybox", "restartPolicyRules": rules}
+    if policy is not None:
+        container["restartPolicy"] = policy
 
+    def change(body: Object) -> None:
+        body["spec"].setdefault(group, []).append(container)
 
-def _more(body: Object, group: str, container: Object) -> None:
-    body["spec"].setdefault(group, []).append({"name": "more", "image": "busybox", **container})
+    with pytest.raises(ApiError) as caught:
+        prepare_create(kinds.POD, make(kinds.POD, change))
+    at = 1 if group == "containers" else 0
+    assert f"spec.{group}[{at}].{field}: {message}" in caught.value.message
 
 
 def _set(path: str, value: Any) -> Callable[[Object], None]:
