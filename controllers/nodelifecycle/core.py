@@ -84,9 +84,9 @@ def wanted_taints(node: Node, *, no_execute: str, now_ns: int) -> list[Taint]:
     kept = [t for t in node.spec.taints if t.key not in MANAGED]
     have = {(t.key, t.effect): t for t in node.spec.taints}
     keys: list[tuple[str, str]] = []
-    status = ready_status(node)
-    if status != "True":
-        keys.append((NOT_READY if status == "False" else UNREACHABLE, NO_SCHEDULE))
+    ready = _find(node, "Ready")
+    if ready is not None and ready.status != "True":
+        keys.append((NOT_READY if ready.status == "False" else UNREACHABLE, NO_SCHEDULE))
     if no_execute:
         keys.append((no_execute, NO_EXECUTE))
     for name, key in _PRESSURE.items():

@@ -31,6 +31,8 @@ from podwire.controllers.statefulset.identity import (
     start,
 )
 
+_ENDED = ("Failed", "Succeeded")
+
 
 @dataclass(slots=True)
 class _Set:
@@ -45,6 +47,8 @@ class _Set:
     now_ns: int
     claims: Container[str]
     """The keys of the claims that are there."""
+    updated: int = 0
+    """Pods that this pass deletes because they are outdated."""
 
     @property
     def ordered(self) -> bool:
@@ -112,6 +116,7 @@ class _Set:
         return Delete(kinds.POD, meta.name, meta.namespace, uid=meta.uid, announce=words)
 
     def available(self, pod: Pod) -> bool:
+        """Running, Ready for long enough, and not going away."""
         return _healthy(pod) and pod_available(pod, self.sts.spec.min_ready_seconds, self.now_ns)
 
 
@@ -165,9 +170,9 @@ def reconcile(
         sts, pods, _current(sts, mine, update), update.name, _templates(sts, mine, update), now_ns,
         claims,
     )  # fmt: skip
-    effects = [*claimed.effects, *update.effects, *_status(step)]
+    moves = [] if sts.metadata.deletion_timestamp else _advance(step)
+    effects = [*claimed.effects, *update.effects, *_status(step), *moves]
     if not sts.metadata.deletion_timestamp:
-        effects += _advance(step)
         live = [
             step.current,
             step.update,
@@ -204,59 +209,62 @@ def _advance(step: _Set) -> list[Effect]:
         elif pod.metadata.deletion_timestamp:
             if step.ordered:
                 return effects
-        elif pod.status.phase in {"Failed", "Succeeded"}:
+        elif pod.status.phase in _ENDED:
             effects.append(step.delete(pod))
             if step.ordered:
                 return effects
         elif step.ordered and not step.available(pod):
             return effects
-    unhealthy = _first_unhealthy(step)
+    first = _first_unavailable(step)
     for number in condemned:
         pod = step.pods[number]
         if pod.metadata.deletion_timestamp:
             if step.ordered:
                 return effects
             continue
-        if step.ordered and not _healthy(pod) and pod is not unhealthy:
+        if step.ordered and not step.available(pod) and pod is not first:
             return effects
         effects += step.scale_down(pod)
         if step.ordered:
             return effects
-    return effects or _update(step)
+    return [*effects, *_update(step)]
 
 
-def _first_unhealthy(step: _Set) -> Pod | None:
-    """The unhealthy pod with the lowest ordinal; it may be condemned although unhealthy."""
-    return next((step.pods[n] for n in sorted(step.pods) if not _healthy(step.pods[n])), None)
+def _first_unavailable(step: _Set) -> Pod | None:
+    """The unavailable pod that is looked at first; it may be condemned although unavailable."""
+    numbers = sorted(step.pods, key=lambda n: (n not in step.wanted, n))
+    return next((step.pods[n] for n in numbers if not step.available(step.pods[n])), None)
 
 
 def _update(step: _Set) -> list[Effect]:
-    """Delete outdated pods from the highest ordinal down to the partition."""
+    """Delete outdated pods from the highest ordinal down to the partition, as many at a time as
+    maxUnavailable leaves (updateStatefulSetAfterInvariantEstablished).
+
+    Parallel takes those that are unavailable anyhow first, and whatever their number.
+    """
     if not step.rolling:
         return []
     rolling = step.strategy.get("rollingUpdate") or {}
-    most = max(1, scaled(rolling.get("maxUnavailable") or 1, len(step.wanted), round_up=True))
-    down = sum(not step.available(pod) for n, pod in step.pods.items() if n in step.wanted)
-    effects: list[Effect] = []
-    first = start(step.sts)
-    for number in sorted(step.wanted, reverse=True):
-        if number < first + step.partition:
-            break
-        pod = step.pods.get(number)
-        if pod is None:
-            continue
-        outdated = pod.metadata.labels.get(HASH) != step.update
-        if outdated and not pod.metadata.deletion_timestamp:
-            broken = not step.available(pod)
-            if not broken and down >= most:
-                break
-            effects.append(step.delete(pod))
-            down += not broken
-            if down >= most:
-                break
-        elif not step.available(pod) and down >= most:
-            break  # wait for it before touching the next one
-    return effects
+    most = max(1, scaled(rolling.get("maxUnavailable") or 1, len(step.wanted), round_up=False))
+    there = [step.pods[n] for n in reversed(step.wanted) if n in step.pods]
+    left = most - (len(step.wanted) - sum(map(step.available, there)))
+    first = start(step.sts) + step.partition
+    outdated = [
+        step.pods[n]
+        for n in reversed(step.wanted)
+        if n in step.pods and n >= first and _outdated(step, step.pods[n])
+    ]
+    if step.ordered:
+        chosen = outdated[: max(0, left)]
+    else:
+        chosen = [pod for pod in outdated if not step.available(pod)]
+        chosen += [pod for pod in outdated if step.available(pod)][: max(0, left)]
+    step.updated = len(chosen)
+    return [step.delete(pod) for pod in chosen if pod.status.phase not in _ENDED]
+
+
+def _outdated(step: _Set, pod: Pod) -> bool:
+    return pod.metadata.labels.get(HASH) != step.update and not pod.metadata.deletion_timestamp
 
 
 def _status(step: _Set) -> list[Effect]:
@@ -275,7 +283,8 @@ def _status(step: _Set) -> list[Effect]:
     current = step.current
     replicas = sts.spec.replicas
     finished = all(numbers[n] == replicas for n in ("updatedReplicas", "readyReplicas", "replicas"))
-    if step.rolling and finished:
+    numbers["currentReplicas"] = max(0, numbers["currentReplicas"] - step.updated)
+    if finished:
         numbers["currentReplicas"] = numbers["updatedReplicas"]
         current = step.update
     wanted = {
