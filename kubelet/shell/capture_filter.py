@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable
 
 from podwire.kubelet.shell.command import UsageError
-from podwire.kubelet.shell.dissect import ARP, ICMP, ICMPV6, IPV4, IPV6, TCP, UDP, Dissected
+from podwire.kubelet.shell.dissect import ARP, ICMP, ICMPV6, IPV4, IPV6, SCTP, TCP, UDP, Dissected
 
 Test = Callable[[Dissected], bool]
 _PROTOCOLS: dict[str, Test] = {
     "tcp": lambda f: f.protocol == TCP, "udp": lambda f: f.protocol == UDP,
+    "sctp": lambda f: f.protocol == SCTP,
     "icmp": lambda f: f.protocol == ICMP, "icmp6": lambda f: f.protocol == ICMPV6,
     "arp": lambda f: f.kind == ARP, "ip": lambda f: f.kind == IPV4, "ip6": lambda f: f.kind == IPV6,
 }  # fmt: skip
@@ -140,6 +141,6 @@ def _port(side: str, value: str) -> Test:
         raise UsageError(f"unknown port '{value}'")
     first, last = int(low), int(high or low)
     return lambda frame: (
-        frame.protocol in {TCP, UDP}
+        frame.protocol in {TCP, UDP, SCTP}
         and any(first <= port <= last for _, port in _ends(frame, side))
     )

@@ -1,4 +1,4 @@
-"""Captured bytes to what people read: Ethernet, ARP, IP, TCP, UDP, ICMP, DNS, VXLAN.
+"""Captured bytes to what people read: Ethernet, ARP, IP, TCP, UDP, SCTP, ICMP, DNS, VXLAN.
 
 The words are tcpdump's (4.99): its printers of these protocols, without -v.
 """
@@ -13,7 +13,12 @@ from podwire.client import dnstext, dnswire
 from podwire.client.dnswire import DnsError
 
 ARP, IPV4, IPV6 = 0x0806, 0x0800, 0x86DD
-ICMP, IPIP, TCP, UDP, ICMPV6 = 1, 4, 6, 17, 58
+ICMP, IPIP, TCP, UDP, ICMPV6, SCTP = 1, 4, 6, 17, 58, 132
+_CHUNKS = {
+    0: "DATA", 1: "INIT", 2: "INIT ACK", 3: "SACK", 4: "HB REQ", 5: "HB ACK", 6: "ABORT",
+    7: "SHUTDOWN", 8: "SHUTDOWN ACK", 9: "OP ERR", 10: "COOKIE ECHO", 11: "COOKIE ACK",
+    14: "SHUTDOWN COMPLETE",
+}  # fmt: skip
 _FLAGS = ((2, "S"), (1, "F"), (4, "R"), (8, "P"), (16, "."))
 _HTTP_PORTS = {80, 8080, 3128}
 _METHODS = ("GET ", "POST ", "PUT ", "HEAD ", "DELETE ", "PATCH ", "OPTIONS ", "HTTP/")
@@ -84,6 +89,11 @@ def _transport(
         return Dissected(
             kind, src, dst, *ends, protocol, sport, dport, payload=body[8:], size_bytes=size
         )
+    if protocol == SCTP and len(body) >= 16:
+        sport, dport = struct.unpack("!HH", body[:4])
+        return Dissected(
+            kind, src, dst, *ends, protocol, sport, dport, payload=body[12:], size_bytes=size
+        )
     return Dissected(kind, src, dst, *ends, protocol, payload=body, size_bytes=size)
 
 
@@ -114,6 +124,9 @@ class Printer:
         return text if frame.kind == ARP else f"IP{'6' if frame.kind == IPV6 else ''} {text}"
 
     def _ip(self, frame: Dissected, depth: int) -> str:
+        if frame.protocol == SCTP and frame.src_port:
+            ends = f"{frame.src}.{frame.src_port} > {frame.dst}.{frame.dst_port}: "
+            return f"{ends}sctp{_chunks(frame.payload)}"
         if frame.protocol in {TCP, UDP}:
             ends = f"{frame.src}.{frame.src_port} > {frame.dst}.{frame.dst_port}: "
             if frame.protocol == TCP:
@@ -188,6 +201,32 @@ def _arp(data: bytes) -> str:
     if op == 1:
         return f"ARP, Request who-has {target} tell {sender}, length {len(data)}"
     return f"ARP, Reply {sender} is-at {_mac(data[8:14])}, length {len(data)}"
+
+
+def _chunks(data: bytes) -> str:
+    """SCTP's chunks; each word is followed by a space, as print-sctp.c has it."""
+    text, number = "", 0
+    while len(data) >= 4:
+        number += 1
+        kind, flags, size = struct.unpack("!BBH", data[:4])
+        if size < 4:
+            break
+        body, data = data[4:size], data[size + -size % 4 :]
+        name = _CHUNKS.get(kind, f"Unknown chunk type: 0x{kind:x}")
+        text += f" ({number}) [{name}] "
+        if name == "DATA" and len(body) >= 12:
+            tsn, stream, sequence, protocol = struct.unpack("!IHHI", body[:12])
+            parts = ("(B)" if flags & 2 else "") + ("(E)" if flags & 1 else "")
+            text += f"{parts} " if parts else ""
+            text += f"[TSN: {tsn}] [SID: {stream}] [SSEQ {sequence}] [PPID 0x{protocol:x}] "
+        elif name in {"INIT", "INIT ACK"} and len(body) >= 16:
+            tag, window, out, most, tsn = struct.unpack("!IIHHI", body[:16])
+            text += f"[init tag: {tag}] [rwnd: {window}] [OS: {out}] [MIS: {most}] "
+            text += f"[init TSN: {tsn}] "
+        elif name == "SACK" and len(body) >= 12:
+            tsn, window, gaps, twice = struct.unpack("!IIHH", body[:12])
+            text += f"[cum ack {tsn}] [a_rwnd {window}] [#gap acks {gaps}] [#dup tsns {twice}] "
+    return text
 
 
 def _original(data: bytes, kind: int) -> Dissected:

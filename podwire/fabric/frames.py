@@ -1,4 +1,7 @@
-"""Frames as bytes: what a capture of the modelled network holds (RFC 791, 8200, 9293, 768, 826)."""
+"""Frames as bytes: what a capture of the modelled network holds.
+
+RFC 791, 8200, 9293, 768, 9260, 826.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from podwire.dataplane.packet import (
     Packet,
     Vxlan,
 )
+from podwire.fabric.sctp import COOKIE_BYTES, Chunk
 from podwire.fabric.segment import Segment
 
 IPV4, IPV6, ARP = 0x0800, 0x86DD, 0x0806
@@ -97,6 +101,8 @@ def _body(packet: Packet) -> bytes:
         return _tcp(packet, payload if isinstance(payload, Segment) else None)
     if packet.protocol in ICMP_PROTOCOLS:
         return _icmp(packet)
+    if packet.protocol == "sctp":
+        return _sctp(packet, payload if isinstance(payload, Chunk) else Chunk(packet.sctp_chunk))
     left = max(packet.size_bytes - (40 if ":" in packet.dst else 20), 0)
     if packet.protocol == "udp":
         data = payload if isinstance(payload, bytes) else b""
@@ -134,6 +140,40 @@ def _tcp(packet: Packet, segment: Segment | None) -> bytes:
             offset << 4, flags & 0x3F, window, 0, 0,
         )
         + options + data
+    )  # fmt: skip
+
+
+_CHUNKS = {
+    "data": 0, "init": 1, "init_ack": 2, "sack": 3, "abort": 6, "shutdown": 7, "shutdown_ack": 8,
+    "cookie_echo": 10, "cookie_ack": 11, "shutdown_complete": 14,
+}  # fmt: skip
+_RWND_BYTES = 106496
+"""Half of ``net.core.rmem_default``, as Linux offers it."""
+_OPTIONS = struct.pack("!HHHH", 0x8000, 4, 0xC000, 4)
+"""ECN and forward TSN."""
+
+
+def _sctp(packet: Packet, chunk: Chunk) -> bytes:
+    """The verification tag and CRC32c are zero, an initiate tag is the first TSN."""
+    flags, body, tsn = 0, b"", chunk.tsn & 0xFFFFFFFF
+    if chunk.kind in {"init", "init_ack"}:
+        body = struct.pack("!IIHHI", tsn, _RWND_BYTES, 0xFFFF, 0xFFFF, tsn)
+        if chunk.kind == "init_ack":
+            body += struct.pack("!HH", 7, 4 + COOKIE_BYTES) + bytes(COOKIE_BYTES)
+        body += _OPTIONS
+    elif chunk.kind == "cookie_echo":
+        body = bytes(COOKIE_BYTES)
+    elif chunk.kind == "data":
+        flags = 2 * chunk.first + chunk.last
+        body = struct.pack("!IHHI", tsn, 0, chunk.sequence & 0xFFFF, 0) + chunk.data
+    elif chunk.kind == "sack":
+        body = struct.pack("!IIHH", tsn, _RWND_BYTES, 0, 0)
+    elif chunk.kind == "shutdown":
+        body = struct.pack("!I", tsn)
+    return (
+        struct.pack("!HHII", packet.src_port, packet.dst_port, 0, 0)
+        + struct.pack("!BBH", _CHUNKS.get(chunk.kind, 0xFF), flags, 4 + len(body))
+        + body + bytes(-len(body) % 4)
     )  # fmt: skip
 
 

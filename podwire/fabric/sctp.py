@@ -22,6 +22,13 @@ DATA_RETRIES = 10
 """``net.sctp.association_max_retrans``."""
 
 
+COOKIE_BYTES = 256
+SIZES_BYTES = {
+    "init": 28, "init_ack": 32 + COOKIE_BYTES, "cookie_echo": 4 + COOKIE_BYTES, "sack": 16,
+    "shutdown": 8,
+}  # fmt: skip
+
+
 class State(enum.StrEnum):
     """The states of RFC 9260, section 4."""
 
@@ -54,15 +61,15 @@ class Chunk:
     cookie: tuple[int, int] = (0, 0)
     first: bool = True
     last: bool = True
+    sequence: int = 0
+    """Which message of the stream it is a part of."""
 
     @property
     def size_bytes(self) -> int:
-        """Its length; a cookie as Linux makes it, INIT with the parameters that Linux adds."""
+        """Its length on the wire; of INIT with the parameters ECN and forward TSN."""
         if self.kind == "data":
             return 16 + -(-len(self.data) // 4) * 4
-        return {"init": 40, "init_ack": 292, "cookie_echo": 260, "sack": 16, "shutdown": 8}.get(
-            self.kind, 4
-        )
+        return SIZES_BYTES.get(self.kind, 4)
 
 
 def answer_to_init(chunk: Chunk, tsn: int) -> Chunk:
@@ -86,6 +93,7 @@ class Association:
     error: OSError | None = None
     incoming: deque[bytes] = field(default_factory=deque)
     eof: bool = False
+    sequence: int = 0
     expected: int = 0
     """The TSN that comes next from the peer."""
     parts: list[bytes] = field(default_factory=list)
@@ -117,10 +125,11 @@ class Association:
         for at in range(0, len(message), self.part_bytes):
             part = message[at : at + self.part_bytes]
             last = at + len(part) == len(message)
-            chunk = Chunk("data", self.tsn, part, first=not at, last=last)
+            chunk = Chunk("data", self.tsn, part, first=not at, last=last, sequence=self.sequence)
             self.tsn += 1
             self.unacked.append(chunk)
             self.out.append(chunk)
+        self.sequence += 1
         if not self.deadline_ns:
             self._wait(now_ns)
 

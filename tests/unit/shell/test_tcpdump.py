@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from podwire.dataplane.packet import Frame
+from podwire.fabric.associations import packet_of
+from podwire.fabric.frames import encode
+from podwire.fabric.sctp import Chunk
 from podwire.kubelet.shell.capture_filter import compile_filter
 from podwire.kubelet.shell.command import UsageError
 from podwire.kubelet.shell.dissect import TCP, Printer, dissect
@@ -78,6 +82,34 @@ def test_our_lines_are_those_of_the_real_tcpdump_for_the_same_bytes(tmp_path: Pa
     )
     printer = Printer()
     assert [printer.line(dissect(f)) for f in frames(pcap)] == done.stdout.splitlines()
+
+
+def test_chunks_of_sctp_are_shown_as_the_real_tcpdump_shows_them(tmp_path: Path) -> None:
+    chunks = [
+        Chunk("init", 5), Chunk("init_ack", 9, cookie=(9, 5)), Chunk("cookie_echo"),
+        Chunk("cookie_ack"), Chunk("data", 5, b"hostname\n", sequence=1), Chunk("sack", 5),
+        Chunk("data", 6, b"part", last=False), Chunk("shutdown", 9), Chunk("shutdown_ack"),
+        Chunk("shutdown_complete"), Chunk("abort"),
+    ]  # fmt: skip
+    packets = [packet_of(chunk, ("10.0.0.1", 40000, "10.0.0.2", 80)) for chunk in chunks]
+    mac = "02:00:00:00:00:01"
+    made = [encode(Frame(mac, mac, packet)) for packet in packets]
+    assert [len(data) - 14 for data in made] == [packet.size_bytes for packet in packets]
+    printer = Printer()
+    lines = [printer.line(dissect(data)) for data in made]
+    head = "IP 10.0.0.1.40000 > 10.0.0.2.80: sctp (1) "
+    assert lines[4] == f"{head}[DATA] (B)(E) [TSN: 5] [SID: 0] [SSEQ 1] [PPID 0x0] "
+    assert compile_filter(["sctp", "and", "port", "80"])(dissect(made[0]))
+    if shutil.which("tcpdump") is None:
+        pytest.skip("no tcpdump to compare with")
+    file = tmp_path / "a.pcap"
+    sizes = [struct.pack("<IIII", 0, 0, len(data), len(data)) for data in made]
+    records = b"".join(size + data for size, data in zip(sizes, made, strict=True))
+    file.write_bytes(struct.pack("<IHHiIII", MAGIC, 2, 4, 0, 0, 65535, 1) + records)
+    done = subprocess.run(
+        ["tcpdump", "-n", "-t", "-r", str(file)], capture_output=True, text=True, check=True
+    )
+    assert lines == done.stdout.splitlines()
 
 
 @pytest.mark.parametrize(
