@@ -41,6 +41,17 @@ class MeteredSockets:
         """As counters.Sockets."""
         return _Datagrams(await self._sockets.bind_udp(node, netns, address, port), self)
 
+    async def listen_sctp(self, node: str, netns: str, address: str, port: int) -> Listener:
+        """As counters.Sockets."""
+        return _Listener(await self._sockets.listen_sctp(node, netns, address, port), self)
+
+    async def connect_sctp(
+        self, node: str, netns: str, address: str, port: int, timeout_s: float
+    ) -> Stream:
+        """As counters.Sockets."""
+        stream = await self._sockets.connect_sctp(node, netns, address, port, timeout_s)
+        return _Stream(stream, self)
+
     async def probe(self, node: str, netns: str, probe: Probe, timeout_s: float) -> ProbeAnswer:
         """As counters.Sockets."""
         return await self._sockets.probe(node, netns, probe, timeout_s)

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from podwire.client import http1
+from podwire.client.counters import Stream
 from podwire.client.http1 import Request, Response
 from podwire.kubelet.programs import names
 from podwire.kubelet.programs.agnhost_grpc import grpc_health_checking
@@ -19,8 +21,8 @@ from podwire.kubelet.programs.agnhost_servers import (
     nettest,
 )
 from podwire.kubelet.programs.agnhost_webhook import webhook
-from podwire.kubelet.programs.http_echo import flags
-from podwire.kubelet.programs.netexec import ask_udp, netexec
+from podwire.kubelet.programs.go import flags
+from podwire.kubelet.programs.netexec import ask_sctp, ask_udp, netexec
 from podwire.kubelet.programs.serving import TERMINATED, Server, in_use
 from podwire.kubelet.shell.command import Command, UsageError
 from podwire.kubelet.shell.tools.sleep import go_duration_s
@@ -93,18 +95,21 @@ async def _tcp_hostname(server: Server, port: int, name: str) -> None:
 
 
 async def connect(command: Command, args: list[str]) -> int:
-    """``connect HOST:PORT [--timeout 0s] [--protocol tcp|udp]``: silent and 0, or a word and 1."""
+    """``connect HOST:PORT [--timeout 0s] [--protocol tcp|udp|sctp]``: silent, or a word and 1.
+
+    An association without ``--timeout`` is given no time: upstream's timer has run out at once.
+    """
     words, given = _words_and_flags(args)
     host, colon, port = (words or [""])[0].rpartition(":")
     host = host.strip("[]")
     if not (colon and port.isdigit() and 0 < int(port) < 65536):
         command.err(f"UNKNOWN: address {(words or [''])[0]}: missing port in address\n")
         return 1
-    timeout_s = go_duration_s(given.get("timeout", "0s")) or 127.0
+    given_s = go_duration_s(given.get("timeout", "0s"))
+    timeout_s = given_s or 127.0
     protocol = given.get("protocol", "tcp") or "tcp"
-    if protocol not in {"tcp", "udp"}:
-        told = "not modelled: sctp\n" if protocol == "sctp" else f"Unsupported protocol\n{protocol}"
-        command.err(told)
+    if protocol not in {"tcp", "udp", "sctp"}:
+        command.err(f"Unsupported protocol\n{protocol}")
         return 1
     found = await names.lookup(command.env, command.image.libc, host)
     if not found.addresses:
@@ -114,6 +119,9 @@ async def connect(command: Command, args: list[str]) -> int:
     if protocol == "udp":
         data = given.get("udp-data", "hostname")
         return await _connect_udp(command, found.addresses[0], int(port), timeout_s, data)
+    if protocol == "sctp":
+        data = given.get("sctp-data", "hostname")
+        return await _connect_sctp(command, found.addresses[0], int(port), given_s, data)
     return await _connect_tcp(command, found.addresses[0], int(port), timeout_s)
 
 
@@ -158,6 +166,18 @@ async def _connect_udp(command: Command, ip: str, port: int, timeout_s: float, d
     return 1
 
 
+async def _connect_sctp(command: Command, ip: str, port: int, timeout_s: float, data: str) -> int:
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, why = await ask_sctp(command, ip, port, f"{data}\n".encode())
+    except TimeoutError:
+        command.err("TIMEOUT\n")
+        return 1
+    if why:
+        command.err(f"OTHER: {why.partition(': ')[2]}\n")
+    return 1 if why else 0
+
+
 async def test_webserver(command: Command, args: list[str]) -> int:
     """``test-webserver [--port 80]``: serves the container's files."""
     port = _port(flags(args), "port", "80")
@@ -189,7 +209,7 @@ async def test_webserver(command: Command, args: list[str]) -> int:
 
 
 async def porter(command: Command, args: list[str]) -> int:
-    """``porter``: SERVE_PORT_N, SERVE_TCP_PORT_N, SERVE_UDP_PORT_N = body; SCTP is not modelled."""
+    """``porter``: SERVE_PORT_N, SERVE_TCP_PORT_N, SERVE_{UDP,SCTP}_PORT_N = body."""
     as_json = flags(args).get("json-response", "false") == "true"
 
     def handler(body: str) -> http1.Handler:
@@ -207,6 +227,12 @@ async def porter(command: Command, args: list[str]) -> int:
 
         return answer
 
+    def messages(body: str) -> Callable[[Stream], Awaitable[None]]:
+        async def talk(stream: Stream) -> None:
+            await stream.send(body.encode())
+
+        return talk
+
     async with Server(command) as server:
         for name, body in sorted(command.variables.items()):
             kind, _, port = name.rpartition("_PORT_")
@@ -216,6 +242,8 @@ async def porter(command: Command, args: list[str]) -> int:
                 await server.http(int(port), handler(body), tls=kind == "SERVE_TLS")
             elif kind == "SERVE_UDP":
                 await server.udp(int(port), datagrams(body))
+            elif kind == "SERVE_SCTP":
+                await server.sctp(int(port), messages(body))
             else:
                 command.err(f"{name}: not modelled\n")
         await server.until_signal("TERM")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from podwire.api.times import NS
 from podwire.client import grpc, http1
 from podwire.client.http1 import Request, Response
-from podwire.kubelet.programs.http_echo import flags
+from podwire.kubelet.programs.go import flags
 from podwire.kubelet.programs.serving import TERMINATED, Server, in_use
 from podwire.kubelet.shell.command import Command, UsageError
 from podwire.kubelet.text import go_duration

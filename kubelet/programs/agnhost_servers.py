@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from podwire.client import http1
 from podwire.client.http1 import HttpError, Request, Response
 from podwire.kubelet.programs import names
-from podwire.kubelet.programs.http_echo import flags
+from podwire.kubelet.programs.go import flags
 from podwire.kubelet.programs.serving import TERMINATED, Server, in_use
 from podwire.kubelet.shell.command import Command, UsageError
 from podwire.kubelet.shell.tools.sleep import go_duration_s

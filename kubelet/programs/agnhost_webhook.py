@@ -16,7 +16,7 @@ from podwire.api.view import JSON
 from podwire.client import http1
 from podwire.client.http1 import Request, Response
 from podwire.kubelet.programs.agnhost_servers import klog
-from podwire.kubelet.programs.http_echo import flags
+from podwire.kubelet.programs.go import flags
 from podwire.kubelet.programs.serving import TERMINATED, Server, in_use
 from podwire.kubelet.shell.command import Command, UsageError
 from podwire.kubelet.shell.tools.sleep import FOREVER_S

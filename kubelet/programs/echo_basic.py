@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from podwire.client import http1
+from podwire.kubelet.programs import go
 from podwire.kubelet.programs.serving import Server, in_use
-from podwire.kubelet.shell.command import Command
+from podwire.kubelet.shell.command import Command, UsageError
 from podwire.kubelet.shell.tools.sleep import go_duration_s
+
+_JSON = {"Content-Type": "application/json", **go.NOSNIFF}
 
 
 async def run(command: Command) -> int:
@@ -28,16 +30,19 @@ async def run(command: Command) -> int:
 
     async def answer(request: http1.Request) -> http1.Response:
         if request.path == "/health":
-            return http1.Response(200, b"OK")
+            return go.answer(command, "OK")
         if request.path.startswith("/status/"):
-            code = re.fullmatch(r"/status/([1-5]\d\d)", request.path)
-            return http1.Response(int(code[1]) if code else 400)
+            code = re.fullmatch(r"/status/([1-9]\d\d)", request.target)
+            return go.answer(command, b"", int(code[1]) if code else 400)
         client = f"{request.peer[0]}:{request.peer[1]}"
         command.out(f"Echoing back request made to {request.target} to client ({client})\n")
-        delay = request.query.get("delay", "")
-        if delay:
-            await command.env.clock.sleep(go_duration_s(delay))
-        return _echo(request, context)
+        if delay := request.query.get("delay"):
+            try:
+                await command.env.clock.sleep(go_duration_s(delay))
+            except UsageError:
+                why = go.marshal({"message": f'time: invalid duration "{delay}"'})
+                return go.answer(command, why, 500, _JSON)
+        return _echo(command, request, context)
 
     async with Server(command) as server:
         try:
@@ -47,22 +52,18 @@ async def run(command: Command) -> int:
             return 2
         command.out(f"Starting server, listening on port {port} (http)\n")
         await server.until_signal()
-    return 2
+    return go.KILLED
 
 
-def _echo(request: http1.Request, context: dict[str, str]) -> http1.Response:
-    headers: dict[str, list[str]] = {}
-    for name, value in request.headers:
-        if name.lower() != "host":
-            headers.setdefault("-".join(p.capitalize() for p in name.split("-")), []).append(value)
+def _echo(command: Command, request: http1.Request, context: dict[str, str]) -> http1.Response:
+    headers = go.headers(request)
     shown = {
         "path": request.target, "host": request.header("host"), "method": request.method,
-        "proto": request.version, "headers": dict(sorted(headers.items())), **context, "sni": "",
+        "proto": request.version, "headers": headers, **context, "sni": "",
     }  # fmt: skip
-    response = http1.text(json.dumps(shown, indent=1), kind="application/json")
-    response.headers.append(("X-Content-Type-Options", "nosniff"))
-    for line in headers.get("X-Echo-Set-Header", []):
-        for pair in line.split(","):
-            name, _, value = pair.strip().partition(":")
-            response.headers.append((name, value))
-    return response
+    fields: dict[str, str] = {}
+    for pair in ",".join(headers.get("X-Echo-Set-Header", [])).split(","):
+        name, _, value = pair.strip().partition(":")
+        if name:
+            fields[name] = f"{fields[name]},{value.strip()}" if name in fields else value
+    return go.answer(command, go.marshal(shown, indent=1), own={**fields, **_JSON})

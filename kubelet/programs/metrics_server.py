@@ -11,7 +11,7 @@ import json
 
 from podwire.client import http1
 from podwire.client.attached import STANDS_IN
-from podwire.kubelet.programs.http_echo import flags
+from podwire.kubelet.programs.go import flags
 from podwire.kubelet.programs.serving import TERMINATED, Server, in_use
 from podwire.kubelet.shell.command import Command
 

@@ -1,4 +1,4 @@
-"""agnhost netexec: HTTP and UDP endpoints that test suites dial."""
+"""agnhost netexec: HTTP, UDP and SCTP endpoints that test suites dial."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from email.policy import HTTP
 from urllib.parse import quote
 
 from podwire.client import http1
+from podwire.client.counters import Listener
 from podwire.client.http1 import HttpError, Request, Response
 from podwire.kubelet.programs import names
-from podwire.kubelet.programs.http_echo import flags
+from podwire.kubelet.programs.go import flags
 from podwire.kubelet.programs.serving import TERMINATED, Server, in_use
 from podwire.kubelet.shell.command import Command, Pipe, UsageError, input_of
 from podwire.kubelet.shell.tools.date import render
@@ -21,7 +22,10 @@ from podwire.kubelet.text import go_duration
 from podwire.runtime.tasks import first
 
 DIAL_TIMEOUT_S = 5.0
+SCTP_PATIENCE_S = 3600.0
+"""Longer than a kernel tries to open an association."""
 MAX_TRIES = 100
+SCTP_BUFFER_BYTES = 1024
 
 
 async def ask_udp(
@@ -51,6 +55,30 @@ async def ask_udp(
         return answer, "", ""
     finally:
         socket.close()
+
+
+async def ask_sctp(command: Command, ip: str, port: int, data: bytes) -> tuple[bytes, str]:
+    """Send one message and wait for an answer: (answer, "") or (b"", which call failed and why).
+
+    Nothing but the kernel's patience ends it: the library that upstream uses knows no deadlines.
+    """
+    spec, call = command.spec, "dial"
+    try:
+        stream = await command.env.sockets.connect_sctp(
+            spec.node, spec.netns, ip, port, SCTP_PATIENCE_S
+        )
+        try:
+            call = "write"
+            await stream.send(data)
+            call = "read"
+            answer = await stream.recv()
+        except BaseException:
+            stream.abort()
+            raise
+        await stream.close()
+    except OSError as error:
+        return b"", f"{call}: {(error.strerror or str(error)).lower()}"
+    return answer, "" if answer else "read: EOF"
 
 
 class NetExec:
@@ -212,9 +240,12 @@ class NetExec:
             return http1.text(f"tries parameter is invalid. {why}\n", 400)
         if not word:
             return http1.text("request parameter not specified. <nil>\n", 400)
-        if protocol.lower() not in {"", "http", "udp"}:
-            if protocol.lower() == "sctp":
-                return http1.text("not modelled: sctp\n", 501)
+        asks = {
+            "": self._dial_http, "http": self._dial_http, "udp": self._dial_udp,
+            "sctp": self._dial_sctp,
+        }  # fmt: skip
+        ask = asks.get(protocol.lower())
+        if ask is None:
             return http1.text(f"unsupported protocol. {protocol}\n", 400)
         ip, why = await self._resolved(host.strip("[]"), port)
         if why:
@@ -222,7 +253,6 @@ class NetExec:
         responses: list[str] = []
         errors: list[str] = []
         text = ""
-        ask = self._dial_udp if protocol.lower() == "udp" else self._dial_http
         for _ in range(min(int(tries or 1), MAX_TRIES)):
             text, error = await ask(ip, int(port), word)
             if error:
@@ -249,6 +279,15 @@ class NetExec:
             return data.decode(errors="replace"), ""
         return "", f"reading from udp connection failed. err:'{why or '<nil>'}'"
 
+    async def _dial_sctp(self, ip: str, port: int, word: str) -> tuple[str, str]:
+        data, failed = await ask_sctp(self.command, ip, port, word.encode())
+        call, _, why = failed.partition(": ")
+        if call == "read":
+            return "", f"reading from sctp connection failed. err:'{why}'"
+        if call:
+            return "", f"sctp {'dial' if call == 'dial' else 'connection write'} failed. err:{why}"
+        return data.decode(errors="replace"), ""
+
     async def _dial_http(self, ip: str, port: int, word: str) -> tuple[str, str]:
         command, spec, place = self.command, self.command.spec, _joined(ip, port)
         url = f"http://{place}/{word}"
@@ -271,21 +310,47 @@ class NetExec:
         return response.body.decode(errors="replace"), ""
 
     async def datagram(self, data: bytes, address: str, port: int) -> bytes:
-        """UDP: hostname, ``echo TEXT``, clientip; in small letters, as upstream reads them."""
+        """UDP's answer."""
+        return self._told(data, _joined(address, port), "UDP")
+
+    def _told(self, data: bytes, client: str, protocol: str) -> bytes:
+        """hostname, ``echo TEXT``, clientip; in small letters, as upstream reads them."""
         text = data.decode(errors="replace").strip().lower()
-        client = _joined(address, port)
         if text == "hostname":
-            self.log("Sending udp hostName response")
+            self.log(f"Sending {'udp' if protocol == 'UDP' else protocol} hostName response")
             return self.name.encode()
         if text.startswith("echo "):
-            self.log(f"Echoing {text[5:]} to UDP client {client}")
+            self.log(f"Echoing {text[5:]} to {protocol} client {client}")
             return text[5:].encode()
         if text == "clientip":
-            self.log(f"Sending clientip back to UDP client {client}")
+            self.log(f"Sending clientip back to {protocol} client {client}")
             return client.encode()
         if text:
-            self.log(f"Unknown UDP command received from {client}: {text}")
+            self.log(f"Unknown {protocol} command received from {client}: {text}")
         return b""
+
+    async def associations(self, listener: Listener) -> None:
+        """One client after the other, and who says nothing ends the process: as upstream has it."""
+        while True:
+            try:
+                stream = await listener.accept()
+            except OSError:
+                return
+            client = _joined(*stream.remote)
+            try:
+                data = await stream.recv()
+                why = "" if data else "EOF"
+                answer = self._told(data[:SCTP_BUFFER_BYTES], client, "SCTP") if data else b""
+                if answer:
+                    await stream.send(answer)
+                await stream.close()
+            except OSError as error:
+                why = (error.strerror or str(error)).lower()
+                stream.abort()
+            if why and not self.over.done():
+                what = f"failed to read from SCTP client {client}"
+                self.log(f"Error occurred: {what}:{why}")
+                self.over.set_result(1)
 
 
 def uploaded(kind: str, body: bytes) -> bytes | None:
@@ -322,20 +387,22 @@ def _go_json(value: Mapping[str, object]) -> str:
 
 
 async def netexec(command: Command, args: list[str]) -> int:
-    """``netexec [--http-port 8080] [--udp-port 8081] [--delay-shutdown N]``; SCTP not modelled."""
+    """``netexec [--http-port 8080] [--udp-port 8081] [--sctp-port N] [--delay-shutdown N]``."""
     given = flags(args)
-    ports = [given.get("http-port", "8080"), given.get("udp-port", "8081")]
+    defaults = {"http-port": "8080", "udp-port": "8081", "sctp-port": "-1"}
+    ports = [given.get(name, default) for name, default in defaults.items()]
     delay = given.get("delay-shutdown", "0")
     if not all(text.lstrip("-").isdigit() for text in [*ports, delay]):
         raise UsageError(f"invalid argument among {' '.join(args)}")
-    http_port, udp_port = map(int, ports)
-    if _integer(given.get("sctp-port", "-1")) and int(given.get("sctp-port", "-1")) >= 0:
-        raise UsageError("not modelled: --sctp-port")
+    http_port, udp_port, sctp_port = map(int, ports)
     program = NetExec(command)
     async with Server(command) as server:
         try:
             if udp_port > 0:
                 await server.udp(udp_port, program.datagram)
+            if sctp_port > 0:
+                serving = program.associations(await server.listen_sctp(sctp_port))
+                server.tasks.start(serving, name=f"sctp :{sctp_port}")
             program.udp_ready = True
             await server.http(http_port, program.answer)
         except OSError as error:
@@ -344,6 +411,8 @@ async def netexec(command: Command, args: list[str]) -> int:
         program.log(f"Started HTTP server on port {http_port}")
         if udp_port > 0:
             program.log(f"Started UDP server on port  {udp_port}")
+        if sctp_port > 0:
+            program.log("Started SCTP server")
 
         async def over() -> int:
             return await program.over

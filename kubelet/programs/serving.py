@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -14,8 +15,14 @@ from podwire.kubelet.shell.tools.sleep import FOREVER_S
 from podwire.runtime.tasks import Nursery
 
 TERMINATED = 143
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Answer = Callable[[bytes, str, int], Awaitable[bytes]]
 """(datagram, source address, source port) -> reply; b"" for none."""
+
+
+def now(command: Command) -> datetime:
+    """The wall time of the program's clock."""
+    return _EPOCH + timedelta(microseconds=command.env.clock.now_ns() // 1000)
 
 
 class Server:
@@ -81,6 +88,18 @@ class Server:
         self._open.append(socket)
         self.tasks.start(_datagrams(socket, answer), name=f"udp :{port}")
 
+    async def listen_sctp(self, port: int) -> Listener:
+        """An SCTP port. Raises OSError."""
+        spec = self.command.spec
+        listener = await self.command.env.sockets.listen_sctp(spec.node, spec.netns, "", port)
+        self._open.append(listener)
+        return listener
+
+    async def sctp(self, port: int, talk: Callable[[Stream], Awaitable[None]]) -> None:
+        """Talk on each association with a port, then shut it down. Raises OSError."""
+        listener = await self.listen_sctp(port)
+        self.tasks.start(_connections(self.tasks, listener, talk), name=f"sctp :{port}")
+
     async def until_signal(self, *names: str) -> str:
         """Wait for one of some signals (TERM, INT, QUIT by default); for ever without signals."""
         wanted = names or ("TERM", "INT", "QUIT")
@@ -100,7 +119,7 @@ async def _connections(
             stream = await listener.accept()
         except OSError:
             return
-        tasks.start(_connection(stream, talk), name=f"tcp from {stream.remote[0]}")
+        tasks.start(_connection(stream, talk), name=f"talk with {stream.remote[0]}")
 
 
 async def _connection(stream: Stream, talk: Callable[[Stream], Awaitable[None]]) -> None:

@@ -261,6 +261,24 @@ def icmp_words(packet: Packet) -> str:
     return names.get(packet.icmp_code, f"unreachable code {packet.icmp_code}")
 
 
+_SCTP_IGNORED = frozenset({"abort", "shutdown_complete", "cookie_ack", "error"})
+
+
+def out_of_the_blue(packet: Packet) -> Packet | None:
+    """What an SCTP packet of no association is answered by (RFC 9260 8.4); None: nothing."""
+    if packet.sctp_chunk in _SCTP_IGNORED:
+        return None
+    return Packet(
+        src=packet.dst,
+        dst=packet.src,
+        protocol="sctp",
+        src_port=packet.dst_port,
+        dst_port=packet.src_port,
+        sctp_chunk="shutdown_complete" if packet.sctp_chunk == "shutdown_ack" else "abort",
+        size_bytes=56 if ":" in packet.dst else 36,
+    )
+
+
 def answer_to(packet: Packet) -> Packet:
     """What a listener sends back first: SYN-ACK to a SYN, a datagram to a datagram."""
     header = 80 if ":" in packet.dst else 60

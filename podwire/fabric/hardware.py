@@ -29,6 +29,7 @@ from podwire.dataplane.verdict import WalkAnswer, WalkRequest
 from podwire.fabric import captures, facts
 from podwire.fabric import commands as machine_commands
 from podwire.fabric import host as hosts
+from podwire.fabric.associations import SctpListener, SctpSocket
 from podwire.fabric.carriage import Carriage
 from podwire.fabric.host import GIB, KERNEL_VERSION, Host
 from podwire.fabric.publications import Publications
@@ -326,6 +327,16 @@ class Fabric(Carriage):
     async def bind_udp(self, node: str, netns: str, address: str = "", port: int = 0) -> UdpSocket:
         """Bind UDP; port 0 picks an ephemeral one. Raises OSError (EADDRINUSE)."""
         return await self.sockets.bind_udp(node, netns, address, port)
+
+    async def listen_sctp(self, node: str, netns: str, address: str, port: int) -> SctpListener:
+        """Listen on SCTP. Raises OSError (EADDRINUSE)."""
+        return await self.sockets.listen_sctp(node, netns, address, port)
+
+    async def connect_sctp(
+        self, node: str, netns: str, address: str, port: int, timeout_s: float
+    ) -> SctpSocket:
+        """Make an association. Raises as ``connect``."""
+        return await self.sockets.connect_sctp(node, netns, address, port, timeout_s)
 
     async def probe(self, node: str, netns: str, probe: Probe, timeout_s: float) -> ProbeAnswer:
         """Send one packet and wait for what it causes. Raises TimeoutError, OSError."""

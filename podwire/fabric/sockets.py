@@ -8,6 +8,7 @@ from typing import Protocol
 
 from podwire.client.counters import Probe, ProbeAnswer
 from podwire.dataplane.packet import Packet
+from podwire.fabric.associations import SctpListener, SctpSocket
 from podwire.fabric.icmp import os_error
 from podwire.fabric.space import Space
 from podwire.fabric.streams import TcpListener, TcpSocket
@@ -93,6 +94,24 @@ class SocketLayer:
         OSError(ENETUNREACH | EHOSTUNREACH | EADDRNOTAVAIL).
         """
         socket = self._require(node, netns, owner).connect(address, port, source_port, owner)
+        await self._opened(socket, timeout_s)
+        return socket
+
+    async def listen_sctp(
+        self, node: str, netns: str, address: str, port: int, owner: str = ""
+    ) -> SctpListener:
+        """Listen on SCTP; port 0 picks one. Raises OSError (EADDRINUSE)."""
+        return self._require(node, netns, owner).sctp.listen(address, port, owner)
+
+    async def connect_sctp(
+        self, node: str, netns: str, address: str, port: int, timeout_s: float, owner: str = ""
+    ) -> SctpSocket:
+        """Make an association. Raises as ``connect``."""
+        socket = self._require(node, netns, owner).sctp.connect(address, port, owner)
+        await self._opened(socket, timeout_s)
+        return socket
+
+    async def _opened(self, socket: TcpSocket | SctpSocket, timeout_s: float) -> None:
         opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         socket.opened = opened
         timer = self.clock.call_later(timeout_s, _give_up, socket)
@@ -104,7 +123,6 @@ class SocketLayer:
             raise
         finally:
             timer.cancel()
-        return socket
 
     async def bind_udp(
         self, node: str, netns: str, address: str = "", port: int = 0, owner: str = ""
@@ -174,7 +192,7 @@ class SocketLayer:
         return space
 
 
-def _give_up(socket: TcpSocket) -> None:
+def _give_up(socket: TcpSocket | SctpSocket) -> None:
     socket.conn.abort(os_error(errno.ETIMEDOUT))
     socket.settle()
 
@@ -201,6 +219,16 @@ class OwnedSockets:
     async def bind_udp(self, node: str, netns: str, address: str = "", port: int = 0) -> UdpSocket:
         """As ``SocketLayer.bind_udp``."""
         return await self._layer.bind_udp(node, netns, address, port, self._owner)
+
+    async def listen_sctp(self, node: str, netns: str, address: str, port: int) -> SctpListener:
+        """As ``SocketLayer.listen_sctp``."""
+        return await self._layer.listen_sctp(node, netns, address, port, self._owner)
+
+    async def connect_sctp(
+        self, node: str, netns: str, address: str, port: int, timeout_s: float
+    ) -> SctpSocket:
+        """As ``SocketLayer.connect_sctp``."""
+        return await self._layer.connect_sctp(node, netns, address, port, timeout_s, self._owner)
 
     async def probe(self, node: str, netns: str, probe: Probe, timeout_s: float) -> ProbeAnswer:
         """As ``SocketLayer.probe``."""

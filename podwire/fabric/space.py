@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.packet import ACK, RST, SYN, Packet
+from podwire.fabric.associations import SctpSockets
 from podwire.fabric.icmp import error_of, os_error
 from podwire.fabric.probes import Probes
 from podwire.fabric.segment import Segment, State
@@ -36,6 +37,7 @@ class Space:
         self.listeners: dict[tuple[str, int], TcpListener] = {}
         self.udp: dict[tuple[str, int], UdpSocket] = {}
         self.probes = Probes(self)
+        self.sctp = SctpSockets(self)
         self._bound: dict[tuple[str, int], int] = {}
         """How many addresses each (protocol, port) is bound on."""
         rng = layer.rng.child(f"{node}/{netns}")
@@ -90,7 +92,7 @@ class Space:
         """Listen. Raises OSError (EADDRINUSE)."""
         address = "" if address in ANY else address
         port = port or self.ephemeral("tcp")
-        self._open("tcp", address, port)
+        self.bind("tcp", address, port)
         listener = self.listeners[address, port] = TcpListener(self, address, port, owner)
         return listener
 
@@ -99,7 +101,7 @@ class Space:
         address = "" if address in ANY else address
         client = port == 0
         port = port or self.ephemeral("udp")
-        self._open("udp", address, port)
+        self.bind("udp", address, port)
         socket = self.udp[address, port] = UdpSocket(self, address, port, owner, client=client)
         return socket
 
@@ -150,11 +152,13 @@ class Space:
     def _port_free(
         self, protocol: str, candidate: int, source: str, address: str, port: int
     ) -> bool:
-        if (source, candidate, address, port) in self.tcp:
+        taken = self.sctp.held if protocol == "sctp" else self.tcp
+        if (source, candidate, address, port) in taken:
             return False
         return not self.is_bound(protocol, candidate)
 
-    def _open(self, protocol: str, address: str, port: int) -> None:
+    def bind(self, protocol: str, address: str, port: int) -> None:
+        """Take a port. Raises OSError (EADDRINUSE)."""
         self.layer.hardware.open_socket(self.node, self.netns, protocol, address, port)
         self._bound[protocol, port] = self._bound.get((protocol, port), 0) + 1
 
@@ -170,14 +174,15 @@ class Space:
     def forget_listener(self, listener: TcpListener) -> None:
         """A listener closed."""
         if self.listeners.pop(listener.local, None) is not None:
-            self._unbind("tcp", *listener.local)
+            self.unbind("tcp", *listener.local)
 
     def forget_udp(self, socket: UdpSocket) -> None:
         """A datagram socket closed."""
         if self.udp.pop(socket.local, None) is not None:
-            self._unbind("udp", *socket.local)
+            self.unbind("udp", *socket.local)
 
-    def _unbind(self, protocol: str, address: str, port: int) -> None:
+    def unbind(self, protocol: str, address: str, port: int) -> None:
+        """Give it back."""
         self._close(protocol, address, port)
         left = self._bound.pop((protocol, port)) - 1
         if left:
@@ -198,6 +203,7 @@ class Space:
             datagrams.close()
         for stream in [x for x in self.tcp.values() if x.owner == owner and not x.orphan]:
             stream.exit()
+        self.sctp.release(owner)
 
     def reset(self, owner: str | None = None) -> None:
         """Abort the sockets of an owner, or all: RST to every peer."""
@@ -207,6 +213,7 @@ class Space:
             datagrams.close()
         for stream in [x for x in self.tcp.values() if owner in (None, x.owner)]:
             stream.abort()
+        self.sctp.reset(owner)
 
     # ------------------------------------------------------------ packets that arrive
 
@@ -217,6 +224,8 @@ class Space:
                 self.refuse(packet)  # nobody wanted more than the answer
         elif packet.protocol == "tcp":
             self._deliver_tcp(packet)
+        elif packet.protocol == "sctp":
+            self.sctp.deliver(packet)
         elif packet.protocol == "udp":
             socket = self.udp_for(packet.dst, packet.dst_port)
             if socket is not None and isinstance(packet.payload, bytes):
@@ -269,3 +278,5 @@ class Space:
             socket = self.udp_for(original.src, original.src_port)
             if socket is not None:
                 socket.failed(error)
+        elif original.protocol == "sctp":
+            self.sctp.failed(packet, original)

@@ -20,7 +20,7 @@ from podwire.sim.settings import ADMIN, LOOPBACK, SERVER_NAMES
 
 CA, ADMIN_FILE, SERVING = "ca", "admin", "serving"
 FRONT_PROXY_CA, FRONT_PROXY_CLIENT = frontproxy.AUTHORITY, frontproxy.CLIENT
-NOT_FOR_ROOMS = (f"{CA}.key", f"{ADMIN_FILE}.key")
+NOT_FOR_ROOMS = (f"{CA}.key", f"{ADMIN_FILE}.key", f"{FRONT_PROXY_CA}.key")
 """Whoever reads them is everybody: no room needs them."""
 ETCD = "etcd"
 """etcd is no room, but it trusts and is trusted as one."""
@@ -71,12 +71,7 @@ def install(
     if not (directory / ACCOUNTS_KEY).exists():
         write_private(directory / ACCOUNTS_KEY, new_signing_key(env.secret))
         told(ACCOUNTS_KEY)
-    front = _read(directory, FRONT_PROXY_CA)
-    if front is None:
-        front = Authority(env.secret, env.clock.now_ns(), name=frontproxy.AUTHORITY).pair
-        _write(directory, FRONT_PROXY_CA, front)
-        told(f"{FRONT_PROXY_CA}.crt")
-    issuing = Authority(env.secret, env.clock.now_ns(), front)
+    issuing = _front_authority(directory, env, told)
     held = _read(directory, FRONT_PROXY_CLIENT)
     if held is None or not issuing.still_good(held, ()):
         _write(directory, FRONT_PROXY_CLIENT, issuing.client(frontproxy.CLIENT, ()))
@@ -85,9 +80,19 @@ def install(
 
 
 def front_proxy(directory: Path, client_ca: bytes) -> FrontProxy:
-    """Who may speak for others. Raises IdentityError when it is not there."""
-    ca = pair(directory, FRONT_PROXY_CA).certificate
-    return FrontProxy(ca, pair(directory, FRONT_PROXY_CLIENT), client_ca)
+    """Who may speak for others. Raises IdentityError when it is not there or damaged."""
+    file = directory / f"{FRONT_PROXY_CA}.crt"
+    try:
+        ca = file.read_bytes()  # its key is not for rooms
+        return FrontProxy(ca, pair(directory, FRONT_PROXY_CLIENT), client_ca)
+    except OSError as error:
+        raise IdentityError(
+            f"{file}: {error.strerror}: issue it with: podwire certs {directory}"
+        ) from error
+    except ValueError as error:
+        raise IdentityError(
+            f"{file}: {error}; remove it and issue it with: podwire certs {directory}"
+        ) from error
 
 
 def pair(directory: Path, name: str) -> Pair:
@@ -147,6 +152,20 @@ def _authority(directory: Path, env: Env, told: Callable[[str], None]) -> Author
     if kept is None:
         _write(directory, CA, authority.pair)
         told(f"{CA}.crt")
+    return authority
+
+
+def _front_authority(directory: Path, env: Env, told: Callable[[str], None]) -> Authority:
+    kept = _read(directory, FRONT_PROXY_CA)
+    try:
+        authority = Authority(env.secret, env.clock.now_ns(), kept, name=FRONT_PROXY_CA)
+    except ValueError as error:
+        raise IdentityError(
+            f"{directory / FRONT_PROXY_CA}.crt: {error}; to start with a new one, remove it"
+        ) from error
+    if kept is None:
+        _write(directory, FRONT_PROXY_CA, authority.pair)
+        told(f"{FRONT_PROXY_CA}.crt")
     return authority
 
 

@@ -36,7 +36,11 @@ _FIELD_PATHS = (
 )  # fmt: skip
 _NOT_EPHEMERAL = (
     "ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy",
+    "restartPolicy", "restartPolicyRules",
 )  # fmt: skip
+_RESTART = ("Always", "Never", "OnFailure")
+_RESTART_ACTIONS = ("Restart", "RestartAllContainers")
+_MAX_RESTART_RULES, _MAX_EXIT_CODES = 20, 255
 
 
 def check_containers(
@@ -56,6 +60,7 @@ def check_containers(
         _common(errors, where, container, volumes, claims)
         _unique_name(errors, where, container, seen)
         _probes_and_hooks(errors, where, container, grace)
+        _restarts(errors, where, container)
     _host_ports(errors, path, "containers", regular)
     for i, container in enumerate(spec.get("initContainers") or ()):
         where = f"{path}.initContainers[{i}]"
@@ -116,10 +121,7 @@ def _common(
 
 def _init_only(errors: Errors, path: str, container: JSON, grace: int | None) -> None:
     """Init containers have no probes and hooks, unless they are sidecars."""
-    if "restartPolicy" in container:
-        errors.one_of(
-            f"{path}.restartPolicy", container["restartPolicy"], ("Always", "Never", "OnFailure")
-        )
+    _restarts(errors, path, container)
     if container.get("restartPolicy") == "Always":
         _probes_and_hooks(errors, path, container, grace)
         return
@@ -127,6 +129,32 @@ def _init_only(errors: Errors, path: str, container: JSON, grace: int | None) ->
         if name in container:
             detail = "may not be set for init containers without restartPolicy=Always"
             errors.forbidden(f"{path}.{name}", detail)
+
+
+def _restarts(errors: Errors, path: str, container: JSON) -> None:
+    """A container's own restart policy and the rules that come before it.
+
+    Source: validateContainerRestartPolicy.
+    """
+    rules = container.get("restartPolicyRules") or ()
+    if "restartPolicy" in container:
+        errors.one_of(f"{path}.restartPolicy", container["restartPolicy"], _RESTART)
+    elif rules:
+        detail = "must specify restartPolicy when restart rules are used"
+        errors.required(f"{path}.restartPolicy", detail)
+    if len(rules) > _MAX_RESTART_RULES:
+        errors.too_many(f"{path}.restartPolicyRules", len(rules), _MAX_RESTART_RULES)
+    for i, rule in enumerate(rules):
+        where = f"{path}.restartPolicyRules[{i}]"
+        errors.one_of(f"{where}.action", rule.get("action", ""), _RESTART_ACTIONS)
+        codes = rule.get("exitCodes")
+        if codes is None:
+            errors.required(f"{where}.exitCodes", "must be specified")
+            continue
+        errors.one_of(f"{where}.exitCodes.operator", codes.get("operator", ""), ("In", "NotIn"))
+        values = codes.get("values") or ()
+        if len(values) > _MAX_EXIT_CODES:
+            errors.too_many(f"{where}.exitCodes.values", len(values), _MAX_EXIT_CODES)
 
 
 def _ports(errors: Errors, path: str, ports: list[JSON]) -> None:

@@ -2,7 +2,7 @@
 
 1. ``Api``            any room  -> apiserver   (HTTP-shaped requests and answers)
 2. ``Fabric``         node agents -> fabric    (kernel commands, queries, node disk, walks)
-3. ``Sockets``        programs  -> fabric      (TCP and UDP of a network namespace)
+3. ``Sockets``        programs  -> fabric      (TCP, UDP and SCTP of a network namespace)
 4. ``Cni``            kubelet   -> cni         (environment and stdin in, stdout and code out)
 5. ``ContainerHost``  kubelet   -> any room that implements an image
 6. ``KubeletStreams`` apiserver -> kubelet     (exec, attach, logs, ports, name lookup)

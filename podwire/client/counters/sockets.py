@@ -1,4 +1,4 @@
-"""Counter 3: TCP and UDP of a network namespace, for programs."""
+"""Counter 3: TCP, UDP and SCTP of a network namespace, for programs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Stream(Protocol):
-    """A TCP connection."""
+    """A TCP connection, or an SCTP association: then each ``send`` and ``recv`` is one message."""
 
     local: tuple[str, int]
     remote: tuple[str, int]
@@ -19,14 +19,14 @@ class Stream(Protocol):
         """The next bytes, b"" at end of stream. Raises ConnectionResetError, TimeoutError."""
 
     async def close(self) -> None:
-        """Send FIN after what was sent; returns at once."""
+        """Send FIN (SHUTDOWN) after what was sent; returns at once."""
 
     def abort(self) -> None:
-        """Send RST."""
+        """Send RST (ABORT)."""
 
 
 class Listener(Protocol):
-    """A listening TCP socket."""
+    """A listening TCP or SCTP socket."""
 
     local: tuple[str, int]
 
@@ -105,6 +105,14 @@ class Sockets(Protocol):
 
     async def bind_udp(self, node: str, netns: str, address: str = "", port: int = 0) -> Datagrams:
         """Bind UDP; port 0 picks an ephemeral one. Raises OSError (EADDRINUSE)."""
+
+    async def listen_sctp(self, node: str, netns: str, address: str, port: int) -> Listener:
+        """Listen on SCTP. ``address`` "" is any. Raises OSError (EADDRINUSE)."""
+
+    async def connect_sctp(
+        self, node: str, netns: str, address: str, port: int, timeout_s: float
+    ) -> Stream:
+        """Make an association. Raises as ``connect``."""
 
     async def probe(self, node: str, netns: str, probe: Probe, timeout_s: float) -> ProbeAnswer:
         """Send one packet and wait for what it causes. Raises TimeoutError when nothing comes

@@ -27,6 +27,12 @@ CONNECT = Method(
     tuple[int, _Address, _Address],
 )
 BIND_UDP = Method("sockets.bind_udp", tuple[str, str, str, str, int], tuple[int, _Address])
+LISTEN_SCTP = Method("sockets.listen_sctp", tuple[str, str, str, str, int], tuple[int, _Address])
+CONNECT_SCTP = Method(
+    "sockets.connect_sctp",
+    tuple[str, str, str, str, int, float],
+    tuple[int, _Address, _Address],
+)
 PROBE = Method("sockets.probe", tuple[str, str, Probe, float], ProbeAnswer)
 SEND = Method("sockets.send", tuple[int, bytes])
 RECV = Method("sockets.recv", tuple[int], bytes)
@@ -139,6 +145,18 @@ class _Sockets(Opened):
         socket = await self._at(owner).bind_udp(node, netns, address, port)
         return self.keep(socket, owner), socket.local
 
+    async def listen_sctp(
+        self, owner: str, node: str, netns: str, address: str, port: int
+    ) -> tuple[int, _Address]:
+        listener = await self._at(owner).listen_sctp(node, netns, address, port)
+        return self.keep(listener, owner), listener.local
+
+    async def connect_sctp(
+        self, owner: str, node: str, netns: str, address: str, port: int, timeout_s: float
+    ) -> tuple[int, _Address, _Address]:
+        stream = await self._at(owner).connect_sctp(node, netns, address, port, timeout_s)
+        return self.keep(stream, owner), stream.local, stream.remote
+
     async def send_to(self, id: int, data: bytes, address: str, port: int) -> None:
         await self._get(id).send_to(data, address, port)
 
@@ -158,6 +176,8 @@ def serve_sockets(table: Table, sockets: Sockets, session: Session) -> None:
     table.unary(ACCEPT, opened.accept)
     table.unary(CONNECT, opened.connect)
     table.unary(BIND_UDP, opened.bind_udp)
+    table.unary(LISTEN_SCTP, opened.listen_sctp)
+    table.unary(CONNECT_SCTP, opened.connect_sctp)
     table.unary(PROBE, sockets.probe)
     table.unary(SEND_TO, opened.send_to)
     table.unary(RECV_FROM, opened.recv_from)
@@ -211,7 +231,7 @@ def drop(session: Session, id: int, how: Method) -> None:
 
 
 class FramedStream(_Remote):
-    """A TCP connection at the fabric."""
+    """A TCP connection or an SCTP association at the fabric."""
 
     def __init__(self, session: Session, id: int, local: _Address, remote: _Address) -> None:
         super().__init__(session, id)
@@ -237,7 +257,7 @@ class FramedStream(_Remote):
 
 
 class FramedListener(_Remote):
-    """A listening TCP socket at the fabric."""
+    """A listening TCP or SCTP socket at the fabric."""
 
     def __init__(self, session: Session, id: int, local: _Address) -> None:
         super().__init__(session, id)
@@ -290,9 +310,18 @@ class FramedSockets:
 
     async def listen(self, node: str, netns: str, address: str, port: int) -> FramedListener:
         """See ``counters.Sockets``."""
+        return await self._listen(LISTEN, node, netns, address, port)
+
+    async def listen_sctp(self, node: str, netns: str, address: str, port: int) -> FramedListener:
+        """See ``counters.Sockets``."""
+        return await self._listen(LISTEN_SCTP, node, netns, address, port)
+
+    async def _listen(
+        self, method: Method, node: str, netns: str, address: str, port: int
+    ) -> FramedListener:
         session = self._link.session()
         number, local = await session.acquire(
-            LISTEN, self._owner, node, netns, address, port,
+            method, self._owner, node, netns, address, port,
             give_back=lambda opened: drop(session, opened[0], CLOSE),
         )  # fmt: skip
         return FramedListener(session, number, local)
@@ -301,9 +330,18 @@ class FramedSockets:
         self, node: str, netns: str, address: str, port: int, timeout_s: float, source_port: int = 0
     ) -> FramedStream:
         """See ``counters.Sockets``."""
+        return await self._connect(CONNECT, node, netns, address, port, timeout_s, source_port)
+
+    async def connect_sctp(
+        self, node: str, netns: str, address: str, port: int, timeout_s: float
+    ) -> FramedStream:
+        """See ``counters.Sockets``."""
+        return await self._connect(CONNECT_SCTP, node, netns, address, port, timeout_s)
+
+    async def _connect(self, method: Method, *arguments: Any) -> FramedStream:
         session = self._link.session()
         number, local, remote = await session.acquire(
-            CONNECT, self._owner, node, netns, address, port, timeout_s, source_port,
+            method, self._owner, *arguments,
             give_back=lambda opened: drop(session, opened[0], ABORT),
         )  # fmt: skip
         return FramedStream(session, number, local, remote)

@@ -31,6 +31,7 @@ from podwire.dataplane.packet import (
     Frame,
     Packet,
     Vxlan,
+    out_of_the_blue,
     replace,
 )
 from podwire.dataplane.run import Run
@@ -238,6 +239,8 @@ def deliver(run: Run, ns: Netns, skb: Skb) -> None:
         run.deliver(ns, packet)
     elif packet.protocol == "tcp":
         _refuse_tcp(run, ns, packet)
+    elif packet.protocol == "sctp":
+        _refuse_sctp(run, ns, packet)
     elif packet.protocol not in SOCKET_PROTOCOLS:
         why = f"nothing here speaks protocol {packet.protocol}"
         run.drop(ns, Fate.REFUSED, packet, why, stage="socket", object="local")
@@ -302,6 +305,25 @@ def _refuse_tcp(run: Run, ns: Netns, packet: Packet) -> None:
         object="local",
     )
     output(run, ns, reset_for(packet))
+
+
+def _refuse_sctp(run: Run, ns: Netns, packet: Packet) -> None:
+    """No socket wants a packet: answer with ABORT, as a kernel with the module sctp does."""
+    answer = out_of_the_blue(packet)
+    if answer is None:
+        if run.recorder is not None:
+            what = f"{packet.sctp_chunk.upper()} for no socket"
+            run.recorder.step("socket", "local", "ignore", what, netns=ns.name)
+        return
+    run.drop(
+        ns,
+        Fate.REFUSED,
+        packet,
+        f"nobody listens on {packet.dst}:{packet.dst_port}/sctp",
+        stage="socket",
+        object="local",
+    )
+    output(run, ns, answer)
 
 
 def reset_for(packet: Packet) -> Packet:

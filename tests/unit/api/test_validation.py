@@ -101,6 +101,46 @@ def test_the_answer_lists_every_cause() -> None:
     )
 
 
+def _rule(action: str = "Restart", operator: str = "In", codes: int = 1) -> Object:
+    return {"action": action, "exitCodes": {"operator": operator, "values": [42] * codes}}
+
+
+@pytest.mark.parametrize("group", ["containers", "initContainers"])
+@pytest.mark.parametrize(
+    ("policy", "rules", "field", "message"),
+    [
+        ("Sometimes", [], "restartPolicy", 'Unsupported value: "Sometimes": supported values: '),
+        (None, [_rule()], "restartPolicy",
+         "Required value: must specify restartPolicy when restart rules are used"),
+        ("Never", [_rule("Stop")], "restartPolicyRules[0].action",
+         'Unsupported value: "Stop": supported values: "Restart", "RestartAllContainers"'),
+        ("Never", [{"action": "Restart"}], "restartPolicyRules[0].exitCodes",
+         "Required value: must be specified"),
+        ("Never", [_rule(operator="Is")], "restartPolicyRules[0].exitCodes.operator",
+         'Unsupported value: "Is": supported values: "In", "NotIn"'),
+        ("Never", [_rule(codes=256)], "restartPolicyRules[0].exitCodes.values",
+         "Too many: 256: must have at most 255 items"),
+        ("Never", [_rule()] * 21, "restartPolicyRules",
+         "Too many: 21: must have at most 20 items"),
+    ],
+)  # fmt: skip
+def test_restart_rules_of_containers_are_checked_as_upstream_does(
+    group: str, policy: str | None, rules: list[Object], field: str, message: str
+) -> None:
+    """Of regular and of init containers."""
+    container: Object = {"name": "more", "image": "busybox", "restartPolicyRules": rules}
+    if policy is not None:
+        container["restartPolicy"] = policy
+
+    def change(body: Object) -> None:
+        body["spec"].setdefault(group, []).append(container)
+
+    with pytest.raises(ApiError) as caught:
+        prepare_create(kinds.POD, make(kinds.POD, change))
+    at = 1 if group == "containers" else 0
+    assert f"spec.{group}[{at}].{field}: {message}" in caught.value.message
+
+
 def _set(path: str, value: Any) -> Callable[[Object], None]:
     """Sets a dotted path (numbers index lists)."""
 

@@ -191,6 +191,16 @@ class FlatNet:
         socket = self.ports["udp", where] = FlatDatagrams(self, ("udp", where), local)
         return socket
 
+    async def listen_sctp(self, node: str, netns: str, address: str, port: int) -> FlatListener:
+        """Packets are what SCTP is about: its tests have kernels."""
+        raise NotImplementedError
+
+    async def connect_sctp(
+        self, node: str, netns: str, address: str, port: int, timeout_s: float
+    ) -> FlatStream:
+        """As ``listen_sctp``."""
+        raise NotImplementedError
+
     def owned_by(self, owner: str) -> FlatNet:
         """One owner for all: tests close their own."""
         return self

@@ -1,0 +1,258 @@
+"""SCTP as a pure state machine: chunks and calls in, chunks and a deadline out (RFC 9260).
+
+Timers and limits are Linux's (``net.sctp.*``, net/sctp/sm_statefuns.c and sm_sideeffect.c).
+
+Simplified on purpose: a packet holds one chunk, an association has one address at each end and one
+stream of ordered messages, each DATA is acknowledged at once, and there is no congestion window.
+Not modelled: heartbeats, verification tags, restarts of an association, multi-homing.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+from collections import deque
+from dataclasses import dataclass, field
+
+SECOND = 1_000_000_000
+INITIAL_RTO_NS, MIN_RTO_NS, MAX_RTO_NS = 3 * SECOND, SECOND, 60 * SECOND
+INIT_RETRIES = 8
+"""``net.sctp.max_init_retransmits``: 3, 6, 12 ... 60 seconds apart, 333 s in all."""
+DATA_RETRIES = 10
+"""``net.sctp.association_max_retrans``."""
+
+
+class State(enum.StrEnum):
+    """The states of RFC 9260, section 4."""
+
+    CLOSED = "CLOSED"
+    COOKIE_WAIT = "COOKIE_WAIT"
+    COOKIE_ECHOED = "COOKIE_ECHOED"
+    ESTABLISHED = "ESTABLISHED"
+    SHUTDOWN_PENDING = "SHUTDOWN_PENDING"
+    SHUTDOWN_SENT = "SHUTDOWN_SENT"
+    SHUTDOWN_RECEIVED = "SHUTDOWN_RECEIVED"
+    SHUTDOWN_ACK_SENT = "SHUTDOWN_ACK_SENT"
+
+
+OPENING = (State.COOKIE_WAIT, State.COOKIE_ECHOED)
+_RECEIVING = (State.ESTABLISHED, State.SHUTDOWN_PENDING, State.SHUTDOWN_SENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One chunk. ``kind`` is named as in ``Packet.sctp_chunk``.
+
+    ``tsn``: the first TSN of INIT and INIT ACK, DATA's own, the cumulative one of SACK and
+    SHUTDOWN. ``cookie``: the first TSNs of who listens and who opens. ``first`` and ``last`` say
+    which parts of a message a DATA is.
+    """
+
+    kind: str
+    tsn: int = 0
+    data: bytes = b""
+    cookie: tuple[int, int] = (0, 0)
+    first: bool = True
+    last: bool = True
+
+    @property
+    def size_bytes(self) -> int:
+        """Its length; a cookie as Linux makes it, INIT with the parameters that Linux adds."""
+        if self.kind == "data":
+            return 16 + -(-len(self.data) // 4) * 4
+        return {"init": 40, "init_ack": 292, "cookie_echo": 260, "sack": 16, "shutdown": 8}.get(
+            self.kind, 4
+        )
+
+
+def answer_to_init(chunk: Chunk, tsn: int) -> Chunk:
+    """INIT ACK: whoever listens keeps nothing, the cookie knows it all."""
+    return Chunk("init_ack", tsn, cookie=(tsn, chunk.tsn))
+
+
+@dataclass(slots=True, eq=False)
+class Association:
+    """One end of an association; ``tsn`` is its first, ``part_bytes`` what fits a DATA chunk.
+
+    Read ``state``, ``error``, ``incoming``, ``eof`` and ``deadline_ns`` after each call, and send
+    what is in ``out``.
+    """
+
+    tsn: int
+    part_bytes: int
+    state: State = State.CLOSED
+    out: list[Chunk] = field(default_factory=list)
+    deadline_ns: int = 0
+    error: OSError | None = None
+    incoming: deque[bytes] = field(default_factory=deque)
+    eof: bool = False
+    expected: int = 0
+    """The TSN that comes next from the peer."""
+    parts: list[bytes] = field(default_factory=list)
+    early: dict[int, Chunk] = field(default_factory=dict)
+    unacked: deque[Chunk] = field(default_factory=deque)
+    asking: Chunk | None = None
+    """The chunk that is repeated until the peer answers it."""
+    retries: int = 0
+    backoff_ns: int = INITIAL_RTO_NS
+    rto_ns: int = INITIAL_RTO_NS
+
+    # ------------------------------------------------------------ calls of the program
+
+    def open(self, now_ns: int) -> None:
+        """Send INIT."""
+        self.state = State.COOKIE_WAIT
+        self._ask(Chunk("init", self.tsn), now_ns)
+
+    def accept(self, echo: Chunk) -> None:
+        """A listener's cookie came back: the association exists."""
+        self.tsn, self.expected = echo.cookie
+        self.state = State.ESTABLISHED
+        self.out.append(Chunk("cookie_ack"))
+
+    def write(self, message: bytes, now_ns: int) -> None:
+        """Send one message. Raises BrokenPipeError when the association is over or closing."""
+        if self.state is not State.ESTABLISHED:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+        for at in range(0, len(message), self.part_bytes):
+            part = message[at : at + self.part_bytes]
+            last = at + len(part) == len(message)
+            chunk = Chunk("data", self.tsn, part, first=not at, last=last)
+            self.tsn += 1
+            self.unacked.append(chunk)
+            self.out.append(chunk)
+        if not self.deadline_ns:
+            self._wait(now_ns)
+
+    def finish(self, now_ns: int) -> None:
+        """Shut down once the peer has everything; an association that is being made vanishes."""
+        if self.state in OPENING:
+            self._end(None)
+        elif self.state is State.ESTABLISHED:
+            self.state = State.SHUTDOWN_PENDING
+            self._proceed(now_ns)
+
+    def abort(self, error: OSError | None = None) -> None:
+        """Send ABORT when there is a peer to tell; the association is over with ``error``."""
+        if self.state not in (State.CLOSED, State.COOKIE_WAIT):
+            self.out.append(Chunk("abort"))
+        self._end(error)
+
+    # ------------------------------------------------------------ what the network brings
+
+    def on_chunk(self, chunk: Chunk, now_ns: int) -> None:
+        """Process one chunk of this association; what does not fit its state is discarded."""
+        kind, state = chunk.kind, self.state
+        if state is State.CLOSED:
+            return
+        if kind == "abort":
+            self._aborted()
+        elif kind == "init_ack" and state is State.COOKIE_WAIT:
+            self.state, self.expected = State.COOKIE_ECHOED, chunk.tsn
+            self._ask(Chunk("cookie_echo", cookie=chunk.cookie), now_ns)
+        elif kind == "cookie_ack" and state is State.COOKIE_ECHOED:
+            self.state = State.ESTABLISHED
+            self._answered()
+        elif kind == "cookie_echo":
+            self.out.append(Chunk("cookie_ack"))  # ours was lost
+        elif kind == "data" and state in _RECEIVING:
+            self._on_data(chunk)
+        elif kind == "sack":
+            self._on_ack(chunk.tsn, now_ns)
+        elif kind == "shutdown":
+            self._on_shutdown(chunk, now_ns)
+        elif kind == "shutdown_ack" and state in (State.SHUTDOWN_SENT, State.SHUTDOWN_ACK_SENT):
+            self.out.append(Chunk("shutdown_complete"))
+            self._end(None)
+        elif kind == "shutdown_complete" and state is State.SHUTDOWN_ACK_SENT:
+            self._end(None)
+
+    def on_timer(self, now_ns: int) -> None:
+        """``deadline_ns`` was reached (harmless when called early): repeat, or give up."""
+        if not self.deadline_ns or now_ns < self.deadline_ns:
+            return
+        self.retries += 1
+        if self.retries > (INIT_RETRIES if self.state in OPENING else DATA_RETRIES):
+            self.abort(TimeoutError(errno.ETIMEDOUT, "Connection timed out"))
+            return
+        self.backoff_ns = min(2 * self.backoff_ns, MAX_RTO_NS)
+        self.deadline_ns = now_ns + self.backoff_ns
+        self.repeat()
+
+    def repeat(self) -> None:
+        """Send again what the peer has not answered."""
+        self.out += [self.asking] if self.asking is not None else self.unacked
+
+    # ------------------------------------------------------------ inside
+
+    def _aborted(self) -> None:
+        if self.state in OPENING:
+            self._end(ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"))
+        else:
+            self._end(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
+
+    def _on_data(self, chunk: Chunk) -> None:
+        if chunk.tsn >= self.expected:
+            self.early[chunk.tsn] = chunk
+        while (following := self.early.pop(self.expected, None)) is not None:
+            self.expected += 1
+            self.parts.append(following.data)
+            if following.last:
+                self.incoming.append(b"".join(self.parts))
+                self.parts.clear()
+        self.out.append(Chunk("sack", self.expected - 1))
+
+    def _on_ack(self, tsn: int, now_ns: int) -> None:
+        before = len(self.unacked)
+        while self.unacked and self.unacked[0].tsn <= tsn:
+            self.unacked.popleft()
+        if len(self.unacked) == before:
+            return
+        if not self.retries:
+            self.rto_ns = MIN_RTO_NS  # the modelled network's round trips are shorter than that
+        self._answered()
+        if self.unacked:
+            self._wait(now_ns)
+        self._proceed(now_ns)
+
+    def _on_shutdown(self, chunk: Chunk, now_ns: int) -> None:
+        if self.state in OPENING:
+            return
+        self.eof = True
+        self._on_ack(chunk.tsn, now_ns)
+        if self.state is State.SHUTDOWN_SENT:  # both at once: each acknowledges the other's
+            self.state = State.SHUTDOWN_ACK_SENT
+            self._ask(Chunk("shutdown_ack"), now_ns)
+        elif self.state in (State.ESTABLISHED, State.SHUTDOWN_PENDING):
+            self.state = State.SHUTDOWN_RECEIVED
+            self._proceed(now_ns)
+
+    def _proceed(self, now_ns: int) -> None:
+        """Go on with a shutdown that waited for acknowledgements."""
+        if self.unacked:
+            return
+        if self.state is State.SHUTDOWN_PENDING:
+            self.state = State.SHUTDOWN_SENT
+            self._ask(Chunk("shutdown", self.expected - 1), now_ns)
+        elif self.state is State.SHUTDOWN_RECEIVED:
+            self.state = State.SHUTDOWN_ACK_SENT
+            self._ask(Chunk("shutdown_ack"), now_ns)
+
+    def _ask(self, chunk: Chunk, now_ns: int) -> None:
+        self._answered()
+        self.asking = chunk
+        self.out.append(chunk)
+        self._wait(now_ns)
+
+    def _wait(self, now_ns: int) -> None:
+        self.backoff_ns = self.rto_ns
+        self.deadline_ns = now_ns + self.rto_ns
+
+    def _answered(self) -> None:
+        self.asking = None
+        self.retries = self.deadline_ns = 0
+
+    def _end(self, error: OSError | None) -> None:
+        self._answered()
+        self.unacked.clear()
+        self.state, self.error, self.eof = State.CLOSED, error, True
