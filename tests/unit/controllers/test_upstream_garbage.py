@@ -5,10 +5,14 @@ Source: TestConflictingData of kubernetes pkg/controller/garbagecollector (final
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from podwire.api import kinds
 from podwire.api.view import JSON
+from podwire.api.views import ConfigMap
+from podwire.client.effects import Delete, Patch
+from podwire.controllers.garbagecollector import core
 from tests.unit.controllers.cluster import Cluster, play
 
 
@@ -69,3 +73,53 @@ def _owners(c: Cluster) -> None:
     c.api.put(kinds.NODE, {"metadata": {"name": "n1", "uid": "n1"}})
     meta = {"name": "owner", "namespace": "ns1", "uid": "owner"}
     c.api.put(kinds.CONFIG_MAP, {"metadata": meta})
+
+
+GONE = "2026-01-01T00:00:00Z"
+
+
+def item(name: str, owners: str = "", finalizers: tuple[str, ...] = (), at: str = "") -> core.Item:
+    """``owners``: names of ConfigMaps; all of them are blocked by this dependent."""
+    references = [
+        {**reference("v1", "ConfigMap", owner, owner), "blockOwnerDeletion": True}
+        for owner in owners.split()
+    ]
+    meta = {"name": name, "uid": name, "ownerReferences": references, "finalizers": finalizers}
+    body = {"metadata": {**meta, "deletionTimestamp": at} if at else meta}
+    return core.Item(kinds.CONFIG_MAP, msgspec.convert(body, ConfigMap))
+
+
+@pytest.mark.parametrize(
+    ("owners", "finalizers", "below", "decided"),
+    [  # the cases of attemptToDeleteItem
+        ("solid", (), "", ""),
+        ("solid absent", (), "", "keeps solid"),
+        ("solid waiting", (), "", "keeps solid"),
+        ("absent", (), "", "Background"),
+        ("absent", (core.ORPHAN,), "", "Orphan"),
+        ("absent", (core.FOREGROUND,), "", "Foreground"),
+        ("waiting", (), "", "Background"),
+        ("waiting", (), "plain", "Foreground"),
+        ("waiting", (), "circle", "unblocks, Foreground"),
+    ],
+)
+def test_what_becomes_of_a_dependent(owners, finalizers, below, decided):
+    """By whether its owners are there, absent, or wait for it; then by its own finalizers."""
+    there = {
+        "solid": item("solid").object,
+        "waiting": item("waiting", "", (core.FOREGROUND,), GONE).object,
+    }
+    circle = ((core.FOREGROUND,), GONE) if below == "circle" else ((), "")
+    dependents = [item("d", "x", *circle)] if below else []
+    found = []
+    for effect in core.collect(
+        item("x", owners, finalizers), lambda r: there.get(r.name), dependents
+    ):
+        if isinstance(effect, Delete):
+            found.append(effect.propagation_policy)
+        elif isinstance(effect, Patch):
+            left = effect.patch["metadata"]["ownerReferences"]
+            blocks = any(r.get("blockOwnerDeletion") for r in left)
+            kept = " ".join(r["name"] for r in left)
+            found.append(f"keeps {kept}" if blocks else "unblocks")
+    assert ", ".join(found) == decided
