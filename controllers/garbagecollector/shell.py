@@ -26,6 +26,9 @@ IGNORED = (kinds.EVENT,)
 COLLECTED = tuple(k for k in kinds.STORED if "watch" in k.verbs and k not in IGNORED)
 ABSENT_REMEMBERED = 500
 
+_Owner = tuple[str, str, str, str, str]
+"""Group, kind, namespace, name and uid: a uid alone may be claimed for what never had it."""
+
 
 class GarbageCollector:
     """Follows owner references over all kinds."""
@@ -33,8 +36,8 @@ class GarbageCollector:
     def __init__(self, world: World) -> None:
         self._world = world
         self._graph = Graph()
-        self._absent: OrderedDict[str, None] = OrderedDict()
-        """Uids of owners known to be gone for good (uids never come back)."""
+        self._absent: OrderedDict[_Owner, None] = OrderedDict()
+        """Owners known to be gone for good (uids never come back)."""
         self.driver = world.driver(
             "garbagecollector",
             self._reconcile,
@@ -55,7 +58,7 @@ class GarbageCollector:
     def _changed(self, kind: Kind[Any], old: Object | None, new: Object | None) -> None:
         if new is None:
             assert old is not None
-            self._gone(old)
+            self._gone(kind, old)
             return
         meta = new.metadata
         self._graph.put(Item(kind, new))
@@ -71,10 +74,10 @@ class GarbageCollector:
         if changed and old is not None:
             self._wake_owners(old)  # a dependent that let go may unblock its old owner
 
-    def _gone(self, old: Object) -> None:
-        uid = old.metadata.uid
+    def _gone(self, kind: Kind[Any], old: Object) -> None:
+        meta, uid = old.metadata, old.metadata.uid
         self._graph.remove(uid)
-        self._remember_absent(uid)
+        self._remember_absent((kind.group, kind.kind, meta.namespace, meta.name, uid))
         for dependent in self._graph.dependents(uid):
             self.driver.add(dependent.object.metadata.uid)
         self._wake_owners(old)
@@ -85,8 +88,8 @@ class GarbageCollector:
             if owner is not None and owner.object.metadata.deletion_timestamp:
                 self.driver.add(reference.uid)
 
-    def _remember_absent(self, uid: str) -> None:
-        self._absent[uid] = None
+    def _remember_absent(self, owner: _Owner) -> None:
+        self._absent[owner] = None
         if len(self._absent) > ABSENT_REMEMBERED:
             self._absent.popitem(last=False)
 
@@ -99,13 +102,13 @@ class GarbageCollector:
             return core.orphan(item, dependents)
         if core.waits_for_dependents(item.object):
             return core.finish_foreground(item, dependents)
-        owners: dict[str, Object | None] = {}
+        owners: dict[OwnerReference, Object | None] = {}
         effects: list[Effect] = []
         for reference in item.object.metadata.owner_references:
             owner, complaint = await self._owner(item, reference)
-            owners[reference.uid] = owner
+            owners[reference] = owner
             effects += complaint
-        wanted = core.collect(item, lambda r: owners[r.uid], dependents)
+        wanted = core.collect(item, lambda r: owners[r], dependents)
         if any(isinstance(effect, Delete) for effect in wanted) and await self._let_go(item):
             return effects
         return [*effects, *wanted]
@@ -130,10 +133,16 @@ class GarbageCollector:
     async def _owner(
         self, item: Item, reference: OwnerReference
     ) -> tuple[Object | None, list[Effect]]:
-        """The owner, asked live when no cache knows it; with a complaint if it is elsewhere."""
+        """The owner, asked live when no cache knows it; with a complaint if it is elsewhere.
+
+        What the reference says counts, not whose uid it names (isDangling): an owner of another
+        kind or name is asked for as the reference has it. An object without a namespace cannot
+        have an owner in one; nobody can look for that owner, so it is taken to be there.
+        """
         uid, mine = reference.uid, item.object.metadata.namespace
+        group = reference.api_version.rpartition("/")[0]
         known = self._graph.get(uid)
-        if known is not None:
+        if known is not None and _is(known, group, reference):
             theirs = known.object.metadata.namespace
             if theirs in {"", mine}:
                 return known.object, []
@@ -142,27 +151,36 @@ class GarbageCollector:
                 f"name: {reference.name}, uid: {uid}]"
             )
             message = f'ownerRef {described} does not exist in namespace "{mine}"'
-            return None, [Emit(item.object, "Warning", "OwnerRefInvalidNamespace", message)]
-        if uid in self._absent:
-            return None, []
+            complaint: list[Effect] = [
+                Emit(item.object, "Warning", "OwnerRefInvalidNamespace", message)
+            ]
+            return (None if mine else Object()), complaint
         kind = kinds.by_gvk(reference.api_version, reference.kind) or self._world.custom.by_gvk(
             reference.api_version, reference.kind
         )
-        if kind is None:
+        if kind is None or (kind.namespaced and not mine):
             # A kind nobody serves (yet): it cannot be known to be gone. Keep the object.
             return Object(), []
+        where = mine if kind.namespaced else ""
+        owner = (group, reference.kind, where, reference.name, uid)
+        if owner in self._absent:
+            return None, []
         try:
-            found = await self._world.client.get(
-                kind, reference.name, mine if kind.namespaced else ""
-            )
+            found = await self._world.client.get(kind, reference.name, where)
         except ApiError as error:
             if error.code != 404:
                 raise
         else:
             if found.metadata.uid == uid:
                 return found, []
-        self._remember_absent(uid)
+        self._remember_absent(owner)
         return None, []
+
+
+def _is(item: Item, group: str, reference: OwnerReference) -> bool:
+    """Whether the object is what the reference says, in whatever version."""
+    told = (group, reference.kind, reference.name)
+    return (item.kind.group, item.kind.kind, item.object.metadata.name) == told
 
 
 def build(world: World) -> Driver:
