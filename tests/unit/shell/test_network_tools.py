@@ -156,7 +156,6 @@ def test_outcomes_and_exit_codes(line: str, code: int, output: str) -> None:
         ("connect nonsense", 1, "UNKNOWN: address nonsense: missing port in address\n"),
         ("dns-suffix", 0, "default.svc.cluster.local,svc.cluster.local,cluster.local"),
         ("dns-server-list", 0, "10.96.0.10"),
-        ("webhook", 1, 'Error: command "webhook" of "agnhost" is not modelled\n'),
     ],
 )
 def test_agnhost_commands(command: str, code: int, output: str) -> None:
