@@ -4,6 +4,9 @@ import sys
 
 import pytest
 
+from tests.clients import outside
+from tests.waiting import until
+
 pytestmark = pytest.mark.xdist_group("live")
 
 
@@ -50,3 +53,16 @@ def test_a_kubelet_is_stopped_and_started(live):
     live.kubectl("wait", "--for=condition=Ready", "pods", "--all", *system, "--timeout=60s")
     missing = live.run(sys.executable, "-m", "podwire", "node", "power-off", "node-9", code=1)
     assert 'nodes "node-9" not found' in missing.stderr
+
+
+def test_a_process_is_attached_to_a_service(live, namespace):
+    """A cluster in one process opens its door and shuts it, as rooms of their own do."""
+    kubectl = ("-n", namespace)
+    live.kubectl("run", "web", "--image=nginx", *kubectl)
+    live.kubectl("create", "service", "clusterip", "outside", "--tcp=80:80", *kubectl)
+    live.kubectl("wait", "pod/web", "--for=condition=Ready", "--timeout=30s", *kubectl)
+    curl = ("exec", "web", *kubectl, "--", "curl", "-sS", "-m", "5", "http://outside/")
+    with outside.server("127.0.0.1") as port:
+        live.podwire("attach", "--detach", "svc/outside", f"127.0.0.1:{port}", *kubectl)
+        until("reached", lambda: live.kubectl(*curl) == outside.TEXT)
+        live.podwire("detach", "svc/outside", *kubectl)

@@ -136,6 +136,9 @@ def objects() -> list[JSON]:
         ),
         binding(
             "podwire:publisher", "podwire:publisher",
-            [subject("User", f"system:podwire:{room}") for room in ("fabric", "publisher")],
+            [
+                subject("User", f"system:podwire:{room}")
+                for room in ("attachments", "fabric", "publisher")
+            ],
         ),
     ]  # fmt: skip
