@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from podwire.client import resolver
@@ -9,9 +10,12 @@ from podwire.client.counters import Probe, ProbeAnswer
 from podwire.kubelet.programs import names
 from podwire.kubelet.shell.command import Command, UsageError
 from podwire.kubelet.shell.tools.sleep import FOREVER_S
+from podwire.runtime.tasks import Nursery
 
 MAX_COUNT = 100_000
 ICMP_BYTES = 8
+LATE_S = 10.0
+"""How long an answer is waited for while others are sent, so that memory is bounded."""
 _NUMBERS = {"-c": MAX_COUNT, "-W": 10.0, "-w": FOREVER_S, "-i": 1.0, "-s": 56, "-t": 64}
 _WORDS = ("-M", "-I", "-Q", "-p", "-m", "-S", "-l", "-T")
 _UNREACHABLE = {
@@ -87,6 +91,10 @@ async def run(command: Command) -> int:
 
 
 class _Ping:
+    """Sends at intervals whatever comes back, and waits after the last (iputils: main_loop and
+    schedule_exit in ping_common.c).
+    """
+
     def __init__(self, command: Command, options: Options, ip: str) -> None:
         self.command = command
         self.options = options
@@ -98,6 +106,9 @@ class _Ping:
         self.times_ms: list[float] = []
         self.sent = 0
         self.errors = 0
+        self.open = 0
+        """Probes that nothing has answered yet."""
+        self.heard = asyncio.Event()
 
     async def run(self) -> int:
         clock = self.command.env.clock
@@ -105,16 +116,38 @@ class _Ping:
         began = clock.monotonic_ns()
         ended = began
         try:
-            while self.sent < min(self.numbers["-c"], MAX_COUNT):
-                if self.sent:
-                    await clock.sleep(max(self.numbers["-i"], 0.01))
-                if (clock.monotonic_ns() - began) / 1e9 >= self.numbers["-w"]:
-                    break
-                ended = clock.monotonic_ns()
-                await self._one()
+            async with Nursery() as nursery:
+                while self.sent < min(self.numbers["-c"], MAX_COUNT):
+                    if self.sent:
+                        await clock.sleep(max(self.numbers["-i"], 0.01))
+                    if self._left_s(began) <= 0:
+                        break
+                    ended = clock.monotonic_ns()
+                    self.sent += 1
+                    self.open += 1
+                    nursery.start(self._one(self.sent), name=f"ping {self.ip} {self.sent}")
+                await self._linger(self._left_s(began))
+                nursery.cancel()
         finally:
             self._summary((ended - began) // 1_000_000)
         return 0 if self.times_ms else 1
+
+    def _left_s(self, began_ns: int) -> float:
+        elapsed_ns = self.command.env.clock.monotonic_ns() - began_ns
+        return self.numbers["-w"] - elapsed_ns / 1e9
+
+    async def _linger(self, left_s: float) -> None:
+        """Wait for what is on its way: -W, or two round trips once something answered."""
+        wait_s = self.numbers["-W"]
+        if self.times_ms:
+            wait_s = max(2 * max(self.times_ms) / 1000, self.numbers["-i"])
+        try:
+            async with asyncio.timeout(max(min(wait_s, left_s), 0)):
+                while self.open:
+                    self.heard.clear()
+                    await self.heard.wait()
+        except TimeoutError:
+            return
 
     def _heading(self) -> str:
         host, ip, size = self.options.host, self.ip, self.data_bytes
@@ -126,19 +159,18 @@ class _Ping:
             f"PING {host} ({ip}) {size}({size + ICMP_BYTES + self.header_bytes}) bytes of data.\n"
         )
 
-    async def _one(self) -> None:
+    async def _one(self, sequence: int) -> None:
         command, spec = self.command, self.command.spec
-        self.sent += 1
         probe = Probe(
             self.ip,
-            sequence=self.sent,
+            sequence=sequence,
             ttl=int(self.numbers["-t"]),
             size_bytes=self.data_bytes + ICMP_BYTES + self.header_bytes,
             dont_fragment=self.options.pmtu in {"do", "probe"},
         )
-        left_s = self.numbers["-W"]
+        late_s = max(self.numbers["-W"], LATE_S)
         try:
-            answer = await command.env.sockets.probe(spec.node, spec.netns, probe, left_s)
+            answer = await command.env.sockets.probe(spec.node, spec.netns, probe, late_s)
         except TimeoutError:
             return
         except OSError as error:
@@ -147,20 +179,27 @@ class _Ping:
                 raise UsageError(f"sendto: {error.strerror}") from None
             command.err(f"ping: sendmsg: {error.strerror}\n")
             return
+        finally:
+            self.open -= 1
+            self.heard.set()
+        self._answered(sequence, answer)
+
+    def _answered(self, sequence: int, answer: ProbeAnswer) -> None:
+        command = self.command
         if answer.kind == "echo":
-            self._echoed(answer)
+            self._echoed(sequence, answer)
             return
         self.errors += 1
         if answer.kind == "too-big" and not answer.address:
             command.err(f"ping: local error: message too long, mtu={answer.mtu_bytes}\n")
         elif not self.options.quiet and not self.busybox:
-            command.out(f"From {answer.address} icmp_seq={self.sent} {self._error(answer)}\n")
+            command.out(f"From {answer.address} icmp_seq={sequence} {self._error(answer)}\n")
 
-    def _echoed(self, answer: ProbeAnswer) -> None:
+    def _echoed(self, sequence: int, answer: ProbeAnswer) -> None:
         self.times_ms.append(answer.seconds * 1000)
         if self.options.quiet:
             return
-        shown = f"seq={self.sent - 1}" if self.busybox else f"icmp_seq={self.sent}"
+        shown = f"seq={sequence - 1}" if self.busybox else f"icmp_seq={sequence}"
         stamp = ""
         if self.options.stamped:
             now_ns = self.command.env.clock.now_ns()

@@ -36,7 +36,7 @@ class Options:
             self.statistics += 1
         elif name.startswith("c") or name in {"N", "Numeric"}:
             return
-        elif name[:1] in {"r", "f"}:
+        elif name[:1] in {"r", "f"} or name in {"h", "human", "human-readable", "iec"}:
             raise not_modelled(f"option -{name}")
         else:
             raise UsageError(f'Option "{option}" is unknown, try "ip -help".')

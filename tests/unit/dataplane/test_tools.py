@@ -162,6 +162,8 @@ def test_a_tool_that_is_not_modelled_exits_127_and_an_option_says_so():
     assert kernel.tool("", ["tcpdump"], "", 0)[2] == 127
     _, err, code = kernel.tool("", ["ip", "-s", "route"], "", 0)
     assert (err, code) == ("not modelled: ip -s route\n", 1)
+    _, err, code = kernel.tool("", ["ip", "-h", "-s", "link"], "", 0)
+    assert (err, code) == ("not modelled: option -h\n", 1)
     _, err, code = kernel.tool("nope", ["ip", "route"], "", 0)
     assert (err, code) == (
         'Cannot open network namespace "nope": No such file or directory\n',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
@@ -257,6 +258,21 @@ def test_ping_speaks_like_iputils_or_like_busybox() -> None:
         "1 packets transmitted, 0 packets received, 100% packet loss\n"
     )
     assert run("ping nosuch", "busybox")[:2] == (1, "ping: bad address 'nosuch'\n")
+
+
+def test_ping_sends_each_second_whatever_comes_back() -> None:
+    """Three lost packets take two seconds and the wait for the last, ten or what -W says."""
+
+    async def main(env: Env, flags: str) -> tuple[float, str]:
+        captured = Captured(env, FakeProcess(FlatNet(), spec("nicolaka/netshoot")))
+        await exec_command(captured.env, ["ping", "-c3", *flags.split(), "10.9.9.9"])
+        return env.clock.monotonic_ns() / 1e9, captured.text
+
+    for flags, seconds in (("", 12.0), ("-W 2", 4.0), ("-i 0.5 -w 3", 3.0)):
+        took_s, text = sim.run(partial(main, flags=flags))
+        assert took_s == pytest.approx(seconds)
+        lost = f"100% packet loss, time {1000 if '-i' in flags else 2000}ms"
+        assert f"3 packets transmitted, 0 received, {lost}\n" in text
 
 
 def test_two_netcats_talk() -> None:
