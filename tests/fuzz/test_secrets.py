@@ -107,6 +107,7 @@ def logs(live):
 def said(cluster, kept):
     """What clients are told, by what they do: write Secrets of every type, use them, err."""
     live, told = cluster, {}
+    live.kubectl("wait", "serviceaccount/default", "--for=create", "--timeout=30s")
     token = live.kubectl("create", "token", "default").strip()
     kept.add("token", token)
     kept.add("signature", token.split(".")[2])
