@@ -124,8 +124,11 @@ def test_every_healthcheck_says_healthy(project):
     until("every container healthy", healthy, 60)
 
 
+AUTHORITIES = ("ca.key", "admin.key", "front-proxy-ca.key")
+
+
 def test_keys_are_their_owners_alone(project):
-    """Keys are the rooms' user's; the authority's and the administrator's no room can read."""
+    """Keys are the rooms' user's; the authorities' and the administrator's no room can read."""
     listed = project.docker(
         "exec", project.container("scheduler"), "find", "/etc/podwire/pki", "-name", "*.key",
         "-printf", "%m %u %f\\n",
@@ -134,7 +137,7 @@ def test_keys_are_their_owners_alone(project):
     for line in listed:
         mode, user, name = line.split()
         assert mode == "600", name
-        assert user == ("root" if name in {"ca.key", "admin.key"} else "podwire"), name
+        assert user == ("root" if name in AUTHORITIES else "podwire"), name
 
 
 def test_the_demo_passes(toured):
