@@ -342,7 +342,7 @@ class Promises:
         app = pod.metadata.labels["app"]
         self.granted[pod.metadata.uid] = None
         wanted = self._lately(self.budgets, app)
-        if not wanted or not pod.ready:
+        if not wanted or not pod.ready or pod.metadata.deletion_timestamp:
             return
         healthy = sum(p.ready and not p.metadata.deletion_timestamp for p in self._pods(app))
         since_ns = self.now_ns - LAG_NS

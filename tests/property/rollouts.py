@@ -244,6 +244,9 @@ class Rollouts:
         body = {"apiVersion": "policy/v1", "kind": "Eviction",
                 "metadata": {"name": name, "namespace": "default"}}  # fmt: skip
         path = f"/api/v1/namespaces/default/pods/{name}/eviction"
+        entry = self.cluster.cluster.server.caches.of(kinds.POD).get("default", name)
+        if entry is not None and entry.view.metadata.deletion_timestamp:
+            pod = entry.view  # meanwhile it ends already: no budget keeps it
         try:
             self.cluster.run(self.cluster.cluster.client.send("POST", path, (), body))
         except ApiError as error:
