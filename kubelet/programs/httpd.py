@@ -2,6 +2,7 @@
 
 Behaviour: apache/httpd server/core.c, modules/http/http_protocol.c (error pages),
 modules/generators/mod_autoindex.c, docs/conf/httpd.conf.in; docker-library/httpd (logs).
+core.c and mod_autoindex.c were not read for it: what is said of them is from memory.
 """
 
 from __future__ import annotations
