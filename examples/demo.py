@@ -50,6 +50,13 @@ def place(selector: str, namespace: str = "default") -> dict[str, str]:
     return dict(line.split() for line in listed.splitlines())
 
 
+def workloads(namespace: str) -> list[str]:
+    """DaemonSets and Deployments of a namespace, as kubectl names them."""
+    return run(
+        "kubectl", "get", "daemonsets,deployments", "-n", namespace, "-o", "name", quiet=True
+    ).split()
+
+
 def traces(*cluster: str) -> None:
     """Same node, across nodes, and a denial that says what would help."""
     frontends, backends = place("app=frontend"), place("app=backend")
@@ -83,6 +90,8 @@ def tour(*cluster: str) -> None:
         run("kubectl", "rollout", "status", workload, "--timeout=60s")
     run("kubectl", "rollout", "status", "-n", "production", "deployment/backend",
         "--timeout=60s")  # fmt: skip
+    run("kubectl", "wait", "--for=jsonpath={.status.loadBalancer.ingress}", "ingress/app-ingress",
+        "--timeout=60s", expect="condition met")  # fmt: skip
     run("kubectl", "get", "pods,svc,endpointslices", "-o", "wide", expect="frontend")
     run("kubectl", "exec", "deploy/frontend", "--", "nslookup", "backend",
         expect=r"backend\.default\.svc\.cluster\.local")  # fmt: skip
@@ -108,12 +117,11 @@ def with_running_cluster(file: str) -> None:
     """Tour a cluster that somebody else started; it may still be booting."""
     print(f" • Waiting for the cluster of {file} ...", flush=True)
     run("kubectl", "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s")
-    agents = run(
-        "kubectl", "get", "daemonsets,deployments", "-n", "kube-system", "-o", "name", quiet=True
-    )
-    for workload in agents.split():
-        run("kubectl", "rollout", "status", "-n", "kube-system", workload, "--timeout=60s")
-    if "calico" not in agents:
+    agents = {namespace: workloads(namespace) for namespace in ("kube-system", "ingress-nginx")}
+    for namespace, names in agents.items():
+        for workload in names:
+            run("kubectl", "rollout", "status", "-n", namespace, workload, "--timeout=60s")
+    if not any("calico" in name for name in agents["kube-system"]):
         raise WrongError(
             "the demo denies packets by NetworkPolicies, which this cluster's CNI does not "
             "enforce: start it with calico (PODWIRE_CNI=calico docker compose up -d)"
