@@ -293,3 +293,17 @@ def status_patch(
             missing_ok=True,
         )
     ]
+
+
+def disruption_target(pod: Pod, reason: str, message: str, now_ns: int) -> JSON:
+    """The condition that says why a pod is ended for its node's sake."""
+    condition: JSON = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": format_time(now_ns),
+    }
+    if pod.metadata.generation:
+        condition["observedGeneration"] = pod.metadata.generation
+    return condition

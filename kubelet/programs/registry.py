@@ -24,6 +24,7 @@ _NGINX = Image(
     "nginx", ("nginx",), entrypoint=("/docker-entrypoint.sh",),
     default=("nginx", "-g", "daemon off;"), tools=SERVER_TOOLS, uid=0,
     programs={"nginx": "nginx", "docker-entrypoint.sh": "nginx", "nginx-debug": "nginx"},
+    stop_signal="SIGQUIT",
 )  # fmt: skip
 
 IMAGES: tuple[Image, ...] = (
@@ -49,6 +50,7 @@ IMAGES: tuple[Image, ...] = (
     Image(
         "httpd", ("httpd",), default=("httpd-foreground",),
         programs={"httpd-foreground": "httpd", "httpd": "httpd"}, tools=SERVER_TOOLS,
+        stop_signal="SIGWINCH",
     ),
     Image(
         "httpbin", ("kennethreitz/httpbin", "mccutchen/go-httpbin", "httpbin"),
@@ -67,6 +69,7 @@ IMAGES: tuple[Image, ...] = (
     Image(
         "postgres", ("postgres",), entrypoint=("docker-entrypoint.sh",), default=("postgres",),
         programs={"postgres": "postgres", "docker-entrypoint.sh": "postgres"}, tools=SERVER_TOOLS,
+        stop_signal="SIGINT",
     ),
     Image("iperf3", ("networkstatic/iperf3", "mlabbe/iperf3", "iperf3"), entrypoint=("iperf3",)),
     Image("pause", ("pause",), entrypoint=("/pause",), programs={"pause": "pause"}, tools=()),
