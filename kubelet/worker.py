@@ -34,7 +34,7 @@ from podwire.kubelet.restarting import restart_all
 from podwire.kubelet.state import Instance, Kubelet
 from podwire.kubelet.tokens import PodTokens
 from podwire.kubelet.volumes import PodVolumes
-from podwire.runtime.tasks import Nursery, first
+from podwire.runtime.tasks import Event, Nursery, first
 
 T = TypeVar("T")
 MOUNT_RETRY_MAX_S = 122.0
@@ -64,16 +64,16 @@ class PodWorker:
             kubelet.ctx.clock,
             kubelet.rng.child(f"volumes {pod.metadata.uid}"),
         )
-        self.ending = asyncio.Event()
+        self.ending = Event()
         """Set when the pod is to be terminated (deleted, or its object is gone)."""
         self.gone = False
         """The object no longer exists."""
         self.done = False
         """``run`` has returned."""
         self.inherited = False
-        self.over = asyncio.Event()
+        self.over = Event()
         """Set with ``released``."""
-        self.expulsion = asyncio.Event()
+        self.expulsion = Event()
         """Set when the kubelet ends the pod before its time."""
         self.grace_s: float | None = None
         """What the kubelet leaves it then, if less than the pod's own grace period."""
@@ -82,8 +82,8 @@ class PodWorker:
         self.stopper: termination.Stopper | None = None
         self.nursery = Nursery()
         self._followers: dict[str, asyncio.Task[None]] = {}
-        self.wake = asyncio.Event()
-        self.limited = asyncio.Event()
+        self.wake = Event()
+        self.limited = Event()
         """Set when spec.activeDeadlineSeconds changed."""
         self._busy: asyncio.Task[Any] | None = None
         self._since = {c.type: (c.status, c.last_transition_time) for c in pod.status.conditions}

@@ -7,7 +7,6 @@ and the spam filter.
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from podwire.api.view import JSON
 from podwire.api.views import Object
 from podwire.client.api import Client
 from podwire.client.ctx import Ctx
+from podwire.runtime.tasks import Event
 
 REMEMBERED = 4096
 """Events remembered for counting, least recently used out first (upstream's cache size)."""
@@ -61,7 +61,7 @@ class Recorder:
         self._log = ctx.log.bind(recorder=component)
         self._rng = ctx.rng.child(f"events {component} {host}")
         self._queue: deque[JSON] = deque()
-        self._more = asyncio.Event()
+        self._more = Event()
         self._seen: OrderedDict[tuple[str, ...], _Seen] = OrderedDict()
         self._last_ns = 0
 

@@ -204,3 +204,31 @@ def test_chroot_reads_commands_from_stdin():
     code, _, files = run("chroot", "/host", stdin=[b"echo hi > /tmp/a\nexit 3\n"], files=NODE)
     assert code == 3
     assert files["/host/tmp/a"] == b"hi\n"
+
+
+GROWS = "(sleep 1.5; echo a >/log/1; sleep 2; echo b >>/log/1; echo c >/log/2) & timeout 6 tail "
+
+
+@pytest.mark.parametrize(
+    ("image", "waits", "appeared"),
+    [
+        ("busybox", "tail: can't open '/log/1': No such file or directory\n",
+         "tail: /log/1 has appeared; following end of new file\n"),
+        ("debian", "tail: cannot open '/log/1' for reading: No such file or directory\n",
+         "tail: '/log/1' has appeared;  following new file\n"),
+    ],
+)  # fmt: skip
+def test_tail_follows_a_log_that_another_container_has_yet_to_write(image, waits, appeared):
+    """The sidecar of Kubernetes' logging page: ``tail -n+1 -F`` of a file that comes and grows."""
+    code, out, _ = run("sh", "-c", GROWS + "-n+1 -F /log/1", image=image)
+    assert (code, out.text) == (143 if image == "busybox" else 124, "a\nb\n")
+    assert out.errors == waits + appeared
+
+
+def test_tail_of_several_files_heads_each_piece_and_without_retry_gives_up_the_missing():
+    """``tail -f``: headings whenever the file changes; nothing to follow ends it."""
+    _, out, _ = run("sh", "-c", GROWS + "-f /data/a.txt /log/1")
+    assert out.text == "==> /data/a.txt <==\none\ntwo\n"
+    _, out, _ = run("sh", "-c", GROWS + "-F /log/1 /log/2")
+    assert out.text == "==> /log/1 <==\na\nb\n\n==> /log/2 <==\nc\n"
+    assert run("tail", "-f", "/nowhere", image="busybox")[0] == 1
