@@ -37,7 +37,8 @@ NUMBERS = (
 
 
 def _set(told: Case) -> DaemonSet:
-    spec = {name: told[name] for name in ("minReadySeconds", "updateStrategy") if name in told}
+    kept = ("minReadySeconds", "updateStrategy")
+    spec: Case = {name: told[name] for name in kept if name in told}
     template = {"metadata": {"labels": LABELS}, "spec": {"containers": [], **told.get("spec", {})}}
     spec |= {"selector": {"matchLabels": LABELS}, "template": template}
     meta = {"name": "agent", "namespace": "default", "uid": "d"}
