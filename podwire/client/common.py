@@ -37,7 +37,7 @@ class Common(Generic[O]):
         """The one informer of all who ask; true as long as somebody follows."""
         if self._informer is None:
             self._informer = Informer(ctx, self._kind)
-            self._join(self._informer)
+            self.join(self._informer)
         return self._informer
 
     async def follow(self, client: Client, ctx: Ctx, sink: Sink[O] | None = None) -> None:
@@ -46,7 +46,7 @@ class Common(Generic[O]):
         reads, then the next one's.
         """
         if sink is not None:
-            self._join(sink)
+            self.join(sink)
         try:
             async with self._turn:
                 await Reflector(client, ctx, self._kind, self).run()
@@ -54,7 +54,8 @@ class Common(Generic[O]):
             if sink is not None:
                 self._sinks.remove(sink)
 
-    def _join(self, sink: Sink[O]) -> None:
+    def join(self, sink: Sink[O]) -> None:
+        """Tell ``sink`` of the collection, from what is known already on, while anybody follows."""
         self._sinks.append(sink)
         if self._version:
             sink.replace(list(self._items.values()), self._version)
