@@ -110,7 +110,7 @@ class StaticPods:
         if worker is not None and (
             wanted is None or wanted["metadata"]["uid"] != worker.pod.metadata.uid
         ):
-            worker.ending.set()
+            worker.end()
         if wanted is not None and key not in self._living:
             self._living[key] = None
             self._kubelet.nursery.start(self._live(key), name=f"static pod {key}")
