@@ -53,11 +53,13 @@ def pod_ready_ns(pod: Pod) -> int | None:
 
 
 def pod_available_in_ns(pod: Pod, min_ready_s: int, now_ns: int) -> int | None:
-    """Nanoseconds until the pod counts as available (0: it does); None while it is not Ready."""
+    """Nanoseconds until the pod counts as available (0: it does); None while it is not Ready, or
+    Ready since nobody knows when.
+    """
     if not min_ready_s:
         return 0 if pod.ready else None
     ready_ns = pod_ready_ns(pod)
-    if ready_ns is None:
+    if not ready_ns:
         return None
     return max(0, ready_ns + min_ready_s * NS - now_ns)
 
@@ -294,3 +296,17 @@ def status_patch(
             missing_ok=True,
         )
     ]
+
+
+def disruption_target(pod: Pod, reason: str, message: str, now_ns: int) -> JSON:
+    """The condition that says why a pod is ended for its node's sake."""
+    condition: JSON = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": format_time(now_ns),
+    }
+    if pod.metadata.generation:
+        condition["observedGeneration"] = pod.metadata.generation
+    return condition

@@ -6,7 +6,6 @@ plugins run in order with chained results, DEL runs them in reverse with the cac
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Callable, Mapping
 
@@ -16,6 +15,7 @@ from podwire.api.view import JSON
 from podwire.api.views import Pod
 from podwire.client.counters import Cni, CniOutput, Fabric
 from podwire.dataplane.commands import CommandError, NetnsAdd, NetnsDel
+from podwire.runtime.tasks import Event
 
 CONF_DIR = "/etc/cni/net.d/"
 RESULTS_DIR = "/var/lib/cni/results/"
@@ -38,7 +38,7 @@ class NodeNetwork:
         self._fabric = fabric
         self._node = node
         self._files: dict[str, JSON] = {}
-        self.ready = asyncio.Event()
+        self.ready = Event()
         self.on_change: Callable[[], None] = lambda: None
         """Called when readiness changed."""
 

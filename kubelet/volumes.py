@@ -109,6 +109,7 @@ class PodVolumes:
         self._allocatable = allocatable
         self._clock = clock
         self._rng = rng
+        self._stamps = 0
         self._mounted: dict[str, Source] = {}
         volumes = pod().spec.volumes
         self._users = {ref: None for volume in volumes for ref in references(volume)}
@@ -190,7 +191,10 @@ class PodVolumes:
         """A folder's name (Go's MkdirTemp after the time of day) and the time."""
         now_ns = self._clock.now_ns()
         digits = re.sub(r"[-T:]", "_", format_time(now_ns).removesuffix("Z"))
-        return f"..{digits}.{self._rng.below(10**10)}", now_ns
+        self._stamps += 1
+        # A stream of its own: the state behind one draw is not kept for the pod's life.
+        number = self._rng.child(f"{self._stamps}").below(10**10)
+        return f"..{digits}.{number}", now_ns
 
     def _render(self, volume: Volume) -> Payload:
         if source := volume.config_map:

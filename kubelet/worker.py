@@ -34,7 +34,7 @@ from podwire.kubelet.restarting import restart_all
 from podwire.kubelet.state import Instance, Kubelet
 from podwire.kubelet.tokens import PodTokens
 from podwire.kubelet.volumes import PodVolumes
-from podwire.runtime.tasks import Nursery, first
+from podwire.runtime.tasks import Event, Nursery, first
 
 T = TypeVar("T")
 MOUNT_RETRY_MAX_S = 122.0
@@ -64,16 +64,16 @@ class PodWorker:
             kubelet.ctx.clock,
             kubelet.rng.child(f"volumes {pod.metadata.uid}"),
         )
-        self.ending = asyncio.Event()
+        self.ending = Event()
         """Set when the pod is to be terminated (deleted, or its object is gone)."""
         self.gone = False
         """The object no longer exists."""
         self.done = False
         """``run`` has returned."""
         self.inherited = False
-        self.over = asyncio.Event()
+        self.over = Event()
         """Set with ``released``."""
-        self.expulsion = asyncio.Event()
+        self.expulsion = Event()
         """Set when the kubelet ends the pod before its time."""
         self.grace_s: float | None = None
         """What the kubelet leaves it then, if less than the pod's own grace period."""
@@ -82,8 +82,8 @@ class PodWorker:
         self.stopper: termination.Stopper | None = None
         self.nursery = Nursery()
         self._followers: dict[str, asyncio.Task[None]] = {}
-        self.wake = asyncio.Event()
-        self.limited = asyncio.Event()
+        self.wake = Event()
+        self.limited = Event()
         """Set when spec.activeDeadlineSeconds changed."""
         self._busy: asyncio.Task[Any] | None = None
         self._since = {c.type: (c.status, c.last_transition_time) for c in pod.status.conditions}
@@ -222,7 +222,8 @@ class PodWorker:
             if step.over:
                 await termination.complete(self)
                 return
-            wait_ns = await starting.start_all(self, (*self._debuggers(), *step.start))
+            names = [name for name in (*self._debuggers(), *step.start) if not self._lives(name)]
+            wait_ns = await starting.start_all(self, names)
             self.publish()
             if not facts.was_initialized and initialized(spec, self.records):
                 continue
@@ -329,6 +330,11 @@ class PodWorker:
         if self.stopper is None or self.instances:
             self.publish()
         self.wake.set()
+
+    def _lives(self, name: str) -> bool:
+        """Whether an instance runs, or its exit has still to be taken into the record."""
+        follower = self._followers.get(name)
+        return follower is not None and not follower.done()
 
     async def quiet(self) -> None:
         """Wait until the exit of every container has been taken into the records."""

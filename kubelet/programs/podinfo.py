@@ -5,7 +5,6 @@ Behaviour: cmd/podinfo/main.go, pkg/api/http, pkg/signals; gorilla/mux for 404 a
 
 from __future__ import annotations
 
-import asyncio
 import re
 
 from podwire.client import grpc, http1
@@ -13,7 +12,7 @@ from podwire.kubelet.programs import go
 from podwire.kubelet.programs.agnhost_grpc import Ask, health_service
 from podwire.kubelet.programs.serving import Server, in_use, now
 from podwire.kubelet.shell.command import Command, UsageError
-from podwire.runtime.tasks import first
+from podwire.runtime.tasks import Event, first
 
 VERSION = "6.9.2"
 REVISION = "unknown"
@@ -93,7 +92,7 @@ class _Podinfo:
         self.alive = {
             "/healthz": not self.on("unhealthy"), "/readyz": not self.on("unready"),
         }  # fmt: skip
-        self.over = asyncio.Event()
+        self.over = Event()
 
     def setting(self, name: str) -> str:
         """A flag, PODINFO_NAME, or the default."""

@@ -16,7 +16,7 @@ from podwire.api.views import Object
 from podwire.client.api import Client
 from podwire.client.ctx import Ctx
 from podwire.client.reflector import Reflector
-from podwire.runtime.tasks import Nursery
+from podwire.runtime.tasks import Event, Nursery
 
 O = TypeVar("O", bound=Object)  # noqa: E741  reads as "object" beside Kind[O]
 
@@ -52,7 +52,7 @@ class Informer(Generic[O]):
 
     def __init__(self, ctx: Ctx, kind: Kind[O]) -> None:
         self.kind = kind
-        self.synced = asyncio.Event()
+        self.synced = Event()
         """Set once the initial state is in the cache and was told to the handlers."""
         self.resource_version = 0
         """The revision up to which the cache is known to be complete (0 before the sync)."""

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 
 from podwire.api import kinds
@@ -16,6 +15,7 @@ from podwire.api.views import Object
 from podwire.client.api import Client
 from podwire.client.correlator import Correlator, Seen
 from podwire.client.ctx import Ctx
+from podwire.runtime.tasks import Event
 
 TRIES, RETRY_S = 12, 10.0
 """How often, and after how many seconds, an unreachable server is asked again."""
@@ -53,7 +53,7 @@ class Recorder:
         self._log = ctx.log.bind(recorder=component)
         self._rng = ctx.rng.child(f"events {component} {host}")
         self._queue: deque[JSON] = deque()
-        self._more = asyncio.Event()
+        self._more = Event()
         self._correlator = Correlator(ctx.clock, folds=folds)
         self._last_ns = 0
 
