@@ -240,6 +240,8 @@ def start_failure(error: OSError, argv: tuple[str, ...]) -> str:
     why = str(error.strerror or error)
     if isinstance(error, FileNotFoundError):
         why = "executable file not found in $PATH"
+        if argv and "/" in argv[0]:
+            why = f"stat {argv[0]}: no such file or directory"
     words = f'exec: "{argv[0]}": ' if argv else ""
     return (
         "failed to create containerd task: failed to create shim task: OCI runtime create failed: "

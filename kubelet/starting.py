@@ -6,6 +6,7 @@ container does until its exit is the worker's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ LOGS_KEPT = 2
 """The running (or last) instance's log and the one before (kubectl logs --previous)."""
 
 
-async def start_all(worker: PodWorker, names: tuple[str, ...]) -> int | None:
+async def start_all(worker: PodWorker, names: Sequence[str]) -> int | None:
     """Start containers in order; nanoseconds until the first of those that must wait."""
     soonest: int | None = None
     for name in names:

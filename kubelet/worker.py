@@ -222,7 +222,8 @@ class PodWorker:
             if step.over:
                 await termination.complete(self)
                 return
-            wait_ns = await starting.start_all(self, (*self._debuggers(), *step.start))
+            names = [name for name in (*self._debuggers(), *step.start) if not self._lives(name)]
+            wait_ns = await starting.start_all(self, names)
             self.publish()
             if not facts.was_initialized and initialized(spec, self.records):
                 continue
@@ -329,6 +330,11 @@ class PodWorker:
         if self.stopper is None or self.instances:
             self.publish()
         self.wake.set()
+
+    def _lives(self, name: str) -> bool:
+        """Whether an instance runs, or its exit has still to be taken into the record."""
+        follower = self._followers.get(name)
+        return follower is not None and not follower.done()
 
     async def quiet(self) -> None:
         """Wait until the exit of every container has been taken into the records."""

@@ -8,7 +8,7 @@ from podwire.kubelet.env import Layers
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
 from podwire.kubelet.shell.command import SIGPIPE, ClosedPipeError, Command, Input, UsageError
-from podwire.kubelet.shell.executor import Shell
+from podwire.kubelet.shell.executor import Shell, of_script
 from podwire.kubelet.shell.find import find
 from podwire.kubelet.shell.flow import Flow
 from podwire.kubelet.shell.state import Budget, State, Variables
@@ -32,6 +32,8 @@ async def execute(
     if tty is not None:
         out, err, read = tty.write, tty.write, tty.read
     tool = find(image, argv[0])
+    if tool is None and (script := of_script(env, image, argv, env.spec.working_dir or "/")):
+        argv, tool = script, find(image, script[0])
     if tool is None:
         err(f"{argv[0]}: not modelled\n".encode(errors="surrogateescape"))
         return 127
