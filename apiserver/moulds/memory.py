@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from podwire.api.codec import JSON_TYPE
-from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.apiserver import objects, storage
 from podwire.apiserver.authorization.node import node_of
@@ -59,11 +59,7 @@ class _Mould:
         numbers = text.numbers(body, places)
         keys = [i for i, place in enumerate(places) if place.group]
         keys.sort(key=lambda i: (places[i].group[0], str(places[i].group), numbers[i]))
-        self.order = [
-            (i, j)
-            for i, j in zip(keys, keys[1:], strict=False)
-            if places[i].group == places[j].group
-        ]
+        self.order = [(i, j) for i, j in pairwise(keys) if places[i].group == places[j].group]
         """Pairs of keys of which the first must sort before the second."""
 
     def cast(self, body: bytes, source: meta.Source) -> Cast | None:
@@ -215,7 +211,11 @@ class Moulds:
         places = text.places(body, lambda path: free_at(table, path))
         if not places:
             return
-        mould = await self._learned(call, places)
+        try:
+            mould = await self._learned(call, places)
+        except Exception:  # the object is stored: its client is not told of this
+            self._server.world.log.exception("mould not learned", path=call.request.path)
+            return
         if mould is not None:
             moulds = self._forms[self._key(call)].moulds
             moulds.insert(0, mould)
@@ -224,12 +224,11 @@ class Moulds:
     async def _learned(self, call: Call, places: list[Place]) -> _Mould | None:
         body = call.request.body
         there = [body[place.start : place.end] for place in places]
-        marked = [await self._marked(call, places, there, round) for round in (0, 1)]
-        if None in marked or marked[0] != marked[1]:
+        marked = await self._marked(call, places, there, 0)
+        if marked is None or marked != await self._marked(call, places, there, 1):
             return None
-        made, value, name = marked[0]
-        plain = _Marks(0)
-        expected = await self._made(call, body, plain)
+        made, value, name = marked
+        expected = await self._made(call, body, _Marks(0))
         if expected is None or {*range(len(there))} - {*value.gaps}:
             return None
         mould = _Mould(body, places, made, value, name)

@@ -52,7 +52,7 @@ class Common(Generic[O]):
         """The one informer of all who ask; empty and not synced while nobody follows."""
         if self._informer is None:
             self._informer = Informer(ctx, self._kind)
-            self._join(self._informer)
+            self.join(self._informer)
         return self._informer
 
     async def follow(self, client: Client, ctx: Ctx, sink: Sink[O] | None = None) -> None:
@@ -61,7 +61,7 @@ class Common(Generic[O]):
         reads, then the next one's.
         """
         if sink is not None:
-            self._join(sink)
+            self.join(sink)
         self._followers += 1
         try:
             async with self._turn:
@@ -85,7 +85,8 @@ class Common(Generic[O]):
         if self._idle is not None:
             self._idle()
 
-    def _join(self, sink: Sink[O]) -> None:
+    def join(self, sink: Sink[O]) -> None:
+        """Tell ``sink`` of the collection, from what is known already on, while anybody follows."""
         self._sinks.append(sink)
         if self._version:
             sink.replace(list(self._items.values()), self._version)
