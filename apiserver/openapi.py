@@ -16,6 +16,7 @@ import msgspec
 
 from podwire.api.crd import documents
 from podwire.apiserver import answers, openapi_gnostic
+from podwire.apiserver.aggregation import swagger as merging
 from podwire.apiserver.aggregation.checks import AGGREGATOR
 from podwire.apiserver.calls import Query
 from podwire.apiserver.discovery import Kinds, elsewhere, established, group_versions
@@ -55,13 +56,16 @@ def _document(path: str, own: Kinds) -> bytes:
 
 
 @lru_cache(maxsize=2)
-def _swagger(own: Kinds) -> bytes:
-    return msgspec.json.encode(Definitions(own).v2())
+def _swagger(own: Kinds, parts: tuple[bytes, ...], taken: tuple[str, ...]) -> bytes:
+    document = Definitions(own).v2()
+    if taken:
+        document = merging.merged(document, parts, taken)
+    return msgspec.json.encode(document)
 
 
 @lru_cache(maxsize=2)
-def _gnostic(own: Kinds) -> bytes:
-    return openapi_gnostic.document(msgspec.json.decode(_swagger(own)))
+def _gnostic(own: Kinds, parts: tuple[bytes, ...], taken: tuple[str, ...]) -> bytes:
+    return openapi_gnostic.document(msgspec.json.decode(_swagger(own, parts, taken)))
 
 
 _GNOSTIC = "com.github.proto-openapi.spec.v2"
@@ -139,12 +143,23 @@ async def serve(server: Apiserver, request: Request) -> Response:
 
 async def swagger(server: Apiserver, request: Request) -> Response:
     """GET /openapi/v2: every definition, as JSON or as gnostic's protobuf."""
-    own = established(server)
+    own, others = established(server), elsewhere(server)
+    known = dict(others.versions)
+    remote = [
+        (f"/apis/{group}/{version}" if group else f"/api/{version}", known[group, version].swagger)
+        for group, version in others.order
+        if (group, version) in known and others.served(group, version) is not None
+    ]
+    taken, parts = tuple(root for root, _ in remote), tuple(part for _, part in remote if part)
+    digest = _digest("v2", own)
+    if taken:
+        digest = hashlib.sha512(b"\0".join((f"{digest} {taken}".encode(), *parts))).hexdigest()
 
     def made(form: str) -> bytes:
-        return _swagger(own) if form == "json" else _gnostic(own)
+        make = _swagger if form == "json" else _gnostic
+        return make(own, parts, taken)
 
-    return _answer(request, made, _digest("v2", own), *list(_FORMS)[1:])
+    return _answer(request, made, digest.upper(), *list(_FORMS)[1:])
 
 
 ROUTES = (

@@ -6,6 +6,7 @@ looks up there; it takes no JSON. Source of the field numbers: gnostic openapiv2
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,14 @@ def _text(number: int, value: str) -> bytes:
 
 def _flag(number: int, value: bool) -> bytes:
     return varint(number << 3) + varint(int(value)) if value else b""
+
+
+def _integer(number: int, value: int) -> bytes:
+    return varint(number << 3) + varint(value) if value else b""
+
+
+def _number(number: int, value: float) -> bytes:
+    return varint(number << 3 | 1) + struct.pack("<d", value) if value else b""
 
 
 def _any(number: int, value: Any) -> bytes:
@@ -99,13 +108,20 @@ def _additional(number: int, value: JSON | bool) -> bytes:
 
 
 def _parameter(number: int, value: JSON) -> bytes:
-    """ParametersItem of a Parameter: a body's, or a query's or path's."""
+    """ParametersItem of a Parameter: a body's, or one of the others, which NonBodyParameter holds
+    by where they are.
+    """
     if value["in"] == "body":
         inner = _object(_BODY, 6)(1, value)
     else:
-        member, fields = (3, _QUERY) if value["in"] == "query" else (4, _PATH)
-        inner = record(2, _object(fields, fields["uniqueItems"][0] + 2)(member, value))
+        member = _MEMBERS[value["in"]]
+        fields, extension = (_QUERY, 23) if member in {2, 3} else (_PATH, 22)
+        inner = record(2, _object(fields, extension)(member, value))
     return record(number, record(1, inner))
+
+
+def _items(number: int, value: JSON) -> bytes:
+    return record(number, _message(_ITEMS, value, 18))
 
 
 def _path_items(number: int, value: JSON) -> bytes:
@@ -115,33 +131,54 @@ def _path_items(number: int, value: JSON) -> bytes:
 # ---------------------------------------------------------------- messages
 
 _TEXTS = _repeated(_text)
+_MEMBERS = {"header": 1, "formData": 2, "query": 3, "path": 4}
+_PLAIN: dict[str, _Write] = {
+    "type": _text, "format": _text, "items": _items, "collectionFormat": _text, "default": _any,
+    "maximum": _number, "exclusiveMaximum": _flag, "minimum": _number, "exclusiveMinimum": _flag,
+    "maxLength": _integer, "minLength": _integer, "pattern": _text, "maxItems": _integer,
+    "minItems": _integer, "uniqueItems": _flag, "enum": _repeated(_any), "multipleOf": _number,
+}  # fmt: skip
+"""What is no object, in the order of its numbers, which begin elsewhere in each message."""
+
+
+def _plain(first: int) -> _Fields:
+    return {name: (number, write) for number, (name, write) in enumerate(_PLAIN.items(), first)}
+
+
 _SCHEMA: _Fields = {
     "$ref": (1, _text), "format": (2, _text), "title": (3, _text), "description": (4, _text),
-    "default": (5, _any), "pattern": (13, _text), "uniqueItems": (16, _flag),
-    "required": (19, _TEXTS), "enum": (20, _repeated(_any)),
-    "additionalProperties": (21, _additional), "type": (22, _type), "items": (23, _inside(_schema)),
-    "allOf": (24, _repeated(_schema)), "properties": (25, _inside(_named(_schema))),
+    "default": (5, _any), "multipleOf": (6, _number), "maximum": (7, _number),
+    "exclusiveMaximum": (8, _flag), "minimum": (9, _number), "exclusiveMinimum": (10, _flag),
+    "maxLength": (11, _integer), "minLength": (12, _integer), "pattern": (13, _text),
+    "maxItems": (14, _integer), "minItems": (15, _integer), "uniqueItems": (16, _flag),
+    "maxProperties": (17, _integer), "minProperties": (18, _integer), "required": (19, _TEXTS),
+    "enum": (20, _repeated(_any)), "additionalProperties": (21, _additional), "type": (22, _type),
+    "items": (23, _inside(_schema)), "allOf": (24, _repeated(_schema)),
+    "properties": (25, _inside(_named(_schema))), "discriminator": (26, _text),
+    "readOnly": (27, _flag), "example": (30, _any),
 }  # fmt: skip
 _BODY: _Fields = {
     "description": (1, _text), "name": (2, _text), "in": (3, _text), "required": (4, _flag),
     "schema": (5, _schema),
 }  # fmt: skip
-_PATH: _Fields = {
+_PARAMETER: _Fields = {
     "required": (1, _flag), "in": (2, _text), "description": (3, _text), "name": (4, _text),
-    "type": (5, _text), "format": (6, _text), "uniqueItems": (19, _flag),
 }  # fmt: skip
-_QUERY: _Fields = _PATH | {
-    "type": (6, _text), "format": (7, _text), "uniqueItems": (20, _flag),
-}  # fmt: skip
+_ITEMS = _plain(1)
+_PATH = _PARAMETER | _plain(5)
+_QUERY = _PARAMETER | {"allowEmptyValue": (5, _flag)} | _plain(6)
 _RESPONSE: _Fields = {"description": (1, _text), "schema": (2, _inside(_schema))}
 _OPERATION: _Fields = {
-    "tags": (1, _TEXTS), "description": (3, _text), "operationId": (5, _text),
-    "produces": (6, _TEXTS), "consumes": (7, _TEXTS), "parameters": (8, _repeated(_parameter)),
-    "responses": (9, _inside(_named(_inside(_object(_RESPONSE, 5))))),
+    "tags": (1, _TEXTS), "summary": (2, _text), "description": (3, _text),
+    "operationId": (5, _text), "produces": (6, _TEXTS), "consumes": (7, _TEXTS),
+    "parameters": (8, _repeated(_parameter)),
+    "responses": (9, _inside(_named(_inside(_object(_RESPONSE, 5))))), "schemes": (10, _TEXTS),
+    "deprecated": (11, _flag),
 }  # fmt: skip
 _PATH_ITEM: _Fields = {
     "get": (2, _object(_OPERATION, 13)), "put": (3, _object(_OPERATION, 13)),
     "post": (4, _object(_OPERATION, 13)), "delete": (5, _object(_OPERATION, 13)),
+    "options": (6, _object(_OPERATION, 13)), "head": (7, _object(_OPERATION, 13)),
     "patch": (8, _object(_OPERATION, 13)), "parameters": (9, _repeated(_parameter)),
 }  # fmt: skip
 _DOCUMENT: _Fields = {

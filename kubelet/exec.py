@@ -168,14 +168,18 @@ def quoted(text: str) -> str:
 
 async def run_captured(
     kubelet: Kubelet, instance: Instance, argv: Sequence[str]
-) -> tuple[int, str]:
-    """Run a command to its end: its exit code, and stdout and stderr together."""
+) -> tuple[int, str, str]:
+    """Run a command to its end: its exit code, stdout and stderr together, and stderr alone."""
     session = Session(kubelet, instance, argv, tty=False)
     await session.send_stdin(b"")
-    collected = bytearray()
+    collected, errors = bytearray(), bytearray()
     try:
-        async for _, data in session.output():
-            collected += data[: MAX_OUTPUT_BYTES - len(collected)]
-        return await session.wait(), collected.decode(errors="replace")
+        async for stream, data in session.output():
+            data = data[: MAX_OUTPUT_BYTES - len(collected)]  # noqa: PLW2901  what fits
+            collected += data
+            if stream == STDERR:
+                errors += data
+        code = await session.wait()
+        return code, collected.decode(errors="replace"), errors.decode(errors="replace")
     finally:
         session.cancel()

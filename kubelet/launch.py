@@ -42,6 +42,9 @@ class Describes(Protocol):
     def uid(self, image: str) -> int | None:
         """The user that the image names; None when that is not known."""
 
+    def stop_signal(self, image: str) -> str:
+        """The signal that the image names (``STOPSIGNAL``), "" for none."""
+
 
 @runtime_checkable
 class Words(Protocol):

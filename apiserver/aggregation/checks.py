@@ -17,7 +17,7 @@ import msgspec
 from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.apiserver import backends, loopback
-from podwire.apiserver.aggregation import core, merging, passing_on
+from podwire.apiserver.aggregation import core, merging, passing_on, swagger
 from podwire.apiserver.aggregation.core import Remote, Verdict
 from podwire.apiserver.aggregation.merging import Served
 from podwire.apiserver.cache.entry import Entry
@@ -46,12 +46,13 @@ Heard = Callable[[Remote, Served], None]
 class _Watched:
     """An APIService that is looked after."""
 
-    __slots__ = ("dirty", "failures", "remote", "task", "timer")
+    __slots__ = ("dirty", "etag", "failures", "remote", "swagger", "task", "timer")
 
     def __init__(self, remote: Remote) -> None:
         self.remote = remote
         self.failures = 0
         self.dirty = False
+        self.etag, self.swagger = "", b""
         self.task: asyncio.Task[None] | None = None
         self.timer: Timer | None = None
 
@@ -147,7 +148,7 @@ class Checks:
                 watched.dirty = False
                 if watched.timer is not None:
                     watched.timer.cancel()
-                failed = await self._settle(watched.remote)
+                failed = await self._settle(watched)
                 watched.failures = watched.failures + 1 if failed else 0
                 delay_s = RESYNC_S
                 if failed:
@@ -159,9 +160,9 @@ class Checks:
 
     # ------------------------------------------------------------ what
 
-    async def _settle(self, remote: Remote) -> bool:
+    async def _settle(self, watched: _Watched) -> bool:
         """Write the condition that an APIService should have; whether its server failed."""
-        server = self._server
+        server, remote = self._server, watched.remote
         service = server.caches.of(kinds.SERVICE).get(remote.namespace, remote.service)
         slices = [
             entry.view
@@ -176,7 +177,7 @@ class Checks:
                 verdict = core.PASSED
             except ConnectionError as error:
                 verdict, failed = core.failed_discovery(str(error)), True
-        self._heard(remote, await self._served(remote) if verdict is core.PASSED else Served())
+        self._heard(remote, await self._served(watched) if verdict is core.PASSED else Served())
         return not await self._tell(remote.name, verdict) or failed
 
     async def _tell(self, name: str, verdict: Verdict) -> bool:
@@ -238,13 +239,16 @@ class Checks:
             why = f"failing or missing response from {url}: bad status from {url}: {answer.status}"
             raise ConnectionError(why)
 
-    async def _get(self, remote: Remote, path: str) -> http1.Response:
+    async def _get(self, remote: Remote, path: str, etag: str = "") -> http1.Response:
         headers = {"accept": "application/json", "user-agent": "kube-aggregator"}
+        if etag:
+            headers["if-none-match"] = etag
         request = Request("GET", path, (), headers, b"", AGGREGATOR)
         return await passing_on.fetch(self._server, remote, request, _CHECK_S)
 
-    async def _served(self, remote: Remote) -> Served:
+    async def _served(self, watched: _Watched) -> Served:
         """What it tells of itself, this time to us alone: its certificate is verified."""
+        remote = watched.remote
         try:
             answer = await self._get(remote, remote.path)
             resources = merging.resources_of(answer.body, remote.group, remote.version)
@@ -253,7 +257,8 @@ class Checks:
             return Served()
         if answer.header(STANDS_IN):
             return Served(resources, fresh=True, ours=True)
-        return Served(resources, await self._openapi(remote), fresh=True)
+        await self._learn_swagger(watched)
+        return Served(resources, await self._openapi(remote), watched.swagger, fresh=True)
 
     async def _openapi(self, remote: Remote) -> str:
         try:
@@ -262,3 +267,14 @@ class Checks:
             return str(index["paths"][remote.path[1:]]["serverRelativeURL"])
         except (ConnectionError, msgspec.DecodeError, KeyError, TypeError):
             return ""  # it has none, and says so by any other answer
+
+    async def _learn_swagger(self, watched: _Watched) -> None:
+        """Its part of OpenAPI v2; what it said before stays while it says nothing (useful)."""
+        try:
+            answer = await self._get(watched.remote, "/openapi/v2", watched.etag)
+            if answer.status == 200:
+                watched.swagger = swagger.part_of(answer.body, watched.remote.path)
+                watched.etag = answer.header("etag")
+        except (ConnectionError, ValueError) as error:
+            name = watched.remote.name
+            self._server.world.log.info("no OpenAPI v2", name=name, error=str(error))

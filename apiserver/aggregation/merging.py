@@ -27,6 +27,8 @@ class Served:
     """``resources`` of an APIVersionDiscovery, encoded."""
     openapi: str = ""
     """Where its OpenAPI v3 document lies, with its hash; "" when it has none."""
+    swagger: bytes = b""
+    """Its part of OpenAPI v2 (``swagger.part_of``)."""
     fresh: bool = False
     ours: bool = False
     """Whether it is a modelled server that leaves its answers to this one."""

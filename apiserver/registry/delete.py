@@ -216,12 +216,19 @@ def _grace(kind: Kind[Any], obj: JSON, options: Options) -> int | None:
 
 
 def _mark(server: Apiserver, metadata: JSON, grace_s: int | None) -> None:
-    due_ns = server.world.clock.now_ns() + (grace_s or 0) * NS
+    due_ns = server.world.clock.now_ns() + _duration(grace_s or 0)
     metadata["deletionTimestamp"] = format_time(due_ns)
     if grace_s is not None:
         metadata["deletionGracePeriodSeconds"] = grace_s
     if metadata.get("generation"):
         metadata["generation"] += 1
+
+
+def _duration(seconds: int) -> int:
+    """Nanoseconds as Go's time.Duration holds them, so that any grace ends in a year of four
+    digits.
+    """
+    return (seconds * NS + 2**63) % 2**64 - 2**63
 
 
 def _mark_for_finalizers(server: Apiserver, metadata: JSON) -> None:
@@ -243,7 +250,8 @@ def _shorten(server: Apiserver, metadata: JSON, grace_s: int | None) -> bool:
         grace_s = 1
     if grace_s is None or grace_s >= running:
         return False
-    due_ns = parse_time(metadata["deletionTimestamp"]) + (grace_s - running) * NS
+    since_ns = parse_time(metadata["deletionTimestamp"]) - _duration(running)
+    due_ns = since_ns + _duration(grace_s)
     now_ns = server.world.clock.now_ns()
     if due_ns < now_ns:
         # The kubelet still has to see a graceful end: the shortest one there is.

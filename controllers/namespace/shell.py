@@ -68,11 +68,15 @@ class NamespaceController:
                 raise
             if listed.items:
                 contents.append(core.Content(kind, listed.items))
-        deletions = core.deletions(contents)
-        report = core.report(namespace, contents, self._world.now_ns())
+        now_ns = self._world.now_ns()
+        stage = core.stage(contents)
+        report = core.report(namespace, stage, now_ns)
         done = [] if contents else core.finalize(namespace)
-        again = [RequeueAfter(0)] if core.only_events(contents) else []
-        return [*deletions, *report, *done, *again]
+        wait_s = core.overdue_s(namespace, stage, now_ns)
+        again = [RequeueAfter(wait_s)] if wait_s else []
+        if core.only_events(contents):
+            again = [RequeueAfter(0)]
+        return [*core.deletions(stage), *report, *done, *again]
 
 
 def build(world: World) -> Driver:

@@ -70,6 +70,10 @@ class ProgramHost:
         """The user that an image names; None when that is not known."""
         return image_of(image).uid
 
+    def stop_signal(self, image: str) -> str:
+        """The signal that an image names (``STOPSIGNAL``), "" for none."""
+        return image_of(image).stop_signal
+
     def words(self, image: str, argv: tuple[str, ...]) -> tuple[str, ...]:
         """What an image runs when it is given ``argv``, as its process shows it."""
         known = image_of(image)

@@ -25,6 +25,7 @@ _NGINX = Image(
     "nginx", ("nginx", "nginx-slim"), entrypoint=("/docker-entrypoint.sh",),
     default=("nginx", "-g", "daemon off;"), tools=SERVER_TOOLS, uid=0,
     programs={"nginx": "nginx", "docker-entrypoint.sh": "nginx", "nginx-debug": "nginx"},
+    stop_signal="SIGQUIT",
 )  # fmt: skip
 
 _DISTRIBUTIONS = (
@@ -45,12 +46,12 @@ IMAGES: tuple[Image, ...] = (
         _AGNHOST, repositories=("serve_hostname",), entrypoint=("/agnhost", "serve-hostname"),
         default=(),
     ),
-    _sample("echoserver", "echoserver"),
+    _sample("echoserver", "echoserver", stop_signal="SIGQUIT"),
     _sample("bootcamp", "kubernetes-bootcamp"),
     _sample("hello-app", "hello-app", tools=()),
     _sample("node-hello", "node-hello"),
     _sample("echo-server", "jmalloc/echo-server", "kicbase/echo-server", tools=()),
-    _sample("php-apache", "hpa-example"),
+    _sample("php-apache", "hpa-example", stop_signal="SIGWINCH"),
     _sample("multitool", "network-multitool", tools=None, libc=MUSL, uid=0),
     Image("etcd", ("etcd",), default=("etcd",), programs={"etcd": "etcd"}, tools=()),
     Image(
@@ -78,6 +79,7 @@ IMAGES: tuple[Image, ...] = (
     Image(
         "httpd", ("httpd",), default=("httpd-foreground",),
         programs={"httpd-foreground": "httpd", "httpd": "httpd"}, tools=SERVER_TOOLS,
+        stop_signal="SIGWINCH",
     ),
     Image(
         "httpbin", ("kennethreitz/httpbin", "mccutchen/go-httpbin", "httpbin"),
@@ -96,6 +98,7 @@ IMAGES: tuple[Image, ...] = (
     Image(
         "postgres", ("postgres",), entrypoint=("docker-entrypoint.sh",), default=("postgres",),
         programs={"postgres": "postgres", "docker-entrypoint.sh": "postgres"}, tools=SERVER_TOOLS,
+        stop_signal="SIGINT",
     ),
     Image("iperf3", ("networkstatic/iperf3", "mlabbe/iperf3", "iperf3"), entrypoint=("iperf3",)),
     Image("pause", ("pause",), entrypoint=("/pause",), programs={"pause": "pause"}, tools=()),

@@ -25,7 +25,7 @@ from podwire.kubelet.shell.syntax import Node
 from podwire.kubelet.shell.tools import UNMODELLED
 from podwire.kubelet.shell.tty import Tty
 from podwire.kubelet.shell.variables import Variables
-from podwire.runtime.tasks import Nursery
+from podwire.runtime.tasks import Event, Nursery
 
 
 class Shell:
@@ -52,7 +52,7 @@ class Shell:
         self.signals = signals
         self.traps: dict[str, str] = {}
         self.pending: list[str] = []
-        self.wake = asyncio.Event()
+        self.wake = Event()
         self.listening: asyncio.Task[None] | None = None
         self.background: dict[str, asyncio.Task[int]] = {}
         """Jobs by what ``$!`` says of them."""

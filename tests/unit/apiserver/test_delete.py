@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from podwire.api import kinds
+from podwire.api.times import parse_time
 
 POD, CM, NS = kinds.POD, kinds.CONFIG_MAP, kinds.NAMESPACE
 
@@ -368,3 +369,19 @@ def test_a_revision_with_any_data_can_be_read_and_deleted(simulate):
         await w.client.delete(kinds.CONTROLLER_REVISION, "r", "default")
 
     simulate(story)
+
+
+def test_a_grace_period_longer_than_time_ends_in_a_year_of_four_digits(simulate):
+    """Durations wrap around as in Go; quotas and kubelets can read when the deletion is due."""
+
+    async def endless(w):
+        for name, grace_s in (("a", 2**63 - 1), ("b", 2**62), ("c", 10**10)):
+            await scheduled(w, name)
+            await w.client.delete(POD, name, "default", grace_period_seconds=grace_s)
+            due = (await w.client.get(POD, name, "default")).metadata.deletion_timestamp
+            parse_time(due)
+            await w.client.delete(POD, name, "default", grace_period_seconds=5)
+            dying = await w.client.get(POD, name, "default")
+            assert dying.metadata.deletion_grace_period_seconds in {1, 5}
+
+    simulate(endless)

@@ -27,6 +27,7 @@ FLUNDERS = {
 }  # fmt: skip
 STATUS = {"name": "flunders/status", "namespaced": True, "kind": "Flunder", "verbs": ["get"]}
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+GNOSTIC = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 BOB = User("bob", ("a, b", "system:authenticated"), "u-1", (("example.com/team", ("x", "y")),))
 
 
@@ -73,6 +74,12 @@ class Extension:
         if request.path == "/openapi/v3":
             url = f"/openapi/v3{ROOT}?hash=1"
             return web.json_response({"paths": {ROOT[1:]: {"serverRelativeURL": url}}})
+        if request.path == "/openapi/v2":
+            if request.headers.get("if-none-match") == '"v2"':
+                return web.Response(status=304)
+            paths = {f"{ROOT}/flunders": {"get": {"operationId": "listFlunders"}}}
+            body = {"swagger": "2.0", "paths": paths, "definitions": {"a.Flunder": {}}}
+            return web.json_response(body, headers={"etag": '"v2"'})
         if "upgrade" in request.headers:
             socket = web.WebSocketResponse()
             await socket.prepare(request)
@@ -196,6 +203,11 @@ async def test_discovery_and_openapi_tell_of_it_in_its_place(site, extension, tm
         assert index[ROOT[1:]]["serverRelativeURL"] == f"/openapi/v3{ROOT}?hash=1"
         document = await ask(site, f"/openapi/v3{ROOT}?hash=1", MASTER)
         assert json.loads(document.body)["path"] == f"/openapi/v3{ROOT}?hash=1"
+        for accept in ("application/json", GNOSTIC):
+            joined = (await ask(site, "/openapi/v2", MASTER, accept=accept)).body
+            assert b"listFlunders" in joined
+            assert b"a.Flunder" in joined
+            assert b"io.k8s.api.core.v1.Pod" in joined
         extension.status = 500
         await site.client.patch(
             kinds.SERVICE, "wardle", {"metadata": {"labels": {"a": "b"}}}, "default"
@@ -207,6 +219,15 @@ async def test_discovery_and_openapi_tell_of_it_in_its_place(site, extension, tm
         assert (version["freshness"], len(version["resources"])) == ("Stale", 1)
         away = await ask(site, f"{ROOT}/flunders", MASTER)
         assert (away.status, away.body) == (503, b"service unavailable\n")
+        assert b"listFlunders" in (await ask(site, "/openapi/v2", MASTER)).body
+        extension.status = 200
+        await site.client.patch(
+            kinds.SERVICE, "wardle", {"metadata": {"labels": {"a": "c"}}}, "default"
+        )
+        await condition(site, "Passed")
+        assert b"listFlunders" in (await ask(site, "/openapi/v2", MASTER)).body
+        await site.client.delete(apiservices.KIND, NAME)
+        assert b"listFlunders" not in (await ask(site, "/openapi/v2", MASTER)).body
 
 
 async def test_a_certificate_of_another_authority_is_not_believed(site, extension, tmp_path):
