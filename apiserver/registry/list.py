@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from podwire.api.untrusted import decoded
 from podwire.api.status import ApiError, Cause
 from podwire.api.view import JSON
 from podwire.apiserver import answers, calls
@@ -232,8 +233,8 @@ def _decode_token(token: str, prefix: str) -> tuple[int, str]:
     body: Any = None
     try:
         padded = token + "=" * (-len(token) % 4)
-        body = msgspec.json.decode(base64.urlsafe_b64decode(padded))
-    except (binascii.Error, ValueError, msgspec.DecodeError):
+        body = decoded(base64.urlsafe_b64decode(padded), object)
+    except ValueError:
         raise ApiError("BadRequest", "continue key is not valid: encoded in error") from None
     if (
         not isinstance(body, dict)

@@ -5,8 +5,8 @@ Source: kubernetes pkg/controller/namespace/deletion.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from podwire.api import kinds
@@ -48,11 +48,29 @@ def only_events(contents: Sequence[Content]) -> bool:
     return bool(contents) and all(found.kind is kinds.EVENT for found in contents)
 
 
-def report(namespace: Namespace, contents: Sequence[Content], now_ns: int) -> list[Effect]:
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """What of extension servers nobody could find out; nothing ends before that is known."""
+
+    discovery: Mapping[str, str] = field(default_factory=dict)
+    """Why, by group version."""
+    content: Sequence[str] = ()
+    """Why collections could not be listed."""
+
+    def __bool__(self) -> bool:
+        return bool(self.discovery or self.content)
+
+
+NONE = Failures()
+
+
+def report(
+    namespace: Namespace, contents: Sequence[Content], now_ns: int, failures: Failures = NONE
+) -> list[Effect]:
     """The status conditions that say what is left."""
     old = {c["type"]: c for c in conditions_json(namespace.status.conditions)}
     fresh = dict(old)
-    for words in _conditions(contents):
+    for words in _conditions(contents, failures):
         condition = condition_json(*words, now_ns)
         have = old.get(words[0], {})
         if any(have.get(name) != condition[name] for name in ("status", "reason", "message")):
@@ -67,7 +85,7 @@ def report(namespace: Namespace, contents: Sequence[Content], now_ns: int) -> li
     return [Patch(kinds.NAMESPACE, meta.name, patch, subresource="status", missing_ok=True)]
 
 
-def _conditions(contents: Sequence[Content]) -> list[tuple[str, str, str, str]]:
+def _conditions(contents: Sequence[Content], failures: Failures) -> list[tuple[str, str, str, str]]:
     left = [found for found in contents if found.items]
     remaining = ", ".join(
         f"{found.kind.resource} has {len(found.items)} resource instances"
@@ -81,8 +99,18 @@ def _conditions(contents: Sequence[Content]) -> list[tuple[str, str, str, str]]:
             for name in item.metadata.finalizers:
                 finalizers[name] = finalizers.get(name, 0) + 1
     waiting = ", ".join(f"{n} in {finalizers[n]} resource instances" for n in sorted(finalizers))
+    failed = ", ".join(sorted(failures.content))
+    groups = ", ".join(f"{gv}: {failures.discovery[gv]}" for gv in sorted(failures.discovery))
     return [
         (
+            "NamespaceDeletionDiscoveryFailure", "True", "DiscoveryFailed",
+            (
+                f"Discovery failed for some groups, {len(failures.discovery)} failing: "
+                f"unable to retrieve the complete list of server APIs: {groups}"
+            ),
+        )
+        if failures.discovery
+        else (
             "NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered",
             "All resources successfully discovered",
         ),
@@ -91,6 +119,11 @@ def _conditions(contents: Sequence[Content]) -> list[tuple[str, str, str, str]]:
             "All legacy kube types successfully parsed",
         ),
         (
+            "NamespaceDeletionContentFailure", "True", "ContentDeletionFailed",
+            f"Failed to delete all resource types, {len(failures.content)} remaining: {failed}",
+        )
+        if failures.content
+        else (
             "NamespaceDeletionContentFailure", "False", "ContentDeleted",
             "All content successfully deleted, may be waiting on finalization",
         ),

@@ -13,10 +13,15 @@ from podwire.api.status import ApiError
 from podwire.api.views import Namespace, Object
 from podwire.client.driver import Driver
 from podwire.client.effects import Effect, RequeueAfter
-from podwire.controllers.namespace import core
+from podwire.controllers.namespace import core, extensions
 from podwire.controllers.world import World
 
 CONTENT = tuple(kind for kind in kinds.STORED if kind.namespaced and "list" in kind.verbs)
+
+RETRY_S = 15.0
+"""After this an extension server that failed is asked again (upstream: doubling to 60 s)."""
+REMAINING_S = 1.0
+"""After this an extension server is asked whether what was deleted is gone: nobody watches it."""
 
 
 class NamespaceController:
@@ -68,11 +73,35 @@ class NamespaceController:
                 raise
             if listed.items:
                 contents.append(core.Content(kind, listed.items))
+        theirs, failures = await self._extensions(key)
         deletions = core.deletions(contents)
-        report = core.report(namespace, contents, self._world.now_ns())
-        done = [] if contents else core.finalize(namespace)
-        again = [RequeueAfter(0)] if core.only_events(contents) else []
-        return [*deletions, *report, *done, *again]
+        everything = [*contents, *theirs]
+        report = core.report(namespace, everything, self._world.now_ns(), failures)
+        again: list[Effect] = []
+        if failures:
+            again = [RequeueAfter(RETRY_S)]
+        elif not contents and theirs:
+            again = [RequeueAfter(REMAINING_S)]
+        elif core.only_events(contents):
+            again = [RequeueAfter(0)]
+        done = [] if everything or failures else core.finalize(namespace)
+        # What extension servers refuse must not keep what is known from being told.
+        return [*deletions, *report, *done, *again, *core.deletions(theirs)]
+
+    async def _extensions(self, namespace: str) -> tuple[list[core.Content], core.Failures]:
+        """What extension servers hold of a namespace, and what they do not tell."""
+        client = self._world.client
+        found = await extensions.discovered(client)
+        contents, failed = [], []
+        for kind in found.kinds:
+            try:
+                items = await extensions.held(client, kind, namespace)
+            except (ApiError, ConnectionError, ValueError) as error:
+                failed.append(str(error))
+                continue
+            if items:
+                contents.append(core.Content(kind, items))
+        return contents, core.Failures(found.failing, failed)
 
 
 def build(world: World) -> Driver:
