@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from podwire.api.untrusted import decoded
 from podwire.api import kinds
 from podwire.api.status import ApiError
+from podwire.api.untrusted import decoded
 from podwire.api.view import JSON
 from podwire.api.views import Service
 from podwire.apiserver import answers, calls

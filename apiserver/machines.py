@@ -10,8 +10,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from podwire.api.untrusted import decoded
 from podwire.api.status import ApiError
+from podwire.api.untrusted import decoded
 from podwire.apiserver import answers
 from podwire.client.counters import Request, Response
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from podwire.api.untrusted import decoded
 from podwire.api import kinds
 from podwire.api.status import ApiError
+from podwire.api.untrusted import decoded
 from podwire.apiserver import answers, attachments
 from podwire.apiserver.calls import Call, Query
 from podwire.apiserver.machines import Machines, kubelet, power

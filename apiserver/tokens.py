@@ -11,7 +11,6 @@ import binascii
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import msgspec
 from cryptography.exceptions import InvalidSignature

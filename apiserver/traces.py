@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from podwire.api.untrusted import decoded
 from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
+from podwire.api.untrusted import decoded
 from podwire.api.view import V
 from podwire.apiserver import places
 from podwire.apiserver.ingresses import IngressTracer, with_ingresses

@@ -64,8 +64,8 @@ def merged(own: JSON, parts: Iterable[bytes], taken: Sequence[str]) -> JSON:
         for name, definition in needed.items():
             called = names[name]
             there = definitions.get(called)
-            definition = _renamed(definition, names)
-            definitions[called] = definition if there is None else _of_both(there, definition)
+            renamed = _renamed(definition, names)
+            definitions[called] = renamed if there is None else _of_both(there, renamed)
         paths |= _renamed(new, names)
     return {**own, "paths": paths, "definitions": definitions}
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from podwire.api import untrusted
 from podwire.api.view import JSON
 from podwire.apiserver.authorization.attributes import Attributes

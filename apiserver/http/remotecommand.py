@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from podwire.api.untrusted import decoded
 from podwire.api.status import ApiError
+from podwire.api.untrusted import decoded
 from podwire.apiserver.calls import Query
 from podwire.apiserver.http.duplex import Duplex
 from podwire.apiserver.http.spdy.connection import SpdyConnection, SpdyStream

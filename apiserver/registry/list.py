@@ -6,15 +6,14 @@ Source: apiserver pkg/storage (interfaces.go, continue.go), metainternalversion/
 from __future__ import annotations
 
 import base64
-import binascii
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from podwire.api.untrusted import decoded
 from podwire.api.status import ApiError, Cause
+from podwire.api.untrusted import decoded
 from podwire.api.view import JSON
 from podwire.apiserver import answers, calls
 from podwire.apiserver.cache.entry import Entry
