@@ -45,9 +45,10 @@ from podwire.apiserver.flowcontrol import dumps
 from podwire.apiserver.flowcontrol.control import FlowControl, Refused
 from podwire.apiserver.flowcontrol.ensurer import Ensurer
 from podwire.apiserver.http.authn import Authenticator
+from podwire.apiserver.moulds import Moulds
 from podwire.apiserver.negotiation import Accepted
 from podwire.apiserver.reads import Reads
-from podwire.apiserver.registry import install
+from podwire.apiserver.registry import install, meta
 from podwire.apiserver.routes import ResourceHandler, Routes
 from podwire.apiserver.tokens import Issuer
 from podwire.apiserver.trust import Trust
@@ -130,7 +131,8 @@ class Apiserver:
         for route in (*health.ROUTES, *metrics.ROUTES, *dumps.ROUTES):
             self.routes.add(route)
         install(self)
-        self.reads = Reads(self)
+        self.source = meta.Source(world)
+        self.reads, self.moulds = Reads(self), Moulds(self)
         self.definitions = Definitions(self)
         self.aggregator = Aggregator(self)
         self.trust = Trust(self)

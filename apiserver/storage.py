@@ -104,14 +104,30 @@ async def write(
     """Create (``old`` None) or replace an object. Raises Lost when the guard failed."""
     if kind.custom is not None and kind is not kind.custom.stored:
         return await server.definitions.write(kind, obj, old, extra, dry_run=dry_run)
-    cache = server.caches.of(kind)
     meta = obj["metadata"]
-    key = cache.key(meta.get("namespace", ""), meta["name"])
+    namespace, name = meta.get("namespace", ""), meta["name"]
     value = encode(kind, obj)
+    return await put(server, kind, namespace, name, value, old, extra, dry_run=dry_run)
+
+
+async def put(
+    server: Apiserver,
+    kind: Kind[Any],
+    namespace: str,
+    name: str,
+    value: bytes,
+    old: Entry | None = None,
+    extra: Extra = NO_EXTRA,
+    *,
+    dry_run: bool = False,
+) -> Entry:
+    """``write`` of an object in its stored form. Raises Lost."""
+    cache = server.caches.of(kind)
+    key = cache.key(namespace, name)
     guard = Compare(key, old.revision if old is not None else 0)
     operation = "create" if old is None else "update"
     if dry_run:
-        current = cache.get(meta.get("namespace", ""), meta["name"])
+        current = cache.get(namespace, name)
         if (current.revision if current is not None else 0) != guard.mod_revision:
             raise Lost((key,))
         return cache.made(key, value, guard.mod_revision)
@@ -120,7 +136,7 @@ async def write(
     else:
         compares, ops = [guard, *extra.compares], [Put(key, value), *extra.ops]
         revision = await _txn(server, kind, operation, compares, ops)
-    entry = cache.get(meta.get("namespace", ""), meta["name"])
+    entry = cache.get(namespace, name)
     if entry is not None and entry.revision == revision:
         return entry
     return cache.made(key, value, revision)

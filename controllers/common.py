@@ -41,7 +41,7 @@ def next_tick(origin_ns: int, period_ns: int, at_ns: int) -> int:
 
 def pod_active(pod: Pod) -> bool:
     """Whether the pod counts: not finished and not being deleted."""
-    return pod.status.phase not in {"Succeeded", "Failed"} and not pod.metadata.deletion_timestamp
+    return not pod.metadata.deletion_timestamp and pod.status.phase not in {"Succeeded", "Failed"}
 
 
 def pod_ready_ns(pod: Pod) -> int | None:
@@ -53,11 +53,13 @@ def pod_ready_ns(pod: Pod) -> int | None:
 
 
 def pod_available_in_ns(pod: Pod, min_ready_s: int, now_ns: int) -> int | None:
-    """Nanoseconds until the pod counts as available (0: it does); None while it is not Ready."""
+    """Nanoseconds until the pod counts as available (0: it does); None while it is not Ready, or
+    Ready since nobody knows when.
+    """
     if not min_ready_s:
         return 0 if pod.ready else None
     ready_ns = pod_ready_ns(pod)
-    if ready_ns is None:
+    if not ready_ns:
         return None
     return max(0, ready_ns + min_ready_s * NS - now_ns)
 
@@ -160,12 +162,13 @@ def claim(
     items: list[Any] = []
     effects: list[Effect] = []
     dying = bool(owner.metadata.deletion_timestamp)
+    uid, matching = owner.metadata.uid, selector.matches
     for item in candidates:
         meta = item.metadata
         reference = meta.controller()
-        matches = selector.matches(meta.labels)
+        matches = matching(meta.labels)
         if reference is not None:
-            if reference.uid != owner.metadata.uid:
+            if reference.uid != uid:
                 continue
             if matches:
                 items.append(item)
@@ -293,3 +296,17 @@ def status_patch(
             missing_ok=True,
         )
     ]
+
+
+def disruption_target(pod: Pod, reason: str, message: str, now_ns: int) -> JSON:
+    """The condition that says why a pod is ended for its node's sake."""
+    condition: JSON = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": format_time(now_ns),
+    }
+    if pod.metadata.generation:
+        condition["observedGeneration"] = pod.metadata.generation
+    return condition

@@ -61,6 +61,10 @@ class Record:
     """Whose process it is, while it runs."""
     last: Exit | None = None
     """The end of the instance before the shown one (status.lastState)."""
+    failure: tuple[str, str] | None = None
+    """(reason, message) of a start that failed, until one succeeds (upstream's reason cache)."""
+    stop_signal: str = ""
+    """What ends it, where its pod has signals of its own."""
 
     @property
     def is_ready(self) -> bool:

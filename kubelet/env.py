@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 
 from podwire.api import quantity
 from podwire.api.views import ConfigMap, Container, EnvVarSource, Pod, Secret, Service
@@ -56,43 +58,86 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
     return "".join(out)
 
 
+class Layers(Mapping[str, str]):
+    """Mappings one over the other, the last one on top, in the order of ``{**a, **b}``: many
+    containers rest on the same large ones.
+    """
+
+    __slots__ = ("_layers",)
+
+    def __init__(self, *layers: Mapping[str, str]) -> None:
+        self._layers = layers
+
+    def __getitem__(self, name: str) -> str:
+        for layer in reversed(self._layers):
+            if name in layer:
+                return layer[name]
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({name: None for layer in self._layers for name in layer})
+
+    def __len__(self) -> int:
+        return len({name: None for layer in self._layers for name in layer})
+
+
 def _variable_name(name: str) -> str:
     return name.upper().replace("-", "_")
 
 
-def service_variables(service: Service) -> dict[str, str]:
+_Linked = tuple[str, str, tuple[tuple[str, str, int], ...]]
+"""Of a Service: name, address, and name, protocol and number of its ports."""
+
+
+def _linked(service: Service) -> _Linked:
+    ports = tuple([(port.name, port.protocol, port.port) for port in service.spec.ports])
+    return service.metadata.name, service.spec.cluster_ip, ports
+
+
+@lru_cache(maxsize=4096)
+def _variables(
+    service: str, address: str, ports: tuple[tuple[str, str, int], ...]
+) -> Mapping[str, str]:
     """The docker-links style variables of one Service; none for headless or external ones."""
-    address = service.spec.cluster_ip
-    if not address or address == "None" or not service.spec.ports:
+    if not address or address == "None" or not ports:
         return {}
-    name = _variable_name(service.metadata.name)
-    first = service.spec.ports[0]
-    variables = {f"{name}_SERVICE_HOST": address, f"{name}_SERVICE_PORT": str(first.port)}
-    for port in service.spec.ports:
-        if port.name:
-            variables[f"{name}_SERVICE_PORT_{_variable_name(port.name)}"] = str(port.port)
-    protocol = first.protocol.lower()
-    variables[f"{name}_PORT"] = f"{protocol}://{address}:{first.port}"
-    for port in service.spec.ports:
-        protocol = port.protocol.lower()
-        prefix = f"{name}_PORT_{port.port}_{protocol.upper()}"
-        variables[prefix] = f"{protocol}://{address}:{port.port}"
-        variables[f"{prefix}_PROTO"] = protocol
-        variables[f"{prefix}_PORT"] = str(port.port)
+    name = _variable_name(service)
+    _, first_protocol, first = ports[0]
+    variables = {f"{name}_SERVICE_HOST": address, f"{name}_SERVICE_PORT": str(first)}
+    for port_name, _, port in ports:
+        if port_name:
+            variables[f"{name}_SERVICE_PORT_{_variable_name(port_name)}"] = str(port)
+    variables[f"{name}_PORT"] = f"{first_protocol.lower()}://{address}:{first}"
+    for _, protocol, port in ports:
+        prefix = f"{name}_PORT_{port}_{protocol.upper()}"
+        variables[prefix] = f"{protocol.lower()}://{address}:{port}"
+        variables[f"{prefix}_PROTO"] = protocol.lower()
+        variables[f"{prefix}_PORT"] = str(port)
         variables[f"{prefix}_ADDR"] = address
-    return variables
+    return MappingProxyType(variables)
 
 
-def service_links(pod: Pod, services: Sequence[Service]) -> dict[str, str]:
-    """Variables of the pod's namespace's Services, and of default/kubernetes always."""
-    variables: dict[str, str] = {}
+def service_links(pod: Pod, services: Sequence[Service]) -> Mapping[str, str]:
+    """Variables of the pod's namespace's Services, and of default/kubernetes always.
+
+    Containers that see the same Services share one mapping: with a hundred Services it weighs more
+    than all else of a container.
+    """
+    own = pod.metadata.namespace if pod.spec.enable_service_links else None
+    linked = []
     for service in services:
         meta = service.metadata
-        if (meta.namespace, meta.name) == ("default", "kubernetes") or (
-            pod.spec.enable_service_links and meta.namespace == pod.metadata.namespace
-        ):
-            variables.update(service_variables(service))
-    return variables
+        if meta.namespace == own or (meta.namespace, meta.name) == ("default", "kubernetes"):
+            linked.append(_linked(service))
+    return _links(tuple(linked))
+
+
+@lru_cache(maxsize=64)
+def _links(services: tuple[_Linked, ...]) -> Mapping[str, str]:
+    variables: dict[str, str] = {}
+    for service in services:
+        variables.update(_variables(*service))
+    return MappingProxyType(variables)
 
 
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
@@ -161,11 +206,11 @@ class PodValues:
     hostname: str = ""
 
 
-def environment(container: Container, values: PodValues) -> dict[str, str]:
+def environment(container: Container, values: PodValues) -> Mapping[str, str]:
     """The container's variables. Raises ConfigError when a reference is not optional."""
     namespace = values.pod.metadata.namespace
-    variables: dict[str, str] = {"PATH": PATH, "HOSTNAME": values.hostname}
-    known: dict[str, str] = {**variables, **values.links}
+    own: dict[str, str] = {}
+    known = Layers({"PATH": PATH, "HOSTNAME": values.hostname}, values.links, own)
     for source in container.env_from:
         if ref := source.config_map_ref:
             data = _config_map(values.lookups, namespace, ref.name, ref.optional)
@@ -174,14 +219,14 @@ def environment(container: Container, values: PodValues) -> dict[str, str]:
         else:
             continue
         for key, value in data.items():
-            known[source.prefix + key] = value.decode(errors="replace")
+            own[source.prefix + key] = value.decode(errors="replace")
     for variable in container.env:
         if variable.value_from is None:
-            known[variable.name] = expand(variable.value, known)
+            own[variable.name] = expand(variable.value, known)
         else:
             value_from = _value_from(variable.value_from, container, values)
             if value_from is not None:
-                known[variable.name] = value_from
+                own[variable.name] = value_from
     return known
 
 

@@ -52,6 +52,7 @@ class Session:
             list_files=instance.process.files.list,
             lstat=instance.process.files.lstat,
             links=instance.process.files.links,
+            change=instance.process.files.change,
             pid=self._pids.add(self._proc),
             kill=instance.process.kill,
             tty=tty,
@@ -137,12 +138,20 @@ def start(
 ) -> Session | NotStarted:
     """Start a command in a container, as its runtime does."""
     found = programs.command_exists(instance.process.spec.image, argv[0])
+    files, refused = instance.process.files, ""
+    try:
+        cwd = instance.process.spec.working_dir or "/"
+        found = found or programs.is_script(argv[0], cwd, files) or found
+    except PermissionError as error:
+        refused = error.strerror or "permission denied"
     if found:
         return Session(kubelet, instance, argv, tty)
     why = f"exec: {quoted(argv[0])}: executable file not found in $PATH"
-    if "/" in argv[0]:
+    if refused:
+        why = f"exec: {quoted(argv[0])}: {refused}"
+    elif "/" in argv[0]:
         why = f"exec: {quoted(argv[0])}: stat {argv[0]}: no such file or directory"
-    hint = "" if found is False else f" (podwire: {argv[0]} is not modelled)"
+    hint = "" if found is False or refused else f" (podwire: {argv[0]} is not modelled)"
     # Words of containerd's CRI plugin and of runc; kubelet (cri/streaming) puts its own before.
     message = (
         "Internal error occurred: error executing command in container: failed to exec in "
@@ -159,14 +168,18 @@ def quoted(text: str) -> str:
 
 async def run_captured(
     kubelet: Kubelet, instance: Instance, argv: Sequence[str]
-) -> tuple[int, str]:
-    """Run a command to its end: its exit code, and stdout and stderr together."""
+) -> tuple[int, str, str]:
+    """Run a command to its end: its exit code, stdout and stderr together, and stderr alone."""
     session = Session(kubelet, instance, argv, tty=False)
     await session.send_stdin(b"")
-    collected = bytearray()
+    collected, errors = bytearray(), bytearray()
     try:
-        async for _, data in session.output():
-            collected += data[: MAX_OUTPUT_BYTES - len(collected)]
-        return await session.wait(), collected.decode(errors="replace")
+        async for stream, data in session.output():
+            data = data[: MAX_OUTPUT_BYTES - len(collected)]  # noqa: PLW2901  what fits
+            collected += data
+            if stream == STDERR:
+                errors += data
+        code = await session.wait()
+        return code, collected.decode(errors="replace"), errors.decode(errors="replace")
     finally:
         session.cancel()

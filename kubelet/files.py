@@ -35,6 +35,27 @@ class Stat(NamedTuple):
     """Where a link leads."""
 
 
+class Change(NamedTuple):
+    """What chmod and chown ask for; None leaves what is there."""
+
+    mode: int | None = None
+    """Without the type's bits."""
+    uid: int | None = None
+    gid: int | None = None
+
+    def over(self, older: Change) -> Change:
+        """Both, this one last."""
+        both = zip(self, older, strict=True)
+        return Change(*(new if new is not None else old for new, old in both))
+
+    def applied(self, found: Stat) -> Stat:
+        """A file as it is told after the change."""
+        mode, uid, gid = self.over(Change(found.mode & 0o7777, found.uid, found.gid))
+        return found._replace(
+            mode=stat.S_IFMT(found.mode) | (mode or 0), uid=uid or 0, gid=gid or 0
+        )
+
+
 class Readable(Protocol):
     """What can be read and listed."""
 
@@ -124,6 +145,7 @@ class Writable:
         """``mode`` is the root's; a pod's fsGroup (``group``) owns all there is."""
         self.files: dict[str, bytes] = {}
         self._made: dict[str, tuple[int, int, int]] = {}
+        self._changed: dict[str, Change] = {}
         self._mode = mode if group is None else mode | stat.S_ISGID | 0o770
         self._group = group
 
@@ -132,12 +154,19 @@ class Writable:
         uid, gid, _ = self._made.get(rel, (uid, gid, 0))
         self._made[rel] = uid, gid if self._group is None else self._group, time_ns
 
+    def change(self, rel: str, change: Change) -> None:
+        """Another mode or owner."""
+        self._changed[rel] = change.over(self._changed.get(rel, Change()))
+
     def links(self) -> Mapping[str, str]:
         """None: nobody makes any."""
         return {}
 
     def lstat(self, rel: str) -> Stat:
-        """See ``plain``; with the owner that is known."""
+        """See ``plain``; with mode and owner as far as they are known."""
+        return self._changed.get(rel, Change()).applied(self._lstat(rel))
+
+    def _lstat(self, rel: str) -> Stat:
         found = plain(self, rel)
         made_as = rel if rel in self.files else f"{rel}/"
         if made_as in self.files and made_as in self._made:
@@ -171,6 +200,7 @@ class Writable:
         self.read(rel)
         del self.files[rel]
         self._made.pop(rel, None)
+        self._changed.pop(rel, None)
         if folder := kept(rel):
             self.files.setdefault(folder, b"")
 
@@ -245,6 +275,10 @@ class SubPath:
         """See ``Writable``."""
         made(self._source, self._inner(rel), uid, gid, time_ns)
 
+    def change(self, rel: str, change: Change) -> None:
+        """See ``Writable``. Raises OSError (EROFS)."""
+        changed(self._source, self._inner(rel) if rel else self._sub, change)
+
     async def write(self, rel: str, data: bytes) -> None:
         """Write to the volume below the sub path."""
         await self._source.write(self._inner(rel), data)
@@ -277,6 +311,17 @@ def made(source: Source, rel: str, uid: int, gid: int, time_ns: int) -> None:
     """Note who wrote a file, where the source keeps that."""
     if isinstance(source, Writable | SubPath):
         source.made(rel, uid, gid, time_ns)
+
+
+def changed(source: Source, rel: str, change: Change) -> None:
+    """Change mode or owner where the source keeps that; a node's disk does not.
+
+    Raises OSError (EROFS).
+    """
+    if isinstance(source, Writable | SubPath):
+        source.change(rel, change)
+    elif not isinstance(source, HostFiles):
+        raise read_only(rel)
 
 
 class FileView:
@@ -345,6 +390,12 @@ class FileView:
             if path != "/" and not any(mount.startswith(below) for mount, _ in self._mounts):
                 raise
         return Stat(stat.S_IFDIR | 0o755, size_bytes=DIRECTORY_BYTES)
+
+    def change(self, path: str, change: Change) -> None:
+        """Another mode or owner for what lies at a path. Raises OSError (ENOENT, EROFS)."""
+        self.lstat(path)
+        source, rel = self._find(normal(path))
+        changed(source, rel, change)
 
     def links(self, prefix: str) -> dict[str, str]:
         """Symbolic links below a path, with their targets."""

@@ -1,28 +1,26 @@
 """Images on a node: pulled one at a time, kept, and told about in events.
 
 Messages and reasons as pkg/kubelet/images (the back-off repeats why: kubernetes PR 127918).
-A registry below ``.invalid`` (RFC 2606) never answers; any other image exists.
+A registry below ``.invalid`` (RFC 2606) never answers; any other image exists. ImageInspectError
+(a runtime that fails to look at its own images), RegistryUnavailable and SignatureValidationFailed
+(which containerd never tells) are not modelled.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Iterable
 
 from podwire.api.times import NS
 from podwire.api.views import Container
 from podwire.kubelet.core import Backoff
 from podwire.kubelet.profile import Profile, image_bytes, normalized
+from podwire.kubelet.reference import fault
 from podwire.kubelet.text import go_duration
 from podwire.runtime.ports import Clock, Rng
 
 Emit = Callable[[str, str, str], None]
 """(event type, reason, message)"""
-
-_REFERENCE = re.compile(
-    r"[a-z0-9]+([._:/-]+[a-z0-9_]+)*(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?", re.ASCII
-)
 
 
 class ImageError(Exception):
@@ -60,10 +58,10 @@ class Images:
     async def ensure(self, container: Container, pod_uid: str, emit: Emit) -> None:
         """Have the container's image here, by its pull policy. Raises ImageError."""
         image = container.image
-        if not _REFERENCE.fullmatch(image):
+        if why := fault(image):
             message = (
                 f'Failed to apply default image tag "{image}": couldn\'t parse image name '
-                f'"{image}": invalid reference format'
+                f'"{image}": {why}'
             )
             emit("Warning", "InspectFailed", message)
             raise ImageError("InvalidImageName", message, 10 * NS)
@@ -72,7 +70,9 @@ class Images:
             "Always" if full.endswith(":latest") else "IfNotPresent"
         )
         if policy != "Always" and full in self._present:
-            emit("Normal", "Pulled", f'Container image "{image}" already present on machine')
+            told = f'Container image "{image}" already present on machine'
+            # Every image is there for everybody: none is pulled by a Secret.
+            emit("Normal", "Pulled", f"{told} and can be accessed by the pod")
             return
         if policy == "Never":
             message = f'Container image "{image}" is not present with pull policy of Never'
@@ -87,7 +87,6 @@ class Images:
         if key in self._failed_ns and remaining:
             message = f'Back-off pulling image "{image}"'
             emit("Normal", "BackOff", message)
-            emit("Warning", "Failed", "Error: ImagePullBackOff")
             message = f"{message}: ErrImagePull: {self._why[key]}"
             raise ImageError("ImagePullBackOff", message, remaining)
 
@@ -123,7 +122,6 @@ class Images:
             f"dial tcp: lookup {host}: no such host"
         )
         emit("Warning", "Failed", f'Failed to pull image "{image}": {why}')
-        emit("Warning", "Failed", "Error: ErrImagePull")
         self._backoff.next(key, self._failed_ns.get(key, now), now)
         self._failed_ns[key], self._why[key] = now, why
         # The container is looked at again soon, and then says that it backs off.

@@ -42,6 +42,9 @@ class Describes(Protocol):
     def uid(self, image: str) -> int | None:
         """The user that the image names; None when that is not known."""
 
+    def stop_signal(self, image: str) -> str:
+        """The signal that the image names (``STOPSIGNAL``), "" for none."""
+
 
 @runtime_checkable
 class Words(Protocol):
@@ -237,6 +240,8 @@ def start_failure(error: OSError, argv: tuple[str, ...]) -> str:
     why = str(error.strerror or error)
     if isinstance(error, FileNotFoundError):
         why = "executable file not found in $PATH"
+        if argv and "/" in argv[0]:
+            why = f"stat {argv[0]}: no such file or directory"
     words = f'exec: "{argv[0]}": ' if argv else ""
     return (
         "failed to create containerd task: failed to create shim task: OCI runtime create failed: "

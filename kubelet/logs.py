@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from podwire.api.times import NS, TimeError, parse_time
 from podwire.client.counters import LogOptions
@@ -23,7 +23,7 @@ class ContainerLog:
     def __init__(self, clock: Clock, limit_bytes: int = LIMIT_BYTES) -> None:
         self._clock = clock
         self._limit = limit_bytes
-        self._lines: deque[tuple[int, str, bytes]] = deque()
+        self._lines: Sequence[tuple[int, str, bytes]] = ()
         self._first = 0
         self._size = 0
         self._ended = False
@@ -41,10 +41,13 @@ class ContainerLog:
         self._wake()
 
     def _append(self, stream: str, data: bytes) -> None:
-        self._lines.append((self._clock.now_ns(), stream, data))
+        lines = self._lines
+        if not isinstance(lines, deque):  # most containers never print
+            lines = self._lines = deque()
+        lines.append((self._clock.now_ns(), stream, data))
         self._size += len(data)
-        while self._size > self._limit and len(self._lines) > 1:
-            self._size -= len(self._lines.popleft()[2])
+        while self._size > self._limit and len(lines) > 1:
+            self._size -= len(lines.popleft()[2])
             self._first += 1
 
     def end(self) -> None:

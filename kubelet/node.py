@@ -6,7 +6,6 @@ when it changed and at least every 5 minutes; the Lease is renewed every 10 s an
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from podwire.api import kinds
@@ -20,7 +19,7 @@ from podwire.client.leases import LeaseHolder
 from podwire.kubelet.profile import image_bytes, image_id
 from podwire.kubelet.shutdown import NOT_READY as SHUTTING_DOWN
 from podwire.kubelet.state import RUNTIME_VERSION, VERSION, Kubelet
-from podwire.runtime.tasks import first
+from podwire.runtime.tasks import Event, first
 
 LEASE_NAMESPACE = "kube-node-lease"
 REPORT_S = 300.0
@@ -58,8 +57,8 @@ class NodeAgent:
     def __init__(self, kubelet: Kubelet) -> None:
         self._kubelet = kubelet
         self._name = kubelet.config.node
-        self._changed = asyncio.Event()
-        self._registered = asyncio.Event()
+        self._changed = Event()
+        self._registered = Event()
         self._since: dict[str, tuple[str, str]] = {}
         self._later = False
 

@@ -20,6 +20,7 @@ from podwire.kubelet.core import (
     may_start_anew,
     phase,
     qos_class,
+    should_restart,
 )
 from podwire.kubelet.profile import normalized
 
@@ -106,15 +107,26 @@ def adopt(records: Records, pod: Pod, now: str, now_ns: int) -> None:
 
 
 def container_status(
-    record: Record, container: Container, *, over: bool = False, initialized: bool = True
+    record: Record,
+    container: Container,
+    *,
+    over: bool = False,
+    initialized: bool = True,
+    policy: str = "",
 ) -> JSON:
     """One entry of containerStatuses.
 
     In a pod that is ``over``, what never ran counts as lost, unless the pod never got so far.
+    ``policy``: the pod's restart policy while it goes on; a container that could not be started,
+    and will be tried again, waits and says why.
     """
     last = _terminated(record.last) if record.last else {}
-    if record.state == RUNNING:
-        state: JSON = {RUNNING: {"startedAt": record.started_at}}
+    failed = record.failure if record.state == TERMINATED else None
+    if failed is not None and policy and should_restart(container, record, policy):
+        state: JSON = {WAITING: {"reason": failed[0], "message": failed[1]}}
+        last = _terminated(record.exit) if record.exit else {}
+    elif record.state == RUNNING:
+        state = {RUNNING: {"startedAt": record.started_at}}
         last = _terminated(record.exit) if record.exit else {}
     elif record.state == TERMINATED and record.exit is not None:
         state = _terminated(record.exit)
@@ -152,6 +164,8 @@ def container_status(
         groups = sorted(dict.fromkeys((user.gid, *user.groups)))
         linux = {"uid": user.uid, "gid": user.gid, "supplementalGroups": groups}
         status["user"] = {"linux": linux}
+    if record.stop_signal and record.container_id:
+        status["stopSignal"] = record.stop_signal
     return status
 
 
@@ -162,10 +176,10 @@ def _mount_status(mount: VolumeMount) -> JSON:
     return status
 
 
-def init_status(record: Record, container: Container, *, over: bool) -> JSON:
+def init_status(record: Record, container: Container, *, over: bool, policy: str) -> JSON:
     """One entry of initContainerStatuses: ready once it completed (a sidecar: while ready)."""
     sidecar = is_sidecar(container)
-    status = container_status(record, container, over=over and sidecar)
+    status = container_status(record, container, over=over and sidecar, policy=policy)
     if not sidecar:
         end = record.exit
         status["ready"] = record.state == TERMINATED and end is not None and end.exit_code == 0
@@ -190,6 +204,8 @@ def pod_status(pod: Pod, facts: PodFacts, records: Records, since: Since, now: s
         "startTime": facts.start_time,
         "qosClass": qos_class(spec),
     }
+    if pod.metadata.generation:
+        status["observedGeneration"] = pod.metadata.generation
     if facts.pod_ips:
         status["podIP"] = facts.pod_ips[0]
         status["podIPs"] = [{"ip": ip} for ip in facts.pod_ips]
@@ -197,13 +213,15 @@ def pod_status(pod: Pod, facts: PodFacts, records: Records, since: Since, now: s
         status["reason"] = facts.reason
     if facts.message:
         status["message"] = facts.message
+    policy = "" if facts.over or pod.metadata.deletion_timestamp else spec.restart_policy
     if spec.init_containers:
         status["initContainerStatuses"] = [
-            init_status(records[c.name], c, over=facts.over) for c in spec.init_containers
+            init_status(records[c.name], c, over=facts.over, policy=policy)
+            for c in spec.init_containers
         ]
     done = facts.was_initialized or not spec.init_containers
     status["containerStatuses"] = [
-        container_status(records[c.name], c, over=facts.over, initialized=done)
+        container_status(records[c.name], c, over=facts.over, initialized=done, policy=policy)
         for c in spec.containers
     ]
     if spec.ephemeral_containers:
@@ -254,7 +272,7 @@ def _conditions(
             condition["reason"] = truth.reason
         if truth.message:
             condition["message"] = truth.message
-        if truth is facts.resize and pod.metadata.generation:
+        if pod.metadata.generation:
             condition["observedGeneration"] = pod.metadata.generation
         rendered.append(condition)
     return rendered

@@ -78,7 +78,7 @@ async def attempt(
         return await _exec(kubelet, instance, probe.exec.command, timeout_s)
     sockets, node = kubelet.ctx.sockets, kubelet.config.node
     if probe.http_get is not None:
-        return await http_get(sockets, node, target, probe.http_get, timeout_s)
+        return await _http(sockets, node, target, probe.http_get, timeout_s)
     if probe.tcp_socket is not None:
         host = probe.tcp_socket.host or target.address
         port = resolve_port(target.pod, probe.tcp_socket.port)
@@ -99,7 +99,7 @@ async def _exec(
 ) -> tuple[bool, str]:
     try:
         async with asyncio.timeout(timeout_s):
-            code, output = await run_captured(kubelet, instance, argv)
+            code, output, _ = await run_captured(kubelet, instance, argv)
     except TimeoutError:
         words = " ".join(argv)
         return False, f'command "{words}" timed out'
@@ -130,20 +130,30 @@ async def _tcp(
     return True, ""
 
 
-async def http_get(
+async def _http(
     sockets: Sockets, node: str, target: Target, action: HTTPGetAction, timeout_s: float
 ) -> tuple[bool, str]:
-    """An HTTP probe or hook: 200 to 399 is success."""
+    status, why = await http_get(sockets, node, target, action, timeout_s)
+    if status and not 200 <= status < 400:
+        why = f"HTTP probe failed with statuscode: {status}"
+    return not why, why
+
+
+async def http_get(
+    sockets: Sockets, node: str, target: Target, action: HTTPGetAction, timeout_s: float,
+    agent: str = "kube-probe",
+) -> tuple[int, str]:  # fmt: skip
+    """Ask for a page: (status, "") of what was answered, or (0, what went wrong)."""
     host = action.host or target.address
     port = resolve_port(target.pod, action.port)
     if port is None:
-        return False, f"couldn't find port: {action.port}"
+        return 0, f"couldn't find port: {action.port}"
     path = action.path or "/"
     tls = action.scheme.upper() == "HTTPS"
     url = f"{action.scheme.lower() or 'http'}://{host}:{port}{path}"
     headers = [(h.name, h.value) for h in action.http_headers]
     if not http1.header(headers, "user-agent"):
-        headers.append(("User-Agent", "kube-probe/1.37"))
+        headers.append(("User-Agent", f"{agent}/1.37"))
     headers += [("Accept", "*/*"), ("Connection", "close")]
     timed_out = (
         f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
@@ -156,17 +166,15 @@ async def http_get(
                 stream, "GET", path, f"{host}:{port}", headers, tls_name=host if tls else ""
             )
     except TimeoutError:
-        return False, timed_out
+        return 0, timed_out
     except http1.HttpError as error:
         why = "EOF" if error.status == 0 else "net/http: HTTP/1.x transport connection broken"
-        return False, f'Get "{url}": {why}'
+        return 0, f'Get "{url}": {why}'
     except OSError as error:
         if stream is None:
-            return False, f'Get "{url}": {dial_error(error, host, port)}'
-        return False, f'Get "{url}": read tcp {host}:{port}: connection reset by peer'
+            return 0, f'Get "{url}": {dial_error(error, host, port)}'
+        return 0, f'Get "{url}": read tcp {host}:{port}: connection reset by peer'
     finally:
         if stream is not None:
             await stream.close()
-    if 200 <= answer.status < 400:
-        return True, ""
-    return False, f"HTTP probe failed with statuscode: {answer.status}"
+    return answer.status, ""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from podwire.client.counters import Container, ContainerSpec, Sockets
 from podwire.kubelet.files import FileView
 from podwire.kubelet.pids import SIGNALS, PidNamespace, Proc
 from podwire.kubelet.stdio import STDERR, STDOUT, Stdio
 from podwire.kubelet.usage import Meter
+from podwire.runtime.tasks import Event
 
 
 class ContainerProcess:
@@ -36,7 +35,8 @@ class ContainerProcess:
         """The number of the signal that ended it, if one did."""
         self._proc: Proc | None = None
         self._listening = 0
-        self._signals: asyncio.Queue[str] = asyncio.Queue()
+        self._signals: list[str] = []
+        self._news = Event()
 
     def out(self, line: str) -> None:
         """Write one line to stdout."""
@@ -66,7 +66,10 @@ class ContainerProcess:
         """The next signal that was delivered."""
         self._listening += 1
         try:
-            return await self._signals.get()
+            while not self._signals:
+                self._news.clear()
+                await self._news.wait()
+            return self._signals.pop(0)
         finally:
             self._listening -= 1
 
@@ -95,4 +98,5 @@ class ContainerProcess:
 
     def deliver(self, signal: str) -> None:
         """A signal arrived; it waits for a program that has not asked yet."""
-        self._signals.put_nowait(signal)
+        self._signals.append(signal)
+        self._news.set()

@@ -6,6 +6,7 @@ container does until its exit is the worker's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from podwire.kubelet.logs import ContainerLog
 from podwire.kubelet.process import ContainerProcess
 from podwire.kubelet.profile import image_id
 from podwire.kubelet.state import Instance, Kubelet
+from podwire.kubelet.termination import stop_signal
 from podwire.kubelet.text import go_duration
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ LOGS_KEPT = 2
 """The running (or last) instance's log and the one before (kubectl logs --previous)."""
 
 
-async def start_all(worker: PodWorker, names: tuple[str, ...]) -> int | None:
+async def start_all(worker: PodWorker, names: Sequence[str]) -> int | None:
     """Start containers in order; nanoseconds until the first of those that must wait."""
     soonest: int | None = None
     for name in names:
@@ -76,6 +78,7 @@ async def _start_one(worker: PodWorker, container: Container) -> int | None:
     try:
         await kubelet.images.ensure(container, worker.pod.metadata.uid, emit)
     except ImageError as error:
+        emit("Warning", "Failed", f"Error: {error.reason}")
         _waiting(worker, container.name, error.reason, error.message)
         return error.retry_ns
     await launch.available(kubelet, container.image)
@@ -83,7 +86,8 @@ async def _start_one(worker: PodWorker, container: Container) -> int | None:
         _create_and_start(worker, container, emit), f"start {container.name}"
     )
     if instance is not None:
-        emit("Normal", "Started", f"Started container {container.name}")
+        worker.records[container.name].failure = None
+        emit("Normal", "Started", "Container started")
         notice = launch.generic_notice(kubelet, container.image)
         if notice and not worker.records[container.name].restart_count:
             emit("Normal", launch.GENERIC_REASON, notice)
@@ -111,13 +115,15 @@ async def _create_and_start(worker: PodWorker, container: Container, emit: Emit)
         # Tried again when a ConfigMap or Secret of the namespace changes.
         _waiting(worker, name, "CreateContainerConfigError", str(error))
         return None
-    emit("Normal", "Created", f"Created container: {name}")
+    emit("Normal", "Created", "Container created")
     await kubelet.spend(kubelet.profile.start_s)
     kept = worker.logs.setdefault(name, [])
     kept.append(log)
     del kept[:-LOGS_KEPT]
     record = worker.records[name]
     record.image_id = image_id(container.image)
+    if _names_signals(worker.pod):
+        record.stop_signal = stop_signal(kubelet, container)
     if record.exit is not None:
         record.restart_count += 1
     try:
@@ -131,6 +137,14 @@ async def _create_and_start(worker: PodWorker, container: Container, emit: Emit)
     return await worker.follow(name, container_id, process, running)
 
 
+def _names_signals(pod: Pod) -> bool:
+    """Whether a container has a stopSignal: those of such pods' containers are told (the gate
+    ContainerStopSignals; the status of other pods is as without it).
+    """
+    containers = (*pod.spec.init_containers, *pod.spec.containers)
+    return any(c.lifecycle is not None and c.lifecycle.stop_signal for c in containers)
+
+
 def _not_started(
     worker: PodWorker, name: str, id: str, error: OSError, process: ContainerProcess, emit: Emit
 ) -> None:
@@ -140,6 +154,7 @@ def _not_started(
     if lost:
         code, reason, message = KILLED, LOST, LOST_MESSAGE
     emit("Warning", LOST if lost else "Failed", message if lost else f"Error: {message}")
+    worker.records[name].failure = None if lost else ("RunContainerError", message)
     now_ns = worker.kubelet.now_ns()
     worker.ended(name, code, f"containerd://{id}", now_ns, reason, message, lost=lost)
 
@@ -154,6 +169,7 @@ async def _started(worker: PodWorker, container: Container, instance: Instance) 
                 worker.pod, "Warning", "FailedPostStartHook", "PostStartHook failed",
                 container.name,
             )  # fmt: skip
+            worker.records[container.name].failure = ("PostStartHookError", failure)
             worker.restart(container.name, "FailedPostStartHook")
     # The program has a head start: kubelet learns from the runtime that it runs.
     await worker.kubelet.spend(worker.kubelet.profile.observe_s)

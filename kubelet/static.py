@@ -7,7 +7,6 @@ folder (every 20 s) has that effect; here it comes at once.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,7 +19,7 @@ from podwire.api.views import Node, Pod
 from podwire.kubelet import manifests
 from podwire.kubelet.status import is_gone
 from podwire.kubelet.worker import PodWorker
-from podwire.runtime.tasks import first
+from podwire.runtime.tasks import Event, first
 
 if TYPE_CHECKING:
     from podwire.kubelet.state import Kubelet
@@ -50,7 +49,7 @@ class StaticPods:
         self._living: dict[str, None] = {}
         """Keys whose pods have a task."""
         self._mirrors: dict[str, Pod] = {}
-        self._due: dict[str, asyncio.Event] = {}
+        self._due: dict[str, Event] = {}
         """Keys whose mirrors are being brought in line: set when there is something to look at."""
 
     # ------------------------------------------------------------ the disk
@@ -111,7 +110,7 @@ class StaticPods:
         if worker is not None and (
             wanted is None or wanted["metadata"]["uid"] != worker.pod.metadata.uid
         ):
-            worker.ending.set()
+            worker.end()
         if wanted is not None and key not in self._living:
             self._living[key] = None
             self._kubelet.nursery.start(self._live(key), name=f"static pod {key}")
@@ -164,11 +163,11 @@ class StaticPods:
             self._kubelet.statuses.redirect(worker.pod, good)
         due = self._due.get(key)
         if due is None:
-            due = self._due[key] = asyncio.Event()
+            due = self._due[key] = Event()
             self._kubelet.nursery.start(self._reconcile(key, due), name=f"mirror pod {key}")
         due.set()
 
-    async def _reconcile(self, key: str, due: asyncio.Event) -> None:
+    async def _reconcile(self, key: str, due: Event) -> None:
         """Create or delete a mirror pod until there is nothing to do; the watch tells the rest."""
         delay_s = RETRY_FIRST_S
         while True:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 
 from podwire.api.status import ApiError
 from podwire.kubelet.logs import ContainerLog
+from podwire.runtime.tasks import Event
 
 STDOUT, STDERR = 1, 2
 _NAMES = {STDOUT: "stdout", STDERR: "stderr"}
@@ -36,8 +37,8 @@ class Outbox:
         self._size = 0
         self._ended = False
         self._broken = False
-        self._news = asyncio.Event()
-        self._taken = asyncio.Event()
+        self._news = Event()
+        self._taken = Event()
 
     def put(self, stream: int, data: bytes) -> None:
         """Add output. Raises OSError (ENOBUFS) once when far too much waits; the rest is lost."""
@@ -84,11 +85,11 @@ class Inbox:
     """Input on its way to a program."""
 
     def __init__(self) -> None:
-        self._chunks: deque[bytes] = deque()
+        self._chunks: list[bytes] = []
         self._size = 0
         self._closed = False
-        self._news = asyncio.Event()
-        self._taken = asyncio.Event()
+        self._news = Event()
+        self._taken = Event()
 
     async def send(self, data: bytes) -> None:
         """Add input, b"" ends it. Waits while the program has too much to read already."""
@@ -117,7 +118,7 @@ class Inbox:
                 return b""
             self._news.clear()
             await self._news.wait()
-        data = self._chunks.popleft()
+        data = self._chunks.pop(0)
         self._size -= len(data)
         self._taken.set()
         return data

@@ -10,9 +10,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from podwire.api.times import NS
+from podwire.api.views import Container
 from podwire.kubelet.core import is_sidecar
 from podwire.kubelet.hooks import run_hook
-from podwire.kubelet.state import Instance
+from podwire.kubelet.launch import Describes, host_of
+from podwire.kubelet.state import Instance, Kubelet
 from podwire.runtime.tasks import Nursery
 
 if TYPE_CHECKING:
@@ -96,10 +98,17 @@ async def _stop(worker: PodWorker, instance: Instance, stopper: Stopper) -> None
         if failure:
             kubelet.event(worker.pod, "Warning", "FailedPreStopHook", "PreStopHook failed", name)
     stopper.arm(instance, MINIMUM_GRACE_S if hook is not None else 0.0)
-    stop_signal = container.lifecycle.stop_signal if container.lifecycle else ""
-    instance.container.signal(stop_signal.removeprefix("SIG") or "TERM")
+    instance.container.signal(stop_signal(kubelet, container).removeprefix("SIG"))
     with suppress(ConnectionError):  # lost with its room: over, too; its follower says so
         await instance.container.wait()
+
+
+def stop_signal(kubelet: Kubelet, container: Container) -> str:
+    """What asks a container to end: its own word, its image's (``STOPSIGNAL``), or SIGTERM."""
+    own = container.lifecycle.stop_signal if container.lifecycle else ""
+    host = host_of(kubelet, container.image)
+    named = host.stop_signal(container.image) if isinstance(host, Describes) else ""
+    return own or named or "SIGTERM"
 
 
 async def _stop_all(worker: PodWorker, grace_s: float) -> None:

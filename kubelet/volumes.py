@@ -109,6 +109,7 @@ class PodVolumes:
         self._allocatable = allocatable
         self._clock = clock
         self._rng = rng
+        self._stamps = 0
         self._mounted: dict[str, Source] = {}
         volumes = pod().spec.volumes
         self._users = {ref: None for volume in volumes for ref in references(volume)}
@@ -139,16 +140,18 @@ class PodVolumes:
                 except (MountError, ConfigError):
                     continue
 
-    async def keep_tokens(self, clock: Clock) -> None:
-        """Renew the tokens in projected volumes as long as the pod lives."""
-        while (left_s := self._tokens.renewal_s()) is not None:
-            await clock.sleep(left_s)
-            try:
-                for volume in self._pod().spec.volumes:
-                    await self._tokens.fetch(_sources(volume))
-            except TokenError:
-                await clock.sleep(RETRY_S)
-            self.refresh()
+    def tokens_due_s(self) -> float | None:
+        """Seconds until tokens in projected volumes are to be renewed; None without any."""
+        return self._tokens.renewal_s()
+
+    async def renew_tokens(self) -> None:
+        """Renew those that are due; one that was refused is due again."""
+        try:
+            for volume in self._pod().spec.volumes:
+                await self._tokens.fetch(_sources(volume))
+        except TokenError:
+            await self._clock.sleep(RETRY_S)
+        self.refresh()
 
     async def _set_up(self, volume: Volume) -> Source:
         if volume.host_path is not None:
@@ -190,7 +193,10 @@ class PodVolumes:
         """A folder's name (Go's MkdirTemp after the time of day) and the time."""
         now_ns = self._clock.now_ns()
         digits = re.sub(r"[-T:]", "_", format_time(now_ns).removesuffix("Z"))
-        return f"..{digits}.{self._rng.below(10**10)}", now_ns
+        self._stamps += 1
+        # A stream of its own: the state behind one draw is not kept for the pod's life.
+        number = self._rng.child(f"{self._stamps}").below(10**10)
+        return f"..{digits}.{number}", now_ns
 
     def _render(self, volume: Volume) -> Payload:
         if source := volume.config_map:

@@ -51,6 +51,11 @@ class Plugin:
     """It has nothing to say while there is no object of this kind (one of
     ``storage.ADMISSION_READS``), so it is not called then.
     """
+    repeats: Callable[[Review], bool] = lambda _review: False
+    """Whether, of an object that differs from the reviewed one in nothing but free strings
+    (``moulds.free``), it would say and change the same, as long as no object of a kind in
+    ``storage.ADMISSION_READS`` changes and the user is no node.
+    """
     configure: Callable[[JSON, Clock], Steps] | None = None
     """Makes its steps of its configuration ({} for none) for one server. Raises ValueError."""
 
@@ -66,6 +71,11 @@ class Plugin:
 class _Steps(NamedTuple):
     mutating: tuple[Step, ...]
     validating: tuple[Step, ...]
+
+
+def always(_review: Review) -> bool:
+    """``Plugin.repeats`` of a plugin that looks at nothing else."""
+    return True
 
 
 def choose(
@@ -139,6 +149,11 @@ class Chain:
         await self.mutate(review)
         await self.validate(review)
 
+    def repeats(self, review: Review) -> bool:
+        """Whether every plugin that sees such a write repeats itself: see ``Plugin.repeats``."""
+        asked = (review.kind, review.operation, review.subresource)
+        return all(plugin.repeats(review) for plugin in self._seeing(review.server.caches, *asked))
+
     def _of(self, review: Review) -> _Steps:
         caches = review.server.caches
         if caches.deciders != self._seen or len(self._steps) >= _REMEMBERED:
@@ -150,13 +165,18 @@ class Chain:
             found = self._steps[key] = self._chosen(caches, *key)
         return found
 
-    def _chosen(self, caches: Caches, kind: Kind[Any], operation: str, subresource: str) -> _Steps:
-        seeing = [
+    def _seeing(
+        self, caches: Caches, kind: Kind[Any], operation: str, subresource: str
+    ) -> list[Plugin]:
+        return [
             p
             for p in self.plugins
             if p.handles(kind, operation, subresource)
             and (p.moot_without is None or len(caches.of(p.moot_without)))
         ]
+
+    def _chosen(self, caches: Caches, kind: Kind[Any], operation: str, subresource: str) -> _Steps:
+        seeing = self._seeing(caches, kind, operation, subresource)
         return _Steps(
             tuple(p.admit for p in seeing if p.admit is not None),
             tuple(p.validate for p in seeing if p.validate is not None),

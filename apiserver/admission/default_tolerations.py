@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from podwire.api import kinds
 from podwire.api.view import JSON
-from podwire.apiserver.admission.chain import Plugin
+from podwire.apiserver.admission.chain import Plugin, always
 from podwire.apiserver.admission.review import Review
 
 SECONDS = 300
@@ -43,4 +43,4 @@ def _covers(toleration: JSON, key: str) -> bool:
     ) == "NoExecute"
 
 
-PLUGIN = Plugin("DefaultTolerationSeconds", admit, kinds=(kinds.POD,))
+PLUGIN = Plugin("DefaultTolerationSeconds", admit, kinds=(kinds.POD,), repeats=always)

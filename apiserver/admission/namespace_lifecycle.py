@@ -8,7 +8,7 @@ from __future__ import annotations
 from podwire.api import kinds
 from podwire.api.status import Cause
 from podwire.apiserver import calls
-from podwire.apiserver.admission.chain import Plugin
+from podwire.apiserver.admission.chain import Plugin, always
 from podwire.apiserver.admission.review import Review
 
 IMMORTAL = ("default", "kube-system", "kube-public")
@@ -44,4 +44,5 @@ PLUGIN = Plugin(
     admit,
     operations=("CREATE", "UPDATE", "DELETE"),
     subresources=None,
+    repeats=always,
 )

@@ -7,6 +7,8 @@ Source: k8s.io/pod-security-admission admission/admission.go.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from podwire.api import kinds, podsecurity
 from podwire.api.podsecurity import LEVELS, PRIVILEGED, LevelVersion, Policy
 from podwire.api.status import Cause
@@ -37,8 +39,7 @@ def validate(review: Review) -> None:
         return
     if review.kind is not kinds.POD and review.subresource:
         return
-    entry = review.server.caches.of(kinds.NAMESPACE).get("", review.namespace)
-    labels = entry.view.metadata.labels if entry is not None else {}
+    labels = _labels(review)
     if not any(label.startswith(_AUDIT) for label in labels):
         if review.kind is kinds.POD:
             review.annotate(f"{_AUDIT}enforce-policy", _UNLABELLED)
@@ -59,6 +60,12 @@ def validate(review: Review) -> None:
         metadata, spec = template.get("metadata") or {}, template.get("spec") or {}
         _audit(review, policy.audit, metadata, spec)
         _warn(review, policy.warn, metadata, spec)
+
+
+def _labels(review: Review) -> Mapping[str, str]:
+    """Those of the namespace."""
+    entry = review.server.caches.of(kinds.NAMESPACE).get("", review.namespace)
+    return entry.view.metadata.labels if entry is not None else {}
 
 
 def _enforce(review: Review, asked: LevelVersion, metadata: JSON, spec: JSON) -> None:
@@ -167,9 +174,15 @@ def _some(names: list[str]) -> str:
     return f"{min(names)} (and {others} other pod{'' if others == 1 else 's'})"
 
 
+def _unlabelled(review: Review) -> bool:
+    """Where a namespace asks for nothing, its pods are all alike."""
+    return not any(label.startswith(_AUDIT) for label in _labels(review))
+
+
 PLUGIN = Plugin(
     "PodSecurity",
     validate=validate,
     kinds=(kinds.NAMESPACE, kinds.POD, *_WORKLOADS),
     subresources=("", "ephemeralcontainers", "resize"),
+    repeats=_unlabelled,
 )

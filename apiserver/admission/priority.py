@@ -9,7 +9,7 @@ from podwire.api import kinds
 from podwire.api.view import JSON
 from podwire.api.views import ObjectMeta, PriorityClass
 from podwire.apiserver import calls
-from podwire.apiserver.admission.chain import Plugin
+from podwire.apiserver.admission.chain import Plugin, always
 from podwire.apiserver.admission.review import Review
 
 SYSTEM = {
@@ -84,4 +84,6 @@ def _default(review: Review) -> PriorityClass | None:
     return min(marked, key=lambda found: found.value, default=None)
 
 
-PLUGIN = Plugin("Priority", admit, validate, kinds=(kinds.POD, kinds.PRIORITY_CLASS))
+PLUGIN = Plugin(
+    "Priority", admit, validate, kinds=(kinds.POD, kinds.PRIORITY_CLASS), repeats=always
+)

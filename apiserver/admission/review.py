@@ -12,6 +12,7 @@ from podwire.apiserver.calls import Call
 from podwire.client.counters import User
 
 if TYPE_CHECKING:
+    from podwire.apiserver.registry.meta import Source
     from podwire.apiserver.server import Apiserver
 
 
@@ -65,11 +66,17 @@ class Review:
     """Set by a plugin whose successors changed the object: it asks for a second round."""
     memory: dict[str, Any] = field(default_factory=dict)
     """What a plugin remembers for the second round, by its name."""
+    source: Source | None = None
+    """Of CREATE: what the new object is given by chance comes from there."""
 
     @property
     def user(self) -> User:
         """Who asks."""
         return self.call.user
+
+    def suffix(self) -> str:
+        """The end of a name that a plugin makes up."""
+        return (self.source or self.server.source).suffix()
 
     def warn(self, text: str) -> None:
         """A text for the client (``Warning: 299``), told once however often a write is tried."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from podwire.api import kinds
 from podwire.api.view import JSON
 from podwire.apiserver import calls
-from podwire.apiserver.admission.chain import Plugin
+from podwire.apiserver.admission.chain import Plugin, always
 from podwire.apiserver.admission.review import Review
 
 _CLASS = kinds.named("node.k8s.io/v1", "RuntimeClass")
@@ -53,4 +53,4 @@ def _merge(review: Review, spec: JSON, runtime_class: JSON) -> None:
         spec["tolerations"] = [*tolerations, *added]
 
 
-PLUGIN = Plugin("RuntimeClass", admit, kinds=(kinds.POD,), operations=("CREATE",))
+PLUGIN = Plugin("RuntimeClass", admit, kinds=(kinds.POD,), operations=("CREATE",), repeats=always)

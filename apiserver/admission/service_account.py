@@ -9,7 +9,7 @@ from podwire.api import kinds
 from podwire.api.view import JSON
 from podwire.api.views import ServiceAccount
 from podwire.apiserver import calls
-from podwire.apiserver.admission.chain import Plugin
+from podwire.apiserver.admission.chain import Plugin, always
 from podwire.apiserver.admission.review import Review
 
 _MIRROR = "kubernetes.io/config.mirror"
@@ -52,7 +52,7 @@ def _mount_token(review: Review, spec: JSON) -> None:
     volumes = spec.setdefault("volumes", [])
     name = next((v["name"] for v in volumes if v.get("name", "").startswith(_PREFIX)), "")
     if not name:
-        name = _PREFIX + review.server.world.ids.suffix()
+        name = _PREFIX + review.suffix()
         volumes.append({"name": name, "projected": _projected()})
     for container in lacking:
         mounts = container.setdefault("volumeMounts", [])
@@ -73,4 +73,4 @@ def _projected() -> JSON:
     }
 
 
-PLUGIN = Plugin("ServiceAccount", admit, kinds=(kinds.POD,), operations=("CREATE",))
+PLUGIN = Plugin("ServiceAccount", admit, kinds=(kinds.POD,), operations=("CREATE",), repeats=always)

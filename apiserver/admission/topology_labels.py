@@ -33,4 +33,5 @@ PLUGIN = Plugin(
     kinds=(kinds.POD,),
     operations=("CREATE",),
     subresources=("", "binding"),
+    repeats=lambda review: not review.obj["spec"].get("nodeName"),
 )

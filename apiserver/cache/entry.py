@@ -7,7 +7,7 @@ spliced in is one number per kind.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from sys import intern
 from typing import Any, Protocol
@@ -37,7 +37,7 @@ class Splice:
         self.at = len(opening)
         self.head = opening + b'"resourceVersion":"'
         self.limit = VIEWS_OF_NODES.get(kind.plural, VIEWS)
-        self.viewed: deque[Entry] = deque()
+        self.viewed: OrderedDict[Entry, None] = OrderedDict()
         """Entries that hold a view or a message, in the order in which they were asked for it."""
 
     def join(self, value: bytes, revision: int) -> bytes:
@@ -137,11 +137,18 @@ class Entry(msgspec.Struct, gc=False, eq=False):
         self.message = message
         self._keep()
 
+    def forget(self) -> None:
+        """The object has moved on: whoever holds what was made of this state keeps it, and few
+        will ask again.
+        """
+        self.viewed = self.message = None
+        self.splice.viewed.pop(self, None)
+
     def _keep(self) -> None:
         viewed = self.splice.viewed
-        viewed.append(self)
+        viewed[self] = None
         if len(viewed) > self.splice.limit:
-            old = viewed.popleft()
+            old, _ = viewed.popitem(last=False)
             old.viewed = old.message = None  # whoever holds them keeps them
 
     def json(self) -> dict[str, Any]:
@@ -233,6 +240,8 @@ class Change(msgspec.Struct, gc=False, eq=False):
         return self.new.frame(type, shape)
 
     def forget_frames(self) -> None:
-        """Give the bytes back; a late reader has them made again."""
+        """Give back what was made of it; a late reader has it made again."""
         self.frames.clear()
         self.gone = None
+        if self.old is not None:
+            self.old.forget()

@@ -54,6 +54,8 @@ class Caches:
         self._rng = rng.child("bookmarks")
         self.deciders = 0
         """Counts up when an object of a kind that admission looks at comes or goes."""
+        self.decisions = 0
+        """Counts up when one comes, goes or changes."""
         self._by_kind: dict[Kind[Any], KindCache] = {}
         self._by_folder: dict[str, list[KindCache]] = {}
         for kind in kinds:
@@ -75,6 +77,7 @@ class Caches:
         self._bookmark_timer: Timer | None = None
 
     def _decider_changed(self, old: Entry | None, new: Entry | None) -> None:
+        self.decisions += 1
         if old is None or new is None:
             self.deciders += 1
 
@@ -239,6 +242,11 @@ class Caches:
     async def decisive(self) -> None:
         """Wait for what this server itself acknowledged of kinds that admission looks at."""
         await self._reach(self._decisive)
+
+    @property
+    def decided(self) -> bool:
+        """Whether ``decisive`` would return at once."""
+        return self.revision >= self._decisive
 
     def acknowledged(self, revision: int) -> None:
         """A write of a kind that admission looks at was acknowledged."""

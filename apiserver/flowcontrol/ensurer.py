@@ -81,7 +81,7 @@ class Ensurer:
         """Mend what is there, and go on doing so. Raises ApiError."""
         self._begun = True
         await self._ensure()
-        await self._tell()
+        await self.tell()
 
     def stop(self) -> None:
         """Write nothing any more."""
@@ -117,7 +117,7 @@ class Ensurer:
                     if self._due:
                         self._due = False
                         await self._ensure()
-                    await self._tell()
+                    await self.tell()
                 except (ApiError, StoreError) as error:
                     self._server.world.log.info("flow schemas wait", error=str(error))
                     if self._timer is None:
@@ -143,7 +143,7 @@ class Ensurer:
                 if unwanted(entry.json(), wanted):
                     await loopback.send(server, "DELETE", kind.path("", entry.name))
 
-    async def _tell(self) -> None:
+    async def tell(self) -> None:
         """Give each FlowSchema the condition that it should have."""
         server = self._server
         for entry in list(server.caches.of(FLOW_SCHEMA).entries()):

@@ -13,6 +13,7 @@ from podwire.api.view import JSON
 from podwire.apiserver import calls
 from podwire.apiserver.calls import Call
 from podwire.apiserver.registry import strategy
+from podwire.apiserver.world import World
 
 if TYPE_CHECKING:
     from podwire.apiserver.server import Apiserver
@@ -91,22 +92,41 @@ def before_create(call: Call, obj: JSON) -> None:
     fit_namespace(call, meta)
 
 
+class Source:
+    """Where chance and time come from that become part of a new object."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def uid(self) -> str:
+        """A uid."""
+        return self._world.ids.uid()
+
+    def suffix(self) -> str:
+        """The end of a name that is made up."""
+        return self._world.ids.suffix()
+
+    def now(self) -> str:
+        """The present as metav1.Time."""
+        return format_time(self._world.clock.now_ns())
+
+
 class Identity:
     """What the server says of a new object, once admission has changed it."""
 
-    __slots__ = ("_generates", "_generation", "_server", "_suffix", "_uid")
+    __slots__ = ("_generates", "_generation", "_source", "_suffix", "_uid")
 
-    def __init__(self, server: Apiserver, kind: Kind[Any], meta: JSON) -> None:
-        self._server = server
-        self._uid = server.world.ids.uid()
+    def __init__(self, source: Source, kind: Kind[Any], meta: JSON) -> None:
+        self._source = source
+        self._uid = source.uid()
         self._generation = 1 if kind in GENERATION else 0
         self._generates = not meta.get("name") and bool(meta.get("generateName"))
-        self._suffix = server.world.ids.suffix() if self._generates else ""
+        self._suffix = source.suffix() if self._generates else ""
 
     def give(self, meta: JSON) -> bool:
         """Write it into the metadata; whether the name was generated."""
         meta["uid"] = self._uid
-        meta["creationTimestamp"] = now(self._server)
+        meta["creationTimestamp"] = self._source.now()
         if self._generation:
             meta["generation"] = self._generation
         if not self._generates or meta.get("name"):
@@ -116,7 +136,7 @@ class Identity:
 
     def rename(self, meta: JSON) -> None:
         """Give it another generated name."""
-        self._suffix = self._server.world.ids.suffix()
+        self._suffix = self._source.suffix()
         meta["name"] = names.generated_name(meta["generateName"], self._suffix)
 
 

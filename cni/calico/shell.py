@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -22,7 +21,7 @@ from podwire.cni.calico.peers import addresses, is_workload
 from podwire.cni.iptables import saved_rules
 from podwire.cni.plugins.calico import ENDPOINTS_DIR, STATUS_DIR
 from podwire.dataplane.commands import Command, CommandError, IpsetRestore, RulesRestore, SysctlSet
-from podwire.runtime.tasks import Nursery, first
+from podwire.runtime.tasks import Event, Nursery, first
 
 T = TypeVar("T")
 
@@ -66,8 +65,8 @@ class Agent:
         self.endpoints: dict[str, core.Endpoint] = {}
         """By container id, as the CNI plugin announced them; the newest last."""
         self.answered: dict[str, None] = {}
-        self.dirty = asyncio.Event()
-        self.written = asyncio.Event()
+        self.dirty = Event()
+        self.written = Event()
 
     def say(self, level: str, source: str, text: str) -> None:
         """One line as felix writes them."""

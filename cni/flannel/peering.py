@@ -7,7 +7,6 @@ make the same batch of it (``TunnelPeers``), which their kernels share. On the m
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from podwire.client.common import Commons
 from podwire.client.ctx import Ctx
 from podwire.cni.flannel import core
 from podwire.dataplane.commands import TunnelPeer
+from podwire.runtime.tasks import Event
 
 FEW = 32
 """So many agents hear at once."""
@@ -53,7 +53,7 @@ class Peering:
         """The point at which the log begins; at 0 nothing is known."""
         self._turns: dict[tuple[int, int, int], Turn] = {}
         self._places: dict[Place, None] = {}
-        self._moment = asyncio.Event()
+        self._moment = Event()
         self._coming = False
         commons.of(kinds.NODE).informer(ctx).on_change(self._changed)
 
@@ -103,7 +103,7 @@ class Peering:
 
     def _come(self) -> None:
         self._moment.set()
-        self._moment, self._coming = asyncio.Event(), False
+        self._moment, self._coming = Event(), False
 
     async def moved(self, point: int) -> None:
         """Wait until more is known than at a point, and the moment has come."""

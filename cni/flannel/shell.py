@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
@@ -26,7 +25,7 @@ from podwire.cni.flannel import core
 from podwire.cni.flannel.peering import Peering, Place
 from podwire.cni.iptables import saved_rules
 from podwire.dataplane.commands import Command, CommandError
-from podwire.runtime.tasks import Nursery, first
+from podwire.runtime.tasks import Event, Nursery, first
 
 NET_CONF = "/etc/kube-flannel/net-conf.json"
 CNI_CONF = "/etc/kube-flannel/cni-conf.json"
@@ -91,7 +90,7 @@ class Agent:
             common = self.commons.of(kinds.NODE)
             nodes = common.informer(self.ctx)
             following = common.follow(self.client, self.ctx)
-        wake = asyncio.Event()
+        wake = Event()
         changed: dict[str, None] = {}
         """The nodes whose leases are to be looked at."""
         peering = self.peering
@@ -154,7 +153,7 @@ class Agent:
         self.klog.info("vxlan_network.go:218", f"Subnet removed: {gone.subnet} of {name}")
 
     async def _lease(
-        self, conf: core.NetConf, nodes: Informer[Node], wake: asyncio.Event, version: int
+        self, conf: core.NetConf, nodes: Informer[Node], wake: Event, version: int
     ) -> core.Me:
         """This node's subnet of a family, once node IPAM gave it one."""
         info = await self.ctx.fabric.node(self.node)
@@ -319,7 +318,7 @@ def program(ctx: Ctx, commons: Commons | None = None) -> Program:
     """The image's entrypoint: the agent, or ``cp`` as its init container calls it. Agents of
     nodes with the same ``commons`` follow Nodes together.
     """
-    peering = Peering(ctx, commons) if commons is not None else None
+    peering = commons.one(Peering, lambda: Peering(ctx, commons)) if commons is not None else None
 
     async def main(process: Process) -> int:
         argv = process.spec.argv

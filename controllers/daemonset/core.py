@@ -27,6 +27,7 @@ from podwire.controllers.common import (
     status_patch,
 )
 from podwire.controllers.daemonset import rolling
+from podwire.controllers.daemonset.backoff import FailedPods
 from podwire.controllers.daemonset.nodes import pod_body
 from podwire.controllers.daemonset.places import (
     Place,
@@ -52,8 +53,13 @@ def reconcile(
     nodes: Sequence[Node],
     revisions: Sequence[ControllerRevision],
     now_ns: int,
+    failed: FailedPods | None = None,
 ) -> list[Effect]:
-    """One pass. ``candidates``: pods of this DaemonSet and orphans of its namespace."""
+    """One pass. ``candidates``: pods of this DaemonSet and orphans of its namespace; ``failed``
+    remembers, from pass to pass, where pods fail.
+    """
+    if ds.metadata.deletion_timestamp:
+        return []  # its history may be gone already (syncDaemonSet)
     selector = selectors.compile(ds.spec.selector)
     claimed = claim(ds, kinds.DAEMON_SET, kinds.POD, selector, candidates)
     pods: list[Pod] = claimed.items
@@ -65,19 +71,26 @@ def reconcile(
         return [_bump_collisions(ds)]
     effects = [*claimed.effects, *current.effects]
     found = places(ds, pods, nodes)
-    if not ds.metadata.deletion_timestamp:
-        work = _manage(ds, found, current.digest, now_ns)
-        if not work and is_rolling(ds):
-            step = rolling.step(ds, found, current.digest, now_ns)
-            work = _write(ds, step.create, step.delete, current.digest)
-        effects += work
-        live = {pod.metadata.labels.get(history.HASH, "") for pod in pods}
-        names = [r.metadata.name for r in mine if r.metadata.labels.get(history.HASH) in live]
-        limit = ds.spec.revision_history_limit
-        effects += history.truncate(mine, [*names, current.name], limit)
-    effects = [*effects, *_status(ds, found, current.digest, now_ns)]
-    wait_s = next_available_s(pods, ds.spec.min_ready_seconds, now_ns)
-    return [*effects, RequeueAfter(wait_s)] if wait_s is not None else effects
+    failed = failed or FailedPods()
+    waits = [
+        wait_s
+        for place in found
+        if place.may_stay
+        and any(pod.status.phase == "Failed" for pod in place.alive)
+        and (wait_s := failed.held_s(ds, place.name, now_ns))
+    ]
+    work = _manage(ds, found, current.digest, now_ns, failed)
+    if not work and is_rolling(ds):
+        step = rolling.step(ds, found, current.digest, now_ns)
+        work = _write(ds, step.create, step.delete, current.digest)
+    live = {pod.metadata.labels.get(history.HASH, "") for pod in pods}
+    names = [r.metadata.name for r in mine if r.metadata.labels.get(history.HASH) in live]
+    limit = ds.spec.revision_history_limit
+    effects += [*work, *history.truncate(mine, [*names, current.name], limit)]
+    effects += _status(ds, found, current.digest, now_ns)
+    ready_s = next_available_s(pods, ds.spec.min_ready_seconds, now_ns)
+    waits += [ready_s] if ready_s is not None else []
+    return [*effects, RequeueAfter(min(waits))] if waits else effects
 
 
 def _owned(revision: ControllerRevision, ds: DaemonSet) -> bool:
@@ -92,7 +105,9 @@ def _bump_collisions(ds: DaemonSet) -> Patch:
     return Patch(kinds.DAEMON_SET, meta.name, patch, meta.namespace, "status")
 
 
-def _manage(ds: DaemonSet, found: Sequence[Place], digest: str, now_ns: int) -> list[Effect]:
+def _manage(
+    ds: DaemonSet, found: Sequence[Place], digest: str, now_ns: int, failed: FailedPods
+) -> list[Effect]:
     """Create what is missing, delete what is too much, failed, or misplaced."""
     missing: list[str] = []
     surplus: list[Pod] = []
@@ -105,9 +120,15 @@ def _manage(ds: DaemonSet, found: Sequence[Place], digest: str, now_ns: int) -> 
         elif not place.may_stay:
             surplus += alive
         else:
-            finished = [pod for pod in alive if ended(pod)]
-            effects += [_finished(ds, pod, place.name) for pod in finished]
-            running = oldest_first([pod for pod in alive if pod not in finished])
+            finished: list[Pod] = []
+            for pod in [pod for pod in alive if ended(pod)]:
+                if pod.status.phase == "Failed":
+                    if failed.held_s(ds, place.name, now_ns):
+                        continue
+                    failed.replaced(ds, place.name, now_ns)
+                effects.append(_finished(ds, pod, place.name))
+                finished.append(pod)
+            running = oldest_first([pod for pod in alive if not ended(pod)])
             surplus += finished
             if not surging:
                 surplus += running[1:]

@@ -5,6 +5,7 @@ Source: kubernetes pkg/controller/daemon (NodeShouldRunDaemonPod) and daemon/uti
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -46,8 +47,13 @@ def daemon_tolerations(spec: JSON) -> list[JSON]:
 
 def daemon_spec(ds: DaemonSet) -> PodSpec:
     """The template's pod spec with the daemon tolerations, as a view."""
-    spec = {**ds.spec.template.spec, "tolerations": daemon_tolerations(ds.spec.template.spec)}
-    return msgspec.convert(spec, PodSpec)
+    return _view(msgspec.json.encode(ds.spec.template.spec))
+
+
+@lru_cache(maxsize=64)  # each of a DaemonSet's pods and nodes makes a pass over one template
+def _view(template: bytes) -> PodSpec:
+    spec = msgspec.json.decode(template)
+    return msgspec.convert({**spec, "tolerations": daemon_tolerations(spec)}, PodSpec)
 
 
 def should_run(spec: PodSpec, node: Node) -> tuple[bool, bool]:

@@ -8,6 +8,7 @@ from podwire.client.driver import Driver, split_key
 from podwire.client.effects import Effect
 from podwire.controllers.common import owner_index
 from podwire.controllers.daemonset import core
+from podwire.controllers.daemonset.backoff import FailedPods
 from podwire.controllers.owners import own_and_orphans, owner_key
 from podwire.controllers.world import World
 
@@ -17,6 +18,7 @@ class DaemonSetController:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._failed = FailedPods()
         self._sets = world.informers.informer(kinds.DAEMON_SET)
         self._pods = world.informers.informer(kinds.POD)
         self._nodes = world.informers.informer(kinds.NODE)
@@ -82,6 +84,7 @@ class DaemonSetController:
             self._nodes.list(),
             self._revisions.list(namespace),
             self._world.now_ns(),
+            self._failed,
         )
 
 

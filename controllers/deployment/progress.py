@@ -149,8 +149,8 @@ def status_effects(
     old = to_json(deployment.status)
     wanted = {**numbers, "conditions": conditions}
     patch = status_patch(kinds.DEPLOYMENT, deployment, old, wanted, ("terminatingReplicas",))
-    if rollout and not patch:
-        patch = _requeue_stuck(deployment, numbers, conditions, now_ns)
+    if rollout:  # upstream waits for the pass after the patch, which finds nothing to tell
+        patch += _requeue_stuck(deployment, numbers, conditions, now_ns)
     return patch
 
 

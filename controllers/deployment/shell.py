@@ -7,7 +7,8 @@ from podwire.api.views import Deployment, Pod, ReplicaSet
 from podwire.client.driver import Driver
 from podwire.client.effects import Effect
 from podwire.controllers.common import owned_by_kind, owner_index
-from podwire.controllers.deployment import core
+from podwire.controllers.deployment import core, progress
+from podwire.controllers.echoes import Echoes
 from podwire.controllers.owners import owner_key
 from podwire.controllers.world import World
 
@@ -21,10 +22,12 @@ class DeploymentController:
         self._sets = world.informers.informer(kinds.REPLICA_SET)
         self._pods = world.informers.informer(kinds.POD)
         self._pods.add_index("owner", owner_index)
+        self._echoes = Echoes()
         self.driver = world.driver(
             "deployment",
             self._reconcile,
             expect=(self._sets, self._deployments),
+            hears_itself=True,
             component="deployment-controller",
             workers=5,
         )
@@ -33,8 +36,12 @@ class DeploymentController:
         self._pods.on_change(self._pod_changed)
 
     def _deployment_changed(self, old: Deployment | None, new: Deployment | None) -> None:
+        if old is not None and new is not None and self._echoes.heard(old, new):
+            return
         item = new if new is not None else old
         assert item is not None
+        if new is None:
+            self._echoes.forget(item.key)
         self.driver.add(item.key)
 
     def _set_changed(self, old: ReplicaSet | None, new: ReplicaSet | None) -> None:
@@ -71,7 +78,11 @@ class DeploymentController:
             uid = item.metadata.uid
             mine = [s.metadata.uid for s in sets if (c := s.metadata.controller()) and c.uid == uid]
             pods = {uid: self._pods.by_index("owner", uid) for uid in mine}
-        return core.reconcile(item, sets, pods, self._world.now_ns())
+        effects = core.reconcile(item, sets, pods, self._world.now_ns())
+        told = self._echoes.told(key, item, effects)
+        if told is not None and progress.complete(item, told):
+            self._echoes.forget(key)  # the next pass deletes what history need not hold
+        return effects
 
 
 def build(world: World) -> Driver:

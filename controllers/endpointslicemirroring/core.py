@@ -70,10 +70,9 @@ def _desired(endpoints: Endpoints) -> tuple[dict[_Key, list[JSON]], list[Effect]
     """Endpoints by address type and ports, and what to complain of."""
     wanted: dict[_Key, list[JSON]] = {}
     invalid = skipped = 0
-    for subset in endpoints.subsets:
-        ports = tuple(sorted((p.name, p.protocol, p.port, p.app_protocol) for p in subset.ports))
+    for ports, addresses in _repacked(endpoints):
         taken = 0
-        for address, ready in _addresses(subset):
+        for address, ready in addresses:
             if taken >= MAX_ENDPOINTS:
                 skipped += 1
                 continue
@@ -93,6 +92,44 @@ def _desired(endpoints: Endpoints) -> tuple[dict[_Key, list[JSON]], list[Effect]
         what = f"{what} subset. {skipped + invalid} addresses were skipped"
         told.append(Emit(endpoints, "Warning", "TooManyAddressesToMirror", what))
     return wanted, told
+
+
+_Ports = tuple[tuple[str, str, int, str], ...]
+
+
+def _repacked(
+    endpoints: Endpoints,
+) -> list[tuple[_Ports, list[tuple[EndpointAddress, bool]]]]:
+    """Ports that the same addresses offer, with these: ready ones, then the others.
+
+    However a person wrote it down (pkg/api/v1/endpoints, RepackSubsets). An address that is
+    ready in one place and not in another is not.
+    """
+    known: dict[tuple[str, str], EndpointAddress] = {}
+    offered: dict[_Ports, dict[tuple[str, str], bool]] = {}
+    for subset in endpoints.subsets:
+        for port in _ports(subset):
+            states = offered.setdefault(port, {})
+            for address, ready in _addresses(subset):
+                uid = address.target_ref.uid if address.target_ref is not None else ""
+                known.setdefault((address.ip, uid), address)
+                states[address.ip, uid] = states.get((address.ip, uid), True) and ready
+    groups: dict[tuple[tuple[tuple[str, str], bool], ...], list[_Ports]] = {}
+    for port, states in offered.items():
+        groups.setdefault(tuple(sorted(states.items())), []).append(port)
+    return [
+        (
+            tuple(sorted(item for port in ports for item in port)),
+            [(known[key], ready) for key, ready in sorted(states, key=lambda s: (not s[1], s[0]))],
+        )
+        for states, ports in groups.items()
+    ]
+
+
+def _ports(subset: EndpointSubset) -> list[_Ports]:
+    """The ports one by one; the empty one where there is none."""
+    found = [(p.name, p.protocol, p.port, p.app_protocol) for p in subset.ports]
+    return [(port,) for port in found] or [()]
 
 
 def _addresses(subset: EndpointSubset) -> list[tuple[EndpointAddress, bool]]:
@@ -134,13 +171,18 @@ def _write(
         full = {"metadata": made, "addressType": family, **body}
         return [Create(kinds.ENDPOINT_SLICE, full, meta.namespace)]
     have = stored.metadata
-    references = [reference.uid for reference in have.owner_references]
+    stale = any(  # another object of the same name before it (needRebuildExistingSlices)
+        reference.kind == kinds.ENDPOINTS.kind
+        and reference.name == meta.name
+        and reference.uid != meta.uid
+        for reference in have.owner_references
+    )
     same = (
         _plain(stored) == sorted(members, key=str)
         and _key(stored) == key
         and have.labels == labels
         and have.annotations == kept
-        and references == [meta.uid]
+        and not stale
     )
     if same:
         return []

@@ -74,19 +74,22 @@ class NamespaceController:
             if listed.items:
                 contents.append(core.Content(kind, listed.items))
         theirs, failures = await self._extensions(key)
-        deletions = core.deletions(contents)
-        everything = [*contents, *theirs]
-        report = core.report(namespace, everything, self._world.now_ns(), failures)
-        again: list[Effect] = []
-        if failures:
-            again = [RequeueAfter(RETRY_S)]
-        elif not contents and theirs:
-            again = [RequeueAfter(REMAINING_S)]
-        elif core.only_events(contents):
+        now_ns = self._world.now_ns()
+        stage = core.stage([*contents, *theirs])
+        report = core.report(namespace, stage, now_ns, failures)
+        done = [] if stage or failures else core.finalize(namespace)
+        wait_s = core.overdue_s(namespace, stage, now_ns)
+        again = [RequeueAfter(wait_s)] if wait_s else []
+        if core.only_events(stage):
             again = [RequeueAfter(0)]
-        done = [] if everything or failures else core.finalize(namespace)
+        elif theirs and wait_s is None:
+            again = [RequeueAfter(REMAINING_S)]
+        elif failures:
+            again = [RequeueAfter(RETRY_S)]
+        ours = core.deletions([found for found in stage if found in contents])
         # What extension servers refuse must not keep what is known from being told.
-        return [*deletions, *report, *done, *again, *core.deletions(theirs)]
+        last = core.deletions([found for found in stage if found in theirs])
+        return [*ours, *report, *done, *again, *last]
 
     async def _extensions(self, namespace: str) -> tuple[list[core.Content], core.Failures]:
         """What extension servers hold of a namespace, and what they do not tell."""

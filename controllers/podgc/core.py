@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from podwire.api import kinds
-from podwire.api.times import format_time
 from podwire.api.view import JSON
 from podwire.api.views import Node, Pod
 from podwire.client.effects import Delete, Effect, Patch
+from podwire.controllers.common import disruption_target
 
 CHECK_PERIOD_S = 20.0
 """Garbage is collected at so many seconds' ticks (gcCheckPeriod)."""
@@ -61,14 +61,10 @@ def remove(pod: Pod, now_ns: int, message: str = "") -> list[Effect]:
     effects: list[Effect] = []
     if not is_over(pod):
         status: JSON = {"phase": "Failed"}
+        if meta.generation:
+            status["observedGeneration"] = meta.generation
         if message:
-            condition: JSON = {
-                "type": "DisruptionTarget",
-                "status": "True",
-                "reason": "DeletionByPodGC",
-                "message": message,
-                "lastTransitionTime": format_time(now_ns),
-            }
+            condition = disruption_target(pod, "DeletionByPodGC", message, now_ns)
             status["conditions"] = [condition]
         patch = {"metadata": {"uid": meta.uid}, "status": status}
         effects.append(

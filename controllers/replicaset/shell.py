@@ -13,6 +13,7 @@ from podwire.api.views import Object, Pod, ReplicaSet
 from podwire.client.driver import Driver
 from podwire.client.effects import Create, Effect
 from podwire.controllers.common import owner_index, pod_active
+from podwire.controllers.echoes import Echoes
 from podwire.controllers.owners import own_and_orphans, owner_key
 from podwire.controllers.replicaset import core
 from podwire.controllers.world import World
@@ -33,12 +34,14 @@ class ReplicaSetController:
         self._sets = world.informers.informer(kind)
         self._pods = world.informers.informer(kinds.POD)
         self._failures: dict[str, tuple[str, ApiError]] = {}
+        self._echoes = Echoes()
         self._sets.add_index("owner", owner_index)
         self._pods.add_index("owner", owner_index)
         self.driver = world.driver(
             kind.singular,
             self._reconcile,
             expect=(self._pods, self._sets),
+            hears_itself=True,
             on_failure=self._failed,
             component=component,
             workers=5,
@@ -47,8 +50,12 @@ class ReplicaSetController:
         self._pods.on_change(self._pod_changed)
 
     def _set_changed(self, old: Object | None, new: Object | None) -> None:
+        if old is not None and new is not None and self._echoes.heard(old, new):
+            return
         item = new if new is not None else old
         assert item is not None
+        if new is None:
+            self._echoes.forget(item.key)
         self.driver.add(item.key)
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
@@ -79,9 +86,11 @@ class ReplicaSetController:
         item = self._shape(found)
         candidates = own_and_orphans(self._pods, item)
         now_ns = self._world.now_ns()
-        return core.reconcile(
+        effects = core.reconcile(
             item, candidates, partial(self._related, item), now_ns, failure, self._kind
         )
+        self._echoes.told(key, item, effects)
+        return effects
 
     def _related(self, item: ReplicaSet) -> list[Pod]:
         """Active pods of all ReplicaSets with the same owner."""

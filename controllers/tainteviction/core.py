@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from podwire.api import kinds
-from podwire.api.times import NS, format_time
-from podwire.api.view import JSON
+from podwire.api.times import NS
 from podwire.api.views import Node, Pod
 from podwire.client.effects import Delete, Effect, Emit, Patch, RequeueAfter
 from podwire.client.placement import NO_EXECUTE, tolerates
+from podwire.controllers.common import disruption_target
 
 FOREVER = None
 
@@ -35,13 +35,8 @@ def reconcile(pod: Pod, due_ns: int, now_ns: int) -> list[Effect]:
     if due_ns > now_ns:
         return [RequeueAfter((due_ns - now_ns) / NS)]
     meta = pod.metadata
-    condition: JSON = {
-        "type": "DisruptionTarget",
-        "status": "True",
-        "reason": "DeletionByTaintManager",
-        "message": "Taint manager: deleting due to NoExecute taint",
-        "lastTransitionTime": format_time(now_ns),
-    }
+    why = "Taint manager: deleting due to NoExecute taint"
+    condition = disruption_target(pod, "DeletionByTaintManager", why, now_ns)
     patch = {"metadata": {"uid": meta.uid}, "status": {"conditions": [condition]}}
     return [
         Emit(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {pod.key}"),

@@ -7,9 +7,30 @@ the *generic program*, and says so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
+from podwire.kubelet.files import Change, Stat
 from podwire.kubelet.programs.env import ExecEnv
+
+
+class Files(Protocol):
+    """What a container's files answer at once (``kubelet.files.FileView``)."""
+
+    def read(self, path: str) -> bytes:
+        """A file. Raises FileNotFoundError."""
+
+    def list(self, prefix: str) -> list[str]:
+        """Sorted absolute paths below a path."""
+
+    def lstat(self, path: str) -> Stat:
+        """What lies at a path, links not followed. Raises FileNotFoundError."""
+
+    def change(self, path: str, change: Change) -> None:
+        """Change mode or owner of a file. Raises OSError."""
+
+    def links(self, prefix: str) -> Mapping[str, str]:
+        """Symbolic links below a path, with their targets."""
 
 
 async def exec_command(env: ExecEnv, argv: Sequence[str]) -> int:
@@ -36,4 +57,14 @@ def command_exists(image: str, command: str) -> bool | None:
     return None if known.tools is None else False
 
 
-__all__ = ["ExecEnv", "command_exists", "exec_command"]
+def is_script(word: str, cwd: str, files: Files) -> bool:
+    """Whether a command word names a script among a container's files.
+
+    Raises PermissionError when it must not be run.
+    """
+    from podwire.kubelet.shell import scripts  # noqa: PLC0415  see exec_command
+
+    return scripts.words(word, cwd, files.read, files) is not None
+
+
+__all__ = ["ExecEnv", "Files", "command_exists", "exec_command", "is_script"]

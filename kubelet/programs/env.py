@@ -14,7 +14,7 @@ from typing import Protocol
 
 from podwire.api.view import JSON
 from podwire.client.counters import ContainerSpec, ExecSession, Fabric, LogOptions, Sockets
-from podwire.kubelet.files import Stat
+from podwire.kubelet.files import Change, Stat
 from podwire.runtime.ports import Clock, Rng
 
 
@@ -30,6 +30,11 @@ async def no_wait() -> None:
 def no_size() -> tuple[int, int]:
     """The size of no terminal."""
     return (0, 0)
+
+
+def no_change(path: str, _change: Change) -> None:
+    """Where modes and owners are not kept."""
+    raise OSError(errno.EROFS, "Read-only file system", path)
 
 
 def no_links(_prefix: str) -> Mapping[str, str]:
@@ -119,6 +124,8 @@ class ExecEnv:
     """Remove a file of the container. Raises FileNotFoundError, OSError."""
     lstat: Callable[[str], Stat] | None = None
     """What lies at a path, links not followed; None where only content is known."""
+    change: Callable[[str, Change], None] = no_change
+    """Change mode or owner of a file. Raises OSError."""
     links: Callable[[str], Mapping[str, str]] = no_links
     """Symbolic links below a path, with their targets."""
     pid: int = 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from podwire.kubelet.env import Layers
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
 from podwire.kubelet.shell.command import SIGPIPE, ClosedPipeError, Command, Input, UsageError
-from podwire.kubelet.shell.executor import Shell
+from podwire.kubelet.shell.executor import Shell, of_script
 from podwire.kubelet.shell.find import find
 from podwire.kubelet.shell.flow import Flow
 from podwire.kubelet.shell.state import Budget, State, Variables
@@ -31,27 +32,28 @@ async def execute(
     if tty is not None:
         out, err, read = tty.write, tty.write, tty.read
     tool = find(image, argv[0])
+    if tool is None and (script := of_script(env, image, argv, env.spec.working_dir or "/")):
+        argv, tool = script, find(image, script[0])
     if tool is None:
         err(f"{argv[0]}: not modelled\n".encode(errors="surrogateescape"))
         return 127
-    variables = {"PATH": PATH, "HOME": "/root", "HOSTNAME": env.spec.hostname or env.spec.pod}
+    given = {"PATH": PATH, "HOME": "/root", "HOSTNAME": env.spec.hostname or env.spec.pod}
     if env.tty:
-        variables["TERM"] = "xterm"
-    variables |= env.spec.env
+        given["TERM"] = "xterm"
+    variables, cwd = Layers(given, env.spec.env), env.spec.working_dir or "/"
     async with Nursery() as jobs:
-        state = State(
-            Variables(variables), dict.fromkeys(variables), [], {}, env.spec.working_dir or "/"
-        )
-        shell = Shell(
-            env, image, state, "sh", Budget(env.clock, signals is not None), jobs, signals
-        )
-        command = Command(
-            argv, env, image, shell, variables, Input(read), out, err, state.cwd, signals
-        )
+
+        def shell() -> Shell:
+            state = State(Variables(variables), dict.fromkeys(variables), [], {}, cwd)
+            budget = Budget(env.clock, signals is not None)
+            made = Shell(env, image, state, "sh", budget, jobs, signals)
+            made.tty = tty
+            return made
+
+        command = Command(argv, env, image, shell, variables, Input(read), out, err, cwd, signals)
         if tty is None:
             code = await _guarded(tool(command), command)
         else:
-            shell.tty = tty
             jobs.start(tty.pump(), name="terminal input")
             work = _guarded(tool(command), command)
             interactive = command.name in {"sh", "bash", "ash", "zsh", "dash"}

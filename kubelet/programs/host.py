@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
 from functools import partial
 from typing import Protocol, cast
 
 from podwire.client.counters import Container, Process
 from podwire.client.ctx import Ctx
 from podwire.client.hosting import TaskContainer
-from podwire.kubelet.files import Stat
+from podwire.kubelet.programs import Files, is_script
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
 from podwire.kubelet.programs.registry import command_line, image_of
 
 GENERIC_COMMAND = "podwire-generic"
-
-
-class Files(Protocol):
-    """What a container's files answer at once (``kubelet.files.FileView``)."""
-
-    def read(self, path: str) -> bytes:
-        """A file. Raises FileNotFoundError."""
-
-    def list(self, prefix: str) -> list[str]:
-        """Sorted absolute paths below a path."""
-
-    def lstat(self, path: str) -> Stat:
-        """What lies at a path, links not followed. Raises FileNotFoundError."""
-
-    def links(self, prefix: str) -> Mapping[str, str]:
-        """Symbolic links below a path, with their targets."""
 
 
 class LocalProcess(Process, Protocol):
@@ -87,6 +70,10 @@ class ProgramHost:
         """The user that an image names; None when that is not known."""
         return image_of(image).uid
 
+    def stop_signal(self, image: str) -> str:
+        """The signal that an image names (``STOPSIGNAL``), "" for none."""
+        return image_of(image).stop_signal
+
     def words(self, image: str, argv: tuple[str, ...]) -> tuple[str, ...]:
         """What an image runs when it is given ``argv``, as its process shows it."""
         known = image_of(image)
@@ -106,7 +93,8 @@ class ProgramHost:
     async def start(self, process: Process) -> Container:
         """Start the program of one container.
 
-        Raises OSError(ENOENT) when the image is known and its command is not in it.
+        Raises OSError when the image is known and its command is not in it (ENOENT) or is a file
+        that must not be run (EACCES).
         """
         image = image_of(process.spec.image)
         argv = process.spec.argv
@@ -114,7 +102,7 @@ class ProgramHost:
         argv = command_line(image, argv, known)
         if image.generic and not known:
             argv = (GENERIC_COMMAND, *argv)
-        elif argv and not self._has(image, argv[0]):
+        elif argv and not (self._has(image, argv[0]) or _is_script(process, argv[0])):
             raise OSError(errno.ENOENT, "executable file not found in $PATH", argv[0])
 
         async def program(process: Process) -> int:
@@ -141,9 +129,16 @@ class ProgramHost:
             list_files=process.files.list,
             lstat=process.files.lstat,
             links=process.files.links,
+            change=process.files.change,
             pid=process.pid,
             kill=process.kill,
             tty=stdio.tty,
             size=lambda: stdio.size,
         )
         return await execute(env, image, argv, process.terminated)
+
+
+def _is_script(process: Process, word: str) -> bool:
+    """Whether a word names a script among the container's files. Raises PermissionError."""
+    files = cast("LocalProcess", process).files
+    return is_script(word, process.spec.working_dir or "/", files)

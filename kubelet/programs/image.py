@@ -42,6 +42,8 @@ class Image:
     """Whether nslookup, nc, wget, ping and the shell are busybox's."""
     uid: int | None = None
     """The user that it names (``USER``); None: not known."""
+    stop_signal: str = ""
+    """What asks its process to end (``STOPSIGNAL``), if it is not SIGTERM."""
     node: bool = False
     """Whether it is a node's own disk, with the tools that ask kubelet and container runtime."""
     generic: bool = False

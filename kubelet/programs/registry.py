@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 from dataclasses import replace
+from typing import Any
 
 from podwire.client.hosting import repository
 from podwire.client.resolver import MUSL
@@ -21,12 +22,41 @@ _AGNHOST = Image(
     programs={"agnhost": "agnhost"}, libc=MUSL, uid=0,
 )  # fmt: skip
 _NGINX = Image(
-    "nginx", ("nginx",), entrypoint=("/docker-entrypoint.sh",),
+    "nginx", ("nginx", "nginx-slim"), entrypoint=("/docker-entrypoint.sh",),
     default=("nginx", "-g", "daemon off;"), tools=SERVER_TOOLS, uid=0,
     programs={"nginx": "nginx", "docker-entrypoint.sh": "nginx", "nginx-debug": "nginx"},
+    stop_signal="SIGQUIT",
 )  # fmt: skip
 
+_DISTRIBUTIONS = (
+    "debian", "ubuntu", "fedora", "rockylinux", "centos", "almalinux", "oraclelinux",
+    "amazonlinux", "archlinux", "opensuse/leap", "buildpack-deps",
+)  # fmt: skip
+_SAMPLE = Image("sample", (), programs={}, tools=SERVER_TOOLS)
+
+
+def _sample(program: str, *repositories: str, **more: Any) -> Image:
+    """A server of Kubernetes' pages (``samples.py``)."""
+    image = replace(_SAMPLE, name=program, repositories=repositories, default=(program,))
+    return replace(image, programs={program: "samples"}, **more)
+
+
 IMAGES: tuple[Image, ...] = (
+    replace(
+        _AGNHOST, repositories=("serve_hostname",), entrypoint=("/agnhost", "serve-hostname"),
+        default=(),
+    ),
+    _sample("echoserver", "echoserver"),
+    _sample("bootcamp", "kubernetes-bootcamp"),
+    _sample("hello-app", "hello-app", tools=()),
+    _sample("node-hello", "node-hello"),
+    _sample("echo-server", "jmalloc/echo-server", "kicbase/echo-server", tools=()),
+    _sample("php-apache", "hpa-example"),
+    _sample("multitool", "network-multitool", tools=None, libc=MUSL, uid=0),
+    Image("etcd", ("etcd",), default=("etcd",), programs={"etcd": "etcd"}, tools=()),
+    Image(
+        "perl", ("perl",), default=("perl",), programs={"perl": "perl"}, tools=SERVER_TOOLS, uid=0
+    ),
     _AGNHOST,
     replace(_NGINX, repositories=("nginx-unprivileged",), uid=101),
     _NGINX,
@@ -49,6 +79,7 @@ IMAGES: tuple[Image, ...] = (
     Image(
         "httpd", ("httpd",), default=("httpd-foreground",),
         programs={"httpd-foreground": "httpd", "httpd": "httpd"}, tools=SERVER_TOOLS,
+        stop_signal="SIGWINCH",
     ),
     Image(
         "httpbin", ("kennethreitz/httpbin", "mccutchen/go-httpbin", "httpbin"),
@@ -60,25 +91,27 @@ IMAGES: tuple[Image, ...] = (
         programs={"podinfo": "podinfo"}, libc=MUSL, busybox=True,
     ),
     Image(
-        "redis", ("redis", "valkey/valkey"), entrypoint=("docker-entrypoint.sh",),
-        default=("redis-server",),
+        "redis", ("redis", "valkey/valkey", "gb-redis-follower"),
+        entrypoint=("docker-entrypoint.sh",), default=("redis-server",),
         programs={"redis-server": "redis", "docker-entrypoint.sh": "redis"}, tools=SERVER_TOOLS,
     ),
     Image(
         "postgres", ("postgres",), entrypoint=("docker-entrypoint.sh",), default=("postgres",),
         programs={"postgres": "postgres", "docker-entrypoint.sh": "postgres"}, tools=SERVER_TOOLS,
+        stop_signal="SIGINT",
     ),
     Image("iperf3", ("networkstatic/iperf3", "mlabbe/iperf3", "iperf3"), entrypoint=("iperf3",)),
     Image("pause", ("pause",), entrypoint=("/pause",), programs={"pause": "pause"}, tools=()),
     Image("coredns", ("coredns/coredns", "coredns"), tools=()),
     Image("kube-proxy", ("kube-proxy",)),
-    Image("busybox", ("busybox",), default=("sh",), busybox=True, uid=0),
+    Image("busybox", ("busybox", "busyboxplus"), default=("sh",), busybox=True, uid=0),
+    Image("bash", ("bash",), default=("bash",), libc=MUSL, busybox=True, uid=0),
     Image("alpine", ("alpine", "frrouting/frr"), default=("/bin/sh",), libc=MUSL, busybox=True),
     Image("netshoot", ("netshoot",), default=("zsh",), libc=MUSL, uid=0),
     Image("curl", ("curlimages/curl", "curl/curl"), entrypoint=("curl",), libc=MUSL, busybox=True),
     Image("dnsutils", ("dnsutils", "jessie-dnsutils"), default=("sleep", "3600")),
     Image("node", (NODE_IMAGE,), default=("bash",), uid=0, node=True),
-    Image("debian", ("debian", "ubuntu", "fedora", "rockylinux"), default=("bash",), uid=0),
+    Image("debian", _DISTRIBUTIONS, default=("bash",), uid=0),
 )  # fmt: skip
 
 GENERIC = Image("generic", (), programs={"podwire-generic": "generic"}, generic=True)

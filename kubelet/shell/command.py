@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,6 +9,7 @@ from podwire.client.counters import ContainerSpec
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
 from podwire.kubelet.shell import folders
+from podwire.runtime.tasks import Event
 
 if TYPE_CHECKING:
     from podwire.kubelet.shell.streams import Streams
@@ -92,7 +92,7 @@ class Pipe:
 
     def __init__(self) -> None:
         self._chunks = bytearray()
-        self._news = asyncio.Event()
+        self._news = Event()
         self._ended = False
         self._reader_gone = False
 
@@ -164,7 +164,7 @@ class Command:
         argv: Sequence[str],
         env: ExecEnv,
         image: Image,
-        runner: Runner,
+        runner: Runner | Callable[[], Runner],
         variables: Mapping[str, str],
         stdin: Input,
         out: Callable[[bytes], None],
@@ -175,7 +175,7 @@ class Command:
         self.argv = list(argv)
         self.env = env
         self.image = image
-        self.runner = runner
+        self._runner = runner
         self.variables = variables
         self.stdin = stdin
         self.write_out = out
@@ -183,6 +183,13 @@ class Command:
         self.cwd = cwd
         self.signals = signals
         """Waits for the next signal; None: no signal ever reaches this command."""
+
+    @property
+    def runner(self) -> Runner:
+        """The shell that runs it; process 1 has one only once it asks."""
+        if callable(self._runner):
+            self._runner = self._runner()
+        return self._runner
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
-from podwire.kubelet.shell import compound, expand, folders, syntax
+from podwire.kubelet.shell import compound, expand, folders, scripts, syntax
 from podwire.kubelet.shell.arithmetic import ExpansionError
 from podwire.kubelet.shell.builtins import BUILTINS
 from podwire.kubelet.shell.command import (
@@ -24,7 +24,7 @@ from podwire.kubelet.shell.streams import Redirected, Streams, redirect
 from podwire.kubelet.shell.syntax import Node
 from podwire.kubelet.shell.tools import UNMODELLED
 from podwire.kubelet.shell.tty import Tty
-from podwire.runtime.tasks import Nursery
+from podwire.runtime.tasks import Event, Nursery
 
 
 class Shell:
@@ -49,7 +49,7 @@ class Shell:
         self.signals = signals
         self.traps: dict[str, str] = {}
         self.pending: list[str] = []
-        self.wake = asyncio.Event()
+        self.wake = Event()
         self.listening: asyncio.Task[None] | None = None
         self.background: dict[str, asyncio.Task[int]] = {}
         """Jobs by what ``$!`` says of them."""
@@ -315,6 +315,13 @@ class Shell:
         tool = find(self.image, words[0])
         if tool is None and self.image.generic and self.budget.main:
             tool = find(self.image, "podwire-generic")  # nobody's image, nobody's binary
+        try:
+            script = None if tool else of_script(self.env, self.image, words, self.cwd)
+        except PermissionError:
+            streams.err(f"{self.name}: {words[0]}: Permission denied\n".encode())
+            return 126
+        if script:
+            words, tool = script, find(self.image, script[0])
         if tool is None:
             what = "not found" if "/" not in words[0] else "No such file or directory"
             if words[0] in UNMODELLED:
@@ -384,6 +391,20 @@ class Shell:
                 return
             node = inner
         self._only = node if isinstance(node, syntax.Simple) else None
+
+
+def of_script(env: ExecEnv, image: Image, argv: Sequence[str], cwd: str) -> list[str] | None:
+    """The command line that runs a script file, which the first word names; None when it names
+    none. A file without a first line is the shell's. Raises PermissionError.
+    """
+    found = scripts.words(argv[0], cwd, env.read_file, env)
+    if found is None:
+        return None
+    if len(found) == 1:
+        found = ["sh", *found]
+    if find(image, found[0]) is None:
+        return None
+    return [*found, *argv[1:]]
 
 
 def parse_or_none(text: str, name: str, err: Callable[[bytes], None]) -> Node | None:

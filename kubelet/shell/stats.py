@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import stat
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from podwire.kubelet.files import DIRECTORY_BYTES, Stat
-from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.shell import folders
 from podwire.kubelet.shell.command import Command
 from podwire.runtime.civil import date_time
@@ -34,7 +35,15 @@ def lstat(command: Command, path: str) -> Stat:
     return Stat(stat.S_IFDIR | 0o755, size_bytes=DIRECTORY_BYTES)
 
 
-def resolve(env: ExecEnv, path: str) -> str:
+class Linked(Protocol):
+    """Who knows symbolic links (``ExecEnv``, ``kubelet.files.FileView``)."""
+
+    @property
+    def links(self) -> Callable[[str], Mapping[str, str]]:
+        """Those below a path, with their targets."""
+
+
+def resolve(env: Linked, path: str) -> str:
     """An absolute path without links. Raises OSError (ELOOP)."""
     done = ""
     rest = [part for part in path.split("/") if part]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from podwire.runtime.tasks import Nursery
+from podwire.runtime.tasks import Event, Nursery
 
 _INTERRUPT, _END, _ERASE, _KILL = 0x03, 0x04, (0x7F, 0x08), 0x15
 INTERRUPTED = 130
@@ -28,7 +28,7 @@ class Tty:
         self._write = write
         self._line = bytearray()
         self._lines: asyncio.Queue[bytes] = asyncio.Queue()
-        self._room = asyncio.Event()
+        self._room = Event()
         self._ended = False
         self._foreground: asyncio.Task[int] | None = None
 

@@ -9,6 +9,7 @@ and agents in processes of their own follow each for themselves.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from podwire.api.kinds import Kind
@@ -19,6 +20,7 @@ from podwire.client.informer import Informer
 from podwire.client.reflector import Reflector, Sink
 
 O = TypeVar("O", bound=Object)  # noqa: E741  reads as "object" beside Kind[O]
+T = TypeVar("T")
 
 
 class Common(Generic[O]):
@@ -37,7 +39,7 @@ class Common(Generic[O]):
         """The one informer of all who ask; true as long as somebody follows."""
         if self._informer is None:
             self._informer = Informer(ctx, self._kind)
-            self._join(self._informer)
+            self.join(self._informer)
         return self._informer
 
     async def follow(self, client: Client, ctx: Ctx, sink: Sink[O] | None = None) -> None:
@@ -46,7 +48,7 @@ class Common(Generic[O]):
         reads, then the next one's.
         """
         if sink is not None:
-            self._join(sink)
+            self.join(sink)
         try:
             async with self._turn:
                 await Reflector(client, ctx, self._kind, self).run()
@@ -54,7 +56,8 @@ class Common(Generic[O]):
             if sink is not None:
                 self._sinks.remove(sink)
 
-    def _join(self, sink: Sink[O]) -> None:
+    def join(self, sink: Sink[O]) -> None:
+        """Tell ``sink`` of the collection, from what is known already on, while anybody follows."""
         self._sinks.append(sink)
         if self._version:
             sink.replace(list(self._items.values()), self._version)
@@ -86,10 +89,20 @@ class Common(Generic[O]):
 
 
 class Commons:
-    """The collections that components of one process follow together, by kind."""
+    """The collections that components of one process follow together, by kind, and what else they
+    have together.
+    """
 
     def __init__(self) -> None:
         self._of: dict[str, Common[Any]] = {}
+        self._made: dict[type[Any], Any] = {}
+
+    def one(self, type: type[T], make: Callable[[], T]) -> T:
+        """The one object of a type: made for the first who asks."""
+        found: T | None = self._made.get(type)
+        if found is None:
+            found = self._made[type] = make()
+        return found
 
     def of(self, kind: Kind[O]) -> Common[O]:
         """A kind's."""

@@ -47,8 +47,9 @@ class Driver:
     """Runs one controller.
 
     ``expect``: informers whose caches must show this driver's own writes before a key is
-    reconciled again. ``on_failure(key, effect, error)`` hears of refused effects (the
-    next pass may put them into a status). ``component`` is the source of its events.
+    reconciled again. Each then adds its key; with ``hears_itself`` only the controller's handlers
+    do. ``on_failure(key, effect, error)`` hears of refused effects (the next pass may put them
+    into a status). ``component`` is the source of its events.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Driver:
         workers: int = 1,
         *,
         expect: Sequence[Informer[Any]] = (),
+        hears_itself: bool = False,
         on_failure: OnFailure | None = None,
         component: str = "",
         host: str = "",
@@ -74,7 +76,7 @@ class Driver:
         self._on_failure = on_failure
         self._log = ctx.log.bind(controller=name)
         self._queue = WorkQueue(ctx.clock, retry_s)
-        self._expectations = Expectations(expect, self._queue.add)
+        self._expectations = Expectations(expect, self._queue.add, unasked=not hears_itself)
 
     def add(self, key: str) -> None:
         """Reconcile a key soon."""

@@ -21,11 +21,19 @@ class Expectations:
     """What each key still waits to see, for the kinds of the given informers."""
 
     def __init__(
-        self, informers: Sequence[Informer[Any]], satisfied: Callable[[str], None]
+        self,
+        informers: Sequence[Informer[Any]],
+        satisfied: Callable[[str], None],
+        *,
+        unasked: bool = True,
     ) -> None:
-        """``satisfied(key)`` is called when a key that waited has seen everything."""
+        """``satisfied(key)`` is called when a key that waited has seen everything; without
+        ``unasked`` only if somebody asked for it meanwhile, or its writes were never shown.
+        """
         self._informers = {informer.kind: informer for informer in informers}
         self._satisfied = satisfied
+        self._unasked = unasked
+        self._asked: dict[str, None] = {}
         self._written: dict[str, tuple[str, Kind[Any], int]] = {}
         self._deleted: dict[str, str] = {}
         self._pending: dict[str, int] = {}
@@ -34,8 +42,11 @@ class Expectations:
             informer.on_progress(partial(self._progressed, informer))
 
     def pending(self, key: str) -> bool:
-        """Whether the key's own writes are not all in the cache yet."""
-        return key in self._pending
+        """Whether the key's own writes are not all in the cache yet: then it comes back."""
+        if key not in self._pending:
+            return False
+        self._asked[key] = None
+        return True
 
     def written(self, key: str, kind: Kind[Any], made: Object) -> None:
         """The key created or patched an object, which is now ``made``."""
@@ -88,7 +99,9 @@ class Expectations:
             if kind is informer.kind and revision <= informer.resource_version
         ]
         for uid in past:
-            self._less(self._written.pop(uid)[0])
+            key = self._written.pop(uid)[0]
+            self._asked[key] = None  # no event tells the key's owner of it
+            self._less(key)
 
     def _less(self, key: str) -> None:
         left = self._pending[key] - 1
@@ -96,4 +109,8 @@ class Expectations:
             self._pending[key] = left
         else:
             del self._pending[key]
-            self._satisfied(key)
+            asked = key in self._asked
+            if asked:
+                del self._asked[key]
+            if asked or self._unasked:
+                self._satisfied(key)

@@ -16,7 +16,7 @@ from podwire.api.views import Object
 from podwire.client.api import Client
 from podwire.client.ctx import Ctx
 from podwire.client.reflector import Reflector
-from podwire.runtime.tasks import Nursery
+from podwire.runtime.tasks import Event, Nursery
 
 O = TypeVar("O", bound=Object)  # noqa: E741  reads as "object" beside Kind[O]
 
@@ -33,7 +33,12 @@ class _Index(Generic[O]):
 
     def move(self, key: str, old: O | None, new: O | None) -> None:
         if old is not None:
-            for value in self.fn(old):
+            before = self.fn(old)
+            if new is not None and self.fn(new) == before:
+                for value in before:
+                    self.buckets[value][key] = new
+                return
+            for value in before:
                 bucket = self.buckets.get(value)
                 if bucket is not None and bucket.pop(key, None) is not None and not bucket:
                     del self.buckets[value]
@@ -47,7 +52,7 @@ class Informer(Generic[O]):
 
     def __init__(self, ctx: Ctx, kind: Kind[O]) -> None:
         self.kind = kind
-        self.synced = asyncio.Event()
+        self.synced = Event()
         """Set once the initial state is in the cache and was told to the handlers."""
         self.resource_version = 0
         """The revision up to which the cache is known to be complete (0 before the sync)."""
@@ -171,9 +176,7 @@ class Informer(Generic[O]):
 
 
 def _in_order(bucket: dict[str, O] | None) -> list[O]:
-    if not bucket:
-        return []
-    return [bucket[key] for key in sorted(bucket)]
+    return list(map(bucket.__getitem__, sorted(bucket))) if bucket else []
 
 
 class Informers:

@@ -6,7 +6,6 @@ six decimals, which client-go insists on.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from podwire.api import kinds
@@ -15,6 +14,7 @@ from podwire.api.times import format_micro_time
 from podwire.api.view import JSON
 from podwire.client.api import Client
 from podwire.client.ctx import Ctx
+from podwire.runtime.tasks import Event
 
 COMPONENT = "podwire.dev/component"
 """Label of the Leases that say which rooms are alive."""
@@ -63,7 +63,7 @@ class LeaseHolder:
         self._owner = owner
         self._labels = dict(labels or {})
         self._message = message
-        self._kicked = asyncio.Event()
+        self._kicked = Event()
 
     def kick(self) -> None:
         """Renew now: the holder's message changed."""

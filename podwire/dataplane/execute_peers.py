@@ -165,7 +165,7 @@ def _routes(fib: Fib, batch: _Batch, skipped: Prefix | None) -> None:
         nets = fib.tables["main"].overlaid(length, _overlaid)
         beside = [
             route
-            for network, own in nets.own.items()
+            for network, own in nets.over.items()
             if own is not GONE and network in routes and network != left_out
             for route in own
             if route.metric != routes[network][0].metric

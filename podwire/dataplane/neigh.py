@@ -73,7 +73,7 @@ class NeighbourTable:
         own: Mapping[tuple[str, str], Neighbour] = self.entries
         if isinstance(own, Overlay):  # what others rest on too is settled, and never changes
             copy.entries = own.copy()
-            own = {key: entry for key, entry in own.own.items() if entry is not GONE}
+            own = {key: entry for key, entry in own.over.items() if entry is not GONE}
         for entry in own.values():
             twin = msgspec.structs.replace(entry)
             if entry.waiting:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections import deque
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from podwire.dataplane.packet import (
     out_of_the_blue,
 )
 from podwire.fabric.icmp import again, error_of, os_error
+from podwire.fabric.listening import BACKLOG, Listening
 from podwire.fabric.sctp import OPENING, Association, Chunk, State, answer_to_init
 from podwire.fabric.waiters import Waiters
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from podwire.fabric.space import Space
     from podwire.runtime.ports import Rng, Timer
 
-BACKLOG = 128
 DATA_HEADER_BYTES = 16
 
 Ends = tuple[str, int, str, int]
@@ -159,34 +158,11 @@ def packet_of(chunk: Chunk, ends: Ends, dont_fragment: bool = True) -> Packet:
     )
 
 
-class SctpListener:
-    """A listening SCTP socket (``counters.Listener``) with a backlog of 128."""
+class SctpListener(Listening[SctpSocket]):
+    """A listening SCTP socket."""
 
-    def __init__(self, space: Space, address: str, port: int, owner: str) -> None:
-        self.space = space
-        self.local = (address, port)
-        self.owner = owner
-        self.closed = False
-        self._ready: deque[SctpSocket] = deque()
-        self._acceptors = Waiters()
-
-    async def accept(self) -> SctpSocket:
-        """The next association. Raises OSError (EBADF) after close."""
-        while not self._ready:
-            if self.closed:
-                raise os_error(errno.EBADF)
-            await self._acceptors.wait()
-        return self._ready.popleft()
-
-    def close(self) -> None:
-        """Stop listening; associations nobody accepted are aborted."""
-        if self.closed:
-            return
-        self.closed = True
+    def _forget(self) -> None:
         self.space.sctp.forget_listener(self)
-        while self._ready:
-            self._ready.popleft().abort()
-        self._acceptors.wake_all()
 
     def arrived(self, packet: Packet, chunk: Chunk) -> None:
         """A chunk that belongs to no association yet."""
@@ -196,14 +172,13 @@ class SctpListener:
             self.space.send(packet_of(answer, ends))
         elif chunk.kind != "cookie_echo":
             self.space.sctp.refuse(packet)
-        elif len(self._ready) >= BACKLOG:
+        elif self.waiting >= BACKLOG:
             self.space.send(packet_of(Chunk("abort"), ends))  # sctp_sf_do_5_1D_ce
         else:
             socket = self.space.sctp.make(ends, self.owner)
             socket.conn.accept(chunk)
-            self._ready.append(socket)
             socket.settle()
-            self._acceptors.wake_one()
+            self._offer(socket)
 
 
 class SctpSockets:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
 
@@ -11,6 +10,7 @@ from podwire.dataplane.kernel import Kernel
 from podwire.dataplane.packet import Frame
 from podwire.fabric.frames import encode
 from podwire.runtime.ports import Clock
+from podwire.runtime.tasks import Event
 
 MOST_BYTES = 2 * 1024 * 1024
 """libpcap's default buffer: what does not fit is dropped."""
@@ -21,7 +21,7 @@ async def frames(
 ) -> AsyncGenerator[CapturedFrame, None]:
     """Frames from now on until the iterator is closed."""
     held: deque[CapturedFrame] = deque()
-    news = asyncio.Event()
+    news = Event()
     waiting_bytes = 0
 
     def tap(name: str, direction: str, frame: Frame) -> None:

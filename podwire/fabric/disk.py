@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
+
+from podwire.runtime.tasks import Event
 
 
 class _Watcher:
@@ -12,7 +13,7 @@ class _Watcher:
     def __init__(self, prefix: str, existing: list[str]) -> None:
         self.prefix = prefix
         self.changed = dict.fromkeys(existing)
-        self.wake = asyncio.Event()
+        self.wake = Event()
 
     def notify(self, path: str) -> None:
         self.changed[path] = None

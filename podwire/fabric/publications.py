@@ -20,7 +20,7 @@ from structlog.typing import FilteringBoundLogger
 from podwire.client.counters import Datagrams, Publication, Sockets, Stream
 from podwire.runtime.ports import Clock, Timer
 from podwire.runtime.simloop import SimLoop
-from podwire.runtime.tasks import Nursery
+from podwire.runtime.tasks import Event, Nursery
 
 READ_BYTES = 64 * 1024
 CONNECT_TIMEOUT_S = 30.0
@@ -290,7 +290,7 @@ class _Session:
         self._relay = relay
         self._client = client
         self._waiting: deque[bytes] = deque(maxlen=MAX_WAITING)
-        self._wake = asyncio.Event()
+        self._wake = Event()
         self._idle: Timer | None = None
         self.task = asyncio.get_running_loop().create_task(self._run(), name="publication udp")
 

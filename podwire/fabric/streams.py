@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from podwire.dataplane.packet import ACK, RST, SYN, Packet
 from podwire.fabric.icmp import again, os_error
+from podwire.fabric.listening import BACKLOG, Listening
 from podwire.fabric.segment import HANDSHAKE, Segment, State
 from podwire.fabric.tcp import Connection
 from podwire.fabric.waiters import Waiters
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from podwire.runtime.ports import Timer
 
 SYN_OPTIONS_BYTES = 20
-BACKLOG = 128
 SEND_BUFFER_BYTES = 256 * 1024
 
 
@@ -225,41 +224,16 @@ class TcpSocket:
         self.settle()
 
 
-class TcpListener:
-    """A listening socket (``counters.Listener``) with a backlog of 128."""
+class TcpListener(Listening[TcpSocket]):
+    """A listening TCP socket."""
 
     def __init__(self, space: Space, address: str, port: int, owner: str) -> None:
-        self.space = space
-        self.local = (address, port)
-        self.owner = owner
-        self.closed = False
+        super().__init__(space, address, port, owner)
         self.backlog = BACKLOG
         self._half_open = 0
-        self._ready: deque[TcpSocket] = deque()
-        self._acceptors = Waiters()
 
-    @property
-    def waiting(self) -> int:
-        """Connections that nobody has accepted yet."""
-        return len(self._ready)
-
-    async def accept(self) -> TcpSocket:
-        """The next established connection. Raises OSError (EBADF) after close."""
-        while not self._ready:
-            if self.closed:
-                raise os_error(errno.EBADF)
-            await self._acceptors.wait()
-        return self._ready.popleft()
-
-    def close(self) -> None:
-        """Stop listening; connections nobody accepted are reset."""
-        if self.closed:
-            return
-        self.closed = True
+    def _forget(self) -> None:
         self.space.forget_listener(self)
-        while self._ready:
-            self._ready.popleft().abort()
-        self._acceptors.wake_all()
 
     def arrived(self, packet: Packet) -> None:
         """A segment that belongs to no connection yet."""
@@ -269,7 +243,7 @@ class TcpListener:
         if not segment.flags & SYN or segment.flags & ACK:
             self.space.refuse(packet)
             return
-        if self._half_open + len(self._ready) >= self.backlog:
+        if self._half_open + self.waiting >= self.backlog:
             return  # the client will repeat its SYN
         self._half_open += 1
         local, remote = (packet.dst, packet.dst_port), (packet.src, packet.src_port)
@@ -286,5 +260,4 @@ class TcpListener:
         if self.closed:
             socket.abort()
             return
-        self._ready.append(socket)
-        self._acceptors.wake_one()
+        self._offer(socket)

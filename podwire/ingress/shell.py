@@ -17,7 +17,7 @@ from podwire.ingress.tls import Contexts, TlsStream, fake_certificate
 from podwire.ingress.upstreams import CLIENT_TIMEOUT_S, Balancer
 from podwire.l7.certs import KeyPair
 from podwire.l7.table import Backends, compile_table
-from podwire.runtime.tasks import Nursery
+from podwire.runtime.tasks import Event, Nursery
 
 BANNER = f"""\
 -------------------------------------------------------------------------------
@@ -51,7 +51,7 @@ class Controller:
         )  # fmt: skip
         self._listeners: list[Listener] = []
         self._open: dict[Connection, asyncio.Task[None]] = {}
-        self._empty = asyncio.Event()
+        self._empty = Event()
 
     # ------------------------------------------------------------------ life
 

@@ -6,7 +6,6 @@ follows events here; upstream looks once a minute.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,7 +25,7 @@ from podwire.ingress.core import Flags, addresses, last_one, outdated
 from podwire.l7.certs import KeyPair, key_pair
 from podwire.l7.options import not_modelled
 from podwire.l7.table import Backends, Server, Table, compile_table
-from podwire.runtime.tasks import Nursery
+from podwire.runtime.tasks import Event, Nursery
 
 VERSION = "1.15.1"
 COMPONENT = "nginx-ingress-controller"
@@ -52,9 +51,9 @@ class Store:
         self._secrets = informers.informer(kinds.SECRET)
         self._pods = informers.informer(kinds.POD, namespace=spec.namespace)
         self._nodes = informers.informer(kinds.NODE)
-        self.changed = asyncio.Event()
+        self.changed = Event()
         """Set when the table may be another."""
-        self._status_due = asyncio.Event()
+        self._status_due = Event()
         self._wanted: dict[str, None] = {}
         """Services that Ingresses name, those that do not exist among them."""
         self._wanted_secrets: dict[str, None] = {}

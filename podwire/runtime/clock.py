@@ -66,7 +66,7 @@ class SimClock:
         if delay_s <= 0:
             await asyncio.sleep(0)
             return
-        due: asyncio.Future[None] = self._loop.create_future()
+        due: asyncio.Future[None] = asyncio.Future(loop=self._loop)
         timer = self.call_later(delay_s, _wake, due)
         try:
             await due

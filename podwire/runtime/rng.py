@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import MutableSequence, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, MutableSequence, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 T = TypeVar("T")
 
@@ -19,13 +19,25 @@ class SeededRng:
     """
 
     __slots__ = ("_path", "_random", "random")
+    _random: random.Random
+    random: Callable[[], float]
+    """A float in [0, 1)."""
 
     def __init__(self, seed: int | str, path: str = "") -> None:
         self._path = path or f"{seed}"
-        digest = hashlib.blake2b(self._path.encode(), digest_size=16).digest()
-        self._random = random.Random(int.from_bytes(digest, "big"))  # noqa: S311  not for secrets
-        self.random = self._random.random
-        """A float in [0, 1)."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """The state weighs 2.5 KB: it is made for the first draw, which most streams never
+            see.
+            """
+            if name not in {"_random", "random"}:
+                raise AttributeError(name)
+            digest = hashlib.blake2b(self._path.encode(), digest_size=16).digest()
+            self._random = random.Random(int.from_bytes(digest, "big"))  # noqa: S311  no secrets
+            self.random = self._random.random
+            return getattr(self, name)
 
     def child(self, name: str) -> SeededRng:
         """An independent stream; the same name always gives the same stream."""

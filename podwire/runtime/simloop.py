@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 from asyncio import base_events, events
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, copy_context
 from heapq import heapify, heappop, heappush
 from typing import Any, TypeVarTuple, Unpack
 
@@ -22,6 +22,49 @@ from podwire.runtime.rng import SeededRng
 
 _COMPACT_AT = 512
 Ts = TypeVarTuple("Ts")
+
+
+class _Step(events.Handle):
+    """A handle that does not ask whether the loop is debugged: each turn of each task makes one."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: Any,
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None,
+    ) -> None:
+        self._callback = callback
+        self._args = args
+        self._loop = loop
+        self._context = copy_context() if context is None else context
+        self._cancelled = False
+        self._repr = self._source_traceback = None
+
+
+class _Timer(events.TimerHandle):
+    """The same for timers."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: Any,
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None,
+    ) -> None:
+        self._callback = callback
+        self._args = args
+        self._loop = loop
+        self._context = copy_context() if context is None else context
+        self._cancelled = False
+        self._repr = self._source_traceback = None
+        self._when = when
+        self._scheduled = True
 
 
 class SimulationError(Exception):
@@ -70,19 +113,6 @@ class SimLoop(base_events.BaseEventLoop):
         """Virtual seconds since the run began."""
         return self.now_ns / 1e9
 
-    def _call_soon(
-        self,
-        callback: Callable[..., object],
-        args: Any,
-        context: Context | None,
-    ) -> events.Handle:
-        handle = events.Handle(callback, args, self, context)
-        if isinstance(getattr(callback, "__self__", None), asyncio.Task):
-            self._runnable.append(handle)
-        else:
-            self._ready.append(handle)  # type: ignore[attr-defined]
-        return handle
-
     def call_soon(
         self,
         callback: Callable[[Unpack[Ts]], object],
@@ -90,7 +120,12 @@ class SimLoop(base_events.BaseEventLoop):
         context: Context | None = None,
     ) -> events.Handle:
         """First-in-first-out for callbacks; a task's step joins the runnable ones."""
-        return self._call_soon(callback, args, context)
+        handle = _Step(callback, args, self, context)
+        if isinstance(getattr(callback, "__self__", None), asyncio.Task):
+            self._runnable.append(handle)
+        else:
+            self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
 
     def call_soon_threadsafe(
         self,
@@ -99,7 +134,7 @@ class SimLoop(base_events.BaseEventLoop):
         context: Context | None = None,
     ) -> events.Handle:
         """There is one thread: the same as call_soon."""
-        return self._call_soon(callback, args, context)
+        return self.call_soon(callback, *args, context=context)
 
     def call_later(
         self,
@@ -124,13 +159,15 @@ class SimLoop(base_events.BaseEventLoop):
     def _call_at_ns(
         self, when_ns: int, callback: Callable[..., object], args: Any, context: Context | None
     ) -> events.TimerHandle:
-        timer = events.TimerHandle(when_ns / 1e9, callback, args, self, context)
-        self._timer_seq += 1
-        heappush(self._timers, (max(when_ns, self.now_ns), self._timer_seq, timer))
-        timer._scheduled = True  # type: ignore[attr-defined]  # noqa: SLF001  as BaseEventLoop does
+        timer = _Timer(when_ns / 1e9, callback, args, self, context)
+        seq = self._timer_seq = self._timer_seq + 1
+        now_ns = self.now_ns
+        heappush(self._timers, (max(now_ns, when_ns), seq, timer))
         return timer
 
-    def _timer_handle_cancelled(self, handle: events.TimerHandle) -> None:  # noqa: ARG002
+    def _timer_handle_cancelled(self, handle: events.TimerHandle) -> None:
+        if not handle._scheduled:  # type: ignore[attr-defined]  # noqa: SLF001  as BaseEventLoop does
+            return
         self._cancelled_timers += 1
         if self._cancelled_timers > _COMPACT_AT and (
             self._cancelled_timers * 2 > len(self._timers)
@@ -190,7 +227,13 @@ class SimLoop(base_events.BaseEventLoop):
                 self.steps += 1
                 if schedule is not None:
                     self._note(handle)
-                handle._run()  # noqa: SLF001
+                try:
+                    handle._context.run(handle._callback, *handle._args)  # noqa: SLF001  see above
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:  # noqa: BLE001  as BaseEventLoop does
+                    told = {"message": f"Exception in {handle}", "exception": error}
+                    self.call_exception_handler({**told, "handle": handle})
 
     def _advance(self) -> None:
         """Jump to the next timer; everything due at that nanosecond becomes runnable."""

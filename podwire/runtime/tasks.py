@@ -10,6 +10,81 @@ from typing import Any, Self, TypeVar
 T = TypeVar("T")
 
 
+class Event:
+    """``asyncio.Event``, of which there may be ten to a modelled pod: an idle one weighs nothing.
+
+    Waiters are woken in the order in which they came.
+    """
+
+    __slots__ = ("_is_set", "_waiters")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waiters: list[asyncio.Future[None]] | None = None
+
+    def is_set(self) -> bool:
+        """Whether ``set`` was called since the last ``clear``."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Wake all who wait, and let nobody wait any more."""
+        self._is_set = True
+        for waiter in self._waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def clear(self) -> None:
+        """Let those who come now wait for the next ``set``."""
+        self._is_set = False
+
+    async def wait(self) -> None:
+        """Return once it is set."""
+        if self._is_set:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._join(waiter)
+        try:
+            await waiter
+        finally:
+            self._leave(waiter)
+
+    async def unless(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do ``work`` to its end, or until it is set, which cancels the work. Raises what the work
+        raised. ``first`` would need one more task.
+        """
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work, name="work")
+        over: asyncio.Future[None] = loop.create_future()
+
+        def wake(_: object) -> None:
+            if not over.done():
+                over.set_result(None)
+
+        task.add_done_callback(wake)
+        if self._is_set:
+            wake(None)
+        self._join(over)
+        try:
+            await over
+            if task.done():
+                task.result()
+        finally:
+            self._leave(over)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _join(self, waiter: asyncio.Future[None]) -> None:
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(waiter)
+
+    def _leave(self, waiter: asyncio.Future[None]) -> None:
+        assert self._waiters is not None
+        self._waiters.remove(waiter)
+        if not self._waiters:
+            self._waiters = None
+
+
 class Nursery:
     """Tasks that live no longer than the block.
 

@@ -17,7 +17,7 @@ from podwire.client.counters import User
 from podwire.client.ctx import Ctx
 from podwire.client.informer import Informers
 from podwire.client.recorder import Recorder
-from podwire.runtime.tasks import Nursery
+from podwire.runtime.tasks import Event, Nursery
 from podwire.scheduler.cluster import Cluster
 from podwire.scheduler.core import Decision, Scheduler
 from podwire.scheduler.defaults import Defaults
@@ -45,7 +45,7 @@ class SchedulerShell:
     def __init__(self, ctx: Ctx) -> None:
         client = Client(ctx.api, USER, user_agent="kube-scheduler")
         informers = self._informers = Informers(client, ctx)
-        self._recorder = Recorder(ctx, client, NAME)
+        self._recorder = Recorder(ctx, client, NAME, folds=False)
         self._log = ctx.log.bind(component=NAME)
         self._writer = Writer(client, ctx.clock, self._recorder, self._log)
         self._queue = SchedulingQueue(ctx.clock)
@@ -65,7 +65,7 @@ class SchedulerShell:
                 volumes.list,
             ),
         )
-        self._storage_moved = asyncio.Event()
+        self._storage_moved = Event()
         """Set when claims changed or a pod is assumed no more: bindings that wait look again."""
         self._assumed: dict[str, None] = {}
         """Uids of pods whose binding is on its way."""
@@ -95,7 +95,7 @@ class SchedulerShell:
 
     def _moved(self) -> None:
         self._storage_moved.set()
-        self._storage_moved = asyncio.Event()
+        self._storage_moved = Event()
 
     def _namespace_changed(self, old: Namespace | None, new: Namespace | None) -> None:
         namespace = new or old

@@ -105,7 +105,10 @@ class Writer:
         same = known is not None and known.status == status
         now = format_time(self._clock.now_ns())
         since = known.last_transition_time if known is not None and same else now
-        return {"type": type, "status": status, "lastTransitionTime": since, **words}
+        made: JSON = {"type": type, "status": status, "lastTransitionTime": since, **words}
+        if pod.metadata.generation:
+            made["observedGeneration"] = pod.metadata.generation
+        return made
 
     async def clear_nomination(self, pod: Pod) -> None:
         """A more important pod takes the node that the pod waited for."""

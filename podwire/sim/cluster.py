@@ -15,7 +15,6 @@ from podwire import coredns, ingress
 from podwire.api import kinds
 from podwire.apiserver import components, frontproxy
 from podwire.apiserver.certs import Authority
-from podwire.apiserver.config import Config as ApiserverConfig
 from podwire.apiserver.frontproxy import FrontProxy
 from podwire.apiserver.own import Own
 from podwire.apiserver.server import Apiserver, DirectApi
@@ -33,7 +32,7 @@ from podwire.controllers.config import ControllersConfig
 from podwire.controllers.shell import run as run_controllers
 from podwire.fabric.hardware import Fabric
 from podwire.kube_proxy.core import Shared
-from podwire.kube_proxy.lineup import Lineup
+from podwire.kube_proxy.group import Together
 from podwire.kube_proxy.shell import host as kube_proxy_host
 from podwire.kubelet.daemon import run as run_kubelet
 from podwire.kubelet.programs.host import ProgramHost
@@ -48,6 +47,7 @@ from podwire.sim.link import LinkedApi
 from podwire.sim.machines import Machines
 from podwire.sim.readiness import life_ids, wait_until_up
 from podwire.sim.settings import APISERVER, CONTROL_PLANE, ClusterSettings
+from podwire.sim.snapshots import Snapshot
 from podwire.store import Store
 from podwire.store.embedded import EmbeddedStore
 
@@ -73,9 +73,17 @@ class Room:
 class Cluster:
     """One cluster: ``start`` brings up its rooms, ``stop`` ends them, the API server last."""
 
-    def __init__(self, env: Env, settings: ClusterSettings, kept: Kept | None = None) -> None:
+    def __init__(
+        self,
+        env: Env,
+        settings: ClusterSettings,
+        kept: Kept | None = None,
+        snapshot: Snapshot | None = None,
+    ) -> None:
+        """``kept``: what outlives the process; ``snapshot``: what the store begins with."""
         self.env = env
         self._kept = kept
+        self._snapshot = snapshot
         self._past: frozenset[str] = frozenset()
         self.settings = settings
         self._started_ns = env.clock.monotonic_ns()
@@ -88,12 +96,7 @@ class Cluster:
         self.authority = kept.authority if kept else Authority(env.secret, env.clock.now_ns())
         self.streams = Streams(lambda node: self.fabric.wire.is_up(CONTROL_PLANE, node))
         self.store: Store = kept.store if kept else EmbeddedStore(env.clock, env.trace)
-        served = ApiserverConfig(
-            service_cidr=settings.service_cidrs,
-            advertise_address=settings.control_plane_address,
-            authorization_mode=settings.authorization_mode,
-            **serving.admission(settings),
-        )
+        served = serving.config(settings)
         self.server = Apiserver(env, self.store, config=served, kubelets=self.streams)
         self.admin_api = DirectApi(self.server, APISERVER)
         self.client = Client(self.admin_api)
@@ -115,7 +118,8 @@ class Cluster:
         self._cni = CniPlugins(self.fabric, env.rng)
         # In virtual time nodes hear of things, and act, at moments of their own.
         self._commons = None if env.virtual else Commons()
-        self._rendered = Shared(None if env.virtual else Lineup(env.clock), self._commons)
+        self._together = Together(env.clock, self._commons) if self._commons else None
+        self._rendered = Shared(self._together)
         self._serve()
 
     def elapsed_s(self) -> float:
@@ -165,6 +169,8 @@ class Cluster:
         """
         known = (self._kept.identity.machine_id,) if self._kept else ()
         outside.add_machines(self.fabric, self.settings, *known)
+        if self._snapshot is not None:
+            await self._snapshot.restore(self.store, self.env.ids)
         await self.server.start()
         self._past = frozenset(await self._left_behind()) - {""}
         await outside.start_gateway(self.fabric, nursery, self.settings)
@@ -172,7 +178,8 @@ class Cluster:
             outside.serve_control_plane(await outside.open_control_plane(self.fabric), self.server),
             name="control plane",
         )
-        await serving.create_addons(self.server, self.client, self.settings)
+        restored = self._snapshot is not None
+        await serving.create_addons(self.server, self.client, self.settings, restored=restored)
         config = ControllersConfig(
             sign=self.authority.sign,
             sign_token=self._issuer.sign_for_secret,
@@ -181,6 +188,8 @@ class Cluster:
         )
         self._start_room("controllers", run_controllers(self.room_ctx("controllers", config)))
         self._start_room("scheduler", run_scheduler(self.room_ctx("scheduler")))
+        if self._together is not None:
+            nursery.start(self._together.run(), name="kube-proxies")
         for name in self.settings.node_names:
             self.start_kubelet(name)
         for name in ("controllers", "scheduler"):

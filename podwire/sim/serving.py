@@ -15,6 +15,7 @@ from podwire.api.view import JSON
 from podwire.apiserver import discovery, openapi
 from podwire.apiserver.admission import configuration
 from podwire.apiserver.authorization import bootstrap
+from podwire.apiserver.config import Config
 from podwire.apiserver.frontproxy import FrontProxy
 from podwire.apiserver.own import Own
 from podwire.apiserver.server import Apiserver
@@ -67,17 +68,40 @@ def admission(settings: ClusterSettings) -> dict[str, Any]:
     }
 
 
-async def create_addons(server: Apiserver, client: Client, settings: ClusterSettings) -> None:
+def config(settings: ClusterSettings) -> Config:
+    """The settings of a cluster's API server. Raises ValueError, OSError."""
+    return Config(
+        service_cidr=settings.service_cidrs,
+        advertise_address=settings.control_plane_address,
+        authorization_mode=settings.authorization_mode,
+        **admission(settings),
+    )
+
+
+async def create_addons(
+    server: Apiserver, client: Client, settings: ClusterSettings, *, restored: bool = False
+) -> None:
     """Make the addons' objects. What an earlier life of the cluster made (it may have been edited
     since) is left as it is. Raises ApiError.
+
+    ``restored``: the store began with what ``create_first`` makes.
     """
+    if not restored:
+        await create_first(server, client, settings)
+    await server.trust.begin()
+    for body in addons.chosen(settings):
+        await _create(client, body)
+    await server.ensurer.begin()
+
+
+async def create_first(server: Apiserver, client: Client, settings: ClusterSettings) -> None:
+    """Make what is alike in all clusters with these settings, but for uids and times."""
     for body in addons.first(settings):
         await _create(client, body)
-    await server.trust.begin()
     await _ensure_policy(client)
     for body in addons.objects(settings):
         await _create(client, body)
-    await server.ensurer.begin()
+    await server.ensurer.tell()
 
 
 async def _ensure_policy(client: Client) -> None:

@@ -25,6 +25,7 @@ from podwire.runtime import sim
 from podwire.runtime.history import History
 from podwire.runtime.simloop import SimLoop
 from podwire.runtime.tasks import Nursery
+from podwire.sim import snapshots
 from podwire.sim.cluster import Cluster
 from podwire.sim.manifests import load, parse
 from podwire.sim.readiness import INGRESS_NAMESPACE, is_up, obstacle
@@ -75,6 +76,8 @@ class VirtualCluster:
         hash_schedule: bool = False,
         keep_history: bool = False,
     ) -> None:
+        settings = settings or ClusterSettings(time_profile="fast")
+        snapshot = snapshots.newborn(settings)
         self.loop = SimLoop(seed, horizon_s=horizon_s, hash_schedule=hash_schedule)
         self.env = sim.env(self.loop, seed, log_level, keep_history=keep_history)
         assert isinstance(self.env.trace, History)
@@ -82,7 +85,7 @@ class VirtualCluster:
         self.history.on_fact = self._on_fact
         self._moved = asyncio.Event()
         self._last_move_ns = 0
-        self.cluster = Cluster(self.env, settings or ClusterSettings(time_profile="fast"))
+        self.cluster = Cluster(self.env, settings, snapshot=snapshot)
         self.cluster.on_failure = self._room_failed
         self._failed: RoomFailedError | None = None
         self._obstacle: tuple[Kind[Any], str, str] | None = None

@@ -57,8 +57,8 @@ CLUSTERS = (
     "[{name: c, cluster: {server: 'https://127.0.0.1:99999'}}]",
     "[{name: c, cluster: {server: 'https://127.0.0.1:1', certificate-authority-data: '%'}}]",
     "[{name: c, cluster: {server: 'https://127.0.0.1:1', certificate-authority: /none}}]",
-    "[{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\n"
-    "users: [{name: u, user: {client-certificate-data: A}}]",
+    "[{name: c, cluster: {server: 'https://[::1]:1', certificate-authority-data: 3}}]",
+    "[]\nusers: [{name: u, user: {client-certificate-data: A}}]",
 )  # fmt: skip
 
 

@@ -29,7 +29,8 @@ _ALIASES = {
     "busybox": "busybox", "basename": "names", "dirname": "names", "free": "memory",
     "nice": "timeout", "nohup": "timeout", "setsid": "timeout", "stdbuf": "timeout",
     "realpath": "names", "rmdir": "mkdir", "mktemp": "touch", "paste": "lines", "fold": "lines",
-    "top": "memory", "df": "disks", "du": "disks",
+    "top": "memory", "df": "disks", "du": "disks", "chmod": "modes", "chown": "modes",
+    "chgrp": "modes",
 }  # fmt: skip
 
 NODE_TOOLS = ("crictl", "journalctl", "nsenter")
@@ -45,7 +46,7 @@ TOOLS: dict[str, str] = {
 """Command name -> module."""
 
 UNMODELLED = (
-    "apk", "apt", "apt-get", "chgrp", "chmod", "chown", "cmp", "column", "comm", "ctr", "diff",
+    "apk", "apt", "apt-get", "cmp", "column", "comm", "ctr", "diff",
     "dmesg", "dpkg", "file", "ftp", "git", "gunzip", "gzip", "hexdump", "htop", "install", "jq",
     "kill", "killall", "less", "ln", "lsof", "lspci", "make", "more", "mount", "nano", "ncat",
     "nerdctl", "ngrep", "nmap", "od", "openssl", "patch", "perl", "pgrep", "pip", "pkill",
@@ -63,6 +64,6 @@ SERVER_TOOLS = (
     "hostname", "id", "whoami", "uname", "nproc", "test", "[", "true", "false", "basename",
     "dirname", "tee", "touch", "rm", "mkdir", "curl", "getent", "timeout", "xargs", "which", "yes",
     "df", "du", "find", "nice", "nohup", "realpath", "rmdir", "mktemp", "paste", "fold", "rev",
-    "tar", "dd", "cp", "mv", "stty", "tput", *_SUMS,
+    "tar", "dd", "cp", "mv", "stty", "tput", "chmod", "chown", "chgrp", *_SUMS,
 )  # fmt: skip
 """What a Debian-based server image has: no dig, no ip, no ping, no ps."""

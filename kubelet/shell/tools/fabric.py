@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,11 @@ from podwire.kubelet.shell.command import Command
 
 BUSYBOX = ("arp", "ifconfig", "netstat", "route")
 """Tools that busybox has too, with words of its own."""
+
+_WORDS_OF_IPROUTE2 = re.compile(r" group default\b| link-netnsid \d+|(?<=qdisc noqueue) state \w+")
+"""What busybox's ip does not tell of a device (networking/libiproute/ipaddress.c, as built for
+the image busybox).
+"""
 
 
 async def within(command: Command, netns: str, argv: Sequence[str]) -> int:
@@ -39,5 +45,8 @@ async def run(command: Command) -> int:
             return await within(command, argv[3], argv[4:])
     result = await command.env.fabric.tool(spec.node, spec.netns, argv, text)
     command.err(result.stderr)  # first, for these tools keep what goes to a pipe until they end
-    command.out(result.stdout)
+    shown = result.stdout
+    if command.image.busybox and command.name == "ip":
+        shown = _WORDS_OF_IPROUTE2.sub("", shown)
+    command.out(shown)
     return result.code

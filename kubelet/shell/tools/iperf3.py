@@ -8,7 +8,6 @@ so the columns ``Retr`` and ``Cwnd`` are left out, as iperf3 does where a system
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass, field
 
@@ -17,7 +16,7 @@ from podwire.client.counters import Stream
 from podwire.kubelet.programs import names
 from podwire.kubelet.programs.serving import Server, in_use
 from podwire.kubelet.shell.command import Command, UsageError
-from podwire.runtime.tasks import Nursery
+from podwire.runtime.tasks import Event, Nursery
 
 PORT = 5201
 SAMPLE_BYTES = 256 * 1024
@@ -103,7 +102,7 @@ async def run(command: Command) -> int:
 
 async def _serve(command: Command, options: Options) -> int:
     rule = "-" * 59
-    over = asyncio.Event()
+    over = Event()
 
     async def talk(stream: Stream) -> None:
         line = b""

@@ -1,4 +1,6 @@
-"""nslookup: BIND's, or busybox's in busybox images (which searches only names without a dot)."""
+"""nslookup: BIND's, or busybox's in busybox images: since 1.29 its own resolver (which searches
+only names without a dot), before that the C library's, as Kubernetes' pages use it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from podwire.client import dnstext, dnswire, resolver
 from podwire.client.dnswire import AAAA, CNAME, PTR, A, Message, Question
 from podwire.kubelet.programs import names
 from podwire.kubelet.shell.command import Command
+from podwire.kubelet.shell.tools import busybox
 
 BIND_TRIES = 3
 
@@ -23,6 +26,8 @@ async def run(command: Command) -> int:
             words.append(arg)
     if not words:
         return command.fail("usage: nslookup [-type=TYPE] NAME [SERVER]")
+    if command.image.busybox and busybox.version(command.spec.image) < busybox.OWN_RESOLVER:
+        return await _by_libc(command, words)
     one = _Busybox(command) if command.image.busybox else _Bind(command)
     if len(words) > 1:
         found = await names.lookup(command.env, command.image.libc, words[1])
@@ -35,6 +40,25 @@ async def run(command: Command) -> int:
             return 1
         one.servers = [found.addresses[0]]
     return await one.look(words[0], kinds)
+
+
+async def _by_libc(command: Command, words: list[str]) -> int:
+    """networking/nslookup.c before 1.29: getaddrinfo, and the name of each address."""
+    servers = words[1:] or names.configuration(command.env)[0].nameservers
+    await _host(command, "Server:", servers[0])
+    command.out("\n")
+    return await _host(command, "Name:", words[0])
+
+
+async def _host(command: Command, title: str, name: str) -> int:
+    found = await names.lookup(command.env, command.image.libc, name)
+    if not found.addresses:
+        return command.fail(f"can't resolve '{name}'")
+    command.out(f"{title:<10} {name}\n")
+    for i, address in enumerate(found.addresses, 1):
+        known = (await names.reverse(command.env, address))[:1]
+        command.out(" ".join([f"Address {i}: {address}", *known]) + "\n")
+    return 0
 
 
 class _Common:

@@ -10,7 +10,7 @@ from podwire.client.counters import Probe, ProbeAnswer
 from podwire.kubelet.programs import names
 from podwire.kubelet.shell.command import Command, UsageError
 from podwire.kubelet.shell.tools.sleep import FOREVER_S
-from podwire.runtime.tasks import Nursery
+from podwire.runtime.tasks import Event, Nursery
 
 MAX_COUNT = 100_000
 ICMP_BYTES = 8
@@ -108,7 +108,7 @@ class _Ping:
         self.errors = 0
         self.open = 0
         """Probes that nothing has answered yet."""
-        self.heard = asyncio.Event()
+        self.heard = Event()
 
     async def run(self) -> int:
         clock = self.command.env.clock

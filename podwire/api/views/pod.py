@@ -395,6 +395,7 @@ class ContainerStatus(View, frozen=True, kw_only=True):
     container_id: str = ""
     resources: ResourceRequirements | None = None
     allocated_resources: dict[str, str] = {}
+    stop_signal: str = ""
 
 
 class PodIP(View, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from podwire.client.counters import Container, ContainerHost, ContainerSpec, Process, Sockets
 from podwire.client.framed.methods import Method, Table
@@ -217,7 +218,7 @@ class FramedHost:
         self._processes.remember(process)
         try:
             await session.acquire(
-                START, process.spec,
+                START, replace(process.spec, env=dict(process.spec.env)),
                 give_back=lambda _: session.post(SIGNAL, container_id, "KILL"),
             )  # fmt: skip
         except BaseException:

@@ -1,6 +1,6 @@
 """What every cluster has from birth: the objects that kubeadm's phases would create.
 
-One file per addon; ``objects(settings)`` is the one ordered list.
+One file per addon; ``first``, ``objects`` and ``chosen`` are the one ordered list.
 """
 
 from __future__ import annotations
@@ -36,5 +36,9 @@ def objects(settings: ClusterSettings) -> list[JSON]:
         *flannel.objects(settings),
         *(calico.objects() if settings.cni == "calico" else ()),
         *coredns.objects(settings),
-        *(ingress_nginx.objects(settings) if settings.ingress == "nginx" else ()),
     ]
+
+
+def chosen(settings: ClusterSettings) -> list[JSON]:
+    """What comes last, and draws addresses and ports: the Ingress controller."""
+    return ingress_nginx.objects(settings) if settings.ingress == "nginx" else []

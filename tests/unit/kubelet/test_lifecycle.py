@@ -302,19 +302,46 @@ def test_images_that_cannot_be_pulled_end_in_image_pull_back_off(simulate):
     simulate(story)
 
 
-def test_a_command_that_does_not_exist_ends_in_a_start_error(simulate):
-    """Exit code 128 and containerd's words; then the crash loop."""
+class Broken(RoomHost):
+    """Has an image whose command does not exist."""
+
+    def implements(self, image):
+        return image == "broken"
+
+    async def start(self, process):
+        raise FileNotFoundError(2, "No such file or directory", process.spec.argv[0])
+
+
+def test_a_container_that_ends_at_once_is_not_started_again_because_another_failed(simulate):
+    """restartPolicy Never: the kubelet looks again before it has learnt of the quick one's end."""
 
     async def story(node):
-        class Broken(RoomHost):
-            def implements(self, image):
-                return image == "broken"
+        runs = []
 
-            async def start(self, process):
-                raise FileNotFoundError(2, "No such file or directory", process.spec.argv[0])
+        async def quick(process):
+            runs.append(process.spec.name)
+            return 0
 
+        hosts = Broken((), quick), RoomHost(("quick",), quick)
+        object.__setattr__(node.ctx, "hosts", (*node.ctx.hosts, *hosts))
+        both = [{"name": "c", "image": "broken", "command": ["nope"]}]
+        both.append({"name": "d", "image": "quick"})
+        await node.pod(restartPolicy="Never", containers=both)
+        pod = await node.until(lambda p: p.status.phase == "Failed")
+        assert [state(pod, 0)[1], state(pod, 1)[1]] == ["StartError", "Completed"]
+        assert [status.restart_count for status in pod.status.container_statuses] == [0, 0]
+        assert runs == ["d"]
+
+    simulate(story)
+
+
+def test_a_command_that_does_not_exist_ends_in_a_start_error(simulate):
+    """It waits for another try; exit code 128 and containerd's words; then the crash loop."""
+
+    async def story(node):
         object.__setattr__(node.ctx, "hosts", (*node.ctx.hosts, Broken((), node._batch)))
         await node.pod(containers=[{"name": "c", "image": "broken", "command": ["nope"]}])
+        await node.until(lambda p: state(p) == ("waiting", "RunContainerError"))
         pod = await node.until(lambda p: state(p) == ("waiting", "CrashLoopBackOff"))
         last = pod.status.container_statuses[0].last_state["terminated"]
         assert (last["exitCode"], last["reason"]) == (128, "StartError")
@@ -336,6 +363,9 @@ def test_an_image_that_nobody_modelled_says_so_once(simulate):
 
             def uid(self, image):
                 return None
+
+            def stop_signal(self, image):
+                return ""
 
         everything = Everything((), node._batch)
         object.__setattr__(node.ctx, "hosts", (*node.ctx.hosts, everything))
@@ -374,7 +404,9 @@ def test_the_second_pod_finds_the_image_on_the_node(simulate):
         (second,) = await node.events("Pulled", name="q")
         assert first[1].startswith('Successfully pulled image "sleeper:v1" in ')
         assert first[1].endswith(" bytes.")
-        assert second[1] == 'Container image "sleeper:v1" already present on machine'
+        assert second[1] == (
+            'Container image "sleeper:v1" already present on machine and can be accessed by the pod'
+        )
 
     simulate(story, profile="typical")
 

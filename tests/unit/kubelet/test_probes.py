@@ -195,15 +195,33 @@ def test_a_pre_stop_hook_that_outlasts_the_grace_period_leaves_term_two_seconds(
 
 
 def test_a_failed_post_start_hook_kills_the_container(simulate):
-    """The pod is not ready before its hook succeeded."""
+    """It waits to be started again and says why; an answer of any status would have done."""
 
     async def story(node):
         node.answers["p"] = 500
-        hook = {"postStart": {"httpGet": {"port": 8080}}}
-        await node.pod(containers=[{**WEB, "lifecycle": hook}], terminationGracePeriodSeconds=1)
+        hooks = {"postStart": {"httpGet": {"port": 9, "path": "/warm"}}}
+        await node.pod(containers=[{**WEB, "lifecycle": hooks}], terminationGracePeriodSeconds=1)
+        pod = await node.until(
+            lambda p: any(
+                s.state.get("waiting", {}).get("reason") == "PostStartHookError"
+                for s in p.status.container_statuses
+            )
+        )
+        told = pod.status.container_statuses[0]
+        uid, address = pod.metadata.uid, pod.status.pod_ip
+        assert told.state["waiting"]["message"] == (
+            f'HTTP lifecycle hook (/warm) for Container "c" in Pod "p_default({uid})" failed - '
+            f'error: Get "http://{address}:9/warm": dial tcp {address}:9: connect: connection '
+            "refused"
+        )
+        assert told.last_state["terminated"]["exitCode"] == 137
         await node.until(lambda p: restarts(p) == 1)
-        assert await node.events("FailedPostStartHook") == [
-            ("FailedPostStartHook", "PostStartHook failed")
-        ]
+        assert ("FailedPostStartHook", "PostStartHook failed") in await node.events(
+            "FailedPostStartHook"
+        )
+        hooks = {"postStart": {"httpGet": {"port": 8080}}}
+        node.answers["q"] = 500
+        await node.pod("q", containers=[{**WEB, "lifecycle": hooks}])
+        await node.ready("q")
 
     simulate(story)

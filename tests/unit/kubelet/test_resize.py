@@ -1,6 +1,7 @@
 """Resources of running containers change in place."""
 
 import asyncio
+from functools import partial
 
 from podwire.api import kinds
 from podwire.client.api import STRATEGIC
@@ -190,13 +191,17 @@ def test_a_probe_may_shorten_the_end_and_an_image_may_stop_by_another_signal(sim
         await node.ready()
         await node.until(lambda p: p.status.container_statuses[0].restart_count == 1, limit_s=30)
         lifecycle = {"lifecycle": {"stopSignal": "SIGUSR1"}}
-        await node.pod("q", containers=[{"name": "c", "image": "sleeper", **lifecycle}])
-        await node.ready("q")
-        heard = []
-        node.started[-1].deliver = heard.append
+        pair = [{"name": "c", "image": "sleeper", **lifecycle}, {"name": "d", "image": "sleeper"}]
+        await node.pod("q", containers=pair)
+        pod = await node.ready("q")
+        told = [s.stop_signal for s in pod.status.container_statuses]
+        assert told == ["SIGUSR1", "SIGTERM"]
+        heard = {}
+        for process in node.started[-2:]:
+            process.deliver = partial(heard.setdefault, process.spec.name)
         await node.delete("q", grace_s=1)
         await node.gone("q")
-        assert heard == ["USR1"]
+        assert heard == {"c": "USR1", "d": "TERM"}
 
     simulate(story)
 

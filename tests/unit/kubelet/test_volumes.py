@@ -325,7 +325,7 @@ def test_an_update_is_one_link_that_leads_elsewhere(simulate):
         await node.client.patch(kinds.CONFIG_MAP, "cm", {"data": {"greeting": "hello"}}, "default")
         await node.env.clock.sleep(60)
         _, second = await node.run("readlink", "/v/..data")
-        assert second > first
+        assert second != first
         assert await node.run("ls", "-d", f"/v/{first.strip()}") == (
             2,
             f"ls: cannot access '/v/{first.strip()}': No such file or directory\n",

@@ -8,7 +8,7 @@ from typing import Any
 
 from podwire.client.counters import CapturedFrame, ContainerSpec, NodeInfo, Sockets, ToolResult
 from podwire.kubelet.disk import check_place, kept
-from podwire.kubelet.files import Stat, plain
+from podwire.kubelet.files import Change, Stat, plain
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.runtime.env import Env
 from tests.unit.programs.flatnet import FlatNet
@@ -31,6 +31,10 @@ def spec(image: str, *argv: str, ip: str = "10.244.1.5", **more: Any) -> Contain
 class FakeFiles(dict[str, bytes]):
     """Files that answer at once."""
 
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        super().__init__(files)
+        self.changes: dict[str, Change] = {}
+
     def read(self, path: str) -> bytes:
         try:
             return self[path]
@@ -45,7 +49,10 @@ class FakeFiles(dict[str, bytes]):
         return {}
 
     def lstat(self, path: str) -> Stat:
-        return plain(self, path)
+        return self.changes.get(path, Change()).applied(plain(self, path))
+
+    def change(self, path: str, change: Change) -> None:
+        self.changes[path] = change.over(self.changes.get(path, Change()))
 
 
 class FakeProcess:
@@ -167,6 +174,8 @@ class Captured:
             write_stderr=self._err,
             read_stdin=self._read,
             list_files=process.files.list,
+            lstat=process.files.lstat,
+            change=process.files.change,
         )
 
     def _out(self, data: bytes) -> None:

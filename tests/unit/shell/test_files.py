@@ -204,3 +204,57 @@ def test_chroot_reads_commands_from_stdin():
     code, _, files = run("chroot", "/host", stdin=[b"echo hi > /tmp/a\nexit 3\n"], files=NODE)
     assert code == 3
     assert files["/host/tmp/a"] == b"hi\n"
+
+
+GROWS = "(sleep 1.5; echo a >/log/1; sleep 2; echo b >>/log/1; echo c >/log/2) & timeout 6 tail "
+
+
+@pytest.mark.parametrize(
+    ("image", "waits", "appeared"),
+    [
+        ("busybox", "tail: can't open '/log/1': No such file or directory\n",
+         "tail: /log/1 has appeared; following end of new file\n"),
+        ("debian", "tail: cannot open '/log/1' for reading: No such file or directory\n",
+         "tail: '/log/1' has appeared;  following new file\n"),
+    ],
+)  # fmt: skip
+def test_tail_follows_a_log_that_another_container_has_yet_to_write(image, waits, appeared):
+    """The sidecar of Kubernetes' logging page: ``tail -n+1 -F`` of a file that comes and grows."""
+    code, out, _ = run("sh", "-c", GROWS + "-n+1 -F /log/1", image=image)
+    assert (code, out.text) == (143 if image == "busybox" else 124, "a\nb\n")
+    assert out.errors == waits + appeared
+
+
+def test_tail_of_several_files_heads_each_piece_and_without_retry_gives_up_the_missing():
+    """``tail -f``: headings whenever the file changes; nothing to follow ends it."""
+    _, out, _ = run("sh", "-c", GROWS + "-f /data/a.txt /log/1")
+    assert out.text == "==> /data/a.txt <==\none\ntwo\n"
+    _, out, _ = run("sh", "-c", GROWS + "-F /log/1 /log/2")
+    assert out.text == "==> /log/1 <==\na\nb\n\n==> /log/2 <==\nc\n"
+    assert run("tail", "-f", "/nowhere", image="busybox")[0] == 1
+
+
+def test_a_script_file_is_a_command_once_it_may_be_run():
+    """``#!`` names who runs it, with its words; chmod lets it; no first line: the shell's own."""
+    two = b"#!/usr/bin/env bash\necho two $1 $0\nexit 3\n"
+    files = {"/s/run.sh": b"#!/bin/sh -e\nfalse\necho no\n", "/s/two": two, "/s/plain": b"echo p"}
+    code, out, _ = run("sh", "-c", "/s/two a; cd /s; ./two", files=files)
+    assert code == 126
+    assert out.errors == "sh: /s/two: Permission denied\nsh: ./two: Permission denied\n"
+    script = "chmod -R +x /s && /s/run.sh; echo $?; cd /s; ./two b; echo $?; ./plain"
+    code, out, _ = run("sh", "-c", script, files=files)
+    assert (code, out.text) == (0, "1\ntwo b ./two\n3\np\n")
+
+
+def test_modes_and_owners_are_told_by_ls_and_stat():
+    """chmod by number and by letters, chown by number; what cannot be is said."""
+    script = (
+        "echo x >/tmp/f; chmod 640 /tmp/f; chown 999:998 /tmp/f; ls -l /tmp/f | cut -c1-10;"
+        "chmod u+x,g=rw,o-r /tmp/f; stat -c '%a %u %g' /tmp/f; chmod 7 /nowhere; chown me /tmp/f"
+    )
+    code, out, _ = run("sh", "-c", script)
+    assert (code, out.text) == (1, "-rw-r-----\n760 999 998\n")
+    assert out.errors == (
+        "chmod: cannot access '/nowhere': No such file or directory\n"
+        "chown: not modelled: which number the user 'me' has\n"
+    )

@@ -209,6 +209,16 @@ def test_nslookup_speaks_like_bind_or_like_busybox() -> None:
     assert answer in text
 
 
+@pytest.mark.parametrize("image", ["busybox:1.28", "registry.k8s.io/busybox", "alpine:3.8"])
+def test_nslookup_of_an_old_busybox_searches_as_the_pages_of_kubernetes_show(image: str) -> None:
+    """``busybox:1.28``, which they pin for that: the C library looks names up, dots or not."""
+    head = "Server:    10.96.0.10\nAddress 1: 10.96.0.10\n\n"
+    found = f"{head}Name:      backend.default\nAddress 1: 10.96.7.7\n"
+    assert run("nslookup backend.default", image)[:2] == (0, found)
+    failed = f"{head}nslookup: can't resolve 'nosuch'\n"
+    assert run("nslookup nosuch", image)[:2] == (1, failed)
+
+
 def test_a_silent_dns_server_costs_the_time_of_the_c_library() -> None:
     """Glibc waits 5 s twice, musl 5 s in all; dig 3 x 5 s with a message each."""
     code, text, taken_s = run("curl -sS backend", "debian", dns=False)

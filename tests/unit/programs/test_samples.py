@@ -1,0 +1,89 @@
+"""The servers of Kubernetes' tutorials and tasks, held against what those pages print."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from podwire.kubelet.grpcprobe import grpc_check
+from podwire.kubelet.programs.perl import pi
+from tests.unit.programs.test_programs import World, story
+
+PI_50 = "14159265358979323846264338327950288419716939937510"
+ROWS = [
+    (
+        "registry.k8s.io/echoserver:1.4", 8080,
+        (r"CLIENT VALUES:\nclient_address=10.244.1.9\ncommand=GET\nreal path=/a\?b=c\nquery=b=c\n"
+        r"request_version=1.1\nrequest_uri=http://web:8080/a\?b=c\n\nSERVER VALUES:\n"
+        r"server_version=nginx: 1.10.0 - lua: 10001\n\nHEADERS RECEIVED:\n.*host=web\n"
+        r".*BODY:\n-no body in request-"),
+    ),
+    (
+        "registry.k8s.io/echoserver:1.10", 8080,
+        (r"\n\nHostname: web-1\n\nPod Information:\n\t-no pod information available-\n\n.*"
+        r"Request Information:\n\tclient_address=10.244.1.9\n\tmethod=GET\n.*\thost=web\n.*"),
+    ),
+    (
+        "gcr.io/google-samples/kubernetes-bootcamp:v2", 8080,
+        r"Hello Kubernetes bootcamp! \| Running on: web-1 \| v=2\n",
+    ),
+    (
+        "us-docker.pkg.dev/google-samples/containers/gke/hello-app:2.0", 8080,
+        r"Hello, world!\nVersion: 2.0.0\nHostname: web-1\n",
+    ),
+    ("gcr.io/google-samples/node-hello:1.0", 8080, "Hello Kubernetes!"),
+    (
+        "kicbase/echo-server:1.0", 8080,
+        r"Request served by web-1\n\nHTTP/1.1 GET /a\?b=c\n\nHost: web\n.*",
+    ),
+    ("registry.k8s.io/hpa-example", 80, "OK!"),
+    ("registry.k8s.io/serve_hostname", 9376, "web-1"),
+    ("registry.k8s.io/nginx-slim:0.24", 80, r".*404 Not Found.*nginx.*"),
+    ("wbitt/network-multitool", 80, r"WBITT Network MultiTool .* - web-1 - 10.244.1.5 - HTTP.*"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("image", "port", "pattern"), ROWS, ids=[row[0] for row in ROWS])
+def test_a_sample_answers_as_the_page_that_deploys_it_shows(
+    image: str, port: int, pattern: str
+) -> None:
+    """No containerPort is needed: these images know where they listen."""
+
+    async def body(world: World) -> None:
+        await world.start(image)
+        told = (await world.get("/a?b=c", port)).body.decode()
+        assert re.fullmatch(pattern, told, re.DOTALL), told
+
+    story(body)
+
+
+def test_etcd_passes_the_grpc_probe_of_the_probes_task() -> None:
+    """``grpc: {port: 2379}``: the overall health is SERVING."""
+
+    async def body(world: World) -> None:
+        argv = ("/usr/local/bin/etcd", "--listen-client-urls", "http://0.0.0.0:2379")
+        await world.start("registry.k8s.io/etcd:3.5.1-0", *argv)
+        world.net.add("node-1", "", "192.168.0.11")
+        probe = (world.net, world.env.clock, "node-1", "10.244.1.5", 2379)
+        assert await grpc_check(*probe, "", 1) == (True, "")
+        assert not (await grpc_check(*probe, "other", 1))[0]
+
+    story(body)
+
+
+def test_the_first_job_of_the_pages_prints_pi() -> None:
+    """``perl -Mbignum=bpi -wle 'print bpi(2000)'``; other programs say that they are not known."""
+
+    async def body(world: World) -> None:
+        argv = ("perl", "-Mbignum=bpi", "-wle", "print bpi(20)")
+        process, container = await world.start("perl:5.34.0", *argv)
+        assert await container.wait() == 0
+        assert process.lines == ["3.1415926535897932385"]
+        process, container = await world.start("perl", "perl", "-e", "print 1", ip="10.244.1.6")
+        assert await container.wait() == 2
+        assert process.errors == ["perl: not modelled: any program but print bpi(N)"]
+
+    story(body)
+    assert [pi(1), pi(2), pi(5)] == ["3", "3.1", "3.1416"]
+    assert (len(pi(2000)), pi(2000)[:52]) == (2001, f"3.{PI_50}"[:52])
