@@ -67,6 +67,9 @@ async def run(command: Command) -> int:
     port = program.port
     async with Server(command) as server:
         program.log(f"Starting {_SERVER.replace('/', ' ')}")
+        for flag in (word.partition("=")[0] for word in command.args if word.startswith("-")):
+            if flag not in _TAKEN:
+                program.log(f"not modelled: {flag}", "WARNING")
         for _ in range(TRIES):
             try:
                 await server.http(port, program.answer)
@@ -88,8 +91,14 @@ async def run(command: Command) -> int:
     return 0
 
 
+_TAKEN = {"-b", "--bind", "-k", "--worker-class", "-port", "--port"}
+"""Flags of gunicorn and of go-httpbin that are heeded, or change nothing that shows."""
+
+
 def _port(command: Command) -> int:
-    bound = re.search(r"(?:-b|--bind)[ =]\S*?:(\d{1,5})(?:\s|$)", " ".join(command.args))
+    words = " ".join(command.args)
+    bound = re.search(r"(?:-b|--bind)[ =]\S*?:(\d{1,5})(?:\s|$)", words)
+    bound = bound or re.search(r"--?port[ =](\d{1,5})(?:\s|$)", words)
     default = "8080" if "go-httpbin" in command.spec.image else "80"
     return int(bound[1] if bound else command.variables.get("PORT") or default)
 

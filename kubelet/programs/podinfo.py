@@ -6,6 +6,7 @@ Behaviour: cmd/podinfo/main.go, pkg/api/http, pkg/signals; gorilla/mux for 404 a
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from podwire.client import grpc, http1
 from podwire.kubelet.programs import go
@@ -30,6 +31,11 @@ _DEFAULTS = {
     "stress-memory": "0", "cache-server": "", "otel-service-name": "",
 }  # fmt: skip
 _SWITCHES = ("h2c", "random-delay", "random-error", "unhealthy", "unready", "version", "v")
+_TOLD = (
+    "host", "http-server-timeout", "server-shutdown-timeout", "config", "h2c", "stress-cpu",
+    "stress-memory", "otel-service-name",
+)  # fmt: skip
+"""Settings whose effect is not modelled, and which no path that answers 501 tells."""
 _ROUTES = {
     r"/": "GET", r"/api/info": "GET", r"/version": "GET", r"/env": "GET POST",
     r"/headers": "GET POST", r"/healthz": "GET", r"/readyz": "GET",
@@ -45,7 +51,8 @@ _ROUTES = {
 async def run(command: Command) -> int:
     """``podinfo`` with its flags, also as PODINFO_*: / /version /env /headers /echo /healthz
     /readyz /status/N /delay/N /panic /configs, gRPC's health; metrics, other gRPC, store, cache,
-    tokens, TLS, streams and the page for browsers (they get JSON) are not modelled (501).
+    tokens, streams and the page for browsers (they get JSON) are not modelled (501). Settings
+    without effect are named in a warning.
     """
     try:
         given, _ = go.parse(command.args, _DEFAULTS, _SWITCHES)
@@ -63,17 +70,18 @@ async def run(command: Command) -> int:
     )
     program.log("Starting podinfo", "podinfo/main.go:153", version=VERSION, revision=REVISION,
                 port=str(port))  # fmt: skip
+    program.tell_what_is_not_modelled()
     async with Server(command) as server:
-        program.log("Starting HTTP Server.", "http/server.go:224", addr=f":{port}")
-        try:
-            await server.http(port, program.answer)
+        if not (await program.serve(server, port) and await program.serve_tls(server)):
+            return 1
+        with suppress(OSError):  # podinfo looks at no error of this one
             if metrics:
                 await server.http(metrics, program.measured)
+        try:
             if grpc_port:
                 await server.grpc(grpc_port, health_service(program.health))
-        except OSError as error:
-            why = f"listen tcp :{port}: bind: {in_use(error)}"
-            program.log("HTTP server crashed", "http/server.go:226", "fatal", error=why)
+        except OSError:
+            program.log("failed to listen", "grpc/server.go:71", "fatal", port=grpc_port)
             return 1
         which, _ = await first(server.until_signal("TERM", "INT"), program.over.wait())
         if which:
@@ -114,6 +122,46 @@ class _Podinfo:
         stamp = f"{now(self.command):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
         line = {"level": level, "ts": stamp, "caller": caller, "msg": message, **fields}
         self.command.err(f"{go.marshal(line)}\n")
+
+    def tell_what_is_not_modelled(self) -> None:
+        """One warning for the settings that change nothing here."""
+        names = [n for n in _TOLD if self.setting(n) != _DEFAULTS.get(n, "") and self.setting(n)]
+        if self.setting("level") not in {"info", "warn", "error"}:
+            names.append("level")  # requests are not logged
+        if names:
+            self.log("not modelled", "podwire", "warn", flags=[f"--{name}" for name in names])
+
+    async def serve(self, server: Server, port: int) -> bool:
+        """Plain HTTP, unless the port is 0; whether that went well."""
+        if not port:
+            return True
+        self.log("Starting HTTP Server.", "http/server.go:224", addr=f":{port}")
+        try:
+            await server.http(port, self.answer)
+        except OSError as error:
+            why = f"listen tcp :{port}: bind: {in_use(error)}"
+            self.log("HTTP server crashed", "http/server.go:226", "fatal", error=why)
+            return False
+        return True
+
+    async def serve_tls(self, server: Server) -> bool:
+        """HTTPS where a port is given, with a certificate that has to be there."""
+        port, place = self.number("secure-port"), self.setting("cert-path")
+        if not port:
+            return True
+        self.log("Starting HTTPS Server.", "http/server.go:256", addr=f":{port}")
+        why = ""
+        try:
+            for name in ("tls.crt", "tls.key"):
+                self.command.env.read_file(f"{place}/{name}")
+            await server.http(port, self.answer, tls=True)
+        except FileNotFoundError:
+            why = f"open {place}/{name}: no such file or directory"
+        except OSError as error:
+            why = f"listen tcp :{port}: bind: {in_use(error)}"
+        if why:
+            self.log("HTTPS server crashed", "http/server.go:258", "fatal", error=why)
+        return not why
 
     @property
     def health(self) -> Ask:

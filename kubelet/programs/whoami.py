@@ -38,9 +38,16 @@ async def run(command: Command) -> int:
     if not port.isdigit():
         go.log(command, f"listen tcp: lookup tcp/{port}: unknown port")
         return 1
+    if given.get("cacert"):
+        go.log(command, "not modelled: -cacert (clients are asked for no certificate)")
     async with Server(command) as server:
         try:
+            for name in ("cert", "key") if tls else ():
+                command.env.read_file(given[name])
             await server.http(int(port), program.answer, tls=tls)
+        except FileNotFoundError:
+            go.log(command, f"open {given[name]}: no such file or directory")
+            return 1
         except OSError as error:
             go.log(command, f"listen tcp :{port}: bind: {in_use(error)}")
             return 1

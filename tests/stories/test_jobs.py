@@ -273,3 +273,39 @@ def test_an_autoscaler_follows_the_load(cluster):
     usage = [item["containers"][0]["usage"]["cpu"] for item in json.loads(answer.body)["items"]]
     assert usage
     assert any("above target" in line for line in events(cluster, "php"))
+
+
+@pytest.mark.parametrize("heeded", [True, False])
+def test_disruptions_are_no_failures_where_the_policy_says_so(heeded):
+    """Evicted, tainted away, shut down with the node, lost with it: another pod does the work."""
+    rule = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
+    policy = {"podFailurePolicy": {"rules": [rule]}} if heeded else {}
+    with VirtualCluster(ClusterSettings(nodes=5, time_profile="fast")) as cluster:
+        cluster.boot()
+        names = ("evicted", "tainted", "shutdown", "lost")
+        for name in names:  # one by one, so that they spread
+            body = job(name, "sleep 45", backoffLimit=0, **policy)
+            body["spec"]["template"]["spec"]["containers"][0]["resources"] = {
+                "requests": {"cpu": "500m"}
+            }
+            cluster.apply(body)
+            cluster.until(lambda name=name: cluster.get(kinds.JOB, name).status.ready, 60, name)
+        nodes = {p.metadata.labels["job-name"]: p.spec.node_name for p in cluster.pods("default")}
+        assert len(set(nodes.values())) == len(names), "one pod a node"
+        (pod,) = pods(cluster, "evicted")
+        client = cluster.cluster.client
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+        path = f"/api/v1/namespaces/default/pods/{pod}/eviction"
+        assert cluster.run(client.send("POST", path, (), body)).status == 201
+        taint = {"spec": {"taints": [{"key": "away", "effect": "NoExecute"}]}}
+        cluster.run(client.patch(kinds.NODE, nodes["tainted"], taint))
+        cluster.power_off(nodes["shutdown"], graceful=True)
+        cluster.power_off(nodes["lost"])
+        cluster.delete(kinds.NODE, nodes["lost"], "")
+        wanted = ("Complete", "CompletionsReached") if heeded else (
+            "Failed", "BackoffLimitExceeded",
+        )  # fmt: skip
+        cluster.until(lambda: all(ended(cluster, name) for name in names), 400, "all ended")
+        assert {name: ended(cluster, name) for name in names} == dict.fromkeys(names, wanted)
+        failed = [cluster.get(kinds.JOB, name).status.failed for name in names]
+        assert failed == ([0] * 4 if heeded else [1] * 4)

@@ -245,6 +245,12 @@ def test_podinfo_as_its_source_has_it() -> None:
         await asyncio.sleep(2)
         await hold(world, 8080, [("GET /healthz", 503, "", ""), ("GET /readyz", 503, "", "")])
         assert await container.wait() == 0
+        flags = ("--port=0", "--secure-port=9899", "--stress-cpu=2")
+        process, container = await world.start(image, "./podinfo", *flags, ip="10.244.1.5")
+        assert await container.wait() == 1
+        lines = [json.loads(line) for line in process.errors]
+        assert lines[1]["flags"] == ["--stress-cpu"]
+        assert lines[-1]["error"] == "open /data/cert/tls.crt: no such file or directory"
         process, container = await world.start(image, "./podinfo", "--prot=1", ip="10.244.1.6")
         assert await container.wait() == 2
         assert process.errors[0] == "Error: unknown flag: --prot"

@@ -26,7 +26,7 @@ from podwire.scheduler.preemption import (
 )
 from podwire.scheduler.terms import NO_TERMS, PodInfo, default_constraints, info
 from podwire.scheduler.topology import Inclusion, Partition, Topology
-from podwire.scheduler.verdicts import Refusal
+from podwire.scheduler.verdicts import NO_TOPOLOGY, SKEWED, Refusal, histogram, unavailable
 from tests.unit.scheduler.tables import cases, clean, cluster_of, label, pod_of
 
 
@@ -58,7 +58,9 @@ def test_filters_refuse_what_upstreams_refuse_for_the_same_reasons(case: JSON) -
             assert found is None, node
         elif isinstance(wanted, str):
             assert found is not None
+            # Upstream's table has codes alone; PodTopologySpread has one reason for each.
             assert found.final == (wanted == "UnschedulableAndUnresolvable"), node
+            assert found is (NO_TOPOLOGY if found.final else SKEWED), node
         else:
             assert found is not None, node
             assert (list(found.reasons), found.final) == (wanted["reasons"], wanted["final"])
@@ -184,3 +186,50 @@ def test_preemption_chooses_upstreams_victims_and_nodes(case: JSON) -> None:
     else:
         assert sorted(v.pod.metadata.name for v in came.victims) == want["victims"]
         assert (came.node or None) == want["node"]
+
+
+APP, TIER = {"app": "foo"}, {"tier": "backend"}
+
+
+@pytest.mark.parametrize(
+    ("pods", "pdbs", "violating"),
+    [
+        ([], [], []),
+        ([("p1", APP)], [({"app": "bar"}, 0, ())], []),
+        ([("p1", APP)], [(APP, 1, ())], []),
+        ([("p1", APP)], [(APP, 0, ())], ["p1"]),
+        ([("p1", {})], [(APP, 0, ())], []),
+        ([("p1", APP), ("p2", APP)], [(APP, 1, ())], ["p2"]),
+        ([("p1", APP)], [(APP, 0, ("p1",))], []),
+        ([("p1", APP)], [({}, 0, ())], []),
+        ([("p1", APP | TIER)], [(APP, 1, ()), (TIER, 0, ())], ["p1"]),
+    ],
+)
+def test_victims_violate_the_budgets_that_they_violate_upstream(pods, pdbs, violating):
+    """TestFilterVictimsWithPDBViolation; a budget: labels, disruptions allowed, disrupted pods."""
+    budgets = [
+        msgspec.convert(
+            {
+                "metadata": {"name": str(number), "namespace": "default"},
+                "spec": {"selector": {"matchLabels": labels}},
+                "status": {
+                    "disruptionsAllowed": allowed,
+                    "disruptedPods": dict.fromkeys(gone, "2026-01-01T00:00:00Z"),
+                },
+            },
+            PodDisruptionBudget,
+        )
+        for number, (labels, allowed, gone) in enumerate(pdbs)
+    ]
+    bodies = [{"metadata": {"name": n, "namespace": "default", "labels": ls}} for n, ls in pods]
+    harsh, gentle = Budgets(budgets).split([info(pod_of(b, b["metadata"]["name"])) for b in bodies])
+    assert [pod.pod.metadata.name for pod in harsh] == violating
+    assert [pod.pod.metadata.name for pod in gentle] == [n for n, _ in pods if n not in violating]
+
+
+def test_reasons_are_counted_and_sorted_as_upstream():
+    """TestFitError_Error: by the text of the count and the reason."""
+    one, two = (f"Node(s) failed Filter plugin FalseFilter-{n}" for n in (1, 2))
+    assert unavailable(3, histogram([(one, 3)])) == f"0/3 nodes are available: 3 {one}."
+    told = histogram([(one, 1), (one, 1), (two, 1)])
+    assert unavailable(3, told) == f"0/3 nodes are available: 1 {two}, 2 {one}."
