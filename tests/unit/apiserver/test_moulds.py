@@ -237,6 +237,28 @@ def test_a_mould_breaks_when_admission_would_decide_otherwise(moulded, change):
     moulded(story)
 
 
+def test_a_mould_outlasts_what_happens_in_other_namespaces(moulded):
+    """There is a quota elsewhere, which counts what it sees."""
+
+    async def story(w):
+        for where in ("other", "team"):
+            if where == "other":
+                await w.client.create(kinds.NAMESPACE, {"metadata": {"name": "other"}})
+                quota = {"metadata": {"name": "quota"}, "spec": {"hard": {"pods": "0"}}}
+                await w.client.create(kinds.named("v1", "ResourceQuota"), quota, "other")
+            else:
+                used = {"status": {"used": {"pods": "0"}}}
+                quota = kinds.named("v1", "ResourceQuota")
+                await w.client.patch(quota, "quota", used, "other", subresource="status")
+            for name in ("a", "b", "c"):
+                made = await w.raw("POST", TEAM, pod(f"{name}-{where}"))
+                assert made.status == 201
+        (form,) = (form for form in w.server.moulds._forms.values() if form.moulds)
+        assert form.seen == 0
+
+    moulded(story)
+
+
 def test_a_node_is_always_looked_at(moulded):
     """NodeRestriction repeats itself for others; a kubelet's create goes by no mould."""
 
