@@ -78,6 +78,8 @@ def pods(draw):
             {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": draw(pick(UIDS))}
         ]
     spec = {"containers": containers, "volumes": [{"name": "v", "emptyDir": {}}]}
+    if draw(st.booleans()):
+        spec["initContainers"] = [{"name": draw(pick(("one", "web"))), "image": "nginx"}]
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
     return PODS, json.dumps(body, ensure_ascii=draw(st.booleans()), separators=(",", ":"))
 
@@ -186,6 +188,22 @@ def test_a_name_that_is_taken_is_refused_out_of_a_mould_too(moulded):
         assert json.loads(refused.body)["message"] == 'pods "first" already exists'
 
     moulded(story)
+
+
+def test_a_containers_name_may_be_that_of_no_init_container(simulate, monkeypatch):
+    """Names of init containers are part of a form; so are those of the others then."""
+    monkeypatch.setattr(memory, "LEARN_AFTER", 1)
+    init = [{"name": "last-a", "image": "nginx"}]
+
+    async def story(w):
+        for name in ("first", "second", "third"):
+            path, body = PODS, pod(name, initContainers=init)
+            assert (await w.raw("POST", path, body)).status == 201
+        refused = await w.raw("POST", PODS, pod("last", initContainers=init))
+        assert refused.status == 422
+        assert 'Duplicate value: \\"last-a\\"' in refused.body.decode()
+
+    simulate(story)
 
 
 async def _no_account(w):
