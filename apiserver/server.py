@@ -132,9 +132,7 @@ class Apiserver:
             self.routes.add(route)
         install(self)
         self.source = meta.Source(world)
-        """Where uids and name suffixes of new objects come from."""
-        self.moulds = Moulds(self)
-        self.reads = Reads(self)
+        self.reads, self.moulds = Reads(self), Moulds(self)
         self.definitions = Definitions(self)
         self.aggregator = Aggregator(self)
         self.trust = Trust(self)

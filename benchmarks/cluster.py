@@ -43,36 +43,52 @@ class Programmed:
     """Which endpoints each node's kube-proxy has brought to its kernel."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self.nodes: dict[str, int] = {}
-        """Endpoint address -> how many nodes know it."""
-        self.last_ns: dict[str, int] = {}
         self.moved = asyncio.Event()
-        self._known: dict[str, dict[str, None]] = {}
+        self._known: dict[str, int] = {}
+        """Endpoint address -> which nodes know it, a bit each."""
+        self._bits: dict[str, int] = {}
         self._texts: dict[str, list[str]] = {}
         self._execute = cluster.fabric.execute
-        cluster.fabric.execute = self._watched  # type: ignore[method-assign]
+        self._execute_all = cluster.fabric.execute_all
+        cluster.fabric.execute = self._one  # type: ignore[method-assign]
+        cluster.fabric.execute_all = self._all  # type: ignore[method-assign]
 
-    async def _watched(self, node: str, commands: Sequence[Command]) -> None:
+    def nodes(self, address: str) -> int:
+        """How many nodes know it."""
+        return self._known.get(address, 0).bit_count()
+
+    async def _one(self, node: str, commands: Sequence[Command]) -> None:
         await self._execute(node, commands)
-        for command in commands:
-            if isinstance(command, RulesRestore):
-                self._take(node, command.text)
+        self._take([node], commands)
 
-    def _take(self, node: str, text: str) -> None:
+    async def _all(self, nodes: Sequence[str], commands: Sequence[Command]) -> dict[str, str]:
+        failed = await self._execute_all(nodes, commands)
+        self._take([node for node in nodes if node not in failed], commands)
+        return failed
+
+    def _take(self, nodes: Sequence[str], commands: Sequence[Command]) -> None:
+        texts = [command.text for command in commands if isinstance(command, RulesRestore)]
+        if not texts:
+            return
+        mask = 0
+        for node in nodes:
+            mask |= 1 << self._bits.setdefault(node, len(self._bits))
+        known = self._known
+        for address in (each for text in texts for each in self._addresses(text)):
+            before = known.get(address, 0)
+            if before & mask != mask:
+                known[address] = before | mask
+        self.moved.set()
+
+    def _addresses(self, text: str) -> list[str]:
         found = self._texts.get(text)
         if found is None:
             words = text.split("--to-destination ")[1:]
-            found = [word.partition(":")[0] for word in words]
+            found = list(dict.fromkeys(word.partition(":")[0] for word in words))
             if len(self._texts) > 64:
                 self._texts.clear()
             self._texts[text] = found
-        known = self._known.setdefault(node, {})
-        for address in found:
-            if address not in known:
-                known[address] = None
-                self.nodes[address] = self.nodes.get(address, 0) + 1
-                self.last_ns[address] = time.monotonic_ns()
-        self.moved.set()
+        return found
 
 
 class World:
@@ -128,14 +144,14 @@ class World:
     async def reached(self, keys: Sequence[str]) -> None:
         """Until every node knows these pods as endpoints."""
         await self.until(lambda: all(k in self.ready for k in keys), self.moved)
-        nodes, known = self.settings.nodes, self.programmed.nodes
+        nodes, knowing = self.settings.nodes, self.programmed.nodes
         addresses = [self.addresses[k] for k in keys]
         waiting = dict.fromkeys(addresses)
 
         def all_know() -> bool:
             while waiting:
                 address = next(iter(waiting))
-                if known.get(address, 0) < nodes:
+                if knowing(address) < nodes:
                     return False
                 del waiting[address]
             return True
@@ -298,5 +314,5 @@ if __name__ == "__main__":
 
     name, *numbers = sys.argv[1:]
     wanted = {"pods": pods, "settle": settle, "idle": idle}[name]
-    for label, value in wanted(*map(int, numbers)).items():  # type: ignore[operator]
+    for label, value in wanted(*map(int, numbers)).items():
         print(f"{label:<62} {value}", flush=True)

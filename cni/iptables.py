@@ -21,6 +21,14 @@ async def saved_rules(fabric: Fabric, node: str, table: str, version: int = 4) -
     return [line for line in answer.stdout.splitlines() if line.startswith((":", "-A"))]
 
 
+async def has_chain(fabric: Fabric, node: str, table: str, chain: str) -> bool:
+    """Whether a chain exists, without reading its table. Raises CommandError."""
+    answer = await fabric.tool(node, "", ("iptables", "-t", table, "-S", chain))
+    if answer.code and "No chain" not in answer.stderr:
+        raise CommandError(answer.stderr.strip() or f"iptables exited {answer.code}")
+    return not answer.code
+
+
 def chain_of(line: str) -> str:
     """The chain that a ``-A`` or ``:`` line belongs to."""
     if line.startswith(":"):

@@ -41,7 +41,7 @@ def next_tick(origin_ns: int, period_ns: int, at_ns: int) -> int:
 
 def pod_active(pod: Pod) -> bool:
     """Whether the pod counts: not finished and not being deleted."""
-    return pod.status.phase not in {"Succeeded", "Failed"} and not pod.metadata.deletion_timestamp
+    return not pod.metadata.deletion_timestamp and pod.status.phase not in {"Succeeded", "Failed"}
 
 
 def pod_ready_ns(pod: Pod) -> int | None:
@@ -162,12 +162,13 @@ def claim(
     items: list[Any] = []
     effects: list[Effect] = []
     dying = bool(owner.metadata.deletion_timestamp)
+    uid, matching = owner.metadata.uid, selector.matches
     for item in candidates:
         meta = item.metadata
         reference = meta.controller()
-        matches = selector.matches(meta.labels)
+        matches = matching(meta.labels)
         if reference is not None:
-            if reference.uid != owner.metadata.uid:
+            if reference.uid != uid:
                 continue
             if matches:
                 items.append(item)

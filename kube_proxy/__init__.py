@@ -7,4 +7,5 @@ nothing about packets: what a packet meets is what the commands say, as real tex
     mode   modes/          what a proxy mode is; iptables and the others, one folder each
     config conntrack       KubeProxyConfiguration; UDP flows that point nowhere
     health healthcheck metrics runner       ports, figures, when a sync runs
+    family known group lineup               one family on one node; what many of a process do once
 """

@@ -37,17 +37,17 @@ class Shared:
     what a key names is held as long as the key.
     """
 
-    def __init__(self, lineup: Any = None, commons: Any = None) -> None:
-        self.lineup = lineup
-        """When syncs begin (``lineup.Lineup``); None: each when it wants."""
-        self.commons = commons
-        """What is followed once for all (``client.common.Commons``); None: nothing is."""
+    def __init__(self, together: Any = None) -> None:
+        self.together = together
+        """What nodes do together (``group.Together``); None: nothing."""
         self._texts: dict[Hashable, tuple[tuple[Any, ...], Any]] = {}
         self._moves: dict[Hashable, tuple[Any, ...]] = {}
         self._turns: dict[Hashable, tuple[Any, tuple[Any, ...]]] = {}
         self._latest: dict[str, Table[Any]] = {}
         self._by_service: dict[tuple[str, int], tuple[Table[Any], Table[Slices]]] = {}
         self._prepared: dict[tuple[str, str], list[Prepared]] = {}
+        if together is not None:
+            together.begin(self)
 
     # ------------------------------------------------------------ tables
 

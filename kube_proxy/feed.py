@@ -40,11 +40,7 @@ class Feed(Generic[O]):
 
     async def run(self, client: Client, ctx: Ctx) -> None:
         """Follow the API server until cancelled."""
-        commons = self._shared.commons
-        if commons is None:
-            await Reflector(client, ctx, self._kind, self).run()
-        else:
-            await commons.of(self._kind).follow(client, ctx, self)
+        await Reflector(client, ctx, self._kind, self).run()
 
     def replace(self, items: list[O], resource_version: str) -> None:  # noqa: ARG002  of a Sink
         """A whole state. After the first one, what differs is told; in order of the keys, what is

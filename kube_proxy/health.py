@@ -5,6 +5,7 @@ Source: kubernetes pkg/proxy/healthcheck (bodies, headers), cmd/kube-proxy (prox
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -36,12 +37,14 @@ class Health:
     timeout_ns: int = 60_000_000_000
     """Twice the sync period."""
     metrics_of: Metrics = field(default_factory=Metrics)
+    catch_up: Callable[[], None] = lambda: None
+    """Called before anything is told: takes in what was not told to this one alone."""
 
-    def queued(self, family: str) -> None:
-        """A change arrived that this family must program."""
-        now = self.clock.now_ns()
-        self.pending_since_ns.setdefault(family, now)
-        self._set("last_queued_timestamp_seconds", now / 1e9, family)
+    def queued(self, family: str, since_ns: int = 0, at_ns: int = 0) -> None:
+        """A change arrived that this family must program: now, or since then and at last then."""
+        at_ns = at_ns or self.clock.now_ns()
+        self.pending_since_ns.setdefault(family, since_ns or at_ns)
+        self._set("last_queued_timestamp_seconds", at_ns / 1e9, family)
 
     def changed(self, what: str, family: str, count: int = 1) -> None:
         """Events of Services or EndpointSlices ("service" or "endpoint") were taken in."""
@@ -49,6 +52,23 @@ class Health:
         pending = self.pending[what]
         pending[family] = pending.get(family, 0) + count
         self._tell_pending(what)
+
+    def heard(self, what: str, family: str, count: int, pending: int) -> None:
+        """So many events were taken in since the last time, and so many are not programmed."""
+        self.metrics_of.count(f"sync_proxy_rules_{what}_changes_total", count)
+        self.pending[what][family] = pending
+        self._tell_pending(what)
+
+    def follow(self, other: Health, since: Metrics, family: str) -> None:
+        """Take over what another one, whose metrics were ``since``, tells of a family."""
+        self.metrics_of.add(other.metrics_of, since)
+        for mine, theirs in (
+            (self.pending_since_ns, other.pending_since_ns),
+            (self.updated_ns, other.updated_ns),
+        ):
+            mine.pop(family, None)
+            if family in theirs:
+                mine[family] = theirs[family]
 
     def _tell_pending(self, what: str) -> None:
         """Upstream's gauge has no label: one of both families' proxiers sets it."""
@@ -99,6 +119,7 @@ class Health:
     @property
     def alive(self) -> bool:
         """Whether changes get programmed in time (a proxier that never synced is not alive)."""
+        self.catch_up()
         now = self.clock.now_ns()
         late = any(now - since >= self.timeout_ns for since in self.pending_since_ns.values())
         return bool(self.updated_ns or self.pending_since_ns) and not late
@@ -130,6 +151,7 @@ class Health:
             return http1.text("ok")
         if request.path != "/metrics":
             return http1.text("404 page not found\n", 404)
+        self.catch_up()
         kind = "text/plain; version=0.0.4; charset=utf-8"
         return http1.text(self.metrics_of.text(), kind=kind)
 

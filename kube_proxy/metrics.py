@@ -72,6 +72,12 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
+    def add(self, other: Histogram, sign: int = 1) -> None:
+        """Count what another one observed; -1: do not count it any more."""
+        pairs = zip(self._counts, other._counts, strict=True)
+        self._counts = [own + sign * count for own, count in pairs]
+        self._sum += sign * other._sum
+
     def lines(self, name: str, labels: str) -> Iterator[str]:
         """The samples; ``labels`` are those besides ``le`` (``ip_family="IPv4",`` or "")."""
         bounds = (*(f"{bound:g}" for bound in self._bounds), "+Inf")
@@ -107,6 +113,25 @@ class Metrics:
     def set(self, name: str, value: float) -> None:
         """Set a gauge; ``name`` without prefix, with labels."""
         self._gauges[f"kubeproxy_{name}"] = value
+
+    def copy(self) -> Metrics:
+        """As they are now."""
+        made = Metrics()
+        made.add(self, Metrics())
+        return made
+
+    def add(self, other: Metrics, since: Metrics) -> None:
+        """Take over what another one counted and observed since it was ``since``; its gauges."""
+        for key, histogram in other._histograms.items():
+            if key not in self._histograms:
+                self._histograms[key] = Histogram(_HISTOGRAMS[key[0]][1])
+            self._histograms[key].add(histogram)
+            if key in since._histograms:
+                self._histograms[key].add(since._histograms[key], -1)
+        for name, value in other._counters.items():
+            more = value - since._counters.get(name, 0)
+            self._counters[name] = self._counters.get(name, 0) + more
+        self._gauges.update(other._gauges)
 
     def value(self, name: str) -> float:
         """A counter's or gauge's value; 0 when it was never touched."""

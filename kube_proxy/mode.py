@@ -100,6 +100,17 @@ class Mode(Protocol):
         ``state.dirty``, and nothing is programmed until ``state.committed`` says so.
         """
 
+    def plans_alike(self, state: Proxier) -> bool:  # noqa: ARG002  for those that do
+        """Whether a plan that is not full asks the kernel nothing and follows from the tables,
+        the settings, what is programmed and what the node sees of the Services that changed
+        (``pieces.Prepared.sight``): one plan for all nodes that have these in common.
+        """
+        return False
+
+    def alike(self, one: Any, other: Any) -> bool:
+        """Whether two of its accounts (``Sync.programmed``) tell the same."""
+        return one is other
+
     def chores(self, state: Proxier) -> tuple[Chore, ...]:  # noqa: ARG002  for those that have any
         """What is to be done now and then."""
         return ()

@@ -45,6 +45,16 @@ class Runner:
         """Ask for a run; asked twice before it starts, it runs once."""
         self._wanted.set()
 
+    def retry(self) -> None:
+        """Ask for a run once ``retry_s`` have passed, as after one that failed."""
+        self._end_retry()
+        self._retry = self._clock.call_later(self._retry_s, self.request)
+
+    def _end_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
     def _refill(self) -> None:
         now = self._clock.monotonic_ns()
         refill = (now - self._last_ns) / self._interval_ns
@@ -85,13 +95,10 @@ class Runner:
                 await self._wanted.wait()
                 await self._turn()
                 self._wanted.clear()
-                if self._retry is not None:
-                    self._retry.cancel()
-                    self._retry = None
+                self._end_retry()
                 if not await self._run():
-                    self._retry = self._clock.call_later(self._retry_s, self.request)
+                    self.retry()
         finally:
             if lineup is not None:
                 lineup.leave()
-            if self._retry is not None:
-                self._retry.cancel()
+            self._end_retry()

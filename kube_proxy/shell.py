@@ -20,6 +20,7 @@ from podwire.dataplane.commands import Command, CommandError, SysctlSet
 from podwire.kube_proxy import config as configuration
 from podwire.kube_proxy import conntrack
 from podwire.kube_proxy.core import Proxier, Shared
+from podwire.kube_proxy.family import Family
 from podwire.kube_proxy.feed import Feed
 from podwire.kube_proxy.health import CLUSTER_AUTOSCALER_TAINT, Health
 from podwire.kube_proxy.healthcheck import HealthChecks
@@ -28,7 +29,6 @@ from podwire.kube_proxy.model import ADDRESS_TYPES, NodeFacts, node_facts
 from podwire.kube_proxy.modes import MODES
 from podwire.kube_proxy.runner import Runner
 from podwire.kube_proxy.table import Table
-from podwire.runtime.ports import Clock, Timer
 from podwire.runtime.tasks import Nursery, first
 
 CONFIG_PATH = "/var/lib/kube-proxy/config.conf"
@@ -94,10 +94,7 @@ class KubeProxy:
                 await self._family(config, mode, own, family, checks) for family in own.families
             ]
             nodes.on_change(lambda _, new: self._node_changed(new, families))
-            feeds = self._feeds(families)
-            for feed in feeds:
-                reading = feed.run(self.client, self.ctx)
-                nursery.start(reading, name=f"kube-proxy {self.node} reflector")
+            feeds = self._hear(families, nursery)
             if mode.knows_service_cidrs:
                 _watch_cidrs(factory.informer(kinds.SERVICE_CIDR), families)
             await self._serve_ports(config, nursery)
@@ -110,6 +107,9 @@ class KubeProxy:
                 )
             self.initialized = True
             for each in families:
+                each.catch_up()
+                if each.known is not None:
+                    each.known.listeners[each] = None
                 each.runner.request()
                 where = f"kube-proxy {self.node} {each.proxier.family}"
                 for chore in mode.chores(each.proxier):
@@ -167,13 +167,16 @@ class KubeProxy:
         rules = config.rules
         proxier = Proxier(mode, settings, node, self.shared, family, rules.sync_period_s)
         await self._try(mode.prepare(settings))
-        made = Family(proxier, config, checks if family == node.families[0] else None)
+        together = self.shared.together
+        known = together.hearing.known(mode, family) if together is not None else None
+        own_checks = checks if family == node.families[0] else None
+        made = Family(self, proxier, config, own_checks, known)
         made.runner = Runner(
             self.ctx.clock,
             lambda: self._sync(made),
             min_interval_s=rules.min_sync_period_s,
             retry_s=rules.sync_period_s,
-            lineup=self.shared.lineup,
+            lineup=together.lineup if together is not None else None,
         )
         return made
 
@@ -241,6 +244,23 @@ class KubeProxy:
 
     # ------------------------------------------------------------ changes
 
+    def _hear(self, families: Sequence[Family], nursery: Nursery) -> tuple[Feed[Any], ...]:
+        """Follow Services and EndpointSlices: alone, or together with others of this process."""
+        together = self.shared.together
+        if together is None:
+            feeds = self._feeds(families)
+            reading = [feed.run(self.client, self.ctx) for feed in feeds]
+        else:
+            feeds = together.hearing.feeds
+            self.health.catch_up = lambda: _tell(families)
+            reading = [
+                together.commons.of(kind).follow(self.client, self.ctx)
+                for kind in (kinds.SERVICE, kinds.ENDPOINT_SLICE)
+            ]
+        for one in reading:
+            nursery.start(one, name=f"kube-proxy {self.node} reflector")
+        return feeds
+
     def _feeds(self, families: Sequence[Family]) -> tuple[Feed[Any], ...]:
         """What tells the proxiers of Services and EndpointSlices."""
 
@@ -277,21 +297,24 @@ class KubeProxy:
         for each in families:
             if fresh == each.proxier.node:
                 continue
+            each.alone(full=True)
             self.klog.info_s("proxier.go:577", "Updated proxier node labels")
             each.proxier.node = fresh
             each.proxier.settings = each.proxier.mode.settings(
                 each.config, fresh, each.proxier.family
             )
-            each.full = True
             self._due(each, relevant=True)
 
     def _due(self, family: Family, *, relevant: bool) -> None:
         if relevant and self.initialized:
-            self.health.queued(family.proxier.family)
-            family.runner.request()
+            family.due()
 
     async def _sync(self, family: Family) -> bool:
         """Program what changed; whether it worked."""
+        if family.part is not None:  # asked for before it joined
+            family.part.group.runner.request()
+            return True
+        family.catch_up()
         clock, proxier = self.ctx.clock, family.proxier
         started_ns, full = clock.monotonic_ns(), family.full
         mode = proxier.mode
@@ -303,11 +326,9 @@ class KubeProxy:
                 await clock.sleep(mode.restore_base_s + plan.changes * mode.restore_per_change_s)
                 await self.ctx.fabric.execute(self.process.spec.node, list(plan.commands))
                 proxier.committed(plan)
-                await self._forget_flows(plan, proxier.family)
+                await self.forget_flows(plan, proxier.family)
         except CommandError as error:
-            family.full = True
-            self.health.failed(proxier.family, full=full)
-            self.klog.error_s("proxier.go:1499", f"Failed to sync {mode.title}", err=str(error))
+            self.failed(family, str(error), full=full)
             return False
         elapsed_s = (clock.monotonic_ns() - started_ns) / 1e9
         self.health.synced(proxier.family, plan, full=full, elapsed_s=elapsed_s)
@@ -315,11 +336,19 @@ class KubeProxy:
             await family.checks.sync(proxier.checks())
         if plan is not None and plan.again_s is not None:
             family.again(clock, plan.again_s)
-        if not proxier.dirty and not family.full:
+        if not family.behind:
             self.health.updated(proxier.family)
+        if self.shared.together is not None and not family.full:
+            self.shared.together.join(family)
         return True
 
-    async def _forget_flows(self, plan: Sync, family: str) -> None:
+    def failed(self, family: Family, why: str, *, full: bool) -> None:
+        """A sync of a family failed: the next one is full."""
+        mode, family.full = family.proxier.mode, True
+        self.health.failed(family.proxier.family, full=full)
+        self.klog.error_s("proxier.go:1499", f"Failed to sync {mode.title}", err=why)
+
+    async def forget_flows(self, plan: Sync, family: str) -> None:
         """UDP flows that lead to endpoints which are gone."""
         if plan.udp is None:
             return
@@ -343,34 +372,13 @@ class KubeProxy:
             await self._try(done.commands)
             if done.resync:
                 self.klog.info_s("iptables.go:556", done.resync)
-                family.full = True
+                family.alone(full=True)
                 family.runner.request()
 
 
-class Family:
-    """One address family's proxier and when it syncs."""
-
-    runner: Runner
-
-    def __init__(
-        self, proxier: Proxier, config: configuration.Config, checks: HealthChecks | None
-    ) -> None:
-        self.proxier, self.config = proxier, config
-        self.checks = checks
-        """The healthCheckNodePorts; the primary family's proxier serves them."""
-        self.full = True
-        self._again: Timer | None = None
-
-    def again(self, clock: Clock, after_s: float) -> None:
-        """Sync once more after a while, though nothing may change until then."""
-        if self._again is not None:
-            self._again.cancel()
-        self._again = clock.call_later(after_s, self.runner.request)
-
-    def stop(self) -> None:
-        """No further sync."""
-        if self._again is not None:
-            self._again.cancel()
+def _tell(families: Sequence[Family]) -> None:
+    for each in families:
+        each.tell()
 
 
 def _watch_cidrs(cidrs: Informer[ServiceCIDR], families: Sequence[Family]) -> None:

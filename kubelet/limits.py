@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from podwire.api.times import NS, parse_time
 from podwire.api.views import Pod
 from podwire.kubelet import usage
-from podwire.runtime.tasks import first
 
 if TYPE_CHECKING:
     from podwire.kubelet.worker import PodWorker
@@ -18,23 +17,31 @@ if TYPE_CHECKING:
 OVERTIME = "Pod was active on the node longer than the specified deadline"
 
 
-async def overtime(worker: PodWorker) -> None:
-    """Return when the pod has been active for longer than its spec allows."""
-    kubelet, facts = worker.kubelet, worker.facts
-    began_ns = parse_time(facts.start_time)
-    while True:
-        worker.limited.clear()
-        limit_s = worker.pod.spec.active_deadline_seconds
-        if limit_s is None:
-            await worker.limited.wait()
-            continue
-        left_ns = began_ns + limit_s * NS - kubelet.now_ns()
-        if left_ns <= 0:
-            break
-        await first(worker.limited.wait(), kubelet.ctx.clock.sleep(left_ns / NS))
+def watch_time(worker: PodWorker) -> None:
+    """Call the pod off once it was active for longer than its spec allows, as it is now."""
+    leave_time(worker)
+    limit_s = worker.pod.spec.active_deadline_seconds
+    if limit_s is None:
+        return
+    kubelet = worker.kubelet
+    due_ns = parse_time(worker.facts.start_time) + limit_s * NS
+    left_s = max(due_ns - kubelet.now_ns(), 0) / NS
+    worker.deadline = kubelet.ctx.clock.call_later(left_s, _overtime, worker)
+
+
+def leave_time(worker: PodWorker) -> None:
+    """The pod's time counts no longer."""
+    if worker.deadline is not None:
+        worker.deadline.cancel()
+        worker.deadline = None
+
+
+def _overtime(worker: PodWorker) -> None:
+    facts = worker.facts
     facts.expelled = True
     facts.reason, facts.message = "DeadlineExceeded", OVERTIME
-    kubelet.event(worker.pod, "Normal", "DeadlineExceeded", OVERTIME)
+    worker.kubelet.event(worker.pod, "Normal", "DeadlineExceeded", OVERTIME)
+    worker.called.set()
 
 
 def limit_memory(worker: PodWorker, name: str) -> None:

@@ -89,8 +89,10 @@ class Sandbox:
         self.id = id
         self.netns = netns
         self.ips: tuple[str, ...] = ()
-        self._attached: JSON | None = None
-        """What the result cache holds: configuration, arguments, capabilities, result."""
+        self._attached: bytes | None = None
+        """What the result cache holds: configuration, arguments, capabilities, result. Read again
+        at the end only: a file's bytes weigh a third of what is made of them.
+        """
 
     async def set_up(self, pod: Pod, conflist: JSON) -> None:
         """Create the namespace and attach it. Raises SandboxError; ``tear_down`` undoes all."""
@@ -98,7 +100,7 @@ class Sandbox:
             await self._fabric.execute(self._node, [NetnsAdd(name=self.netns)])
         except CommandError as error:
             raise SandboxError(f"failed to create network namespace: {error}") from error
-        self._attached = {
+        attached: JSON = {
             "kind": "cniCacheV1",
             "containerId": self.id,
             "config": base64.b64encode(msgspec.json.encode(conflist)).decode(),
@@ -110,24 +112,25 @@ class Sandbox:
         }
         # Written before the plugins run too: a kubelet that dies among them leaves what its
         # successor must undo.
-        await self._cache()
+        await self._cache(attached)
         result: JSON | None = None
         for plugin in conflist["plugins"]:
-            result = await self._add(plugin, conflist, result)
-        self._attached["result"] = result
+            result = await self._add(plugin, conflist, attached, result)
+        attached["result"] = result
         addresses = (ip["address"] for ip in (result or {}).get("ips", ()))
         self.ips = tuple(address.partition("/")[0] for address in addresses)
         if not self.ips:
             raise SandboxError(f'failed to find network info for sandbox "{self.id}"')
-        await self._cache()
+        await self._cache(attached)
 
-    async def _cache(self) -> None:
-        await self._fabric.write_file(
-            self._node, self._cache_path(), msgspec.json.encode(self._attached)
-        )
+    async def _cache(self, attached: JSON) -> None:
+        self._attached = msgspec.json.encode(attached)
+        await self._fabric.write_file(self._node, self._cache_path(attached), self._attached)
 
-    async def _add(self, plugin: JSON, conflist: JSON, previous: JSON | None) -> JSON:
-        output = await self._call("ADD", plugin, conflist, previous)
+    async def _add(
+        self, plugin: JSON, conflist: JSON, attached: JSON, previous: JSON | None
+    ) -> JSON:
+        output = await self._call("ADD", plugin, conflist, attached, previous)
         message = _error_message(output.stdout) if output.code else ""
         if not output.code:
             try:
@@ -142,11 +145,10 @@ class Sandbox:
         )
 
     async def _call(
-        self, verb: str, plugin: JSON, conflist: JSON, previous: JSON | None
+        self, verb: str, plugin: JSON, conflist: JSON, attached: JSON, previous: JSON | None
     ) -> CniOutput:
-        assert self._attached is not None
         capabilities = plugin.get("capabilities") or {}
-        runtime = {k: v for k, v in self._attached["capabilityArgs"].items() if capabilities.get(k)}
+        runtime = {k: v for k, v in attached["capabilityArgs"].items() if capabilities.get(k)}
         stdin: JSON = {
             **{k: v for k, v in plugin.items() if k != "capabilities"},
             "cniVersion": conflist.get("cniVersion", ""),
@@ -159,9 +161,9 @@ class Sandbox:
         env: Mapping[str, str] = {
             "CNI_COMMAND": verb,
             "CNI_CONTAINERID": self.id,
-            "CNI_NETNS": self._attached["netns"],
+            "CNI_NETNS": attached["netns"],
             "CNI_IFNAME": IFNAME,
-            "CNI_ARGS": self._attached["cniArgs"],
+            "CNI_ARGS": attached["cniArgs"],
             "CNI_PATH": BIN_DIR,
         }
         return await self._cni.execute(
@@ -172,15 +174,16 @@ class Sandbox:
         """Detach and remove the namespace; the failures that were met (teardown goes on)."""
         failures: list[str] = []
         if self._attached is not None:
-            conflist = msgspec.json.decode(base64.b64decode(self._attached["config"]))
+            attached = msgspec.json.decode(self._attached)
+            conflist = msgspec.json.decode(base64.b64decode(attached["config"]))
             for plugin in reversed(conflist["plugins"]):
-                output = await self._detach(plugin, conflist)
+                output = await self._detach(plugin, conflist, attached)
                 if output.code:
                     message = _error_message(output.stdout)
                     failures.append(
                         f'plugin type="{plugin.get("type")}" failed (delete): {message}'
                     )
-            await self._fabric.remove_file(self._node, self._cache_path())
+            await self._fabric.remove_file(self._node, self._cache_path(attached))
             self._attached = None
         if self.netns:
             try:
@@ -190,28 +193,27 @@ class Sandbox:
                 failures.append(str(error))
         return failures
 
-    async def _detach(self, plugin: JSON, conflist: JSON) -> CniOutput:
+    async def _detach(self, plugin: JSON, conflist: JSON, attached: JSON) -> CniOutput:
         """DEL, which may be repeated: again when the plugin was interrupted (code 11 of the CNI
         specification), because what it leaves behind nobody else would undo.
         """
-        assert self._attached is not None
         for _ in range(_DEL_TRIES):
-            output = await self._call("DEL", plugin, conflist, self._attached.get("result"))
+            output = await self._call("DEL", plugin, conflist, attached, attached.get("result"))
             error = _error_document(output.stdout) if output.code else None
             if error is None or error.get("code") != _TRY_AGAIN:
                 break
             await self._cni.available()
         return output
 
-    def _cache_path(self) -> str:
-        assert self._attached is not None
-        return f"{RESULTS_DIR}{self._attached['networkName']}-{self.id}-{IFNAME}"
+    def _cache_path(self, attached: JSON) -> str:
+        return f"{RESULTS_DIR}{attached['networkName']}-{self.id}-{IFNAME}"
 
     @classmethod
-    def from_cache(cls, fabric: Fabric, cni: Cni, node: str, cached: JSON) -> Sandbox:
+    def from_cache(cls, fabric: Fabric, cni: Cni, node: str, cached: bytes) -> Sandbox:
         """A sandbox that an earlier kubelet left behind, as the result cache tells."""
-        netns = cached["netns"].removeprefix(NETNS_DIR)
-        sandbox = cls(fabric, cni, node, cached["containerId"], netns)
+        told = msgspec.json.decode(cached)
+        netns = told["netns"].removeprefix(NETNS_DIR)
+        sandbox = cls(fabric, cni, node, told["containerId"], netns)
         sandbox._attached = cached
         return sandbox
 
@@ -261,6 +263,6 @@ async def collect_garbage(fabric: Fabric, cni: Cni, node: str) -> int:
     found = await fabric.list_files(node, RESULTS_DIR)
     paths = [path for path in found if not path.endswith("/")]
     for path in paths:
-        cached = msgspec.json.decode(await fabric.read_file(node, path))
+        cached = await fabric.read_file(node, path)
         await Sandbox.from_cache(fabric, cni, node, cached).tear_down()
     return len(paths)

@@ -140,16 +140,18 @@ class PodVolumes:
                 except (MountError, ConfigError):
                     continue
 
-    async def keep_tokens(self, clock: Clock) -> None:
-        """Renew the tokens in projected volumes as long as the pod lives."""
-        while (left_s := self._tokens.renewal_s()) is not None:
-            await clock.sleep(left_s)
-            try:
-                for volume in self._pod().spec.volumes:
-                    await self._tokens.fetch(_sources(volume))
-            except TokenError:
-                await clock.sleep(RETRY_S)
-            self.refresh()
+    def tokens_due_s(self) -> float | None:
+        """Seconds until tokens in projected volumes are to be renewed; None without any."""
+        return self._tokens.renewal_s()
+
+    async def renew_tokens(self) -> None:
+        """Renew those that are due; one that was refused is due again."""
+        try:
+            for volume in self._pod().spec.volumes:
+                await self._tokens.fetch(_sources(volume))
+        except TokenError:
+            await self._clock.sleep(RETRY_S)
+        self.refresh()
 
     async def _set_up(self, volume: Volume) -> Source:
         if volume.host_path is not None:

@@ -34,6 +34,7 @@ from podwire.kubelet.restarting import restart_all
 from podwire.kubelet.state import Instance, Kubelet
 from podwire.kubelet.tokens import PodTokens
 from podwire.kubelet.volumes import PodVolumes
+from podwire.runtime.ports import Timer
 from podwire.runtime.tasks import Event, Nursery, first
 
 T = TypeVar("T")
@@ -73,8 +74,8 @@ class PodWorker:
         self.inherited = False
         self.over = Event()
         """Set with ``released``."""
-        self.expulsion = Event()
-        """Set when the kubelet ends the pod before its time."""
+        self.called = Event()
+        """Set when the pod shall not go on: it ends, was expelled, or had its time."""
         self.grace_s: float | None = None
         """What the kubelet leaves it then, if less than the pod's own grace period."""
         self.released = False
@@ -83,8 +84,11 @@ class PodWorker:
         self.nursery = Nursery()
         self._followers: dict[str, asyncio.Task[None]] = {}
         self.wake = Event()
-        self.limited = Event()
-        """Set when spec.activeDeadlineSeconds changed."""
+        self.living = False
+        """Whether it goes on unless it is called off."""
+        self.deadline: Timer | None = None
+        """What calls it off once it had its time (``limits.watch_time``)."""
+        self._renewal: Timer | None = None
         self._busy: asyncio.Task[Any] | None = None
         self._since = {c.type: (c.status, c.last_transition_time) for c in pod.status.conditions}
 
@@ -103,8 +107,8 @@ class PodWorker:
         self.kubelet.statuses.observe(pod)
         if gated and self.facts.start_time:
             self.publish()
-        if limited:
-            self.limited.set()
+        if limited and self.living:
+            limits.watch_time(self)
         joined = {n: r for n, r in debuggers(pod.spec).items() if n not in self.records}
         if joined:
             self.records |= joined
@@ -116,7 +120,7 @@ class PodWorker:
             for name in list(self.instances):
                 limits.limit_memory(self, name)
         if pod.metadata.deletion_timestamp:
-            self.ending.set()
+            self.end()
             if self.stopper is not None:
                 self.stopper.shorten(pod.metadata.deletion_grace_period_seconds or 0)
 
@@ -140,7 +144,7 @@ class PodWorker:
         """
         self.grace_s = min(grace_s, self._grace_s())
         self.facts.expelled = True
-        self.expulsion.set()
+        self.called.set()
         if self.stopper is not None:
             self.stopper.shorten(self.grace_s)
 
@@ -148,7 +152,12 @@ class PodWorker:
         """The object is gone: whatever still runs is an orphan."""
         self.gone = True
         self.kubelet.statuses.forget(self.pod)
+        self.end()
+
+    def end(self) -> None:
+        """The pod is to be terminated."""
         self.ending.set()
+        self.called.set()
 
     def source_changed(self, kind: str, name: str) -> None:
         """A ConfigMap or Secret of the namespace changed."""
@@ -178,9 +187,11 @@ class PodWorker:
         adopt(self.records, self.pod, now, self.kubelet.now_ns())
         try:
             async with self.nursery as nursery:
-                await first(
-                    self._live(), self.ending.wait(), self.expulsion.wait(), limits.overtime(self)
-                )
+                limits.watch_time(self)
+                self.living = True
+                await self.called.unless(self._live())
+                self.living = False
+                limits.leave_time(self)
                 if self._busy is not None:
                     await self._busy
                 if self.facts.expelled:
@@ -191,6 +202,9 @@ class PodWorker:
                     await termination.terminate(self)
                 nursery.cancel()
         finally:
+            limits.leave_time(self)
+            if self._renewal is not None:
+                self._renewal.cancel()
             self.kill_everything()
         self._finish_object()
 
@@ -207,9 +221,7 @@ class PodWorker:
     async def _live(self) -> None:
         self.publish()
         await self._mount()
-        self.nursery.start(
-            self.volumes.keep_tokens(self.kubelet.ctx.clock), name=f"tokens {self.pod.key}"
-        )
+        self._renew_later()
         await sandbox.ensure(self)
         while True:
             self.wake.clear()
@@ -231,6 +243,19 @@ class PodWorker:
                 await self.wake.wait()
             else:
                 await first(self.wake.wait(), self.kubelet.ctx.clock.sleep(wait_ns / NS))
+
+    def _renew_later(self) -> None:
+        """Renew the tokens in projected volumes as long as the pod lives."""
+        left_s = self.volumes.tokens_due_s()
+        if left_s is not None:
+            self._renewal = self.kubelet.ctx.clock.call_later(left_s, self._renew)
+
+    def _renew(self) -> None:
+        self.nursery.start(self._renewed(), name=f"tokens {self.pod.key}")
+
+    async def _renewed(self) -> None:
+        await self.volumes.renew_tokens()
+        self._renew_later()
 
     async def uninterrupted(self, work: Coroutine[Any, Any, T], name: str) -> T:
         """Await a piece of work that a deletion must not cut in half."""

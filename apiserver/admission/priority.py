@@ -84,4 +84,6 @@ def _default(review: Review) -> PriorityClass | None:
     return min(marked, key=lambda found: found.value, default=None)
 
 
-PLUGIN = Plugin("Priority", admit, validate, kinds=(kinds.POD, kinds.PRIORITY_CLASS), repeats=always)
+PLUGIN = Plugin(
+    "Priority", admit, validate, kinds=(kinds.POD, kinds.PRIORITY_CLASS), repeats=always
+)

@@ -73,6 +73,4 @@ def _projected() -> JSON:
     }
 
 
-PLUGIN = Plugin(
-    "ServiceAccount", admit, kinds=(kinds.POD,), operations=("CREATE",), repeats=always
-)
+PLUGIN = Plugin("ServiceAccount", admit, kinds=(kinds.POD,), operations=("CREATE",), repeats=always)

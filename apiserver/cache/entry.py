@@ -110,8 +110,6 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     """The decoded view, while it is kept."""
     raw: bytes | None = None
     """The stored bytes, where ``value`` was converted from others."""
-    past: bool = False
-    """Whether the object has moved on since: nothing made of the bytes is kept any more."""
 
     def __post_init__(self) -> None:
         prefix, _, self.name = self.key.rpartition("/")
@@ -130,21 +128,19 @@ class Entry(msgspec.Struct, gc=False, eq=False):
         """
         view = self.viewed
         if view is None:
-            view = decoder(self.kind.view).decode(self.data)
-            if not self.past:
-                self.viewed = view
-                self._keep()
+            view = self.viewed = decoder(self.kind.view).decode(self.data)
+            self._keep()
         return view
 
     def remember(self, message: bytes) -> None:
         """Keep the object's protobuf message for a while."""
-        if not self.past:
-            self.message = message
-            self._keep()
+        self.message = message
+        self._keep()
 
     def forget(self) -> None:
-        """The object has moved on: whoever holds what was made of this state keeps it."""
-        self.past = True
+        """The object has moved on: whoever holds what was made of this state keeps it, and few
+        will ask again.
+        """
         self.viewed = self.message = None
         self.splice.viewed.pop(self, None)
 

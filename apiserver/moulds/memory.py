@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from podwire.api.codec import JSON_TYPE
-from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
 from podwire.apiserver import objects, storage
 from podwire.apiserver.authorization.node import node_of
@@ -28,7 +28,8 @@ _PATIENCE = 1024
 _FORMS = 1024
 _MOULDS = 4
 """Of one form: owners' order may differ, or a string that is not free."""
-_MOST_BYTES = 32 * 1024
+_MOST_LEARNED, _MOST_BYTES = 32 * 1024, 128 * 1024
+"""How long a body is at most. What validation measures (annotations in all) has more room."""
 _QUERY = ("fieldManager", "fieldValidation")
 
 
@@ -44,12 +45,15 @@ class Cast(NamedTuple):
 class _Mould:
     """See the package."""
 
-    __slots__ = ("annotations", "draws", "generated", "match", "name", "order", "tells", "value")
+    __slots__ = (
+        "annotations", "checks", "draws", "generated", "match", "name", "order", "tells", "value",
+    )  # fmt: skip
 
     def __init__(
         self, body: bytes, places: Sequence[Place], made: _Made, value: Gapped, name: Gapped
     ) -> None:
         self.match = text.pattern(body, places).fullmatch
+        self.checks = text.checks(places)
         self.value, self.name = value.filler(), name.filler()
         self.draws, self.generated, self.annotations = made.draws, made.generated, made.annotations
         self.tells: list[tuple[int, Callable[[str], Any], Any]] = []
@@ -59,11 +63,7 @@ class _Mould:
         numbers = text.numbers(body, places)
         keys = [i for i, place in enumerate(places) if place.group]
         keys.sort(key=lambda i: (places[i].group[0], str(places[i].group), numbers[i]))
-        self.order = [
-            (i, j)
-            for i, j in zip(keys, keys[1:], strict=False)
-            if places[i].group == places[j].group
-        ]
+        self.order = [(i, j) for i, j in pairwise(keys) if places[i].group == places[j].group]
         """Pairs of keys of which the first must sort before the second."""
 
     def cast(self, body: bytes, source: meta.Source) -> Cast | None:
@@ -72,6 +72,9 @@ class _Mould:
         if matched is None:
             return None
         values = matched.groups()
+        for joined, fit in self.checks:
+            if fit(joined(values)) is None:
+                return None
         for i, tells, told in self.tells:
             if tells(values[i].decode()) != told:
                 return None
@@ -151,9 +154,9 @@ class Moulds:
         form = self._forms.get(self._key(call))
         if form is None or not form.moulds or not self._server.caches.decided:
             return None
-        if not self._usable(call):
-            return None
         body, source = call.request.body, self._server.source
+        if not self._usable(call) or len(body) > _MOST_BYTES:
+            return None
         for i, mould in enumerate(form.moulds):
             found = mould.cast(body, source)
             if found is not None:
@@ -167,7 +170,7 @@ class Moulds:
         """Note a body that went the long way; whether it is time to learn of it."""
         if call.kind not in FREE or call.warnings or not self._usable(call):
             return False
-        if call.content_type != JSON_TYPE or len(call.request.body) > _MOST_BYTES:
+        if call.content_type != JSON_TYPE or len(call.request.body) > _MOST_LEARNED:
             return False
         key = self._key(call)
         form = self._forms.get(key)
@@ -188,7 +191,7 @@ class Moulds:
         headers = request.headers
         return (
             request.path, request.query, headers.get("user-agent"), headers.get("content-type"),
-            request.body.count(b'"'),
+            request.body.count(b'"'), node_of(call.user) is None,
         )  # fmt: skip
 
     def _usable(self, call: Call) -> bool:
@@ -201,7 +204,7 @@ class Moulds:
             self._stamp = stamp
             for form in self._forms.values():
                 form.moulds.clear()
-        return call.verb == "create" and node_of(call.user) is None
+        return call.verb == "create"
 
     # ------------------------------------------------------------ learning
 
@@ -215,7 +218,11 @@ class Moulds:
         places = text.places(body, lambda path: free_at(table, path))
         if not places:
             return
-        mould = await self._learned(call, places)
+        try:
+            mould = await self._learned(call, places)
+        except Exception:  # the object is stored: its client is not told of this
+            self._server.world.log.exception("mould not learned", path=call.request.path)
+            return
         if mould is not None:
             moulds = self._forms[self._key(call)].moulds
             moulds.insert(0, mould)
@@ -224,12 +231,11 @@ class Moulds:
     async def _learned(self, call: Call, places: list[Place]) -> _Mould | None:
         body = call.request.body
         there = [body[place.start : place.end] for place in places]
-        marked = [await self._marked(call, places, there, round) for round in (0, 1)]
-        if None in marked or marked[0] != marked[1]:
+        marked = await self._marked(call, places, there, 0)
+        if marked is None or marked != await self._marked(call, places, there, 1):
             return None
-        made, value, name = marked[0]
-        plain = _Marks(0)
-        expected = await self._made(call, body, plain)
+        made, value, name = marked
+        expected = await self._made(call, body, _Marks(0))
         if expected is None or {*range(len(there))} - {*value.gaps}:
             return None
         mould = _Mould(body, places, made, value, name)

@@ -318,7 +318,7 @@ def program(ctx: Ctx, commons: Commons | None = None) -> Program:
     """The image's entrypoint: the agent, or ``cp`` as its init container calls it. Agents of
     nodes with the same ``commons`` follow Nodes together.
     """
-    peering = Peering(ctx, commons) if commons is not None else None
+    peering = commons.one(Peering, lambda: Peering(ctx, commons)) if commons is not None else None
 
     async def main(process: Process) -> int:
         argv = process.spec.argv

@@ -5,6 +5,7 @@ Source: flannel-io/cni-plugin (delegate defaults, state below /var/lib/cni/flann
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_interface
 
 import msgspec
@@ -50,8 +51,7 @@ def delegate_conf(conf: JSON, env: dict[str, str]) -> JSON:
     ranges, routes = [], []
     for infix in ("", "IPV6_"):
         if env.get(f"FLANNEL_{infix}SUBNET"):
-            subnet = ip_interface(env[f"FLANNEL_{infix}SUBNET"]).network
-            ranges.append([{"subnet": str(subnet)}])
+            ranges.append([{"subnet": _network(env[f"FLANNEL_{infix}SUBNET"])}])
             networks = env.get(f"FLANNEL_{infix}NETWORK", "").split(",")
             routes += [{"dst": network} for network in networks if network]
     delegate["ipam"] = {
@@ -61,6 +61,11 @@ def delegate_conf(conf: JSON, env: dict[str, str]) -> JSON:
         "routes": [*(delegate.get("ipam", {}).get("routes") or []), *routes],
     }
     return delegate
+
+
+@lru_cache(maxsize=4096)  # a node has one
+def _network(interface: str) -> str:
+    return str(ip_interface(interface).network)
 
 
 class Flannel:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from podwire.api.view import JSON
@@ -39,7 +40,12 @@ RangeSet = tuple[Range, ...]
 
 def parse_range(conf: JSON) -> Range:
     """A range with its defaults: all hosts of the subnet, the first one being the gateway."""
-    text = str(conf.get("subnet") or "")
+    ends = (str(conf.get(name) or "") for name in ("rangeStart", "rangeEnd", "gateway"))
+    return _range(str(conf.get("subnet") or ""), *ends)
+
+
+@lru_cache(maxsize=4096)  # all pods of a node get addresses of one range
+def _range(text: str, start: str, end: str, gateway: str) -> Range:
     try:
         subnet = ip_network(text)
         # IPv6 has no broadcast address to spare at the end
@@ -47,9 +53,9 @@ def parse_range(conf: JSON) -> Range:
         first = subnet.network_address + 1
         chosen = Range(
             subnet,
-            ip_address(conf.get("rangeStart") or first),
-            ip_address(conf.get("rangeEnd") or last),
-            ip_address(conf.get("gateway") or first),
+            ip_address(start or first),
+            ip_address(end or last),
+            ip_address(gateway or first),
         )
     except ValueError as error:
         raise CniError(INVALID_CONFIG, f"invalid range: {error}") from None

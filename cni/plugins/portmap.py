@@ -12,7 +12,7 @@ from ipaddress import IPv4Interface
 
 from podwire.api.view import JSON
 from podwire.cni.call import Call, not_modelled
-from podwire.cni.iptables import chain_of, chains, jumps, restore_text, saved_rules
+from podwire.cni.iptables import chain_of, chains, has_chain, jumps, restore_text, saved_rules
 from podwire.cni.spec import INTERNAL, INVALID_CONFIG, CniError, result_from
 from podwire.dataplane.commands import RulesRestore
 
@@ -143,9 +143,10 @@ class Portmap:
         """Remove the container's chain and the jumps to it."""
         chain = chain_name(call.network, call.container_id)
         async with call.world.lock(call.node, "/run/xtables.lock"):
-            saved = await saved_rules(call.world.fabric, call.node, "nat")
-            if chain not in chains(saved):
-                return
+            fabric = call.world.fabric
+            if not await has_chain(fabric, call.node, "nat", chain):
+                return  # most pods have no host port: their nodes' rules need not be read
+            saved = await saved_rules(fabric, call.node, "nat")
             kept = [line for line in saved if line.startswith(f"-A {DNAT} ")]
             kept = [line for line in kept if not line.endswith(f"-j {chain}")]
             text = restore_text({"nat": ((DNAT, chain), (*kept, f"-X {chain}"))})

@@ -131,7 +131,9 @@ def _status(
 ) -> list[Effect]:
     labels = rs.spec.template.metadata.labels.items()
     ready = [pod for pod in pods if pod.ready]
-    min_ready_s = rs.spec.min_ready_seconds
+    min_ready_s, available = rs.spec.min_ready_seconds, len(ready)
+    if min_ready_s:
+        available = sum(pod_available(pod, min_ready_s, now_ns) for pod in ready)
     conditions = conditions_json(rs.status.conditions)
     if failure is None:
         conditions = [c for c in conditions if c["type"] != "ReplicaFailure"]
@@ -144,7 +146,7 @@ def _status(
         "replicas": len(pods),
         "fullyLabeledReplicas": sum(labels <= pod.metadata.labels.items() for pod in pods),
         "readyReplicas": len(ready),
-        "availableReplicas": sum(pod_available(pod, min_ready_s, now_ns) for pod in ready),
+        "availableReplicas": available,
         "observedGeneration": rs.metadata.generation,
         "conditions": conditions,
     }

@@ -173,7 +173,7 @@ def _plan(type: Type) -> _Plan | None:
             plan.vanishing |= nested.vanishing
             settled = not nested.steps and not nested.always
         may_vanish = not keep_empty and code != "m"
-        if may_vanish:
+        if may_vanish and (code[-1] in _TYPES or code[-1] == "m"):  # others are converted first
             plan.optional[name] = None
             plan.vanishing.add(name.encode())
         if not settled or (may_vanish and field.shape == "{"):

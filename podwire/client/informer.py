@@ -33,7 +33,12 @@ class _Index(Generic[O]):
 
     def move(self, key: str, old: O | None, new: O | None) -> None:
         if old is not None:
-            for value in self.fn(old):
+            before = self.fn(old)
+            if new is not None and self.fn(new) == before:
+                for value in before:
+                    self.buckets[value][key] = new
+                return
+            for value in before:
                 bucket = self.buckets.get(value)
                 if bucket is not None and bucket.pop(key, None) is not None and not bucket:
                     del self.buckets[value]
@@ -171,9 +176,7 @@ class Informer(Generic[O]):
 
 
 def _in_order(bucket: dict[str, O] | None) -> list[O]:
-    if not bucket:
-        return []
-    return [bucket[key] for key in sorted(bucket)]
+    return list(map(bucket.__getitem__, sorted(bucket))) if bucket else []
 
 
 class Informers:

@@ -1,14 +1,11 @@
 """Records v1 Events about objects, as client-go tools/record does.
 
-The same event again (object, field path, reason, message, type) raises ``count`` and
-``lastTimestamp`` of the first one. Not modelled: folding of similar events with different messages
-and the spam filter.
+``correlator`` decides which of them are written: one again, many alike, too many.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from dataclasses import dataclass
+from collections import deque
 
 from podwire.api import kinds
 from podwire.api.status import ApiError
@@ -16,11 +13,9 @@ from podwire.api.times import format_time
 from podwire.api.view import JSON
 from podwire.api.views import Object
 from podwire.client.api import Client
+from podwire.client.correlator import Correlator, Seen
 from podwire.client.ctx import Ctx
 from podwire.runtime.tasks import Event
-
-REMEMBERED = 4096
-"""Events remembered for counting, least recently used out first (upstream's cache size)."""
 
 TRIES, RETRY_S = 12, 10.0
 """How often, and after how many seconds, an unreachable server is asked again."""
@@ -28,12 +23,6 @@ MAX_QUEUED = 1000
 """Events waiting to be written; more are dropped."""
 
 _BY_VIEW = {kind.view: kind for kind in kinds.ALL if kind.view is not Object}
-
-
-@dataclass(slots=True)
-class _Seen:
-    name: str
-    count: int
 
 
 def reference(about: Object) -> JSON:
@@ -54,7 +43,10 @@ def reference(about: Object) -> JSON:
 class Recorder:
     """Writes events in the background, in the order they were recorded."""
 
-    def __init__(self, ctx: Ctx, client: Client, component: str, host: str = "") -> None:
+    def __init__(
+        self, ctx: Ctx, client: Client, component: str, host: str = "", *, folds: bool = True
+    ) -> None:
+        """``folds``: as tools/record does; tools/events (the scheduler's) only counts."""
         self._ctx = ctx
         self._client = client
         self._source = {"component": component, **({"host": host} if host else {})}
@@ -62,7 +54,7 @@ class Recorder:
         self._rng = ctx.rng.child(f"events {component} {host}")
         self._queue: deque[JSON] = deque()
         self._more = Event()
-        self._seen: OrderedDict[tuple[str, ...], _Seen] = OrderedDict()
+        self._correlator = Correlator(ctx.clock, folds=folds)
         self._last_ns = 0
 
     def emit(
@@ -88,7 +80,6 @@ class Recorder:
                 "source": self._source,
                 "firstTimestamp": now,
                 "lastTimestamp": now,
-                "count": 1,
                 "type": type,
                 "eventTime": None,
                 "reportingComponent": self._source["component"],
@@ -101,17 +92,18 @@ class Recorder:
         """Write events until cancelled; one that cannot be written is logged and dropped."""
         while True:
             while self._queue:
-                event = self._queue.popleft()
-                await self._deliver(event)
+                observed = self._correlator.observe(self._queue.popleft())
+                if observed is not None:
+                    await self._deliver(*observed)
             self._more.clear()
             await self._more.wait()
 
-    async def _deliver(self, event: JSON) -> None:
+    async def _deliver(self, event: JSON, seen: Seen) -> None:
         """Write one event; an unreachable server is asked again, a refusal is final."""
         error: Exception | None = None
         for attempt in range(TRIES):
             try:
-                await self._write(event)
+                await self._write(event, seen)
             except ConnectionError as lost:
                 error = lost
                 # The first wait is random, so that not all recorders come back at once.
@@ -123,29 +115,20 @@ class Recorder:
                 return
         self._log.warning("event dropped", reason=event["reason"], error=str(error))
 
-    async def _write(self, event: JSON) -> None:
-        involved = event["involvedObject"]
-        key = (
-            involved.get("uid", ""), involved.get("kind", ""), involved.get("namespace", ""),
-            involved.get("name", ""), involved.get("fieldPath", ""), event["type"],
-            event["reason"], event["message"],
-        )  # fmt: skip
-        namespace = involved.get("namespace") or "default"
-        seen = self._seen.get(key)
-        if seen is not None:
-            self._seen.move_to_end(key)
-            patch = {"count": seen.count + 1, "lastTimestamp": event["lastTimestamp"]}
+    async def _write(self, event: JSON, seen: Seen) -> None:
+        namespace = event["involvedObject"].get("namespace") or "default"
+        if seen.name:
+            patch = {name: event[name] for name in ("lastTimestamp", "message")}
+            patch["count"] = seen.count
             try:
                 await self._client.patch(kinds.EVENT, seen.name, patch, namespace)
             except ApiError as error:
                 if error.code != 404:
                     raise
             else:
-                seen.count += 1
                 return
-        self._seen[key] = _Seen(await self._create(event, namespace), 1)
-        if len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
+        counted = {**event, "firstTimestamp": seen.first_timestamp, "count": seen.count}
+        seen.name = await self._create(counted, namespace)
 
     async def _create(self, event: JSON, namespace: str) -> str:
         """Create the event under ``<object>.<nanoseconds in hex>``; the name it got."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, MutableMapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -32,7 +33,7 @@ def table_name(text: str) -> str:
     return NAMED_TABLES.get(text, text)
 
 
-class NextHop(msgspec.Struct, frozen=True):
+class NextHop(msgspec.Struct, frozen=True, gc=False):
     """One way of a multipath route."""
 
     dev: str
@@ -41,7 +42,7 @@ class NextHop(msgspec.Struct, frozen=True):
     onlink: bool = False
 
 
-class Route(msgspec.Struct, frozen=True):
+class Route(msgspec.Struct, frozen=True, gc=False):
     """One route. ``type``: unicast | local | broadcast | multicast | blackhole | unreachable |
     prohibit | throw. ``nexthops`` is empty unless there are several. ``advmss_bytes`` is kept and
     printed, but no socket asks for it: a segment size is what the path's MTU leaves.
@@ -235,7 +236,10 @@ class Table:
             for r in nets.get(route.prefix.network, ())
             if r.metric != route.metric or (beside and r.dev != route.dev)
         ]
-        nets[route.prefix.network] = tuple(sorted([*kept, route], key=lambda r: r.metric))
+        if kept:
+            nets[route.prefix.network] = tuple(sorted([*kept, route], key=lambda r: r.metric))
+        else:
+            nets[route.prefix.network] = _alone(route)
         self._lengths = tuple(sorted(self._by_length, reverse=True))
 
     def overlaid(self, length: int, over: Callable[[Any], Overlay]) -> Overlay:
@@ -255,6 +259,12 @@ class Table:
         if not nets:
             del self._by_length[route.prefix.length]
             self._lengths = tuple(sorted(self._by_length, reverse=True))
+
+
+@lru_cache(maxsize=4096)
+def _alone(route: Route) -> tuple[Route, ...]:
+    """The one route to a prefix: most pods have the same but for their own addresses."""
+    return (route,)
 
 
 def _copied(nets: MutableMapping[int, tuple[Route, ...]]) -> MutableMapping[int, Any]:

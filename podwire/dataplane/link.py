@@ -8,7 +8,7 @@ from podwire.dataplane.addr import Prefix
 from podwire.dataplane.qdisc import Netem
 
 
-class Address(msgspec.Struct, frozen=True):
+class Address(msgspec.Struct, frozen=True, gc=False):
     """An address of a device, of either family. ``scope``: global | link | host.
 
     What only a dump of a real machine tells, and only ``ip addr`` shows: ``told`` are the words
@@ -62,7 +62,7 @@ class Beyond(msgspec.Struct, frozen=True):
     medium: str = "ether"
 
 
-class Stats(msgspec.Struct):
+class Stats(msgspec.Struct, gc=False):
     """What a device has counted (rtnl_link_stats64), as far as there is a cause in the model.
 
     Bytes as its driver counts them: with the Ethernet header at a card and a veth, and at a bridge
@@ -79,7 +79,7 @@ class Stats(msgspec.Struct):
     multicast: int = 0
 
 
-class Link(msgspec.Struct):
+class Link(msgspec.Struct, gc=False):
     """A device. ``kind``: loopback | phys | veth | bridge | dummy, or a tunnel: vxlan | geneve |
     ipip | wireguard. One with a ``beyond`` may be of any kind that Linux has.
 
@@ -118,7 +118,7 @@ class Link(msgspec.Struct):
     stats: Stats = msgspec.field(default_factory=Stats)
 
 
-class FdbEntry(msgspec.Struct, frozen=True):
+class FdbEntry(msgspec.Struct, frozen=True, gc=False):
     """Where a MAC lives: a bridge port, or (``dst``) the far end of a tunnel."""
 
     port: str

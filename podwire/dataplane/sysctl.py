@@ -101,21 +101,43 @@ _SWITCHES = {
 """Keys whose writing sets every device's and the default too (inet_forward_change)."""
 
 
+class _Read:
+    """Values as they were asked for, in namespaces that hold the same."""
+
+    __slots__ = ("devices", "numbers", "own")
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+        self.devices: dict[tuple[str, str, int], int] = {}
+        self.own: dict[tuple[str, str, int], int] = {}
+
+    def forget(self) -> None:
+        """Begin anew: there may be any number of devices' names."""
+        self.numbers.clear()
+        self.devices.clear()
+        self.own.clear()
+
+
+_FRESH = _Read()
+"""Of all namespaces in which nothing was written: most pods'."""
+_MOST = 4096
+
+
 class Sysctls:
     """The parameters of one namespace: defaults with what was written over them."""
 
-    __slots__ = ("_devices", "_numbers", "_own", "written")
+    __slots__ = ("_read", "written")
 
     def __init__(self) -> None:
         self.written: dict[str, str] = {}
-        self._numbers: dict[str, int] = {}
-        self._devices: dict[tuple[str, str, int], int] = {}
-        self._own: dict[tuple[str, str, int], int] = {}
+        self._read = _FRESH
 
     def clone(self) -> Sysctls:
         """An independent copy."""
         copy = Sysctls()
         copy.written = dict(self.written)
+        if copy.written:
+            copy._read = _Read()
         return copy
 
     def known(self, key: str) -> bool:
@@ -144,40 +166,39 @@ class Sysctls:
             self.written[f"{conf}.all.{name}"] = self.written[f"{conf}.default.{name}"] = value
             if key.startswith("net.ipv4"):
                 self.written["net.ipv4.ip_forward"] = value
-        self._numbers.clear()
-        self._devices.clear()
-        self._own.clear()
+        self._read = _Read()
 
     def load(self, values: Mapping[str, str]) -> None:
         """Take over what a kernel told of itself, each value for its own key only."""
         self.written.update(values)
-        self._numbers.clear()
-        self._devices.clear()
-        self._own.clear()
+        self._read = _Read()
 
     def number(self, key: str) -> int:
         """A value as a number (cached: asked for every packet)."""
-        found = self._numbers.get(key)
+        found = self._read.numbers.get(key)
         if found is None:
-            found = self._numbers[key] = int(self.get(key))
+            found = self._read.numbers[key] = int(self.get(key))
         return found
 
     def device(self, key: str, dev: str, family: int = 4) -> int:
         """The effective value of an ipv4.conf (or ipv6.conf) key for a device: the larger of all
         and dev, as the kernel's IN_DEV_MAXCONF and IN_DEV_ORCONF.
         """
-        found = self._devices.get((key, dev, family))
+        read = self._read
+        found = read.devices.get((key, dev, family))
         if found is None:
-            found = self._devices[key, dev, family] = max(
+            if read is _FRESH and len(read.devices) >= _MOST:
+                read.forget()
+            found = read.devices[key, dev, family] = max(
                 self.number(f"net.ipv{family}.conf.all.{key}"), self.own(key, dev, family)
             )
         return found
 
     def own(self, key: str, dev: str, family: int = 4) -> int:
         """A device's own value alone (IN_DEV_CONF_GET: forwarding)."""
-        found = self._own.get((key, dev, family))
+        found = self._read.own.get((key, dev, family))
         if found is None:
-            found = self._own[key, dev, family] = self.number(
+            found = self._read.own[key, dev, family] = self.number(
                 f"net.ipv{family}.conf.{dev.replace('.', '/')}.{key}"
             )
         return found

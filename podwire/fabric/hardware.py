@@ -20,6 +20,7 @@ from podwire.client.counters import (
 )
 from podwire.dataplane.commands import (
     Command,
+    CommandError,
     LinkAdd,
     LinkDel,
     NetnsDel,
@@ -193,6 +194,21 @@ class Fabric(Carriage):
 
     async def execute(self, node: str, commands: Sequence[Command]) -> None:
         """Run kernel commands in order; stops at the first that fails. Raises CommandError."""
+        self._execute(node, commands)
+
+    async def execute_all(
+        self, nodes: Sequence[str], commands: Sequence[Command]
+    ) -> dict[str, str]:
+        """The same on each of several nodes; what went wrong by node."""
+        failed: dict[str, str] = {}
+        for node in nodes:
+            try:
+                self._execute(node, commands)
+            except (CommandError, LookupError, OSError) as error:
+                failed[node] = str(error)
+        return failed
+
+    def _execute(self, node: str, commands: Sequence[Command]) -> None:
         host = self._running(node)
         now_ns = self.clock.monotonic_ns()
         for command in commands:

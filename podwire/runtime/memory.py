@@ -6,7 +6,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_ALLOCATIONS = 20_000
+_ALLOCATIONS = 100_000
 """Net new containers between two collections; CPython's own 700 is met at each modelled pod."""
 
 

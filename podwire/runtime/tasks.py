@@ -42,15 +42,47 @@ class Event:
         if self._is_set:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._waiters is None:
-            self._waiters = []
-        self._waiters.append(waiter)
+        self._join(waiter)
         try:
             await waiter
         finally:
-            self._waiters.remove(waiter)
-            if not self._waiters:
-                self._waiters = None
+            self._leave(waiter)
+
+    async def unless(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do ``work`` to its end, or until it is set, which cancels the work. Raises what the work
+        raised. ``first`` would need one more task.
+        """
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work, name="work")
+        over: asyncio.Future[None] = loop.create_future()
+
+        def wake(_: object) -> None:
+            if not over.done():
+                over.set_result(None)
+
+        task.add_done_callback(wake)
+        if self._is_set:
+            wake(None)
+        self._join(over)
+        try:
+            await over
+            if task.done():
+                task.result()
+        finally:
+            self._leave(over)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _join(self, waiter: asyncio.Future[None]) -> None:
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(waiter)
+
+    def _leave(self, waiter: asyncio.Future[None]) -> None:
+        assert self._waiters is not None
+        self._waiters.remove(waiter)
+        if not self._waiters:
+            self._waiters = None
 
 
 class Nursery:

@@ -45,7 +45,7 @@ class SchedulerShell:
     def __init__(self, ctx: Ctx) -> None:
         client = Client(ctx.api, USER, user_agent="kube-scheduler")
         informers = self._informers = Informers(client, ctx)
-        self._recorder = Recorder(ctx, client, NAME)
+        self._recorder = Recorder(ctx, client, NAME, folds=False)
         self._log = ctx.log.bind(component=NAME)
         self._writer = Writer(client, ctx.clock, self._recorder, self._log)
         self._queue = SchedulingQueue(ctx.clock)

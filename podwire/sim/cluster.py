@@ -32,7 +32,7 @@ from podwire.controllers.config import ControllersConfig
 from podwire.controllers.shell import run as run_controllers
 from podwire.fabric.hardware import Fabric
 from podwire.kube_proxy.core import Shared
-from podwire.kube_proxy.lineup import Lineup
+from podwire.kube_proxy.group import Together
 from podwire.kube_proxy.shell import host as kube_proxy_host
 from podwire.kubelet.daemon import run as run_kubelet
 from podwire.kubelet.programs.host import ProgramHost
@@ -118,7 +118,8 @@ class Cluster:
         self._cni = CniPlugins(self.fabric, env.rng)
         # In virtual time nodes hear of things, and act, at moments of their own.
         self._commons = None if env.virtual else Commons()
-        self._rendered = Shared(None if env.virtual else Lineup(env.clock), self._commons)
+        self._together = Together(env.clock, self._commons) if self._commons else None
+        self._rendered = Shared(self._together)
         self._serve()
 
     def elapsed_s(self) -> float:
@@ -187,6 +188,8 @@ class Cluster:
         )
         self._start_room("controllers", run_controllers(self.room_ctx("controllers", config)))
         self._start_room("scheduler", run_scheduler(self.room_ctx("scheduler")))
+        if self._together is not None:
+            nursery.start(self._together.run(), name="kube-proxies")
         for name in self.settings.node_names:
             self.start_kubelet(name)
         for name in ("controllers", "scheduler"):
@@ -208,6 +211,7 @@ class Cluster:
             streams=self.streams,
             cluster_dns=(self.settings.dns_address,),
             labels=self.settings.node_labels(node),
+            commons=self._commons,
         )
         agents = self.room_ctx(f"agents/{node}", node=node)
         hosts: tuple[ContainerHost, ...] = (

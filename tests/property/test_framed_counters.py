@@ -38,6 +38,15 @@ numbers = st.integers(0, 5)
 data = st.sampled_from((b"x", b"hello", b"y" * 3000))
 
 Op = tuple[Any, ...]
+commands = st.sampled_from(
+    (
+        LinkAdd(name="dummy0", kind="dummy"),
+        LinkDel(name="dummy0"),
+        LinkSet(name="veth-pod-1", up=False),
+        LinkSet(name="veth-pod-1", up=True),
+        SysctlSet(key="net.ipv4.ip_forward", value="0"),
+    )
+)
 operations = st.one_of(
     st.tuples(st.just("listen"), owners, places, ports),
     st.tuples(st.just("connect"), owners, places, addresses, ports),
@@ -60,18 +69,8 @@ operations = st.one_of(
     st.tuples(st.just("read"), st.sampled_from(("/a", "/d/b"))),
     st.tuples(st.just("remove"), st.sampled_from(("/a", "/d/b"))),
     st.tuples(st.just("list"), st.sampled_from(("/", "/d/"))),
-    st.tuples(
-        st.just("execute"),
-        st.sampled_from(
-            (
-                LinkAdd(name="dummy0", kind="dummy"),
-                LinkDel(name="dummy0"),
-                LinkSet(name="veth-pod-1", up=False),
-                LinkSet(name="veth-pod-1", up=True),
-                SysctlSet(key="net.ipv4.ip_forward", value="0"),
-            )
-        ),
-    ),
+    st.tuples(st.just("execute"), commands),
+    st.tuples(st.just("execute_all"), commands),
     st.tuples(st.just("walk"), places, addresses, ports),
     st.tuples(st.just("info"), st.sampled_from(("node-1", "node-9"))),
 )
@@ -172,6 +171,9 @@ class Player:
 
     async def _execute(self, command: Any) -> Any:
         return await self.fabric.execute("node-1", [command])
+
+    async def _execute_all(self, command: Any) -> Any:
+        return await self.fabric.execute_all(["node-1", "node-9", "node-2"], [command])
 
     async def _walk(self, place: Any, address: str, port: int) -> Any:
         node, netns = place

@@ -9,7 +9,7 @@ from podwire.kube_proxy.core import Proxier
 from podwire.kube_proxy.iptables import SAVE, saved_tables
 from podwire.kube_proxy.mode import Answers, Argv, Chore, Done, Mode, Sync
 from podwire.kube_proxy.model import NodeFacts
-from podwire.kube_proxy.modes.iptables.plan import plan_restore
+from podwire.kube_proxy.modes.iptables.plan import Programmed, plan_restore
 from podwire.kube_proxy.modes.iptables.settings import Settings, node_port_ips, settings_of
 from podwire.kube_proxy.modes.iptables.text import CANARY, cleanup_text, jump_text
 
@@ -54,6 +54,16 @@ class IptablesMode(Mode):
         jumps = jump_text(saved) if full and question in existing else ""
         before = (RulesRestore(text=jumps, family=state.family),) if jumps else ()
         return plan_restore(state, before, saved.get("nat", ()), ips, full=full, now_ns=now_ns)
+
+    def plans_alike(self, state: Proxier) -> bool:
+        """Unless NodePorts are bound to some of the node's addresses."""
+        return state.settings.node_port_cidrs is None
+
+    def alike(self, one: Programmed, other: Programmed) -> bool:
+        """Whether the same rules and the same stale chains are told; when these were looked for
+        last may differ.
+        """
+        return one.stale == other.stale and one.account.alike(other.account)
 
     def chores(self, state: Proxier) -> tuple[Chore, ...]:
         """Each syncPeriod, look whether someone flushed the rules (iptables.Monitor)."""

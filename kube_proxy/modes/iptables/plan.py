@@ -77,6 +77,11 @@ class Account:
         """A Service's."""
         return self.own.get(key) or self.common.pieces.get(key, ())
 
+    def alike(self, other: Account) -> bool:
+        """Whether another one holds the same rules."""
+        mine, others = self.common.pieces, other.common.pieces
+        return self is other or ((mine is others or mine == others) and self.own == other.own)
+
     @property
     def tally(self) -> Tally:
         """Of all."""

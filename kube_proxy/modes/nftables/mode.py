@@ -10,7 +10,7 @@ from podwire.kube_proxy.config import Config
 from podwire.kube_proxy.core import Proxier
 from podwire.kube_proxy.mode import Answers, Argv, Mode, Sync
 from podwire.kube_proxy.model import NodeFacts
-from podwire.kube_proxy.modes.nftables.plan import plan_apply
+from podwire.kube_proxy.modes.nftables.plan import Programmed, plan_apply
 from podwire.kube_proxy.modes.nftables.rules import TABLE
 from podwire.kube_proxy.modes.nftables.settings import Settings, node_port_ips, settings_of
 
@@ -59,6 +59,18 @@ class NftablesMode(Mode):
             ips = node_port_ips(state.settings, own)
         cidrs = tuple(c for c in state.service_cidrs if (":" in c) == (word == "ip6"))
         return plan_apply(state, held, ips, cidrs, full=full, now_ns=now_ns)
+
+    def plans_alike(self, state: Proxier) -> bool:  # noqa: ARG002  whatever is set
+        """The node's addresses are asked for full syncs only."""
+        return True
+
+    def alike(self, one: Programmed, other: Programmed) -> bool:
+        """Whether the same is told of Services, and of stale chains since when they are."""
+        return (
+            one.stale == other.stale
+            and one.common.pieces == other.common.pieces
+            and one.own.pieces == other.own.pieces
+        )
 
     def leftover_questions(self, family: str) -> tuple[Argv, ...]:
         """Whether the table is there."""

@@ -79,6 +79,13 @@ class Fabric(Protocol):
         Raises dataplane.commands.CommandError with the kernel's own message.
         """
 
+    async def execute_all(
+        self, nodes: Sequence[str], commands: Sequence[Command]
+    ) -> dict[str, str]:
+        """``execute`` the same commands on each of several nodes. By node, what was raised where
+        they failed: nothing is raised, and the other nodes are not held up.
+        """
+
     async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
         """Run a network tool (ip, iptables-save, conntrack, bridge, sysctl, ss ...) in a netns
         of a node ("" is the host's). Unknown tools exit 127.

@@ -12,6 +12,7 @@ from podwire.dataplane.verdict import WalkAnswer, WalkRequest
 
 NODE = Method("fabric.node", tuple[str], NodeInfo)
 EXECUTE = Method("fabric.execute", tuple[str, list[AnyCommand]])
+EXECUTE_ALL = Method("fabric.execute_all", tuple[list[str], list[AnyCommand]], dict[str, str])
 TOOL = Method("fabric.tool", tuple[str, str, list[str], str], ToolResult)
 READ_FILE = Method("fabric.read_file", tuple[str, str], bytes)
 WRITE_FILE = Method("fabric.write_file", tuple[str, str, bytes])
@@ -42,6 +43,7 @@ def serve_fabric(table: Table, fabric: Fabric) -> None:
     table.unary(NODE, fabric.node)
     table.stream(CAPTURE, capture)
     table.unary(EXECUTE, fabric.execute)
+    table.unary(EXECUTE_ALL, fabric.execute_all)
     table.unary(TOOL, fabric.tool)
     table.unary(READ_FILE, fabric.read_file)
     table.unary(WRITE_FILE, fabric.write_file)
@@ -67,6 +69,13 @@ class FramedFabric:
     async def execute(self, node: str, commands: Sequence[Command]) -> None:
         """See ``counters.Fabric``."""
         await self._link.session().call(EXECUTE, node, commands)
+
+    async def execute_all(
+        self, nodes: Sequence[str], commands: Sequence[Command]
+    ) -> dict[str, str]:
+        """See ``counters.Fabric``."""
+        failed: dict[str, str] = await self._link.session().call(EXECUTE_ALL, nodes, commands)
+        return failed
 
     async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
         """See ``counters.Fabric``."""

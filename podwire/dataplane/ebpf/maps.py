@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 LB_ENTRIES = 65_536
@@ -97,6 +98,12 @@ class Flow(NamedTuple):
 Key = tuple[Any, ...]
 
 
+NOTHING: Any = MappingProxyType({})
+"""What tables hold that nobody loaded: they are replaced, never changed, and most namespaces never
+have any.
+"""
+
+
 class Ebpf:
     """All of it, for one node. Maps that only commands change are replaced by a command that
     changes them (``text.apply``) and else never change: forks, and nodes of equal entries, share
@@ -109,18 +116,18 @@ class Ebpf:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.attached: dict[str, tuple[str, ...]] = {}
+        self.attached: dict[str, tuple[str, ...]] = NOTHING
         """Programs by name, and the devices (or ``cgroup``) each hangs on."""
-        self.config: dict[str, str] = {}
+        self.config: dict[str, str] = NOTHING
         """What is compiled into the programs: mode, algorithm, hostNamespaceOnly."""
-        self.services: dict[Frontend, Service] = {}
-        self.slots: dict[tuple[Frontend, int], int] = {}
-        self.backends: dict[int, Backend] = {}
-        self.revnat: dict[int, tuple[str, int]] = {}
-        self.affinity_match: dict[tuple[int, int], None] = {}
-        self.source_ranges: dict[tuple[int, str], None] = {}
-        self.maglev: dict[int, tuple[int, ...]] = {}
-        self.endpoints: dict[str, None] = {}
+        self.services: dict[Frontend, Service] = NOTHING
+        self.slots: dict[tuple[Frontend, int], int] = NOTHING
+        self.backends: dict[int, Backend] = NOTHING
+        self.revnat: dict[int, tuple[str, int]] = NOTHING
+        self.affinity_match: dict[tuple[int, int], None] = NOTHING
+        self.source_ranges: dict[tuple[int, str], None] = NOTHING
+        self.maglev: dict[int, tuple[int, ...]] = NOTHING
+        self.endpoints: dict[str, None] = NOTHING
         """``cilium_lxc``: addresses of this node's pods that are backends."""
         self.affinity: dict[Key, tuple[int, int]] = {}
         self.reverse_sk: dict[Key, tuple[str, int]] = {}

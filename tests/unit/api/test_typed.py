@@ -170,6 +170,15 @@ def test_what_is_doubtful_goes_the_long_way(odd: bytes, monkeypatch: pytest.Monk
     assert not short or b"Secret" in odd
 
 
+def test_an_empty_time_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no time, though other empty values are as good as none."""
+    found, short = both_ways(
+        "v1/Event", b'{"involvedObject":{"uid":""},"firstTimestamp":""}', monkeypatch
+    )
+    assert not short
+    assert 'parsing time ""' in str(found)
+
+
 def test_usual_bodies_go_the_short_way(upstream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every kind of upstream's data, and objects with empty and null values where Go has them."""
     for name, (body, _) in upstream.items():

@@ -110,6 +110,11 @@ class FakeFabric:
         if argv[0] == "iptables-save":
             tables = argv[2:3] or tuple(BUILTIN)
             return ToolResult("".join(self.rules.save(table) for table in tables))
+        if argv[0] == "iptables":
+            _, _, table, _, chain = argv
+            if f":{chain} " in self.rules.save(table):
+                return ToolResult(f"-N {chain}\n")
+            return ToolResult("", "iptables: No chain/target/match by that name.\n", 1)
         if argv[:2] == ("ipset", "list"):
             return ToolResult("".join(f"{name}\n" for name in self.sets))
         if tuple(argv) == ("ip", "addr", "show"):

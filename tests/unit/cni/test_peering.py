@@ -5,7 +5,7 @@ from __future__ import annotations
 from podwire.api import kinds
 from podwire.client.common import Commons
 from podwire.client.ctx import Ctx
-from podwire.cni.flannel import core
+from podwire.cni.flannel import core, shell
 from podwire.cni.flannel.peering import Peering
 from podwire.cni.flannel.shell import Agent
 from podwire.dataplane import commands as c
@@ -66,3 +66,21 @@ def test_an_agent_that_hears_together_is_told_of_all_others_at_once_and_never_of
             nursery.cancel()
 
     sim.run(body, horizon_s=100)
+
+
+def test_the_agents_of_all_nodes_of_a_process_have_one_account_of_leases(monkeypatch):
+    """A thousand accounts would each be told of a thousand nodes."""
+    made = []
+
+    def counted(*args):
+        made.append(Peering(*args))
+        return made[-1]
+
+    async def body(env: Env) -> None:
+        monkeypatch.setattr(shell, "Peering", counted)
+        commons = Commons()
+        for _ in range(3):
+            shell.program(on(env, FakeApi(env), FakeFabric()), commons)
+        assert len(made) == 1
+
+    sim.run(body)

@@ -1,6 +1,7 @@
 """Resources of running containers change in place."""
 
 import asyncio
+from functools import partial
 
 from podwire.api import kinds
 from podwire.client.api import STRATEGIC
@@ -195,12 +196,12 @@ def test_a_probe_may_shorten_the_end_and_an_image_may_stop_by_another_signal(sim
         pod = await node.ready("q")
         told = [s.stop_signal for s in pod.status.container_statuses]
         assert told == ["SIGUSR1", "SIGTERM"]
-        heard = []
+        heard = {}
         for process in node.started[-2:]:
-            process.deliver = heard.append
+            process.deliver = partial(heard.setdefault, process.spec.name)
         await node.delete("q", grace_s=1)
         await node.gone("q")
-        assert heard == ["USR1", "TERM"]
+        assert heard == {"c": "USR1", "d": "TERM"}
 
     simulate(story)
 
