@@ -187,8 +187,8 @@ def test_a_failing_webhook_is_told_in_upstreams_words(simulate):
 
 
 def test_a_definition_without_a_usable_authority_is_not_established(simulate):
-    """Upstream's reason (kubebuilder's placeholder Cg== meets it), so discovery does not tell of it;
-    once it is, it keeps one. PEM of something else counts as little as no PEM.
+    """Upstream's reason (kubebuilder's placeholder Cg== meets it), so discovery does not tell of
+    it; once it is, it keeps one. PEM of something else counts as little as no PEM.
     """
 
     async def story(w):
