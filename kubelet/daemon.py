@@ -40,7 +40,14 @@ async def run(ctx: Ctx) -> None:
     client = Client(ctx.api, accounts.node(node), "kubelet")
     factory = Informers(client, ctx)
     rng = ctx.rng.child(f"kubelet/{node}")
+    commons = config.commons
     async with Nursery() as nursery:
+        if commons is None:
+            services = factory.informer(kinds.SERVICE)
+        else:
+            common = commons.of(kinds.SERVICE)
+            services = common.informer(ctx)
+            nursery.start(common.follow(client, ctx), name=f"kubelet {node} services")
         kubelet = Kubelet(
             ctx=ctx,
             config=config,
@@ -54,12 +61,17 @@ async def run(ctx: Ctx) -> None:
             images=Images(ctx.clock, rng, config.profile, config.preloaded_images),
             disk=NodeDisk(ctx.fabric, node, nursery),
             network=NodeNetwork(ctx.fabric, node),
-            services=factory.informer(kinds.SERVICE),
+            services=services,
             config_maps=Sources(
-                client, ctx, nursery, kinds.CONFIG_MAP, lambda pod: references(pod).config_maps
+                client,
+                ctx,
+                nursery,
+                kinds.CONFIG_MAP,
+                lambda pod: references(pod).config_maps,
+                commons,
             ),
             secrets=Sources(
-                client, ctx, nursery, kinds.SECRET, lambda pod: references(pod).secrets
+                client, ctx, nursery, kinds.SECRET, lambda pod: references(pod).secrets, commons
             ),
             journal=Journal(ctx.clock),
         )
@@ -91,6 +103,7 @@ async def _serve(kubelet: Kubelet, factory: Informers) -> None:
         await statics.load()
         nursery.start(statics.run(), name=f"kubelet {config.node} manifests")
         await factory.wait_synced()
+        await kubelet.services.synced.wait()
         nodes.on_change(agent.observe)
         nodes.on_change(statics.node_changed)
         kubelet.config_maps.on_change(partial(_source_changed, kubelet, "configmap"))

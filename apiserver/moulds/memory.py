@@ -28,7 +28,8 @@ _PATIENCE = 1024
 _FORMS = 1024
 _MOULDS = 4
 """Of one form: owners' order may differ, or a string that is not free."""
-_MOST_BYTES = 32 * 1024
+_MOST_LEARNED, _MOST_BYTES = 32 * 1024, 128 * 1024
+"""How long a body is at most. What validation measures (annotations in all) has more room."""
 _QUERY = ("fieldManager", "fieldValidation")
 
 
@@ -44,12 +45,15 @@ class Cast(NamedTuple):
 class _Mould:
     """See the package."""
 
-    __slots__ = ("annotations", "draws", "generated", "match", "name", "order", "tells", "value")
+    __slots__ = (
+        "annotations", "checks", "draws", "generated", "match", "name", "order", "tells", "value",
+    )  # fmt: skip
 
     def __init__(
         self, body: bytes, places: Sequence[Place], made: _Made, value: Gapped, name: Gapped
     ) -> None:
         self.match = text.pattern(body, places).fullmatch
+        self.checks = text.checks(places)
         self.value, self.name = value.filler(), name.filler()
         self.draws, self.generated, self.annotations = made.draws, made.generated, made.annotations
         self.tells: list[tuple[int, Callable[[str], Any], Any]] = []
@@ -68,6 +72,9 @@ class _Mould:
         if matched is None:
             return None
         values = matched.groups()
+        for joined, fit in self.checks:
+            if fit(joined(values)) is None:
+                return None
         for i, tells, told in self.tells:
             if tells(values[i].decode()) != told:
                 return None
@@ -147,9 +154,9 @@ class Moulds:
         form = self._forms.get(self._key(call))
         if form is None or not form.moulds or not self._server.caches.decided:
             return None
-        if not self._usable(call):
-            return None
         body, source = call.request.body, self._server.source
+        if not self._usable(call) or len(body) > _MOST_BYTES:
+            return None
         for i, mould in enumerate(form.moulds):
             found = mould.cast(body, source)
             if found is not None:
@@ -163,7 +170,7 @@ class Moulds:
         """Note a body that went the long way; whether it is time to learn of it."""
         if call.kind not in FREE or call.warnings or not self._usable(call):
             return False
-        if call.content_type != JSON_TYPE or len(call.request.body) > _MOST_BYTES:
+        if call.content_type != JSON_TYPE or len(call.request.body) > _MOST_LEARNED:
             return False
         key = self._key(call)
         form = self._forms.get(key)
@@ -184,7 +191,7 @@ class Moulds:
         headers = request.headers
         return (
             request.path, request.query, headers.get("user-agent"), headers.get("content-type"),
-            request.body.count(b'"'),
+            request.body.count(b'"'), node_of(call.user) is None,
         )  # fmt: skip
 
     def _usable(self, call: Call) -> bool:
@@ -197,7 +204,7 @@ class Moulds:
             self._stamp = stamp
             for form in self._forms.values():
                 form.moulds.clear()
-        return call.verb == "create" and node_of(call.user) is None
+        return call.verb == "create"
 
     # ------------------------------------------------------------ learning
 

@@ -69,7 +69,7 @@ class Parts:
     """The chains that decided about it as they were before; None: there must be none."""
     delta: dict[str, Any]
     """The chains that it puts, or takes away (``layers.GONE``)."""
-    unlinked: tuple[str, ...]
+    unlinked: dict[str, None]
     """Those were deleted (and maybe made anew), so other tables' rules must not jump to them."""
     references: dict[str, int] | None
     """How many more rules jump to each chain, where it is known."""
@@ -86,13 +86,18 @@ class Parts:
                 return False
         if same:
             one, other = table.more, like.more
-            return one is other or all(one.get(n, 0) == other.get(n, 0) for n in self.unlinked)
+            if one is other or not self.unlinked:
+                return True
+            told = [name for name in (*one, *other) if name in self.unlinked]
+            return all(one.get(name, 0) == other.get(name, 0) for name in told)
         return all(table.referred(name) == like.referred(name) for name in self.unlinked)
 
     def applied(self, table: Table, before: Table, after: Table) -> Table:
         """The table afterwards. What it has in common with ``before`` it has in common with
         ``after``: kernels that differ in a few chains rest on the same ones.
         """
+        if not self.delta:
+            return table
         resting = table.resting_on(before.common)
         if resting is None:
             return table.changed(self.delta, self.references)
