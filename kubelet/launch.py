@@ -54,6 +54,14 @@ class Words(Protocol):
         """The command line, when it is given ``argv``."""
 
 
+@runtime_checkable
+class Brings(Protocol):
+    """A container host that knows files of images."""
+
+    def files(self, image: str) -> Mapping[str, bytes]:
+        """By absolute path."""
+
+
 def generic_notice(kubelet: Kubelet, image: str) -> str:
     """What to tell about an image that runs as the generic program; '' for a modelled one."""
     host = host_of(kubelet, image)
@@ -165,9 +173,10 @@ def make_process(
     )  # fmt: skip
     meter = Meter()
     sockets = MeteredSockets(kubelet.ctx.sockets.owned_by(id), meter, kubelet.ctx.clock)
-    return ContainerProcess(
-        spec, sockets, FileView(mounts, user, kubelet.ctx.clock), stdio, meter, pids
-    )
+    host = host_of(kubelet, container.image)
+    brought = host.files(container.image) if isinstance(host, Brings) else {}
+    files = FileView(mounts, user, kubelet.ctx.clock, brought)
+    return ContainerProcess(spec, sockets, files, stdio, meter, pids)
 
 
 def _pid_namespace(
