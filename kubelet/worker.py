@@ -259,8 +259,11 @@ class PodWorker:
 
     async def uninterrupted(self, work: Coroutine[Any, Any, T], name: str) -> T:
         """Await a piece of work that a deletion must not cut in half."""
-        task = self._busy = self.nursery.start(work, name=f"{name} {self.pod.key}")
-        return await asyncio.shield(task)
+        task: asyncio.Task[T] = self.nursery.start(work, name=f"{name} {self.pod.key}")
+        self._busy = task
+        done = await asyncio.shield(task)
+        self._busy = None
+        return done
 
     async def _mount(self) -> None:
         delay_s = self.kubelet.profile.resync_s

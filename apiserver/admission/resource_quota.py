@@ -112,5 +112,9 @@ def _body(entry: Entry) -> JSON:
 
 
 PLUGIN = Plugin(
-    "ResourceQuota", validate=validate, subresources=("", "resize"), moot_without=_QUOTA
+    "ResourceQuota",
+    validate=validate,
+    subresources=("", "resize"),
+    moot_without=_QUOTA,
+    repeats=lambda review: not review.server.caches.of(_QUOTA).entries(review.namespace),
 )

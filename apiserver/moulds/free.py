@@ -12,7 +12,7 @@ from podwire.api import kinds
 from podwire.api.defaults.pod import pull_policy
 from podwire.api.kinds import Kind
 from podwire.api.view import JSON
-from podwire.apiserver.moulds.text import Free, Path
+from podwire.apiserver.moulds.text import Free, Path, Place, places
 
 _LABEL = rb"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _PART = rb"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
@@ -90,7 +90,16 @@ FREE: dict[Kind[Any], Table] = {kinds.POD: _POD, kinds.EVENT: _EVENT}
 """By kind; others have no moulds. All are their own stored version, and allocate nothing."""
 
 
-def free_at(table: Table, path: Path) -> Free | None:
+def places_of(kind: Kind[Any], body: bytes) -> list[Place]:
+    """The free strings of a body."""
+    table = FREE[kind]
+    found = places(body, lambda path: _free_at(table, path))
+    if b'"initContainers"' in body:  # whose names those of other containers may not be
+        found = [place for place in found if place.free is not KEY]
+    return found
+
+
+def _free_at(table: Table, path: Path) -> Free | None:
     """What of a path's string is free; None: nothing."""
     names = tuple(_EACH if isinstance(step, int) else step for step in path)
     found = table.get(names)

@@ -13,7 +13,7 @@ from podwire.apiserver import objects, storage
 from podwire.apiserver.authorization.node import node_of
 from podwire.apiserver.calls import Call
 from podwire.apiserver.moulds import text
-from podwire.apiserver.moulds.free import FREE, fits, free_at
+from podwire.apiserver.moulds.free import FREE, fits, places_of
 from podwire.apiserver.moulds.text import Gapped, Place
 from podwire.apiserver.registry import create, meta
 
@@ -30,6 +30,8 @@ _MOULDS = 4
 """Of one form: owners' order may differ, or a string that is not free."""
 _MOST_LEARNED, _MOST_BYTES = 32 * 1024, 128 * 1024
 """How long a body is at most. What validation measures (annotations in all) has more room."""
+_BUDGET = 1 << 20
+"""How many bytes of bodies there are moulds of before all are forgotten."""
 _QUERY = ("fieldManager", "fieldValidation")
 
 
@@ -148,6 +150,7 @@ class Moulds:
         self._server = server
         self._forms: dict[Any, _Form] = {}
         self._stamp: Any = None
+        self._held = 0
 
     def cast(self, call: Call) -> Cast | None:
         """The object that a body stands for, if there is a mould for it."""
@@ -202,6 +205,7 @@ class Moulds:
         stamp = (server.caches.decisions, server.authenticator.accounts)
         if stamp != self._stamp:
             self._stamp = stamp
+            self._held = 0
             for form in self._forms.values():
                 form.moulds.clear()
         return call.verb == "create"
@@ -210,12 +214,12 @@ class Moulds:
 
     async def learn(self, call: Call) -> None:
         """Make a mould of a call's body, if it can be done."""
-        body, table = call.request.body, FREE[call.kind]
+        body = call.request.body
         if not text.is_plain(body) or b"managedFields" in body:
             return
         if any(name not in _QUERY for name, _ in call.request.query):
             return
-        places = text.places(body, lambda path: free_at(table, path))
+        places = places_of(call.kind, body)
         if not places:
             return
         try:
@@ -224,9 +228,17 @@ class Moulds:
             self._server.world.log.exception("mould not learned", path=call.request.path)
             return
         if mould is not None:
-            moulds = self._forms[self._key(call)].moulds
+            self._hold(len(body))
+            moulds = self._forms.setdefault(self._key(call), _Form()).moulds
             moulds.insert(0, mould)
             del moulds[_MOULDS:]
+
+    def _hold(self, size: int) -> None:
+        """Have room for another mould; a pattern weighs about eight times its text."""
+        self._held += size
+        if self._held > _BUDGET:
+            self._forms.clear()
+            self._held = size
 
     async def _learned(self, call: Call, places: list[Place]) -> _Mould | None:
         body = call.request.body

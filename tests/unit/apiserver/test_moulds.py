@@ -78,6 +78,8 @@ def pods(draw):
             {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": draw(pick(UIDS))}
         ]
     spec = {"containers": containers, "volumes": [{"name": "v", "emptyDir": {}}]}
+    if draw(st.booleans()):
+        spec["initContainers"] = [{"name": draw(pick(("one", "web"))), "image": "nginx"}]
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
     return PODS, json.dumps(body, ensure_ascii=draw(st.booleans()), separators=(",", ":"))
 
@@ -188,6 +190,22 @@ def test_a_name_that_is_taken_is_refused_out_of_a_mould_too(moulded):
     moulded(story)
 
 
+def test_a_containers_name_may_be_that_of_no_init_container(simulate, monkeypatch):
+    """Names of init containers are part of a form; so are those of the others then."""
+    monkeypatch.setattr(memory, "LEARN_AFTER", 1)
+    init = [{"name": "last-a", "image": "nginx"}]
+
+    async def story(w):
+        for name in ("first", "second", "third"):
+            path, body = PODS, pod(name, initContainers=init)
+            assert (await w.raw("POST", path, body)).status == 201
+        refused = await w.raw("POST", PODS, pod("last", initContainers=init))
+        assert refused.status == 422
+        assert 'Duplicate value: \\"last-a\\"' in refused.body.decode()
+
+    simulate(story)
+
+
 async def _no_account(w):
     await w.client.delete(kinds.SERVICE_ACCOUNT, "default", "team")
     return 403, "error looking up service account"
@@ -233,6 +251,28 @@ def test_a_mould_breaks_when_admission_would_decide_otherwise(moulded, change):
             answer = await w.raw("POST", TEAM, pod(name))
             assert answer.status == status
             assert words in answer.body.decode()
+
+    moulded(story)
+
+
+def test_a_mould_outlasts_what_happens_in_other_namespaces(moulded):
+    """There is a quota elsewhere, which counts what it sees."""
+
+    async def story(w):
+        for where in ("other", "team"):
+            if where == "other":
+                await w.client.create(kinds.NAMESPACE, {"metadata": {"name": "other"}})
+                quota = {"metadata": {"name": "quota"}, "spec": {"hard": {"pods": "0"}}}
+                await w.client.create(kinds.named("v1", "ResourceQuota"), quota, "other")
+            else:
+                used = {"status": {"used": {"pods": "0"}}}
+                quota = kinds.named("v1", "ResourceQuota")
+                await w.client.patch(quota, "quota", used, "other", subresource="status")
+            for name in ("a", "b", "c"):
+                made = await w.raw("POST", TEAM, pod(f"{name}-{where}"))
+                assert made.status == 201
+        (form,) = (form for form in w.server.moulds._forms.values() if form.moulds)
+        assert form.seen == 0
 
     moulded(story)
 
