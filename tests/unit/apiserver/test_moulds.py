@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from podwire.api import kinds
 from podwire.apiserver import calls
+from podwire.apiserver.admission.chain import Plugin
 from podwire.apiserver.moulds import memory, text
 from podwire.apiserver.tokens import Issuer, new_signing_key
 from podwire.client.counters import Request, User
@@ -302,6 +303,23 @@ def test_what_has_no_mould(simulate, monkeypatch, body):
     async def story(w):
         await w.raw("POST", PODS, body)
         assert not any(form.moulds for form in w.server.moulds._forms.values())
+
+    simulate(story)
+
+
+def test_no_plugin_is_asked_about_marks_that_does_not_repeat_itself(simulate, monkeypatch):
+    """A limit of events counts those that clients made."""
+    monkeypatch.setattr(memory, "LEARN_AFTER", 1)
+    seen = []
+
+    async def story(w):
+        def look(review):
+            seen.append(review.obj["metadata"]["name"])
+
+        w.server.admission.plugins += (Plugin("Other", look, kinds=(kinds.POD,)),)
+        for name in ("first", "second"):
+            assert (await w.raw("POST", PODS, pod(name))).status == 201
+        assert seen == ["first", "second"]
 
     simulate(story)
 
