@@ -11,8 +11,9 @@ from podwire.kubelet.shell.command import SIGPIPE, ClosedPipeError, Command, Inp
 from podwire.kubelet.shell.executor import Shell, of_script
 from podwire.kubelet.shell.find import find
 from podwire.kubelet.shell.flow import Flow
-from podwire.kubelet.shell.state import Budget, State, Variables
+from podwire.kubelet.shell.state import Budget, State
 from podwire.kubelet.shell.tty import Tty
+from podwire.kubelet.shell.variables import Variables
 from podwire.runtime.tasks import Nursery
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

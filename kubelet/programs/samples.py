@@ -43,7 +43,7 @@ async def _serve(command: Command, port: int, handler: Handler, ready: str = "")
             command.err(f"listen tcp :{port}: bind: {in_use(error)}\n")
             return 1
         command.out(ready)
-        await server.until_signal("TERM", "INT", "QUIT")
+        await server.until_signal("TERM", "INT", "QUIT", "WINCH")
     return 0
 
 

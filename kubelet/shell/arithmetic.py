@@ -12,6 +12,10 @@ class ExpansionError(Exception):
     """An expansion failed: the command is not run, its status is 1 (or 2)."""
 
 
+class UnsetError(ExpansionError):
+    """A parameter is unset that must not be."""
+
+
 _TOKEN = re.compile(
     r"\s*(0[xX][0-9a-fA-F]+|\d+|[A-Za-z_]\w*|<<=|>>=|<<|>>|<=|>=|==|!=|&&|\|\||\+\+|--|\*\*"
     r"|[-+*/%&|^]=|[-+*/%()<>!=~&|^?:,])"
@@ -55,17 +59,19 @@ def arithmetic(expression: str, variables: dict[str, str]) -> int:
         found = _TOKEN.match(stripped, at)
         if found is None or len(tokens) > MAX_TOKENS:
             raise ExpansionError("arithmetic expression: expecting primary")
-        if found[1] in {"++", "--", "**", ","}:
-            raise ExpansionError(f"not modelled: {found[1]} in arithmetic")
         tokens.append(found[1])
         at = found.end()
     if not tokens:
         return 0
     parser = _Arithmetic(tokens, variables)
-    value = parser.assignment()
+    value = parser.each()
     if parser.at != len(tokens):
         raise ExpansionError("arithmetic expression: expecting EOF")
     return value
+
+
+def _is_name(token: str) -> bool:
+    return token[:1].isalpha() or token[:1] == "_"
 
 
 def _number(text: str) -> int:
@@ -90,9 +96,17 @@ class _Arithmetic:
     def peek(self, ahead: int = 0) -> str:
         return self.tokens[self.at + ahead] if self.at + ahead < len(self.tokens) else ""
 
+    def each(self) -> int:
+        """Expressions with commas between: the last one counts."""
+        value = self.assignment()
+        while self.peek() == ",":
+            self.at += 1
+            value = self.assignment()
+        return value
+
     def assignment(self) -> int:
         name, op = self.peek(), self.peek(1)
-        if not (name[:1].isalpha() or name[:1] == "_") or op[-1:] != "=":
+        if not _is_name(name) or op[-1:] != "=":
             return self.choice()
         if op in {"==", "!=", "<=", ">="}:
             return self.choice()
@@ -152,7 +166,7 @@ class _Arithmetic:
 
     def level(self, n: int) -> int:
         if n == len(_LEVELS):
-            return self.unary()
+            return self.power()
         value = self.level(n + 1)
         while self.peek() in _LEVELS[n]:
             op = self.peek()
@@ -168,6 +182,26 @@ class _Arithmetic:
             raise ExpansionError(f"Illegal number: {text}")
         return _wrap(sign * _number(digits))
 
+    def changed(self, name: str, op: str) -> int:
+        """``++`` and ``--``: the new value."""
+        value = _wrap(self.value_of(name) + (1 if op == "++" else -1))
+        if not self.idle:
+            self.variables[name] = str(value)
+        return value
+
+    def power(self) -> int:
+        """``**``, from right to left."""
+        base = self.unary()
+        if self.peek() != "**":
+            return base
+        self.at += 1
+        self.depth += 1
+        exponent = self.power() if self.depth <= MAX_DEPTH else 0
+        self.depth -= 1
+        if exponent < 0:
+            raise ExpansionError("exponent less than 0")
+        return _wrap(pow(base, exponent, 2**64))
+
     def unary(self) -> int:
         token = self.peek()
         if not token or self.depth > MAX_DEPTH:
@@ -178,8 +212,13 @@ class _Arithmetic:
             if token in {"-", "+", "!", "~"}:
                 value = self.unary()
                 return {"-": _wrap(-value), "+": value, "!": int(not value), "~": ~value}[token]
+            if token in {"++", "--"} and _is_name(self.peek()):
+                self.at += 1
+                return self.changed(self.tokens[self.at - 1], token)
+            if token in {"++", "--"}:
+                return self.unary()
             if token == "(":  # noqa: S105  a parenthesis
-                value = self.assignment()
+                value = self.each()
                 if self.peek() != ")":
                     raise ExpansionError("arithmetic expression: expecting ')'")
                 self.at += 1
@@ -188,6 +227,11 @@ class _Arithmetic:
             self.depth -= 1
         if token[0].isdigit():
             return _number(token)
-        if token[0].isalpha() or token[0] == "_":
+        if _is_name(token):
+            if self.peek() in {"++", "--"}:
+                before = self.value_of(token)
+                self.at += 1
+                self.changed(token, self.tokens[self.at - 1])
+                return before
             return self.value_of(token)
         raise ExpansionError("arithmetic expression: expecting primary")

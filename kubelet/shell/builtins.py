@@ -6,15 +6,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from podwire.kubelet.shell import expand, folders, stats
-from podwire.kubelet.shell.arithmetic import ExpansionError
+from podwire.kubelet.shell import declaring, folders, stats
 from podwire.kubelet.shell.flow import Flow
+from podwire.kubelet.shell.lexer import ASH, BASH, POSIX
 from podwire.runtime.tasks import first
 
 if TYPE_CHECKING:
     from podwire.kubelet.shell.executor import Shell
     from podwire.kubelet.shell.streams import Streams
 
+TERMINATED = 143
 Builtin = Callable[["Shell", list[str], "Streams"], Awaitable[int]]
 
 
@@ -50,6 +51,8 @@ async def cd(shell: Shell, args: list[str], streams: Streams) -> int:
         return _fail(shell, streams, f"cd: can't cd to {target}: No such file or directory", 2)
     shell.variables["OLDPWD"], shell.state.cwd = shell.cwd, path
     shell.variables["PWD"] = path
+    if args[:1] == ["-"]:
+        _say(streams, f"{path}\n")
     return 0
 
 
@@ -104,28 +107,6 @@ async def export(shell: Shell, args: list[str], streams: Streams) -> int:
     return 0
 
 
-async def unset(shell: Shell, args: list[str], _streams: Streams) -> int:
-    """``unset NAME...``."""
-    for name in args:
-        shell.variables.pop(name, None)
-        shell.state.functions.pop(name, None)
-    return 0
-
-
-async def local(shell: Shell, args: list[str], streams: Streams) -> int:
-    """``local NAME[=VALUE]``: the old value comes back when the function ends."""
-    if not shell.locals:
-        return _fail(shell, streams, "local: not in a function", 2)
-    for arg in args:
-        name, equals, value = arg.partition("=")
-        if equals:
-            shell.variables.check((name,))
-        shell.locals[-1].setdefault(name, shell.variables.get(name))
-        if equals:
-            shell.variables[name] = value
-    return 0
-
-
 def not_modelled(name: str) -> Builtin:
     """A builtin that shells have and this one has not."""
 
@@ -135,37 +116,49 @@ def not_modelled(name: str) -> Builtin:
     return refuse
 
 
+_OPTIONS = {"errexit": "e", "xtrace": "x", "nounset": "u", "pipefail": "pipefail"}
+_IDLE = "hmbBET"
+"""Options that change nothing here."""
+
+
 async def set_(shell: Shell, args: list[str], streams: Streams) -> int:
-    """``set [-e] [-x] [-u] [+...] [-- ARGS]``."""
+    """``set [-eux] [-o OPTION] [+...] [-- ARGS]``."""
     rest = list(args)
     while rest and rest[0][:1] in {"-", "+"} and len(rest[0]) > 1:
         word = rest.pop(0)
         if word == "--":
             shell.state.args = rest
             return 0
-        option = ""
-        if word[1:] == "o":
-            option = rest.pop(0) if rest else ""
-            if option not in {"pipefail", "errexit", "nounset", "xtrace"}:
-                return _fail(shell, streams, f"set: illegal option -o {option}", 2)
-            word = word[0] + {"errexit": "e", "xtrace": "x", "nounset": "u"}.get(option, "")
-        if word[1:].strip("exu") and option != "pipefail":
-            return _fail(shell, streams, f"not modelled: set {word}", 2)
-        if option == "pipefail":
-            shell.state.pipefail = word[0] == "-"
-            continue
-        if "u" in word:
-            shell.state.nounset = word[0] == "-"
-        if "e" in word:
-            shell.state.errexit = word[0] == "-"
-        if "x" in word:
-            shell.state.xtrace = word[0] == "-"
+        for letter in word[1:]:
+            option = letter
+            if letter == "o":
+                option = rest.pop(0) if rest else ""
+                if option not in _OPTIONS:
+                    return _fail(shell, streams, f"set: illegal option -o {option}", 2)
+            if not _switch(shell, _OPTIONS.get(option, option), on=word[0] == "-"):
+                return _fail(shell, streams, f"not modelled: set {word}", 2)
     if rest:
         shell.state.args = rest
     elif not args:
         for name in sorted(shell.variables):
             _say(streams, f"{name}='{shell.variables[name]}'\n")
     return 0
+
+
+def _switch(shell: Shell, option: str, *, on: bool) -> bool:
+    """Turn an option on or off; False when there is no such option here."""
+    state = shell.state
+    if option == "e":
+        state.errexit = on
+    elif option == "x":
+        state.xtrace = on
+    elif option == "u":
+        state.nounset = on
+    elif option == "pipefail":
+        state.pipefail = on
+    else:
+        return option in _IDLE
+    return True
 
 
 async def shift(shell: Shell, args: list[str], streams: Streams) -> int:
@@ -175,33 +168,6 @@ async def shift(shell: Shell, args: list[str], streams: Streams) -> int:
         return _fail(shell, streams, "shift: can't shift that many", 2)
     shell.state.args = shell.args[n:]
     return 0
-
-
-async def read(shell: Shell, args: list[str], streams: Streams) -> int:
-    """``read [-r] [-p PROMPT] NAME...``."""
-    names = list(args)
-    while names and names[0].startswith("-"):
-        if names.pop(0) == "-p" and names:
-            streams.err(names.pop(0).encode())
-    line = await streams.stdin.line()
-    text = line.decode(errors="surrogateescape").rstrip("\n")
-    names = names or ["REPLY"]
-    try:
-        shell.variables.check(names)
-    except ExpansionError as error:
-        return _fail(shell, streams, f"read: {error}", 2)
-    ifs = shell.variables.get("IFS", expand.BLANKS)
-    blanks = "".join(c for c in ifs if c in expand.BLANKS)
-    rest = text.strip(blanks) if blanks else text
-    for i, name in enumerate(names):
-        pieces = expand.split(rest, ifs) if i < len(names) - 1 else [rest]
-        shell.variables[name] = pieces[0]
-        rest = rest[len(pieces[0]) :]
-        if ifs and rest and i < len(names) - 1:
-            rest = rest.lstrip(blanks)
-            if rest[:1] and rest[0] in ifs and rest[0] not in blanks:
-                rest = rest[1:].lstrip(blanks)
-    return 0 if line.endswith(b"\n") else 1
 
 
 async def eval_(shell: Shell, args: list[str], streams: Streams) -> int:
@@ -252,7 +218,9 @@ async def type_(shell: Shell, args: list[str], streams: Streams) -> int:
 
     status = 0
     for name in args:
-        if name in BUILTINS:
+        if name in shell.state.functions:
+            _say(streams, f"{name} is a function\n")
+        elif name in BUILTINS:
             _say(streams, f"{name} is a shell builtin\n")
         elif find(shell.image, name) is not None:
             _say(streams, f"{name} is /usr/bin/{name}\n")
@@ -300,14 +268,19 @@ async def wait(shell: Shell, args: list[str], _streams: Streams) -> int:
         shell.wake.clear()
         which, result = await first(_ended(job), _woken(shell))
         if which == 1:
-            return 143
+            return TERMINATED
         del shell.background[pid]
         status = int(result)
     return status if args else 0
 
 
 async def _ended(job: asyncio.Task[int]) -> int:
-    return await asyncio.shield(job)
+    try:
+        return await asyncio.shield(job)
+    except asyncio.CancelledError:
+        if job.cancelled():
+            return TERMINATED
+        raise
 
 
 async def _woken(shell: Shell) -> int:
@@ -386,26 +359,49 @@ async def umask(_shell: Shell, _args: list[str], streams: Streams) -> int:
 
 
 async def kill(shell: Shell, args: list[str], streams: Streams) -> int:
-    """``kill``: the shell's own jobs are not modelled as processes."""
-    if any(arg in shell.background or arg.startswith("%") for arg in args):
-        return _fail(shell, streams, "not modelled: kill of a job", 2)
-    return await shell.external(["kill", *args], streams)
+    """``kill [-SIGNAL] JOB... PID...``: a job of the shell ends, whatever it would have said."""
+    last = shell.variables.get("!", "")
+    words = [last if arg in {"%1", "%%", "%+"} and last else arg for arg in args]
+    jobs = [word for word in words if word in shell.background]
+    rest = [word for word in words if word not in shell.background]
+    asks = rest[:1] == ["-0"] or rest[:2] == ["-s", "0"]
+    status = 0
+    for word in jobs:
+        job = shell.background[word]
+        if job.done():
+            status = _fail(shell, streams, f"kill: ({word}) - No such process")
+        elif not asks:
+            job.cancel()
+    if jobs and all(word.startswith("-") for word in rest):
+        return status
+    return await shell.external(["kill", *rest], streams)
 
 
 _LACKING = (
-    "[[", "alias", "bg", "bind", "builtin", "caller", "compgen", "complete", "coproc", "declare",
-    "dirs", "disown", "enable", "fg", "help", "history", "jobs", "let",
-    "mapfile", "popd", "pushd", "readarray", "select", "shopt", "suspend", "time",
-    "times", "typeset", "ulimit", "unalias", "function",
+    "alias", "bg", "bind", "builtin", "caller", "compgen", "complete", "coproc",
+    "dirs", "disown", "enable", "fg", "help", "history", "jobs",
+    "popd", "pushd", "select", "suspend", "time",
+    "times", "ulimit", "unalias",
 )  # fmt: skip
 
 BUILTINS: dict[str, Builtin] = {
     **{name: not_modelled(name) for name in _LACKING},
     ":": colon, ".": source, "break": break_, "cd": cd, "command": command, "continue": continue_,
-    "eval": eval_, "exec": exec_, "exit": exit_, "export": export, "kill": kill, "local": local,
-    "pwd": pwd,
-    "read": read, "return": return_, "set": set_, "shift": shift, "source": source, "trap": trap,
-    "getopts": getopts, "hash": nothing, "readonly": readonly, "type": type_, "umask": umask,
-    "unset": unset, "wait": wait,
+    "declare": declaring.declare, "eval": eval_, "exec": exec_, "exit": exit_, "export": export,
+    "getopts": getopts, "hash": nothing, "kill": kill, "let": declaring.let,
+    "local": declaring.local, "mapfile": declaring.mapfile, "printf": declaring.printf,
+    "pwd": pwd, "read": declaring.read,
+    "readarray": declaring.mapfile, "readonly": readonly, "return": return_, "set": set_,
+    "shift": shift, "shopt": declaring.shopt, "source": source, "trap": trap, "type": type_,
+    "typeset": declaring.declare, "umask": umask, "unset": declaring.unset, "wait": wait,
 }  # fmt: skip
 """By name."""
+
+SPECIAL = (
+    "break", ":", "continue", ".", "eval", "exec", "exit", "export", "readonly", "return", "set",
+    "shift", "trap", "unset",
+)  # fmt: skip
+"""POSIX's special builtins: no function takes their name, assignments before them stay."""
+_OF_BASH = ("declare", "mapfile", "readarray", "shopt", "typeset")
+LACKING = {POSIX: ("let", "source", *_OF_BASH), ASH: _OF_BASH, BASH: ()}
+"""What the shells of other dialects do not know."""

@@ -61,11 +61,24 @@ class Input:
 
     async def line(self) -> bytes:
         """A line with its newline, the rest without one, or b"" at the end."""
-        while (at := self._buffer.find(b"\n")) < 0 and not self._ended:
+        return await self.until(b"\n")
+
+    async def until(self, end: bytes) -> bytes:
+        """Bytes up to one that ends them, or to the end."""
+        while (at := self._buffer.find(end)) < 0 and not self._ended:
             await self._more()
-        end = at + 1 if at >= 0 else len(self._buffer)
-        data = bytes(self._buffer[:end])
-        del self._buffer[:end]
+        return self._cut(at + 1 if at >= 0 else len(self._buffer))
+
+    async def upto(self, size: int) -> bytes:
+        """So many bytes of a line, or all to its end."""
+        while len(self._buffer) < size and b"\n" not in self._buffer and not self._ended:
+            await self._more()
+        at = self._buffer.find(b"\n", 0, size)
+        return self._cut(at + 1 if at >= 0 else min(size, len(self._buffer)))
+
+    def _cut(self, size: int) -> bytes:
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
         return data
 
     async def all(self) -> bytes:
@@ -130,6 +143,9 @@ class Pipe:
 
 class Interactive(Protocol):
     """A shell that is fed node by node."""
+
+    dialect: str
+    """Of ``lexer.py``."""
 
     @property
     def cwd(self) -> str:

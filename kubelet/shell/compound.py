@@ -7,7 +7,7 @@ import fnmatch
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from podwire.kubelet.shell import expand, syntax
+from podwire.kubelet.shell import bash, expand, syntax
 from podwire.kubelet.shell.arithmetic import ExpansionError
 from podwire.kubelet.shell.command import SIGPIPE, ClosedPipeError, Input, Pipe, UsageError
 from podwire.kubelet.shell.flow import Flow
@@ -17,6 +17,15 @@ from podwire.runtime.tasks import Nursery
 
 if TYPE_CHECKING:
     from podwire.kubelet.shell.executor import Shell
+
+
+def checked(node: Node) -> bool:
+    """Whether ``set -e`` and bash's ``trap ... ERR`` act when it fails."""
+    return isinstance(node, _CHECKED) and not (isinstance(node, syntax.Pipeline) and node.negated)
+
+
+_CHECKED = (syntax.Simple, syntax.Pipeline, syntax.Group, syntax.Condition, syntax.ArithCommand)
+"""What ends a shell under ``set -e`` when it fails."""
 
 
 async def sequence(shell: Shell, node: syntax.Sequence, streams: Streams) -> int:
@@ -30,10 +39,7 @@ async def sequence(shell: Shell, node: syntax.Sequence, streams: Streams) -> int
         status = await shell.run(item, streams)
         if shell.moved is not None:
             await shell.moved[1].flush(shell.env.write_file)
-        checked = isinstance(item, (syntax.Simple, syntax.Pipeline, syntax.Group))
-        if isinstance(item, syntax.Pipeline) and item.negated:
-            checked = False
-        if status and shell.state.errexit and not shell.tested and checked:
+        if status and shell.state.errexit and not shell.tested and checked(item):
             raise Flow("exit", status)
     return status
 
@@ -135,6 +141,18 @@ async def for_each(shell: Shell, node: syntax.For, streams: Streams) -> int:
         go_on, status = await _iteration(shell, node.body, streams)
         if not go_on:
             break
+    return status
+
+
+async def counting(shell: Shell, node: syntax.Counting, streams: Streams) -> int:
+    """``for ((FIRST; WHILE; EACH))``; without a condition it goes on for ever."""
+    await bash.value(shell, node.first, streams)
+    status = 0
+    while not node.condition or await bash.value(shell, node.condition, streams):
+        go_on, status = await _iteration(shell, node.body, streams)
+        if not go_on:
+            break
+        await bash.value(shell, node.each, streams)
     return status
 
 

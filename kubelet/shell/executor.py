@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
-from podwire.kubelet.shell import compound, expand, folders, scripts, syntax
-from podwire.kubelet.shell.arithmetic import ExpansionError
-from podwire.kubelet.shell.builtins import BUILTINS
+from podwire.kubelet.shell import bash, compound, expand, folders, scripts, syntax
+from podwire.kubelet.shell.arithmetic import ExpansionError, UnsetError
+from podwire.kubelet.shell.builtins import BUILTINS, LACKING, SPECIAL
 from podwire.kubelet.shell.command import (
     Command,
     Pipe,
@@ -17,13 +17,14 @@ from podwire.kubelet.shell.command import (
 )
 from podwire.kubelet.shell.find import find
 from podwire.kubelet.shell.flow import Flow
-from podwire.kubelet.shell.lexer import ShellSyntaxError
+from podwire.kubelet.shell.lexer import ASH, BASH, POSIX, ShellSyntaxError
 from podwire.kubelet.shell.parser import parse
-from podwire.kubelet.shell.state import MAX_NESTING, Budget, State, Variables
+from podwire.kubelet.shell.state import MAX_NESTING, Budget, State
 from podwire.kubelet.shell.streams import Redirected, Streams, redirect
 from podwire.kubelet.shell.syntax import Node
 from podwire.kubelet.shell.tools import UNMODELLED
 from podwire.kubelet.shell.tty import Tty
+from podwire.kubelet.shell.variables import Variables
 from podwire.runtime.tasks import Event, Nursery
 
 
@@ -39,7 +40,9 @@ class Shell:
         budget: Budget,
         jobs: Nursery,
         signals: Callable[[], Awaitable[str]] | None = None,
+        dialect: str = POSIX,
     ) -> None:
+        self.dialect = dialect
         self.env = env
         self.image = image
         self.state = state
@@ -62,8 +65,10 @@ class Shell:
         self.moved: tuple[Streams, Redirected] | None = None
         """The shell's streams and what ``exec > FILE`` made of them."""
         self.tty: Tty | None = None
-        self.locals: list[dict[str, str | None]] = []
+        self.locals: list[dict[str, bash.Kept]] = []
         """What ``local`` shadows, function by function."""
+        self.processes: list[str] = []
+        """Files with the output of ``<(...)``, until the command ends."""
 
     # ------------------------------------------------------------------ expand.Scope
 
@@ -92,6 +97,14 @@ class Shell:
         """``set -u``."""
         return self.state.nounset
 
+    async def process(self, body: Node) -> str:
+        """A file with the output of ``<(body)``, for as long as the command runs."""
+        text = await self.capture(syntax.Group(body))
+        name = f"/dev/fd/{63 - len(self.processes)}"
+        self.processes.append(name)
+        await self.env.write_file(name, text.encode(errors="surrogateescape"))
+        return name
+
     def list_files(self) -> Sequence[str]:
         """The container's files."""
         return self.env.list_files("/")
@@ -100,6 +113,7 @@ class Shell:
         """The output of ``$(body)``; its status becomes the command's when nothing else runs."""
         assert self.streams is not None, "expansion happens inside a command"
         pipe = Pipe()
+        body = bash.or_cat(body)
         streams = Streams(self.streams.stdin, pipe.write, self.streams.err)
         self._captured = await self.subshell().finish(body, streams)
         self.state.status = self._captured
@@ -109,7 +123,10 @@ class Shell:
 
     def subshell(self) -> Shell:
         """A copy with its own state. Raises UsageError when nested too deep."""
-        shell = Shell(self.env, self.image, self.state.copy(), self.name, self.budget, self.jobs)
+        shell = Shell(
+            self.env, self.image, self.state.copy(), self.name, self.budget, self.jobs,
+            dialect=self.dialect,
+        )  # fmt: skip
         shell.tested = self.tested
         return shell
 
@@ -145,7 +162,7 @@ class Shell:
     async def run_text(self, text: str, streams: Streams) -> int:
         """Parse and run; a syntax error is status 2. ``exit`` passes through."""
         try:
-            node = parse(text)
+            node = parse(text, self.dialect)
         except ShellSyntaxError as error:
             streams.err(f"{self.name}: {error}\n".encode())
             return 2
@@ -157,9 +174,13 @@ class Shell:
             streams = self.moved[1].streams
         try:
             status = await self._dispatch(node, streams)
+        except ExpansionError as error:
+            return self.wrong(error, streams)
         except RecursionError:
             raise UsageError("nested too deep") from None
         self.state.status = status
+        if status and "ERR" in self.traps and not self.tested and compound.checked(node):
+            await bash.on_error(self, streams)
         if self.pending and self.traps:
             await self._run_traps(streams)
         return status
@@ -190,6 +211,12 @@ class Shell:
             case syntax.Function():
                 self.state.functions[node.name] = node.body
                 return 0
+            case syntax.Condition():
+                return int(not await bash.holds(self, node, streams))
+            case syntax.ArithCommand():
+                return int(not await bash.value(self, node.expression, streams))
+            case syntax.Counting():
+                return await compound.counting(self, node, streams)
 
     async def test(self, node: Node, streams: Streams) -> int:
         """Run a condition: ``set -e`` does not act inside."""
@@ -205,10 +232,14 @@ class Shell:
         self.budget.step()
         self.streams = streams
         self._captured = 0
+        assigned: list[tuple[str, str]] = []
         try:
             words = await expand.fields(self, node.words)
-            assigned = [(name, await expand.text(self, word)) for name, word in node.assignments]
-            self.variables.check(name for name, _ in assigned)
+            self.variables.check(one.name for one in node.assignments)
+            if words:
+                assigned = [(a.name, await expand.text(self, a.value)) for a in node.assignments]
+            else:
+                assigned = [await bash.assign(self, one) for one in node.assignments]
         except ExpansionError as error:
             return self.wrong(error, streams)
         if self.state.xtrace:
@@ -219,7 +250,6 @@ class Shell:
             return 1
         try:
             if not words:
-                self.variables.update(assigned)
                 return self._captured
             signals = self.signals if node is self._only else None
             if words == ["exec"] and node.redirects:
@@ -229,13 +259,18 @@ class Shell:
             return self.wrong(f"{words[0]}: {error}", inner.streams)
         finally:
             await inner.flush(self.env.write_file)
+            for one in node.after:
+                await bash.assign(self, one)
+            while self.processes:
+                await self.env.remove_file(self.processes.pop())
 
     def wrong(self, why: ExpansionError | str, streams: Streams) -> int:
         """Tell, and end the shell as dash and ash do; one with a terminal goes on."""
         streams.err(f"{self.name}: {why}\n".encode())
         if self.tty is not None:
             return 2
-        raise Flow("exit", 2) from None
+        status = 127 if isinstance(why, UnsetError) else 1
+        raise Flow("exit", status if self.dialect == BASH else 2) from None
 
     def _move(self, streams: Streams, inner: Redirected) -> int:
         """``exec > FILE``: the shell itself reads and writes elsewhere from now on."""
@@ -274,13 +309,20 @@ class Shell:
         streams: Streams,
         signals: Callable[[], Awaitable[str]] | None,
     ) -> int:
-        builtin = BUILTINS.get(words[0])
-        if builtin is not None:
+        builtin = BUILTINS.get(words[0]) if words[0] not in LACKING[self.dialect] else None
+        function = self.state.functions.get(words[0]) if words[0] not in SPECIAL else None
+        if builtin is not None or function is not None:
+            kept = {name: bash.keep(self.variables, name) for name in assigned}
             self.variables.update(assigned)
-            return await builtin(self, words[1:], streams)
-        function = self.state.functions.get(words[0])
-        if function is not None:
-            return await self._function(function, words[1:], streams)
+            try:
+                if function is not None:
+                    return await self._function(function, words[1:], streams)
+                assert builtin is not None, "it is one or the other"
+                return await builtin(self, words[1:], streams)
+            finally:
+                if words[0] not in SPECIAL or self.dialect == BASH:
+                    for name, before in kept.items():
+                        bash.restore(self.variables, name, before)
         return await self.external(words, streams, assigned, signals)
 
     async def _function(self, body: Node, args: list[str], streams: Streams) -> int:
@@ -297,11 +339,8 @@ class Shell:
             return flow.value
         finally:
             self.state.args = saved
-            for name, value in self.locals.pop().items():
-                if value is None:
-                    self.variables.pop(name, None)
-                else:
-                    self.variables[name] = value
+            for name, kept in self.locals.pop().items():
+                bash.restore(self.variables, name, kept)
             self.budget.nesting -= 1
 
     async def external(
@@ -360,7 +399,7 @@ class Shell:
     async def run_script(self, text: str, name: str, args: Sequence[str], command: Command) -> int:
         """Run a script in a fresh shell with a command's streams."""
         shell = self.fresh_shell(name, args, command)
-        node = parse_or_none(text, name, command.write_err)
+        node = parse_or_none(text, name, command.write_err, shell.dialect)
         if node is None:
             return 2
         streams = Streams(command.stdin, command.write_out, command.write_err)
@@ -372,7 +411,11 @@ class Shell:
         variables = Variables(command.variables)
         state = State(variables, dict.fromkeys(variables), list(args), {}, command.cwd)
         signals = command.signals
-        shell = Shell(self.env, self.image, state, name, self.budget, self.jobs, signals)
+        dialect = BASH if command.name in {"bash", "zsh"} else ASH if self.image.busybox else POSIX
+        shell = Shell(
+            self.env, self.image, state, name, self.budget, self.jobs, signals, dialect
+        )  # fmt: skip
+        bash.prepare(shell)
         shell.tty = self.tty
         return shell
 
@@ -407,10 +450,12 @@ def of_script(env: ExecEnv, image: Image, argv: Sequence[str], cwd: str) -> list
     return [*found, *argv[1:]]
 
 
-def parse_or_none(text: str, name: str, err: Callable[[bytes], None]) -> Node | None:
+def parse_or_none(
+    text: str, name: str, err: Callable[[bytes], None], dialect: str = POSIX
+) -> Node | None:
     """The tree of a script, or None after a message on stderr."""
     try:
-        return parse(text)
+        return parse(text, dialect)
     except ShellSyntaxError as error:
         err(f"{name}: {error}\n".encode())
         return None

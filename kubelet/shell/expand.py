@@ -5,12 +5,16 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from podwire.kubelet.shell.arithmetic import ExpansionError, arithmetic
-from podwire.kubelet.shell.syntax import Arith, Lit, Node, Sub, Var, Word
+from podwire.kubelet.shell import braces
+from podwire.kubelet.shell.arithmetic import ExpansionError, UnsetError, arithmetic
+from podwire.kubelet.shell.lexer import BASH
+from podwire.kubelet.shell.syntax import Arith, Lit, Node, Part, Process, Sub, Var, Word
+from podwire.kubelet.shell.variables import Variables
 
+_NAMED = re.compile(r"[A-Za-z_]\w*|\d+", re.ASCII)
 MAX_FIELD_CHARS = 1 << 20
 _GLOB = re.compile(r"[*?\[]")
 
@@ -19,9 +23,11 @@ class Scope(Protocol):
     """What expansion reads and (for ``${X:=d}``) writes."""
 
     name: str
+    dialect: str
+    """``lexer.POSIX``, ASH or BASH."""
 
     @property
-    def variables(self) -> dict[str, str]:
+    def variables(self) -> Variables:
         """All variables."""
 
     @property
@@ -34,6 +40,9 @@ class Scope(Protocol):
 
     async def capture(self, body: Node) -> str:
         """The output of a command substitution."""
+
+    async def process(self, body: Node) -> str:
+        """The name of a file with the output of ``<(...)``."""
 
     def list_files(self) -> Sequence[str]:
         """The container's files, for globs."""
@@ -95,8 +104,9 @@ def split(text: str, ifs: str) -> list[str]:
 async def fields(scope: Scope, words: Sequence[Word]) -> list[str]:
     """All words expanded, split and globbed."""
     out: list[str] = []
+    if scope.dialect == BASH:
+        words = [each for word in words for each in braces.expanded(word)]
     for word in words:
-        _refuse_bash(scope, word)
         built = _Fields()
         for part in _home(scope, word):
             await _part(scope, part, built)
@@ -104,18 +114,6 @@ async def fields(scope: Scope, words: Sequence[Word]) -> list[str]:
         for runs in built.done:
             out += _globbed(scope, runs)
     return out
-
-
-_BRACES = re.compile(r"\{[^{}\s]*(,|\.\.)[^{}\s]*\}")
-
-
-def _refuse_bash(scope: Scope, word: Word) -> None:
-    """What bash would expand and ash and dash leave alone must not pass for an answer of bash."""
-    if scope.name.rpartition("/")[2] not in {"bash", "zsh"}:
-        return
-    for part in word:
-        if isinstance(part, Lit) and not part.quoted and _BRACES.search(part.text):
-            raise ExpansionError(f"not modelled: brace expansion: {part.text}")
 
 
 def _home(scope: Scope, word: Word) -> Word:
@@ -137,8 +135,8 @@ async def text(scope: Scope, word: Word) -> str:
     for part in word:
         if isinstance(part, Lit):
             out.append(part.text)
-        elif isinstance(part, Var) and part.name in {"@", "*"} and not part.op:
-            out.append(" ".join(scope.args))
+        elif isinstance(part, Var) and (many := await _several(scope, part)) is not None:
+            out.append(_joined(scope, part, many))
         else:
             out.append(await _value(scope, part))
     return "".join(out)
@@ -154,14 +152,20 @@ async def pattern(scope: Scope, word: Word) -> str:
     return "".join(out)
 
 
-async def _part(scope: Scope, part: Lit | Var | Sub | Arith, built: _Fields) -> None:
+async def _part(scope: Scope, part: Part, built: _Fields) -> None:
     if isinstance(part, Lit):
         built.add(part.text, quoted=part.quoted)
-    elif isinstance(part, Var) and part.name == "@" and part.quoted and not part.op:
-        for i, arg in enumerate(scope.args):
+    elif isinstance(part, Var) and (many := await _several(scope, part)) is not None:
+        if part.quoted and _every(part) == "*":
+            built.add(_joined(scope, part, many), quoted=True)
+            return
+        for i, arg in enumerate(many):
             if i:
                 built.cut()
-            built.add(arg, quoted=True)
+            if part.quoted:
+                built.add(arg, quoted=True)
+            else:
+                built.split(arg, scope.variables.get("IFS", BLANKS))
     else:
         value = await _value(scope, part)
         if len(value) > MAX_FIELD_CHARS:
@@ -172,11 +176,13 @@ async def _part(scope: Scope, part: Lit | Var | Sub | Arith, built: _Fields) -> 
             built.split(value, scope.variables.get("IFS", BLANKS))
 
 
-async def _value(scope: Scope, part: Var | Sub | Arith | Lit) -> str:
+async def _value(scope: Scope, part: Part) -> str:
     if isinstance(part, Lit):
         return part.text
     if isinstance(part, Sub):
         return (await scope.capture(part.body)).rstrip("\n")
+    if isinstance(part, Process):
+        return await scope.process(part.body)
     if isinstance(part, Arith):
         return str(arithmetic(await text(scope, part.expression), scope.variables))
     return await _variable(scope, part)
@@ -191,7 +197,7 @@ def lookup(scope: Scope, name: str) -> str | None:
     if name == "?":
         return str(scope.status)
     if name in {"$", "!"}:
-        return scope.variables.get(name, "1" if name == "$" else "")
+        return str(scope.variables.get(name, "1" if name == "$" else ""))
     if name == "-":
         return ""
     if name.isdigit():
@@ -199,21 +205,88 @@ def lookup(scope: Scope, name: str) -> str | None:
         if index == 0:
             return scope.name
         return scope.args[index - 1] if index <= len(scope.args) else None
-    return scope.variables.get(name)
+    found: str | None = scope.variables.get(name)
+    return found
+
+
+def _every(part: Var) -> str:
+    """``@`` or ``*`` where a parameter stands for several words; "" otherwise."""
+    if part.index is not None:
+        first = part.index[0] if len(part.index) == 1 else None
+        return first.text if isinstance(first, Lit) and first.text in {"@", "*"} else ""
+    return part.name if part.name in {"@", "*"} else ""
+
+
+def _joined(scope: Scope, part: Var, many: list[str]) -> str:
+    between = scope.variables.get("IFS", " ")[:1] if _every(part) == "*" else " "
+    return between.join(many)
+
+
+async def _several(scope: Scope, part: Var) -> list[str] | None:
+    """The words that ``$@``, ``${A[@]}`` and the like stand for; None of any other parameter."""
+    every, op = _every(part), part.op
+    if not every or op == "#len":
+        return None
+    array = scope.variables.array(part.name)
+    values = list(scope.args) if part.index is None else list(array.values())
+    if op == "keys":
+        return list(array)
+    if not op:
+        return values
+    if op == "slice":
+        values = [scope.name, *values] if part.index is None else values
+        first, length = await _bounds(scope, part)
+        first = max(first + len(values), 0) if first < 0 else first
+        return values[first:] if length is None else values[first : first + max(length, 0)]
+    if op.lstrip(":")[:1] in {"-", "+", "=", "?"}:
+        if bool(values) == (op[-1] == "+"):
+            return await fields(scope, [part.arg])
+        return values
+    return [await _done(scope, part, value) for value in values]
+
+
+async def _bounds(scope: Scope, part: Var) -> tuple[int, int | None]:
+    """Offset and length of ``${NAME:OFFSET:LENGTH}``."""
+    first, colon, length = (await text(scope, part.arg)).partition(":")
+    bound = arithmetic(length, scope.variables) if colon else None
+    return arithmetic(first, scope.variables), bound
+
+
+async def key(scope: Scope, name: str, index: Word) -> str:
+    """What an index in brackets means: a name of an associative array, or a number."""
+    told = await text(scope, index)
+    if name in scope.variables.named:
+        return told
+    number = arithmetic(told, scope.variables)
+    known = scope.variables.array(name)
+    return str(number + 1 + max(map(int, known), default=-1) if number < 0 else number)
 
 
 async def _variable(scope: Scope, part: Var) -> str:
-    value = lookup(scope, part.name)
+    if part.indirect:
+        named = await _variable(scope, Var(part.name, index=part.index))
+        if not _NAMED.fullmatch(named):
+            raise ExpansionError(f"{named}: invalid variable name")
+        part = replace(part, name=named, index=None, indirect=False)
+    if part.op == "#len" and _every(part):
+        many = scope.args if part.index is None else scope.variables.array(part.name)
+        return str(len(many))
+    if part.index is not None:
+        where = await key(scope, part.name, part.index)
+        value = scope.variables.array(part.name).get(where)
+    else:
+        value = lookup(scope, part.name)
     op = part.op
-    needed = not op or op == "#len" or op[0] in "#%"
+    needed = not op or op[:1] in "#%/^," or op == "slice"
     if value is None and scope.nounset and needed and part.name not in {"@", "*", "!"}:
-        raise ExpansionError(f"{part.name}: parameter not set")
+        unset = "unbound variable" if scope.dialect == BASH else "parameter not set"
+        raise UnsetError(f"{part.name}: {unset}")
     if not op:
         return value or ""
     if op == "#len":
         return str(len(value or ""))
-    if op[0] in "#%" and op != "#len":
-        return _trimmed(value or "", op, await pattern(scope, part.arg))
+    if needed:
+        return await _done(scope, part, value or "")
     missing = value is None or (op.startswith(":") and not value)
     kind = op[-1]
     if kind == "+":
@@ -222,10 +295,45 @@ async def _variable(scope: Scope, part: Var) -> str:
         return value or ""
     default = await text(scope, part.arg)
     if kind == "?":
-        raise ExpansionError(f"{part.name}: {default or 'parameter not set'}")
+        raise UnsetError(f"{part.name}: {default or 'parameter not set'}")
     if kind == "=":
         scope.variables[part.name] = default
     return default
+
+
+async def _done(scope: Scope, part: Var, value: str) -> str:
+    """What an operation makes of a value: cut, sliced, replaced, in another case."""
+    op = part.op
+    if op[0] in "#%":
+        return _trimmed(value, op, await pattern(scope, part.arg))
+    if op == "slice":
+        first, length = await _bounds(scope, part)
+        first = max(first + len(value), 0) if first < 0 else first
+        if length is not None and length < 0:
+            return value[first : len(value) + length]
+        return value[first:] if length is None else value[first : first + length]
+    if op[0] == "/":
+        wanted, put = await pattern(scope, part.arg), await text(scope, part.put)
+        return _replaced(value, op, wanted, put)
+    wanted = await pattern(scope, part.arg) or "?"
+    act = str.upper if op[0] == "^" else str.lower
+    end = len(value) if len(op) == 2 else 1
+    return "".join(
+        act(c) if i < end and fnmatch.fnmatchcase(c, wanted) else c for i, c in enumerate(value)
+    )
+
+
+def _replaced(value: str, op: str, wanted: str, put: str) -> str:
+    """``/ // /# /%``: the longest match of a pattern, first, each, at the start, at the end."""
+    if not wanted:
+        return {"/#": put + value, "/%": value + put}.get(op, value)
+    body = fnmatch.translate(wanted).removesuffix(r"\Z").removesuffix(r"\z")
+    anchored = {"/#": rf"\A{body}", "/%": rf"{body}\Z"}.get(op, body)
+
+    def instead(found: re.Match[str]) -> str:
+        return put if found[0] or not value else ""
+
+    return re.sub(anchored, instead, value, count=0 if op == "//" else 1)
 
 
 def _trimmed(value: str, op: str, wanted: str) -> str:

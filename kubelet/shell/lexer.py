@@ -6,13 +6,25 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from podwire.kubelet.shell.syntax import Arith, Lit, Node, Part, Sub, Var, Word
+from podwire.kubelet.shell.syntax import Arith, Lit, Node, Part, Process, Sub, Var, Word
 
-OPERATORS = ("&&", "||", ";;", ">>", ">&", "<&", "<<", ";", "&", "|", "(", ")", "<", ">", "\n")
+OPERATORS = (
+    "&&", "||", ";;", ">>", ">&", ">|", "<&", "<<", ";", "&", "|", "(", ")", "<", ">", "\n",
+)  # fmt: skip
+ASH_OPERATORS = ("&>>", "&>", *OPERATORS)
+BASH_OPERATORS = (";;&", ";&", ">(", "|&", *ASH_OPERATORS)
+POSIX, ASH, BASH = "posix", "ash", "bash"
+"""Dialects: dash, busybox's shell (some of bash's words) and bash."""
 MAX_DEPTH = 30
 _SPECIAL = "@*#?$!-"
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 _PARAMETER_OPS = (":-", ":=", ":+", ":?", "##", "%%", "-", "=", "+", "?", "#", "%")
+_CASES = ("^^", ",,", "^", ",")
+_REPLACEMENTS = ("//", "/#", "/%", "/")
+_ESCAPES = {
+    "a": "\a", "b": "\b", "e": "\x1b", "E": "\x1b", "f": "\f", "n": "\n", "r": "\r", "t": "\t",
+    "v": "\v", "\\": "\\", "'": "'", '"': '"', "?": "?",
+}  # fmt: skip
 
 
 class ShellSyntaxError(Exception):
@@ -40,34 +52,42 @@ class Token:
         return part.text if isinstance(part, Lit) and not part.quoted else None
 
 
-Subparser = Callable[[str, int, int], tuple[Node, int]]
-"""(text, position after "$(", depth) -> tree and position after ")"."""
+Subparser = Callable[[str, int, int, str], tuple[Node, int]]
+"""(text, position after "$(", depth, dialect) -> tree and position after ")"."""
 
 
 class Lexer:
     """Tokens on demand; ``$(...)`` is handed to the parser."""
 
-    def __init__(self, text: str, parse_sub: Subparser, at: int = 0, depth: int = 0) -> None:
+    def __init__(
+        self, text: str, parse_sub: Subparser, at: int = 0, depth: int = 0, dialect: str = POSIX
+    ) -> None:
         if depth > MAX_DEPTH:
             raise ShellSyntaxError("syntax error: nested too deep")
         self.text = text
         self.at = at
         self.depth = depth
+        self.dialect = dialect
+        self._operators = {BASH: BASH_OPERATORS, ASH: ASH_OPERATORS}.get(dialect, OPERATORS)
         self._parse_sub = parse_sub
         self._documents: list[tuple[str, bool, bool, list[Part]]] = []
 
     def token(self) -> Token:
         """The next token."""
-        self._skip_blanks()
+        self.skip_blanks()
         text = self.text
         if self.at >= len(text):
             if self._documents:
                 raise _UNENDED
             return Token("EOF")
         fd = self._fd()
-        for op in OPERATORS:
+        if fd < 0 and self._process():
+            return Token("", self.word())
+        for op in self._operators:
             if text.startswith(op, self.at):
                 self.at += len(op)
+                if op in {";;&", ";&", ">("}:
+                    raise ShellSyntaxError(f"not modelled: {op}")
                 if op == "<<":
                     return self._here(fd)
                 if op == "\n" and self._documents:
@@ -80,10 +100,13 @@ class Lexer:
     def _here(self, fd: int) -> Token:
         """``<<WORD``: the document follows the line; its text is filled in then."""
         if self.text.startswith("<", self.at):
-            raise ShellSyntaxError("not modelled: <<<")
+            if self.dialect != BASH:
+                raise ShellSyntaxError("syntax error: unexpected redirection")
+            self.at += 1
+            return Token("<<<", fd=fd)
         stripped = self.text.startswith("-", self.at)
         self.at += stripped
-        self._skip_blanks()
+        self.skip_blanks()
         word = self.word()
         end = "".join(part.text if isinstance(part, Lit) else "" for part in word)
         if not word or not all(isinstance(part, Lit) for part in word):
@@ -111,7 +134,7 @@ class Lexer:
             else:
                 quoted = re.sub(r'(\\*)"', lambda m: m[1] + '\\"' if len(m[1]) % 2 == 0 else
                                 m[1] + m[1] + '\\"', text)  # fmt: skip
-                inner = Lexer(f'"{quoted}"', self._parse_sub, depth=self.depth + 1)
+                inner = self._inner(f'"{quoted}"')
                 body.extend(inner.word(stop=""))
         self._documents.clear()
 
@@ -124,7 +147,8 @@ class Lexer:
             return int(text[at]) if text[at].isascii() else -1
         return -1
 
-    def _skip_blanks(self) -> None:
+    def skip_blanks(self) -> None:
+        """Go to where the next token begins."""
         text = self.text
         while self.at < len(text):
             c = text[self.at]
@@ -148,7 +172,9 @@ class Lexer:
                 parts.append(Lit("".join(run)))
                 run.clear()
 
-        while self.at < len(self.text) and (c := self.text[self.at]) not in stop:
+        while self.at < len(self.text) and (
+            (c := self.text[self.at]) not in stop or (not parts and not run and self._process())
+        ):
             if c == "\\":
                 self.at += 2
                 escaped = self.text[self.at - 1 : self.at]
@@ -164,6 +190,9 @@ class Lexer:
             elif c in "$`" and (part := self._dollar(quoted=False)) is not None:
                 flush()
                 parts.append(part)
+            elif not parts and not run and self._process():
+                body, self.at = self._sub(self.text, self.at + 2)
+                parts.append(Process(body))
             else:
                 run.append(c)
                 self.at += 1
@@ -210,11 +239,11 @@ class Lexer:
         if text[at] == "`":
             return self._backticks(quoted=quoted)
         if text.startswith("$'", at) and not quoted:
-            raise ShellSyntaxError("not modelled: $'...'")
+            return self._escaped()
         if text.startswith("$((", at):
             return self._arithmetic(quoted=quoted)
         if text.startswith("$(", at):
-            body, self.at = self._parse_sub(text, at + 2, self.depth + 1)
+            body, self.at = self._sub(text, at + 2)
             return Sub(body, quoted)
         if text.startswith("${", at):
             return self._braced(quoted=quoted)
@@ -245,11 +274,16 @@ class Lexer:
         if end >= len(self.text):
             raise ShellSyntaxError("syntax error: unterminated backquote")
         self.at = end + 1
-        body, _ = self._parse_sub("".join(inner) + ")", 0, self.depth + 1)
+        body, _ = self._sub("".join(inner) + ")", 0)
         return Sub(body, quoted)
 
     def _arithmetic(self, *, quoted: bool) -> Arith:
-        start, depth, end = self.at + 3, 0, self.at + 3
+        self.at += 3
+        return Arith(self.double(), quoted)
+
+    def double(self) -> Word:
+        """What stands before the next ``))``, as a word of arithmetic."""
+        start, depth, end = self.at, 0, self.at
         while end < len(self.text):
             if self.text.startswith("))", end) and depth == 0:
                 break
@@ -257,34 +291,105 @@ class Lexer:
             end += 1
         else:
             raise ShellSyntaxError("syntax error: missing '))'")
-        inner = Lexer(self.text[start:end], self._parse_sub, depth=self.depth + 1)
-        expression = inner.word(stop="")
         self.at = end + 2
-        return Arith(expression, quoted)
+        return self.whole(self.text[start:end])
+
+    def whole(self, text: str) -> Word:
+        """A text that is one word, blanks and all."""
+        return self._inner(text).word(stop="")
+
+    def _inner(self, text: str) -> Lexer:
+        return Lexer(text, self._parse_sub, depth=self.depth + 1, dialect=self.dialect)
+
+    def _sub(self, text: str, at: int) -> tuple[Node, int]:
+        return self._parse_sub(text, at, self.depth + 1, self.dialect)
+
+    def _process(self) -> bool:
+        """Whether ``<(`` stands here and is bash's."""
+        return self.dialect == BASH and self.text.startswith("<(", self.at)
+
+    def _escaped(self) -> Lit:
+        """``$'...'`` (dash does not know it)."""
+        if self.dialect == POSIX:
+            raise ShellSyntaxError("not modelled: $'...'")
+        found = re.compile(r"\$'((?:[^'\\]|\\.)*)'", re.DOTALL).match(self.text, self.at)
+        if found is None:
+            raise ShellSyntaxError("syntax error: unterminated quoted string")
+        self.at = found.end()
+        return Lit(re.sub(_ESCAPE, _meant, found[1]), quoted=True)
 
     def _braced(self, *, quoted: bool) -> Var:
-        at = self.at + 2
-        if self.text.startswith("#", at) and (name := self._name(at + 1)):
-            self._close(at + 1 + len(name))
-            return Var(name, "#len", quoted=quoted)
-        name = self._name(at) or self.text[at : at + 1]
+        text, at, bash = self.text, self.at + 2, self.dialect == BASH
+        sign = text[at : at + 1]
+        listed = sign == "#" and text.startswith(("@}", "*}"), at + 1)
+        counts = sign == "#" and (self._name(at + 1) or listed)
+        asks = sign == "!" and bash and self._name(at + 1)
+        at += bool(counts or asks)
+        name = self._name(at) or text[at : at + 1]
         if not name or (name not in _SPECIAL and not set(name) <= _NAME):
             raise ShellSyntaxError("syntax error: bad substitution")
-        at += len(name)
+        self.at = at + len(name)
+        index: Word | None = None
+        if bash and text.startswith("[", self.at):
+            self.at += 1
+            index = self._argument("]")
+            self.at += 1
+        every = index in {(Lit("@"),), (Lit("*"),)}
+        if counts or (asks and every):
+            self._close(self.at)
+            return Var(name, "#len" if counts else "keys", quoted=quoted, index=index)
+        op, arg, put = self._operation()
+        self._close(self.at)
+        return Var(name, op, arg, quoted, put, index, indirect=bool(asks))
+
+    def _operation(self) -> tuple[str, Word, Word]:
+        """What is done to a parameter, with what, and what is put instead."""
+        text, at = self.text, self.at
         for op in _PARAMETER_OPS:
-            if self.text.startswith(op, at):
+            if text.startswith(op, at):
                 self.at = at + len(op)
-                if self.depth >= MAX_DEPTH:
-                    raise ShellSyntaxError("syntax error: nested too deep")
-                self.depth += 1
-                arg = self.word(stop="}")
-                self.depth -= 1
-                self._close(self.at)
-                return Var(name, op, arg, quoted)
-        self._close(at)
-        return Var(name, quoted=quoted)
+                return op, self._argument("}"), ()
+        if self.dialect == POSIX:
+            return "", (), ()
+        if text.startswith(":", at):
+            self.at = at + 1
+            return "slice", self._argument("}"), ()
+        for op in _REPLACEMENTS:
+            if text.startswith(op, at):
+                self.at = at + len(op)
+                wanted = self._argument("/}")
+                if not self.text.startswith("/", self.at):
+                    return op, wanted, ()
+                self.at += 1
+                return op, wanted, self._argument("}")
+        for op in _CASES if self.dialect == BASH else ():
+            if text.startswith(op, at):
+                self.at = at + len(op)
+                return op, self._argument("}"), ()
+        return "", (), ()
+
+    def _argument(self, stop: str) -> Word:
+        if self.depth >= MAX_DEPTH:
+            raise ShellSyntaxError("syntax error: nested too deep")
+        self.depth += 1
+        found = self.word(stop=stop)
+        self.depth -= 1
+        return found
 
     def _close(self, at: int) -> None:
         if not self.text.startswith("}", at):
             raise ShellSyntaxError("syntax error: bad substitution")
         self.at = at + 1
+
+
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{1,4}|[0-7]{1,3}|.)", re.DOTALL)
+
+
+def _meant(found: re.Match[str]) -> str:
+    """The character that an escape of ``$'...'`` stands for."""
+    code = found[1]
+    if code[0] in "xu" and len(code) > 1:
+        return chr(int(code[1:], 16))
+    if code[0] in "01234567":
+        return chr(int(code, 8) & 0xFF)
+    return _ESCAPES.get(code, found[0])

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from podwire.kubelet.shell.lexer import MAX_DEPTH, Lexer, ShellSyntaxError, Token
+from dataclasses import replace
+
+from podwire.kubelet.shell.lexer import (
+    BASH,
+    MAX_DEPTH,
+    POSIX,
+    Lexer,
+    ShellSyntaxError,
+    Token,
+)
 from podwire.kubelet.shell.syntax import (
     AndOr,
+    ArithCommand,
+    Assign,
     Case,
+    Condition,
+    Counting,
     For,
     Function,
     Group,
     If,
     Lit,
     Node,
+    Part,
     Pipeline,
     Redirect,
     Sequence,
@@ -20,21 +34,29 @@ from podwire.kubelet.shell.syntax import (
     Word,
 )
 
-_REDIRECTS = (">", ">>", "<", ">&", "<&", "<<")
+_REDIRECTS = (">", ">>", "<", ">&", "<&", "<<", ">|", "<<<", "&>", "&>>")
+_DECLARATIONS = ("declare", "typeset", "local", "readonly", "export")
+_UNARY = (
+    "-a", "-b", "-c", "-d", "-e", "-f", "-g", "-h", "-k", "-n", "-o", "-p", "-r", "-s", "-t", "-u",
+    "-v", "-w", "-x", "-z", "-L", "-O", "-G", "-S",
+)  # fmt: skip
+_BINARY = (
+    "=", "==", "!=", "=~", "-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-nt", "-ot", "-ef",
+)  # fmt: skip
 _CLOSERS = ("then", "else", "elif", "fi", "do", "done", "esac", "}")
 
 
-def parse(text: str) -> Node:
-    """The tree of a script. Raises ShellSyntaxError."""
-    parser = _Parser(text)
+def parse(text: str, dialect: str = POSIX) -> Node:
+    """The tree of a script in the words of dash, busybox or bash. Raises ShellSyntaxError."""
+    parser = _Parser(text, dialect=dialect)
     node = parser.sequence()
     if parser.token.op != "EOF":
         raise parser.unexpected()
     return node
 
 
-def _parse_sub(text: str, at: int, depth: int) -> tuple[Node, int]:
-    parser = _Parser(text, at, depth)
+def _parse_sub(text: str, at: int, depth: int, dialect: str) -> tuple[Node, int]:
+    parser = _Parser(text, at, depth, dialect)
     node = parser.sequence()
     if parser.token.op != ")":
         raise ShellSyntaxError('syntax error: unexpected end of file (expecting ")")')
@@ -42,8 +64,9 @@ def _parse_sub(text: str, at: int, depth: int) -> tuple[Node, int]:
 
 
 class _Parser:
-    def __init__(self, text: str, at: int = 0, depth: int = 0) -> None:
-        self.lexer = Lexer(text, _parse_sub, at, depth)
+    def __init__(self, text: str, at: int = 0, depth: int = 0, dialect: str = POSIX) -> None:
+        self.lexer = Lexer(text, _parse_sub, at, depth, dialect)
+        self.dialect = dialect
         self.depth = depth
         self.token: Token = self.lexer.token()
 
@@ -111,7 +134,9 @@ class _Parser:
             negated = not negated
             self.advance()
         commands = [self.command()]
-        while self.token.op == "|":
+        while self.token.op in {"|", "|&"}:
+            if self.token.op == "|&":
+                raise ShellSyntaxError("not modelled: |&")
             self.advance()
             self.newlines()
             commands.append(self.command())
@@ -121,6 +146,8 @@ class _Parser:
 
     def command(self) -> Node:
         if self.token.op == "(":
+            if self._doubled():
+                return Group(ArithCommand(self._arithmetic()), redirects=self.redirects())
             self.advance()
             body = self.sequence()
             if self.token.op != ")":
@@ -131,6 +158,8 @@ class _Parser:
             "{": self.braces, "if": self.if_, "for": self.for_, "while": self.while_,
             "until": self.while_, "case": self.case,
         }  # fmt: skip
+        if self.dialect != POSIX:
+            compounds |= {"[[": self._condition, "function": self._named_function}
         compound = compounds.get(self.token.plain() or "")
         if compound is None:
             return self.simple()
@@ -160,8 +189,110 @@ class _Parser:
             self.expect("fi")
             return If(tuple(branches), otherwise)
 
+    def _doubled(self) -> bool:
+        """Whether bash's ``((`` stands here."""
+        return self.dialect == BASH and self.lexer.text.startswith("(", self.lexer.at)
+
+    def _arithmetic(self) -> Word:
+        self.lexer.at += 1
+        expression = self.lexer.double()
+        self.advance()
+        return expression
+
+    def _counting(self) -> Node:
+        """``for ((...; ...; ...))``."""
+        self.lexer.at += 1
+        start = self.lexer.at
+        self.lexer.double()
+        pieces = self.lexer.text[start : self.lexer.at - 2].split(";")
+        if len(pieces) != 3:
+            raise ShellSyntaxError("syntax error: arithmetic expression required")
+        self.advance()
+        if self.token.op == ";":
+            self.advance()
+        self.newlines()
+        closing = "}" if self.keyword("{") else "done"
+        self.expect("{" if closing == "}" else "do")
+        body = self.sequence()
+        self.expect(closing)
+        first, condition, each = (self.lexer.whole(piece.strip()) for piece in pieces)
+        return Counting(first, condition, each, body)
+
+    def _condition(self) -> Node:
+        """``[[ ... ]]``."""
+        self.advance()
+        found = self._either()
+        self.expect("]]")
+        return found
+
+    def _either(self) -> Condition:
+        found = self._both()
+        while self.token.op == "||":
+            self.advance()
+            self.newlines()
+            found = Condition("||", parts=(found, self._both()))
+        return found
+
+    def _both(self) -> Condition:
+        found = self._one()
+        while self.token.op == "&&":
+            self.advance()
+            self.newlines()
+            found = Condition("&&", parts=(found, self._one()))
+        return found
+
+    def _one(self) -> Condition:
+        self.newlines()
+        if self.keyword("!"):
+            self.advance()
+            return Condition("!", parts=(self._one(),))
+        if self.token.op == "(":
+            self.advance()
+            found = self._either()
+            if self.token.op != ")":
+                raise self.unexpected()
+            self.advance()
+            return found
+        operator, left = self.token.plain(), self._operand()
+        if operator in _UNARY and not self.token.op and not self.keyword("]]", *_BINARY):
+            return Condition(operator, (self._operand(),))
+        op = self.token.op or self.token.plain() or ""
+        if op not in {"<", ">", *_BINARY}:
+            return Condition("", (left,))
+        if op == "=~":
+            self.lexer.skip_blanks()
+            pattern = self.lexer.word(stop=" \t\r\n")
+            self.advance()
+            return Condition(op, (left, pattern))
+        self.advance()
+        return Condition(op, (left, self._operand()))
+
+    def _operand(self) -> Word:
+        if self.token.op or self.keyword("]]"):
+            raise self.unexpected()
+        word = self.token.word
+        self.advance()
+        return word
+
+    def _named_function(self) -> Node:
+        """``function NAME [()] BODY``."""
+        self.advance()
+        name = self.token.plain()
+        if not name:
+            raise self.unexpected()
+        self.advance()
+        if self.token.op == "(":
+            self.advance()
+            if self.token.op != ")":
+                raise self.unexpected()
+            self.advance()
+        self.newlines()
+        return Function(name, self.command())
+
     def for_(self) -> Node:
         self.advance()
+        if self.token.op == "(" and self._doubled():
+            return self._counting()
         name = self.token.plain()
         if not name or not name.isidentifier():
             raise ShellSyntaxError("syntax error: bad for loop variable")
@@ -232,33 +363,46 @@ class _Parser:
     def redirects(self) -> tuple[Redirect, ...]:
         found: list[Redirect] = []
         while self.token.op in _REDIRECTS:
-            found.append(self._redirect())
+            found += self._redirect()
         return tuple(found)
 
-    def _redirect(self) -> Redirect:
+    def _redirect(self) -> list[Redirect]:
         op, fd, document = self.token.op, self.token.fd, self.token.document
         self.advance()
         if document is not None:
-            return Redirect(max(fd, 0), op, document)
+            return [Redirect(max(fd, 0), op, document)]
         if self.token.op:
             raise self.unexpected()
         target = self.token.word
         self.advance()
-        return Redirect(fd if fd >= 0 else int(op[0] == ">"), op, target)
+        if op[0] == "&":  # &>FILE is >FILE 2>&1
+            return [Redirect(1, op[1:], target), Redirect(2, ">&", (Lit("1"),))]
+        op = ">" if op == ">|" else op
+        return [Redirect(fd if fd >= 0 else int(op[0] == ">"), op, target)]
 
     def simple(self) -> Node:
         words: list[Word] = []
-        assignments: list[tuple[str, Word]] = []
+        assignments: list[Assign] = []
+        after: list[Assign] = []
         redirects: list[Redirect] = []
         while True:
             if self.token.op in _REDIRECTS:
-                redirects.append(self._redirect())
+                redirects += self._redirect()
                 continue
+            if self.token.op == "(" and self.dialect == BASH:
+                if not words and assignments and not assignments[-1].value:
+                    assignments[-1] = replace(assignments[-1], elements=self._elements())
+                    continue
+                declared = _declared(words)
+                if declared is not None:
+                    words[-1] = (Lit(declared.name),)
+                    after.append(replace(declared, elements=self._elements()))
+                    continue
             if self.token.op == "(" and len(words) == 1 and not assignments and not redirects:
                 return self._function(words[0])
             if self.token.op:
                 break
-            assigned = None if words else _assignment(self.token.word)
+            assigned = None if words else _assignment(self.token.word, self.dialect)
             if assigned is not None:
                 assignments.append(assigned)
             else:
@@ -266,7 +410,20 @@ class _Parser:
             self.advance()
         if not words and not assignments and not redirects:
             raise self.unexpected()
-        return Simple(tuple(words), tuple(assignments), tuple(redirects))
+        return Simple(tuple(words), tuple(assignments), tuple(redirects), tuple(after))
+
+    def _elements(self) -> tuple[Word, ...]:
+        """``(WORD...)`` of an array."""
+        self.advance()
+        found: list[Word] = []
+        while self.token.op != ")":
+            if self.token.op not in {"", "\n"}:
+                raise self.unexpected()
+            if not self.token.op:
+                found.append(self.token.word)
+            self.advance()
+        self.advance()
+        return tuple(found)
 
     def _function(self, word: Word) -> Node:
         name = Token("", word).plain()
@@ -278,11 +435,52 @@ class _Parser:
         return Function(name, self.command())
 
 
-def _assignment(word: Word) -> tuple[str, Word] | None:
+def _declared(words: list[Word]) -> Assign | None:
+    """``declare NAME=`` before a parenthesis."""
+    if len(words) < 2 or Token("", words[0]).plain() not in _DECLARATIONS:
+        return None
+    found = _assignment(words[-1], BASH)
+    return found if found is not None and not found.value and found.index is None else None
+
+
+def _assignment(word: Word, dialect: str) -> Assign | None:
     if not word or not isinstance(word[0], Lit) or word[0].quoted:
         return None
-    name, equals, value = word[0].text.partition("=")
-    if not equals or not name.isidentifier() or not name.isascii():
+    text = word[0].text
+    size = len(text)
+    for at, letter in enumerate(text):
+        if letter in "[=+":
+            size = at
+            break
+    name, rest = text[:size], text[size:]
+    if not name.isidentifier() or not name.isascii():
         return None
-    rest = word[1:]
-    return name, ((Lit(value), *rest) if value else rest)
+    if rest.startswith("=") or (rest.startswith("+=") and dialect == BASH):
+        append = rest[0] == "+"
+        value = rest[1 + append :]
+        return Assign(name, ((Lit(value), *word[1:]) if value else word[1:]), append=append)
+    return _indexed(name, word, size) if rest.startswith("[") and dialect == BASH else None
+
+
+def _indexed(name: str, word: Word, size: int) -> Assign | None:
+    """``NAME[INDEX]=VALUE``: the index may have parts of its own."""
+    index: list[Part] = []
+    for at, part in enumerate(word):
+        text = part.text if isinstance(part, Lit) else ""
+        if at == 0:
+            text = text[size + 1 :]
+        if not isinstance(part, Lit) or part.quoted:
+            index.append(part)
+            continue
+        inner, closed, rest = text.partition("]")
+        if inner:
+            index.append(Lit(inner))
+        if not closed:
+            continue
+        append = rest.startswith("+=")
+        if not append and not rest.startswith("="):
+            return None
+        value = rest[1 + append :]
+        after = word[at + 1 :]
+        return Assign(name, ((Lit(value), *after) if value else after), tuple(index), append)
+    return None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from podwire.kubelet.shell.arithmetic import ExpansionError
 from podwire.kubelet.shell.command import UsageError
 from podwire.kubelet.shell.syntax import Node
+from podwire.kubelet.shell.variables import Variables
 from podwire.runtime.ports import Clock
 
 MAX_STEPS = 100_000
@@ -35,39 +33,6 @@ class Budget:
         self.steps += 1
         if self.steps > MAX_STEPS:
             raise UsageError(f"more than {MAX_STEPS} commands in one second: not modelled")
-
-
-class Variables(dict[str, str]):
-    """A shell's variables. Whatever changes one that is ``readonly`` raises ExpansionError."""
-
-    def __init__(self, values: Mapping[str, str], readonly: Iterable[str] = ()) -> None:
-        super().__init__(values)
-        self.readonly = dict.fromkeys(readonly)
-
-    def check(self, names: Iterable[str]) -> None:
-        """Raises ExpansionError if one of them is read-only."""
-        for name in names:
-            if name in self.readonly:
-                raise ExpansionError(f"{name}: is read only")
-
-    def __setitem__(self, name: str, value: str) -> None:
-        self.check((name,))
-        super().__setitem__(name, value)
-
-    def update(self, values: Any = (), /, **more: str) -> None:
-        """Set several, or none of them."""
-        new = dict(values, **more)
-        self.check(new)
-        super().update(new)
-
-    def pop(self, name: str, default: Any = None) -> Any:
-        """Unset one."""
-        self.check((name,))
-        return super().pop(name, default)
-
-    def copy(self) -> Variables:
-        """What a subshell has."""
-        return Variables(self, self.readonly)
 
 
 @dataclass(slots=True)

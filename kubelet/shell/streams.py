@@ -72,8 +72,9 @@ def redirect(
     for one, target in wanted:
         if one.fd > 2 or (target.isdigit() and one.op in {">&", "<&"} and int(target) > 2):
             raise UsageError(f"not modelled: file descriptor {max(one.fd, 3)}", 2)
-        if one.op == "<<":
-            stdin = input_of(target.encode(errors="surrogateescape"))
+        if one.op in {"<<", "<<<"}:
+            text = target + "\n" * (one.op == "<<<")
+            stdin = input_of(text.encode(errors="surrogateescape"))
         elif one.op in {">&", "<&"} and target.isdigit():
             if int(target) not in fds and int(target) != 0:
                 raise UsageError(f"{target}: Bad file descriptor", 2)

@@ -15,12 +15,20 @@ class Lit:
 
 @dataclass(frozen=True, slots=True)
 class Var:
-    """``$NAME`` or ``${NAME<op><arg>}``; ``op`` "#len" is ``${#NAME}``."""
+    """``$NAME`` or ``${NAME<op><arg>}``; ``op`` "#len" is ``${#NAME}``.
+
+    Bash's: "keys" is ``${!NAME[@]}``, ``indirect`` ``${!NAME}``, "slice"
+    ``${NAME:OFFSET:LENGTH}``; "/" and its like have what to put (``put``), and ``index`` is what
+    stands in brackets.
+    """
 
     name: str
     op: str = ""
     arg: Word = ()
     quoted: bool = False
+    put: Word = ()
+    index: Word | None = None
+    indirect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +47,21 @@ class Arith:
     quoted: bool = False
 
 
-Part = Lit | Var | Sub | Arith
+@dataclass(frozen=True, slots=True)
+class Process:
+    """``<(...)``: the name of a file that holds what the commands print."""
+
+    body: Node
+    quoted: bool = False
+
+
+Part = Lit | Var | Sub | Arith | Process
 Word = tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """``FD OP TARGET``; op is one of > >> < >& <& <<.
+    """``FD OP TARGET``; op is one of > >> < >& <& << <<<.
 
     Of ``<<`` the target is the document, a list that the lexer fills when it comes to it.
     """
@@ -56,12 +72,24 @@ class Redirect:
 
 
 @dataclass(frozen=True, slots=True)
+class Assign:
+    """``NAME=VALUE``; bash's ``NAME+=``, ``NAME[INDEX]=`` and ``NAME=(ELEMENTS)``."""
+
+    name: str
+    value: Word = ()
+    index: Word | None = None
+    append: bool = False
+    elements: tuple[Word, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Simple:
-    """Assignments, words and redirections."""
+    """Assignments, words and redirections; ``after``: the arrays that a declaration fills."""
 
     words: tuple[Word, ...]
-    assignments: tuple[tuple[str, Word], ...] = ()
+    assignments: tuple[Assign, ...] = ()
     redirects: tuple[Redirect, ...] = ()
+    after: tuple[Assign, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,4 +166,33 @@ class Function:
     body: Node
 
 
-Node = Simple | Pipeline | AndOr | Sequence | Group | If | For | While | Case | Function
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """``[[ ... ]]``: ``op`` is && || ! or an operator of test, "" a word that is not empty."""
+
+    op: str
+    words: tuple[Word, ...] = ()
+    parts: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ArithCommand:
+    """``((...))``: 0 when its value is not 0."""
+
+    expression: Word
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """``for ((FIRST; WHILE; EACH)) BODY``."""
+
+    first: Word
+    condition: Word
+    each: Word
+    body: Node
+
+
+Node = (
+    Simple | Pipeline | AndOr | Sequence | Group | If | For | While | Case | Function
+    | Condition | ArithCommand | Counting
+)  # fmt: skip

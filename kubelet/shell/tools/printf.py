@@ -1,4 +1,4 @@
-"""printf: %s %d %i %x %o %c %b %q-less formats, reused while arguments last."""
+"""printf: %s %d %i %x %o %c %b and bash's %q: formats reused while arguments last."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import re
 from podwire.kubelet.shell.command import Command, UsageError
 from podwire.kubelet.shell.tools.echo import unescape
 
-FORMAT = re.compile(r"%(%|[-+ 0#]*\d{0,4}(?:\.\d{1,4})?[sdiuxXocbf])")
+FORMAT = re.compile(r"%(%|[-+ 0#]*\d{0,4}(?:\.\d{1,4})?[sdiuxXocbfq])")
+_PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 
 
 def _one(spec: str, arg: str) -> str:
     kind = spec[-1]
     if kind == "b":
         return unescape(arg)
+    if kind == "q":
+        return arg if _PLAIN.fullmatch(arg) else re.sub(r"([^\w@%+=:,./-])", r"\\\1", arg) or "''"
     if kind == "c":
         return ("%" + spec) % arg[:1]
     if kind == "s":

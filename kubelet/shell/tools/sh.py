@@ -49,7 +49,7 @@ async def _lines(command: Command, *, interactive: bool) -> int:
         line = (await command.stdin.line()).decode(errors="surrogateescape")
         text = held + line
         try:
-            node = parse(text)
+            node = parse(text, shell.dialect)
         except ShellSyntaxError as error:
             unfinished = "end of file" in str(error) or "unterminated" in str(error)
             if unfinished and line:

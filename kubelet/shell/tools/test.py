@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from podwire.kubelet.shell import folders
+from podwire.kubelet.shell import folders, scripts, stats
 from podwire.kubelet.shell.command import Command, UsageError
+from podwire.kubelet.shell.find import find
 
 MAX_DEPTH = 40
 
@@ -77,6 +78,13 @@ class _Parser:
             return self._unary(word, self._next())
         return word != ""
 
+    def _may_run(self, path: str) -> bool:
+        try:
+            found = stats.lstat(self.command, stats.resolve(self.command.env, path))
+        except OSError:
+            return False
+        return bool(found.mode & scripts.EXECUTABLE)
+
     def _unary(self, op: str, operand: str) -> bool:
         if op == "-n":
             return operand != ""
@@ -85,6 +93,10 @@ class _Parser:
         if op == "-t":
             return self.command.env.tty
         path = self.command.path(operand)
+        if op in {"-e", "-f", "-r", "-s", "-x"} and find(self.command.image, path) is not None:
+            return True  # a command of the image
+        if op == "-x":
+            return self._may_run(path)
         listed = self.command.env.list_files(path)
         try:
             data: bytes | None = self.command.env.read_file(path)

@@ -18,14 +18,17 @@ from tests.rotation import some
 from tests.unit.shell.test_language import execute
 
 SCRIPTS = (Path(__file__).parent / "scripts.txt").read_text().rstrip("\n").split("\n----\n")
+BASH_SCRIPTS = (
+    (Path(__file__).parent / "bash_scripts.txt").read_text().rstrip("\n").split("\n----\n")
+)
 SHELLS = [words for words in (["dash"], ["bash"], ["busybox", "sh"]) if shutil.which(words[0])]
 ENVIRONMENT = {"PATH": "/usr/bin:/bin:/usr/sbin", "HOME": "/root", "LC_ALL": "C"}
 
 
-def really(script: str) -> list[tuple[int, str]]:
+def really(script: str, shells: list[list[str]] = SHELLS) -> list[tuple[int, str]]:
     """Exit code and stdout of each real shell."""
     answers = []
-    for shell in SHELLS:
+    for shell in shells:
         done = subprocess.run(
             [*shell, "-c", script], capture_output=True, check=False, stdin=subprocess.DEVNULL,
             timeout=30, env=ENVIRONMENT,
@@ -47,6 +50,20 @@ def held(script: str) -> str:
 def test_scripts_print_what_real_shells_print() -> None:
     wrong = [told for script in some(SCRIPTS, 250) if (told := held(script))]
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.skipif(["bash"] not in SHELLS, reason="no bash to compare with")
+def test_bash_scripts_print_what_bash_prints() -> None:
+    """Arrays, ``[[ ]]``, substitutions, ``(( ))``: ``bash_scripts.txt`` through both."""
+    wrong = []
+    for script in BASH_SCRIPTS:
+        ours = execute("bash", "-c", script)
+        real = really(script, [["bash"]])[0]
+        if (ours[0], ours[1]) != real and "not modelled" not in ours[2]:
+            wrong.append(f"{script!r}: ours {ours[:3]}; real {real}")
+    assert not wrong, "\n".join(wrong)
+    refused = [one for one in BASH_SCRIPTS if "not modelled" in execute("bash", "-c", one)[2]]
+    assert len(refused) < 2, refused
 
 
 def test_most_scripts_are_modelled() -> None:

@@ -113,7 +113,7 @@ def test_scripts_print_what_a_posix_shell_prints(script: str, output: str) -> No
         ("echo )", 2, 'syntax error: unexpected ")"'),
         ("cat <<EOF\nx", 2, "not modelled: end of file inside a here-document"),
         ("echo $'a'", 2, "not modelled: $'...'"),
-        ("[[ a = a ]]", 2, "not modelled: [["),
+        ("[[ a = a ]]", 127, "sh: [[: not found\n"),
         ("echo ${x?gone}", 2, "x: gone"),
         ("echo $((1/0))", 2, "divide by zero"),
         ("while true; do :; done", 1, "commands in one second: not modelled"),
