@@ -141,6 +141,7 @@ class KubeProxy:
 
         nodes.on_change(seen)
         node = node_facts(await found, self.node)
+        nodes.off_change(seen)
         self.klog.info_s(
             "server.go:1068", "Successfully retrieved NodeIPs", NodeIPs=list(node.addresses)
         )
