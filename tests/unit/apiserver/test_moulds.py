@@ -278,6 +278,28 @@ def test_a_mould_outlasts_what_happens_in_other_namespaces(moulded):
     moulded(story)
 
 
+@pytest.mark.parametrize("resource", ["pods", "deployments", "*"])
+def test_webhooks_that_name_others_leave_moulds_alone(moulded, resource):
+    """One that names pods is asked about each: here it cannot be reached."""
+
+    async def story(w):
+        rule = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"]}
+        hook = {
+            "name": "hook.example.com", "rules": [{**rule, "resources": [resource]}],
+            "clientConfig": {"url": "https://127.0.0.1:1/"}, "sideEffects": "None",
+            "admissionReviewVersions": ["v1"], "failurePolicy": "Fail",
+        }  # fmt: skip
+        kind = kinds.named("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration")
+        await w.client.create(kind, {"metadata": {"name": "hook"}, "webhooks": [hook]})
+        for name in ("third", "fourth", "fifth"):
+            answer = await w.raw("POST", TEAM, pod(name))
+            assert answer.status == (201 if resource == "deployments" else 500)
+        (form,) = w.server.moulds._forms.values()
+        assert bool(form.moulds) == (resource == "deployments")
+
+    moulded(story)
+
+
 def test_a_node_is_always_looked_at(moulded):
     """NodeRestriction repeats itself for others; a kubelet's create goes by no mould."""
 
