@@ -347,12 +347,16 @@ def test_no_plugin_is_asked_about_marks_that_does_not_repeat_itself(simulate, mo
 
 
 TRICKY = 'ab{}[],: "\\'
-JSONS = st.recursive(
-    st.one_of(st.text(TRICKY, max_size=4), st.integers(), st.none(), st.booleans()),
-    lambda inner: st.one_of(st.lists(inner, max_size=3),
-                            st.dictionaries(st.text("ab,:{", max_size=3), inner, max_size=3)),
-    max_leaves=12,
-)  # fmt: skip
+LEAVES = st.one_of(st.text(TRICKY, max_size=4), st.integers(), st.none(), st.booleans())
+
+
+def holding(inner):
+    """Lists and objects of such."""
+    keys = st.text("ab,:{", max_size=3)
+    return st.one_of(st.lists(inner, max_size=3), st.dictionaries(keys, inner, max_size=3))
+
+
+JSONS = st.one_of(LEAVES, holding(LEAVES | holding(LEAVES | holding(LEAVES))))
 
 
 def _paths(value, path=()):
