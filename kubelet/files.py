@@ -205,6 +205,33 @@ class Writable:
             self.files.setdefault(folder, b"")
 
 
+class Layer(Writable):
+    """A container's own layer over the files of its image, which all its containers share."""
+
+    def __init__(self, image: Mapping[str, bytes]) -> None:
+        super().__init__()
+        self._image = image
+        self._gone: dict[str, None] = {}
+
+    def read(self, rel: str) -> bytes:
+        """One file. Raises FileNotFoundError."""
+        if rel in self._image and rel not in self.files and rel not in self._gone:
+            return self._image[rel]
+        return super().read(rel)
+
+    def list(self) -> Iterable[str]:
+        """All files."""
+        below = (rel for rel in self._image if rel not in self.files and rel not in self._gone)
+        return [*self.files, *below]
+
+    async def remove(self, rel: str) -> None:
+        """Remove a file; its folder stays. Raises FileNotFoundError."""
+        if rel in self._image:
+            self.files.setdefault(rel, self.read(rel))
+            self._gone[rel] = None
+        await super().remove(rel)
+
+
 class HostFiles(_Plain):
     """A path of the node's disk (hostPath); what is written lands on that disk."""
 
@@ -328,13 +355,14 @@ class FileView:
     """All files of one container instance."""
 
     def __init__(
-        self, mounts: Iterable[tuple[str, Source]], user: ContainerUser, clock: Clock
-    ) -> None:
+        self, mounts: Iterable[tuple[str, Source]], user: ContainerUser, clock: Clock,
+        image: Mapping[str, bytes] = {},
+    ) -> None:  # fmt: skip
         self._user = user
         self._clock = clock
         # The longest mount path decides, whatever the order of volumeMounts.
         self._mounts = sorted(mounts, key=lambda mount: -len(mount[0]))
-        self._layer = Writable()
+        self._layer = Layer(image)
 
     def _find(self, path: str) -> tuple[Source, str]:
         for mount, source in self._mounts:
@@ -408,7 +436,9 @@ class FileView:
         """Sorted absolute paths of the files below (or at) a path."""
         wanted = normal(prefix)
         below = wanted if wanted == "/" else f"{wanted}/"
-        paths = dict.fromkeys(self._layer.list())
+        paths = dict.fromkeys(
+            path for path in self._layer.list() if self._find(path)[0] is self._layer
+        )
         for mount, source in reversed(self._mounts):
             if mount == wanted or mount.startswith(below) or below.startswith(f"{mount}/"):
                 shown = [f"{mount}/{r}" if r else mount for r in source.list()]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from functools import partial
 from typing import Protocol, cast
 
 from podwire.client.counters import Container, Process
 from podwire.client.ctx import Ctx
 from podwire.client.hosting import TaskContainer
-from podwire.kubelet.programs import Files, is_script
+from podwire.kubelet.programs import Files, is_script, rootfs
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
 from podwire.kubelet.programs.registry import command_line, image_of
@@ -73,6 +74,10 @@ class ProgramHost:
     def stop_signal(self, image: str) -> str:
         """The signal that an image names (``STOPSIGNAL``), "" for none."""
         return image_of(image).stop_signal
+
+    def files(self, image: str) -> Mapping[str, bytes]:
+        """What an image brings along of files, as far as it is modelled."""
+        return rootfs.files(image_of(image), image)
 
     def words(self, image: str, argv: tuple[str, ...]) -> tuple[str, ...]:
         """What an image runs when it is given ``argv``, as its process shows it."""

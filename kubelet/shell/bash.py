@@ -137,6 +137,18 @@ def _keyed(word: Word) -> tuple[str, Word] | None:
     return found[1], ((Lit(rest), *word[1:]) if rest else word[1:])
 
 
+async def on_error(shell: Shell, streams: Streams) -> None:
+    """``trap ACTION ERR``; not while it runs already."""
+    action = shell.traps.pop("ERR")
+    status = shell.state.status
+    try:
+        if shell.dialect == BASH:
+            await shell.run_text(action, streams)
+    finally:
+        shell.traps["ERR"] = action
+    shell.state.status = status
+
+
 # ---------------------------------------------------------------------- conditions
 
 

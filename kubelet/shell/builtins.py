@@ -397,6 +397,11 @@ BUILTINS: dict[str, Builtin] = {
 }  # fmt: skip
 """By name."""
 
+SPECIAL = (
+    "break", ":", "continue", ".", "eval", "exec", "exit", "export", "readonly", "return", "set",
+    "shift", "trap", "unset",
+)  # fmt: skip
+"""POSIX's special builtins: no function takes their name, assignments before them stay."""
 _OF_BASH = ("declare", "mapfile", "readarray", "shopt", "typeset")
 LACKING = {POSIX: ("let", "source", *_OF_BASH), ASH: _OF_BASH, BASH: ()}
 """What the shells of other dialects do not know."""

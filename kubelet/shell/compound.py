@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from podwire.kubelet.shell.executor import Shell
 
 
+def checked(node: Node) -> bool:
+    """Whether ``set -e`` and bash's ``trap ... ERR`` act when it fails."""
+    return isinstance(node, _CHECKED) and not (isinstance(node, syntax.Pipeline) and node.negated)
+
+
 _CHECKED = (syntax.Simple, syntax.Pipeline, syntax.Group, syntax.Condition, syntax.ArithCommand)
 """What ends a shell under ``set -e`` when it fails."""
 
@@ -34,10 +39,7 @@ async def sequence(shell: Shell, node: syntax.Sequence, streams: Streams) -> int
         status = await shell.run(item, streams)
         if shell.moved is not None:
             await shell.moved[1].flush(shell.env.write_file)
-        checked = isinstance(item, _CHECKED)
-        if isinstance(item, syntax.Pipeline) and item.negated:
-            checked = False
-        if status and shell.state.errexit and not shell.tested and checked:
+        if status and shell.state.errexit and not shell.tested and checked(item):
             raise Flow("exit", status)
     return status
 

@@ -9,7 +9,7 @@ from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
 from podwire.kubelet.shell import bash, compound, expand, folders, scripts, syntax
 from podwire.kubelet.shell.arithmetic import ExpansionError, UnsetError
-from podwire.kubelet.shell.builtins import BUILTINS, LACKING
+from podwire.kubelet.shell.builtins import BUILTINS, LACKING, SPECIAL
 from podwire.kubelet.shell.command import (
     Command,
     Pipe,
@@ -179,6 +179,8 @@ class Shell:
         except RecursionError:
             raise UsageError("nested too deep") from None
         self.state.status = status
+        if status and "ERR" in self.traps and not self.tested and compound.checked(node):
+            await bash.on_error(self, streams)
         if self.pending and self.traps:
             await self._run_traps(streams)
         return status
@@ -307,13 +309,20 @@ class Shell:
         streams: Streams,
         signals: Callable[[], Awaitable[str]] | None,
     ) -> int:
-        builtin = BUILTINS.get(words[0])
-        if builtin is not None and words[0] not in LACKING[self.dialect]:
+        builtin = BUILTINS.get(words[0]) if words[0] not in LACKING[self.dialect] else None
+        function = self.state.functions.get(words[0]) if words[0] not in SPECIAL else None
+        if builtin is not None or function is not None:
+            kept = {name: bash.keep(self.variables, name) for name in assigned}
             self.variables.update(assigned)
-            return await builtin(self, words[1:], streams)
-        function = self.state.functions.get(words[0])
-        if function is not None:
-            return await self._function(function, words[1:], streams)
+            try:
+                if function is not None:
+                    return await self._function(function, words[1:], streams)
+                assert builtin is not None, "it is one or the other"
+                return await builtin(self, words[1:], streams)
+            finally:
+                if words[0] not in SPECIAL or self.dialect == BASH:
+                    for name, before in kept.items():
+                        bash.restore(self.variables, name, before)
         return await self.external(words, streams, assigned, signals)
 
     async def _function(self, body: Node, args: list[str], streams: Streams) -> int:

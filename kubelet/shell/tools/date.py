@@ -36,6 +36,8 @@ async def run(command: Command) -> int:
             continue
         if arg.startswith("+"):
             form = arg[1:]
+        elif arg in {"-R", "--rfc-email"}:
+            form = "%a, %d %b %Y %H:%M:%S +0000"
         elif arg.startswith("-I"):
             form = "%Y-%m-%dT%H:%M:%S+00:00" if len(arg) > 2 else "%Y-%m-%d"
         elif not arg.startswith("-"):  # a date to show or to set, of which the model knows none

@@ -45,10 +45,12 @@ async def run(command: Command) -> int:
                 text = f"cannot access '{name}'" if not command.image.busybox else name
                 status = command.fail(f"{text}: No such file or directory", 2)
                 continue
-            command.out(_long(told, name) if "l" in options else f"{name}\n")
+            long = _long(command, [(told, name)])
+            command.out(long if "l" in options else f"{name}\n")
             continue
         if len(names) > 1:
-            command.out(f"{name}:\n")
+            blank = "\n" if name != names[0] and not command.image.busybox else ""
+            command.out(f"{blank}{name}:\n")
         _folder(command, inner, found, options)
     return status
 
@@ -62,13 +64,25 @@ def _folder(command: Command, path: str, found: dict[str, bool], options: str) -
         return
     told = [(stats.lstat(command, command.path(f"{path}/{entry}")), entry) for entry in shown]
     blocks = sum(-(-each.size_bytes // 4096) * 4 for each, _ in told if not each.target)
-    command.out(f"total {blocks}\n" + "".join(_long(each, entry) for each, entry in told))
+    command.out(f"total {blocks}\n" + _long(command, told))
 
 
-def _long(told: Stat, name: str) -> str:
-    links = 2 if stat.S_ISDIR(told.mode) else 1
-    arrow = f" -> {told.target}" if told.target else ""
-    return (
-        f"{stat.filemode(told.mode)} {links:4} {stats.owner(told.uid):8} {stats.owner(told.gid):8} "
-        f"{told.size_bytes:9} {stats.day(told.time_ns)} {name}{arrow}\n"
+def _long(command: Command, listed: list[tuple[Stat, str]]) -> str:
+    """Lines with columns as wide as busybox has them, or (GNU) as their content needs."""
+    rows: list[tuple[str, ...]] = []
+    for told, name in listed:
+        links = "2" if stat.S_ISDIR(told.mode) else "1"
+        arrow = f" -> {told.target}" if told.target else ""
+        owners = stats.owner(told.uid), stats.owner(told.gid)
+        when = stats.day(told.time_ns)
+        rows.append(
+            (stat.filemode(told.mode), links, *owners, str(told.size_bytes), when, name + arrow)
+        )
+    wide = [4, 8, 8, 9] if command.image.busybox else [
+        max((len(row[i]) for row in rows), default=0) for i in (1, 2, 3, 4)
+    ]  # fmt: skip
+    return "".join(
+        f"{mode} {links:>{wide[0]}} {user:{wide[1]}} {group:{wide[2]}} {size:>{wide[3]}} "
+        f"{when} {name}\n"
+        for mode, links, user, group, size, when, name in rows
     )

@@ -101,7 +101,7 @@ def test_the_first_path_counts_and_a_taken_group_version_is_not_ours():
     assert joined["paths"][f"{ROOT}/x"] == refers("X")
 
 
-DEEP = {"type": "object"}
+DEEP: dict[str, object] = {"type": "object"}
 for _ in range(100):
     DEEP = {"type": "array", "items": DEEP}
 

@@ -6,8 +6,11 @@ import re
 
 import pytest
 
+from podwire.kubelet.files import Layer
 from podwire.kubelet.grpcprobe import grpc_check
 from podwire.kubelet.programs.perl import pi
+from podwire.kubelet.programs.registry import image_of
+from podwire.kubelet.programs.rootfs import files
 from tests.unit.programs.test_programs import World, story
 
 PI_50 = "14159265358979323846264338327950288419716939937510"
@@ -87,3 +90,40 @@ def test_the_first_job_of_the_pages_prints_pi() -> None:
     story(body)
     assert [pi(1), pi(2), pi(5)] == ["3", "3.1", "3.1416"]
     assert (len(pi(2000)), pi(2000)[:52]) == (2001, f"3.{PI_50}"[:52])
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("debian:12", 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"'),
+        ("nginx:1.29", 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"'),
+        ("nginx:1.29-alpine", 'PRETTY_NAME="Alpine Linux v3.22"'),
+        ("ubuntu", 'PRETTY_NAME="Ubuntu 24.04 LTS"'),
+        ("alpine:3.20", 'PRETTY_NAME="Alpine Linux v3.20"'),
+        ("busybox", ""),
+    ],
+)
+def test_an_image_tells_its_distribution(image: str, name: str) -> None:
+    """``cat /etc/os-release``; what has no such file has none here."""
+    told = files(image_of(image), image).get("/etc/os-release", b"").decode()
+    assert name in told.splitlines() or told == name
+
+
+def test_a_layer_covers_the_files_of_its_image() -> None:
+    """Written over, removed, written again; the image's own files stay as they are."""
+
+    async def body(_world: World) -> None:
+        image = {"/etc/x": b"old", "/etc/y": b"y"}
+        layer = Layer(image)
+        assert [layer.read("/etc/x"), sorted(layer.list())] == [b"old", ["/etc/x", "/etc/y"]]
+        await layer.write("/etc/x", b"new")
+        await layer.remove("/etc/y")
+        assert [layer.read("/etc/x"), sorted(layer.list())] == [b"new", ["/etc/", "/etc/x"]]
+        with pytest.raises(FileNotFoundError):
+            layer.read("/etc/y")
+        await layer.remove("/etc/x")
+        assert image == {"/etc/x": b"old", "/etc/y": b"y"}
+        await layer.write("/etc/y", b"again")
+        assert (layer.read("/etc/y"), "/etc/x" in layer.list()) == (b"again", False)
+
+    story(body)
