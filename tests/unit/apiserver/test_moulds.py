@@ -182,6 +182,26 @@ def test_a_mould_fills_in_what_is_the_objects_own(moulded):
     moulded(story)
 
 
+def test_what_was_learned_in_vain_is_learned_again_later(moulded):
+    """Each time twice as many go the long way before; those that come out of moulds pay it back."""
+
+    async def story(w):
+        (form,) = w.server.moulds._forms.values()
+        assert form.wanted == 1, "the second paid for what the first one's mould cost"
+        for turn in range(3):
+            label = {"metadata": {"labels": {"turn": str(turn)}}}
+            await w.client.patch(kinds.NAMESPACE, "team", label)
+            for i in range(form.wanted):
+                assert form.seen == i
+                await w.raw("POST", TEAM, pod(f"p{turn}-{i}"))
+            assert form.wanted == 2 ** (turn + 1)
+        for i in range(20):
+            await w.raw("POST", TEAM, pod(f"paid-{i}"))
+        assert form.wanted == 1
+
+    moulded(story)
+
+
 def test_a_name_that_is_taken_is_refused_out_of_a_mould_too(moulded):
     async def story(w):
         refused = await w.raw("POST", TEAM, pod("first"))
