@@ -13,6 +13,7 @@ import msgspec
 
 from podwire.api import kinds
 from podwire.api.status import ApiError
+from podwire.api.untrusted import decoded
 from podwire.api.view import JSON
 from podwire.api.views import Service
 from podwire.apiserver import answers, calls
@@ -41,8 +42,8 @@ class _Asked(msgspec.Struct, frozen=True):
 async def handle(server: Apiserver, request: Request, fabric: Fabric) -> Response:
     """POST or DELETE of attachments. Raises ApiError."""
     try:
-        asked = msgspec.json.decode(request.body, type=_Asked)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        asked = decoded(request.body, _Asked)
+    except ValueError as error:
         raise ApiError("BadRequest", str(error)) from error
     await server.caches.fresh()
     if request.method == "DELETE":

@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from structlog.typing import FilteringBoundLogger
 
 from podwire.api import kinds
+from podwire.apiserver import configfile
+from podwire.apiserver.configfile import ConfigFileError
 from podwire.runtime.entropy import Secret
 from podwire.runtime.ports import Clock, TraceLog
 from podwire.store import Store, StoreOpenError, StoreOptions, open_store
 from podwire.store.encrypted import AesCbc, AesGcm, EncryptedStore, Identity, Provider
 
-MAX_CONFIG_BYTES = 1024 * 1024
 _KEY_BYTES = (16, 24, 32)
 _NOT_MODELLED = ("kms", "secretbox")
 
@@ -150,20 +150,15 @@ class Chooser:
 def load(file: Path) -> Chooser:
     """The configuration in a file. Raises StoreOpenError: one line for each wrong field."""
     try:
-        with file.open("rb") as opened:
-            text = opened.read(MAX_CONFIG_BYTES + 1)
+        found = configfile.read(file, secret=True)  # its text may be a key
     except OSError as error:
         raise StoreOpenError(
             f"--encryption-provider-config {file}: {error.strerror}; name a readable file"
         ) from error
-    if len(text) > MAX_CONFIG_BYTES:
-        raise StoreOpenError(f"{file}: larger than {MAX_CONFIG_BYTES} bytes")
+    except ConfigFileError as error:
+        raise StoreOpenError(str(error)) from None
     try:
-        return Chooser(EncryptionConfiguration.model_validate(yaml.safe_load(text)))
-    except (yaml.YAMLError, RecursionError) as error:
-        where = getattr(error, "problem_mark", None)
-        place = f" at line {where.line + 1}" if where is not None else ""
-        raise StoreOpenError(f"{file}: not YAML{place}") from None  # its text may be a key
+        return Chooser(EncryptionConfiguration.model_validate(found))
     except ValidationError as error:
         lines = [
             f"{file}: {'.'.join(map(str, one['loc'])) or 'configuration'}: {one['msg']}"

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from podwire.api.status import ApiError
+from podwire.api.untrusted import decoded
 from podwire.apiserver import answers
 from podwire.client.counters import Request, Response
 
@@ -66,8 +67,8 @@ async def power(machines: Machines, node: str, request: Request) -> Response:
     Raises ApiError, LookupError.
     """
     try:
-        asked = msgspec.json.decode(request.body, type=_Power)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        asked = decoded(request.body, _Power)
+    except ValueError as error:
         raise ApiError("BadRequest", f"power: {error}") from error
     if asked.power == "on":
         return _answer(await machines.power_on(node))
@@ -77,8 +78,8 @@ async def power(machines: Machines, node: str, request: Request) -> Response:
 async def kubelet(machines: Machines, node: str, request: Request) -> Response:
     """POST nodes/NODE/kubelet {"kubelet": "running" | "stopped"}. Raises ApiError, LookupError."""
     try:
-        run = msgspec.json.decode(request.body, type=_Kubelet).kubelet == "running"
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        run = decoded(request.body, _Kubelet).kubelet == "running"
+    except ValueError as error:
         raise ApiError("BadRequest", f"kubelet: {error}") from error
     try:
         state = await (machines.start_kubelet(node) if run else machines.stop_kubelet(node))

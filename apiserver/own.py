@@ -14,6 +14,7 @@ import msgspec
 
 from podwire.api import kinds
 from podwire.api.status import ApiError
+from podwire.api.untrusted import decoded
 from podwire.apiserver import answers, attachments
 from podwire.apiserver.calls import Call, Query
 from podwire.apiserver.machines import Machines, kubelet, power
@@ -115,8 +116,8 @@ class Own:
         The node's kernel tools work without its kubelet, everything else is run by it.
         """
         try:
-            asked = msgspec.json.decode(request.body, type=_Exec)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            asked = decoded(request.body, _Exec)
+        except ValueError as error:
             raise ApiError("BadRequest", f"argv: {error}") from error
         if not 0 < len(asked.argv) <= _MAX_ARGUMENTS:
             raise ApiError("BadRequest", f"argv: give 1 to {_MAX_ARGUMENTS} words")

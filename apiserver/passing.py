@@ -113,6 +113,9 @@ async def answer(
     stream: Stream, reader: http1.Reader, head: http1.Response, method: str, links: Links
 ) -> Response:
     """The backend's answer as the client gets it. Raises HttpError, OSError."""
+    if head.status < 200:
+        other = head.header("upgrade")
+        raise ConnectionError(f'backend tried to switch protocol "{other}" when "" was requested')
     found = _returned(head, links)
     if method == "HEAD" or head.status in {204, 304}:
         await stream.close()

@@ -11,13 +11,13 @@ import binascii
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
+from podwire.api.untrusted import decoded
 from podwire.api.view import JSON
 from podwire.apiserver.certs import new_key
 
@@ -171,10 +171,9 @@ def _decoded(part: str) -> JSON | None:
     if raw is None:
         return None
     try:
-        body: Any = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+        return decoded(raw, dict)
+    except ValueError:
         return None
-    return body if isinstance(body, dict) else None
 
 
 def _unverified(token: str) -> JSON | None:

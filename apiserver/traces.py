@@ -15,6 +15,7 @@ import msgspec
 from podwire.api import kinds
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError
+from podwire.api.untrusted import decoded
 from podwire.api.view import V
 from podwire.apiserver import places
 from podwire.apiserver.ingresses import IngressTracer, with_ingresses
@@ -207,10 +208,10 @@ Handler = Callable[[TraceSpec], Awaitable[Report]]
 def decode_spec(body: bytes) -> TraceSpec:
     """The spec of a posted Trace object. Raises ApiError 400."""
     try:
-        decoded: Any = msgspec.json.decode(body)
-        spec = decoded.get("spec", decoded) if isinstance(decoded, dict) else decoded
+        posted: Any = decoded(body, object)
+        spec = posted.get("spec", posted) if isinstance(posted, dict) else posted
         found = msgspec.convert(spec, TraceSpec)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except ValueError as error:
         raise ApiError("BadRequest", f"spec: {error}") from error
     if found.protocol not in {"tcp", "udp", "icmp"}:
         raise usage(f"protocol {found.protocol!r} is not modelled; use tcp, udp or icmp")

@@ -14,13 +14,14 @@ from podwire.client.ctx import Ctx
 from podwire.client.informer import Informers
 from podwire.client.recorder import Recorder
 from podwire.kubelet import telling
+from podwire.kubelet.admission import refusal, reject
 from podwire.kubelet.disk import NodeDisk
 from podwire.kubelet.images import Images
 from podwire.kubelet.journal import Journal
 from podwire.kubelet.network import NodeNetwork, collect_garbage
 from podwire.kubelet.node import NodeAgent
 from podwire.kubelet.resize import retry
-from podwire.kubelet.shutdown import reject
+from podwire.kubelet.shutdown import REJECTED
 from podwire.kubelet.sources import Sources
 from podwire.kubelet.state import Kubelet, KubeletConfig
 from podwire.kubelet.static import StaticPods, is_mirror
@@ -40,7 +41,14 @@ async def run(ctx: Ctx) -> None:
     client = Client(ctx.api, accounts.node(node), "kubelet")
     factory = Informers(client, ctx)
     rng = ctx.rng.child(f"kubelet/{node}")
+    commons = config.commons
     async with Nursery() as nursery:
+        if commons is None:
+            services = factory.informer(kinds.SERVICE)
+        else:
+            common = commons.of(kinds.SERVICE)
+            services = common.informer(ctx)
+            nursery.start(common.follow(client, ctx), name=f"kubelet {node} services")
         kubelet = Kubelet(
             ctx=ctx,
             config=config,
@@ -54,12 +62,17 @@ async def run(ctx: Ctx) -> None:
             images=Images(ctx.clock, rng, config.profile, config.preloaded_images),
             disk=NodeDisk(ctx.fabric, node, nursery),
             network=NodeNetwork(ctx.fabric, node),
-            services=factory.informer(kinds.SERVICE),
+            services=services,
             config_maps=Sources(
-                client, ctx, nursery, kinds.CONFIG_MAP, lambda pod: references(pod).config_maps
+                client,
+                ctx,
+                nursery,
+                kinds.CONFIG_MAP,
+                lambda pod: references(pod).config_maps,
+                commons,
             ),
             secrets=Sources(
-                client, ctx, nursery, kinds.SECRET, lambda pod: references(pod).secrets
+                client, ctx, nursery, kinds.SECRET, lambda pod: references(pod).secrets, commons
             ),
             journal=Journal(ctx.clock),
         )
@@ -91,6 +104,7 @@ async def _serve(kubelet: Kubelet, factory: Informers) -> None:
         await statics.load()
         nursery.start(statics.run(), name=f"kubelet {config.node} manifests")
         await factory.wait_synced()
+        await kubelet.services.synced.wait()
         nodes.on_change(agent.observe)
         nodes.on_change(statics.node_changed)
         kubelet.config_maps.on_change(partial(_source_changed, kubelet, "configmap"))
@@ -117,17 +131,32 @@ def _pod_changed(kubelet: Kubelet, statics: StaticPods, old: Pod | None, new: Po
             ended.removed()
             if ended.done:
                 del kubelet.workers[old.metadata.uid]
+        elif old.metadata.uid in kubelet.rejected:
+            kubelet.statuses.forget(old)
+        kubelet.rejected.pop(old.metadata.uid, None)
     if new is None:
         return
     worker = kubelet.workers.get(new.metadata.uid)
-    if worker is None and kubelet.shutting_down:
-        if new.status.phase not in TERMINAL and not new.metadata.deletion_timestamp:
-            reject(kubelet, new)
+    if worker is None and _rejected(kubelet, new):
         return
     if worker is None:
         worker = kubelet.workers[new.metadata.uid] = PodWorker(kubelet, new)
         kubelet.nursery.start(_live(kubelet, worker), name=f"pod {new.key} {new.metadata.uid}")
     worker.update(new)
+
+
+def _rejected(kubelet: Kubelet, pod: Pod) -> bool:
+    """Whether the node does not take a new pod, which fails then."""
+    uid, alive = pod.metadata.uid, pod.status.phase not in TERMINAL
+    if not alive or pod.metadata.deletion_timestamp:
+        return kubelet.shutting_down
+    if uid not in kubelet.rejected:
+        why = REJECTED if kubelet.shutting_down else refusal(kubelet, pod)
+        if why is None:
+            return False
+        kubelet.rejected[uid] = None
+        reject(kubelet, pod, why)
+    return True
 
 
 async def _live(kubelet: Kubelet, worker: PodWorker) -> None:

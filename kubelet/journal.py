@@ -20,20 +20,24 @@ class Entry(NamedTuple):
 
 
 class Journal:
-    """The latest lines, in klog's form."""
+    """The latest lines, in klog's form: they are written when somebody reads them."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.entries: deque[Entry] = deque(maxlen=KEPT)
+        self._said: deque[tuple[int, str, str, str, dict[str, Any]]] = deque(maxlen=KEPT)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """What is kept, oldest first."""
+        return [
+            Entry(ns, f"{header(severity, ns, source)} {structured(message, values)}")
+            for ns, severity, source, message, values in self._said
+        ]
 
     def info_s(self, source: str, message: str, /, **values: Any) -> None:
-        """``InfoS``."""
-        self._add("I", source, structured(message, values))
+        """``InfoS``. ``values`` do not change any more."""
+        self._said.append((self._clock.now_ns(), "I", source, message, values))
 
     def error_s(self, source: str, message: str, /, **values: Any) -> None:
         """``ErrorS``."""
-        self._add("E", source, structured(message, values))
-
-    def _add(self, severity: str, source: str, text: str) -> None:
-        now_ns = self._clock.now_ns()
-        self.entries.append(Entry(now_ns, f"{header(severity, now_ns, source)} {text}"))
+        self._said.append((self._clock.now_ns(), "E", source, message, values))

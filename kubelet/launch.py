@@ -109,7 +109,6 @@ async def node_text(kubelet: Kubelet, path: str) -> str:
 class Surroundings:
     """What the containers of one pod share."""
 
-    pod: Pod
     sandbox: Sandbox
     pod_ips: tuple[str, ...]
     files: PodFiles
@@ -123,10 +122,15 @@ class Surroundings:
 
 
 def make_process(
-    kubelet: Kubelet, around: Surroundings, container: Container, id: str, log: ContainerLog
+    kubelet: Kubelet,
+    pod: Pod,
+    around: Surroundings,
+    container: Container,
+    id: str,
+    log: ContainerLog,
 ) -> ContainerProcess:
     """The surroundings of one container instance. Raises ConfigError."""
-    pod, config = around.pod, kubelet.config
+    config = kubelet.config
     values = PodValues(
         pod=pod,
         host_ips=kubelet.info.addresses,
@@ -137,7 +141,7 @@ def make_process(
         hostname=around.files.hostname,
     )
     variables = environment(container, values)
-    pids = _pid_namespace(kubelet, around, container)
+    pids = _pid_namespace(kubelet, pod, around, container)
     user = user_of(kubelet, pod, container)
     mounts: list[tuple[str, Source]] = [
         ("/etc/resolv.conf", ReadOnly({"": around.files.resolv_conf.encode()})),
@@ -175,13 +179,15 @@ def make_process(
     return ContainerProcess(spec, sockets, files, stdio, meter, pids)
 
 
-def _pid_namespace(kubelet: Kubelet, around: Surroundings, container: Container) -> PidNamespace:
+def _pid_namespace(
+    kubelet: Kubelet, pod: Pod, around: Surroundings, container: Container
+) -> PidNamespace:
     """Whose processes a container sees. Raises ConfigError for a target that does not run."""
     if target := container.target_container_name:
         if target not in around.instances:
             raise ConfigError(f"unable to find target container {target}")
         return around.instances[target].process.pids
-    if around.pod.spec.host_pid:
+    if pod.spec.host_pid:
         return kubelet.pids
     return around.pids or PidNamespace(parent=kubelet.pids)
 

@@ -33,11 +33,11 @@ class Proc:
 
 def system(argv: str, uid: int = 0) -> Proc:
     """A process that no signal is modelled for: the node's own, or a sandbox's pause."""
+    return Proc(tuple(argv.split()), uid, _refuse)
 
-    def refuse(name: str, _first: bool) -> None:
-        raise OSError(errno.ENOTSUP, f"SIG{name} to this process is not modelled")
 
-    return Proc(tuple(argv.split()), uid, refuse)
+def _refuse(name: str, _first: bool) -> None:
+    raise OSError(errno.ENOTSUP, f"SIG{name} to this process is not modelled")
 
 
 class PidNamespace:

@@ -70,6 +70,6 @@ async def _set_up(worker: PodWorker) -> str:
     shared = PidNamespace(parent=kubelet.pids) if worker.pod.spec.share_process_namespace else None
     (shared or kubelet.pids).add(pause)
     worker.around = launch.Surroundings(
-        worker.pod, sandbox, sandbox.ips, files, worker.volumes, worker.instances, shared, pause
+        sandbox, sandbox.ips, files, worker.volumes, worker.instances, shared, pause
     )
     return ""

@@ -1,13 +1,13 @@
 """ConfigMaps and Secrets: a watch of each one that a pod of this node refers to, and of no other.
 
 A node may read nothing else (the node authorizer). Source: kubernetes pkg/kubelet/util/manager
-(watch_based_manager.go).
+(watch_based_manager.go). Kubelets of one process watch together what they may each watch.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +15,7 @@ from podwire.api.kinds import Kind
 from podwire.api.podrefs import MIRROR
 from podwire.api.views import Object, Pod
 from podwire.client.api import Client
+from podwire.client.common import Commons
 from podwire.client.ctx import Ctx
 from podwire.client.informer import Informer, OnChange
 from podwire.client.reflector import Reflector
@@ -45,7 +46,9 @@ class Sources(Generic[O]):
         nursery: Nursery,
         kind: Kind[O],
         names: Callable[[Pod], Sequence[str]],
+        commons: Commons | None = None,
     ) -> None:
+        self._commons = commons
         self._client, self._ctx, self._nursery = client, ctx, nursery
         self._kind = kind
         self._names = names
@@ -91,17 +94,24 @@ class Sources(Generic[O]):
     def _watch(self, namespace: str, name: str) -> _Watched[O]:
         watched = self._watched.get((namespace, name))
         if watched is None:
-            informer: Informer[O] = Informer(self._ctx, self._kind)
+            informer, following = self._reader(namespace, name)
             for handler in self._handlers:
                 informer.on_change(handler)
-            reflector: Reflector[Any] = Reflector(
-                self._client, self._ctx, self._kind, informer,
-                namespace=namespace, field_selector=f"metadata.name={name}",
-            )  # fmt: skip
             what = f"reflector {self._kind.resource} {namespace}/{name}"
-            task = self._nursery.start(reflector.run(), name=what)
+            task = self._nursery.start(following, name=what)
             watched = self._watched[namespace, name] = _Watched(informer, task)
         return watched
+
+    def _reader(self, namespace: str, name: str) -> tuple[Informer[O], Coroutine[Any, Any, None]]:
+        if self._commons is not None:
+            common = self._commons.of(self._kind, namespace, name)
+            return common.informer(self._ctx), common.follow(self._client, self._ctx)
+        informer: Informer[O] = Informer(self._ctx, self._kind)
+        reflector: Reflector[Any] = Reflector(
+            self._client, self._ctx, self._kind, informer,
+            namespace=namespace, field_selector=f"metadata.name={name}",
+        )  # fmt: skip
+        return informer, reflector.run()
 
     def _release(self, namespace: str, name: str, uid: str) -> None:
         watched = self._watched.get((namespace, name))
@@ -111,6 +121,8 @@ class Sources(Generic[O]):
         if not watched.pods:
             del self._watched[namespace, name]
             watched.task.cancel()
+            for handler in self._handlers:
+                watched.informer.off_change(handler)
 
     async def synced(self, pod: Pod) -> None:
         """Wait until what a pod refers to was looked at, not for longer than SYNC_TIMEOUT_S."""

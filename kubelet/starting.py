@@ -109,7 +109,7 @@ async def _create_and_start(worker: PodWorker, container: Container, emit: Emit)
     log = ContainerLog(kubelet.ctx.clock)
     around = worker.around
     try:
-        process = launch.make_process(kubelet, around, container, container_id, log)
+        process = launch.make_process(kubelet, worker.pod, around, container, container_id, log)
     except ConfigError as error:
         emit("Warning", "Failed", f"Error: {error}")
         # Tried again when a ConfigMap or Secret of the namespace changes.

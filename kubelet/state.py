@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from podwire.api.views import ConfigMap, Node, Pod, Secret, Service
 from podwire.client.api import Client
+from podwire.client.common import Commons
 from podwire.client.counters import Container, NodeInfo
 from podwire.client.ctx import Ctx
 from podwire.client.informer import Informer
@@ -70,6 +71,8 @@ class KubeletConfig:
     """Where the API server finds this kubelet (``host:port``); "" in the same process."""
     streams: Streams | None = None
     """Where exec and logs of all nodes meet (counter 6); None: this kubelet serves none."""
+    commons: Commons | None = None
+    """What kubelets of one process follow together; None: this one follows all for itself."""
 
     @property
     def profile(self) -> Profile:
@@ -123,6 +126,8 @@ class Kubelet:
     """Post the node's status: something has changed."""
     workers: dict[str, PodWorker] = field(default_factory=dict)
     """By pod uid."""
+    rejected: dict[str, None] = field(default_factory=dict)
+    """Uids of pods that the node did not take."""
 
     @property
     def lookups(self) -> Lookups:

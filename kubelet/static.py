@@ -191,6 +191,8 @@ class StaticPods:
         worker, mirror = self._workers.get(key), self._mirrors.get(key)
         client = self._kubelet.client
         if mirror is not None:
+            if worker is None and key in self._wanted:
+                return  # it is about to start, and looks again then
             if worker is not None and _shows(mirror, worker.pod):
                 return
             meta = mirror.metadata

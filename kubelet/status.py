@@ -31,8 +31,8 @@ class _Entry:
     revision: int = 0
     """Of the object that the last write left."""
     delete: bool = False
-    busy: bool = False
     task: asyncio.Task[None] | None = None
+    """What writes it, while it does."""
     target: str = ""
     """The uid of the API object: the pod's own, its mirror's, or "" while there is none."""
 
@@ -75,7 +75,7 @@ class StatusManager:
         that lives says otherwise).
         """
         entry = self._entries.get(uid or pod.metadata.uid)
-        if entry is None or entry.busy or int(pod.metadata.resource_version) <= entry.revision:
+        if entry is None or entry.task or int(pod.metadata.resource_version) <= entry.revision:
             return
         shown = {c.type: c.status for c in pod.status.conditions}
         ours = entry.sent.get("conditions", ())
@@ -106,15 +106,14 @@ class StatusManager:
         return entry
 
     def _kick(self, entry: _Entry) -> None:
-        if not entry.busy:
-            entry.busy = True
+        if entry.task is None:
             name = f"status {entry.namespace}/{entry.name}"
             entry.task = self._nursery.start(self._sync(entry), name=name)
 
     async def flush(self) -> None:
         """Wait until everything that is wanted now was written."""
         for entry in list(self._entries.values()):
-            if entry.busy and entry.task is not None:
+            if entry.task is not None:
                 await asyncio.shield(entry.task)
 
     async def _sync(self, entry: _Entry) -> None:
@@ -135,7 +134,7 @@ class StatusManager:
                     await self._clock.sleep(delay_s)
                     delay_s = min(2 * delay_s, RETRY_MAX_S)
         finally:
-            entry.busy = False
+            entry.task = None
 
     def forget_uid(self, uid: str) -> None:
         """As ``forget``, by uid."""

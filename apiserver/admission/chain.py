@@ -54,7 +54,7 @@ class Plugin:
     repeats: Callable[[Review], bool] = lambda _review: False
     """Whether, of an object that differs from the reviewed one in nothing but free strings
     (``moulds.free``), it would say and change the same, as long as no object of a kind in
-    ``storage.ADMISSION_READS`` changes and the user is no node.
+    ``storage.ADMISSION_READS`` changes, and users are nodes or are none, as the reviewed one.
     """
     configure: Callable[[JSON, Clock], Steps] | None = None
     """Makes its steps of its configuration ({} for none) for one server. Raises ValueError."""

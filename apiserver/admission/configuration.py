@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from podwire.api.view import JSON
-
-MAX_FILE_BYTES = 1024 * 1024
+from podwire.apiserver import configfile
+from podwire.apiserver.configfile import ConfigFileError
 
 
 class ConfigurationError(ValueError):
@@ -49,12 +47,12 @@ def load(path: Path) -> dict[str, JSON]:
 
 
 def _read(path: Path) -> JSON:
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise ConfigurationError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
     try:
-        body = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: {error}") from error
+        body = configfile.read(path)
+    except ConfigFileError as error:
+        raise ConfigurationError(str(error)) from error
+    except ValueError as error:  # no path at all
+        raise ConfigurationError(f"{str(path)!r}: {error}") from error
     if not isinstance(body, dict):
         raise ConfigurationError(f"{path}: expected an object")
     return body

@@ -169,4 +169,5 @@ PLUGIN = Plugin(
     kinds=(kinds.POD, _CLAIM),
     subresources=("", "resize"),
     moot_without=_LIMIT_RANGE,
+    repeats=lambda review: not review.server.caches.of(_LIMIT_RANGE).entries(review.namespace),
 )

@@ -21,7 +21,7 @@ from podwire.api.podrefs import MIRROR, references
 from podwire.api.view import JSON
 from podwire.api.views import Pod
 from podwire.apiserver import calls
-from podwire.apiserver.admission.chain import Plugin, always
+from podwire.apiserver.admission.chain import Plugin
 from podwire.apiserver.admission.review import Review
 from podwire.apiserver.authorization.node import NODE_LEASES, PREFIX, node_of
 
@@ -283,5 +283,5 @@ PLUGIN = Plugin(
     kinds=frozenset(_CHECKS),
     operations=("CREATE", "UPDATE", "DELETE"),
     subresources=None,
-    repeats=always,  # it has nothing to say to others than nodes
+    repeats=lambda review: node_of(review.user) is None,
 )

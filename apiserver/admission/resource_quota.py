@@ -33,16 +33,21 @@ def validate(review: Review) -> None:
     asked = {n: nano - before.get(n, 0) for n, nano in wanted.items() if nano > before.get(n, 0)}
     if not asked:
         return
-    for entry in found:
-        quota = _body(entry)
-        if quotas.counts(quota, review.kind, review.obj):
-            _check(review, entry.name, quota, asked)
+    bodies = [(entry.name, _body(entry)) for entry in found]
+    matching = [(n, body) for n, body in bodies if quotas.counts(body, review.kind, review.obj)]
+    if review.kind is kinds.POD and review.operation == "CREATE":
+        for name, quota in matching:
+            _demand(review, name, _hard(quota))
+    for name, quota in matching:
+        _check(review, name, quota, asked)
+
+
+def _hard(quota: JSON) -> JSON:
+    return (quota.get("spec") or {}).get("hard") or {}
 
 
 def _check(review: Review, name: str, quota: JSON, asked: dict[str, int]) -> None:
-    hard = (quota.get("spec") or {}).get("hard") or {}
-    if review.kind is kinds.POD and review.operation == "CREATE":
-        _demand(review, name, hard)
+    hard = _hard(quota)
     bound = sorted(resource for resource in hard if resource in asked)
     if not bound:
         return
@@ -107,5 +112,9 @@ def _body(entry: Entry) -> JSON:
 
 
 PLUGIN = Plugin(
-    "ResourceQuota", validate=validate, subresources=("", "resize"), moot_without=_QUOTA
+    "ResourceQuota",
+    validate=validate,
+    subresources=("", "resize"),
+    moot_without=_QUOTA,
+    repeats=lambda review: not review.server.caches.of(_QUOTA).entries(review.namespace),
 )

@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from podwire.api import kinds
 from podwire.api.status import ApiError
 from podwire.apiserver import backends, loopback
@@ -263,9 +261,8 @@ class Checks:
     async def _openapi(self, remote: Remote) -> str:
         try:
             answer = await self._get(remote, "/openapi/v3")
-            index = msgspec.json.decode(answer.body) if answer.status == 200 else {}
-            return str(index["paths"][remote.path[1:]]["serverRelativeURL"])
-        except (ConnectionError, msgspec.DecodeError, KeyError, TypeError):
+            return merging.document_of(answer.body, remote.path[1:]) if answer.status == 200 else ""
+        except (ConnectionError, ValueError):
             return ""  # it has none, and says so by any other answer
 
     async def _learn_swagger(self, watched: _Watched) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from podwire.api.crd.served import version_rank
+from podwire.api.untrusted import decoded
 from podwire.api.view import JSON
 
 CURRENT, STALE = "Current", "Stale"
@@ -59,9 +60,25 @@ class _List(msgspec.Struct):
     resources: list[_Resource] = []
 
 
+class _Document(msgspec.Struct, rename="camel"):
+    server_relative_url: str = msgspec.field(name="serverRelativeURL")
+
+
+class _Index(msgspec.Struct):
+    paths: dict[str, _Document] = {}
+
+
+def document_of(body: bytes, path: str) -> str:
+    """Where the OpenAPI v3 index of an extension server says that a document lies, "" when it has
+    none there. Raises ValueError.
+    """
+    found = decoded(body, _Index).paths.get(path)
+    return found.server_relative_url if found is not None else ""
+
+
 def resources_of(body: bytes, group: str, version: str) -> bytes:
     """``resources`` of an APIVersionDiscovery out of an APIResourceList. Raises ValueError."""
-    listed = msgspec.json.decode(body, type=_List).resources
+    listed = decoded(body, _List).resources
     if len(listed) > _MAX_RESOURCES:
         raise ValueError(f"more than {_MAX_RESOURCES} resources")
     found: dict[str, JSON] = {}

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from podwire.api.untrusted import decoded
 from podwire.api.view import JSON
 
 _DEFINITIONS, _PARAMETERS = "#/definitions/", "#/parameters/"
@@ -26,10 +27,7 @@ def part_of(body: bytes, root: str) -> bytes:
     """What a document says of the paths below ``root``, encoded: those paths, and the definitions
     that they or nobody refers to. b"" when it says nothing of them. Raises ValueError.
     """
-    try:
-        whole = msgspec.json.decode(body, type=dict)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
+    whole: JSON = decoded(body, dict)
     paths, definitions = _object(whole.get("paths") or {}), _object(whole.get("definitions") or {})
     shared = _object(whole.get("parameters") or {})
     kept = {path: item for path, item in paths.items() if path.startswith(f"{root}/")}
@@ -66,8 +64,8 @@ def merged(own: JSON, parts: Iterable[bytes], taken: Sequence[str]) -> JSON:
         for name, definition in needed.items():
             called = names[name]
             there = definitions.get(called)
-            definition = _renamed(definition, names)
-            definitions[called] = definition if there is None else _of_both(there, definition)
+            renamed = _renamed(definition, names)
+            definitions[called] = renamed if there is None else _of_both(there, renamed)
         paths |= _renamed(new, names)
     return {**own, "paths": paths, "definitions": definitions}
 
@@ -250,7 +248,7 @@ def _parameter(node: Any, depth: int) -> JSON:
 
 def _responses(node: Any, depth: int) -> JSON:
     told = {name: value for name, value in _object(node).items() if not name.startswith("x-")}
-    return _map_of(_table(_RESPONSE))(told, depth)
+    return {code: _kept(_RESPONSE, answer, depth) for code, answer in told.items()}
 
 
 def _path_item(node: Any, depth: int) -> JSON:

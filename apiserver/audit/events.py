@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
+from podwire.api import untrusted
 from podwire.api.view import JSON
 from podwire.apiserver.authorization.attributes import Attributes
 from podwire.client.counters import Request, Response, User
@@ -88,8 +87,8 @@ def response_status(response: Response) -> JSON:
 def decoded(body: bytes) -> Any:
     """A body that may be JSON; None for another."""
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+        return untrusted.decoded(body, object)
+    except ValueError:
         return None
 
 

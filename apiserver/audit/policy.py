@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
 from podwire.api import names
+from podwire.apiserver import configfile
 from podwire.apiserver.authorization.attributes import Attributes
-
-MAX_POLICY_BYTES = 1024 * 1024
+from podwire.apiserver.configfile import ConfigFileError
 
 Level = Literal["None", "Metadata", "Request", "RequestResponse"]
 Stage = Literal["RequestReceived", "ResponseStarted", "ResponseComplete", "Panic"]
@@ -166,20 +165,24 @@ class Policy(_Model):
 
 def load(file: Path) -> Policy:
     """The policy in a file. Raises PolicyError, OSError."""
-    with file.open("rb") as opened:
-        text = opened.read(MAX_POLICY_BYTES + 1)
-    if len(text) > MAX_POLICY_BYTES:
-        raise PolicyError(f"{file}: larger than {MAX_POLICY_BYTES} bytes")
-    return parse(text, str(file))
+    try:
+        return _policy(configfile.read(file), str(file))
+    except ConfigFileError as error:
+        raise PolicyError(str(error)) from error
 
 
 def parse(text: bytes | str, file: str = "policy") -> Policy:
     """The policy that a text says. Raises PolicyError."""
     try:
-        found = yaml.safe_load(text)
+        data = text.encode() if isinstance(text, str) else text
+        return _policy(configfile.parse(data, file), file)
+    except ConfigFileError as error:
+        raise PolicyError(str(error)) from error
+
+
+def _policy(found: object, file: str) -> Policy:
+    try:
         return Policy.model_validate(found)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise PolicyError(f"{file}: {error}") from error
     except ValidationError as error:
         lines = [
             f"{file}: {'.'.join(map(str, one['loc'])) or 'policy'}: {one['msg']}"

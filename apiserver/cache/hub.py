@@ -55,7 +55,9 @@ class Caches:
         self.deciders = 0
         """Counts up when an object of a kind that admission looks at comes or goes."""
         self.decisions = 0
-        """Counts up when one comes, goes or changes."""
+        """Counts up when one comes, goes or changes; quotas change with each object, and nothing
+        is remembered where there are some.
+        """
         self._by_kind: dict[Kind[Any], KindCache] = {}
         self._by_folder: dict[str, list[KindCache]] = {}
         for kind in kinds:
@@ -77,9 +79,11 @@ class Caches:
         self._bookmark_timer: Timer | None = None
 
     def _decider_changed(self, old: Entry | None, new: Entry | None) -> None:
-        self.decisions += 1
         if old is None or new is None:
             self.deciders += 1
+            self.decisions += 1
+        elif new.kind.plural != "resourcequotas":
+            self.decisions += 1
 
     def of(self, kind: Kind[Any]) -> KindCache:
         """The cache of a kind; that of another version is made when it is first asked for."""

@@ -127,6 +127,8 @@ class FlowControl:
         self.states: dict[str, State] = {}
         self._seen: tuple[list[Entry] | None, list[Entry] | None] = (None, None)
         self._places: dict[Any, Place] = {}
+        self._of_users: dict[User, list[Schema]] = {}
+        """The schemas that are about a user at all, in order."""
         self._last: tuple[tuple[Any, ...], Place | None] = _NOWHERE
         self._schema_entries = server.caches.of(FLOW_SCHEMA).entries
         self._level_entries = server.caches.of(LEVEL).entries
@@ -179,7 +181,13 @@ class FlowControl:
             self._read()
 
     def _found(self, asked: Digest) -> Place:
-        for schema in self._schemas:
+        schemas = self._of_users.get(asked.user)
+        if schemas is None:
+            if len(self._of_users) >= _REMEMBERED:
+                self._of_users.clear()
+            schemas = [schema for schema in self._schemas if schema.concerns(asked.user)]
+            self._of_users[asked.user] = schemas
+        for schema in schemas:
             state = self.states.get(schema.level)
             if state is not None and not state.quiescing and schema.matches(asked):
                 break
@@ -198,6 +206,7 @@ class FlowControl:
         schemas, levels = self._schema_entries(), self._level_entries()
         self._seen = (schemas, levels)
         self._places.clear()
+        self._of_users.clear()
         self._last = _NOWHERE
         named = {s.name: s for s in matching.MANDATORY_SCHEMAS}
         named |= {entry.name: matching.schema_of(entry.json()) for entry in schemas}

@@ -40,6 +40,10 @@ class Schema:
     """ByUser, ByNamespace, or "" for one flow."""
     rules: Sequence[JSON]
 
+    def concerns(self, user: User) -> bool:
+        """Whether any of its rules is about the user."""
+        return any(_subjects(rule, user) for rule in self.rules)
+
     def matches(self, asked: Digest) -> bool:
         """Whether any of its rules is about the request."""
         return any(_rule(rule, asked) for rule in self.rules)
@@ -132,11 +136,15 @@ def in_order(schemas: Iterable[Schema]) -> list[Schema]:
 
 
 def _rule(rule: JSON, asked: Digest) -> bool:
-    if not any(_subject(subject, asked.user) for subject in rule.get("subjects") or ()):
+    if not _subjects(rule, asked.user):
         return False
     if asked.path:
         return any(_path(r, asked) for r in rule.get("nonResourceRules") or ())
     return any(_resource(r, asked) for r in rule.get("resourceRules") or ())
+
+
+def _subjects(rule: JSON, user: User) -> bool:
+    return any(_subject(subject, user) for subject in rule.get("subjects") or ())
 
 
 def _subject(subject: JSON, user: User) -> bool:

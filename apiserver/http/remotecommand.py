@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from podwire.api.status import ApiError
+from podwire.api.untrusted import decoded
 from podwire.apiserver.calls import Query
 from podwire.apiserver.http.duplex import Duplex
 from podwire.apiserver.http.spdy.connection import SpdyConnection, SpdyStream
@@ -35,7 +36,6 @@ STREAM_CREATION_TIMEOUT_S = 30.0
 LINGER_S = 5.0
 """How long a client may take to hang up once it has been told the end."""
 
-Size = msgspec.json.Decoder(dict[str, Any])
 Status = dict[str, Any]
 
 
@@ -135,9 +135,9 @@ async def _feed(terminal: Terminal, session: ExecSession, wanted: Wanted) -> Non
 def _resize(session: ExecSession, data: bytes) -> None:
     """A TerminalSize as JSON; what is none is ignored, as upstream's decoder stops there."""
     try:
-        size = Size.decode(data)
+        size = decoded(data, dict)
         columns, rows = int(size.get("Width", 0)), int(size.get("Height", 0))
-    except (msgspec.DecodeError, msgspec.ValidationError, TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return
     if 0 <= columns < 65536 and 0 <= rows < 65536:
         session.resize(columns, rows)

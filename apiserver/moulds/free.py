@@ -12,11 +12,13 @@ from podwire.api import kinds
 from podwire.api.defaults.pod import pull_policy
 from podwire.api.kinds import Kind
 from podwire.api.view import JSON
-from podwire.apiserver.moulds.text import Free, Path
+from podwire.apiserver.moulds.text import Free, Path, Place, places
 
 _LABEL = rb"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _PART = rb"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
-_TEXT = rb"[ !#-\[\]-~]"
+_TEXT = rb"[ !#-\[\]-~]*"
+_ESCAPE = rb'\\["\\nrt]'
+"""Those that are written again as they were."""
 
 
 def _word(round: int, number: int, _there: str) -> str:
@@ -38,8 +40,7 @@ KEY = Free(_LABEL, _word, keys=True)
 PREFIX = Free(rb"[a-z][-a-z0-9]{0,57}", _word)
 """What a name is generated from, as it is: no longer than is left of it."""
 LABEL_VALUE = Free(rb"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", _word)
-NOTE = Free(_TEXT + rb"{1,1024}", _word)
-TEXT = Free(_TEXT + rb"+", _word)
+TEXT = Free(rb'(?=[^"])%b(?:%b%b)*' % (_TEXT, _ESCAPE, _TEXT), _word)
 IMAGE = Free(rb"[A-Za-z0-9][-A-Za-z0-9._/:@]*", _image, pull_policy)
 UID = Free(rb"[-A-Za-z0-9]{1,63}", _word)
 OWNER_UID = UID._replace(keys=True)
@@ -49,14 +50,13 @@ TIME = Free(rb"20[0-9][0-9]-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])T"
 _EACH = "*"
 """Any index, or any name that is not Kubernetes' own."""
 _OWN = ("kubernetes.io", "k8s.io")
-_MAX_NOTES = 64
 
 Table = dict[tuple[str, ...], Free]
 
 _METADATA: Table = {
     ("metadata", "generateName"): PREFIX,
     ("metadata", "labels", _EACH): LABEL_VALUE,
-    ("metadata", "annotations", _EACH): NOTE,
+    ("metadata", "annotations", _EACH): TEXT,
 }
 _OWNERS: Table = {
     ("metadata", "ownerReferences", _EACH, "name"): DOTTED,
@@ -80,7 +80,7 @@ _EVENT: Table = {
     ("involvedObject", "name"): DOTTED,
     ("involvedObject", "uid"): UID,
     ("involvedObject", "resourceVersion"): UID,
-    ("message",): NOTE,
+    ("message",): TEXT,
     ("firstTimestamp",): TIME,
     ("lastTimestamp",): TIME,
     ("source", "host"): DOTTED,
@@ -90,7 +90,16 @@ FREE: dict[Kind[Any], Table] = {kinds.POD: _POD, kinds.EVENT: _EVENT}
 """By kind; others have no moulds. All are their own stored version, and allocate nothing."""
 
 
-def free_at(table: Table, path: Path) -> Free | None:
+def places_of(kind: Kind[Any], body: bytes) -> list[Place]:
+    """The free strings of a body."""
+    table = FREE[kind]
+    found = places(body, lambda path: _free_at(table, path))
+    if b'"initContainers"' in body:  # whose names those of other containers may not be
+        found = [place for place in found if place.free is not KEY]
+    return found
+
+
+def _free_at(table: Table, path: Path) -> Free | None:
     """What of a path's string is free; None: nothing."""
     names = tuple(_EACH if isinstance(step, int) else step for step in path)
     found = table.get(names)
@@ -105,8 +114,6 @@ _NAMED = (("metadata", "labels"), ("metadata", "annotations"))
 
 def fits(kind: Kind[Any], obj: JSON) -> bool:
     """Whether an object has none of what makes free strings matter."""
-    if len(obj["metadata"].get("annotations") or ()) > _MAX_NOTES:
-        return False  # they have a size in all
     if kind is kinds.POD:
         groups = [obj["spec"].get(group) or () for group in ("containers", "initContainers")]
         return all(_variables_differ(container) for group in groups for container in group)

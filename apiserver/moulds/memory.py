@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from podwire.api.codec import JSON_TYPE
 from podwire.api.status import ApiError
 from podwire.apiserver import objects, storage
+from podwire.apiserver.admission.review import Review
 from podwire.apiserver.authorization.node import node_of
 from podwire.apiserver.calls import Call
 from podwire.apiserver.moulds import text
-from podwire.apiserver.moulds.free import FREE, fits, free_at
+from podwire.apiserver.moulds.free import FREE, fits, places_of
 from podwire.apiserver.moulds.text import Gapped, Place
 from podwire.apiserver.registry import create, meta
 
@@ -28,7 +29,10 @@ _PATIENCE = 1024
 _FORMS = 1024
 _MOULDS = 4
 """Of one form: owners' order may differ, or a string that is not free."""
-_MOST_BYTES = 32 * 1024
+_MOST_LEARNED, _MOST_BYTES = 32 * 1024, 128 * 1024
+"""How long a body is at most. What validation measures (annotations in all) has more room."""
+_BUDGET = 1 << 20
+"""How many bytes of bodies there are moulds of before all are forgotten."""
 _QUERY = ("fieldManager", "fieldValidation")
 
 
@@ -44,12 +48,15 @@ class Cast(NamedTuple):
 class _Mould:
     """See the package."""
 
-    __slots__ = ("annotations", "draws", "generated", "match", "name", "order", "tells", "value")
+    __slots__ = (
+        "annotations", "checks", "draws", "generated", "match", "name", "order", "tells", "value",
+    )  # fmt: skip
 
     def __init__(
         self, body: bytes, places: Sequence[Place], made: _Made, value: Gapped, name: Gapped
     ) -> None:
         self.match = text.pattern(body, places).fullmatch
+        self.checks = text.checks(places)
         self.value, self.name = value.filler(), name.filler()
         self.draws, self.generated, self.annotations = made.draws, made.generated, made.annotations
         self.tells: list[tuple[int, Callable[[str], Any], Any]] = []
@@ -58,7 +65,7 @@ class _Mould:
                 self.tells.append((i, tells, tells(body[place.start : place.end].decode())))
         numbers = text.numbers(body, places)
         keys = [i for i, place in enumerate(places) if place.group]
-        keys.sort(key=lambda i: (places[i].group[0], str(places[i].group), numbers[i]))
+        keys.sort(key=lambda i: (str(places[i].group), numbers[i]))
         self.order = [(i, j) for i, j in pairwise(keys) if places[i].group == places[j].group]
         """Pairs of keys of which the first must sort before the second."""
 
@@ -68,6 +75,9 @@ class _Mould:
         if matched is None:
             return None
         values = matched.groups()
+        for joined, fit in self.checks:
+            if fit(joined(values)) is None:
+                return None
         for i, tells, told in self.tells:
             if tells(values[i].decode()) != told:
                 return None
@@ -141,15 +151,18 @@ class Moulds:
         self._server = server
         self._forms: dict[Any, _Form] = {}
         self._stamp: Any = None
+        self._held = 0
 
     def cast(self, call: Call) -> Cast | None:
         """The object that a body stands for, if there is a mould for it."""
+        body, source = call.request.body, self._server.source
+        if call.kind not in FREE or len(body) > _MOST_BYTES:
+            return None
         form = self._forms.get(self._key(call))
         if form is None or not form.moulds or not self._server.caches.decided:
             return None
         if not self._usable(call):
             return None
-        body, source = call.request.body, self._server.source
         for i, mould in enumerate(form.moulds):
             found = mould.cast(body, source)
             if found is not None:
@@ -163,13 +176,14 @@ class Moulds:
         """Note a body that went the long way; whether it is time to learn of it."""
         if call.kind not in FREE or call.warnings or not self._usable(call):
             return False
-        if call.content_type != JSON_TYPE or len(call.request.body) > _MOST_BYTES:
+        if call.content_type != JSON_TYPE or len(call.request.body) > _MOST_LEARNED:
             return False
         key = self._key(call)
         form = self._forms.get(key)
         if form is None:
             if len(self._forms) >= _FORMS:
                 self._forms.clear()
+                self._held = 0
             form = self._forms[key] = _Form()
         form.seen += 1
         if form.seen < form.wanted:
@@ -184,7 +198,7 @@ class Moulds:
         headers = request.headers
         return (
             request.path, request.query, headers.get("user-agent"), headers.get("content-type"),
-            request.body.count(b'"'),
+            request.body.count(b'"'), node_of(call.user) is None,
         )  # fmt: skip
 
     def _usable(self, call: Call) -> bool:
@@ -195,21 +209,22 @@ class Moulds:
         stamp = (server.caches.decisions, server.authenticator.accounts)
         if stamp != self._stamp:
             self._stamp = stamp
+            self._held = 0
             for form in self._forms.values():
                 form.moulds.clear()
-        return call.verb == "create" and node_of(call.user) is None
+        return call.verb == "create"
 
     # ------------------------------------------------------------ learning
 
     async def learn(self, call: Call) -> None:
         """Make a mould of a call's body, if it can be done."""
-        body, table = call.request.body, FREE[call.kind]
+        body = call.request.body
         if not text.is_plain(body) or b"managedFields" in body:
             return
         if any(name not in _QUERY for name, _ in call.request.query):
             return
-        places = text.places(body, lambda path: free_at(table, path))
-        if not places:
+        places = places_of(call.kind, body)
+        if not places or not self._repeats(call):
             return
         try:
             mould = await self._learned(call, places)
@@ -217,9 +232,24 @@ class Moulds:
             self._server.world.log.exception("mould not learned", path=call.request.path)
             return
         if mould is not None:
-            moulds = self._forms[self._key(call)].moulds
+            self._hold(len(body))
+            moulds = self._forms.setdefault(self._key(call), _Form()).moulds
             moulds.insert(0, mould)
             del moulds[_MOULDS:]
+
+    def _repeats(self, call: Call) -> bool:
+        """Whether all plugins do the same each time: before any is asked about marks."""
+        obj = objects.decode(call, call.kind)
+        name = obj["metadata"].get("name", "")
+        review = Review(self._server, call, call.kind, "CREATE", call.namespace, name, obj)
+        return self._server.admission.repeats(review)
+
+    def _hold(self, size: int) -> None:
+        """Have room for another mould; a pattern weighs about eight times its text."""
+        self._held += size
+        if self._held > _BUDGET:
+            self._forms.clear()
+            self._held = size
 
     async def _learned(self, call: Call, places: list[Place]) -> _Mould | None:
         body = call.request.body

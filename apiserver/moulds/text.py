@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 Path = tuple[str | int, ...]
 """Names and indices."""
 
-_TOKEN = re.compile(rb'"([^"]*)"|[\[\]{},]')
-_PLAIN = re.compile(rb"[ -\[\]-~]*")
-"""Printable ASCII without a backslash: every string in it is written as it reads."""
+_TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"|[\[\]{},]')
+_PLAIN = re.compile(rb"[ -~]*")
 
 
 class Free(NamedTuple):
@@ -39,7 +39,7 @@ class Place(NamedTuple):
 
 
 def is_plain(body: bytes) -> bool:
-    """Whether a text can be looked at by this module."""
+    """Whether a text can be looked at by this module: printable ASCII."""
     return _PLAIN.fullmatch(body) is not None
 
 
@@ -97,13 +97,43 @@ def filled(body: bytes, found: Sequence[Place], values: Sequence[bytes]) -> byte
 
 
 def pattern(body: bytes, found: Sequence[Place]) -> re.Pattern[bytes]:
-    """What matches the text with any free strings in its places, each a group."""
+    """What matches the text with any strings that are not empty in its places, each a group.
+
+    Which strings is looked at behind it (``checks``): alike ones together, and patterns of few
+    sets of characters are quickly compiled.
+    """
     parts: list[bytes] = []
     at = 0
     for place in found:
-        parts += (re.escape(body[at : place.start]), b"(%b)" % place.free.pattern)
+        parts += (re.escape(body[at : place.start]), _SOME)
         at = place.end
     return re.compile(b"".join((*parts, re.escape(body[at:]))))
+
+
+_SOME = rb'((?=[^"])[^"\\]*+(?:\\.[^"\\]*+)*+)'
+
+
+Check = tuple[Callable[[Sequence[bytes]], bytes], Callable[[bytes], Any]]
+"""What joins some of all values, and what matches when each of them is fit."""
+
+
+def checks(found: Sequence[Place]) -> list[Check]:
+    """Whether values are fit for their places: one look for each kind of free string."""
+    by_kind: dict[bytes, list[int]] = {}
+    for i, place in enumerate(found):
+        by_kind.setdefault(place.free.pattern, []).append(i)
+    return [(_joiner(mine), _all(one, len(mine)).fullmatch) for one, mine in by_kind.items()]
+
+
+def _joiner(mine: Sequence[int]) -> Callable[[Sequence[bytes]], bytes]:
+    pick = itemgetter(*mine)
+    return pick if len(mine) == 1 else lambda values: b"\n".join(pick(values))
+
+
+@lru_cache(maxsize=1024)
+def _all(one: bytes, count: int) -> re.Pattern[bytes]:
+    """So many strings in lines: no free string holds a line's end."""
+    return re.compile(rb"%b(?:\n%b){%d}" % (one, one, count - 1))
 
 
 class Gapped(NamedTuple):

@@ -6,7 +6,6 @@ Source: apiserver pkg/storage (interfaces.go, continue.go), metainternalversion/
 from __future__ import annotations
 
 import base64
-import binascii
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from podwire.api.status import ApiError, Cause
+from podwire.api.untrusted import decoded
 from podwire.api.view import JSON
 from podwire.apiserver import answers, calls
 from podwire.apiserver.cache.entry import Entry
@@ -232,8 +232,8 @@ def _decode_token(token: str, prefix: str) -> tuple[int, str]:
     body: Any = None
     try:
         padded = token + "=" * (-len(token) % 4)
-        body = msgspec.json.decode(base64.urlsafe_b64decode(padded))
-    except (binascii.Error, ValueError, msgspec.DecodeError):
+        body = decoded(base64.urlsafe_b64decode(padded), object)
+    except ValueError:
         raise ApiError("BadRequest", "continue key is not valid: encoded in error") from None
     if (
         not isinstance(body, dict)

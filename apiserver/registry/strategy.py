@@ -5,11 +5,13 @@ Source: upstream pkg/registry/*/*/strategy.go.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
 from podwire.api import kinds
 from podwire.api.crd import definitions
+from podwire.api.defaults.workloads import TEMPLATE_GENERATION
 from podwire.api.kinds import Kind
 from podwire.api.qos import qos_class
 from podwire.api.schema import type_of
@@ -77,6 +79,8 @@ def on_create(kind: Kind[Any], obj: JSON) -> None:
         finalizers = obj.setdefault("spec", {}).setdefault("finalizers", [])
         if "kubernetes" not in finalizers:
             finalizers.append("kubernetes")
+    elif kind is kinds.DAEMON_SET:
+        _count_template(obj, max(1, _template_count(obj)))
     elif kind is kinds.JOB:
         _job_selector(obj)
     elif kind is kinds.SERVICE_ACCOUNT:
@@ -110,6 +114,18 @@ def _job_selector(job: JSON) -> None:
             labels.setdefault(key, value)
     chosen = spec.setdefault("selector", {}).setdefault("matchLabels", {})
     chosen.setdefault(_UID_LABELS[1], metadata["uid"])
+
+
+def _template_count(daemon_set: JSON) -> int:
+    """How often its template changed; 0 when the annotation does not say."""
+    text = daemon_set["metadata"].get("annotations", {}).get(TEMPLATE_GENERATION, "")
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else 0
+
+
+def _count_template(daemon_set: JSON, number: int) -> None:
+    """Only the server counts (daemonset/strategy.go)."""
+    annotations = daemon_set["metadata"].setdefault("annotations", {})
+    annotations[TEMPLATE_GENERATION] = str(number)
 
 
 def _secret_names(account: JSON) -> None:
@@ -148,7 +164,10 @@ def on_update(kind: Kind[Any], new: JSON, old: JSON, subresource: str) -> None:
         _keep(new, old, "status")
         if kind in {kinds.NAMESPACE, kinds.CERTIFICATE_SIGNING_REQUEST}:
             _keep(new, old, "spec")
-    if kind is kinds.SERVICE_ACCOUNT:
+    if kind is kinds.DAEMON_SET:
+        changed = new["spec"].get("template") != old["spec"].get("template")
+        _count_template(new, _template_count(old) + changed)
+    elif kind is kinds.SERVICE_ACCOUNT:
         _secret_names(new)
     elif kind is kinds.CUSTOM_RESOURCE_DEFINITION and not subresource:
         new["status"] = dict(new.get("status") or {})

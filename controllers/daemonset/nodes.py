@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from podwire.api import kinds
+from podwire.api.defaults.workloads import TEMPLATE_GENERATION
 from podwire.api.view import JSON
 from podwire.api.views import DaemonSet, Node, PodSpec, Toleration
 from podwire.client.placement import HARD, NO_EXECUTE, NO_SCHEDULE, affinity_matches, untolerated
@@ -25,6 +26,7 @@ _TOLERATED = (
     ("node.kubernetes.io/pid-pressure", NO_SCHEDULE),
     ("node.kubernetes.io/unschedulable", NO_SCHEDULE),
 )
+TEMPLATE_GENERATION_LABEL = "pod-template-generation"
 _HOST_NETWORK_TOLERATED = ("node.kubernetes.io/network-unavailable", NO_SCHEDULE)
 
 
@@ -76,6 +78,9 @@ def pod_body(ds: DaemonSet, node: str, digest: str) -> JSON:
     spec["affinity"] = _pinned(spec.get("affinity") or {}, node)
     meta = body["metadata"]
     meta["labels"] = {**meta.get("labels", {}), HASH: digest}
+    count = ds.metadata.annotations.get(TEMPLATE_GENERATION, "")
+    if count.isdigit():
+        meta["labels"][TEMPLATE_GENERATION_LABEL] = count
     return {"metadata": meta, "spec": spec}
 
 

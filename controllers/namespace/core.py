@@ -8,7 +8,7 @@ gone. Upstream looks again after half of the pods' grace; here what vanishes bri
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from podwire.api import kinds
@@ -71,10 +71,29 @@ def only_events(contents: Sequence[Content]) -> bool:
     return bool(contents) and all(found.kind is kinds.EVENT for found in contents)
 
 
-def report(namespace: Namespace, contents: Sequence[Content], now_ns: int) -> list[Effect]:
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """What of extension servers nobody could find out; nothing ends before that is known."""
+
+    discovery: Mapping[str, str] = field(default_factory=dict)
+    """Why, by group version."""
+    content: Sequence[str] = ()
+    """Why collections could not be listed."""
+
+    def __bool__(self) -> bool:
+        return bool(self.discovery or self.content)
+
+
+NONE = Failures()
+
+
+def report(
+    namespace: Namespace, contents: Sequence[Content], now_ns: int, failures: Failures = NONE
+) -> list[Effect]:
     """The status conditions that say what is left; ``contents``: what is deleted now."""
     old = conditions_json(namespace.status.conditions)
-    fresh = updated(old, _conditions(namespace, contents, now_ns), now_ns)
+    told = _failed(failures) | _conditions(namespace, contents, now_ns)
+    fresh = updated(old, told, now_ns)
     if fresh == old and namespace.status.phase == "Terminating":
         return []
     meta = namespace.metadata
@@ -121,6 +140,22 @@ def updated(old: Sequence[JSON], told: Mapping[str, Words], now_ns: int) -> list
             made["lastTransitionTime"] = have.get("lastTransitionTime")
         found[type_] = made
     return list(found.values())
+
+
+def _failed(failures: Failures) -> dict[str, Words]:
+    said: dict[str, Words] = {}
+    if failures.discovery:
+        groups = ", ".join(f"{gv}: {failures.discovery[gv]}" for gv in sorted(failures.discovery))
+        what = (
+            f"Discovery failed for some groups, {len(failures.discovery)} failing: "
+            f"unable to retrieve the complete list of server APIs: {groups}"
+        )
+        said["NamespaceDeletionDiscoveryFailure"] = ("True", "DiscoveryFailed", what)
+    if failures.content:
+        number, why = len(failures.content), ", ".join(sorted(failures.content))
+        what = f"Failed to delete all resource types, {number} remaining: {why}"
+        said["NamespaceDeletionContentFailure"] = ("True", "ContentDeletionFailed", what)
+    return said
 
 
 def _conditions(namespace: Namespace, contents: Sequence[Content], now_ns: int) -> dict[str, Words]:

@@ -13,10 +13,15 @@ from podwire.api.status import ApiError
 from podwire.api.views import Namespace, Object
 from podwire.client.driver import Driver
 from podwire.client.effects import Effect, RequeueAfter
-from podwire.controllers.namespace import core
+from podwire.controllers.namespace import core, extensions
 from podwire.controllers.world import World
 
 CONTENT = tuple(kind for kind in kinds.STORED if kind.namespaced and "list" in kind.verbs)
+
+RETRY_S = 15.0
+"""After this an extension server that failed is asked again (upstream: doubling to 60 s)."""
+REMAINING_S = 1.0
+"""After this an extension server is asked whether what was deleted is gone: nobody watches it."""
 
 
 class NamespaceController:
@@ -68,15 +73,38 @@ class NamespaceController:
                 raise
             if listed.items:
                 contents.append(core.Content(kind, listed.items))
+        theirs, failures = await self._extensions(key)
         now_ns = self._world.now_ns()
-        stage = core.stage(contents)
-        report = core.report(namespace, stage, now_ns)
-        done = [] if contents else core.finalize(namespace)
+        stage = core.stage([*contents, *theirs])
+        report = core.report(namespace, stage, now_ns, failures)
+        done = [] if stage or failures else core.finalize(namespace)
         wait_s = core.overdue_s(namespace, stage, now_ns)
         again = [RequeueAfter(wait_s)] if wait_s else []
-        if core.only_events(contents):
+        if core.only_events(stage):
             again = [RequeueAfter(0)]
-        return [*core.deletions(stage), *report, *done, *again]
+        elif theirs and wait_s is None:
+            again = [RequeueAfter(REMAINING_S)]
+        elif failures:
+            again = [RequeueAfter(RETRY_S)]
+        ours = core.deletions([found for found in stage if found in contents])
+        # What extension servers refuse must not keep what is known from being told.
+        last = core.deletions([found for found in stage if found in theirs])
+        return [*ours, *report, *done, *again, *last]
+
+    async def _extensions(self, namespace: str) -> tuple[list[core.Content], core.Failures]:
+        """What extension servers hold of a namespace, and what they do not tell."""
+        client = self._world.client
+        found = await extensions.discovered(client)
+        contents, failed = [], []
+        for kind in found.kinds:
+            try:
+                items = await extensions.held(client, kind, namespace)
+            except (ApiError, ConnectionError, ValueError) as error:
+                failed.append(str(error))
+                continue
+            if items:
+                contents.append(core.Content(kind, items))
+        return contents, core.Failures(found.failing, failed)
 
 
 def build(world: World) -> Driver:

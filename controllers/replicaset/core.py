@@ -7,10 +7,11 @@ wraps them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from podwire.api import kinds, selectors
 from podwire.api.kinds import Kind
+from podwire.api.selectors import Selector
 from podwire.api.status import ApiError
 from podwire.api.view import JSON, to_json
 from podwire.api.views import LabelSelector, Pod, ReplicaSet, ReplicationController
@@ -50,6 +51,59 @@ def adapted(rc: ReplicationController) -> ReplicaSet:
     )
 
 
+class Judged(NamedTuple):
+    """What a pod is to a set."""
+
+    pod: Pod
+    alive: bool
+    mine: bool
+    """It is owned by the set, and selected."""
+    ready: bool
+    labelled: bool
+    """It has all labels of the template."""
+    leaving: bool
+    """It is the set's own and terminates (controller.IsPodTerminating)."""
+
+
+class Memory:
+    """What the latest pass over a set found of its pods: most are the same in the next one."""
+
+    def __init__(self) -> None:
+        self._of: tuple[str, int] = ("", 0)
+        self._judged: dict[str, Judged] = {}
+
+    def judge(self, rs: ReplicaSet, selector: Selector, pods: Sequence[Pod]) -> list[Judged]:
+        """Each pod as it is now; one that did not change is not looked at, nor are those of a set
+        of the same generation.
+        """
+        of = rs.metadata.uid, rs.metadata.generation
+        known = self._judged if of == self._of and of[1] else {}
+        judged: dict[str, Judged] = {}
+        for pod in pods:
+            uid = pod.metadata.uid
+            found = known.get(uid)
+            if found is None or found.pod is not pod:
+                found = _judge(rs, selector, pod)
+            judged[uid] = found
+        self._of, self._judged = of, judged
+        return list(judged.values())
+
+
+def _judge(rs: ReplicaSet, selector: Selector, pod: Pod) -> Judged:
+    meta = pod.metadata
+    owner = meta.controller()
+    own = owner is not None and owner.uid == rs.metadata.uid
+    ended = pod.status.phase in {"Succeeded", "Failed"}
+    return Judged(
+        pod,
+        alive=pod_active(pod),
+        mine=own and selector.matches(meta.labels),
+        ready=pod.ready,
+        labelled=rs.spec.template.metadata.labels.items() <= meta.labels.items(),
+        leaving=own and bool(meta.deletion_timestamp) and not ended,
+    )
+
+
 def reconcile(
     rs: ReplicaSet,
     candidates: Sequence[Pod],
@@ -57,6 +111,7 @@ def reconcile(
     now_ns: int,
     failure: tuple[str, ApiError] | None = None,
     kind: Kind[Any] = kinds.REPLICA_SET,
+    memory: Memory | None = None,
 ) -> list[Effect]:
     """One pass. ``candidates``: pods owned by this ReplicaSet and orphans of its namespace.
 
@@ -65,30 +120,26 @@ def reconcile(
     ReplicaFailure.
     """
     selector = selectors.compile(rs.spec.selector)
-    alive = [pod for pod in candidates if pod_active(pod)]
-    claimed = claim(rs, kind, kinds.POD, selector, alive)
-    pods: list[Pod] = claimed.items
-    leaving = 0
-    if len(alive) != len(candidates):
-        leaving = sum(_leaving(rs, pod) for pod in candidates)
-    status = _status(rs, kind, pods, leaving, now_ns, failure)
+    judged = (memory or Memory()).judge(rs, selector, candidates)
+    alive = [found for found in judged if found.alive]
+    claims: list[Effect] = []
+    if not all(found.mine for found in alive):
+        claimed = claim(rs, kind, kinds.POD, selector, [found.pod for found in alive])
+        claims = claimed.effects
+        uids = {pod.metadata.uid for pod in claimed.items}
+        alive = [found for found in alive if found.pod.metadata.uid in uids]
+    pods = [found.pod for found in alive]
+    leaving = sum(found.leaving for found in judged) if len(alive) != len(judged) else 0
+    status = _status(rs, kind, alive, leaving, now_ns, failure)
     scale = [] if rs.metadata.deletion_timestamp else _scale(rs, kind, pods, related, now_ns)
     # Pods first: a Deployment that shrank this ReplicaSet lets another grow meanwhile. But what
     # was refused is told before it is tried again.
     work = [*scale, *status] if failure is None else [*status, *scale]
-    effects = [*claimed.effects, *work]
+    effects = [*claims, *work]
     wait_s = next_available_s(pods, rs.spec.min_ready_seconds, now_ns)
     if wait_s is not None:
         effects.append(RequeueAfter(wait_s))
     return effects
-
-
-def _leaving(rs: ReplicaSet, pod: Pod) -> bool:
-    """Whether the pod is its own and terminates (controller.IsPodTerminating)."""
-    if not pod.metadata.deletion_timestamp or pod.status.phase in {"Succeeded", "Failed"}:
-        return False
-    owner = pod.metadata.controller()
-    return owner is not None and owner.uid == rs.metadata.uid
 
 
 def _scale(
@@ -124,13 +175,12 @@ def _scale(
 def _status(
     rs: ReplicaSet,
     kind: Kind[Any],
-    pods: Sequence[Pod],
+    pods: Sequence[Judged],
     leaving: int,
     now_ns: int,
     failure: tuple[str, ApiError] | None,
 ) -> list[Effect]:
-    labels = rs.spec.template.metadata.labels.items()
-    ready = [pod for pod in pods if pod.ready]
+    ready = [found.pod for found in pods if found.ready]
     min_ready_s, available = rs.spec.min_ready_seconds, len(ready)
     if min_ready_s:
         available = sum(pod_available(pod, min_ready_s, now_ns) for pod in ready)
@@ -144,7 +194,7 @@ def _status(
         )
     wanted: JSON = {
         "replicas": len(pods),
-        "fullyLabeledReplicas": sum(labels <= pod.metadata.labels.items() for pod in pods),
+        "fullyLabeledReplicas": sum([found.labelled for found in pods]),
         "readyReplicas": len(ready),
         "availableReplicas": available,
         "observedGeneration": rs.metadata.generation,

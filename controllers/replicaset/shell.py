@@ -35,6 +35,7 @@ class ReplicaSetController:
         self._pods = world.informers.informer(kinds.POD)
         self._failures: dict[str, tuple[str, ApiError]] = {}
         self._echoes = Echoes()
+        self._memories: dict[str, core.Memory] = {}
         self._sets.add_index("owner", owner_index)
         self._pods.add_index("owner", owner_index)
         self.driver = world.driver(
@@ -82,12 +83,14 @@ class ReplicaSetController:
         found = self._sets.by_key(key)
         failure = self._failures.pop(key, None)
         if found is None:
+            self._memories.pop(key, None)
             return []
         item = self._shape(found)
+        memory = self._memories.setdefault(key, core.Memory())
         candidates = own_and_orphans(self._pods, item)
         now_ns = self._world.now_ns()
         effects = core.reconcile(
-            item, candidates, partial(self._related, item), now_ns, failure, self._kind
+            item, candidates, partial(self._related, item), now_ns, failure, self._kind, memory
         )
         self._echoes.told(key, item, effects)
         return effects

@@ -12,6 +12,7 @@ from podwire.client import http1
 from podwire.client.counters import Stream
 from podwire.client.http1 import Request, Response
 from podwire.kubelet.programs import names
+from podwire.kubelet.programs.agnhost_conversion import crd_conversion_webhook
 from podwire.kubelet.programs.agnhost_grpc import grpc_health_checking
 from podwire.kubelet.programs.agnhost_servers import (
     entrypoint_tester,
@@ -274,7 +275,8 @@ Sub = Callable[[Command, list[str]], Awaitable[int]]
 COMMANDS: dict[str, Sub] = {
     "entrypoint-tester": entrypoint_tester, "inclusterclient": inclusterclient,
     "liveness": liveness, "logs-generator": logs_generator, "nettest": nettest,
-    "connect": connect, "dns-server-list": dns_server_list, "dns-suffix": dns_suffix,
+    "connect": connect, "crd-conversion-webhook": crd_conversion_webhook,
+    "dns-server-list": dns_server_list, "dns-suffix": dns_suffix,
     "grpc-health-checking": grpc_health_checking,
     "etc-hosts": etc_hosts, "netexec": netexec, "pause": pause, "porter": porter,
     "serve-hostname": serve_hostname, "test-webserver": test_webserver, "webhook": webhook,

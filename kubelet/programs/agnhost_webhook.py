@@ -14,7 +14,7 @@ import msgspec
 
 from podwire.api.view import JSON
 from podwire.client import http1
-from podwire.client.http1 import Request, Response
+from podwire.client.http1 import Handler, Request, Response
 from podwire.kubelet.programs.agnhost_servers import klog
 from podwire.kubelet.programs.go import flags
 from podwire.kubelet.programs.serving import TERMINATED, Server, in_use
@@ -228,6 +228,21 @@ PATHS: dict[str, Judge] = {
 
 async def webhook(command: Command, args: list[str]) -> int:
     """``webhook --tls-cert-file F --tls-private-key-file F [--port 443] [--sidecar-image I]``."""
+    sidecar = flags(args).get("sidecar-image", "")
+
+    async def answer(request: Request) -> Response:
+        if request.path == "/readyz":
+            return http1.text("ok")
+        judge = PATHS.get(request.path)
+        if judge is None:
+            return http1.text("404 page not found\n", 404)
+        return await _reviewed(command, request, judge, sidecar)
+
+    return await serve_reviews(command, args, answer)
+
+
+async def serve_reviews(command: Command, args: list[str], answer: Handler) -> int:
+    """Answer over TLS at ``--port`` until told to end, if the certificate's files are there."""
     given = flags(args)
     text = given.get("port", "443")
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
@@ -239,14 +254,6 @@ async def webhook(command: Command, args: list[str]) -> int:
         except (FileNotFoundError, IsADirectoryError):
             klog(command, f"open {path}: no such file or directory", "F")
             return FATAL
-
-    async def answer(request: Request) -> Response:
-        if request.path == "/readyz":
-            return http1.text("ok")
-        judge = PATHS.get(request.path)
-        if judge is None:
-            return http1.text("404 page not found\n", 404)
-        return await _reviewed(command, request, judge, given.get("sidecar-image", ""))
 
     async with Server(command) as server:
         try:

@@ -22,11 +22,12 @@ from typing import Any
 
 from podwire.api import defaults, kinds, validation
 from podwire.api.codec import Decoded, check, decode, decode_as
+from podwire.api.crd.coercion import DefaultsTooLargeError
 from podwire.api.defaults.pod import default_pod_status
 from podwire.api.defaults.service import keep_allocated
 from podwire.api.kinds import Kind
 from podwire.api.patch import apply_patch, check_patch_type
-from podwire.api.status import Cause
+from podwire.api.status import ApiError, Cause
 from podwire.api.validation.field import invalid_error
 from podwire.api.view import JSON
 
@@ -47,12 +48,19 @@ _CHECKED_BY_PARTS = ("ephemeralcontainers", "resize")
 """Subresources that may change what an update may not; of the rest of the object nothing."""
 
 
+_TOO_LARGE = "etcdserver: request is too large"
+"""Upstream finds out when it stores the object."""
+
+
 def default(kind: Kind[Any], new: JSON, old: JSON | None = None, subresource: str = "") -> None:
     """Fill in what decoding fills in upstream, in place; ``old`` is what ``new`` replaces."""
     if old is not None and kind is kinds.SERVICE and not subresource:
         keep_allocated(new, old)
     if kind.custom is not None:
-        kind.custom.fill(new)
+        try:
+            kind.custom.fill(new)
+        except DefaultsTooLargeError:
+            raise ApiError("RequestEntityTooLarge", _TOO_LARGE) from None
     elif kind is kinds.POD and old is not None and new["spec"] is old["spec"]:
         default_pod_status(new["status"])
     else:

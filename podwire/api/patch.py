@@ -105,6 +105,8 @@ def _quickly(
     if taken is None or change.__class__ is not dict:
         return typed.remade(struct, patched)
     kept = {n: v for n, v in original.items() if n not in taken and n not in change}
+    if "metadata" in original and "metadata" not in change:
+        kept["metadata"] = dict(original["metadata"])  # the caller writes into it
     made = typed.remade(struct, {n: v for n, v in patched.items() if n not in kept})
     if made is None:
         return None

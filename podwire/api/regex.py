@@ -6,6 +6,7 @@ own ``re`` could be made to run for hours. Go's regexp is RE2; google-re2 is its
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -38,6 +39,24 @@ def _in_go(wrong: Exception, text: str) -> str:
     return f"error parsing regexp: {_WORDS.get(what, what)}: `{where}`"
 
 
+_MAX_DEPTH = 1000
+
+
+def too_deep(text: str) -> bool:
+    """Whether groups nest deeper than Go's regexp allows; RE2 would take seconds for each match."""
+    if text.count("(") <= _MAX_DEPTH:
+        return False
+    depth = deepest = 0
+    for part in _PARENTHESES.finditer(text):
+        depth += {"(": 1, ")": -1}.get(part[0], 0)
+        deepest = max(deepest, depth)
+    return deepest > _MAX_DEPTH
+
+
+_PARENTHESES = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[()]", re.DOTALL)
+"""Escapes and classes, in which a parenthesis is none, and parentheses."""
+
+
 class Pattern:
     """A compiled pattern."""
 
@@ -49,6 +68,8 @@ class Pattern:
     def __init__(self, text: str) -> None:
         import re2  # noqa: PLC0415  commands that meet no pattern need not wait for it
 
+        if too_deep(text):
+            raise RegexError(f"error parsing regexp: expression nests too deeply: `{text}`")
         options = re2.Options()
         options.log_errors = False
         try:

@@ -6,7 +6,7 @@ component-helpers nodeaffinity. Parse errors are ApiError BadRequest with upstre
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,19 +64,26 @@ class Selector:
 
     requirements: tuple[Requirement, ...] = ()
     nothing: bool = False
-    _pairs: ItemsView[str, str] | None = field(default=None, init=False, repr=False, compare=False)
+    _pairs: tuple[tuple[str, str], ...] | None = field(init=False, repr=False, compare=False)
     """The labels that are demanded, where nothing else is: nearly always."""
 
     def __post_init__(self) -> None:
-        pairs = {r.key: r.values[0] for r in self.requirements if r.operator == IN and r.values}
-        plain = all(r.operator == IN and len(r.values) == 1 for r in self.requirements)
-        if plain and len(pairs) == len(self.requirements) and not self.nothing:
-            object.__setattr__(self, "_pairs", pairs.items())
+        pairs: list[tuple[str, str]] | None = None if self.nothing else []
+        for requirement in self.requirements:
+            if requirement.operator != IN or len(requirement.values) != 1:
+                pairs = None
+            if pairs is None:
+                break
+            pairs.append((requirement.key, requirement.values[0]))
+        object.__setattr__(self, "_pairs", None if pairs is None else tuple(pairs))
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether the labels are selected."""
         if self._pairs is not None:
-            return self._pairs <= labels.items()
+            for key, value in self._pairs:  # noqa: SIM110  as below
+                if labels.get(key) != value:
+                    return False
+            return True
         if self.nothing:
             return False
         for requirement in self.requirements:  # noqa: SIM110  a generator costs more than the tests

@@ -224,6 +224,9 @@ def _identity(field: Field | None) -> Callable[[Any], Any]:
 
 
 def _merge_list(original: list[Any], patch: list[Any], field: Field) -> list[Any]:
+    usual = _merge_usual(original, patch, field)
+    if usual is not None:
+        return usual
     key = _identity(field)
     if not any(isinstance(item, dict) for item in (*original, *patch)):
         unique = {key(item): item for item in reversed([*original, *patch])}
@@ -261,6 +264,34 @@ def _merge_list(original: list[Any], patch: list[Any], field: Field) -> list[Any
             item = _merge_map(item, change, inner)
         merged.append(item)
     return _in_order(merged, order, original, key)
+
+
+def _merge_usual(original: list[Any], patch: list[Any], field: Field) -> list[Any] | None:
+    """What mostly happens: some items of the original are changed, each once, in their order, and
+    nothing else; None if it is not so.
+    """
+    name = field.merge_key
+    wanted: dict[str, JSON] = {}
+    for item in patch:
+        key = item.get(name) if item.__class__ is dict and DIRECTIVE not in item else None
+        if key.__class__ is not str or key in wanted:
+            return None
+        wanted[key] = item
+    merged: list[Any] = []
+    seen: dict[str, None] = {}
+    waiting = iter(wanted)
+    due = next(waiting, None)
+    inner = _inner(field)
+    for item in original:
+        key = item.get(name) if item.__class__ is dict else None
+        if key.__class__ is not str or key in seen:
+            return None
+        seen[key] = None
+        if key == due:
+            item = _merge_map(item, wanted[key], inner)  # noqa: PLW2901 - merged
+            due = next(waiting, None)
+        merged.append(item)
+    return merged if due is None else None
 
 
 def _in_order(

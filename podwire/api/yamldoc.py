@@ -66,7 +66,7 @@ def _documents(text: bytes) -> Iterator[Any]:
                 yield _Builder().build(events)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         first = " ".join(str(error).split())
-        raise YamlError(f"error converting YAML to JSON: yaml: {first}") from None
+        raise YamlError(f"error converting YAML to JSON: yaml: {first}") from error
 
 
 class _Builder:

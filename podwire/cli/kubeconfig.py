@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from podwire.api import yamldoc
 from podwire.runtime.files import write_private
 
 
@@ -123,12 +124,17 @@ def dump(config: Any) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        loaded = yaml.safe_load(path.read_text()) if path.exists() else None
-    except yaml.YAMLError as error:
+        loaded = yamldoc.load(path.read_bytes()) if path.exists() else None
+    except yamldoc.YamlError as error:
         raise KubeconfigError(f"{path} is not YAML ({error}); move it away or mend it") from error
     if loaded is not None and not isinstance(loaded, dict):
         raise KubeconfigError(f"{path} is not a kubeconfig; move it away or mend it")
-    return loaded or {}
+    found = loaded or {}
+    for section in ("clusters", "contexts", "users"):
+        entries = found.get(section) or []
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise KubeconfigError(f"{path}: {section}: expected a list of objects; mend it")
+    return found
 
 
 @contextmanager

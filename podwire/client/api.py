@@ -11,6 +11,7 @@ import msgspec
 
 from podwire.api.kinds import Kind
 from podwire.api.status import ApiError, from_status
+from podwire.api.untrusted import decoded
 from podwire.api.view import JSON, V, View, to_json
 from podwire.client.counters import Api, Frame, Request, Response, User
 
@@ -85,8 +86,8 @@ def check(response: Response) -> Response:
     if response.status < 400:
         return response
     try:
-        body = msgspec.json.decode(response.body)
-    except msgspec.DecodeError:
+        body = decoded(response.body, dict)
+    except ValueError:
         body = {"message": response.body.decode(errors="replace"), "reason": "InternalError"}
     raise from_status(response.status, body)
 

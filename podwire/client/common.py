@@ -26,8 +26,21 @@ T = TypeVar("T")
 class Common(Generic[O]):
     """A collection as its sinks are told of it; whoever ends, the others hear on."""
 
-    def __init__(self, kind: Kind[O]) -> None:
+    def __init__(
+        self,
+        kind: Kind[O],
+        namespace: str = "",
+        name: str = "",
+        idle: Callable[[], object] | None = None,
+    ) -> None:
+        """``namespace``, ``name``: the one object that it is about; ``idle`` is called when nobody
+        follows any more.
+        """
         self._kind = kind
+        self._idle = idle
+        self._namespace = namespace
+        self._fields = f"metadata.name={name}" if name else ""
+        self._followers = 0
         self._sinks: list[Sink[O]] = []
         self._turn = asyncio.Lock()
         self._informer: Informer[O] | None = None
@@ -36,7 +49,7 @@ class Common(Generic[O]):
         """The revision of what is known; "" before the first whole state."""
 
     def informer(self, ctx: Ctx) -> Informer[O]:
-        """The one informer of all who ask; true as long as somebody follows."""
+        """The one informer of all who ask; empty and not synced while nobody follows."""
         if self._informer is None:
             self._informer = Informer(ctx, self._kind)
             self.join(self._informer)
@@ -49,12 +62,28 @@ class Common(Generic[O]):
         """
         if sink is not None:
             self.join(sink)
+        self._followers += 1
         try:
             async with self._turn:
-                await Reflector(client, ctx, self._kind, self).run()
+                await Reflector(
+                    client, ctx, self._kind, self,
+                    namespace=self._namespace, field_selector=self._fields,
+                ).run()  # fmt: skip
         finally:
+            self._followers -= 1
             if sink is not None:
                 self._sinks.remove(sink)
+            if not self._followers:
+                self._forget()
+
+    def _forget(self) -> None:
+        """Nobody follows: what is known grows old."""
+        self._items, self._version = {}, ""
+        if self._informer is not None:
+            self._informer.replace([], "0")
+            self._informer.synced.clear()
+        if self._idle is not None:
+            self._idle()
 
     def join(self, sink: Sink[O]) -> None:
         """Tell ``sink`` of the collection, from what is known already on, while anybody follows."""
@@ -94,7 +123,7 @@ class Commons:
     """
 
     def __init__(self) -> None:
-        self._of: dict[str, Common[Any]] = {}
+        self._of: dict[tuple[str, str, str], Common[Any]] = {}
         self._made: dict[type[Any], Any] = {}
 
     def one(self, type: type[T], make: Callable[[], T]) -> T:
@@ -104,9 +133,11 @@ class Commons:
             found = self._made[type] = make()
         return found
 
-    def of(self, kind: Kind[O]) -> Common[O]:
-        """A kind's."""
-        found = self._of.get(kind.resource)
+    def of(self, kind: Kind[O], namespace: str = "", name: str = "") -> Common[O]:
+        """A kind's, or what has just this name."""
+        key = (kind.resource, namespace, name)
+        found = self._of.get(key)
         if found is None:
-            found = self._of[kind.resource] = Common(kind)
+            idle = (lambda: self._of.pop(key, None)) if name else None
+            found = self._of[key] = Common(kind, namespace, name, idle)
         return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from podwire.client.counters import Process
@@ -19,8 +20,12 @@ _PID = 1
 def header(severity: str, now_ns: int, source: str) -> str:
     """The part of a line before the message."""
     seconds, rest_ns = divmod(now_ns, 1_000_000_000)
-    moment = datetime.fromtimestamp(seconds, UTC).strftime("%m%d %H:%M:%S")
-    return f"{severity}{moment}.{rest_ns // 1000:06d} {_PID:7d} {source}]"
+    return f"{severity}{_moment(seconds)}.{rest_ns // 1000:06d} {_PID:7d} {source}]"
+
+
+@lru_cache(maxsize=256)  # many lines are written in one second
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%m%d %H:%M:%S")
 
 
 class Klog:

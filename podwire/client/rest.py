@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
-
+from podwire.api import yamldoc
 from podwire.api.status import ApiError, from_status
 
 
@@ -29,30 +28,36 @@ class RestClient:
 
     def __init__(self, kubeconfig: str, context: str = "") -> None:
         try:
-            config = yaml.safe_load(Path(kubeconfig).read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
+            config = yamldoc.load(Path(kubeconfig).read_bytes()) or {}
+        except (OSError, yamldoc.YamlError) as error:
             raise Unreachable(f"cannot read kubeconfig {kubeconfig}: {error}") from error
+        if not isinstance(config, dict):
+            raise Unreachable(f"{kubeconfig} is no kubeconfig")
         name = context or config.get("current-context", "")
-        chosen = _named(config, "contexts", name).get("context", {})
-        cluster = _named(config, "clusters", chosen.get("cluster", "")).get("cluster", {})
-        user = _named(config, "users", chosen.get("user", "")).get("user", {})
-        if not cluster.get("server"):
+        try:
+            chosen = _named(config, "contexts", name).get("context", {})
+            cluster = _named(config, "clusters", chosen.get("cluster", "")).get("cluster", {})
+            user = _named(config, "users", chosen.get("user", "")).get("user", {})
+            self.server = str(cluster.get("server") or "")
+            self._token = str(user.get("token") or "")
+            self._tls = _tls(cluster, user) if self.server.startswith("https") else None
+            address = urlsplit(self.server)
+            self._address = address.hostname or "", address.port or (443 if self._tls else 80)
+        except (AttributeError, TypeError, LookupError, ValueError, OSError) as error:
+            raise Unreachable(f"context {name!r} of {kubeconfig} is not usable: {error}") from error
+        if not self.server:
             raise Unreachable(f"kubeconfig {kubeconfig} has no usable context {name!r}")
-        self.server: str = cluster["server"]
-        self._token = user.get("token", "")
-        self._tls = _tls(cluster, user) if self.server.startswith("https") else None
 
     def request(self, method: str, path: str, body: Any = None, timeout_s: float = 30.0) -> Any:
         """The decoded answer. Raises ApiError, Unreachable."""
-        address = urlsplit(self.server)
-        port = address.port or (443 if self._tls else 80)
+        host, port = self._address
         connection: http.client.HTTPConnection
         if self._tls is not None:
             connection = http.client.HTTPSConnection(
-                address.hostname or "", port, timeout=timeout_s, context=self._tls
+                host, port, timeout=timeout_s, context=self._tls
             )
         else:
-            connection = http.client.HTTPConnection(address.hostname or "", port, timeout=timeout_s)
+            connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
         headers = {"Accept": "application/json", "User-Agent": "podwire-cli"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"

@@ -176,7 +176,7 @@ class SctpListener(Listening[SctpSocket]):
             self.space.send(packet_of(Chunk("abort"), ends))  # sctp_sf_do_5_1D_ce
         else:
             socket = self.space.sctp.make(ends, self.owner)
-            socket.conn.accept(chunk)
+            socket.conn.accept(chunk, self.space.now_ns())
             socket.settle()
             self._offer(socket)
 

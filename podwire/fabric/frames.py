@@ -144,8 +144,8 @@ def _tcp(packet: Packet, segment: Segment | None) -> bytes:
 
 
 _CHUNKS = {
-    "data": 0, "init": 1, "init_ack": 2, "sack": 3, "abort": 6, "shutdown": 7, "shutdown_ack": 8,
-    "cookie_echo": 10, "cookie_ack": 11, "shutdown_complete": 14,
+    "data": 0, "init": 1, "init_ack": 2, "sack": 3, "heartbeat": 4, "heartbeat_ack": 5, "abort": 6,
+    "shutdown": 7, "shutdown_ack": 8, "cookie_echo": 10, "cookie_ack": 11, "shutdown_complete": 14,
 }  # fmt: skip
 _RWND_BYTES = 106496
 """Half of ``net.core.rmem_default``, as Linux offers it."""
@@ -170,6 +170,8 @@ def _sctp(packet: Packet, chunk: Chunk) -> bytes:
         body = struct.pack("!IIHH", tsn, _RWND_BYTES, 0, 0)
     elif chunk.kind == "shutdown":
         body = struct.pack("!I", tsn)
+    elif chunk.kind.startswith("heartbeat"):  # what Linux remembers of its question
+        body = struct.pack("!HH52x", 1, 56)
     return (
         struct.pack("!HHII", packet.src_port, packet.dst_port, 0, 0)
         + struct.pack("!BBH", _CHUNKS.get(chunk.kind, 0xFF), flags, 4 + len(body))

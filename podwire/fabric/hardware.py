@@ -24,6 +24,8 @@ from podwire.dataplane.commands import (
     LinkAdd,
     LinkDel,
     NetnsDel,
+    NftApply,
+    RulesRestore,
 )
 from podwire.dataplane.kernel import Kernel
 from podwire.dataplane.verdict import WalkAnswer, WalkRequest
@@ -45,6 +47,9 @@ DEVICES = "/sys/class/net/"
 """Whoever watches files below it hears of each device of a node that comes or goes, as netlink
 tells of them.
 """
+_DEVICES = (LinkAdd, LinkDel)
+_RULES = (RulesRestore, NftApply)
+"""Commands after which a kernel waits for nothing that it did not wait for before."""
 LOCAL_DELAY_S = 20e-6
 """One way between two sockets of the same node."""
 
@@ -217,9 +222,10 @@ class Fabric(Carriage):
             if self._recording:
                 self.trace.record("node", node, facts.of_command(command))
             host.kernel.execute(command, now_ns)
-            if isinstance(command, LinkAdd | LinkDel) and not command.netns:
+            if isinstance(command, _DEVICES) and not command.netns:
                 host.disk.tell(f"{DEVICES}{command.name}")
-        self._arm(host)
+        if not all(isinstance(command, _RULES) for command in commands):
+            self._arm(host)
 
     async def tool(self, node: str, netns: str, argv: Sequence[str], stdin: str = "") -> ToolResult:
         """Run a tool; network tools are the kernel's. Unknown ones exit 127."""

@@ -4,7 +4,8 @@ Timers and limits are Linux's (``net.sctp.*``, net/sctp/sm_statefuns.c and sm_si
 
 Simplified on purpose: a packet holds one chunk, an association has one address at each end and one
 stream of ordered messages, each DATA is acknowledged at once, and there is no congestion window.
-Not modelled: heartbeats, verification tags, restarts of an association, multi-homing.
+A HEARTBEAT comes after the interval and one RTO (Linux draws half of one to one and a half).
+Not modelled: verification tags, restarts of an association, multi-homing.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ INITIAL_RTO_NS, MIN_RTO_NS, MAX_RTO_NS = 3 * SECOND, SECOND, 60 * SECOND
 INIT_RETRIES = 8
 """``net.sctp.max_init_retransmits``: 3, 6, 12 ... 60 seconds apart, 333 s in all."""
 DATA_RETRIES = 10
-"""``net.sctp.association_max_retrans``."""
+"""``net.sctp.association_max_retrans``; of data, and of HEARTBEATs in a row."""
+HEARTBEAT_NS = 30 * SECOND
+"""``net.sctp.hb_interval``: an idle association asks whether its peer is there."""
 
 
 COOKIE_BYTES = 256
 SIZES_BYTES = {
     "init": 28, "init_ack": 32 + COOKIE_BYTES, "cookie_echo": 4 + COOKIE_BYTES, "sack": 16,
-    "shutdown": 8,
+    "shutdown": 8, "heartbeat": 60, "heartbeat_ack": 60,
 }  # fmt: skip
 
 
@@ -43,6 +46,7 @@ class State(enum.StrEnum):
 
 
 OPENING = (State.COOKIE_WAIT, State.COOKIE_ECHOED)
+_BEATING = (State.ESTABLISHED, State.SHUTDOWN_PENDING)
 _RECEIVING = (State.ESTABLISHED, State.SHUTDOWN_PENDING, State.SHUTDOWN_SENT)
 
 
@@ -89,7 +93,14 @@ class Association:
     part_bytes: int
     state: State = State.CLOSED
     out: list[Chunk] = field(default_factory=list)
-    deadline_ns: int = 0
+    due_ns: int = 0
+    """When what is not answered is repeated; 0 when all is answered."""
+    beat_ns: int = 0
+    """When the next HEARTBEAT is due; 0 where none is sent."""
+    beating: bool = False
+    """Whether a HEARTBEAT is not answered yet."""
+    missed: int = 0
+    """How many HEARTBEATs in a row were not."""
     error: OSError | None = None
     incoming: deque[bytes] = field(default_factory=deque)
     eof: bool = False
@@ -105,6 +116,11 @@ class Association:
     backoff_ns: int = INITIAL_RTO_NS
     rto_ns: int = INITIAL_RTO_NS
 
+    @property
+    def deadline_ns(self) -> int:
+        """When ``on_timer`` is to be called; 0 for never."""
+        return min(self.due_ns or self.beat_ns, self.beat_ns or self.due_ns)
+
     # ------------------------------------------------------------ calls of the program
 
     def open(self, now_ns: int) -> None:
@@ -112,10 +128,10 @@ class Association:
         self.state = State.COOKIE_WAIT
         self._ask(Chunk("init", self.tsn), now_ns)
 
-    def accept(self, echo: Chunk) -> None:
+    def accept(self, echo: Chunk, now_ns: int) -> None:
         """A listener's cookie came back: the association exists."""
         self.tsn, self.expected = echo.cookie
-        self.state = State.ESTABLISHED
+        self._establish(now_ns)
         self.out.append(Chunk("cookie_ack"))
 
     def write(self, message: bytes, now_ns: int) -> None:
@@ -130,7 +146,8 @@ class Association:
             self.unacked.append(chunk)
             self.out.append(chunk)
         self.sequence += 1
-        if not self.deadline_ns:
+        self._rest(now_ns)
+        if not self.due_ns:
             self._wait(now_ns)
 
     def finish(self, now_ns: int) -> None:
@@ -160,12 +177,16 @@ class Association:
             self.state, self.expected = State.COOKIE_ECHOED, chunk.tsn
             self._ask(Chunk("cookie_echo", cookie=chunk.cookie), now_ns)
         elif kind == "cookie_ack" and state is State.COOKIE_ECHOED:
-            self.state = State.ESTABLISHED
             self._answered()
+            self._establish(now_ns)
         elif kind == "cookie_echo":
             self.out.append(Chunk("cookie_ack"))  # ours was lost
         elif kind == "data" and state in _RECEIVING:
             self._on_data(chunk)
+        elif kind == "heartbeat" and state not in OPENING:
+            self.out.append(Chunk("heartbeat_ack"))
+        elif kind == "heartbeat_ack":
+            self.beating, self.missed, self.rto_ns = False, 0, MIN_RTO_NS
         elif kind == "sack":
             self._on_ack(chunk.tsn, now_ns)
         elif kind == "shutdown":
@@ -178,14 +199,16 @@ class Association:
 
     def on_timer(self, now_ns: int) -> None:
         """``deadline_ns`` was reached (harmless when called early): repeat, or give up."""
-        if not self.deadline_ns or now_ns < self.deadline_ns:
+        if self.beat_ns and now_ns >= self.beat_ns:
+            self._beat(now_ns)
+        if not self.due_ns or now_ns < self.due_ns:
             return
         self.retries += 1
         if self.retries > (INIT_RETRIES if self.state in OPENING else DATA_RETRIES):
             self.abort(TimeoutError(errno.ETIMEDOUT, "Connection timed out"))
             return
         self.backoff_ns = min(2 * self.backoff_ns, MAX_RTO_NS)
-        self.deadline_ns = now_ns + self.backoff_ns
+        self.due_ns = now_ns + self.backoff_ns
         self.repeat()
 
     def repeat(self) -> None:
@@ -253,15 +276,37 @@ class Association:
         self.out.append(chunk)
         self._wait(now_ns)
 
+    def _establish(self, now_ns: int) -> None:
+        self.state = State.ESTABLISHED
+        self._rest(now_ns)
+
+    def _rest(self, now_ns: int) -> None:
+        """Put the next HEARTBEAT off: those that go unanswered come more and more slowly."""
+        rto_ns = min(self.rto_ns << self.missed, MAX_RTO_NS)
+        self.beat_ns = now_ns + HEARTBEAT_NS + rto_ns
+
+    def _beat(self, now_ns: int) -> None:
+        """Ask whether the peer is there; give up on one that did not answer ten times."""
+        if self.state not in _BEATING:
+            self.beat_ns = 0
+        elif self.missed >= DATA_RETRIES:
+            self.abort(TimeoutError(errno.ETIMEDOUT, "Connection timed out"))
+        else:
+            self.missed += self.beating
+            self.beating = True
+            self.out.append(Chunk("heartbeat"))
+            self._rest(now_ns)
+
     def _wait(self, now_ns: int) -> None:
         self.backoff_ns = self.rto_ns
-        self.deadline_ns = now_ns + self.rto_ns
+        self.due_ns = now_ns + self.rto_ns
 
     def _answered(self) -> None:
         self.asking = None
-        self.retries = self.deadline_ns = 0
+        self.retries = self.due_ns = 0
 
     def _end(self, error: OSError | None) -> None:
         self._answered()
         self.unacked.clear()
+        self.beat_ns = 0
         self.state, self.error, self.eof = State.CLOSED, error, True

@@ -211,6 +211,7 @@ class Cluster:
             streams=self.streams,
             cluster_dns=(self.settings.dns_address,),
             labels=self.settings.node_labels(node),
+            commons=self._commons,
         )
         agents = self.room_ctx(f"agents/{node}", node=node)
         hosts: tuple[ContainerHost, ...] = (

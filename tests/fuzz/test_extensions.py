@@ -156,7 +156,10 @@ class Liar:
     async def post(self, target, body, timeout_s):
         review = msgspec.json.decode(body)
         rng = self.wild.rng
-        way = rng.randrange(8)
+        way = rng.randrange(9)
+        if way == 8:
+            deep = rng.choice((b"[", b'{"a":', b'{"response":')) * rng.choice((200, 5000, 100_000))
+            return rng.choice((deep, b'{"response":"\xff"}', b"1" * 5000, self.huge(review)))
         if way == 0:
             raise CallError(f'Post "{target.url}": EOF')
         if way == 1:
@@ -172,6 +175,23 @@ class Liar:
         response = {"uid": review["request"]["uid"], **self.response(review["request"])}
         if way == 4:
             self.wild.broken(response)
+        return self.wild.encoded({**review, "response": response})
+
+    def huge(self, review):
+        """An answer that is right but for its size."""
+        objects = review["request"].get("objects")
+        response = {
+            "uid": review["request"]["uid"],
+            "allowed": True,
+            "warnings": ["w" * 900] * 9000,
+        }
+        if objects is not None:
+            made = [
+                {**obj, "apiVersion": review["request"]["desiredAPIVersion"]} for obj in objects
+            ]
+            for obj in made:
+                obj["spec"] = {"size": 1, "dimension": "1" * (7_000_000 if SWEEP else 100_000)}
+            response |= {"convertedObjects": made, "result": {"status": "Success"}}
         return self.wild.encoded({**review, "response": response})
 
     def response(self, request):

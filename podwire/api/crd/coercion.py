@@ -120,14 +120,55 @@ def _text(path: _Path) -> str:
     return "".join(reversed(parts)).removeprefix(".")
 
 
+class DefaultsTooLargeError(ValueError):
+    """Defaults within defaults came to more than any object may have."""
+
+
+MAX_DEFAULTS_BYTES = 8 * 1024 * 1024
+_EACH_BYTES = 32
+
+
 def fill(value: Any, node: Node) -> bool:
-    """Put in the defaults, in place; whether anything was put in."""
-    changed = False
-    if value.__class__ is dict:
-        for name, (default, nullable) in node.defaulted.items():
+    """Put in the defaults, in place; whether anything was put in.
+
+    Lists of defaults multiply what a small definition says, so they have a sum, far above what can
+    be stored. Raises DefaultsTooLargeError, with the defaults of the sum put in.
+    """
+    filling = _Filling()
+    filling.run(value, node)
+    return filling.left < MAX_DEFAULTS_BYTES
+
+
+class _Filling:
+    """One object that defaults are put into."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = MAX_DEFAULTS_BYTES
+
+    def _new(self, default: Any, size_bytes: int) -> Any:
+        self.left -= size_bytes + _EACH_BYTES
+        if self.left < 0:
+            raise DefaultsTooLargeError
+        return fresh(default)
+
+    def run(self, value: Any, node: Node) -> None:
+        """Put in the defaults of a value."""
+        if value.__class__ is dict:
+            self._fields(value, node)
+        elif value.__class__ is list and node.items is not None:
+            items = node.items
+            for i, item in enumerate(value):
+                if item is None and not items.nullable and items.has_default:
+                    value[i] = self._new(items.default, items.default_bytes)
+                if items.fills:
+                    self.run(value[i], items)
+
+    def _fields(self, value: JSON, node: Node) -> None:
+        for name, (default, nullable, size_bytes) in node.defaulted.items():
             if name not in value or (value[name] is None and not nullable):
-                value[name] = fresh(default)
-                changed = True
+                value[name] = self._new(default, size_bytes)
         additional = node.additional
         for name, item in value.items():
             inner = node.properties.get(name)
@@ -136,16 +177,6 @@ def fill(value: Any, node: Node) -> bool:
                 if inner is None:
                     continue
                 if item is None and not inner.nullable and inner.has_default:
-                    item = value[name] = fresh(inner.default)  # noqa: PLW2901
-                    changed = True
+                    item = value[name] = self._new(inner.default, inner.default_bytes)  # noqa: PLW2901
             if inner.fills:
-                changed |= fill(item, inner)
-    elif value.__class__ is list and node.items is not None:
-        items = node.items
-        for i, item in enumerate(value):
-            if item is None and not items.nullable and items.has_default:
-                value[i] = fresh(items.default)
-                changed = True
-            if items.fills:
-                changed |= fill(value[i], items)
-    return changed
+                self.run(item, inner)

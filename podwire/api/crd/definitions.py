@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from podwire.api import names
-from podwire.api.crd import defaultrules, naming, schemarules, structural
+from podwire.api.crd import authorities, defaultrules, naming, schemarules, structural
 from podwire.api.crd.served import is_true
 from podwire.api.validation.extension import client_config
 from podwire.api.validation.field import Errors
@@ -96,6 +96,7 @@ def _advice(obj: JSON) -> list[str]:
 def _unchanged(errors: Errors, spec: JSON, old: JSON) -> None:
     before = old["spec"]
     if is_true(old, "Established"):
+        _bundle(errors, spec, before)
         errors.immutable("spec.scope", spec.get("scope"), before.get("scope"))
         errors.immutable("spec.names.kind", spec["names"].get("kind"), before["names"].get("kind"))
     errors.immutable("spec.group", spec.get("group"), before.get("group"))
@@ -421,6 +422,15 @@ def _conversion(errors: Errors, conversion: JSON | None) -> None:
     else:
         client_config(errors, where, client)
     _reviews(errors, reviews, f"{path}.conversionReviewVersions")
+
+
+def _bundle(errors: Errors, spec: JSON, before: JSON) -> None:
+    """A definition that is served keeps a bundle of use, if it had one."""
+    bundle, had = authorities.bundle_of(spec), authorities.bundle_of(before)
+    if bundle and bundle != had and not (had and authorities.wrong(had)):
+        why = authorities.wrong(bundle)
+        if why:
+            errors.invalid("spec.conversion.webhookClientConfig.caBundle", bundle, why)
 
 
 def _reviews(errors: Errors, reviews: list[str], path: str) -> None:

@@ -10,9 +10,10 @@ import base64
 import re
 from collections.abc import Callable
 from datetime import date
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
+from podwire.api import regex
 from podwire.api.validation.address import parse_cidr, parse_sloppy_ip
 
 Check = Callable[[str], bool]
@@ -33,7 +34,7 @@ _WORDS = (
 )  # fmt: skip
 
 
-@cache
+@lru_cache(maxsize=1024)
 def compiled(pattern: str) -> Any:
     """A regular expression of RE2, which upstream's are. Raises re2.error."""
     import re2  # noqa: PLC0415  (10 ms that nobody pays who has no patterns)
@@ -47,6 +48,8 @@ def pattern_error(pattern: str) -> str:
     """What is wrong with a pattern, in Go's words; '' when nothing is."""
     import re2  # noqa: PLC0415
 
+    if regex.too_deep(pattern):
+        return f"error parsing regexp: expression nests too deeply: `{pattern}`"
     try:
         compiled(pattern)
     except re2.error as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from podwire.api.crd import authorities
 from podwire.api.crd.served import is_true
 from podwire.api.gotext import go_quoted
 from podwire.api.view import JSON
@@ -32,8 +33,13 @@ def settled(obj: JSON, others: Iterable[JSON], now: str) -> JSON | None:
         if wrong and not is_true(obj, "Established"):
             put(conditions, "Established", False, "NotAccepted", "not all names are accepted", now)
     if _holds(conditions, "NamesAccepted") and not _holds(conditions, "Established"):
-        message = "the initial names have been accepted"
-        put(conditions, "Established", True, "InitialNamesAccepted", message, now)
+        bundle = authorities.bundle_of(obj["spec"])
+        if bundle and authorities.wrong(bundle):
+            message = "The conversion webhook CABundle is invalid"
+            put(conditions, "Established", False, "InvalidCABundle", message, now)
+        else:
+            message = "the initial names have been accepted"
+            put(conditions, "Established", True, "InitialNamesAccepted", message, now)
     if is_protected(obj["spec"]["group"]):
         word, why = approval(obj["metadata"].get("annotations") or {})
         put(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from podwire.api.view import JSON
 
 PRESERVE = "x-kubernetes-preserve-unknown-fields"
@@ -25,6 +27,7 @@ class Node:
         "additional",
         "any_name",
         "default",
+        "default_bytes",
         "defaulted",
         "embedded",
         "embeds",
@@ -45,6 +48,7 @@ class Node:
         self.nullable = bool(schema.get("nullable"))
         self.default: Any = schema.get("default")
         self.has_default = self.default is not None
+        self.default_bytes = len(msgspec.json.encode(self.default)) if self.has_default else 0
         self.properties = {
             name: Node(inner) for name, inner in (schema.get("properties") or {}).items()
         }
@@ -55,7 +59,7 @@ class Node:
         items = schema.get("items")
         self.items = Node(items) if isinstance(items, dict) else None
         self.defaulted = {
-            name: (node.default, node.nullable)
+            name: (node.default, node.nullable, node.default_bytes)
             for name, node in self.properties.items()
             if node.has_default
         }

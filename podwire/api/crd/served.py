@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from podwire.api.crd import objects, ownership
-from podwire.api.crd.coercion import coerced, fill, read_metadata
+from podwire.api.crd.coercion import DefaultsTooLargeError, coerced, fill, read_metadata
 from podwire.api.crd.nodes import Node, root
 from podwire.api.crd.values import Check
 from podwire.api.kinds import ALL_VERBS, Kind, Subresource
@@ -102,7 +103,7 @@ class Custom:
         return found, unknown + pruned
 
     def fill(self, obj: JSON) -> None:
-        """Put the defaults in, in place."""
+        """Put the defaults in, in place. Raises DefaultsTooLargeError."""
         if self.root.fills:
             fill(obj, self.root)
 
@@ -232,6 +233,12 @@ def served_version(value: bytes) -> str:
 _OPENING = len(b'{"apiVersion":"')
 
 
+def _fill_for_reading(custom: Custom, obj: JSON) -> None:
+    """What is stored can be read, even if defaults that came later make too much of it."""
+    with suppress(DefaultsTooLargeError):
+        custom.fill(obj)
+
+
 def shown(kind: Kind[Any], obj: JSON) -> JSON:
     """A stored object, in whatever version it was written, as ``kind`` shows it: pruned and
     defaulted by the schema it was written with, then by that of ``kind``. ``obj`` is used up.
@@ -243,9 +250,9 @@ def shown(kind: Kind[Any], obj: JSON) -> JSON:
     written = custom.definition.kinds.get(obj["apiVersion"].rpartition("/")[2])
     if written is not None and written.custom is not None and written is not kind:
         obj, _ = coerced(obj, written.custom.root, lenient=True)
-        written.custom.fill(obj)
+        _fill_for_reading(written.custom, obj)
     obj, _ = coerced(obj, custom.root, lenient=True)
-    custom.fill(obj)
+    _fill_for_reading(custom, obj)
     obj["apiVersion"] = kind.api_version
     obj["metadata"].setdefault("generation", 1)
     return obj

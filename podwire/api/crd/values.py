@@ -414,6 +414,8 @@ def _is_multiple(value: float, factor: float) -> bool:
     if value.__class__ is int and float(factor).is_integer():
         return value % int(factor) == 0
     quotient = value / factor if factor >= 1 else 1 / factor * value
+    if not math.isfinite(quotient):
+        return False
     return abs(quotient - round(quotient)) < 1e-9 * max(1.0, abs(quotient))
 
 

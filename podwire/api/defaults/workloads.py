@@ -52,8 +52,13 @@ def default_stateful_set(obj: JSON) -> None:
         claim["status"].setdefault("phase", "Pending")
 
 
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+"""Where apps/v1 keeps a field of the first DaemonSets: how often their template changed."""
+
+
 def default_daemon_set(obj: JSON) -> None:
     """A rolling update, one node at a time."""
+    obj["metadata"].setdefault("annotations", {}).setdefault(TEMPLATE_GENERATION, "0")
     spec = obj["spec"]
     default_pod_spec(spec["template"]["spec"])
     strategy = spec["updateStrategy"]

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import base64
 
-import msgspec
-
 from podwire.api import names
+from podwire.api.untrusted import decoded
 from podwire.api.validation.address import check_cidr
 from podwire.api.validation.field import Errors
 from podwire.api.view import JSON
@@ -72,8 +71,8 @@ def check_secret(errors: Errors, new: JSON, old: JSON | None) -> None:
 def _not_an_object(text: str) -> str:
     """What is wrong with a JSON object in base64 form, or ''."""
     try:
-        found = msgspec.json.decode(base64.b64decode(text))
-    except msgspec.DecodeError:
+        found = decoded(base64.b64decode(text), object)
+    except ValueError:
         return "invalid character in JSON"
     if not isinstance(found, dict):
         return "json: cannot unmarshal into Go value of type map[string]interface {}"

@@ -35,9 +35,20 @@ _FIELD_PATHS = (
     "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs",
 )  # fmt: skip
 _NOT_EPHEMERAL = (
-    "ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy",
-    "restartPolicy", "restartPolicyRules",
+    "ports", "resources", "resizePolicy", "restartPolicy", "restartPolicyRules", "livenessProbe",
+    "readinessProbe", "startupProbe", "lifecycle",
 )  # fmt: skip
+_SIGNAL_NAMES = (
+    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL",
+    "PIPE", "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP",
+    "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "RTMIN", "RTMAX",
+    *(f"RTMIN+{n}" for n in range(1, 16)), *(f"RTMAX-{n}" for n in range(1, 15)),
+)  # fmt: skip
+_SIGNALS = {
+    "windows": ["SIGKILL", "SIGTERM"],
+    "linux": sorted(f"SIG{name}" for name in _SIGNAL_NAMES),
+}
+"""Signals that may stop a container, by the pod's operating system."""
 _RESTART = ("Always", "Never", "OnFailure")
 _RESTART_ACTIONS = ("Restart", "RestartAllContainers")
 _MAX_RESTART_RULES, _MAX_EXIT_CODES = 20, 255
@@ -53,19 +64,18 @@ def check_containers(
     regular = spec.get("containers") or []
     if not regular:
         errors.required(f"{path}.containers")
-    grace = spec.get("terminationGracePeriodSeconds")
     seen: dict[str, None] = {}
     for i, container in enumerate(regular):
         where = f"{path}.containers[{i}]"
         _common(errors, where, container, volumes, claims)
         _unique_name(errors, where, container, seen)
-        _probes_and_hooks(errors, where, container, grace)
+        _probes_and_hooks(errors, where, container, spec)
         _restarts(errors, where, container)
     _host_ports(errors, path, "containers", regular)
     for i, container in enumerate(spec.get("initContainers") or ()):
         where = f"{path}.initContainers[{i}]"
         _common(errors, where, container, volumes, claims)
-        _init_only(errors, where, container, grace)
+        _init_only(errors, where, container, spec)
         _unique_name(errors, where, container, seen)
         _host_ports(errors, path, "initContainers", [container])
     others = dict(seen)
@@ -76,9 +86,19 @@ def check_containers(
         target = container.get("targetContainerName")
         if target and target not in others:
             errors.not_found(f"{where}.targetContainerName", target)
-        for name in _NOT_EPHEMERAL:
-            if name in container:
-                errors.forbidden(f"{where}.{name}", "cannot be set for an Ephemeral Container")
+        _ephemeral_only(errors, where, container)
+
+
+def _ephemeral_only(errors: Errors, path: str, container: JSON) -> None:
+    """An ephemeral container is no part of what the pod is there for."""
+    why = "cannot be set for an Ephemeral Container"
+    for name in _NOT_EPHEMERAL:
+        if name in container and (name != "resources" or container[name]):
+            errors.forbidden(f"{path}.{name}", why)
+    for i, mount in enumerate(container.get("volumeMounts") or ()):
+        for name in ("subPath", "subPathExpr"):
+            if mount.get(name):
+                errors.forbidden(f"{path}.volumeMounts[{i}].{name}", why)
 
 
 def _unique_name(errors: Errors, path: str, container: JSON, seen: dict[str, None]) -> None:
@@ -119,11 +139,11 @@ def _common(
         check_container_security(errors, f"{path}.securityContext", container["securityContext"])
 
 
-def _init_only(errors: Errors, path: str, container: JSON, grace: int | None) -> None:
+def _init_only(errors: Errors, path: str, container: JSON, spec: JSON) -> None:
     """Init containers have no probes and hooks, unless they are sidecars."""
     _restarts(errors, path, container)
     if container.get("restartPolicy") == "Always":
-        _probes_and_hooks(errors, path, container, grace)
+        _probes_and_hooks(errors, path, container, spec)
         return
     for name in ("lifecycle", *_PROBES):
         if name in container:
@@ -337,11 +357,21 @@ def _amount(errors: Errors, path: str, group: str, name: str, amount: str) -> No
     resource_amount(errors, where, name, amount)
 
 
-def _probes_and_hooks(errors: Errors, path: str, container: JSON, grace: int | None) -> None:
+def _stop_signal(errors: Errors, path: str, signal: str, spec: JSON) -> None:
+    if not spec.get("os"):
+        errors.forbidden(path, "may not be set for containers with empty `spec.os.name`")
+    elif (known := _SIGNALS.get(spec["os"].get("name", ""))) is not None:
+        errors.one_of(path, signal, known)
+
+
+def _probes_and_hooks(errors: Errors, path: str, container: JSON, spec: JSON) -> None:
+    grace: int | None = spec.get("terminationGracePeriodSeconds")
     if lifecycle := container.get("lifecycle"):
         for name in ("postStart", "preStop"):
             if name in lifecycle:
                 _handler(errors, f"{path}.lifecycle.{name}", lifecycle[name], grace)
+        if "stopSignal" in lifecycle:
+            _stop_signal(errors, f"{path}.lifecycle.stopSignal", lifecycle["stopSignal"], spec)
     for name in _PROBES:
         if name not in container:
             continue

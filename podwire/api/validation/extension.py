@@ -130,7 +130,8 @@ def _url(errors: Errors, path: str, url: str) -> None:
     if not parts.netloc:
         errors.invalid(path, parts.netloc, f"host must be specified{form}")
     if parts.username is not None:
-        errors.invalid(path, parts.username, "user information is not permitted in the URL")
+        user = parts.netloc.rpartition("@")[0]
+        errors.invalid(path, user, "user information is not permitted in the URL")
     if parts.fragment:
         errors.invalid(path, parts.fragment, "fragments are not permitted in the URL")
     if parts.query:

@@ -39,6 +39,8 @@ class Draft:
         """New jumps, from and to; some may be gone again."""
         self._references: dict[str, int] | None = None
         """How many more rules than before jump to a chain, once somebody asked."""
+        self._same: dict[str, Chain] = {}
+        """Chains that were emptied and filled as they had been: those of the base remain."""
         self.kept: dict[str, None] = {}
         """Chains that are changed but not emptied: their rules keep what they counted."""
         self.plain = True
@@ -179,7 +181,7 @@ class Draft:
 
     def touched(self) -> tuple[str, ...] | None:
         """The chains whose counters begin anew; None: those of the whole table."""
-        return None if self._fresh else (*self.changed, *self.deleted)
+        return None if self._fresh else (*self.changed, *self._same, *self.deleted)
 
     def insert(self, chain: str, number: int, rule: Rule) -> None:
         """``-I CHAIN NUMBER`` (from 1)."""
@@ -259,6 +261,25 @@ class Draft:
         for name in map(jump, items):
             if name:
                 references[name] = references.get(name, 0) + by
+
+    def keep_same(self) -> None:
+        """Programs write chains anew that do not change: what was there may stay, uncounted."""
+        base, counts = self._base, self.counts
+        for name, draft in self.changed.items():
+            before = base.get(name)
+            if (
+                before is not None
+                and before.items == draft.items
+                and before.policy == draft.policy
+                and name not in self.kept
+                and name not in counts
+                and name not in self._unlinked
+            ):
+                self._same[name] = before
+        same = self._same
+        if same:
+            self.changed = {n: chain for n, chain in self.changed.items() if n not in same}
+            self._edges = [edge for edge in self._edges if edge[0] not in same]
 
     def check_loops(self) -> None:
         """Raises RuleError when a chain can reach itself by jumps.
@@ -346,7 +367,8 @@ class Draft:
         loop). A jump that the changed chain had before leads to what is there in any table.
         """
         base = self._base
-        found = {name: base.get(name) for name in (*self.changed, *self.deleted)}
+        found: dict[str, Chain | None] = dict(self._same)
+        found.update((name, base.get(name)) for name in (*self.changed, *self.deleted))
         todo: list[str] = []
         for name, draft in self.changed.items():
             old = found[name]
@@ -358,7 +380,7 @@ class Draft:
             if name in seen:
                 continue
             seen[name] = None
-            if name not in self.changed:
+            if name not in found:
                 found[name] = base.get(name)
             todo += [to for to in self._jumps(name) if to not in seen]
         return found
@@ -369,13 +391,15 @@ class Draft:
             return None
         return Parts(
             self.depends(), self._changes(),
-            tuple(name for name in self._unlinked if name in self._base), self._references,
+            dict.fromkeys(n for n in self._unlinked if n in self._base), self._references,
         )  # fmt: skip
 
     def commit(self) -> Table:
         """Put the changed table in place; it is returned, too."""
         known = self._base.counted or self._references is not None
-        table = self._base.changed(self._changes(), self._delta() if known else None)
+        table, changes = self._base, self._changes()
+        if changes:
+            table = table.changed(changes, self._delta() if known else None)
         self._commit_counters()
         self.nf.tables[self.name] = table
         return table
@@ -391,7 +415,7 @@ class Draft:
             self.forget_counters()
         counters = nf.counters
         if counters:
-            for name in (*self.deleted, *self.changed):
+            for name in (*self.deleted, *self._same, *self.changed):
                 counters.pop((self.name, name), None)
         for name, counts in self.counts.items():
             if name in self.changed and any(packets for packets, _ in counts):

@@ -146,6 +146,7 @@ def _line(draft: Draft | None, line: str, done: list[Draft]) -> Draft | None:
     if draft is None:
         raise RuleError("no table is open")
     if line == "COMMIT":
+        draft.keep_same()
         draft.check_loops()
         done.append(draft)
         return None

@@ -202,7 +202,7 @@ class Table(Mapping[str, Chain]):
     def over(self, common: Chains, delta: Mapping[str, Any]) -> Table:
         """What is one's own over other chains, which differ from one's common ones by ``delta``."""
         own = self.own
-        if not own or own.keys().isdisjoint(delta):
+        if not own or own.keys().isdisjoint(delta.keys()):
             return Table(common, own, self._more)
         return Table(common, {name: chain for name, chain in own.items() if name not in delta})
 

@@ -69,7 +69,7 @@ class Parts:
     """The chains that decided about it as they were before; None: there must be none."""
     delta: dict[str, Any]
     """The chains that it puts, or takes away (``layers.GONE``)."""
-    unlinked: tuple[str, ...]
+    unlinked: dict[str, None]
     """Those were deleted (and maybe made anew), so other tables' rules must not jump to them."""
     references: dict[str, int] | None
     """How many more rules jump to each chain, where it is known."""
@@ -86,13 +86,18 @@ class Parts:
                 return False
         if same:
             one, other = table.more, like.more
-            return one is other or all(one.get(n, 0) == other.get(n, 0) for n in self.unlinked)
+            if one is other or not self.unlinked:
+                return True
+            told = [name for name in (*one, *other) if name in self.unlinked]
+            return all(one.get(name, 0) == other.get(name, 0) for name in told)
         return all(table.referred(name) == like.referred(name) for name in self.unlinked)
 
     def applied(self, table: Table, before: Table, after: Table) -> Table:
         """The table afterwards. What it has in common with ``before`` it has in common with
         ``after``: kernels that differ in a few chains rest on the same ones.
         """
+        if not self.delta:
+            return table
         resting = table.resting_on(before.common)
         if resting is None:
             return table.changed(self.delta, self.references)
@@ -111,25 +116,36 @@ def _equal(one: Chain | None, other: Chain | None) -> bool:
     )
 
 
+def _hold(changes: tuple[Change, ...], nf: Netfilter) -> bool:
+    for change in changes:  # noqa: SIM110  a generator costs more than what it asks
+        if not change.holds_in(nf):
+            return False
+    return True
+
+
 class Memory:
     """The latest transitions, by family and text."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, str], list[tuple[Change, ...]]] = OrderedDict()
         self._characters = 0
+        self._latest: tuple[tuple[str, str], tuple[Change, ...]] = (("", ""), ())
+        """What was found last: kernels are told the same one after the other."""
 
     def find(self, nf: Netfilter, text: str) -> tuple[Change, ...] | None:
         """The transition that starts from the very tables of ``nf``, or from such as do not
         differ in what counts.
         """
-        known = self._known.get((nf.family, text), ())
-        for changes in known:
-            if all(change.starts_from(nf) for change in changes):
-                return changes
-        for changes in reversed(known):
-            if all(change.holds_in(nf) for change in changes):
-                return changes
-        return None
+        key = (nf.family, text)
+        if self._latest[0] == key and _hold(self._latest[1], nf):
+            return self._latest[1]
+        known = self._known.get(key, ())
+        found = next((each for each in known if all(c.starts_from(nf) for c in each)), None)
+        if found is None:
+            found = next((each for each in reversed(known) if _hold(each, nf)), None)
+        if found is not None:
+            self._latest = (key, found)
+        return found
 
     def keep(self, family: str, text: str, changes: tuple[Change, ...]) -> None:
         """Remember one more; the oldest go when there are many."""

@@ -243,7 +243,7 @@ def links(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns: int
         lines = [_head(kernel, ns, link, mode="mode DEFAULT "), ether]
         lines += _details(link) if options.details else []
         if options.statistics:
-            lines += statistics.lines(kernel, ns, link, options.statistics)
+            lines += statistics.lines(kernel, ns, link, options)
         blocks.append(lines)
     return _text(blocks, options)
 
@@ -307,7 +307,7 @@ def addresses(kernel: Kernel, ns: Netns, words: Words, options: Options, now_ns:
             ether = [] if options.family else [_ether(ns, link)]
             body = [line for pair in inet for line in pair]
             if options.statistics:
-                body += statistics.lines(kernel, ns, link, options.statistics)
+                body += statistics.lines(kernel, ns, link, options)
             end = _elsewhere(ns, link) if options.family else ""
             blocks.append([_head(kernel, ns, link, mode="") + end, *ether, *body])
     return _text(blocks, options)

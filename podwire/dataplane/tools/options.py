@@ -6,7 +6,7 @@ from podwire.dataplane.tools.words import UsageError, not_modelled
 
 
 class Options:
-    """``-4 -6 -br -d -o -c -j -p -s``. ``statistics``: how often -s was said."""
+    """``-4 -6 -br -d -o -c -j -p -s -h -iec``. ``statistics``: how often -s was said."""
 
     def __init__(self) -> None:
         self.family = ""
@@ -16,6 +16,9 @@ class Options:
         self.json = False
         self.pretty = False
         self.statistics = 0
+        self.human = False
+        self.base = 1000
+        """What a k is: 1024 with -iec."""
 
     def take(self, option: str) -> None:
         """One option word. Raises UsageError."""
@@ -36,7 +39,24 @@ class Options:
             self.statistics += 1
         elif name.startswith("c") or name in {"N", "Numeric"}:
             return
-        elif name[:1] in {"r", "f"} or name in {"h", "human", "human-readable", "iec"}:
+        elif name in {"h", "human", "human-readable"}:
+            self.human = True
+        elif name == "iec":
+            self.base = 1024
+        elif name[:1] in {"r", "f"}:
             raise not_modelled(f"option -{name}")
         else:
             raise UsageError(f'Option "{option}" is unknown, try "ip -help".')
+
+    def number(self, count: int) -> str:
+        """A counter as ``ip -s`` shows it: with -h in k, M, G, of three digits at most
+        (print_num of iproute2).
+        """
+        if not self.human or count < self.base:
+            return str(count)
+        unit, prefixes = self.base, "kMGTPE"
+        while count >= unit * self.base and len(prefixes) > 1:
+            unit, prefixes = unit * self.base, prefixes[1:]
+        whole = count // unit
+        digits = 2 if whole < 10 else 1 if whole < 100 else 0
+        return f"{count / unit:.{digits}f}{prefixes[0]}{'i' * (self.base == 1024)}"

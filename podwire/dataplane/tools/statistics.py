@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from podwire.dataplane.kernel import Kernel
     from podwire.dataplane.link import Link, Stats
     from podwire.dataplane.netns import Netns
+    from podwire.dataplane.tools.options import Options
 
 _RX = ("packets", "errors", "dropped", "missed", "mcast")
 _TX = ("packets", "errors", "dropped", "carrier", "collsns")
@@ -39,15 +40,14 @@ def transitions(kernel: Kernel, ns: Netns, link: Link) -> int:
     return 2 if link.up and ip_link.carrier(kernel, ns, link) else 1
 
 
-def lines(kernel: Kernel, ns: Netns, link: Link, detail: int) -> list[str]:
-    """The lines of ``ip -s`` (``detail`` 1) or ``ip -s -s`` (2): columns as wide as need be."""
-    stats = of(link)
-    rx = (stats.rx_bytes, stats.rx_packets, 0, 0, 0, stats.multicast)
-    tx = (stats.tx_bytes, stats.tx_packets, 0, stats.tx_dropped, 0, 0)
+def lines(kernel: Kernel, ns: Netns, link: Link, options: Options) -> list[str]:
+    """The lines of ``ip -s`` or ``ip -s -s``: columns as wide as need be."""
+    stats, detail = of(link), options.statistics
+    counted_in = (stats.rx_bytes, stats.rx_packets, 0, 0, 0, stats.multicast)
+    counted_out = (stats.tx_bytes, stats.tx_packets, 0, stats.tx_dropped, 0, 0)
+    rx, tx = (tuple(map(options.number, numbers)) for numbers in (counted_in, counted_out))
     changes = transitions(kernel, ns, link)
-    widths = [
-        max(width, len(str(a)), len(str(b))) for width, a, b in zip(_WIDTHS, rx, tx, strict=True)
-    ]
+    widths = [max(width, len(a), len(b)) for width, a, b in zip(_WIDTHS, rx, tx, strict=True)]
 
     def head(name: str, first: str, words: tuple[str, ...]) -> str:
         told = [first.rjust(widths[0] + 4 - len(f"    {name}:"))]

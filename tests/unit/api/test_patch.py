@@ -442,3 +442,30 @@ def test_any_bytes_are_a_patch_or_a_bad_request(body: bytes, media: str) -> None
     """400, not 500."""
     with contextlib.suppress(ApiError):
         patch.apply_patch(kinds.POD, media, POD, body)
+
+
+ITEM: st.SearchStrategy[Any] = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["a", "b", "c", 1, None]),
+        "status": st.sampled_from(["True", None, {"x": None}]),
+        "$patch": st.sampled_from(["delete", "replace", "merge"]),
+    },
+)
+ITEMS = st.lists(st.one_of(ITEM, st.just("text")), max_size=4)
+KEYED: st.SearchStrategy[Any] = st.lists(
+    st.builds(lambda key, value: {"type": key, "status": value},
+              st.sampled_from("abcd"), st.sampled_from(["True", "False"])),
+    max_size=4,
+)  # fmt: skip
+
+
+@given(original=KEYED | ITEMS, change=KEYED | ITEMS)
+def test_lists_merge_the_same_way_when_nothing_comes_or_goes(original, change) -> None:
+    """The short way through a list that is a map says what the long way says, or nothing."""
+    field = schema.type_named("core.v1.PodStatus").fields["conditions"]
+    usual = strategic._merge_usual(original, change, field)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(strategic, "_merge_usual", lambda *_: None)
+        if usual is not None:
+            assert strategic._merge_list(original, change, field) == usual

@@ -59,6 +59,18 @@ def test_a_quota_counts_pods_and_their_requests(simulate):
     simulate(story)
 
 
+def test_what_a_quota_demands_comes_before_what_another_forbids(simulate):
+    """Upstream looks at the demands of all quotas first."""
+
+    async def story(w):
+        await w.client.create(QUOTA, quota("a", {"pods": "0"}), "default")
+        await w.client.create(QUOTA, quota("b", {"requests.cpu": "1"}), "default")
+        error = await w.refused(w.client.create(POD, pod("p"), "default"))
+        assert error.message.endswith("failed quota: b: must specify requests.cpu for: c")
+
+    simulate(story)
+
+
 def test_a_quota_lets_go_of_what_is_deleted_or_has_ended(simulate):
     """A pod that has succeeded is no pod of the quota; nor is one that is gone."""
 

@@ -46,8 +46,11 @@ def test_what_protobuf_cannot_say_is_left_out_and_shared_parameters_are_told_in_
         "type": "integer", "maximum": 3, "minimum": 0.5, "multipleOf": 2, "maxLength": 1,
         "oneOf": [{}], "nullable": True, "x-more": {"a": 1}, "description": "Some.",
     }  # fmt: skip
-    where = [{"$ref": "#/parameters/pretty"}, {"in": "path", "name": "n", "type": "string"},
-             {"in": "header", "name": "h", "type": "array", "items": {"type": "string"}}]  # fmt: skip
+    where = [
+        {"$ref": "#/parameters/pretty"},
+        {"in": "path", "name": "n", "type": "string"},
+        {"in": "header", "name": "h", "type": "array", "items": {"type": "string"}},
+    ]
     item = refers(FLUNDER) | {"parameters": where}
     shared = {"pretty": {"in": "query", "name": "pretty", "type": "string", "x-a": 1}}
     made = part({f"{ROOT}/flunders": item}, {FLUNDER: limits}, parameters=shared)
@@ -98,7 +101,7 @@ def test_the_first_path_counts_and_a_taken_group_version_is_not_ours():
     assert joined["paths"][f"{ROOT}/x"] == refers("X")
 
 
-DEEP = {"type": "object"}
+DEEP: dict[str, object] = {"type": "object"}
 for _ in range(100):
     DEEP = {"type": "array", "items": DEEP}
 
@@ -117,7 +120,7 @@ for _ in range(100):
 )  # fmt: skip
 def test_a_document_that_is_none_is_refused(body):
     """Whatever an extension server says: a ValueError, nothing else."""
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         swagger.part_of(body, ROOT)
 
 

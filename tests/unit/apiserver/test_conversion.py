@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+
 import msgspec
 
+from podwire.apiserver.certs import Authority
 from podwire.apiserver.webhookclient import CallError
 from tests.samples_crd import definition
 
@@ -179,5 +182,47 @@ def test_a_failing_webhook_is_told_in_upstreams_words(simulate):
         assert (await w.raw("GET", f"{ONE}/w")).status == 200
         webhook.broken = None
         assert (await w.raw("GET", f"{TWO}/w")).status == 200
+
+    simulate(story)
+
+
+def test_a_definition_without_a_usable_authority_is_not_established(simulate):
+    """Upstream's reason (kubebuilder's placeholder Cg== meets it), so discovery does not tell of
+    it; once it is, it keeps one. PEM of something else counts as little as no PEM.
+    """
+
+    async def story(w):
+        good = Authority(w.env.secret, w.env.clock.now_ns()).pem
+        other = good.replace(b"CERTIFICATE", b"PUBLIC KEY")
+        path = f"{CRDS}/widgets.example.com"
+
+        async def put(data):
+            bundle = base64.b64encode(data).decode()
+            change = {"spec": {"conversion": {"webhook": {"clientConfig": {"caBundle": bundle}}}}}
+            return await w.raw("PATCH", path, change, "application/merge-patch+json")
+
+        async def established():
+            await w.env.clock.sleep(0.1)
+            conditions = (await w.json("GET", path))["status"]["conditions"]
+            (found,) = [c for c in conditions if c["type"] == "Established"]
+            return found["status"], found["reason"]
+
+        obj = versions("v1")
+        obj["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"] = "Cg=="
+        assert (await w.raw("POST", CRDS, obj)).status == 201
+        assert await established() == ("False", "InvalidCABundle")
+        assert (await put(other)).status == 200
+        assert await established() == ("False", "InvalidCABundle")
+        assert (await put(other + good)).status == 200
+        assert await established() == ("True", "InitialNamesAccepted")
+        for data, why in (
+            (b"\n", "unable to parse bytes as PEM block"),
+            (other, "no valid certificate authority data seen"),
+            (good.replace(good[60:90], b"A" * 30), "failed to parse certificate"),
+        ):
+            refused = await put(data)
+            assert refused.status == 422, refused.body
+            assert b"spec.conversion.webhookClientConfig.caBundle: Invalid value" in refused.body
+            assert why.encode() in refused.body
 
     simulate(story)

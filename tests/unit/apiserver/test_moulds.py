@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from podwire.api import kinds
 from podwire.apiserver import calls
+from podwire.apiserver.admission.chain import Plugin
 from podwire.apiserver.moulds import memory, text
 from podwire.apiserver.tokens import Issuer, new_signing_key
 from podwire.client.counters import Request, User
@@ -21,7 +22,22 @@ TEAM = "/api/v1/namespaces/team/pods"
 NAMES = ("one", "two", "a-b", "x1", "1x", "a.b", "A", "", "é", "a" * 63, "a" * 64, "zz", "latest")
 LABELS = ("v", "V.1", "", "-", "a b", "a" * 64, "x", "y")
 IMAGES = ("nginx", "nginx:1.27", "nginx:latest", "r.io:5000/n@sha256:ab", " n", "n ", "", "n:2")
-TEXTS = ("plain", "a<b>&c", "", "%s %b %%", 'quo"ted', "back\\slash", "ünï", "tab\t", " ", "null")
+TEXTS = (
+    "plain",
+    'say "hi"',
+    "a<b>&c",
+    "",
+    "%s %b %%",
+    'quo"ted',
+    "back\\slash",
+    "ünï",
+    "tab\t",
+    "\n",
+    "\x0b",
+    "/",
+    " ",
+    "null",
+)
 TIMES = (
     "2026-11-27T13:45:00Z",
     "2027-01-01T00:00:01Z",
@@ -63,6 +79,8 @@ def pods(draw):
             {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": draw(pick(UIDS))}
         ]
     spec = {"containers": containers, "volumes": [{"name": "v", "emptyDir": {}}]}
+    if draw(st.booleans()):
+        spec["initContainers"] = [{"name": draw(pick(("one", "web"))), "image": "nginx"}]
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
     return PODS, json.dumps(body, ensure_ascii=draw(st.booleans()), separators=(",", ":"))
 
@@ -173,6 +191,22 @@ def test_a_name_that_is_taken_is_refused_out_of_a_mould_too(moulded):
     moulded(story)
 
 
+def test_a_containers_name_may_be_that_of_no_init_container(simulate, monkeypatch):
+    """Names of init containers are part of a form; so are those of the others then."""
+    monkeypatch.setattr(memory, "LEARN_AFTER", 1)
+    init = [{"name": "last-a", "image": "nginx"}]
+
+    async def story(w):
+        for name in ("first", "second", "third"):
+            path, body = PODS, pod(name, initContainers=init)
+            assert (await w.raw("POST", path, body)).status == 201
+        refused = await w.raw("POST", PODS, pod("last", initContainers=init))
+        assert refused.status == 422
+        assert 'Duplicate value: \\"last-a\\"' in refused.body.decode()
+
+    simulate(story)
+
+
 async def _no_account(w):
     await w.client.delete(kinds.SERVICE_ACCOUNT, "default", "team")
     return 403, "error looking up service account"
@@ -222,6 +256,28 @@ def test_a_mould_breaks_when_admission_would_decide_otherwise(moulded, change):
     moulded(story)
 
 
+def test_a_mould_outlasts_what_happens_in_other_namespaces(moulded):
+    """There is a quota elsewhere, which counts what it sees."""
+
+    async def story(w):
+        for where in ("other", "team"):
+            if where == "other":
+                await w.client.create(kinds.NAMESPACE, {"metadata": {"name": "other"}})
+                quota = {"metadata": {"name": "quota"}, "spec": {"hard": {"pods": "0"}}}
+                await w.client.create(kinds.named("v1", "ResourceQuota"), quota, "other")
+            else:
+                used = {"status": {"used": {"pods": "0"}}}
+                quota = kinds.named("v1", "ResourceQuota")
+                await w.client.patch(quota, "quota", used, "other", subresource="status")
+            for name in ("a", "b", "c"):
+                made = await w.raw("POST", TEAM, pod(f"{name}-{where}"))
+                assert made.status == 201
+        (form,) = (form for form in w.server.moulds._forms.values() if form.moulds)
+        assert form.seen == 0
+
+    moulded(story)
+
+
 def test_a_node_is_always_looked_at(moulded):
     """NodeRestriction repeats itself for others; a kubelet's create goes by no mould."""
 
@@ -238,7 +294,7 @@ def test_a_node_is_always_looked_at(moulded):
 
 
 @pytest.mark.parametrize(
-    "body", [pod("x", nodeName="n1"), b'{"managedFields":1}', b'{"a":"\xc3\xa9"}', b'{"a":"\\n"}']
+    "body", [pod("x", nodeName="n1"), b'{"managedFields":1}', b'{"a":"\xc3\xa9"}', b"null"]
 )
 def test_what_has_no_mould(simulate, monkeypatch, body):
     """A pod that is born on a node has the node's labels; some texts are not looked at."""
@@ -251,8 +307,26 @@ def test_what_has_no_mould(simulate, monkeypatch, body):
     simulate(story)
 
 
+def test_no_plugin_is_asked_about_marks_that_does_not_repeat_itself(simulate, monkeypatch):
+    """A limit of events counts those that clients made."""
+    monkeypatch.setattr(memory, "LEARN_AFTER", 1)
+    seen = []
+
+    async def story(w):
+        def look(review):
+            seen.append(review.obj["metadata"]["name"])
+
+        w.server.admission.plugins += (Plugin("Other", look, kinds=(kinds.POD,)),)
+        for name in ("first", "second"):
+            assert (await w.raw("POST", PODS, pod(name))).status == 201
+        assert seen == ["first", "second"]
+
+    simulate(story)
+
+
+TRICKY = 'ab{}[],: "\\'
 JSONS = st.recursive(
-    st.one_of(st.text("ab{}[],: ", max_size=4), st.integers(), st.none(), st.booleans()),
+    st.one_of(st.text(TRICKY, max_size=4), st.integers(), st.none(), st.booleans()),
     lambda inner: st.one_of(st.lists(inner, max_size=3),
                             st.dictionaries(st.text("ab,:{", max_size=3), inner, max_size=3)),
     max_leaves=12,
@@ -271,5 +345,5 @@ def _paths(value, path=()):
 @given(value=JSONS, indent=st.sampled_from([None, 1]))
 def test_strings_are_found_where_they_stand(value, indent):
     body = json.dumps(value, indent=indent).replace("\n", " ").encode()
-    found = [(path, body[a:b].decode()) for path, a, b in text.strings(body)]
+    found = [(path, json.loads(body[a - 1 : b + 1])) for path, a, b in text.strings(body)]
     assert found == list(_paths(value))

@@ -79,6 +79,14 @@ def test_debuggers_are_added_never_changed_or_removed(simulate):
             "spec.ephemeralContainers[0].ports: Forbidden: cannot be set for an Ephemeral",
         ),
         (
+            {"resources": {"requests": AMOUNTS}},
+            "spec.ephemeralContainers[0].resources: Forbidden: cannot be set for an Ephemeral",
+        ),
+        (
+            {"volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "x"}]},
+            "spec.ephemeralContainers[0].volumeMounts[0].subPath: Forbidden: cannot be set for an",
+        ),
+        (
             {"targetContainerName": "x"},
             'spec.ephemeralContainers[0].targetContainerName: Not found: "x"',
         ),

@@ -53,3 +53,47 @@ def test_one_reads_for_all_and_the_next_one_reads_on_when_it_ends():
             nursery.cancel()
 
     sim.run(main, horizon_s=3600)
+
+
+def test_what_nobody_follows_is_known_no_longer():
+    """Its informer is empty and not synced; whoever follows next is told what there is then."""
+
+    async def main(env: Env) -> None:
+        api = FakeApi(env)
+        ctx, client = make_ctx(env, api), Client(api)
+        common = Commons().of(kinds.CONFIG_MAP)
+        informer = common.informer(ctx)
+        api.put(kinds.CONFIG_MAP, cm("a"))
+        async with Nursery() as nursery:
+            follower = nursery.start(common.follow(client, ctx), name="follows")
+            await informer.synced.wait()
+            follower.cancel()
+            await env.clock.sleep(1)
+            assert (informer.list(), informer.synced.is_set()) == ([], False)
+            api.remove(kinds.CONFIG_MAP, "default/a")
+            api.put(kinds.CONFIG_MAP, cm("b"))
+            nursery.start(common.follow(client, ctx), name="follows again")
+            await informer.synced.wait()
+            assert [one.key for one in informer.list()] == ["default/b"]
+            nursery.cancel()
+
+    sim.run(main, horizon_s=3600)
+
+
+def test_what_is_about_one_object_is_new_once_nobody_followed_it():
+    """There may be any number of objects, one after the other."""
+
+    async def main(env: Env) -> None:
+        api = FakeApi(env)
+        ctx, client = make_ctx(env, api), Client(api)
+        commons = Commons()
+        common = commons.of(kinds.CONFIG_MAP, "default", "a")
+        assert commons.of(kinds.CONFIG_MAP, "default", "a") is common
+        assert commons.of(kinds.CONFIG_MAP, "default", "b") is not common
+        async with Nursery() as nursery:
+            nursery.start(common.follow(client, ctx), name="follows")
+            await env.clock.sleep(1)
+            nursery.cancel()
+        assert commons.of(kinds.CONFIG_MAP, "default", "a") is not common
+
+    sim.run(main, horizon_s=3600)

@@ -13,6 +13,7 @@ from podwire.api.views import Endpoints, EndpointSlice, Pod, ResourceQuota, Serv
 from podwire.client.effects import Create, Delete, Emit, Patch
 from podwire.controllers.endpointslicemirroring import core as mirror
 from podwire.controllers.resourcequota import core as quota
+from tests.unit.controllers.upstream import Case, cases
 
 
 def bounds(hard: dict[str, str], status: dict[str, Any] | None = None) -> ResourceQuota:
@@ -172,3 +173,23 @@ def test_more_than_a_thousand_addresses_are_told_of():
     assert isinstance(event, Emit)
     assert len(create.body["endpoints"]) == 1000
     assert event.reason == "TooManyAddressesToMirror"
+
+
+@pytest.mark.parametrize("case", cases("resourcequota"), ids=lambda case: case["name"])
+def test_a_quota_counts_as_upstreams_tests_do(case: Case) -> None:
+    """TestSyncResourceQuota: the status after one pass over the objects of one kind."""
+    meta = {"name": "quota", "namespace": "testing", "uid": "q"}
+    body = {"metadata": meta, "spec": case["spec"], "status": case.get("status", {})}
+    found = msgspec.convert(body, ResourceQuota)
+    objects = [(kinds.POD, item) for item in case["items"]] if "items" in case else []
+    used = quota.used(found, objects, 0)
+    status = {name: dict(case.get("status", {}).get(name, {})) for name in ("hard", "used")}
+    for effect in quota.reconcile(found, used):
+        assert isinstance(effect, Patch)
+        for name, values in effect.patch["status"].items():
+            status[name].update(values)
+    shown = {
+        name: {key: value for key, value in values.items() if value is not None}
+        for name, values in status.items()
+    }
+    assert shown == {"hard": case["hard"], "used": case["used"]}

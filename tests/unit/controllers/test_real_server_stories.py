@@ -76,6 +76,15 @@ def test_stateful_and_daemon_sets_come_up():
         ]  # fmt: skip
         status = (await w.client.get(kinds.DAEMON_SET, "agent", "default")).status
         assert (status.updated_number_scheduled, status.number_ready) == (2, 2)
+        found = await w.client.get(kinds.DAEMON_SET, "agent", "default")
+        count = "deprecated.daemonset.template.generation"
+        assert found.metadata.annotations[count] == "2"
+        counts = [p.metadata.labels.get("pod-template-generation") for p in pods]
+        assert sorted(filter(None, counts)) == ["2", "2"]
+        forged = {"metadata": {"annotations": {count: "7"}}}
+        await w.client.patch(kinds.DAEMON_SET, "agent", forged, "default")
+        found = await w.client.get(kinds.DAEMON_SET, "agent", "default")
+        assert found.metadata.annotations[count] == "2", "only the server counts"
 
     play(story)
 

@@ -9,6 +9,7 @@ from podwire.dataplane import commands as c
 from podwire.dataplane.kernel import Kernel
 from podwire.dataplane.packet import ICMP_ECHO, Packet, replace
 from podwire.dataplane.tools import procfs
+from podwire.dataplane.tools.options import Options
 from podwire.runtime.rng import SeededRng
 from tests.unit.dataplane.lab import Lab, syn, udp
 from tests.unit.dataplane.services import load, service
@@ -162,13 +163,32 @@ def test_a_tool_that_is_not_modelled_exits_127_and_an_option_says_so():
     assert kernel.tool("", ["tcpdump"], "", 0)[2] == 127
     _, err, code = kernel.tool("", ["ip", "-s", "route"], "", 0)
     assert (err, code) == ("not modelled: ip -s route\n", 1)
-    _, err, code = kernel.tool("", ["ip", "-h", "-s", "link"], "", 0)
-    assert (err, code) == ("not modelled: option -h\n", 1)
+    _, err, code = kernel.tool("", ["ip", "-rc", "64k", "link"], "", 0)
+    assert (err, code) == ("not modelled: option -rc\n", 1)
     _, err, code = kernel.tool("nope", ["ip", "route"], "", 0)
     assert (err, code) == (
         'Cannot open network namespace "nope": No such file or directory\n',
         1,
     )
+
+
+@pytest.mark.parametrize(
+    ("count", "decimal", "binary"),
+    [
+        (999, "999", "999"), (1000, "1.00k", "1000"), (3168, "3.17k", "3.09ki"),
+        (485408, "485k", "474ki"), (568003, "568k", "555ki"), (422438, "422k", "413ki"),
+        (43201302, "43.2M", "41.2Mi"), (18722652889, "18.7G", "17.4Gi"),
+        (238437733860, "238G", "222Gi"),
+    ],
+)  # fmt: skip
+def test_counters_are_shortened_as_iproute2_shortens_them(count, decimal, binary):
+    """``ip -h -s link``, without and with ``-iec``: what iproute2 6.1 printed."""
+    options = Options()
+    assert options.number(count) == str(count)
+    options.take("-h")
+    assert options.number(count) == decimal
+    options.take("-iec")
+    assert options.number(count) == binary
 
 
 PING = Packet("", "10.244.2.2", "icmp", icmp_type=ICMP_ECHO, size_bytes=84)

@@ -118,3 +118,24 @@ def test_an_exit_shuts_down_and_a_reset_aborts() -> None:
         return rest
 
     assert run(story) == b""
+
+
+def test_idle_ends_ask_whether_the_other_is_there() -> None:
+    """A HEARTBEAT every half minute keeps conntrack's memory; eleven without answer end it."""
+
+    async def story(env: Env) -> list[Any]:
+        fabric = await cluster(env)
+        listener = await fabric.listen_sctp("node-2", "pod-2", "", 80)
+        stream = await fabric.connect_sctp("node-1", "pod-1", "10.244.2.2", 80, timeout_s=1)
+        peer = await listener.accept()
+        await env.clock.sleep(600)
+        await stream.send(b"still there?")
+        told = [await peer.recv()]
+        began = env.clock.monotonic_ns()
+        fabric.wire.set_link("node-1", "node-2", up=False)
+        for end in (stream, peer):
+            with pytest.raises(TimeoutError):
+                await end.recv()
+        return [*told, 690 < (env.clock.monotonic_ns() - began) / 1e9 < 760]
+
+    assert run(story, horizon_s=3600) == [b"still there?", True]

@@ -48,7 +48,7 @@ class Link:
 class Node:
     """What a story has to work with."""
 
-    def __init__(self, env, server, profile, network=True):
+    def __init__(self, env, server, profile, network=True, commons=None):
         self.env, self.server = env, server
         self.link = Link(DirectApi(server, ADMIN))
         self.client = Client(DirectApi(server, ADMIN))
@@ -63,7 +63,7 @@ class Node:
         if network:
             self.plug_in()
         hosts = [RoomHost((image,), getattr(self, f"_{image}")) for image in IMAGES]
-        config = KubeletConfig("node-1", profile, streams=self.streams)
+        config = KubeletConfig("node-1", profile, streams=self.streams, commons=commons)
         self.ctx = Ctx(
             self.link, self.fabric, self.sockets, self.cni, tuple(hosts), self.streams,
             env.clock, env.rng, env.ids, env.trace, env.log, config,
@@ -179,12 +179,12 @@ IMAGES = ("sleeper", "stubborn", "batch", "web")
 def simulate():
     """Run a story beside a kubelet on node-1 in virtual time."""
 
-    def run(story, seed=0, profile="fast", network=True):
+    def run(story, seed=0, profile="fast", network=True, commons=None):
         async def main(env):
             store = EmbeddedStore(env.clock, env.trace)
             server = Apiserver(env, store)
             await server.start()
-            node = Node(env, server, profile, network)
+            node = Node(env, server, profile, network, commons)
             for name in ("default", "kube-node-lease"):
                 await node.client.create(kinds.NAMESPACE, {"metadata": {"name": name}})
             await node.client.create(

@@ -192,7 +192,7 @@ def test_a_probe_may_shorten_the_end_and_an_image_may_stop_by_another_signal(sim
         await node.until(lambda p: p.status.container_statuses[0].restart_count == 1, limit_s=30)
         lifecycle = {"lifecycle": {"stopSignal": "SIGUSR1"}}
         pair = [{"name": "c", "image": "sleeper", **lifecycle}, {"name": "d", "image": "sleeper"}]
-        await node.pod("q", containers=pair)
+        await node.pod("q", containers=pair, os={"name": "linux"})
         pod = await node.ready("q")
         told = [s.stop_signal for s in pod.status.container_statuses]
         assert told == ["SIGUSR1", "SIGTERM"]

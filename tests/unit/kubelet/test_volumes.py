@@ -8,6 +8,7 @@ import pytest
 from podwire.api import kinds
 from podwire.apiserver.admission.service_account import TOKENS
 from podwire.apiserver.tokens import Issuer, new_signing_key
+from podwire.client.common import Commons
 
 
 async def config_map(node, name, **data):
@@ -24,8 +25,9 @@ def container(*mounts, name="c", **extra):
     }
 
 
-def test_a_config_map_is_a_folder_of_files_and_follows_its_object_after_a_while(simulate):
-    """But a subPath mount never changes."""
+@pytest.mark.parametrize("commons", [None, Commons()], ids=["alone", "together"])
+def test_a_config_map_is_a_folder_of_files_and_follows_its_object_after_a_while(simulate, commons):
+    """But a subPath mount never changes. So of kubelets that watch together."""
 
     async def story(node):
         await config_map(node, "cm", greeting="hi", other="x")
@@ -47,7 +49,7 @@ def test_a_config_map_is_a_folder_of_files_and_follows_its_object_after_a_while(
         assert process.files.read("/etc/app/greeting") == b"hello"
         assert process.files.read("/g") == b"hi"
 
-    simulate(story)
+    simulate(story, commons=commons)
 
 
 def test_a_missing_config_map_holds_the_pod_in_container_creating(simulate):

@@ -89,7 +89,7 @@ def test_chunks_of_sctp_are_shown_as_the_real_tcpdump_shows_them(tmp_path: Path)
         Chunk("init", 5), Chunk("init_ack", 9, cookie=(9, 5)), Chunk("cookie_echo"),
         Chunk("cookie_ack"), Chunk("data", 5, b"hostname\n", sequence=1), Chunk("sack", 5),
         Chunk("data", 6, b"part", last=False), Chunk("shutdown", 9), Chunk("shutdown_ack"),
-        Chunk("shutdown_complete"), Chunk("abort"),
+        Chunk("shutdown_complete"), Chunk("abort"), Chunk("heartbeat"), Chunk("heartbeat_ack"),
     ]  # fmt: skip
     packets = [packet_of(chunk, ("10.0.0.1", 40000, "10.0.0.2", 80)) for chunk in chunks]
     mac = "02:00:00:00:00:01"
