@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from podwire.kubelet.shell.command import Input, UsageError, input_of
@@ -14,11 +14,12 @@ MAX_FILE_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """File descriptors 0, 1 and 2."""
+    """File descriptors 0, 1 and 2, and those above that were opened for writing."""
 
     stdin: Input
     out: Write
     err: Write
+    more: Mapping[int, Write] = field(default_factory=dict)
 
 
 def discard(_data: bytes) -> None:
@@ -67,14 +68,17 @@ def redirect(
 ) -> Redirected:
     """Apply redirections from left to right. Raises UsageError."""
     stdin = streams.stdin
-    fds: dict[int, Write] = {1: streams.out, 2: streams.err}
+    fds: dict[int, Write] = {1: streams.out, 2: streams.err, **streams.more}
     files: list[_File] = []
     for one, target in wanted:
-        if one.fd > 2 or (target.isdigit() and one.op in {">&", "<&"} and int(target) > 2):
-            raise UsageError(f"not modelled: file descriptor {max(one.fd, 3)}", 2)
+        if one.fd > 2 and one.op in {"<", "<<", "<<<", "<&"} and target != "-":
+            raise UsageError(f"not modelled: reading from file descriptor {one.fd}", 2)
         if one.op in {"<<", "<<<"}:
             text = target + "\n" * (one.op == "<<<")
             stdin = input_of(text.encode(errors="surrogateescape"))
+        elif one.op in {">&", "<&"} and target == "-":
+            fds.pop(one.fd, None)
+            fds |= {fd: discard for fd in (1, 2) if fd not in fds}
         elif one.op in {">&", "<&"} and target.isdigit():
             if int(target) not in fds and int(target) != 0:
                 raise UsageError(f"{target}: Bad file descriptor", 2)
@@ -94,7 +98,8 @@ def redirect(
             fds[one.fd] = file.write
         else:
             stdin = input_of(_required(target, absolute(target), read_file))
-    return Redirected(Streams(stdin, fds[1], fds[2]), files)
+    more = {fd: write for fd, write in fds.items() if fd > 2}
+    return Redirected(Streams(stdin, fds[1], fds[2], more), files)
 
 
 def _existing(path: str, read_file: Callable[[str], bytes]) -> bytes:

@@ -346,6 +346,35 @@ class Broken(RoomHost):
         raise FileNotFoundError(2, "No such file or directory", process.spec.argv[0])
 
 
+class Objecting(RoomHost):
+    """Knows a script that it cannot run."""
+
+    def implements(self, image):
+        return image == "scripted"
+
+    def objection(self, process):
+        return f"bash: not modelled: {process.spec.argv[-1]}"
+
+
+def test_a_script_that_cannot_be_modelled_makes_its_container_wait_and_say_so(simulate):
+    """Better no answer than a wrong one: nothing runs, status and Event have the reason."""
+
+    async def story(node):
+        hosts = (*node.ctx.hosts, Objecting((), node._batch))
+        object.__setattr__(node.ctx, "hosts", hosts)
+        command = ["bash", "-c", "coproc cat"]
+        await node.pod(containers=[{"name": "c", "image": "scripted", "command": command}])
+        pod = await node.until(lambda p: state(p) == ("waiting", "NotModelled"))
+        message = pod.status.container_statuses[0].state["waiting"]["message"]
+        assert message == "bash: not modelled: coproc cat"
+        assert await node.events("NotModelled") == [("NotModelled", message)]
+        assert not node.started
+        await node.delete()
+        await node.gone()
+
+    simulate(story)
+
+
 def test_a_container_that_ends_at_once_is_not_started_again_because_another_failed(simulate):
     """restartPolicy Never: the kubelet looks again before it has learnt of the quick one's end."""
 
