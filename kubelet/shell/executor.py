@@ -294,7 +294,9 @@ class Shell:
                 if one.op in {">", ">>"} and folders.exists(path, self.env.list_files):
                     streams.err(f"{self.name}: can't create {target}: Is a directory\n".encode())
                     return None
-            return redirect(streams, wanted, self.absolute, self.env.read_file)
+            paths = [self.absolute(target) for one, target in wanted if one.op not in {"<<", "<<<"}]
+            connected = await bash.connections(self, paths)
+            return redirect(streams, wanted, self.absolute, self.env.read_file, connected)
         except (UsageError, ExpansionError) as error:
             streams.err(f"{self.name}: {error}\n".encode())
             return None
