@@ -96,9 +96,8 @@ class Known:
 
     def counts(self) -> dict[str, int]:
         """How many Services and EndpointSlices there are."""
-        return dict(
-            zip(WHATS, map(len, (self._scout.services, self._scout.flat_slices)), strict=True)
-        )
+        scout = self._scout
+        return {"service": len(scout.services), "endpoint": len(scout.flat_slices)}
 
     @property
     def checked(self) -> bool:

@@ -74,6 +74,14 @@ def _count(nf: Netfilter) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(LINES, max_size=5))
+@example([["-X A", ":A - [0:0]", "-A A -j A", ":A - [0:0]", ":A - [0:0]"]])
+@example(
+    [
+        ["-A A -j B", "-A B -p tcp -j ACCEPT"],
+        [":A - [0:0]", ":B - [0:0]", "-A A -j B", "-A B -p tcp -j ACCEPT"],
+        ["-A B -j A"],
+    ]
+)
 def test_remembered_transitions_do_what_reading_the_text_does(story):
     """Two kernels, one of which never remembers: same tables, same complaints, same counters; no
     loop, and references that are those of the rules.

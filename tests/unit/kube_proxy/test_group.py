@@ -325,3 +325,26 @@ def test_a_proxy_that_ends_is_missed_by_nobody():
             assert await one.told(node) == await two.told(node)
 
     story("iptables", body)
+
+
+def test_who_joins_while_a_plan_is_under_way_is_not_given_it():
+    """A node that was alone sees another side of the Service that the others are about to program:
+    it has the endpoint.
+    """
+
+    async def body(env: Env, api: FakeApi, one: Fleet, two: Fleet) -> None:
+        web(api, "a", "10.244.9.1")
+        web(api, "b", "10.244.9.2@node-9", internalTrafficPolicy="Local")
+        await env.clock.sleep(5)
+        for early_s in (0.001, 0.003, 0.005, 0.007, 0.009):
+            api.put(kinds.NODE, node_body(0, f"zone-{early_s}"))
+            await env.clock.sleep(early_s)
+            web(
+                api, "b", f"10.244.9.{early_s * 1000 + 3:.0f}@node-1", internalTrafficPolicy="Local"
+            )
+            await env.clock.sleep(10)
+            for node in NODES:
+                told = [await fleet.told(node) for fleet in (one, two)]
+                assert told[0]["rules"] == told[1]["rules"]
+
+    story("iptables", body)
