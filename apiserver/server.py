@@ -102,7 +102,7 @@ class Apiserver:
         """Logs requests; None: nobody does."""
         self.kinds = kinds.Registry()
         """What this server serves; CustomResourceDefinitions add to it."""
-        self.caches = Caches(store, world.clock, world.rng, kinds.STORED, world.log)
+        self.caches: Caches = Caches(store, world.clock, world.rng, kinds.STORED, world.log)
         self.authorizer = authorizer.Authorizer(self, self.config.authorization_mode)
         low_high = self.config.node_port_range
         added = partial(ready_cidrs, self.caches.of(kinds.SERVICE_CIDR))

@@ -139,6 +139,10 @@ def creates() -> Json:
                 "creates_paced", connections=connections, per_s=1000, seconds=3.0, run="paced"
             )
             told[f"create pod, {engine}, at 1,000/s, open loop"] = _late(paced)
+            odd = host.load(
+                "creates", connections=connections, seconds=2.0, run=f"{engine}odd", each_odd=True
+            )
+            told[f"create pod, {engine}, each of a form of its own"] = _rates(odd)
     return told
 
 

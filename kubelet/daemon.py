@@ -14,13 +14,14 @@ from podwire.client.ctx import Ctx
 from podwire.client.informer import Informers
 from podwire.client.recorder import Recorder
 from podwire.kubelet import telling
+from podwire.kubelet.admission import refusal, reject
 from podwire.kubelet.disk import NodeDisk
 from podwire.kubelet.images import Images
 from podwire.kubelet.journal import Journal
 from podwire.kubelet.network import NodeNetwork, collect_garbage
 from podwire.kubelet.node import NodeAgent
 from podwire.kubelet.resize import retry
-from podwire.kubelet.shutdown import reject
+from podwire.kubelet.shutdown import REJECTED
 from podwire.kubelet.sources import Sources
 from podwire.kubelet.state import Kubelet, KubeletConfig
 from podwire.kubelet.static import StaticPods, is_mirror
@@ -130,17 +131,32 @@ def _pod_changed(kubelet: Kubelet, statics: StaticPods, old: Pod | None, new: Po
             ended.removed()
             if ended.done:
                 del kubelet.workers[old.metadata.uid]
+        elif old.metadata.uid in kubelet.rejected:
+            kubelet.statuses.forget(old)
+        kubelet.rejected.pop(old.metadata.uid, None)
     if new is None:
         return
     worker = kubelet.workers.get(new.metadata.uid)
-    if worker is None and kubelet.shutting_down:
-        if new.status.phase not in TERMINAL and not new.metadata.deletion_timestamp:
-            reject(kubelet, new)
+    if worker is None and _rejected(kubelet, new):
         return
     if worker is None:
         worker = kubelet.workers[new.metadata.uid] = PodWorker(kubelet, new)
         kubelet.nursery.start(_live(kubelet, worker), name=f"pod {new.key} {new.metadata.uid}")
     worker.update(new)
+
+
+def _rejected(kubelet: Kubelet, pod: Pod) -> bool:
+    """Whether the node does not take a new pod, which fails then."""
+    uid, alive = pod.metadata.uid, pod.status.phase not in TERMINAL
+    if not alive or pod.metadata.deletion_timestamp:
+        return kubelet.shutting_down
+    if uid not in kubelet.rejected:
+        why = REJECTED if kubelet.shutting_down else refusal(kubelet, pod)
+        if why is None:
+            return False
+        kubelet.rejected[uid] = None
+        reject(kubelet, pod, why)
+    return True
 
 
 async def _live(kubelet: Kubelet, worker: PodWorker) -> None:

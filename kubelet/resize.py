@@ -13,6 +13,7 @@ from podwire.api import quantity
 from podwire.api.view import JSON, to_json
 from podwire.api.views import Container, Pod, ResourceRequirements
 from podwire.kubelet import limits
+from podwire.kubelet.admission import demand
 from podwire.kubelet.core import RUNNING, Truth, is_sidecar
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def consider(worker: PodWorker) -> None:
         return
     for container in resizable(pod):
         records[container.name].allocated = container.resources
+    worker.demand = demand(pod.spec)
     worker.facts.resize = Truth(IN_PROGRESS, True)
     kubelet.event(pod, "Normal", "ResizeStarted", _told(pod, "Pod resize started"))
     worker.publish()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from podwire.api.views import Pod
+from podwire.kubelet.admission import CRITICAL_PRIORITY, Refusal
 from podwire.kubelet.core import Truth
 from podwire.runtime.tasks import first
 
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 
 POWER_OFF = ("systemctl", "poweroff")
 """What an administrator says on the node."""
-CRITICAL_PRIORITY = 2_000_000_000
-"""scheduling.SystemCriticalPriority."""
 NOT_READY = "node is shutting down"
 _TERMINATED = "Pod was terminated in response to imminent node shutdown."
-_REJECTED = "Pod was rejected as the node is shutting down."
+REJECTED = Refusal("NodeShutdown", "Pod was rejected as the node is shutting down.")
+"""What a pod is told that comes now."""
 _WRITE_S = 5.0
 """So long the last statuses may take when the API server cannot be reached."""
 
@@ -36,7 +35,7 @@ async def shut_down(kubelet: Kubelet) -> None:
     config = kubelet.config
     if (node := kubelet.node()) is not None:
         message = "Shutdown manager detected shutdown event"
-        kubelet.recorder.emit(node, "Normal", "NodeShutdown", message)
+        kubelet.recorder.emit(node, "Normal", "Shutdown", message)
     kubelet.report()
     total_s, critical_s = config.shutdown_grace_period_s, config.shutdown_grace_period_critical_s
     workers = list(kubelet.workers.values())
@@ -61,9 +60,3 @@ async def _end(kubelet: Kubelet, workers: Iterable[PodWorker], period_s: int) ->
             await worker.over.wait()
 
     await first(all_over(), kubelet.ctx.clock.sleep(period_s))
-
-
-def reject(kubelet: Kubelet, pod: Pod) -> None:
-    """A pod that comes now fails at once."""
-    kubelet.event(pod, "Warning", "NodeShutdown", _REJECTED)
-    kubelet.statuses.set(pod, {"phase": "Failed", "reason": "NodeShutdown", "message": _REJECTED})

@@ -126,6 +126,8 @@ class Kubelet:
     """Post the node's status: something has changed."""
     workers: dict[str, PodWorker] = field(default_factory=dict)
     """By pod uid."""
+    rejected: dict[str, None] = field(default_factory=dict)
+    """Uids of pods that the node did not take."""
 
     @property
     def lookups(self) -> Lookups:

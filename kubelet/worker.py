@@ -16,6 +16,7 @@ from podwire.api.views import Container, Pod
 from podwire.client.counters import Container as Running
 from podwire.client.hosting import KILLED
 from podwire.kubelet import launch, limits, probes, resize, sandbox, starting, termination
+from podwire.kubelet.admission import demand
 from podwire.kubelet.core import (
     TERMINATED,
     WAITING,
@@ -50,6 +51,8 @@ class PodWorker:
         self.pod = pod
         self.records = new_records(pod.spec)
         self.facts = PodFacts(kubelet.info.addresses)
+        self.demand = demand(pod.spec)
+        """What it takes of the node."""
         self.sandbox: Sandbox | None = None
         self.around: launch.Surroundings | None = None
         self.instances: dict[str, Instance] = {}

@@ -58,6 +58,8 @@ _read = msgspec.json.Decoder(_Pod).decode
 
 def _placed_on(pod: Entry) -> str:
     """The node of a pod, "" for none yet; its view is not made for that alone."""
+    if pod.viewed is not None:
+        return str(pod.viewed.spec.node_name)
     return _read(pod.value).spec.node_name if b'"nodeName"' in pod.value else ""
 
 

@@ -110,7 +110,7 @@ def pattern(body: bytes, found: Sequence[Place]) -> re.Pattern[bytes]:
     return re.compile(b"".join((*parts, re.escape(body[at:]))))
 
 
-_SOME = rb'((?=[^"])[^"\\]*(?:\\.[^"\\]*)*)'
+_SOME = rb'((?=[^"])[^"\\]*+(?:\\.[^"\\]*+)*+)'
 
 
 Check = tuple[Callable[[Sequence[bytes]], bytes], Callable[[bytes], Any]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from podwire.kubelet.shell import bash, expand, syntax
@@ -17,6 +18,11 @@ from podwire.runtime.tasks import Nursery
 
 if TYPE_CHECKING:
     from podwire.kubelet.shell.executor import Shell
+
+
+def checked(node: Node) -> bool:
+    """Whether ``set -e`` and bash's ``trap ... ERR`` act when it fails."""
+    return isinstance(node, _CHECKED) and not (isinstance(node, syntax.Pipeline) and node.negated)
 
 
 _CHECKED = (syntax.Simple, syntax.Pipeline, syntax.Group, syntax.Condition, syntax.ArithCommand)
@@ -34,10 +40,7 @@ async def sequence(shell: Shell, node: syntax.Sequence, streams: Streams) -> int
         status = await shell.run(item, streams)
         if shell.moved is not None:
             await shell.moved[1].flush(shell.env.write_file)
-        checked = isinstance(item, _CHECKED)
-        if isinstance(item, syntax.Pipeline) and item.negated:
-            checked = False
-        if status and shell.state.errexit and not shell.tested and checked:
+        if status and shell.state.errexit and not shell.tested and checked(item):
             raise Flow("exit", status)
     return status
 
@@ -88,7 +91,8 @@ async def _piped(shell: Shell, commands: Sequence[Node], streams: Streams) -> in
             source = pipes[i - 1] if i else None
             sink = pipes[i] if i < len(pipes) else None
             stdin = Input(source.read) if source is not None else streams.stdin
-            own = Streams(stdin, sink.write if sink is not None else streams.out, streams.err)
+            out = sink.write if sink is not None else streams.out
+            own = replace(streams, stdin=stdin, out=out)
             stage = _stage(shell.subshell(), command, own, source, sink)
             tasks.append(stages.start(stage, name=f"pipe stage {i}"))
     if shell.state.pipefail:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
 from podwire.kubelet.shell import bash, compound, expand, folders, scripts, syntax
 from podwire.kubelet.shell.arithmetic import ExpansionError, UnsetError
-from podwire.kubelet.shell.builtins import BUILTINS, LACKING
+from podwire.kubelet.shell.builtins import BUILTINS, LACKING, SPECIAL
 from podwire.kubelet.shell.command import (
     Command,
     Pipe,
@@ -114,7 +115,7 @@ class Shell:
         assert self.streams is not None, "expansion happens inside a command"
         pipe = Pipe()
         body = bash.or_cat(body)
-        streams = Streams(self.streams.stdin, pipe.write, self.streams.err)
+        streams = replace(self.streams, out=pipe.write)
         self._captured = await self.subshell().finish(body, streams)
         self.state.status = self._captured
         return pipe.taken().decode(errors="surrogateescape").replace("\0", "")
@@ -179,6 +180,8 @@ class Shell:
         except RecursionError:
             raise UsageError("nested too deep") from None
         self.state.status = status
+        if status and "ERR" in self.traps and not self.tested and compound.checked(node):
+            await bash.on_error(self, streams)
         if self.pending and self.traps:
             await self._run_traps(streams)
         return status
@@ -291,7 +294,9 @@ class Shell:
                 if one.op in {">", ">>"} and folders.exists(path, self.env.list_files):
                     streams.err(f"{self.name}: can't create {target}: Is a directory\n".encode())
                     return None
-            return redirect(streams, wanted, self.absolute, self.env.read_file)
+            paths = [self.absolute(target) for one, target in wanted if one.op not in {"<<", "<<<"}]
+            connected = await bash.connections(self, paths)
+            return redirect(streams, wanted, self.absolute, self.env.read_file, connected)
         except (UsageError, ExpansionError) as error:
             streams.err(f"{self.name}: {error}\n".encode())
             return None
@@ -307,13 +312,20 @@ class Shell:
         streams: Streams,
         signals: Callable[[], Awaitable[str]] | None,
     ) -> int:
-        builtin = BUILTINS.get(words[0])
-        if builtin is not None and words[0] not in LACKING[self.dialect]:
+        builtin = BUILTINS.get(words[0]) if words[0] not in LACKING[self.dialect] else None
+        function = self.state.functions.get(words[0]) if words[0] not in SPECIAL else None
+        if builtin is not None or function is not None:
+            kept = {name: bash.keep(self.variables, name) for name in assigned}
             self.variables.update(assigned)
-            return await builtin(self, words[1:], streams)
-        function = self.state.functions.get(words[0])
-        if function is not None:
-            return await self._function(function, words[1:], streams)
+            try:
+                if function is not None:
+                    return await self._function(function, words[1:], streams)
+                assert builtin is not None, "it is one or the other"
+                return await builtin(self, words[1:], streams)
+            finally:
+                if words[0] not in SPECIAL or self.dialect == BASH:
+                    for name, before in kept.items():
+                        bash.restore(self.variables, name, before)
         return await self.external(words, streams, assigned, signals)
 
     async def _function(self, body: Node, args: list[str], streams: Streams) -> int:
@@ -402,7 +414,7 @@ class Shell:
         variables = Variables(command.variables)
         state = State(variables, dict.fromkeys(variables), list(args), {}, command.cwd)
         signals = command.signals
-        dialect = BASH if command.name in {"bash", "zsh"} else ASH if self.image.busybox else POSIX
+        dialect = dialect_of(command.name, self.image)
         shell = Shell(
             self.env, self.image, state, name, self.budget, self.jobs, signals, dialect
         )  # fmt: skip
@@ -425,6 +437,11 @@ class Shell:
                 return
             node = inner
         self._only = node if isinstance(node, syntax.Simple) else None
+
+
+def dialect_of(name: str, image: Image) -> str:
+    """How a shell called so speaks in an image."""
+    return BASH if name in {"bash", "zsh"} else ASH if image.busybox else POSIX
 
 
 def of_script(env: ExecEnv, image: Image, argv: Sequence[str], cwd: str) -> list[str] | None:

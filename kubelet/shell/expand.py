@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from podwire.kubelet.shell import braces
@@ -14,6 +14,7 @@ from podwire.kubelet.shell.lexer import BASH
 from podwire.kubelet.shell.syntax import Arith, Lit, Node, Part, Process, Sub, Var, Word
 from podwire.kubelet.shell.variables import Variables
 
+_NAMED = re.compile(r"[A-Za-z_]\w*|\d+", re.ASCII)
 MAX_FIELD_CHARS = 1 << 20
 _GLOB = re.compile(r"[*?\[]")
 
@@ -262,6 +263,11 @@ async def key(scope: Scope, name: str, index: Word) -> str:
 
 
 async def _variable(scope: Scope, part: Var) -> str:
+    if part.indirect:
+        named = await _variable(scope, Var(part.name, index=part.index))
+        if not _NAMED.fullmatch(named):
+            raise ExpansionError(f"{named}: invalid variable name")
+        part = replace(part, name=named, index=None, indirect=False)
     if part.op == "#len" and _every(part):
         many = scope.args if part.index is None else scope.variables.array(part.name)
         return str(len(many))
@@ -270,9 +276,6 @@ async def _variable(scope: Scope, part: Var) -> str:
         value = scope.variables.array(part.name).get(where)
     else:
         value = lookup(scope, part.name)
-    if part.op == "!":
-        value = lookup(scope, value or "")
-        return value or ""
     op = part.op
     needed = not op or op[:1] in "#%/^," or op == "slice"
     if value is None and scope.nounset and needed and part.name not in {"@", "*", "!"}:

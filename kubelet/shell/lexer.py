@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from podwire.kubelet.shell.syntax import Arith, Lit, Node, Part, Process, Sub, Var, Word
 
 OPERATORS = (
-    "&&", "||", ";;", ">>", ">&", ">|", "<&", "<<", ";", "&", "|", "(", ")", "<", ">", "\n",
+    "&&", "||", ";;", "<>", ">>", ">&", ">|", "<&", "<<", ";", "&", "|", "(", ")", "<", ">", "\n",
 )  # fmt: skip
-BASH_OPERATORS = ("&>>", "&>", "|&", *OPERATORS)
+ASH_OPERATORS = ("&>>", "&>", *OPERATORS)
+BASH_OPERATORS = (";;&", ";&", ">(", "|&", *ASH_OPERATORS)
 POSIX, ASH, BASH = "posix", "ash", "bash"
 """Dialects: dash, busybox's shell (some of bash's words) and bash."""
 MAX_DEPTH = 30
@@ -67,7 +68,7 @@ class Lexer:
         self.at = at
         self.depth = depth
         self.dialect = dialect
-        self._operators = OPERATORS if dialect == POSIX else BASH_OPERATORS
+        self._operators = {BASH: BASH_OPERATORS, ASH: ASH_OPERATORS}.get(dialect, OPERATORS)
         self._parse_sub = parse_sub
         self._documents: list[tuple[str, bool, bool, list[Part]]] = []
 
@@ -85,6 +86,8 @@ class Lexer:
         for op in self._operators:
             if text.startswith(op, self.at):
                 self.at += len(op)
+                if op in {";;&", ";&", ">(", "<>"}:
+                    raise ShellSyntaxError(f"not modelled: {op}")
                 if op == "<<":
                     return self._here(fd)
                 if op == "\n" and self._documents:
@@ -331,14 +334,13 @@ class Lexer:
             self.at += 1
             index = self._argument("]")
             self.at += 1
-        if counts or asks:
+        every = index in {(Lit("@"),), (Lit("*"),)}
+        if counts or (asks and every):
             self._close(self.at)
-            every = index in {(Lit("@"),), (Lit("*"),)}
-            op = "#len" if counts else "keys" if every else "!"
-            return Var(name, op, quoted=quoted, index=index)
+            return Var(name, "#len" if counts else "keys", quoted=quoted, index=index)
         op, arg, put = self._operation()
         self._close(self.at)
-        return Var(name, op, arg, quoted, put, index)
+        return Var(name, op, arg, quoted, put, index, indirect=bool(asks))
 
     def _operation(self) -> tuple[str, Word, Word]:
         """What is done to a parameter, with what, and what is put instead."""

@@ -160,6 +160,8 @@ class _Parser:
         }  # fmt: skip
         if self.dialect != POSIX:
             compounds |= {"[[": self._condition, "function": self._named_function}
+        if self.dialect == BASH and self.keyword("select", "coproc"):
+            raise ShellSyntaxError(f"not modelled: {self.token.plain()}")
         compound = compounds.get(self.token.plain() or "")
         if compound is None:
             return self.simple()

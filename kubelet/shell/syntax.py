@@ -17,8 +17,9 @@ class Lit:
 class Var:
     """``$NAME`` or ``${NAME<op><arg>}``; ``op`` "#len" is ``${#NAME}``.
 
-    Bash's: "keys" is ``${!NAME[@]}``, "!" ``${!NAME}``, "slice" ``${NAME:OFFSET:LENGTH}``; "/" and
-    its like have what to put (``put``), and ``index`` is what stands in brackets.
+    Bash's: "keys" is ``${!NAME[@]}``, ``indirect`` ``${!NAME}``, "slice"
+    ``${NAME:OFFSET:LENGTH}``; "/" and its like have what to put (``put``), and ``index`` is what
+    stands in brackets.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Var:
     quoted: bool = False
     put: Word = ()
     index: Word | None = None
+    indirect: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,5 +141,7 @@ class NeighbourTable:
 
         At once (0) for packets whose neighbour was set by command while they waited.
         """
+        if not self.moving:
+            return None
         dues = (e.probe_due_ns for e in self.moving.values() if e.probes or e.waiting)
         return min(dues, default=None)

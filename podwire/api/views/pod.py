@@ -375,6 +375,7 @@ class PodSpec(View, frozen=True, kw_only=True):
     priority_class_name: str = ""
     preemption_policy: str = "PreemptLowerPriority"
     overhead: dict[str, str] = {}
+    os: dict[str, str] = {}
     resources: ResourceRequirements = ResourceRequirements()
     scheduling_gates: list[JSON] = []
     readiness_gates: list[JSON] = []

@@ -47,13 +47,15 @@ def test_regular_pods_end_before_critical_ones(simulate):
         seen = await node.client.get(kinds.NODE, "node-1")
         ready = next(c for c in seen.status.conditions if c.type == "Ready")
         assert (ready.status, ready.message) == ("False", "node is shutting down")
-        assert ("NodeShutdown", "Shutdown manager detected shutdown event") in await node.events(
+        assert ("Shutdown", "Shutdown manager detected shutdown event") in await node.events(
             name="node-1"
         )
         await node.pod("late")
         late = await node.until(lambda p: p.status.phase == "Failed", "late")
         assert late.status.reason == "NodeShutdown"
-        assert late.status.message == "Pod was rejected as the node is shutting down."
+        assert late.status.message == (
+            "Pod was rejected: Pod was rejected as the node is shutting down."
+        )
 
     simulate(story)
 

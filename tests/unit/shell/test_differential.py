@@ -25,10 +25,10 @@ SHELLS = [words for words in (["dash"], ["bash"], ["busybox", "sh"]) if shutil.w
 ENVIRONMENT = {"PATH": "/usr/bin:/bin:/usr/sbin", "HOME": "/root", "LC_ALL": "C"}
 
 
-def really(script: str) -> list[tuple[int, str]]:
+def really(script: str, shells: list[list[str]] = SHELLS) -> list[tuple[int, str]]:
     """Exit code and stdout of each real shell."""
     answers = []
-    for shell in SHELLS:
+    for shell in shells:
         done = subprocess.run(
             [*shell, "-c", script], capture_output=True, check=False, stdin=subprocess.DEVNULL,
             timeout=30, env=ENVIRONMENT,
@@ -58,7 +58,7 @@ def test_bash_scripts_print_what_bash_prints() -> None:
     wrong = []
     for script in BASH_SCRIPTS:
         ours = execute("bash", "-c", script)
-        real = really(script)[SHELLS.index(["bash"])]
+        real = really(script, [["bash"]])[0]
         if (ours[0], ours[1]) != real and "not modelled" not in ours[2]:
             wrong.append(f"{script!r}: ours {ours[:3]}; real {real}")
     assert not wrong, "\n".join(wrong)
