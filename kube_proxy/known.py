@@ -94,6 +94,12 @@ class Known:
             found[key] = None
         return found
 
+    def counts(self) -> dict[str, int]:
+        """How many Services and EndpointSlices there are."""
+        return dict(
+            zip(WHATS, map(len, (self._scout.services, self._scout.flat_slices)), strict=True)
+        )
+
     @property
     def checked(self) -> bool:
         """Whether there are Services with a healthCheckNodePort."""

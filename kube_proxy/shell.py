@@ -107,9 +107,7 @@ class KubeProxy:
                 )
             self.initialized = True
             for each in families:
-                each.catch_up()
-                if each.known is not None:
-                    each.known.listeners[each] = None
+                each.begin()
                 each.runner.request()
                 where = f"kube-proxy {self.node} {each.proxier.family}"
                 for chore in mode.chores(each.proxier):
@@ -143,6 +141,7 @@ class KubeProxy:
 
         nodes.on_change(seen)
         node = node_facts(await found, self.node)
+        nodes.off_change(seen)
         self.klog.info_s(
             "server.go:1068", "Successfully retrieved NodeIPs", NodeIPs=list(node.addresses)
         )

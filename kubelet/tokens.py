@@ -28,7 +28,7 @@ Wanted = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    token: str
+    token: bytes
     renew_ns: int
 
 
@@ -57,7 +57,7 @@ class PodTokens:
         self._clock = clock
         self._held: dict[Wanted, _Held] = {}
 
-    def of(self, asked: JSON) -> str:
+    def of(self, asked: JSON) -> bytes:
         """The token of a serviceAccountToken source; ``fetch`` got it before."""
         return self._held[wish(asked)].token
 
@@ -96,4 +96,4 @@ class PodTokens:
         except (ApiError, ConnectionError) as error:
             raise TokenError(f"failed to fetch token: {error}") from None
         token: str = msgspec.json.decode(response.body)["status"]["token"]
-        return _Held(token, asked_ns + min(seconds * 4 // 5, MOST_S) * NS)
+        return _Held(token.encode(), asked_ns + min(seconds * 4 // 5, MOST_S) * NS)

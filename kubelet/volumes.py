@@ -231,7 +231,7 @@ class PodVolumes:
             user = _one_user(self._pod())
             if user is not None or self._pod().spec.security_context.fs_group is not None:
                 mode = 0o600  # readable for the one user and the group of the volume only
-            token = Item(self._tokens.of(asked).encode(), mode, user or 0)
+            token = Item(self._tokens.of(asked), mode, user or 0)
             return {asked.get("path", "token"): token}
         raise MountError(f"projected source {sorted(part)} is not modelled")
 

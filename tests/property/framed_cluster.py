@@ -33,8 +33,8 @@ class _Link(PipeEnd):
 class FramedCluster(Cluster):
     """As ``Cluster``, but nothing crosses between rooms that a wire could not carry."""
 
-    def __init__(self, env: Any, settings: Any) -> None:
-        super().__init__(env, settings)
+    def __init__(self, env: Any, settings: Any, **more: Any) -> None:
+        super().__init__(env, settings, **more)
         self.server.kubelets = FramedKubelets(lambda node: f"{node}:7443", self._kubelet)  # type: ignore[arg-type]
 
     def room_ctx(
