@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Awaitable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -101,10 +102,15 @@ async def printf(shell: Shell, args: list[str], streams: Streams) -> int:
 
 
 async def time(shell: Shell, args: list[str], streams: Streams) -> int:
-    """``time COMMAND``: the clock's time; what the processor took is not modelled and told as 0."""
+    """Time a command (busybox): ``time COMMAND``."""
+    return await timed(shell, shell.run_text(shlex.join(args), streams), streams)
+
+
+async def timed(shell: Shell, work: Awaitable[int], streams: Streams) -> int:
+    """The clock's time for a piece of work; the processor's is not modelled and told as 0."""
     clock = shell.env.clock
     began_ns = clock.monotonic_ns()
-    status = await shell.run_text(shlex.join(args), streams)
+    status = await work
     minutes, rest = divmod((clock.monotonic_ns() - began_ns) / 1e9, 60)
     if shell.dialect == BASH:
         told = f"\nreal\t{minutes:.0f}m{rest:.3f}s\nuser\t0m0.000s\nsys\t0m0.000s\n"

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
-from podwire.kubelet.shell import bash, compound, expand, folders, scripts, syntax
+from podwire.kubelet.shell import bash, compound, declaring, expand, folders, scripts, syntax
 from podwire.kubelet.shell.arithmetic import ExpansionError, UnsetError
 from podwire.kubelet.shell.builtins import BUILTINS, LACKING, SPECIAL
 from podwire.kubelet.shell.command import (
@@ -216,6 +216,8 @@ class Shell:
                 return int(not await bash.holds(self, node, streams))
             case syntax.ArithCommand():
                 return int(not await bash.value(self, node.expression, streams))
+            case syntax.Timed():
+                return await declaring.timed(self, self.run(node.body, streams), streams)
             case syntax.Counting():
                 return await compound.counting(self, node, streams)
 

@@ -30,6 +30,7 @@ from podwire.kubelet.shell.syntax import (
     Redirect,
     Sequence,
     Simple,
+    Timed,
     While,
     Word,
 )
@@ -129,6 +130,9 @@ class _Parser:
         return AndOr(first, tuple(rest)) if rest else first
 
     def pipeline(self) -> Node:
+        if self.dialect == BASH and self.keyword("time"):
+            self.advance()
+            return Timed(self.pipeline())
         negated = False
         while self.keyword("!"):
             negated = not negated
