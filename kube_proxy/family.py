@@ -51,6 +51,17 @@ class Family:
 
     # ------------------------------------------------------------ what changed
 
+    def begin(self) -> None:
+        """Take in what is there, and hear of what changes from now on."""
+        known = self.known
+        if known is None:
+            return
+        for what, count in known.counts().items():
+            self.owner.health.changed(what, self.proxier.family, count)
+        self.heard = dict(known.heard)
+        self.turn = known.bring(self.proxier, known.turn)
+        known.listeners[self] = None
+
     def due(self) -> None:
         """A change came that must be programmed."""
         self.owner.health.queued(self.proxier.family)

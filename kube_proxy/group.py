@@ -89,6 +89,8 @@ class Group:
         """When the first and the latest change came that parts were not told of."""
         self._again: Timer | None = None
         self._checked = False
+        self._busy = False
+        """Whether plans are under way: who joins then may see other things than they tell of."""
         self.runner = Runner(
             clock,
             self._round,
@@ -102,18 +104,18 @@ class Group:
         """A member whose kernel holds what its proxier says."""
         proxier, health, family = member.proxier, member.owner.health, self.known.family
         member.tell()
-        part = self._alike(proxier.programmed, self.parts)
+        part = None if self._busy else self._alike(proxier.programmed, self.parts)
         if part is None:
             fresh = Health(self._clock, health.started_ns, health.mode)
             part = Part(self, proxier.programmed, member.turn, fresh)
             if family in health.updated_ns:
                 part.health.updated_ns[family] = health.updated_ns[family]
             self.parts.append(part)
-        part.turn = max(part.turn, member.turn)
+        part.turn = min(part.turn, member.turn)
         part.take(member)
         self.known.listeners.pop(member, None)
         self.known.listeners[self] = None
-        if part.turn < self.known.turn:
+        if member.turn < self.known.turn:
             self.due()
 
     def leave(self, member: Family) -> None:
@@ -147,7 +149,8 @@ class Group:
             if found is None:
                 kept.append(part)
                 continue
-            found.turn = max(found.turn, part.turn)
+            # Of what came since, each may see something else: it is looked at once more.
+            found.turn = min(found.turn, part.turn)
             for member in part.members:
                 part.tell(member)
                 found.take(member)
@@ -171,6 +174,14 @@ class Group:
 
     async def _round(self) -> bool:
         """Program what changed on all members."""
+        self._busy = True
+        try:
+            await self._sync()
+        finally:
+            self._busy = False
+        return True
+
+    async def _sync(self) -> None:
         clock, known, mode = self._clock, self.known, self.known.mode
         started_ns, turn = clock.monotonic_ns(), known.turn
         self.tell_queued()
@@ -189,7 +200,8 @@ class Group:
                 await self._do(part, plan, turn, started_ns)
         self._checked = known.checked
         self._merge()
-        return True
+        if self.turn < turn:
+            self.runner.request()
 
     def _split(self) -> list[Part]:
         """The parts; those whose members see different things of what changed are divided."""

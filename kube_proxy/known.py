@@ -94,6 +94,11 @@ class Known:
             found[key] = None
         return found
 
+    def counts(self) -> dict[str, int]:
+        """How many Services and EndpointSlices there are."""
+        scout = self._scout
+        return {"service": len(scout.services), "endpoint": len(scout.flat_slices)}
+
     @property
     def checked(self) -> bool:
         """Whether there are Services with a healthCheckNodePort."""

@@ -107,9 +107,7 @@ class KubeProxy:
                 )
             self.initialized = True
             for each in families:
-                each.catch_up()
-                if each.known is not None:
-                    each.known.listeners[each] = None
+                each.begin()
                 each.runner.request()
                 where = f"kube-proxy {self.node} {each.proxier.family}"
                 for chore in mode.chores(each.proxier):

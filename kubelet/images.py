@@ -1,14 +1,16 @@
 """Images on a node: pulled one at a time, kept, and told about in events.
 
 Messages and reasons as pkg/kubelet/images (the back-off repeats why: kubernetes PR 127918).
-A registry below ``.invalid`` (RFC 2606) never answers; any other image exists. ImageInspectError
-(a runtime that fails to look at its own images), RegistryUnavailable and SignatureValidationFailed
-(which containerd never tells) are not modelled.
+A registry below ``.invalid`` (RFC 2606) never answers; nginx and busybox have the tags that look
+like theirs (nginx:1.161 of the page about Deployments does not); any other image exists.
+ImageInspectError (a runtime that fails to look at its own images), RegistryUnavailable and
+SignatureValidationFailed (which containerd never tells) are not modelled.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable
 
 from podwire.api.times import NS
@@ -18,6 +20,15 @@ from podwire.kubelet.profile import Profile, image_bytes, normalized
 from podwire.kubelet.reference import fault
 from podwire.kubelet.text import go_duration
 from podwire.runtime.ports import Clock, Rng
+
+_ADDITIONS = r"(-?(alpine(3\.\d\d?)?|slim|perl|otel|trixie|bookworm|bullseye|buster))*"
+_VERSION = r"[1-9](\.[1-5]?\d(\.\d\d?)?)?"
+_TAGS = {
+    "docker.io/library/nginx": rf"latest|(stable|mainline|{_VERSION})?{_ADDITIONS}",
+    "docker.io/library/busybox":
+        rf"latest|(stable|unstable|{_VERSION})?(-?(glibc|musl|uclibc))?",
+}  # fmt: skip
+"""Which tags there are, where that is known (as patterns)."""
 
 Emit = Callable[[str, str, str], None]
 """(event type, reason, message)"""
@@ -95,16 +106,15 @@ class Images:
         asked = self._clock.monotonic_ns()
         async with self._one_at_a_time:
             began = self._clock.monotonic_ns()
-            host = full.partition("/")[0]
             seconds = self._profile.resolve_s
-            broken = host.partition(":")[0].endswith(".invalid")
+            why_not = refusal(full)
             size = image_bytes(image)
-            if full not in self._present and not broken:
+            if full not in self._present and not why_not:
                 seconds += size / self._profile.pull_bytes_per_s
             await self._clock.sleep(self._profile.take(seconds, self._rng))
             ended = self._clock.monotonic_ns()
-        if broken:
-            self._refuse(image, full, host, key, ended, emit)
+        if why_not:
+            self._refuse(image, why_not, key, ended, emit)
         if full not in self._present:
             self._present[full] = None
             self.on_change()
@@ -114,13 +124,7 @@ class Images:
             f"({go_duration(ended - asked)} including waiting). Image size: {size} bytes.",
         )  # fmt: skip
 
-    def _refuse(self, image: str, full: str, host: str, key: str, now: int, emit: Emit) -> None:
-        repository, _, tag = full.partition("/")[2].rpartition(":")
-        why = (
-            f'failed to pull and unpack image "{full}": failed to resolve reference "{full}": '
-            f'failed to do request: Head "https://{host}/v2/{repository}/manifests/{tag}": '
-            f"dial tcp: lookup {host}: no such host"
-        )
+    def _refuse(self, image: str, why: str, key: str, now: int, emit: Emit) -> None:
         emit("Warning", "Failed", f'Failed to pull image "{image}": {why}')
         self._backoff.next(key, self._failed_ns.get(key, now), now)
         self._failed_ns[key], self._why[key] = now, why
@@ -129,3 +133,18 @@ class Images:
 
     def _profile_resync_ns(self) -> int:
         return int(self._profile.resync_s * NS)
+
+
+def refusal(full: str) -> str:
+    """Why an image cannot be pulled, in containerd's words; "" when it can."""
+    host, _, rest = full.partition("/")
+    failed = f'failed to pull and unpack image "{full}": failed to resolve reference "{full}": '
+    if host.partition(":")[0].endswith(".invalid"):
+        repository, _, tag = rest.rpartition(":")
+        url = f"https://{host}/v2/{repository}/manifests/{tag}"
+        return f'{failed}failed to do request: Head "{url}": dial tcp: lookup {host}: no such host'
+    name, _, tag = full.rpartition(":")
+    known = _TAGS.get(name)
+    if known is None or "@" in full or (tag and re.fullmatch(known, tag)):
+        return ""
+    return f"rpc error: code = NotFound desc = {failed}{full}: not found"

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from podwire.api.views import Container, Pod, SecurityContext, Service
 from podwire.client.counters import Container as Running
-from podwire.client.counters import ContainerHost, ContainerSpec, ContainerUser
+from podwire.client.counters import ContainerHost, ContainerSpec, ContainerUser, Process
 from podwire.kubelet import dns
 from podwire.kubelet.env import ConfigError, PodValues, command_line, environment, service_links
 from podwire.kubelet.files import FileView, ReadOnly, Source
@@ -27,6 +27,8 @@ MESSAGE_PATH = "/dev/termination-log"
 MESSAGE_BYTES = 4096
 LOG_LINES, LOG_BYTES = 80, 2048
 """Limits of termination messages (pkg/kubelet/container, MaxContainerTerminationMessage*)."""
+NOT_MODELLED = "NotModelled"
+"""Why a container waits, and the Event that says it: podwire's own word."""
 LOST = "ContainerStatusUnknown"
 LOST_MESSAGE = "The container could not be located when the pod was terminated"
 """Upstream's words (kuberuntime) for a container that its runtime no longer knows."""
@@ -60,6 +62,20 @@ class Brings(Protocol):
 
     def files(self, image: str) -> Mapping[str, bytes]:
         """By absolute path."""
+
+
+@runtime_checkable
+class Objects(Protocol):
+    """A container host that can tell why it must not run what it is given."""
+
+    def objection(self, process: Process) -> str:
+        """What is not modelled of it; "" when all is."""
+
+
+def objection(kubelet: Kubelet, process: ContainerProcess) -> str:
+    """Why a container has to wait: its shell's script uses what is not modelled."""
+    host = host_of(kubelet, process.spec.image)
+    return host.objection(process) if isinstance(host, Objects) else ""
 
 
 def generic_notice(kubelet: Kubelet, image: str) -> str:

@@ -115,6 +115,11 @@ async def _create_and_start(worker: PodWorker, container: Container, emit: Emit)
         # Tried again when a ConfigMap or Secret of the namespace changes.
         _waiting(worker, name, "CreateContainerConfigError", str(error))
         return None
+    if why := launch.objection(kubelet, process):
+        process.leave()
+        emit("Warning", launch.NOT_MODELLED, why)
+        _waiting(worker, name, launch.NOT_MODELLED, why)
+        return None
     emit("Normal", "Created", "Container created")
     await kubelet.spend(kubelet.profile.start_s)
     kept = worker.logs.setdefault(name, [])

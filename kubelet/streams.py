@@ -83,7 +83,7 @@ class Streams:
         name = _container(worker, container)
         instance = worker.instances.get(name)
         if instance is None:
-            raise ApiError("NotFound", f'container not found ("{name}")')
+            raise ApiError("NotFound", f"container {name} not found in pod {pod}_{namespace}")
         return instance.process.stdio.attach(stdin=stdin)
 
     async def port_forward(self, node: str, namespace: str, pod: str, port: int) -> Stream:

@@ -162,6 +162,10 @@ def _ratio(kind: str, name: str, bound: str, request: str | None, limit: str | N
     return [f"{start}, but provided ratio is {ratio:f}"] if ratio > _nano(bound) / 10**9 else []
 
 
+def _unlimited(review: Review) -> bool:
+    return not review.server.caches.of(_LIMIT_RANGE).entries(review.namespace)
+
+
 PLUGIN = Plugin(
     "LimitRanger",
     admit,
@@ -169,5 +173,5 @@ PLUGIN = Plugin(
     kinds=(kinds.POD, _CLAIM),
     subresources=("", "resize"),
     moot_without=_LIMIT_RANGE,
-    repeats=lambda review: not review.server.caches.of(_LIMIT_RANGE).entries(review.namespace),
+    repeats=_unlimited,
 )

@@ -111,10 +111,14 @@ def _body(entry: Entry) -> JSON:
     return entry.json()
 
 
+def _unlimited(review: Review) -> bool:
+    return not review.server.caches.of(_QUOTA).entries(review.namespace)
+
+
 PLUGIN = Plugin(
     "ResourceQuota",
     validate=validate,
     subresources=("", "resize"),
     moot_without=_QUOTA,
-    repeats=lambda review: not review.server.caches.of(_QUOTA).entries(review.namespace),
+    repeats=_unlimited,
 )

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 LEARN_AFTER = 16
 """How many bodies of a form go the long way before its mould is learned, which costs as much as
-ten of them; a form that was learned in vain waits twice as long each time.
+ten of them; a form waits twice as long each time, but for each object that came out of a mould
+one body less.
 """
 _PATIENCE = 1024
 _FORMS = 1024
@@ -167,6 +168,8 @@ class Moulds:
             found = mould.cast(body, source)
             if found is not None:
                 call.annotations.update(mould.annotations)
+                if form.wanted > LEARN_AFTER:
+                    form.wanted -= 1  # it was not in vain
                 if i:
                     form.moulds.insert(0, form.moulds.pop(i))
                 return found

@@ -95,6 +95,16 @@ class ProgramHost:
 
         return find(image, command) is not None
 
+    def objection(self, process: Process) -> str:
+        """Why the script that process 1 of a shell's image is given cannot be run; "" when it
+        can, or is wrong by itself.
+        """
+        # The shell is imported by the first container, not by every command line.
+        from podwire.kubelet.programs.execute import objection  # noqa: PLC0415
+
+        known = image_of(process.spec.image)
+        return "" if known.generic else objection(known, cast("LocalProcess", process))
+
     async def start(self, process: Process) -> Container:
         """Start the program of one container.
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from podwire.client.counters import Stream
+from podwire.kubelet.programs import web
 from podwire.kubelet.shell import expand, syntax
 from podwire.kubelet.shell.arithmetic import ExpansionError, arithmetic
+from podwire.kubelet.shell.command import UsageError
 from podwire.kubelet.shell.lexer import BASH, POSIX
 from podwire.kubelet.shell.syntax import Assign, Condition, Lit, Node, Word
 from podwire.kubelet.shell.variables import Variables
@@ -77,6 +81,26 @@ def or_cat(body: Node) -> Node:
     if len(one.redirects) != 1 or one.redirects[0].op != "<":
         return body
     return syntax.Simple(((Lit("cat"),),), redirects=one.redirects)
+
+
+async def connections(shell: Shell, paths: Sequence[str]) -> dict[str, Stream]:
+    """Connect to ``/dev/tcp/HOST/PORT``. Raises UsageError in bash's words."""
+    found: dict[str, Stream] = {}
+    for path in paths:
+        place = re.fullmatch(r"/dev/tcp/([^/]+)/(\d{1,5})", path)
+        if place is None or shell.dialect != BASH or path in found:
+            continue
+        ips = await web.addresses(shell.env, shell.image.libc, place[1])
+        if not ips:
+            raise UsageError(f"{place[1]}: Name or service not known")
+        try:
+            found[path] = await web.connect(
+                shell.env, ips, int(place[2]), web.CONNECT_TIMEOUT_S
+            )  # fmt: skip
+        except OSError as error:
+            why = error.strerror or "Connection timed out"
+            raise UsageError(f"connect: {why}\n{shell.name}: {path}: {why}") from None
+    return found
 
 
 # ---------------------------------------------------------------------- assignments

@@ -380,7 +380,7 @@ async def kill(shell: Shell, args: list[str], streams: Streams) -> int:
 _LACKING = (
     "alias", "bg", "bind", "builtin", "caller", "compgen", "complete", "coproc",
     "dirs", "disown", "enable", "fg", "help", "history", "jobs",
-    "popd", "pushd", "select", "suspend", "time",
+    "popd", "pushd", "select", "suspend",
     "times", "ulimit", "unalias",
 )  # fmt: skip
 
@@ -392,7 +392,8 @@ BUILTINS: dict[str, Builtin] = {
     "local": declaring.local, "mapfile": declaring.mapfile, "printf": declaring.printf,
     "pwd": pwd, "read": declaring.read,
     "readarray": declaring.mapfile, "readonly": readonly, "return": return_, "set": set_,
-    "shift": shift, "shopt": declaring.shopt, "source": source, "trap": trap, "type": type_,
+    "shift": shift, "shopt": declaring.shopt, "source": source, "time": declaring.time,
+    "trap": trap, "type": type_,
     "typeset": declaring.declare, "umask": umask, "unset": declaring.unset, "wait": wait,
 }  # fmt: skip
 """By name."""
@@ -403,5 +404,5 @@ SPECIAL = (
 )  # fmt: skip
 """POSIX's special builtins: no function takes their name, assignments before them stay."""
 _OF_BASH = ("declare", "mapfile", "readarray", "shopt", "typeset")
-LACKING = {POSIX: ("let", "source", *_OF_BASH), ASH: _OF_BASH, BASH: ()}
+LACKING = {POSIX: ("let", "source", "time", *_OF_BASH), ASH: _OF_BASH, BASH: ()}
 """What the shells of other dialects do not know."""

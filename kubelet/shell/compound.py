@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from podwire.kubelet.shell import bash, expand, syntax
@@ -90,7 +91,8 @@ async def _piped(shell: Shell, commands: Sequence[Node], streams: Streams) -> in
             source = pipes[i - 1] if i else None
             sink = pipes[i] if i < len(pipes) else None
             stdin = Input(source.read) if source is not None else streams.stdin
-            own = Streams(stdin, sink.write if sink is not None else streams.out, streams.err)
+            out = sink.write if sink is not None else streams.out
+            own = replace(streams, stdin=stdin, out=out)
             stage = _stage(shell.subshell(), command, own, source, sink)
             tasks.append(stages.start(stage, name=f"pipe stage {i}"))
     if shell.state.pipefail:

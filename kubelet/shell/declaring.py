@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Awaitable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -96,6 +98,25 @@ async def printf(shell: Shell, args: list[str], streams: Streams) -> int:
     pipe = Pipe()
     status = await shell.external(["printf", *args[2:]], replace(streams, out=pipe.write))
     shell.variables[args[1]] = pipe.taken().decode(errors="surrogateescape")
+    return status
+
+
+async def time(shell: Shell, args: list[str], streams: Streams) -> int:
+    """Time a command (busybox): ``time COMMAND``."""
+    return await timed(shell, shell.run_text(shlex.join(args), streams), streams)
+
+
+async def timed(shell: Shell, work: Awaitable[int], streams: Streams) -> int:
+    """The clock's time for a piece of work; the processor's is not modelled and told as 0."""
+    clock = shell.env.clock
+    began_ns = clock.monotonic_ns()
+    status = await work
+    minutes, rest = divmod((clock.monotonic_ns() - began_ns) / 1e9, 60)
+    if shell.dialect == BASH:
+        told = f"\nreal\t{minutes:.0f}m{rest:.3f}s\nuser\t0m0.000s\nsys\t0m0.000s\n"
+    else:
+        told = f"real\t{minutes:.0f}m {rest:.2f}s\nuser\t0m 0.00s\nsys\t0m 0.00s\n"
+    streams.err(told.encode())
     return status
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from podwire.kubelet.programs.env import ExecEnv
 from podwire.kubelet.programs.image import Image
-from podwire.kubelet.shell import bash, compound, expand, folders, scripts, syntax
+from podwire.kubelet.shell import bash, compound, declaring, expand, folders, scripts, syntax
 from podwire.kubelet.shell.arithmetic import ExpansionError, UnsetError
 from podwire.kubelet.shell.builtins import BUILTINS, LACKING, SPECIAL
 from podwire.kubelet.shell.command import (
@@ -114,7 +115,7 @@ class Shell:
         assert self.streams is not None, "expansion happens inside a command"
         pipe = Pipe()
         body = bash.or_cat(body)
-        streams = Streams(self.streams.stdin, pipe.write, self.streams.err)
+        streams = replace(self.streams, out=pipe.write)
         self._captured = await self.subshell().finish(body, streams)
         self.state.status = self._captured
         return pipe.taken().decode(errors="surrogateescape").replace("\0", "")
@@ -215,6 +216,8 @@ class Shell:
                 return int(not await bash.holds(self, node, streams))
             case syntax.ArithCommand():
                 return int(not await bash.value(self, node.expression, streams))
+            case syntax.Timed():
+                return await declaring.timed(self, self.run(node.body, streams), streams)
             case syntax.Counting():
                 return await compound.counting(self, node, streams)
 
@@ -293,7 +296,9 @@ class Shell:
                 if one.op in {">", ">>"} and folders.exists(path, self.env.list_files):
                     streams.err(f"{self.name}: can't create {target}: Is a directory\n".encode())
                     return None
-            return redirect(streams, wanted, self.absolute, self.env.read_file)
+            paths = [self.absolute(target) for one, target in wanted if one.op not in {"<<", "<<<"}]
+            connected = await bash.connections(self, paths)
+            return redirect(streams, wanted, self.absolute, self.env.read_file, connected)
         except (UsageError, ExpansionError) as error:
             streams.err(f"{self.name}: {error}\n".encode())
             return None
@@ -411,7 +416,7 @@ class Shell:
         variables = Variables(command.variables)
         state = State(variables, dict.fromkeys(variables), list(args), {}, command.cwd)
         signals = command.signals
-        dialect = BASH if command.name in {"bash", "zsh"} else ASH if self.image.busybox else POSIX
+        dialect = dialect_of(command.name, self.image)
         shell = Shell(
             self.env, self.image, state, name, self.budget, self.jobs, signals, dialect
         )  # fmt: skip
@@ -434,6 +439,11 @@ class Shell:
                 return
             node = inner
         self._only = node if isinstance(node, syntax.Simple) else None
+
+
+def dialect_of(name: str, image: Image) -> str:
+    """How a shell called so speaks in an image."""
+    return BASH if name in {"bash", "zsh"} else ASH if image.busybox else POSIX
 
 
 def of_script(env: ExecEnv, image: Image, argv: Sequence[str], cwd: str) -> list[str] | None:

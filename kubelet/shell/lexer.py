@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from podwire.kubelet.shell.syntax import Arith, Lit, Node, Part, Process, Sub, Var, Word
 
 OPERATORS = (
-    "&&", "||", ";;", ">>", ">&", ">|", "<&", "<<", ";", "&", "|", "(", ")", "<", ">", "\n",
+    "&&", "||", ";;", "<>", ">>", ">&", ">|", "<&", "<<", ";", "&", "|", "(", ")", "<", ">", "\n",
 )  # fmt: skip
 ASH_OPERATORS = ("&>>", "&>", *OPERATORS)
 BASH_OPERATORS = (";;&", ";&", ">(", "|&", *ASH_OPERATORS)
@@ -86,7 +86,7 @@ class Lexer:
         for op in self._operators:
             if text.startswith(op, self.at):
                 self.at += len(op)
-                if op in {";;&", ";&", ">("}:
+                if op in {";;&", ";&", ">(", "<>"}:
                     raise ShellSyntaxError(f"not modelled: {op}")
                 if op == "<<":
                     return self._here(fd)

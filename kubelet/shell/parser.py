@@ -30,6 +30,7 @@ from podwire.kubelet.shell.syntax import (
     Redirect,
     Sequence,
     Simple,
+    Timed,
     While,
     Word,
 )
@@ -129,6 +130,9 @@ class _Parser:
         return AndOr(first, tuple(rest)) if rest else first
 
     def pipeline(self) -> Node:
+        if self.dialect == BASH and self.keyword("time"):
+            self.advance()
+            return Timed(self.pipeline())
         negated = False
         while self.keyword("!"):
             negated = not negated
@@ -160,6 +164,8 @@ class _Parser:
         }  # fmt: skip
         if self.dialect != POSIX:
             compounds |= {"[[": self._condition, "function": self._named_function}
+        if self.dialect == BASH and self.keyword("select", "coproc"):
+            raise ShellSyntaxError(f"not modelled: {self.token.plain()}")
         compound = compounds.get(self.token.plain() or "")
         if compound is None:
             return self.simple()

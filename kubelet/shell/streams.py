@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from podwire.client.counters import Stream
 from podwire.kubelet.shell.command import Input, UsageError, input_of
 from podwire.kubelet.shell.syntax import Redirect
 
@@ -14,11 +15,12 @@ MAX_FILE_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """File descriptors 0, 1 and 2."""
+    """File descriptors 0, 1 and 2, and those above that were opened for writing."""
 
     stdin: Input
     out: Write
     err: Write
+    more: Mapping[int, Write] = field(default_factory=dict)
 
 
 def discard(_data: bytes) -> None:
@@ -46,9 +48,18 @@ class Redirected:
 
     streams: Streams
     files: list[_File] = field(default_factory=list)
+    connections: list[tuple[Stream, bytearray]] = field(default_factory=list)
+    """bash's ``/dev/tcp``: what is to be sent when the command has ended."""
 
     async def flush(self, write_file: Callable[[str, bytes], Awaitable[None]]) -> None:
         """Write the files. Raises UsageError."""
+        for stream, data in self.connections:
+            try:
+                await stream.send(bytes(data))
+                await stream.close()
+            except OSError:
+                stream.abort()
+        self.connections.clear()
         for file in self.files:
             if file.written == len(file.data):
                 continue
@@ -64,17 +75,25 @@ def redirect(
     wanted: Sequence[tuple[Redirect, str]],
     absolute: Callable[[str], str],
     read_file: Callable[[str], bytes],
+    connected: Mapping[str, Stream] = {},
 ) -> Redirected:
-    """Apply redirections from left to right. Raises UsageError."""
+    """Apply redirections from left to right; ``connected`` has the streams behind ``/dev/tcp``.
+
+    Raises UsageError.
+    """
+    connections: list[tuple[Stream, bytearray]] = []
     stdin = streams.stdin
-    fds: dict[int, Write] = {1: streams.out, 2: streams.err}
+    fds: dict[int, Write] = {1: streams.out, 2: streams.err, **streams.more}
     files: list[_File] = []
     for one, target in wanted:
-        if one.fd > 2 or (target.isdigit() and one.op in {">&", "<&"} and int(target) > 2):
-            raise UsageError(f"not modelled: file descriptor {max(one.fd, 3)}", 2)
+        if one.fd > 2 and one.op in {"<", "<<", "<<<", "<&"} and target != "-":
+            raise UsageError(f"not modelled: reading from file descriptor {one.fd}", 2)
         if one.op in {"<<", "<<<"}:
             text = target + "\n" * (one.op == "<<<")
             stdin = input_of(text.encode(errors="surrogateescape"))
+        elif one.op in {">&", "<&"} and target == "-":
+            fds.pop(one.fd, None)
+            fds |= {fd: discard for fd in (1, 2) if fd not in fds}
         elif one.op in {">&", "<&"} and target.isdigit():
             if int(target) not in fds and int(target) != 0:
                 raise UsageError(f"{target}: Bad file descriptor", 2)
@@ -85,6 +104,11 @@ def redirect(
             if path in special:
                 fds[one.fd] = special[path]
                 continue
+            if path in connected:
+                data = bytearray()
+                connections.append((connected[path], data))
+                fds[one.fd] = data.extend
+                continue
             if path.startswith(("/dev/tcp/", "/dev/udp/")):
                 raise UsageError(f"not modelled: {path}", 2)
             file = _File(path)
@@ -92,9 +116,14 @@ def redirect(
                 file.data += _existing(path, read_file)
             files.append(file)
             fds[one.fd] = file.write
+        elif absolute(target) in connected:
+            stream = connected[absolute(target)]
+            connections.append((stream, bytearray()))
+            stdin = Input(stream.recv)
         else:
             stdin = input_of(_required(target, absolute(target), read_file))
-    return Redirected(Streams(stdin, fds[1], fds[2]), files)
+    more = {fd: write for fd, write in fds.items() if fd > 2}
+    return Redirected(Streams(stdin, fds[1], fds[2], more), files, connections)
 
 
 def _existing(path: str, read_file: Callable[[str], bytes]) -> bytes:

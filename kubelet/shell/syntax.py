@@ -192,7 +192,14 @@ class Counting:
     body: Node
 
 
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Bash's ``time PIPELINE``."""
+
+    body: Node
+
+
 Node = (
     Simple | Pipeline | AndOr | Sequence | Group | If | For | While | Case | Function
-    | Condition | ArithCommand | Counting
+    | Condition | ArithCommand | Counting | Timed
 )  # fmt: skip

@@ -46,15 +46,22 @@ def too_deep(text: str) -> bool:
     """Whether groups nest deeper than Go's regexp allows; RE2 would take seconds for each match."""
     if text.count("(") <= _MAX_DEPTH:
         return False
-    depth = deepest = 0
-    for part in _PARENTHESES.finditer(text):
-        depth += {"(": 1, ")": -1}.get(part[0], 0)
-        deepest = max(deepest, depth)
-    return deepest > _MAX_DEPTH
+    depth, in_class = 0, False
+    for part in _TOKENS.finditer(text):
+        mark = part[0]
+        if in_class:
+            in_class = mark != "]"
+        elif mark[0] == "[":
+            in_class = True
+        elif mark in {"(", ")"}:
+            depth += 1 if mark == "(" else -1
+            if depth > _MAX_DEPTH:
+                return True
+    return False
 
 
-_PARENTHESES = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[()]", re.DOTALL)
-"""Escapes and classes, in which a parenthesis is none, and parentheses."""
+_TOKENS = re.compile(r"\\.|\[\^?\]?|[]()]", re.DOTALL)
+"""Escapes, the beginnings and ends of classes, in which a parenthesis is none, parentheses."""
 
 
 class Pattern:

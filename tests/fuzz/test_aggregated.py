@@ -18,7 +18,7 @@ from tests.fuzz.conftest import SWEEP
 from tests.fuzz.values import Wild
 from tests.unit.apiserver.conftest import simulate  # noqa: F401  fixture
 
-ROUNDS = 600 if SWEEP else 15
+ROUNDS = 600 if SWEEP else 8
 GROUP_VERSION = "liar.example.com/v1"
 ROOT = f"/apis/{GROUP_VERSION}"
 NAME = "v1.liar.example.com"

@@ -64,6 +64,11 @@ class Webhooks:
         found = self._validating.all(self._server)
         return self._validate(review, found) if found and not hooks.exempt(review) else None
 
+    def asks_nobody(self, review: Review) -> bool:
+        """Whether no hook's rules name such a write: ``Plugin.repeats``."""
+        every = (*self._mutating.all(self._server), *self._validating.all(self._server))
+        return not any(hooks.names(review, hook) for hook in every)
+
     # ------------------------------------------------------------ mutating
 
     async def _mutate(self, review: Review, found: Sequence[Hook]) -> None:
@@ -257,12 +262,17 @@ def _validate(review: Review) -> Awaitable[None] | None:
     return review.server.webhooks.validate(review)
 
 
+def _asks_nobody(review: Review) -> bool:
+    return review.server.webhooks.asks_nobody(review)
+
+
 MUTATE = Plugin(
     _NAME,
     admit=_mutate,
     operations=_EVERY,
     subresources=None,
     moot_without=MUTATING,
+    repeats=_asks_nobody,
 )
 VALIDATE = Plugin(
     "ValidatingAdmissionWebhook",
@@ -270,4 +280,5 @@ VALIDATE = Plugin(
     operations=_EVERY,
     subresources=None,
     moot_without=VALIDATING,
+    repeats=_asks_nobody,
 )

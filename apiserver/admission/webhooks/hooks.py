@@ -116,6 +116,11 @@ def match(review: Review, hook: Hook) -> Match | None:
     return Match(hook, kind)
 
 
+def names(review: Review, hook: Hook) -> bool:
+    """Whether a hook's rules name what is written, whatever the object says."""
+    return _version(review, hook) is not None
+
+
 def _version(review: Review, hook: Hook) -> Kind[Any] | None:
     """The version of the resource that a rule names; of equivalent ones the first that any does."""
     asked = review.call.kind

@@ -8,12 +8,22 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Iterator
 
 from podwire.api.view import JSON
 
-_BLOCK = re.compile(
-    rb"^-----BEGIN ([^\n]*)-----[ \t\r]*\n(.*?)^-----END \1-----[ \t\r]*$", re.MULTILINE | re.DOTALL
-)
+_EDGE = re.compile(rb"^-----(BEGIN|END) ([^\n]{0,100})-----[ \t\r]*$", re.MULTILINE)
+
+
+def _blocks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The label and the whole text of each PEM block, in one pass."""
+    began: re.Match[bytes] | None = None
+    for edge in _EDGE.finditer(data):
+        if edge[1] == b"BEGIN":
+            began = edge
+        elif began is not None and began[2] == edge[2]:
+            yield edge[2], data[began.start() : edge.end()]
+            began = None
 
 
 def bundle_of(spec: JSON) -> str:
@@ -32,13 +42,13 @@ def wrong(bundle: str) -> str:
         data = bundle.encode()
     if not data:
         return ""
-    why, blocks = "unable to parse bytes as PEM block", list(_BLOCK.finditer(data))
-    for block in blocks:
-        if block[1] != b"CERTIFICATE" or b":" in block[2]:
+    why = "unable to parse bytes as PEM block"
+    for label, block in _blocks(data):
+        if label != b"CERTIFICATE" or b":" in block:
             why = "no valid certificate authority data seen"
             continue
         try:
-            x509.load_pem_x509_certificate(block[0])
+            x509.load_pem_x509_certificate(block)
         except ValueError:
             why = "failed to parse certificate: x509: malformed certificate"
         else:

@@ -88,7 +88,7 @@ class Draft:
     def declare_all(self, names: Sequence[str]) -> None:
         """User's chains are made, or emptied."""
         if self._references is not None:
-            for name in names:
+            for name in dict.fromkeys(names):
                 if self.has(name):
                     self._refer(self.items_of(name), -1)
         if self.deleted:

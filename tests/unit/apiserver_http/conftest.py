@@ -134,6 +134,15 @@ class Kubelets:
             self.started[-1].code.set_exception(self.unstartable)
         return self.started[-1]
 
+    async def logs(self, node, namespace, pod, container, options):
+        """What a container said: where it was asked for, and nothing more."""
+        self.asked.append((node, namespace, pod, container, "logs", options))
+
+        async def said():
+            yield f"{namespace}/{pod}/{container}\n".encode()
+
+        return said()
+
     async def attach(self, node, namespace, pod, container, *, stdin):
         """Attach to a program."""
         self.asked.append((node, namespace, pod, container, "attach", stdin))

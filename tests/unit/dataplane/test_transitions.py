@@ -74,6 +74,14 @@ def _count(nf: Netfilter) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(LINES, max_size=5))
+@example([["-X A", ":A - [0:0]", "-A A -j A", ":A - [0:0]", ":A - [0:0]"]])
+@example(
+    [
+        ["-A A -j B", "-A B -p tcp -j ACCEPT"],
+        [":A - [0:0]", ":B - [0:0]", "-A A -j B", "-A B -p tcp -j ACCEPT"],
+        ["-A B -j A"],
+    ]
+)
 def test_remembered_transitions_do_what_reading_the_text_does(story):
     """Two kernels, one of which never remembers: same tables, same complaints, same counters; no
     loop, and references that are those of the rules.
@@ -122,6 +130,7 @@ OWN = st.lists(
 @example(([], ["-A OWN -j A"], []), [["-X A"]])
 @example(([], [], ["-A OWN -j A"]), [["-X A", ":A - [0:0]"]])
 @example((["-A A -j OWN"], ["-A A -j OWN", "-A OWN -j B"], []), [["-A B -j A"]])
+@example(([], [], ["-A B -j OWN"]), [["-X A", ":B - [0:0]", ":B - [0:0]"]])
 def test_kernels_that_differ_in_a_chain_of_their_own_are_told_what_is_true_of_them(owns, story):
     """What one kernel made of a text is taken over by another only where it would come to the
     same: jumps from a chain of its own make a loop, or keep a chain from being deleted.

@@ -6,11 +6,12 @@ import re
 
 import pytest
 
-from podwire.kubelet.files import Layer
+from podwire.kubelet.files import Change, Layer
 from podwire.kubelet.grpcprobe import grpc_check
 from podwire.kubelet.programs.perl import pi
 from podwire.kubelet.programs.registry import image_of
 from podwire.kubelet.programs.rootfs import files
+from tests.unit.programs.fakes import FakeProcess, spec
 from tests.unit.programs.test_programs import World, story
 
 PI_50 = "14159265358979323846264338327950288419716939937510"
@@ -125,5 +126,30 @@ def test_a_layer_covers_the_files_of_its_image() -> None:
         assert image == {"/etc/x": b"old", "/etc/y": b"y"}
         await layer.write("/etc/y", b"again")
         assert (layer.read("/etc/y"), "/etc/x" in layer.list()) == (b"again", False)
+
+    story(body)
+
+
+@pytest.mark.parametrize(
+    ("image", "argv", "why"),
+    [
+        ("debian", ("bash", "-ec", "select x in a; do :; done"), "bash: not modelled: select"),
+        ("debian", ("/bin/bash", "/run.sh"), "bash: not modelled: coproc"),
+        ("debian", ("/run.sh",), "bash: not modelled: coproc"),
+        ("debian", ("sh", "-c", "echo ("), ""),
+        ("debian", ("bash", "-c", "echo fine"), ""),
+        ("mycorp/api", ("bash", "-c", "select x in a; do :; done"), ""),
+    ],
+)
+def test_a_known_shell_objects_to_a_script_that_it_cannot_run(
+    image: str, argv: tuple[str, ...], why: str
+) -> None:
+    """What is merely wrong fails as in life; nobody's image is never asked."""
+
+    async def body(world: World) -> None:
+        files = {"/run.sh": b"#!/bin/bash\necho on\ncoproc cat\n"}
+        process = FakeProcess(world.net, spec(image, *argv), files)
+        process.files.change("/run.sh", Change(mode=0o755))
+        assert world.host.objection(process) == why
 
     story(body)

@@ -219,6 +219,17 @@ def test_nslookup_of_an_old_busybox_searches_as_the_pages_of_kubernetes_show(ima
     assert run("nslookup nosuch", image)[:2] == (1, failed)
 
 
+def test_bash_connects_without_any_tool() -> None:
+    """``/dev/tcp``, where an image has no curl: open, refused, unknown, and bytes both ways."""
+    port = "bash -c '(</dev/tcp/backend/80) && echo open || echo closed'"
+    assert run(port)[:2] == (0, "open\n")
+    code, text, _ = run("bash -c '</dev/tcp/10.244.2.2/81'")
+    assert code == 1
+    assert text.endswith("bash: /dev/tcp/10.244.2.2/81: Connection refused\n")
+    assert "nosuch: Name or service not known" in run("bash -c 'echo >/dev/tcp/nosuch/80'")[1]
+    assert run("bash -c 'echo >/dev/tcp/backend/80; echo $?'")[1] == "0\n"
+
+
 def test_a_silent_dns_server_costs_the_time_of_the_c_library() -> None:
     """Glibc waits 5 s twice, musl 5 s in all; dig 3 x 5 s with a message each."""
     code, text, taken_s = run("curl -sS backend", "debian", dns=False)
