@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
+from typing import NamedTuple
 
 from podwire.api import quantity
 from podwire.api.views import ConfigMap, Container, EnvVarSource, Pod, Secret, Service
@@ -115,6 +116,14 @@ def _variables(
         variables[f"{prefix}_PORT"] = str(port)
         variables[f"{prefix}_ADDR"] = address
     return MappingProxyType(variables)
+
+
+class Links(NamedTuple):
+    """``service_links`` of a namespace, and of which Services they are."""
+
+    services: Sequence[Service]
+    api_server: Service | None
+    variables: Mapping[str, str]
 
 
 def service_links(pod: Pod, services: Sequence[Service]) -> Mapping[str, str]:

@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from podwire.api.views import Container, Pod, SecurityContext, Service
+from podwire.api.views import Container, Pod, SecurityContext
 from podwire.client.counters import Container as Running
 from podwire.client.counters import ContainerHost, ContainerSpec, ContainerUser, Process
 from podwire.kubelet import dns
-from podwire.kubelet.env import ConfigError, PodValues, command_line, environment, service_links
+from podwire.kubelet.env import (
+    ConfigError,
+    Links,
+    PodValues,
+    command_line,
+    environment,
+    service_links,
+)
 from podwire.kubelet.files import FileView, ReadOnly, Source
 from podwire.kubelet.logs import ContainerLog
 from podwire.kubelet.metering import MeteredSockets
@@ -151,7 +158,7 @@ def make_process(
         pod=pod,
         host_ips=kubelet.info.addresses,
         pod_ips=around.pod_ips,
-        links=service_links(pod, _linked_services(kubelet, pod)),
+        links=_links(kubelet, pod),
         lookups=kubelet.lookups,
         allocatable=kubelet.capacity,
         hostname=around.files.hostname,
@@ -231,12 +238,18 @@ def user_of(kubelet: Kubelet, pod: Pod, container: Container) -> ContainerUser:
     return ContainerUser(asked if asked is not None else named or 0, group or 0, tuple(more))
 
 
-def _linked_services(kubelet: Kubelet, pod: Pod) -> list[Service]:
-    services = kubelet.services.list(pod.metadata.namespace)
+def _links(kubelet: Kubelet, pod: Pod) -> Mapping[str, str]:
+    """``service_links``, remembered for each namespace until one of its Services changes."""
+    namespace = pod.metadata.namespace
+    services = kubelet.services.list(namespace)
     api_server = kubelet.services.get("default", "kubernetes")
-    if api_server is not None and pod.metadata.namespace != "default":
-        return [api_server, *services]
-    return services
+    place = namespace, pod.spec.enable_service_links
+    known = kubelet.links.get(place)
+    if known is None or known.services is not services or known.api_server is not api_server:
+        more = [api_server] if api_server is not None and namespace != "default" else []
+        known = Links(services, api_server, service_links(pod, [*more, *services]))
+        kubelet.links[place] = known
+    return known.variables
 
 
 def host_of(kubelet: Kubelet, image: str) -> ContainerHost:

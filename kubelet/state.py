@@ -16,7 +16,7 @@ from podwire.client.recorder import Recorder
 from podwire.kubelet import telling
 from podwire.kubelet.core import Backoff
 from podwire.kubelet.disk import NodeDisk
-from podwire.kubelet.env import Lookups
+from podwire.kubelet.env import Links, Lookups
 from podwire.kubelet.images import Images
 from podwire.kubelet.journal import Journal
 from podwire.kubelet.network import NodeNetwork
@@ -126,6 +126,8 @@ class Kubelet:
     """Post the node's status: something has changed."""
     workers: dict[str, PodWorker] = field(default_factory=dict)
     """By pod uid."""
+    links: dict[tuple[str, bool], Links] = field(default_factory=dict)
+    """By namespace, and whether its own Services are among them."""
     rejected: dict[str, None] = field(default_factory=dict)
     """Uids of pods that the node did not take."""
 

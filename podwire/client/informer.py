@@ -29,22 +29,37 @@ class _Index(Generic[O]):
 
     def __init__(self, fn: Callable[[O], Iterable[str]]) -> None:
         self.fn = fn
-        self.buckets: dict[str, dict[str, O]] = {}
+        self._buckets: dict[str, dict[str, O]] = {}
+        self._sorted: dict[str, builtins.list[O]] = {}
+        """Of those buckets that were asked for since they changed."""
+
+    def list(self, value: str) -> builtins.list[O]:
+        """The objects of a value, sorted by key."""
+        found = self._sorted.get(value)
+        if found is None:
+            bucket = self._buckets.get(value)
+            if not bucket:
+                return []
+            found = self._sorted[value] = _in_order(bucket)
+        return found
 
     def move(self, key: str, old: O | None, new: O | None) -> None:
         if old is not None:
             before = self.fn(old)
             if new is not None and self.fn(new) == before:
                 for value in before:
-                    self.buckets[value][key] = new
+                    self._buckets[value][key] = new
+                    self._sorted.pop(value, None)
                 return
             for value in before:
-                bucket = self.buckets.get(value)
+                bucket = self._buckets.get(value)
                 if bucket is not None and bucket.pop(key, None) is not None and not bucket:
-                    del self.buckets[value]
+                    del self._buckets[value]
+                self._sorted.pop(value, None)
         if new is not None:
             for value in self.fn(new):
-                self.buckets.setdefault(value, {})[key] = new
+                self._buckets.setdefault(value, {})[key] = new
+                self._sorted.pop(value, None)
 
 
 class Informer(Generic[O]):
@@ -75,16 +90,20 @@ class Informer(Generic[O]):
         return self._items.get(key)
 
     def list(self, namespace: str | None = None) -> builtins.list[O]:
-        """All objects, or those of one namespace, sorted by key. Do not change the list."""
+        """All objects, or those of one namespace, sorted by key. Do not change the list:
+        it is the same one until one of them changes.
+        """
         if namespace is not None:
-            return _in_order(self._by_namespace.buckets.get(namespace))
+            return self._by_namespace.list(namespace)
         if self._sorted is None:
             self._sorted = _in_order(self._items)
         return self._sorted
 
     def by_index(self, name: str, value: str) -> builtins.list[O]:
-        """The objects whose index function gives ``value``, sorted by key."""
-        return _in_order(self._indexes[name].buckets.get(value))
+        """The objects whose index function gives ``value``, sorted by key. Do not change the
+        list: it is the same one until one of them changes.
+        """
+        return self._indexes[name].list(value)
 
     # ------------------------------------------------------------ set-up
 
@@ -175,8 +194,8 @@ class Informer(Generic[O]):
             self._log.exception("handler failed", key=about.key if about is not None else "")
 
 
-def _in_order(bucket: dict[str, O] | None) -> list[O]:
-    return list(map(bucket.__getitem__, sorted(bucket))) if bucket else []
+def _in_order(bucket: dict[str, O]) -> list[O]:
+    return list(map(bucket.__getitem__, sorted(bucket)))
 
 
 class Informers:

@@ -158,6 +158,8 @@ def test_indexes_follow_changes_and_lists_are_sorted_by_key():
             api.put(kinds.CONFIG_MAP, cm(name, colour="red"))
         api.put(kinds.CONFIG_MAP, cm("z", "other", colour="red"))
         await factory.wait_synced()
+        reds = informer.by_index("colour", "red")
+        assert [item.metadata.name for item in reds] == ["a", "b", "c", "z"]
         api.put(kinds.CONFIG_MAP, cm("a", colour="blue"))
         await env.clock.sleep(1)
         names = [item.key for item in informer.by_index("colour", "red")]

@@ -228,6 +228,11 @@ def test_programs_find_resolver_hosts_hostname_and_service_links(simulate):
         assert process.files.read("/etc/hosts").endswith(b"10.244.0.2\tp\n")
         assert process.files.read("/etc/hostname") == b"p\n"
         assert process.spec.argv == ("run", "10.96.7.7")
+        body["metadata"]["name"], body["spec"]["clusterIP"] = "cache", "10.96.7.8"
+        await node.client.create(kinds.SERVICE, body, "default")
+        await node.pod("late", containers=[container(command=["run", "$(CACHE_SERVICE_HOST)"])])
+        await node.ready("late")
+        assert node.started[1].spec.argv == ("run", "10.96.7.8")
         resolver = await node.streams.resolver("node-1", "default", "p")
         assert resolver.address == "10.244.0.2"
         assert (await node.streams.resolver("node-1", "", "")).netns == ""
