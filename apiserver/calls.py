@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from podwire.api import kinds, selectors
+from podwire.api import field_selectors, kinds
 from podwire.api.kinds import Kind, Registry
 from podwire.api.status import ApiError, Cause
 from podwire.apiserver.authorization.attributes import Attributes
@@ -123,7 +123,7 @@ def demanded(kind: Kind[Any], text: str) -> tuple[tuple[str, str], ...]:
     if not text:
         return ()
     try:
-        found = selectors.parse_fields(text, kind)
+        found = field_selectors.parse_fields(text, kind)
     except ApiError:
         return ()
     return tuple((r.field, r.value) for r in found.requirements if r.equal)

@@ -61,7 +61,7 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
 
 class Layers(Mapping[str, str]):
     """Mappings one over the other, the last one on top, in the order of ``{**a, **b}``: many
-    containers rest on the same large ones.
+    containers rest on the same large ones. Read only, as ``collections.ChainMap`` is not.
     """
 
     __slots__ = ("_layers",)

@@ -1,6 +1,6 @@
 """What selectors ask of an entry, answered from its view where that is cheap.
 
-Which fields are selectable is decided in ``podwire.api.selectors``.
+Which fields are selectable is decided in ``podwire.api.field_selectors``.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from podwire.api import kinds, selectors
+from podwire.api import field_selectors, kinds, selectors
 from podwire.api.kinds import Kind
 from podwire.apiserver.cache.entry import Entry
 
@@ -37,11 +37,11 @@ _FAST: dict[Kind[Any], dict[str, Getter]] = {
 def getter(kind: Kind[Any], field: str) -> Getter:
     """How to read a selectable field of a kind."""
     if kind.custom is not None and field not in _META:
-        return lambda entry: selectors.text_of(entry.json(), field)
+        return lambda entry: field_selectors.text_of(entry.json(), field)
     fast = _META.get(field) or _FAST.get(kind, {}).get(field)
     if fast is not None:
         return fast
-    return lambda entry: selectors.field_of(entry.json(), field)
+    return lambda entry: field_selectors.field_of(entry.json(), field)
 
 
 TRIGGERS: dict[Kind[Any], dict[str, Getter]] = {
@@ -66,7 +66,7 @@ class Selection:
     def __init__(self, kind: Kind[Any], labels: str, fields: str) -> None:
         self.kind = kind
         self.labels = selectors.parse(labels)
-        self.fields = selectors.parse_fields(fields, kind)
+        self.fields = field_selectors.parse_fields(fields, kind)
         self._tests = [(getter(kind, r.field), r.value, r.equal) for r in self.fields.requirements]
 
     @property
@@ -76,8 +76,8 @@ class Selection:
 
     def demand_name(self, name: str) -> None:
         """Also demand ``metadata.name`` (a watch on one object's path)."""
-        self.fields = selectors.FieldSelector(
-            (selectors.FieldRequirement("metadata.name", name), *self.fields.requirements)
+        self.fields = field_selectors.FieldSelector(
+            (field_selectors.FieldRequirement("metadata.name", name), *self.fields.requirements)
         )
         self._tests.append((_META["metadata.name"], name, True))
 

@@ -6,7 +6,8 @@ certificate renews just that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from podwire.apiserver import frontproxy
@@ -82,17 +83,9 @@ def install(
 def front_proxy(directory: Path, client_ca: bytes) -> FrontProxy:
     """Who may speak for others. Raises IdentityError when it is not there or damaged."""
     file = directory / f"{FRONT_PROXY_CA}.crt"
-    try:
+    with _issued(file, directory):
         ca = file.read_bytes()  # its key is not for rooms
         return FrontProxy(ca, pair(directory, FRONT_PROXY_CLIENT), client_ca)
-    except OSError as error:
-        raise IdentityError(
-            f"{file}: {error.strerror}: issue it with: podwire certs {directory}"
-        ) from error
-    except ValueError as error:
-        raise IdentityError(
-            f"{file}: {error}; remove it and issue it with: podwire certs {directory}"
-        ) from error
 
 
 def pair(directory: Path, name: str) -> Pair:
@@ -106,39 +99,34 @@ def pair(directory: Path, name: str) -> Pair:
 
 
 def token(directory: Path) -> str:
-    """The bearer token. Raises IdentityError when it is not there."""
-    try:
+    """The bearer token. Raises IdentityError when it is not there or damaged."""
+    with _issued(directory / TOKEN, directory):
         return (directory / TOKEN).read_text().strip()
-    except OSError as error:
-        raise IdentityError(
-            f"{directory / TOKEN}: {error.strerror}: issue it with: podwire certs {directory}"
-        ) from error
 
 
 def signer(directory: Path, env: Env) -> Authority:
     """The authority that signs certificate requests. Raises IdentityError."""
-    try:
+    with _issued(directory / f"{SIGNER}.crt", directory):
         return Authority(env.secret, env.clock.now_ns(), pair(directory, SIGNER))
-    except ValueError as error:
-        raise IdentityError(
-            f"{directory / SIGNER}.crt: {error}; remove it and issue it with: "
-            f"podwire certs {directory}"
-        ) from error
 
 
 def issuer(directory: Path) -> Issuer:
-    """Who signs service accounts' tokens. Raises IdentityError when the key is not there."""
+    """Who signs service accounts' tokens. Raises IdentityError: no key, or a damaged one."""
     file = directory / ACCOUNTS_KEY
-    try:
+    with _issued(file, directory):
         return Issuer(file.read_bytes())
+
+
+@contextmanager
+def _issued(file: Path, directory: Path) -> Iterator[None]:
+    """Read a file that ``podwire certs`` wrote: IdentityError where it is not there or damaged."""
+    how = f"issue it with: podwire certs {directory}"
+    try:
+        yield
     except OSError as error:
-        raise IdentityError(
-            f"{file}: {error.strerror}: issue it with: podwire certs {directory}"
-        ) from error
+        raise IdentityError(f"{file}: {error.strerror}: {how}") from error
     except ValueError as error:
-        raise IdentityError(
-            f"{file}: {error}; remove it and issue it with: podwire certs {directory}"
-        ) from error
+        raise IdentityError(f"{file}: {error}; remove it and {how}") from error
 
 
 def _authority(directory: Path, env: Env, told: Callable[[str], None]) -> Authority:

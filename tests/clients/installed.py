@@ -5,6 +5,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -62,3 +63,18 @@ def client_go():
 def go():
     """The go command, if there is one."""
     return shutil.which("go") or shutil.which("/usr/local/go/bin/go")
+
+
+def go_program(source, built):
+    """Build the Go program of a folder as ``built``; its path. Skips where that cannot be."""
+    command = go()
+    if command is None:
+        pytest.skip("there is no go command to build it with")
+    if not os.environ.get("PODWIRE_SWEEP"):
+        pytest.skip("make sweep builds it: that takes minutes where Go's cache is empty")
+    settings = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=readonly"}
+    subprocess.run(
+        [command, "build", "-o", str(built), "."], cwd=source,
+        env={**os.environ, **settings}, check=True,
+    )  # fmt: skip
+    return built

@@ -6,7 +6,6 @@ minutes.
 """
 
 import json
-import os
 import signal
 import subprocess
 from pathlib import Path
@@ -36,18 +35,8 @@ def flunder(name, spec="{}"):
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
     """The built server."""
-    go = installed.go()
-    if go is None:
-        pytest.skip("there is no go command to build it with")
-    if not os.environ.get("PODWIRE_SWEEP"):
-        pytest.skip("make sweep builds it: that takes minutes where Go's cache is empty")
     built = tmp_path_factory.mktemp("wardle") / "wardle"
-    settings = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=readonly"}
-    subprocess.run(
-        [go, "build", "-o", str(built), "."], cwd=HERE / "server",
-        env={**os.environ, **settings}, check=True,
-    )  # fmt: skip
-    return built
+    return installed.go_program(HERE / "server", built)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@
 """
 
 import base64
-import os
 import socket
 import subprocess
 from contextlib import contextmanager
@@ -49,18 +48,8 @@ webhooks:
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
     """The built manager."""
-    go = installed.go()
-    if go is None:
-        pytest.skip("there is no go command to build it with")
-    if not os.environ.get("PODWIRE_SWEEP"):
-        pytest.skip("make sweep builds it: that takes minutes where Go's cache is empty")
     built = tmp_path_factory.mktemp("manager") / "manager"
-    settings = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=readonly"}
-    subprocess.run(
-        [go, "build", "-o", str(built), "."], cwd=HERE / "manager",
-        env={**os.environ, **settings}, check=True,
-    )  # fmt: skip
-    return built
+    return installed.go_program(HERE / "manager", built)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podwire.api import kinds, selectors
+from podwire.api import field_selectors, kinds, selectors
 from podwire.api.status import ApiError
 from podwire.api.views import LabelSelector, NodeSelectorTerm, SelectorRequirement
 
@@ -79,7 +79,7 @@ def test_an_absent_selector_selects_nothing_and_an_empty_one_everything() -> Non
 )
 def test_field_selectors_choose(selector: str, chosen: bool) -> None:
     """Only the fields that upstream supports per kind."""
-    assert selectors.parse_fields(selector, kinds.POD).matches(POD) is chosen
+    assert field_selectors.parse_fields(selector, kinds.POD).matches(POD) is chosen
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_field_selectors_choose(selector: str, chosen: bool) -> None:
 )  # fmt: skip
 def test_every_kinds_own_fields_select(kind: Any, text: str, chosen: dict[str, Any]) -> None:
     """And an object without them is not selected."""
-    selector = selectors.parse_fields(text, kind)
+    selector = field_selectors.parse_fields(text, kind)
     assert selector.matches(chosen)
     assert not selector.matches({})
 
@@ -118,25 +118,25 @@ def test_every_kinds_own_fields_select(kind: Any, text: str, chosen: dict[str, A
 def test_kinds_without_a_namespace_say_so_in_their_groups_words(kind: Any, message: str) -> None:
     """A cluster's objects cannot be selected by namespace."""
     with pytest.raises(ApiError) as caught:
-        selectors.parse_fields("metadata.namespace=x", kind)
+        field_selectors.parse_fields("metadata.namespace=x", kind)
     assert caught.value.message == message
 
 
 def test_an_unknown_field_is_a_bad_request_that_names_the_known_ones() -> None:
     """The message a kubectl user sees."""
     with pytest.raises(ApiError) as caught:
-        selectors.parse_fields("foo.bar=baz", kinds.INGRESS)
+        field_selectors.parse_fields("foo.bar=baz", kinds.INGRESS)
     assert caught.value.code == 400
     assert caught.value.message == (
         '"foo.bar" is not a known field selector: only "metadata.name", "metadata.namespace"'
     )
     with pytest.raises(ApiError, match=r"field label not supported: spec\.x"):
-        selectors.parse_fields("spec.x=1", kinds.POD)
+        field_selectors.parse_fields("spec.x=1", kinds.POD)
 
 
 def test_escaped_commas_belong_to_the_value() -> None:
     """As in fields.EscapeValue."""
-    [requirement] = selectors.parse_fields(r"metadata.name=a\,b", kinds.POD).requirements
+    [requirement] = field_selectors.parse_fields(r"metadata.name=a\,b", kinds.POD).requirements
     assert requirement.value == "a,b"
     assert str(requirement) == r"metadata.name=a\,b"
 
@@ -157,7 +157,7 @@ def test_a_node_term_needs_all_of_its_expressions() -> None:
 def test_any_text_parses_or_is_a_bad_request(text: str) -> None:
     """And what parses prints a text that parses to the same."""
     with contextlib.suppress(ApiError):
-        selectors.parse_fields(text, kinds.POD)
+        field_selectors.parse_fields(text, kinds.POD)
     with contextlib.suppress(ApiError):
         found = selectors.parse(text)
         assert selectors.parse(str(found)).requirements == found.requirements

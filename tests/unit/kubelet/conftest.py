@@ -175,6 +175,15 @@ class Node:
 IMAGES = ("sleeper", "stubborn", "batch", "web")
 
 
+def state(pod, index=0):
+    """The shown state of a container as (state, reason)."""
+    if not pod.status.container_statuses:
+        return "", ""
+    status = pod.status.container_statuses[index]
+    ((name, detail),) = status.state.items()
+    return name, detail.get("reason", "")
+
+
 @pytest.fixture
 def simulate():
     """Run a story beside a kubelet on node-1 in virtual time."""

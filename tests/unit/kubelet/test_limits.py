@@ -3,7 +3,7 @@
 from podwire.api import kinds
 from podwire.api.times import NS, parse_time
 from podwire.client.api import STRATEGIC
-from tests.unit.kubelet.test_lifecycle import state
+from tests.unit.kubelet.conftest import state
 
 
 def test_a_pod_may_only_be_active_for_so_long(simulate):
